@@ -1,0 +1,62 @@
+# Everything a newcomer needs: `make demo`. Needs python3.11 (or newer) and make, nothing else.
+SHELL := /bin/bash
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+PYTHON ?= $(shell for p in python3.11 python3; do if $$p -c '' >/dev/null 2>&1; then echo $$p; break; fi; done)
+JOBS ?= 2
+STARTED := $(shell date +%s)
+CODE := mjx_s2r envs train benchmarks tests
+
+.PHONY: help venv demo reach test test-all check format bench clean
+
+help:
+	@echo "make demo      train, export and drive the stand-in robot, small budget"
+	@echo "make reach     the full recipe of the reach task"
+	@echo "make test      the tests, without the slow ones (make test-all: all of them)"
+	@echo "make check     format, lint, types, layout"
+	@echo "make format    rewrite the code in the project's format"
+	@echo "make bench     the benchmarks"
+	@echo "make venv      only the environment, in $(VENV)"
+	@echo "make clean     remove caches and build products (not runs/)"
+
+venv: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	@if [ -z "$(PYTHON)" ]; then echo "no python3 found; install Python 3.11" >&2; exit 1; fi
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "$$($(PYTHON) --version) is too old; install Python 3.11 or say make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@echo "installing into $(VENV), about a minute ..."
+	@[ -x $(BIN)/python ] || $(PYTHON) -m venv $(VENV) || { \
+	  echo "$(PYTHON) cannot make an environment; on Debian: apt-get install python3-venv" >&2; exit 1; }
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[train,robot,dev]'
+	@touch $@
+
+demo: $(STAMP)
+	$(BIN)/python -m train demo --started $(STARTED)
+
+reach: $(STAMP)
+	$(BIN)/python -m train demo --budget full
+
+test: $(STAMP)
+	$(BIN)/python -m pytest -q -n $(JOBS) -m "not slow"
+
+test-all: $(STAMP)
+	$(BIN)/python -m pytest -q -n $(JOBS)
+
+check: $(STAMP)
+	$(BIN)/ruff format --check $(CODE)
+	$(BIN)/ruff check $(CODE)
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q tests/test_layout.py
+
+format: $(STAMP)
+	$(BIN)/ruff check --quiet --fix-only $(CODE)
+	$(BIN)/ruff format --quiet $(CODE)
+
+bench: $(STAMP)
+	$(BIN)/python -m benchmarks
+
+clean:
+	rm -rf .cache .mypy_cache .pytest_cache .ruff_cache .ci/cache build dist *.egg-info
+	find . -name __pycache__ -not -path '*/.venv/*' -not -path './.ci/venv/*' -prune -exec rm -rf {} +

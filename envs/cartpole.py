@@ -1,0 +1,111 @@
+"""Cartpole swing-up: bring a hanging pole upright by pushing its cart, and keep it there.
+
+Model and reward follow the task of that name in the dm_control suite (Tassa et al. 2018): 1,000
+steps of 0.01 s, reward in [0, 1] a step, so a return counts on a scale of 1,000.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import mujoco
+from mujoco import mjx
+
+from mjx_s2r.contract import ActionSpec, CameraSignal, PolicyContract, Signal
+from mjx_s2r.params import Param, ParamSpace
+from mjx_s2r.sim.task import Start, Verdict
+
+SPACE = ParamSpace(
+    (
+        Param("cart_mass", "model.body_mass", ("cart",), limits=(0.6, 1.6), law="log_uniform"),
+        Param("pole_mass", "model.body_mass", ("pole",), limits=(0.6, 1.6), law="log_uniform"),
+        Param("pole_com", "model.body_ipos", ("pole",), 2, "add", 0.0, (0, 0), (-0.1, 0.1), unit="m"),
+        Param("strength", "model.actuator_strength", ("slider",), limits=(0.7, 1.3)),
+        Param("cart_damping", "model.dof_damping", ("slider",), None, "add", 0.0, (0, 0), (0, 0.5), unit="N s/m"),
+        Param("gravity", "model.gravity", (), 2, limits=(0.9, 1.1)),
+        Param("action_delay", "actuator.delay_s", (), None, "set", 0.0, (0, 0), (0, 0.03), unit="s"),
+        Param("speed_noise", "sensor.noise", ("speeds",), None, "set", 0.0, (0, 0), (0, 0.2), unit="rad/s"),
+    )
+)
+
+CONTRACT = PolicyContract(
+    task="cartpole",
+    control_hz=100.0,
+    signals=(
+        Signal("position", 1, "m", 1.0, (0.0,), -2.5, 2.5),
+        Signal("angle", 2, "1", 1.0, (0.0,), -1.01, 1.01),
+        Signal("speeds", 2, "m/s, rad/s", 0.2, (0.0,), -60.0, 60.0),
+    ),
+    action=ActionSpec(
+        joints=("slider",),
+        mode="effort",
+        unit="1",
+        scale=(1.0,),
+        home=(0.0,),
+        low=(-1.0,),
+        high=(1.0,),
+        max_rate=(float("inf"),),
+        max_effort=(1.0,),
+        kp=(0.0,),
+        kd=(0.0,),
+    ),
+    cameras=(CameraSignal("fixed", 64, 64, 50.0),),
+)
+
+
+def tolerance(x: jax.Array, margin: float, at_margin: float = 0.1) -> jax.Array:
+    """Returns 1 at x = 0, falling as a Gaussian to ``at_margin`` at ``margin`` (dm_control rewards)."""
+    return jnp.exp(jnp.log(at_margin) * (x / margin) ** 2)
+
+
+@dataclass(frozen=True)
+class Cartpole:
+    """The task. See `mjx_s2r.sim.task.Task` for what each part means."""
+
+    name: str = "cartpole"
+    substeps: int = 1
+    episode_s: float = 10.0
+    hold_s: float = 2.0
+    ends_on_success: bool = False
+    success_reward: float = 0.0
+    space: ParamSpace = SPACE
+    contract: PolicyContract = CONTRACT
+    mj_model: mujoco.MjModel = field(
+        default_factory=lambda: mujoco.MjModel.from_xml_path(
+            str(Path(__file__).parent / "assets" / "cartpole.xml")
+        )
+    )
+
+    def start(self, *, key: jax.Array) -> Start:
+        """Hangs the pole down, all but still."""
+        key_pos, key_vel = jax.random.split(key)
+        qpos = jnp.array((0.0, jnp.pi)) + 0.01 * jax.random.normal(key_pos, (2,))
+        none = jnp.zeros((0, 3)), jnp.zeros((0, 4))
+        return Start(qpos, 0.01 * jax.random.normal(key_vel, (2,)), *none)
+
+    def signals(self, data: mjx.Data) -> dict[str, jax.Array]:
+        """Cart position, cosine and sine of the pole's angle, both speeds."""
+        angle = data.qpos[1]
+        return {
+            "position": data.qpos[:1],
+            "angle": jnp.stack((jnp.cos(angle), jnp.sin(angle))),
+            "speeds": data.qvel,
+        }
+
+    def label(self, data: mjx.Data) -> jax.Array:
+        """Where the tip of the pole is, m: (3,)."""
+        return data.geom_xpos[-1]
+
+    def privileged(self, data: mjx.Data) -> jax.Array:
+        """Nothing that the signals do not hold: (0,)."""
+        return jnp.zeros((0,))
+
+    def judge(self, data: mjx.Data, action: jax.Array) -> Verdict:
+        """Rewards an upright pole on a centred cart, little control and little speed."""
+        upright = (jnp.cos(data.qpos[1]) + 1) / 2
+        centred = (1 + tolerance(data.qpos[0], 2.0)) / 2
+        gentle = (4 + jnp.maximum(0.0, 1 - action[0] ** 2)) / 5
+        slow = (1 + tolerance(data.qvel[1], 5.0)) / 2
+        on_goal = jnp.cos(data.qpos[1]) > 0.95
+        return Verdict(upright * centred * gentle * slow, on_goal, jnp.zeros((), bool))

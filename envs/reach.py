@@ -1,0 +1,194 @@
+"""Reach: a desktop arm brings its gripper above a cube that it finds with a camera.
+
+The arm has the proportions of an SO-101 (see assets/reach.xml for sources). The cube lies anywhere
+on the table in front of it. The tip of the gripper must come within 2 cm of a point 6 cm above the
+cube and stay for 0.5 s. The student reads images and joint readings only.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import mujoco
+from mujoco import mjx
+
+from mjx_s2r.contract import ActionSpec, CameraSignal, PolicyContract, Signal
+from mjx_s2r.params import Param, ParamSpace
+from mjx_s2r.sim.task import Start, Verdict
+
+JOINTS = ("shoulder_pan", "shoulder_lift", "elbow_flex", "wrist_flex", "wrist_roll", "gripper")
+HOME = (0.0, -0.9, 0.75, 1.2, 0.0, 0.3)  # rad; tip raised above the middle of the table
+ABOVE = (0.0, 0.0, 0.06)  # m from the cube's centre to the goal
+TOLERANCE = 0.02  # m
+RADIUS = (0.15, 0.27)  # m from the arm's axis, where the cube may lie
+SECTOR = 0.8  # rad to either side
+ARM = ("shoulder", "upper_arm", "lower_arm", "wrist", "gripper", "jaw")
+SERVO = "STS3215 figures of TheRobotStudio/SO-ARM100, spread as in DeXtreme's limits"
+
+LIGHT = "light strength 0.3-3 of nominal, free direction from above (Tobin et al. 2017)"
+CAMERA = "a camera screwed down by hand: 2 cm, 2 deg, 5 % focal length (Tobin et al. 2017)"
+PICTURE = "photometric ranges of common consumer cameras; noise 0.02 and more"
+NOMINAL_RGB = {"cube": (0.8, 0.1, 0.1), "table": (0.72, 0.7, 0.66), "floor": (0.45, 0.42, 0.4)}
+PRINTED = ("base", "upper_arm", "lower_arm", "palm", "finger", "jaw")
+SERVOS = ("base_servo", "shoulder", "elbow_servo", "wrist")
+
+
+def _colour(geom: str, *limits: tuple[float, float]) -> tuple[Param, ...]:
+    """Returns three rows that set the colour of a geom; nominal is the model's own."""
+    own = NOMINAL_RGB[geom]
+    return tuple(
+        Param(f"{geom}_{c}", "visual.geom_rgb", (geom,), i, "set", own[i], (own[i], own[i]), limits[i])
+        for i, c in enumerate("rgb")
+    )
+
+
+SPACE = ParamSpace(
+    (
+        # physics: name, field, elements, column, mode, nominal, initial, limits, law, unit, source
+        Param("link_mass", "model.body_mass", ARM, limits=(0.8, 1.2), source="Playground x0.9-1.1"),
+        Param("payload", "model.body_mass", ("gripper",), None, "add", 0.0, (0, 0), (0, 0.05), unit="kg"),
+        Param("gripper_com", "model.body_ipos", ("gripper",), 0, "add", 0.0, (0, 0), (-0.02, 0.02), unit="m"),
+        Param("damping", "model.dof_damping", JOINTS, limits=(0.5, 1.8), law="log_uniform", source=SERVO),
+        Param("friction", "model.dof_frictionloss", JOINTS, limits=(0.3, 3.0), law="log_uniform", source=SERVO),
+        Param("armature", "model.dof_armature", JOINTS, limits=(0.7, 1.4), law="log_uniform", source=SERVO),
+        Param("kp", "model.actuator_kp", JOINTS, limits=(0.6, 1.5), law="log_uniform", source=SERVO),
+        Param("strength", "model.actuator_strength", JOINTS, limits=(0.8, 1.1), source="supply voltage sag"),
+        Param("gravity", "model.gravity", (), 2, limits=(0.97, 1.03), source="mounting tilt, scale error"),
+        Param("action_delay", "actuator.delay_s", (), None, "set", 0.0, (0, 0), (0, 0.06), unit="s"),
+        Param("action_hold", "actuator.hold", (), None, "set", 0.0, (0, 0), (0, 0.15)),
+        *(
+            Param(f"zero_{joint}", "actuator.offset", (joint,), None, "add", 0.0, (0, 0), (-0.05, 0.05), unit="rad")
+            for joint in JOINTS[:4]
+        ),
+        Param("angle_noise", "sensor.noise", ("joint_pos",), None, "set", 0.0, (0, 0), (0, 0.01), unit="rad"),
+        Param("angle_bias", "sensor.bias", ("joint_pos",), None, "set", 0.0, (0, 0), (0, 0.03), unit="rad"),
+        Param("speed_noise", "sensor.noise", ("joint_vel",), None, "set", 0.0, (0, 0), (0, 0.2), unit="rad/s"),
+        Param("sensor_delay", "sensor.delay_s", (), None, "set", 0.0, (0, 0), (0, 0.04), unit="s"),
+        # looks: what a camera may see differently from the model
+        *_colour("cube", (0.55, 1.0), (0.0, 0.3), (0.0, 0.3)),
+        *_colour("table", (0.25, 0.95), (0.25, 0.95), (0.25, 0.95)),
+        *_colour("floor", (0.05, 0.9), (0.05, 0.9), (0.05, 0.9)),
+        *(
+            Param(f"print_{c}", "visual.geom_rgb", PRINTED, i, limits=(0.5, 1.3), source="filament batches")
+            for i, c in enumerate("rgb")
+        ),
+        Param("servo_grey", "visual.geom_rgb", SERVOS, None, "add", 0.0, (0, 0), (-0.1, 0.15)),
+        Param("light_x", "visual.light_dir", (), 0, "add", 0.0, (0, 0), (-0.6, 0.8), source=LIGHT),
+        Param("light_y", "visual.light_dir", (), 1, "add", 0.0, (0, 0), (-0.5, 0.9), source=LIGHT),
+        Param("light_strength", "visual.light_strength", (), None, limits=(0.3, 1.6), source=LIGHT),
+        Param("ambient", "visual.ambient", (), None, limits=(0.5, 1.8), source=LIGHT),
+        Param("headlight", "visual.headlight", (), None, limits=(0.2, 1.8), source=LIGHT),
+        Param("specular", "visual.specular", (), None, limits=(0.0, 3.0), source=LIGHT),
+        *(
+            Param(f"camera_{c}", "visual.camera_pos", (), i, "add", 0.0, (0, 0), (-0.02, 0.02), unit="m", source=CAMERA)
+            for i, c in enumerate("xyz")
+        ),
+        *(
+            Param(f"camera_{c}", "visual.camera_rot", (), i, "add", 0.0, (0, 0), (-0.04, 0.04), unit="rad", source=CAMERA)
+            for i, c in enumerate(("pitch", "yaw", "roll"))
+        ),
+        Param("camera_fovy", "visual.camera_fovy", (), None, "add", 0.0, (0, 0), (-2.5, 2.5), unit="deg", source=CAMERA),
+        Param("brightness", "visual.brightness", (), None, limits=(0.7, 1.3), source=PICTURE),
+        Param("contrast", "visual.contrast", (), None, limits=(0.8, 1.2), source=PICTURE),
+        Param("saturation", "visual.saturation", (), None, limits=(0.7, 1.3), source=PICTURE),
+        Param("gamma", "visual.gamma", (), None, limits=(0.8, 1.25), law="log_uniform", source=PICTURE),
+        Param("pixel_noise", "visual.noise_std", (), None, "set", 0.0, (0, 0), (0, 0.03), source=PICTURE),
+    )
+)
+
+
+def _contract(mj_model: mujoco.MjModel) -> PolicyContract:
+    """Returns what the policy reads and writes; limits come from the model, 5 % inside."""
+    low, high = (0.95 * mj_model.jnt_range[:, i] for i in (0, 1))
+    kp = mj_model.actuator_gainprm[:, 0]
+    return PolicyContract(
+        task="reach",
+        control_hz=25.0,
+        signals=(
+            Signal("joint_pos", 6, "rad", 1.0, HOME, -3.2, 3.2),
+            Signal("joint_vel", 6, "rad/s", 0.2, (0.0,), -30.0, 30.0),
+            Signal("command", 6, "rad", 1.0, HOME, -3.2, 3.2),
+        ),
+        action=ActionSpec(
+            joints=JOINTS,
+            mode="delta_position",
+            unit="rad",
+            scale=(0.06,) * 6,
+            home=HOME,
+            low=tuple(map(float, low)),
+            high=tuple(map(float, high)),
+            max_rate=(2.0,) * 6,
+            max_effort=tuple(map(float, mj_model.actuator_forcerange[:, 1])),
+            kp=tuple(map(float, kp)),
+            kd=(0.0,) * 6,
+        ),
+        cameras=(CameraSignal("front", 64, 64, 25.0),),
+    )
+
+
+@dataclass(frozen=True)
+class Reach:
+    """The task. See `mjx_s2r.sim.task.Task` for what each part means."""
+
+    name: str = "reach"
+    substeps: int = 4
+    episode_s: float = 4.0
+    hold_s: float = 0.5
+    ends_on_success: bool = True
+    success_reward: float = 60.0
+    space: ParamSpace = SPACE
+    mj_model: mujoco.MjModel = field(
+        default_factory=lambda: mujoco.MjModel.from_xml_path(
+            str(Path(__file__).parent / "assets" / "reach.xml")
+        )
+    )
+
+    @property
+    def contract(self) -> PolicyContract:
+        """Returns the policy's contract."""
+        return _contract(self.mj_model)
+
+    def start(self, *, key: jax.Array) -> Start:
+        """Puts the arm near home and the cube anywhere on the table, turned at random."""
+        key_arm, key_radius, key_angle, key_turn = jax.random.split(key, 4)
+        spread = jnp.array((0.5, 0.2, 0.2, 0.2, 0.3, 0.1))
+        qpos = jnp.array(HOME) + spread * jax.random.uniform(key_arm, (6,), minval=-1.0)
+        square = jax.random.uniform(key_radius, minval=RADIUS[0] ** 2, maxval=RADIUS[1] ** 2)
+        angle = SECTOR * jax.random.uniform(key_angle, minval=-1.0)
+        radius = jnp.sqrt(square)  # uniform over the area
+        place = jnp.array((0.0388, 0.0, 0.02)) + jnp.stack(
+            (radius * jnp.cos(angle), radius * jnp.sin(angle), jnp.float32(0.0))
+        )
+        half = 0.5 * jnp.pi * jax.random.uniform(key_turn)
+        turn = jnp.stack((jnp.cos(half), jnp.float32(0), jnp.float32(0), jnp.sin(half)))
+        return Start(qpos, jnp.zeros(6), place[None], turn[None])
+
+    def signals(self, data: mjx.Data) -> dict[str, jax.Array]:
+        """Joint angles and speeds, rad and rad/s."""
+        return {"joint_pos": data.qpos, "joint_vel": data.qvel}
+
+    def label(self, data: mjx.Data) -> jax.Array:
+        """Where the cube is, m: (3,)."""
+        return data.mocap_pos[0]
+
+    def privileged(self, data: mjx.Data) -> jax.Array:
+        """Tip, cube and the way from one to the goal above the other, in tenths of a metre: (9,)."""
+        tip, cube = data.site_xpos[0], data.mocap_pos[0]
+        return 10 * jnp.concatenate((tip, cube, cube + jnp.array(ABOVE) - tip))
+
+    def judge(self, data: mjx.Data, action: jax.Array) -> Verdict:
+        """Rewards nearness to the goal, on two scales; charges effort and low links."""
+        tip, cube = data.site_xpos[0], data.mocap_pos[0]
+        distance = jnp.linalg.norm(cube + jnp.array(ABOVE) - tip)
+        on_goal = distance < TOLERANCE
+        low = jnp.maximum(0.0, 0.05 - jnp.minimum(tip[2], data.xpos[-2, 2]))
+        reward = (
+            1.0
+            - jnp.tanh(distance / 0.2)
+            + 0.5 * (1.0 - jnp.tanh(distance / 0.04))
+            + 0.5 * on_goal
+            - 0.05 * jnp.sum(action**2)
+            - 10.0 * low
+        )
+        return Verdict(reward=reward, on_goal=on_goal, failed=jnp.zeros((), bool))

@@ -1,0 +1,229 @@
+"""What a policy reads and writes: names, order, units, scales, rates and limits.
+
+The contract is written once in the task, used by the simulator to assemble observations, travels
+inside the ONNX file and is checked by the robot's controller against its driver. It knows no jax:
+`assemble` runs on numpy and on jax.numpy.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from types import ModuleType
+from typing import Any, Literal
+
+SCHEMA = 1
+METADATA_KEY = "mjx_s2r"
+ActionMode = Literal["delta_position", "position", "effort"]
+
+
+class ContractError(ValueError):
+    """A contract that is broken or does not fit; the message names the item and the remedy."""
+
+
+@dataclass(frozen=True)
+class Signal:
+    """One named vector that the policy reads.
+
+    Attributes:
+        name: what it is: "joint_pos", "joint_vel", "command", ...
+        size: number of components.
+        unit: unit of the raw reading ("rad", "rad/s", "m", "1").
+        scale: the policy sees (reading - offset) * scale.
+        offset: subtracted first, one value per component or one for all.
+        low: smallest reading that is believed, in ``unit``; below it the controller stops.
+        high: largest reading that is believed.
+    """
+
+    name: str
+    size: int
+    unit: str
+    scale: float = 1.0
+    offset: tuple[float, ...] = (0.0,)
+    low: float = -math.inf
+    high: float = math.inf
+
+
+@dataclass(frozen=True)
+class CameraSignal:
+    """One camera that the policy reads: uint8 RGB, (height, width, 3), row 0 at the top."""
+
+    name: str
+    height: int
+    width: int
+    rate_hz: float
+
+
+@dataclass(frozen=True)
+class ActionSpec:
+    """What the policy writes, one value per joint.
+
+    The graph ends in physical units: ``scale`` times the squashed output in [-1, 1].
+
+    Attributes:
+        joints: names, in order.
+        mode: "delta_position" adds to the last command; "position" adds to ``home``;
+            "effort" is a force or torque.
+        unit: "rad", "m", "N m" or "N".
+        scale: value at full output, per joint; for "delta_position" per control step.
+        home: command at the start of an episode, per joint (zeros for effort).
+        low: lowest command, per joint.
+        high: highest command, per joint.
+        max_rate: fastest change of the command, ``unit``/s, per joint (inf for effort).
+        max_effort: largest force or torque of the joint, N m or N, per joint.
+        kp: stiffness of the joint's position loop, N m/rad (0 for effort).
+        kd: damping of the joint's position loop, N m s/rad.
+    """
+
+    joints: tuple[str, ...]
+    mode: ActionMode
+    unit: str
+    scale: tuple[float, ...]
+    home: tuple[float, ...]
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+    max_rate: tuple[float, ...]
+    max_effort: tuple[float, ...]
+    kp: tuple[float, ...] = ()
+    kd: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class TrainedRange:
+    """The range of one parameter that the policy was trained on."""
+
+    name: str
+    unit: str
+    nominal: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class PolicyContract:
+    """Everything the two ends must agree on.
+
+    Attributes:
+        task: name of the task.
+        control_hz: rate of the policy.
+        signals: what is read, in the order of the observation vector.
+        action: what is written.
+        cameras: which cameras are read; empty for a policy on state.
+        ranges: what it was trained on; filled in at export.
+        schema: version of this format.
+    """
+
+    task: str
+    control_hz: float
+    signals: tuple[Signal, ...]
+    action: ActionSpec
+    cameras: tuple[CameraSignal, ...] = ()
+    ranges: tuple[TrainedRange, ...] = ()
+    schema: int = SCHEMA
+
+    def __post_init__(self) -> None:
+        """Checks sizes, limits and rates.
+
+        Raises:
+            ContractError: an inconsistent item, named.
+        """
+        if not (math.isfinite(self.control_hz) and self.control_hz > 0):
+            raise ContractError(f"control_hz {self.control_hz} must be a positive number")
+        joints = len(self.action.joints)
+        for name in ("scale", "home", "low", "high", "max_rate", "max_effort"):
+            values = getattr(self.action, name)
+            if len(values) != joints:
+                raise ContractError(f"action.{name} has {len(values)} values for {joints} joints")
+            if any(map(math.isnan, values)):
+                raise ContractError(f"action.{name} holds NaN: {values}")
+        for joint, low, high in zip(self.action.joints, self.action.low, self.action.high, strict=True):
+            if low > high:
+                raise ContractError(f"action limits of joint {joint!r}: low {low} is above high {high}")
+        for s in self.signals:
+            if len(s.offset) not in (1, s.size):
+                raise ContractError(f"signal {s.name!r}: {len(s.offset)} offsets for {s.size} values")
+
+    @property
+    def size(self) -> int:
+        """Length of the assembled observation vector."""
+        return sum(s.size for s in self.signals)
+
+
+def assemble(xp: ModuleType, contract: PolicyContract, readings: Mapping[str, Any]) -> Any:
+    """Returns the observation vector (..., P): every signal offset, scaled and joined in order.
+
+    Args:
+        xp: numpy or jax.numpy.
+        contract: which signals, in which order.
+        readings: signal name -> raw reading (..., size) in the signal's unit.
+
+    Raises:
+        ContractError: a signal is missing or has another size.
+    """
+    parts = []
+    for s in contract.signals:
+        if s.name not in readings:
+            raise ContractError(f"signal {s.name!r} is missing; the readings hold {sorted(readings)}")
+        reading = xp.asarray(readings[s.name], "float32")
+        if reading.shape[-1:] != (s.size,):
+            raise ContractError(f"signal {s.name!r} has shape {reading.shape}, expected (..., {s.size})")
+        parts.append((reading - xp.asarray(s.offset, "float32")) * s.scale)
+    return xp.concatenate(parts, -1)
+
+
+def next_command(xp: ModuleType, action: ActionSpec, command: Any, output: Any) -> Any:
+    """Returns the command (..., J) that follows from the policy's physical ``output`` (..., J).
+
+    The simulator and the robot's controller both call this, so the meaning of an action is one.
+    """
+    low, high = xp.asarray(action.low, "float32"), xp.asarray(action.high, "float32")
+    base = {
+        "delta_position": command,
+        "position": xp.asarray(action.home, "float32"),
+        "effort": xp.zeros_like(command),
+    }[action.mode]
+    return xp.clip(base + output, low, high)
+
+
+def to_json(contract: PolicyContract) -> str:
+    """Returns the contract as canonical JSON, every float in full precision, with its sha256."""
+    body = asdict(contract)
+    return json.dumps(body | {"sha256": _digest(body)}, sort_keys=True)
+
+
+def from_json(text: str) -> PolicyContract:
+    """Reads a contract and checks its schema and hash.
+
+    Raises:
+        ContractError: not JSON, another schema, or content that does not match its hash.
+    """
+    try:
+        body = json.loads(text)
+        digest = body.pop("sha256")
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        raise ContractError(f"the contract is not readable JSON with a sha256: {error}") from error
+    if body.get("schema") != SCHEMA:
+        raise ContractError(f"contract schema {body.get('schema')} is not {SCHEMA}; export the policy again")
+    if _digest(body) != digest:
+        raise ContractError("the contract was changed after export (sha256 differs); export it again")
+    return PolicyContract(
+        task=body["task"],
+        control_hz=body["control_hz"],
+        signals=tuple(_read(Signal, s) for s in body["signals"]),
+        action=_read(ActionSpec, body["action"]),
+        cameras=tuple(_read(CameraSignal, c) for c in body["cameras"]),
+        ranges=tuple(_read(TrainedRange, r) for r in body["ranges"]),
+        schema=body["schema"],
+    )
+
+
+def _read(kind: Any, body: dict[str, Any]) -> Any:
+    """Returns dataclass ``kind`` from JSON, lists as tuples."""
+    known = {f.name for f in fields(kind)}
+    return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in body.items() if k in known})
+
+
+def _digest(body: Mapping[str, Any]) -> str:
+    """Returns the sha256 of the canonical JSON of ``body``."""
+    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,1 @@
+"""Which part of the parameter table is drawn: each module is init, sample, update."""

@@ -1,0 +1,261 @@
+"""Compiler switches by version, the compile cache, and placement on several devices.
+
+MJX on a CPU runs up to 16 times slower or faster by two compiler switches, and which switches exist
+depends on the version of jaxlib; an unknown one aborts the process. They are read once, when the
+first backend starts. So `configure` chooses them from the installed version and must run before any
+array is made. It never touches a switch that the user's own XLA_FLAGS names.
+
+Nothing here imports jax at module level, and nothing runs at import.
+"""
+
+import functools
+import importlib.metadata
+import os
+import platform
+import re
+import subprocess
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from jax.sharding import NamedSharding
+
+WORLDS = "worlds"  # name of the mesh axis that environments are split over
+CACHE_ENV = "MJX_S2R_CACHE"
+EMITTERS_OFF = "--xla_cpu_use_fusion_emitters=false"
+SCHEDULER_OFF = "--xla_cpu_enable_concurrency_optimized_scheduler=false"
+YNN_OFF = "--xla_cpu_experimental_ynn_fusion_type="
+
+# Triton matrix products, about +30 % steps/s on some GPUs, and full float32 products (TF32 and
+# bfloat16 make physics unstable): advice of the MuJoCo Playground documentation.
+TRITON_ON = "--xla_gpu_triton_gemm_any=True"
+PRECISION = "highest"
+
+# (first version, version after the last, switches), measured with a 6-joint arm and 512 worlds.
+# jax 0.9.2: 3 k steps/s without, 61 k with. jax 0.10.2: never returns without, 42 k with.
+# jaxlib 0.12 knows no EMITTERS_OFF and aborts; versions that were not measured get nothing.
+CPU_FLAGS: tuple[tuple[tuple[int, int], tuple[int, int], tuple[str, ...]], ...] = (
+    ((0, 7), (0, 10), (EMITTERS_OFF, SCHEDULER_OFF)),
+    ((0, 10), (0, 11), (EMITTERS_OFF, SCHEDULER_OFF, YNN_OFF)),
+)
+HANGS = ((0, 10), (0, 11))  # versions that wait for ever on large batches without their switches
+
+
+class DeviceError(ValueError):
+    """Devices that cannot be used as asked; the message names the sizes and the remedy."""
+
+
+def cpu_flags(version: str) -> tuple[str, ...]:
+    """Returns the CPU compiler switches for a ``version`` of jaxlib, e.g. "0.9.2"."""
+    release = _release(version)
+    return next((flags for low, high, flags in CPU_FLAGS if low <= release < high), ())
+
+
+def merge_flags(existing: str, wanted: Sequence[str]) -> str:
+    """Returns ``existing`` XLA_FLAGS with those of ``wanted`` added that it does not name.
+
+    XLA also takes the name of a file in XLA_FLAGS; then nothing is added.
+    """
+    if existing.strip() and not existing.strip().startswith("-"):
+        return existing
+    named = {_flag_name(flag) for flag in existing.split()}
+    added = [flag for flag in wanted if _flag_name(flag) not in named]
+    return " ".join([*existing.split(), *added]) if added else existing
+
+
+def accelerators() -> frozenset[str]:
+    """Returns which of "cuda" and "tpu" jax will find here, without starting a backend."""
+    asked = os.environ.get("JAX_PLATFORMS", "")
+    found = set()
+    if (_installed("jax-cuda12-plugin") or _installed("jax-cuda13-plugin")) and any(
+        Path(device).exists() for device in ("/dev/nvidiactl", "/dev/dxg")
+    ):
+        found.add("cuda")
+    if _installed("libtpu"):
+        found.add("tpu")
+    names = {"gpu" if name == "cuda" else name for name in asked.split(",") if name}
+    return frozenset(f for f in found if not names or ("gpu" if f == "cuda" else f) in names)
+
+
+def configure(*, host_devices: int | None = None, cache_dir: Path | None = None) -> None:
+    """Sets compiler switches, matrix precision and the compile cache. Call it first.
+
+    Args:
+        host_devices: how many devices the CPU shall pretend to be; None leaves it as it is.
+        cache_dir: folder of compiled programs; by default $MJX_S2R_CACHE, else
+            ~/.cache/mjx_s2r/xla. A JAX_COMPILATION_CACHE_DIR of the user's wins.
+    """
+    version = importlib.metadata.version("jaxlib")
+    found = accelerators()
+    wanted = [*cpu_flags(version)]
+    if "cuda" in found:
+        wanted.append(TRITON_ON)
+    if host_devices is not None:
+        wanted.append(f"--xla_force_host_platform_device_count={host_devices}")
+    _set_flags(wanted, version)
+    if found and "JAX_DEFAULT_MATMUL_PRECISION" not in os.environ:
+        import jax
+
+        jax.config.update("jax_default_matmul_precision", PRECISION)
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        _set_cache(cache_dir or default_cache_dir())
+
+
+def default_cache_dir() -> Path:
+    """Returns the folder for compiled programs: $MJX_S2R_CACHE, else ~/.cache/mjx_s2r/xla."""
+    given = os.environ.get(CACHE_ENV)
+    return Path(given) if given else Path.home() / ".cache" / "mjx_s2r" / "xla"
+
+
+def world_sharding() -> "NamedSharding":
+    """Returns the placement that splits the first axis, the worlds, over all devices."""
+    import jax
+
+    mesh = jax.sharding.Mesh(jax.devices(), (WORLDS,))
+    return jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(WORLDS))
+
+
+def shard_worlds(tree: Any) -> Any:
+    """Returns ``tree``, every leaf (N, ...), with N split evenly over all devices.
+
+    Raises:
+        DeviceError: a leaf without a first axis, or N that the devices do not divide.
+    """
+    import jax
+
+    sharding = world_sharding()
+    count = sharding.mesh.size
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        shape = jax.numpy.shape(leaf)
+        if not shape or shape[0] % count:
+            worlds = f"{shape[0]} worlds" if shape else "no world axis"
+            raise DeviceError(
+                f"leaf {jax.tree_util.keystr(path) or '(root)'} has {worlds} for {count} devices; "
+                f"use a number of worlds that {count} divides"
+            )
+    return jax.device_put(tree, sharding)
+
+
+def replicate(tree: Any) -> Any:
+    """Returns ``tree`` with a full copy of every leaf on each device."""
+    import jax
+
+    mesh = world_sharding().mesh
+    return jax.device_put(tree, jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec()))
+
+
+def describe() -> dict[str, Any]:
+    """Returns what a result must carry to be compared: machine, devices, versions, commit."""
+    import jax
+
+    packages = ("jax", "jaxlib", "mujoco", "mujoco-mjx", "flax", "optax", "onnxruntime", "numpy")
+    return {
+        "machine": f"{platform.system()} {platform.machine()}",
+        "cpu": _cpu_model(),
+        "cores": os.cpu_count(),
+        "devices": [device.device_kind for device in jax.devices()],
+        "python": platform.python_version(),
+        "versions": {p: importlib.metadata.version(p) for p in packages if _installed(p)},
+        "xla_flags": os.environ.get("XLA_FLAGS", ""),
+        "commit": _git("rev-parse", "HEAD") or None,
+        "changed": bool(_git("status", "--porcelain", "--untracked-files=no")),
+    }
+
+
+def _set_flags(wanted: Sequence[str], version: str) -> None:
+    """Puts the ``wanted`` switches into XLA_FLAGS, or warns where that is too late or vetoed."""
+    before = os.environ.get("XLA_FLAGS", "")
+    merged = merge_flags(before, wanted)
+    late = merged != before and _backend_started()
+    if late:
+        warnings.warn(
+            f"jax has already started: the switches {' '.join(wanted)} come too late and physics "
+            "may run many times slower; call devices.configure() before the first array",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+    else:
+        os.environ["XLA_FLAGS"] = merged
+    missing = set(cpu_flags(version)) - set((before if late else merged).split())
+    if missing and HANGS[0] <= _release(version) < HANGS[1]:
+        warnings.warn(
+            f"jaxlib {version} can wait for ever in MJX on a CPU without "
+            f"{' '.join(sorted(missing))}; take these out of your XLA_FLAGS or use jaxlib 0.9.2",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+
+
+def _set_cache(folder: Path) -> None:
+    """Lets jax keep compiled programs in ``folder``; warns and goes on where it cannot."""
+    import jax
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        warnings.warn(
+            f"compiled programs are not kept: {folder} cannot be made ({error.strerror}); "
+            f"set {CACHE_ENV} to a folder that can",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+        return
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+def _backend_started() -> bool:
+    """Returns whether jax has read its switches already."""
+    if "jax" not in sys.modules:
+        return False
+    from jax._src import xla_bridge  # the public modules have no such question
+
+    return xla_bridge.backends_are_initialized()
+
+
+def _release(version: str) -> tuple[int, int]:
+    """Returns major and minor of a version."""
+    major, minor = re.findall(r"\d+", version)[:2]
+    return int(major), int(minor)
+
+
+def _flag_name(flag: str) -> str:
+    """Returns the name of "--name=value"."""
+    return flag.split("=", 1)[0].lstrip("-")
+
+
+def _installed(package: str) -> bool:
+    """Returns whether a distribution is installed."""
+    try:
+        importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+@functools.cache
+def _cpu_model() -> str:
+    """Returns the name of the processor."""
+    info = Path("/proc/cpuinfo")
+    text = info.read_text() if info.exists() else ""
+    match = re.search(r"model name\s*:\s*(.+)", text)
+    return match.group(1).strip() if match else platform.processor() or "unknown"
+
+
+def _git(*arguments: str) -> str:
+    """Returns what git says in this checkout; empty where there is no git or no checkout."""
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(Path(__file__).parent), *arguments],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=10,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return done.stdout.strip()

@@ -1,0 +1,1 @@
+"""Learning: networks, rollout, PPO for the teacher, distillation for the camera student."""

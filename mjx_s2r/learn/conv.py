@@ -1,0 +1,78 @@
+"""A convolution whose kernel gradient is a few matrix products.
+
+XLA on a CPU computes the gradient of a kernel as a convolution with a window as large as the picture,
+which is several times slower than the forward pass. The gradient is, for each offset (i, j) in the
+kernel, the product of the shifted input with the output's gradient:
+
+    dW[i, j] = sum over n, h, w of  x[n, s h + i, s w + j]^T  dy[n, h, w]
+"""
+
+from functools import partial
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+_LAYOUT = ("NHWC", "HWIO", "NHWC")
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def conv(x: jax.Array, kernel: jax.Array, stride: int, pad: int) -> jax.Array:
+    """Returns (N, H', W', D): x (N, H, W, C) convolved with kernel (K, K, C, D)."""
+    return _convolve(x, kernel, stride, pad)
+
+
+def _convolve(x: jax.Array, kernel: jax.Array, stride: int, pad: int) -> jax.Array:
+    """Calls XLA's convolution."""
+    edges = [(pad, pad), (pad, pad)]
+    return jax.lax.conv_general_dilated(
+        x, kernel, (stride, stride), edges, dimension_numbers=_LAYOUT
+    )
+
+
+def _forward(
+    x: jax.Array, kernel: jax.Array, stride: int, pad: int
+) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    """Returns the output and what the gradients need."""
+    return _convolve(x, kernel, stride, pad), (x, kernel)
+
+
+def _backward(
+    stride: int, pad: int, kept: tuple[jax.Array, jax.Array], dy: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Returns the gradients with respect to x and kernel."""
+    x, kernel = kept
+    size, channels = kernel.shape[0], x.shape[-1]
+    padded = jnp.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
+    flat = dy.reshape(-1, dy.shape[-1])
+    rows, cols = (stride * (n - 1) + 1 for n in dy.shape[1:3])
+
+    def product(i: int, j: int) -> jax.Array:
+        shifted = padded[:, i : i + rows : stride, j : j + cols : stride]
+        return shifted.reshape(-1, channels).T @ flat
+
+    dw = jnp.stack([jnp.stack([product(i, j) for j in range(size)]) for i in range(size)])
+    if stride == 1:
+        turned = kernel[::-1, ::-1].transpose(0, 1, 3, 2)
+        return _convolve(dy, turned, 1, size - 1 - pad), dw
+    return jax.vjp(lambda x: _convolve(x, kernel, stride, pad), x)[1](dy)[0], dw
+
+
+conv.defvjp(_forward, _backward)
+
+
+class Conv(nn.Module):
+    """A convolution layer: (N, H, W, C) -> (N, H', W', features)."""
+
+    features: int
+    size: int
+    stride: int = 1
+    pad: int = 0
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Applies the layer."""
+        shape = (self.size, self.size, x.shape[-1], self.features)
+        kernel = self.param("kernel", nn.initializers.lecun_normal(), shape)
+        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        return conv(x, kernel, self.stride, self.pad) + bias

@@ -1,0 +1,306 @@
+"""A camera student from a privileged teacher: on-policy DAgger (Ross et al. 2011) with images.
+
+In every iteration B worlds run T steps. In each world and step the teacher acts with probability
+beta, the student otherwise; the teacher names the right action everywhere. The student then takes
+gradient steps on
+
+    w_kl KL(teacher || student) + w_mean |tanh m_t - tanh m_s|^2 + w_label |label - estimate|^2
+
+over the raw Gaussians, the teacher's means bounded to +-2 (tanh 2 = 0.96): beyond that the squash makes
+them all the same action, but their distances would rule the loss. The last term asks the student where the thing to find is, which simulation
+knows (as the auxiliary object pose of DEXTRAH); the robot does not use the answer.
+
+With ``look_each_step`` a world wears a new look at every step. A student without memory cannot tell,
+and one rollout then shows T times as many looks.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import struct
+
+from mjx_s2r.curriculum.interface import Curriculum
+from mjx_s2r.learn import distribution, normalizer
+from mjx_s2r.learn.augment import random_shift, to_float
+from mjx_s2r.learn.distribution import Gaussian
+from mjx_s2r.learn.networks import Student
+from mjx_s2r.learn.normalizer import Normalizer
+from mjx_s2r.learn.rollout import reset_worlds, stagger
+from mjx_s2r.render.eye import Cameras, take_pictures
+from mjx_s2r.sim.env import Env, State, renew
+
+_BOUND = 2.0  # of the teacher's raw mean
+
+Teacher = Callable[[dict[str, jax.Array]], Gaussian]
+
+
+@dataclass(frozen=True)
+class DistillConfig:
+    """Settings of distillation."""
+
+    worlds: int = 256
+    """Number of worlds, B."""
+    unroll: int = 4
+    """Control steps per iteration, T."""
+    iterations: int = 120
+    """Iterations in all; the learning rate falls to zero over them."""
+    minibatches: int = 4
+    """Minibatches per epoch."""
+    epochs: int = 2
+    """Passes over an iteration's images."""
+    learning_rate: float = 2e-3
+    """Adam step size at the start."""
+    beta_share: float = 0.5
+    """Share of the iterations over which the teacher's part falls from 1 to 0."""
+    action_noise: float = 0.1
+    """Standard deviation of the noise on the acting policy's raw action."""
+    kl_weight: float = 0.1
+    """Weight of the KL divergence."""
+    mean_weight: float = 5.0
+    """Weight of the mean matching."""
+    label_weight: float = 10.0
+    """Weight of the auxiliary estimate; labels count in tenths of a metre."""
+    shift_pixels: int = 2
+    """Largest random shift of an image, px."""
+    look_each_step: bool = True
+    """New look in every world at every step, not only at a reset."""
+    hidden: tuple[int, ...] = (128, 64)
+    """Layers after the eyes."""
+    channels: int = 24
+    """Feature maps of each eye."""
+
+    def __post_init__(self) -> None:
+        """Checks the settings.
+
+        Raises:
+            ValueError: a setting that cannot work, named.
+        """
+        if (self.worlds * self.unroll) % self.minibatches:
+            raise ValueError(
+                f"distill: {self.worlds} worlds x {self.unroll} steps do not divide into "
+                f"{self.minibatches} minibatches"
+            )
+        if not 0 <= self.beta_share <= 1:
+            raise ValueError(f"distill.beta_share {self.beta_share} must lie in [0, 1]")
+
+
+@struct.dataclass
+class DistillState:
+    """Everything that distillation carries from one iteration to the next.
+
+    Attributes:
+        params: the student's parameters.
+        optimizer: Adam's moments.
+        obs_norm: moments of the readings.
+        worlds: the B worlds.
+        curriculum: state of the schedule.
+        key: random key.
+        steps: () int32 iterations done.
+    """
+
+    params: Any
+    optimizer: optax.OptState
+    obs_norm: Normalizer
+    worlds: State
+    curriculum: Any
+    key: jax.Array
+    steps: jax.Array
+
+
+@struct.dataclass
+class Lesson:
+    """What a gradient step reads; fields (N, ...): readings, images, teacher's answer, label."""
+
+    obs: jax.Array
+    images: tuple[jax.Array, ...]
+    teacher: Gaussian
+    label: jax.Array
+
+
+@struct.dataclass
+class DistillMetrics:
+    """Figures of one iteration, all ()."""
+
+    loss: jax.Array
+    kl: jax.Array
+    mean_error: jax.Array
+    label_error_m: jax.Array
+    beta: jax.Array
+    episodes: jax.Array
+    success: jax.Array
+
+
+@dataclass(frozen=True, eq=False)
+class Distill:
+    """A distillation: environment, cameras, schedule, teacher and settings."""
+
+    env: Env
+    cameras: Cameras
+    curriculum: Curriculum
+    teacher: Teacher
+    config: DistillConfig
+
+    @property
+    def student(self) -> Student:
+        """The student network."""
+        labels = jax.eval_shape(self._label, jax.eval_shape(self.env.reset, jax.random.key(0))).shape
+        return Student(
+            self.config.hidden, self.env.action_size, labels[0], channels=self.config.channels
+        )
+
+    @partial(jax.jit, static_argnums=0)
+    def init(self, key: jax.Array) -> DistillState:
+        """Returns the state before the first iteration."""
+        key_draw, key_reset, key_stagger, key_net, key_next = jax.random.split(key, 5)
+        schedule = self.curriculum.init()
+        draws = self.curriculum.sample(schedule, self.config.worlds, key_draw)
+        worlds = reset_worlds(self.env, draws, key=key_reset)
+        blank = [jnp.zeros((1, c.height, c.width, 3)) for c in self.cameras.scenes]
+        params = self.student.init(key_net, worlds.obs["state"][:1], blank)
+        return DistillState(
+            params=params,
+            optimizer=self._optimizer.init(params),
+            obs_norm=normalizer.init(worlds.obs["state"].shape[-1]),
+            worlds=stagger(self.env, worlds, key=key_stagger),
+            curriculum=schedule,
+            key=key_next,
+            steps=jnp.int32(0),
+        )
+
+    @partial(jax.jit, static_argnums=0, donate_argnums=1)
+    def iterate(self, state: DistillState) -> tuple[DistillState, DistillMetrics]:
+        """Runs one iteration: rollout with images, then epochs over them."""
+        key_next, key_draw, key_reset, key_roll, key_epochs = jax.random.split(state.key, 5)
+        draws = self.curriculum.sample(state.curriculum, self.config.worlds, key_draw)
+        fresh = reset_worlds(self.env, draws, key=key_reset)
+        keys = jax.random.split(key_roll, self.config.unroll)
+        worlds, (lessons, ended, success) = jax.lax.scan(
+            partial(self._step, state, fresh), state.worlds, keys
+        )
+        lessons = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), lessons)
+        norm = normalizer.update(state.obs_norm, lessons.obs)
+        state = state.replace(worlds=worlds, key=key_next, obs_norm=norm)
+        state, figures = self._epochs(state, lessons, key_epochs)
+        metrics = DistillMetrics(
+            beta=self._beta(state.steps), episodes=ended.sum(), success=success.sum(), **figures
+        )
+        return state.replace(steps=state.steps + 1), metrics
+
+    def mosaic(self, state: DistillState, count: int) -> np.ndarray:
+        """Returns (count, H, W, 3) uint8: what the student sees in ``count`` fresh worlds."""
+        key_draw, key_reset, key_picture = jax.random.split(jax.random.fold_in(state.key, 1), 3)
+
+        @jax.jit
+        def look() -> jax.Array:
+            draws = self.curriculum.sample(state.curriculum, count, key_draw)
+            worlds = reset_worlds(self.env, draws, key=key_reset)
+            data = jax.vmap(self.env.view)(worlds)
+            return take_pictures(self.cameras, data, draws.xi, key=key_picture)[0]
+
+        return np.asarray(look())
+
+    def act(self, state: DistillState, obs: jax.Array, images: tuple[jax.Array, ...]) -> Gaussian:
+        """Returns the student's distribution for readings (N, P) and uint8 images (N, H, W, 3)."""
+        seen = [to_float(image) for image in images]
+        return self.student.apply(state.params, normalizer.apply(state.obs_norm, obs), seen)[0]
+
+    @property
+    def _optimizer(self) -> optax.GradientTransformation:
+        """Adam with clipped gradients and a cosine schedule."""
+        per_iteration = self.config.epochs * self.config.minibatches
+        rate = optax.cosine_decay_schedule(
+            self.config.learning_rate, self.config.iterations * per_iteration, alpha=0.02
+        )
+        return optax.chain(optax.clip_by_global_norm(1.0), optax.adam(rate))
+
+    def _label(self, state: State) -> jax.Array:
+        """Returns (L,) what the student should be able to see in one world, in tenths of a metre."""
+        return 10.0 * self.env.task.label(self.env.view(state))
+
+    def _beta(self, steps: jax.Array) -> jax.Array:
+        """Returns the teacher's share of the acting, falling from 1 to 0."""
+        whole = max(1.0, self.config.beta_share * self.config.iterations)
+        return jnp.clip(1.0 - steps / whole, 0.0, 1.0)
+
+    def _step(
+        self, state: DistillState, fresh: State, worlds: State, key: jax.Array
+    ) -> tuple[State, tuple[Lesson, jax.Array, jax.Array]]:
+        """Takes pictures, asks the teacher, acts with either, and renews finished worlds."""
+        key_look, key_picture, key_who, key_noise = jax.random.split(key, 4)
+        xi = worlds.pipeline_state.draw.xi
+        if self.config.look_each_step:
+            other = self.curriculum.sample(state.curriculum, xi.shape[0], key_look).xi
+            xi = jnp.where(self.env.task.space.in_room("visual"), other, xi)
+        images = take_pictures(self.cameras, jax.vmap(self.env.view)(worlds), xi, key=key_picture)
+        answer = self.teacher(worlds.obs)
+        answer = dataclasses.replace(answer, mean=jnp.clip(answer.mean, -_BOUND, _BOUND))
+        mine = self.act(state, worlds.obs["state"], images)
+        theirs = jax.random.bernoulli(key_who, self._beta(state.steps), (xi.shape[0], 1))
+        raw = jnp.where(theirs, answer.mean, mine.mean)
+        raw = raw + self.config.action_noise * jax.random.normal(key_noise, raw.shape)
+        lesson = Lesson(worlds.obs["state"], images, answer, jax.vmap(self._label)(worlds))
+        after = jax.vmap(self.env.step)(worlds, jnp.tanh(raw))
+        ended = after.done > 0
+        return renew(after, fresh), (lesson, ended, after.metrics["success"] * ended)
+
+    def _epochs(
+        self, state: DistillState, lessons: Lesson, key: jax.Array
+    ) -> tuple[DistillState, dict[str, jax.Array]]:
+        """Runs every epoch over freshly shuffled minibatches."""
+        parts = self.config.minibatches
+        size = lessons.obs.shape[0]
+
+        def one(
+            state: DistillState, inputs: tuple[jax.Array, jax.Array]
+        ) -> tuple[DistillState, dict[str, jax.Array]]:
+            part = jax.tree.map(lambda x: x[inputs[0]], lessons)
+            loss = jax.grad(self._loss, has_aux=True)
+            gradient, figures = loss(state.params, state.obs_norm, part, inputs[1])
+            update, optimizer = self._optimizer.update(gradient, state.optimizer)
+            params = optax.apply_updates(state.params, update)
+            return state.replace(params=params, optimizer=optimizer), figures
+
+        def epoch(
+            state: DistillState, key: jax.Array
+        ) -> tuple[DistillState, dict[str, jax.Array]]:
+            key_order, key_shift = jax.random.split(key)
+            order = jax.random.permutation(key_order, size).reshape(parts, -1)
+            return jax.lax.scan(one, state, (order, jax.random.split(key_shift, parts)))
+
+        state, figures = jax.lax.scan(epoch, state, jax.random.split(key, self.config.epochs))
+        return state, jax.tree.map(jnp.mean, figures)
+
+    def _loss(
+        self, params: Any, norm: Normalizer, lesson: Lesson, key: jax.Array
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """Returns the loss of the module's docstring and its parts."""
+        keys = jax.random.split(key, len(lesson.images))
+        images = [
+            random_shift(to_float(image), self.config.shift_pixels, key=k)
+            for image, k in zip(lesson.images, keys, strict=True)
+        ]
+        obs = normalizer.apply(norm, lesson.obs)
+        mine, estimate = self.student.apply(params, obs, images)
+        kl = distribution.kl(lesson.teacher, mine).mean()
+        squared = (jnp.tanh(lesson.teacher.mean) - jnp.tanh(mine.mean)) ** 2
+        mean_error = squared.sum(-1).mean()
+        miss = jnp.sum((lesson.label - estimate) ** 2, -1)
+        total = (
+            self.config.kl_weight * kl
+            + self.config.mean_weight * mean_error
+            + self.config.label_weight * miss.mean()
+        )
+        figures = {
+            "loss": total,
+            "kl": kl,
+            "mean_error": mean_error,
+            "label_error_m": 0.1 * jnp.sqrt(miss + 1e-12).mean(),
+        }
+        return total, figures

@@ -1,0 +1,112 @@
+"""Networks: an actor and a critic on vectors, and a camera student.
+
+The student finds things in an image the way visuomotor policies of Levine et al. 2016 do: a few
+convolutions, then the expected pixel position of each feature map (spatial soft-argmax), so that a
+position in the picture is a number early on.
+"""
+
+from collections.abc import Sequence
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from mjx_s2r.learn.conv import Conv
+from mjx_s2r.learn.distribution import Gaussian, gaussian
+
+
+class Mlp(nn.Module):
+    """Dense layers with swish in between: (..., P) -> (..., last size)."""
+
+    sizes: Sequence[int]
+    last_scale: float = 1.0
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Applies the layers."""
+        for size in self.sizes[:-1]:
+            x = nn.swish(nn.Dense(size, kernel_init=nn.initializers.lecun_normal())(x))
+        scale = nn.initializers.variance_scaling(self.last_scale, "fan_in", "truncated_normal")
+        return nn.Dense(self.sizes[-1], kernel_init=scale)(x)
+
+
+class Actor(nn.Module):
+    """Observation (..., P) -> distribution over raw actions (..., J); log_std is one vector."""
+
+    hidden: Sequence[int]
+    actions: int
+    first_std: float = 0.6
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> Gaussian:
+        """Returns the action distribution."""
+        mean = Mlp((*self.hidden, self.actions), last_scale=0.01)(x)
+        first = nn.initializers.constant(jnp.log(self.first_std))
+        return gaussian(mean, self.param("log_std", first, (self.actions,)))
+
+
+class Critic(nn.Module):
+    """Observation (..., Q) -> value (...)."""
+
+    hidden: Sequence[int]
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Returns the value."""
+        return Mlp((*self.hidden, 1))(x)[..., 0]
+
+
+def soft_argmax(features: jax.Array) -> jax.Array:
+    """Returns (N, 2C) the expected column and row, in [-1, 1], of C feature maps (N, H, W, C)."""
+    height, width = features.shape[1:3]
+    flat = features.reshape(features.shape[0], height * width, -1)
+    weight = jax.nn.softmax(flat, axis=1)
+    rows, cols = jnp.meshgrid(
+        jnp.linspace(-1, 1, height), jnp.linspace(-1, 1, width), indexing="ij"
+    )
+    grid = jnp.stack((cols.reshape(-1), rows.reshape(-1)))  # (2, HW)
+    return jnp.einsum("gp,npc->ngc", grid, weight).reshape(features.shape[0], -1)
+
+
+class Eye(nn.Module):
+    """Images (N, H, W, 3) in [-0.5, 0.5] -> keypoints (N, 2C), on a grid of a quarter of the size."""
+
+    channels: int = 24
+
+    @nn.compact
+    def __call__(self, image: jax.Array) -> jax.Array:
+        """Returns the keypoints."""
+        x = nn.relu(Conv(self.channels, 8, stride=4, pad=2)(image))
+        x = nn.relu(Conv(self.channels, 3, pad=1)(x))
+        return soft_argmax(Conv(self.channels, 3, pad=1)(x))
+
+
+class Student(nn.Module):
+    """Images and joint readings -> action distribution, and where the thing to find is.
+
+    Attributes:
+        hidden: sizes of the layers after the eye.
+        actions: J.
+        labels: L, size of the auxiliary estimate.
+        channels: feature maps of each eye.
+    """
+
+    hidden: Sequence[int]
+    actions: int
+    labels: int
+    channels: int = 24
+
+    @nn.compact
+    def __call__(self, obs: jax.Array, images: Sequence[jax.Array]) -> tuple[Gaussian, jax.Array]:
+        """Returns the action distribution and the estimate (N, L).
+
+        Args:
+            obs: (N, P) normalized readings.
+            images: per camera (N, H, W, 3), in [-0.5, 0.5].
+        """
+        seen = jnp.concatenate([Eye(self.channels)(image) for image in images], -1)
+        estimate = Mlp((64, self.labels))(jnp.concatenate((seen, obs), -1))
+        x = jnp.concatenate((seen, obs, jax.lax.stop_gradient(estimate)), -1)
+        mean = Mlp((*self.hidden, self.actions), last_scale=0.1)(x)
+        first = nn.initializers.constant(-1.0)
+        return gaussian(mean, self.param("log_std", first, (self.actions,))), estimate

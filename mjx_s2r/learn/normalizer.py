@@ -1,0 +1,43 @@
+"""Running mean and variance of observations (Welford, merged by Chan et al. 1979)."""
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+_CLIP = 5.0
+
+
+@struct.dataclass
+class Normalizer:
+    """Moments so far: count (), mean (P,), m2 (P,) sum of squared deviations."""
+
+    count: jax.Array
+    mean: jax.Array
+    m2: jax.Array
+
+
+def init(size: int) -> Normalizer:
+    """Returns the normalizer that has seen nothing: it passes observations through."""
+    return Normalizer(jnp.float32(0), jnp.zeros((size,)), jnp.zeros((size,)))
+
+
+def update(state: Normalizer, batch: jax.Array) -> Normalizer:
+    """Returns the moments with a ``batch`` (..., P) merged in."""
+    flat = batch.reshape(-1, batch.shape[-1])
+    count = state.count + flat.shape[0]
+    mean = flat.mean(0)
+    delta = mean - state.mean
+    share = flat.shape[0] / count
+    m2 = state.m2 + jnp.sum((flat - mean) ** 2, 0) + delta**2 * state.count * share
+    return Normalizer(count, state.mean + delta * share, m2)
+
+
+def std(state: Normalizer) -> jax.Array:
+    """Returns (P,) the standard deviation, 1 before the first update, never below 0.1: inputs are scaled to about one by the
+    task, and a row of xi that has been constant must not explode when its range first opens."""
+    return jnp.where(state.count > 0, jnp.sqrt(state.m2 / jnp.maximum(state.count, 1)), 1.0).clip(0.1)
+
+
+def apply(state: Normalizer, x: jax.Array) -> jax.Array:
+    """Returns x (..., P) centred, scaled and clipped to +-5."""
+    return jnp.clip((x - state.mean) / std(state), -_CLIP, _CLIP)

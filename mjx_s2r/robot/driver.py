@@ -1,0 +1,234 @@
+"""The border to a robot: what a driver offers, what a reading holds, whether a policy fits.
+
+A driver is thin: it moves bytes and converts units. It makes no decision; limits, holds and stops
+are the guard's (`mjx_s2r.robot.safety`). Units and names are the contract's.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+
+from mjx_s2r.contract import ContractError, PolicyContract
+
+COMMAND = "command"  # the signal that the controller supplies: the last command that was sent
+SLACK = 1e-6  # relative room for float32 limits that were written down in float64
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a robot reports at one instant.
+
+    Attributes:
+        time_s: when the signals were measured, s, in the time of the controller's clock.
+        signals: contract signal name -> raw reading (size,), in the signal's unit.
+        images: camera name -> (H, W, 3) uint8 RGB, row 0 at the top.
+        image_time_s: camera name -> when that image was taken, s, in the same time.
+    """
+
+    time_s: float
+    signals: Mapping[str, np.ndarray]
+    images: Mapping[str, np.ndarray] = field(default_factory=dict)
+    image_time_s: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class CameraInfo:
+    """One camera as the driver delivers it, after its own cropping and resizing."""
+
+    name: str
+    height: int
+    width: int
+    rate_hz: float
+
+
+@dataclass(frozen=True)
+class DriverInfo:
+    """What a robot can do, in its own words.
+
+    Attributes:
+        name: what the robot is called in logs.
+        joints: commanded joints, in the order of `Driver.write`.
+        command: "position" or "effort".
+        unit: unit of the command: "rad", "m", "N m" or "N".
+        low: lowest position, per joint, rad or m (-inf where there is no stop).
+        high: highest position, per joint.
+        max_rate: fastest position change, per joint, unit/s (inf where unknown).
+        max_effort: largest force or torque, per joint, N m or N (inf where unknown).
+        max_hz: fastest control rate that the bus carries.
+        signals: signal name -> size, without ``"command"``, which the controller supplies.
+        cameras: cameras that are delivered.
+    """
+
+    name: str
+    joints: tuple[str, ...]
+    command: str
+    unit: str
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+    max_rate: tuple[float, ...]
+    max_effort: tuple[float, ...]
+    max_hz: float
+    signals: Mapping[str, int]
+    cameras: tuple[CameraInfo, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Checks that every limit has one value per joint.
+
+        Raises:
+            ContractError: a limit of another length; the message names it.
+        """
+        for name in ("low", "high", "max_rate", "max_effort"):
+            values = getattr(self, name)
+            if len(values) != len(self.joints):
+                raise ContractError(
+                    f"driver {self.name!r}: {name} has {len(values)} values for "
+                    f"{len(self.joints)} joints; give one per joint"
+                )
+
+
+class Driver(Protocol):
+    """A robot.
+
+    ``write`` sends exactly the command it is given or raises; it never clips in silence, because
+    the last command is an input of the policy. ``stop`` must be safe to call at any time, twice,
+    and after a failure: hold for position control, damp or zero for effort control.
+    """
+
+    def describe(self) -> DriverInfo:
+        """Returns what the robot can do; may be called before `connect`."""
+        ...
+
+    def connect(self) -> None:
+        """Opens the bus and the cameras; the robot does not move."""
+        ...
+
+    def read(self) -> Reading:
+        """Returns the newest reading."""
+        ...
+
+    def write(self, command: np.ndarray) -> None:
+        """Sends one command, (J,)."""
+        ...
+
+    def stop(self) -> None:
+        """Brings the robot to rest and leaves it safe."""
+        ...
+
+    def close(self) -> None:
+        """Stops if needed and releases the bus and the cameras."""
+        ...
+
+
+def check(contract: PolicyContract, info: DriverInfo) -> None:
+    """Checks that a policy fits a robot.
+
+    Raises:
+        ContractError: lists every mismatch with its remedy, one per line.
+    """
+    problems = [
+        *_joints(contract, info),
+        *_command(contract, info),
+        *_limits(contract, info),
+        *_signals(contract, info),
+        *_cameras(contract, info),
+    ]
+    if contract.control_hz > info.max_hz * (1 + SLACK):
+        problems.append(
+            f"control rate {contract.control_hz} Hz is above the robot's {info.max_hz} Hz; "
+            "train at a lower rate or raise the driver's bus rate"
+        )
+    if problems:
+        head = f"policy for task {contract.task!r} does not fit robot {info.name!r}:"
+        raise ContractError("\n - ".join([head, *problems]))
+
+
+def _joints(contract: PolicyContract, info: DriverInfo) -> list[str]:
+    """Returns the mismatches between the joint names."""
+    wanted, given = contract.action.joints, info.joints
+    if wanted == given:
+        return []
+    if sorted(wanted) == sorted(given):
+        return [
+            f"joint order {given} differs from the policy's {wanted}; reorder the driver's joints"
+        ]
+    missing = [j for j in wanted if j not in given]
+    extra = [j for j in given if j not in wanted]
+    return [
+        f"joints missing on the robot: {missing}, unknown to the policy: {extra}; map the names"
+    ]
+
+
+def _command(contract: PolicyContract, info: DriverInfo) -> list[str]:
+    """Returns the mismatches between what is commanded and its unit."""
+    wanted = "effort" if contract.action.mode == "effort" else "position"
+    problems = []
+    if wanted != info.command:
+        problems.append(
+            f"action mode {contract.action.mode!r} needs {wanted} commands but the robot takes "
+            f"{info.command}; switch the driver's mode or train the other mode"
+        )
+    if contract.action.unit != info.unit:
+        problems.append(
+            f"commands are in {contract.action.unit!r} but the robot takes {info.unit!r}; "
+            "convert in the driver"
+        )
+    return problems
+
+
+def _limits(contract: PolicyContract, info: DriverInfo) -> list[str]:
+    """Returns the limits of the action that reach outside the robot's, joint by joint."""
+    if contract.action.joints != info.joints:
+        return []
+    action = contract.action
+    bounds = [("max_effort", action.max_effort, info.max_effort)]
+    if action.mode == "effort":
+        bounds += [("high", action.high, info.max_effort)]
+        bounds += [("-low", tuple(-x for x in action.low), info.max_effort)]
+    else:
+        bounds += [("max_rate", action.max_rate, info.max_rate), ("high", action.high, info.high)]
+        bounds += [("-low", tuple(-x for x in action.low), tuple(-x for x in info.low))]
+    return [
+        f"action.{name} {wanted:g} of joint {joint!r} is outside the robot's {given:g}; narrow it"
+        for name, values, limits in bounds
+        for joint, wanted, given in zip(action.joints, values, limits, strict=True)
+        if wanted > given + SLACK * max(1.0, abs(given))
+    ]
+
+
+def _signals(contract: PolicyContract, info: DriverInfo) -> list[str]:
+    """Returns the signals that are missing or have another size."""
+    sizes = {**info.signals, COMMAND: len(info.joints)}
+    problems = []
+    for s in contract.signals:
+        if s.name not in sizes:
+            problems.append(f"signal {s.name!r} is missing; the robot reads {sorted(info.signals)}")
+        elif s.size != sizes[s.name]:
+            problems.append(
+                f"signal {s.name!r} has {sizes[s.name]} values on the robot, the policy reads "
+                f"{s.size}; deliver the joints that the policy was trained on"
+            )
+    return problems
+
+
+def _cameras(contract: PolicyContract, info: DriverInfo) -> list[str]:
+    """Returns the cameras that are missing, slower or of another size."""
+    known = {c.name: c for c in info.cameras}
+    problems = []
+    for c in contract.cameras:
+        given = known.get(c.name)
+        if given is None:
+            problems.append(f"camera {c.name!r} is missing; the robot has {sorted(known)}")
+            continue
+        if (given.height, given.width) != (c.height, c.width):
+            problems.append(
+                f"camera {c.name!r} delivers {given.height}x{given.width}, the policy reads "
+                f"{c.height}x{c.width}; resize in the driver"
+            )
+        if given.rate_hz < c.rate_hz * (1 - SLACK):
+            problems.append(
+                f"camera {c.name!r} runs at {given.rate_hz} Hz, the policy expects {c.rate_hz} Hz; "
+                "raise its rate or train at the lower one"
+            )
+    return problems

@@ -1,0 +1,263 @@
+"""A run folder: its settings, metrics and results. One run is one folder.
+
+    config.json     the settings, written first
+    metrics.jsonl   one line a log: step and numbers; the same goes to TensorBoard
+    bounds.jsonl    one line a log: the ranges that the curriculum draws from
+    checkpoints/    see `mjx_s2r.checkpoints`
+    policy.onnx, result.json, report.html   written at the end
+
+Lines are flushed as they are written. A process killed in the middle leaves at most one torn last
+line, which reading ignores and resuming removes.
+"""
+
+import fnmatch
+import json
+import math
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tensorboardX import SummaryWriter
+
+from mjx_s2r.config import differences, to_dict
+
+CONFIG = "config.json"
+METRICS = "metrics.jsonl"
+BOUNDS = "bounds.jsonl"
+CHECKPOINTS = "checkpoints"
+POLICY = "policy.onnx"
+RESULT = "result.json"
+REPORT = "report.html"
+FREE_MB = 200
+
+
+class RunError(RuntimeError):
+    """A run folder that cannot be used as asked; the message names it and the remedy."""
+
+
+class Run:
+    """One run folder, open for writing. Make it with `Run.create`, end it with `close`."""
+
+    def __init__(self, path: Path) -> None:
+        """Wraps an existing folder; nothing is checked or written."""
+        self.path = path
+        self._board: SummaryWriter | None = None
+        self._purge: int | None = None
+
+    @classmethod
+    def create(
+        cls, path: Path, config: Any, *, resume: bool = False, may_change: Sequence[str] = ()
+    ) -> "Run":
+        """Opens a run folder, after every check that can fail before work is lost.
+
+        Args:
+            path: the folder; made where it is missing.
+            config: the settings, a dataclass.
+            resume: go on in a folder that holds a run with the same settings.
+            may_change: dotted names or patterns of settings that may differ when resuming.
+
+        Raises:
+            RunError: not writable, too little space, another run's folder, other settings.
+        """
+        path = Path(path)
+        body = to_dict(config)
+        check_writable(path)
+        check_space(path)
+        held = [n for n in (CONFIG, METRICS, BOUNDS, CHECKPOINTS) if (path / n).exists()]
+        if held and not resume:
+            raise RunError(
+                f"{path} holds another run ({', '.join(held)}); resume it or name another"
+            )
+        if resume:
+            _check_same(path, body, may_change)
+        write_json(path / CONFIG, body)
+        run = cls(path)
+        if resume:
+            run.rewind(None)
+        return run
+
+    def __enter__(self) -> "Run":
+        """Returns the run itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Closes the run."""
+        self.close()
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of the checkpoints."""
+        return self.path / CHECKPOINTS
+
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Writes one line of numbers, and the same numbers to TensorBoard.
+
+        NaN and infinity become null in the file, since JSON has no word for them.
+        """
+        values = {name: float(value) for name, value in metrics.items()}
+        _append(self.path / METRICS, {"step": int(step)} | values)
+        if self._board is None:
+            self._board = SummaryWriter(str(self.path), purge_step=self._purge)
+        for name, value in values.items():
+            self._board.add_scalar(name, value, int(step))
+        self._board.flush()
+
+    def log_bounds(
+        self,
+        step: int,
+        names: Sequence[str],
+        low: Iterable[float],
+        high: Iterable[float],
+        **extra: float,
+    ) -> None:
+        """Writes one line of the ranges that are drawn from.
+
+        Args:
+            step: when.
+            names: the D row names.
+            low: (D,) lower ends, in each row's unit.
+            high: (D,) upper ends.
+            **extra: further numbers of the curriculum, e.g. its entropy.
+
+        Raises:
+            RunError: the lengths differ.
+        """
+        ends = [float(x) for x in low], [float(x) for x in high]
+        if not len(names) == len(ends[0]) == len(ends[1]):
+            raise RunError(f"bounds: {len(names)} names, {len(ends[0])} low, {len(ends[1])} high")
+        more = {name: float(value) for name, value in extra.items()}
+        line = {"step": int(step), "names": list(names), "low": ends[0], "high": ends[1]}
+        _append(self.path / BOUNDS, line | more)
+
+    def rewind(self, step: int | None) -> None:
+        """Drops every line after ``step``, so that work done again is not logged twice.
+
+        Call it with the step of the restored checkpoint; None only drops a torn last line.
+        """
+        self.close()
+        self._purge = None if step is None else step + 1
+        for name in (METRICS, BOUNDS):
+            file = self.path / name
+            if file.exists():
+                kept = [row for row in read_jsonl(file) if step is None or row["step"] <= step]
+                _replace(file, "".join(_line(row) for row in kept))
+
+    def write_result(self, body: Mapping[str, Any]) -> Path:
+        """Writes result.json whole or not at all; returns its path."""
+        write_json(self.path / RESULT, body)
+        return self.path / RESULT
+
+    def close(self) -> None:
+        """Ends the TensorBoard file; logging again opens another."""
+        if self._board is not None:
+            self._board.close()
+            self._board = None
+
+
+def check_writable(path: Path) -> None:
+    """Makes the folder ``path`` and proves that a file can be written in it.
+
+    Raises:
+        RunError: it cannot.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        raise RunError(
+            f"{path}: cannot write here ({error.strerror}); name another folder"
+        ) from error
+
+
+def check_space(path: Path, need_mb: float = FREE_MB) -> None:
+    """Proves that the disk of ``path`` has room.
+
+    Raises:
+        RunError: fewer than ``need_mb`` megabytes are free.
+    """
+    free_mb = shutil.disk_usage(path).free / 1e6
+    if free_mb < need_mb:
+        raise RunError(
+            f"{path}: {free_mb:.0f} MB free, {need_mb:.0f} MB needed; "
+            "make room or name a folder on another disk"
+        )
+
+
+def write_json(path: Path, body: Any) -> None:
+    """Writes ``body`` as JSON, whole or not at all.
+
+    Raises:
+        ConfigError: NaN, infinity or a value that JSON cannot hold, named by its path.
+    """
+    _replace(path, json.dumps(to_dict(body), indent=2, allow_nan=False) + "\n")
+
+
+def read_jsonl(path: Path) -> list[dict[str, Any]]:
+    """Returns the lines of a .jsonl file; null numbers become NaN, a torn last line is left out.
+
+    Raises:
+        RunError: a broken line that is not the last.
+    """
+    lines = Path(path).read_text().split("\n")
+    rows = []
+    for number, line in enumerate(lines, 1):
+        if not line:
+            continue
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            if number == len(lines):
+                break
+            raise RunError(f"{path} line {number} is not JSON: {line[:60]!r}; remove it") from error
+        rows.append({name: math.nan if v is None else v for name, v in row.items()})
+    return rows
+
+
+def _check_same(path: Path, body: Any, may_change: Sequence[str]) -> None:
+    """Refuses to resume where there is no run, or one with other settings."""
+    file = path / CONFIG
+    if not file.exists():
+        raise RunError(f"{path} holds no run to resume ({CONFIG} is missing); start without resume")
+    try:
+        old = json.loads(file.read_text())
+    except ValueError as error:
+        raise RunError(f"{file} is not readable JSON ({error}); start a new run") from error
+    changed = [
+        f"{name}: the run has {was!r}, now {now!r}"
+        for name, (was, now) in differences(old, json.loads(json.dumps(body))).items()
+        if not any(fnmatch.fnmatchcase(name, pattern) for pattern in may_change)
+    ]
+    if changed:
+        raise RunError(f"{path} was started with other settings:\n  " + "\n  ".join(changed))
+
+
+def _append(path: Path, row: Mapping[str, Any]) -> None:
+    """Adds one line and hands it to the operating system at once."""
+    with path.open("a") as file:
+        file.write(_line(row))
+
+
+def _line(row: Mapping[str, Any]) -> str:
+    """Returns a row as one line of JSON."""
+    return json.dumps({name: _finite(value) for name, value in row.items()}) + "\n"
+
+
+def _finite(value: Any) -> Any:
+    """Returns ``value``, numbers that JSON cannot hold as None."""
+    if isinstance(value, list):
+        return [_finite(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _replace(path: Path, text: str) -> None:
+    """Writes ``text`` beside ``path``, then renames it into place."""
+    beside = path.with_name(path.name + ".tmp")
+    with beside.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    beside.replace(path)

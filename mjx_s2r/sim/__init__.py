@@ -1,0 +1,1 @@
+"""The simulator: parameters into MJX model leaves, physics, actuators, sensors, reset and step."""

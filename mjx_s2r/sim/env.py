@@ -1,0 +1,274 @@
+"""The environment of one world: reset and step. Vectorize with jax.vmap.
+
+`State` has Brax's fields (obs, reward, done, metrics, info and pipeline_state), so environments of
+that shape can be trained here and ours there. Termination and truncation are kept apart:
+
+    info["terminated"]  the task failed or is done; the future is worth nothing
+    info["truncated"]   time ran out: the future goes on, bootstrap it
+    done                either of the two
+
+`step` never resets. `renew` swaps finished worlds for fresh ones, and the state before it still
+holds the last observation. A world whose numbers are no longer finite is ended and counted.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+from mujoco import mjx
+
+from mjx_s2r.contract import ContractError, assemble, next_command
+from mjx_s2r.params import unknown
+from mjx_s2r.sim import actuator, physics, sensor
+from mjx_s2r.sim.actuator import ActuatorSpec, ActuatorState
+from mjx_s2r.sim.model import Binding, bind_model, element_names, leaves
+from mjx_s2r.sim.physics import Core, Leaves, Physics
+from mjx_s2r.sim.sensor import SensorSpec, SensorState
+from mjx_s2r.sim.task import Start, Task
+
+
+@struct.dataclass
+class Draw:
+    """What a curriculum decides for one episode.
+
+    Attributes:
+        xi: (D,) the world's parameters.
+        role: () int32; -1 plain, 2i or 2i+1 when row i is pinned at its lower or upper bound.
+        stamp: () int32 how often that bound had moved when this was drawn.
+    """
+
+    xi: jax.Array
+    role: jax.Array
+    stamp: jax.Array
+
+
+@struct.dataclass
+class Sim:
+    """Everything that one world carries from step to step.
+
+    Attributes:
+        core: physics state.
+        leaves: model fields of this world.
+        draw: the episode's parameters and role.
+        actuator: commands on their way.
+        sensor: readings kept.
+        command: (J,) last command.
+        steps: () int32 control steps so far.
+        held: () int32 control steps for which the goal has held.
+        success: () bool the goal has been held long enough in this episode.
+        total: () return so far.
+        key: random key of the world.
+    """
+
+    core: Core
+    leaves: Leaves
+    draw: Draw
+    actuator: ActuatorState
+    sensor: SensorState
+    command: jax.Array
+    steps: jax.Array
+    held: jax.Array
+    success: jax.Array
+    total: jax.Array
+    key: jax.Array
+
+
+@struct.dataclass
+class State:
+    """Brax's state of an environment; obs is {"state": (P,), "privileged": (Q,)}."""
+
+    pipeline_state: Sim
+    obs: dict[str, jax.Array]
+    reward: jax.Array
+    done: jax.Array
+    metrics: dict[str, jax.Array]
+    info: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Env:
+    """A task bound to physics, actuators and sensors. Build it with `make`."""
+
+    task: Task
+    physics: Physics
+    binding: Binding
+    actuator: ActuatorSpec
+    sensor: SensorSpec
+    ctrl_index: tuple[int, ...]
+
+    @property
+    def action_size(self) -> int:
+        """Number of action components, J."""
+        return len(self.task.contract.action.joints)
+
+    def nominal_draw(self) -> Draw:
+        """Returns the draw that leaves the model unchanged."""
+        minus_one, zero = jnp.int32(-1), jnp.int32(0)
+        return Draw(jnp.asarray(self.task.space.nominal), minus_one, zero)
+
+    def reset(self, key: jax.Array, draw: Draw | None = None) -> State:
+        """Starts an episode in a new place, with the parameters of ``draw`` (nominal if absent)."""
+        key_start, key_sensor, key_read, key_next = jax.random.split(key, 4)
+        draw = self.nominal_draw() if draw is None else draw
+        start = self.task.start(key=key_start)
+        model = leaves(self.physics, self.binding, draw.xi)
+        core = _place(self.physics, start)
+        data = physics.view(self.physics, model, core)
+        command = jnp.asarray(self._home(data))
+        true = {**self.task.signals(data), "command": command}
+        sim = Sim(
+            core=core,
+            leaves=model,
+            draw=draw,
+            actuator=actuator.init(self.actuator, command),
+            sensor=sensor.init(self.sensor, true, key=key_sensor),
+            command=command,
+            steps=jnp.int32(0),
+            held=jnp.int32(0),
+            success=jnp.zeros((), bool),
+            total=jnp.float32(0),
+            key=key_next,
+        )
+        no, zero = jnp.zeros((), bool), jnp.float32(0)
+        return State(
+            pipeline_state=sim,
+            obs=self._observe(sim, data, key_read),
+            reward=zero,
+            done=zero,
+            metrics={"success": zero, "return": zero, "length": zero, "nan": zero},
+            info={"terminated": no, "truncated": no},
+        )
+
+    def step(self, state: State, action: jax.Array) -> State:
+        """Returns the state one control step later under ``action`` (J,) in [-1, 1]."""
+        sim, task = state.pipeline_state, self.task
+        key_next, key_issue, key_read = jax.random.split(sim.key, 3)
+        action = jnp.clip(action, -1.0, 1.0)
+        output = action * jnp.asarray(task.contract.action.scale)
+        command = next_command(jnp, task.contract.action, sim.command, output)
+        moving = actuator.issue(self.actuator, sim.actuator, sim.draw.xi, command, key=key_issue)
+        core = self._simulate(sim, moving)
+        data = physics.view(self.physics, sim.leaves, core)
+        true = {**task.signals(data), "command": command}
+        verdict = task.judge(data, action)
+        nan = ~(jnp.isfinite(core.qpos).all() & jnp.isfinite(core.qvel).all())
+        held = jnp.where(verdict.on_goal & ~nan, sim.held + 1, 0)
+        steps = sim.steps + 1
+        success = sim.success | (held >= round(task.hold_s * task.contract.control_hz))
+        reward = verdict.reward + task.success_reward * (success & ~sim.success)
+        reward = jnp.where(nan, 0.0, reward)
+        terminated = verdict.failed | nan | (success & task.ends_on_success)
+        last = steps >= round(task.episode_s * task.contract.control_hz)
+        truncated = last & ~terminated
+        sim = sim.replace(
+            core=core,
+            actuator=moving,
+            sensor=sensor.push(self.sensor, sim.sensor, true),
+            command=command,
+            steps=steps,
+            held=held,
+            success=success,
+            total=sim.total + reward,
+            key=key_next,
+        )
+        obs = self._observe(sim, data, key_read)
+        metrics = {"success": success, "return": sim.total, "length": steps, "nan": nan}
+        return State(
+            pipeline_state=sim,
+            obs=jax.tree.map(lambda x: jnp.where(nan, 0.0, x), obs),
+            reward=reward,
+            done=(terminated | truncated).astype(jnp.float32),
+            metrics={name: jnp.asarray(v, jnp.float32) for name, v in metrics.items()},
+            info={"terminated": terminated, "truncated": truncated},
+        )
+
+    def view(self, state: State) -> mjx.Data:
+        """Returns positions of bodies, geoms, sites and cameras of one world."""
+        return physics.view(self.physics, state.pipeline_state.leaves, state.pipeline_state.core)
+
+    def _home(self, data: mjx.Data) -> jax.Array:
+        """Returns (J,) the command at the start: where the joints are, or zero effort."""
+        spec = self.task.contract.action
+        if spec.mode == "effort":
+            return jnp.zeros(self.action_size)
+        return jnp.clip(self.task.signals(data)["joint_pos"], jnp.array(spec.low), jnp.array(spec.high))
+
+    def _simulate(self, sim: Sim, moving: ActuatorState) -> Core:
+        """Runs the physics steps of one control step."""
+        index = jnp.array(self.ctrl_index)
+        blank = self.physics.blank.ctrl
+
+        def one(core: Core, step: jax.Array) -> tuple[Core, None]:
+            ctrl = blank.at[index].set(actuator.drive(self.actuator, moving, sim.draw.xi, step))
+            return physics.advance(self.physics, sim.leaves, core, ctrl), None
+
+        return jax.lax.scan(one, sim.core, jnp.arange(self.task.substeps))[0]
+
+    def _observe(self, sim: Sim, data: mjx.Data, key: jax.Array) -> dict[str, jax.Array]:
+        """Returns what the policy is told, and what only teacher and critic may see."""
+        contract, space = self.task.contract, self.task.space
+        told = sensor.read(self.sensor, sim.sensor, sim.draw.xi, key=key)
+        true = {**self.task.signals(data), "command": sim.command}
+        behind = sim.command - sim.actuator.history[1:]
+        hidden = ~space.in_room("visual")
+        parts = (
+            assemble(jnp, contract, true),
+            self.task.privileged(data),
+            (behind / jnp.asarray(contract.action.scale)).reshape(-1),
+            space.normalize(jnp, sim.draw.xi)[hidden],
+        )
+        return {"state": assemble(jnp, contract, told), "privileged": jnp.concatenate(parts)}
+
+
+def _place(engine: Physics, start: Start) -> Core:
+    """Returns the physics state at the start of an episode."""
+    core = physics.core(engine, start.qpos, start.qvel)
+    return core.replace(mocap_pos=start.mocap_pos, mocap_quat=start.mocap_quat)
+
+
+def make(task: Task) -> Env:
+    """Binds a task to physics, actuators and sensors, all by name.
+
+    Raises:
+        ParamError: a row, body, joint, geom or signal that does not exist.
+        ModelError: a model that MJX would not simulate faithfully.
+        ContractError: the contract does not fit the model.
+    """
+    contract, mj_model = task.contract, task.mj_model
+    names = element_names(mj_model, "actuator")
+    for joint in contract.action.joints:
+        if joint not in names:
+            raise unknown("actuator in the contract's joints:", joint, names)
+    control_dt, physics_dt = 1 / contract.control_hz, mj_model.opt.timestep
+    if abs(task.substeps * physics_dt - control_dt) > 1e-9:
+        raise ContractError(
+            f"{task.substeps} physics steps of {physics_dt} s are not one control step at "
+            f"{contract.control_hz} Hz; change substeps, the model's timestep or control_hz"
+        )
+    return Env(
+        task=task,
+        physics=physics.put(mj_model),
+        binding=bind_model(task.space, mj_model),
+        actuator=actuator.bind_actuator(task.space, contract.action.joints, control_dt, physics_dt),
+        sensor=sensor.bind_sensor(task.space, {s.name: s.size for s in contract.signals}, control_dt),
+        ctrl_index=tuple(names.index(joint) for joint in contract.action.joints),
+    )
+
+
+def renew(state: State, fresh: State) -> State:
+    """Returns ``state`` with finished worlds (leading axis B) swapped for ``fresh`` ones.
+
+    Reward, done, metrics and info stay those of the step that has just been taken.
+    """
+    over = state.done > 0
+
+    def pick(new: jax.Array, old: jax.Array) -> jax.Array:
+        mask = over.reshape(over.shape + (1,) * (old.ndim - over.ndim))
+        return jnp.where(mask, new, old)
+
+    return state.replace(
+        pipeline_state=jax.tree.map(pick, fresh.pipeline_state, state.pipeline_state),
+        obs=jax.tree.map(pick, fresh.obs, state.obs),
+    )

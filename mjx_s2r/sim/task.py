@@ -1,0 +1,82 @@
+"""What a task tells the simulator. A task is one class in one file; it inherits from nothing."""
+
+from typing import Protocol
+
+import jax
+import mujoco
+from flax import struct
+from mujoco import mjx
+
+from mjx_s2r.contract import PolicyContract
+from mjx_s2r.params import ParamSpace
+
+
+@struct.dataclass
+class Start:
+    """Where an episode begins: qpos (nq,), qvel (nv,), mocap_pos (nmocap, 3), mocap_quat (nmocap, 4)."""
+
+    qpos: jax.Array
+    qvel: jax.Array
+    mocap_pos: jax.Array
+    mocap_quat: jax.Array
+
+
+@struct.dataclass
+class Verdict:
+    """What a task thinks of one control step, all ().
+
+    Attributes:
+        reward: reward of the step.
+        on_goal: the goal holds now; held for the task's ``hold_s`` it is a success.
+        failed: the episode must end here without bootstrapping.
+    """
+
+    reward: jax.Array
+    on_goal: jax.Array
+    failed: jax.Array
+
+
+class Task(Protocol):
+    """A robot, its table of parameters, its contract and its reward.
+
+    Attributes:
+        name: name of the task.
+        mj_model: the nominal model.
+        space: the table.
+        contract: what the policy reads and writes; its joints are the names of actuators.
+        substeps: physics steps per control step.
+        episode_s: longest episode, s.
+        hold_s: how long the goal must hold to be a success, s.
+        ends_on_success: whether a success ends the episode; then it is a termination.
+        success_reward: added to the reward once, when the goal has been held.
+    """
+
+    name: str
+    mj_model: mujoco.MjModel
+    space: ParamSpace
+    contract: PolicyContract
+    substeps: int
+    episode_s: float
+    hold_s: float
+    ends_on_success: bool
+    success_reward: float
+
+    def start(self, *, key: jax.Array) -> Start:
+        """Draws where an episode begins."""
+        ...
+
+    def signals(self, data: mjx.Data) -> dict[str, jax.Array]:
+        """Returns true readings by contract signal name; "command" is added by the environment."""
+        ...
+
+    def privileged(self, data: mjx.Data) -> jax.Array:
+        """Returns (Q,) what only simulation knows, scaled to about one."""
+        ...
+
+    def label(self, data: mjx.Data) -> jax.Array:
+        """Returns (L,) what a camera student should be able to see, m."""
+        ...
+
+    def judge(self, data: mjx.Data, action: jax.Array) -> Verdict:
+        """Returns the verdict on the step that led to ``data`` under ``action`` (J,) in [-1, 1]."""
+        ...

@@ -1,0 +1,1 @@
+"""From logs back to parameters: identification, evaluation over the table, the gap, the report."""

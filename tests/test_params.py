@@ -1,0 +1,235 @@
+"""The table: every refusal by name, values from nominal, laws inside their limits."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mjx_s2r.params import Param, ParamError, ParamSpace, Range, apply, bind, unknown
+
+BODIES = ("world", "gripper", "upper_arm", "lower_arm")
+NOMINAL = {
+    "body_mass": np.array((0.0, 1.0, 2.0, 3.0), np.float32),
+    "body_ipos": np.arange(12, dtype=np.float32).reshape(4, 3),
+    "gravity": np.array((0.0, 0.0, -9.8), np.float32),
+}
+ELEMENTS = {"body_mass": BODIES, "body_ipos": BODIES}
+
+
+def row(name: str = "mass", field: str = "model.body_mass", **others: object) -> Param:
+    """Returns a row on the gripper's mass, with other settings where given."""
+    return Param(name, field, **{"of": ("gripper",), "limits": (0.5, 2.0), **others})  # type: ignore
+
+
+def table(*rows: Param) -> ParamSpace:
+    """Returns the table of ``rows``."""
+    return ParamSpace(rows)
+
+
+def enter(rows: tuple[Param, ...], xi: tuple[float, ...]) -> dict[str, np.ndarray]:
+    """Returns the arrays that ``rows`` touch with ``xi`` entered, on numpy."""
+    edits = bind(table(*rows), "model", NOMINAL, ELEMENTS)
+    return apply(np, NOMINAL, edits, np.array(xi, np.float32))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"field": "modle.body_mass"}, "field 'modle.body_mass' must start with one of"),
+        ({"field": "model"}, "and a dot"),
+        ({"mode": "multiply"}, "mode 'multiply' must be 'scale', 'add' or 'set'"),
+        ({"law": "normal"}, "law 'normal' must be"),
+        ({"limits": (2.0, 0.5)}, r"limits low 2.0 is above high 0.5; swap them"),
+        ({"initial": (1.5, 1.0)}, r"initial low 1.5 is above high 1.0; swap them"),
+        ({"initial": (0.4, 1.0)}, r"initial range \(0.4, 1.0\) leaves the limits \(0.5, 2.0\)"),
+        ({"initial": (1.0, 2.5)}, "widen the limits or narrow the range"),
+        ({"limits": (float("nan"), 2.0)}, r"limits \(nan, 2.0\) must be finite"),
+        ({"initial": (1.0, float("nan"))}, r"initial \(1.0, nan\) must be finite"),
+        ({"limits": (0.5, float("inf"))}, "must be finite"),
+        ({"nominal": float("nan")}, "must be finite"),
+        ({"law": "log_uniform", "limits": (0.0, 2.0)}, "log_uniform needs limits above zero"),
+    ],
+)
+def test_a_row_that_cannot_be_is_refused_by_name(changes: dict, message: str) -> None:
+    with pytest.raises(ParamError, match=message) as caught:
+        row("link mass", **changes)
+    assert "parameter 'link mass'" in str(caught.value)
+
+
+def test_two_rows_with_one_name_are_refused() -> None:
+    with pytest.raises(ParamError, match="'mass' appears twice; rename"):
+        table(row(), row("other"), row())
+
+
+def test_unknown_names_list_the_near_ones() -> None:
+    error = unknown("camera", "frnt", ["front", "wrist"])
+    assert str(error) == "unknown camera 'frnt'; did you mean 'front'?"
+    assert "known: a, b" in str(unknown("camera", "zzz", ["a", "b"]))
+
+
+def test_unknown_parameter_names_the_near_ones() -> None:
+    space = table(row("link_mass"), row("damping"))
+    for call in (
+        lambda: space.index("link_maas"),
+        lambda: space.with_ranges({"link_maas": (1.0, 1.0)}),
+        lambda: space.values({"link_maas": 1.0}),
+    ):
+        with pytest.raises(ParamError, match="unknown parameter 'link_maas'; did you mean 'link_mass'"):
+            call()
+    with pytest.raises(ParamError, match="unknown room 'visuals'; did you mean 'visual'"):
+        space.in_room("visuals")
+
+
+def test_bind_names_what_it_does_not_find() -> None:
+    cases = {
+        r"array of room 'model' in parameter 'mass': 'body_masss'; did you mean 'body_mass'": row(
+            field="model.body_masss"
+        ),
+        r"element of 'body_mass' in parameter 'mass': 'griper'; did you mean 'gripper'": row(
+            of=("griper",)
+        ),
+        r"element of 'body_mass' .* 'leg\*'": row(of=("leg*",)),
+        r"'mass': say which of 'body_mass' it touches": row(of=()),
+        r"'mass': 'gravity' has no named elements, drop \('gripper',\)": row(field="model.gravity"),
+        r"'mass': column 3 is not in 'body_ipos' \(4, 3\)": row(
+            field="model.body_ipos", column=3
+        ),
+        r"'mass': column -1 is not in": row(field="model.body_ipos", column=-1),
+    }
+    for message, wrong in cases.items():
+        with pytest.raises(ParamError, match=message):
+            bind(table(wrong), "model", NOMINAL, ELEMENTS)
+
+
+def test_bind_takes_only_its_room() -> None:
+    space = table(row(), row("look", "visual.geom_rgb", of=("cube",)))
+    edits = bind(space, "model", NOMINAL, ELEMENTS)
+    assert [(e.array, e.row) for e in edits] == [("body_mass", 0)]
+
+
+@pytest.mark.parametrize(
+    ("changes", "x", "expected"),
+    [
+        ({"mode": "scale"}, 1.5, [0, 1.5, 2, 3]),
+        ({"mode": "add", "of": ("*_arm",)}, 0.25, [0, 1, 2.25, 3.25]),
+        ({"mode": "set", "of": ("gripper", "world")}, 0.7, [0.7, 0.7, 2, 3]),
+    ],
+)
+def test_modes_enter_only_where_they_are_told(changes: dict, x: float, expected: list) -> None:
+    out = enter((row(**changes),), (x,))
+    assert set(out) == {"body_mass"}
+    np.testing.assert_allclose(out["body_mass"], expected, rtol=1e-6)
+
+
+def test_columns_touch_one_component() -> None:
+    com = row("com", "model.body_ipos", of=("gripper",), column=2, mode="add")
+    down = row("g", "model.gravity", of=(), column=2)
+    out = enter((com, down), (0.5, 1.1))
+    changed = NOMINAL["body_ipos"].copy()
+    changed[1, 2] += 0.5
+    np.testing.assert_allclose(out["body_ipos"], changed)
+    np.testing.assert_allclose(out["gravity"], (0, 0, -9.8 * 1.1), rtol=1e-6)
+
+
+def test_rows_on_one_array_act_in_table_order() -> None:
+    """(1 x 2) + 0.5 = 2.5, but (1 + 0.5) x 2 = 3."""
+    scale, add = row("scale"), row("add", mode="add")
+    assert enter((scale, add), (2.0, 0.5))["body_mass"][1] == pytest.approx(2.5)
+    assert enter((add, scale), (0.5, 2.0))["body_mass"][1] == pytest.approx(3.0)
+
+
+def test_applying_twice_equals_applying_once() -> None:
+    before = {name: value.copy() for name, value in NOMINAL.items()}
+    rows = (row(), row("all", of=("*",), mode="add"))
+    first, second = (enter(rows, (1.7, 0.2))["body_mass"] for _ in range(2))
+    np.testing.assert_array_equal(first, second)
+    for name, value in before.items():
+        np.testing.assert_array_equal(NOMINAL[name], value)
+
+
+def test_numpy_and_jax_agree() -> None:
+    space = table(
+        row(law="log_uniform"),
+        row("com", "model.body_ipos", of=("*_arm",), column=1, mode="add", limits=(-1.0, 3.0)),
+        row("g", "model.gravity", of=(), mode="set"),
+    )
+    low, high = space.limits
+    unit = np.random.default_rng(0).uniform(size=(5, 3)).astype(np.float32)
+    xi = space.sample(np, unit, low, high)
+    np.testing.assert_allclose(space.sample(jnp, jnp.array(unit), low, high), xi, rtol=1e-6)
+    np.testing.assert_allclose(
+        space.normalize(jnp, jnp.array(xi)), space.normalize(np, xi), rtol=1e-5, atol=1e-6
+    )
+    edits = bind(space, "model", NOMINAL, ELEMENTS)
+    ours, theirs = (apply(xp, NOMINAL, edits, xp.asarray(xi[0])) for xp in (np, jnp))
+    assert ours.keys() == theirs.keys()
+    for name, value in ours.items():
+        np.testing.assert_allclose(theirs[name], value, rtol=1e-6)
+
+
+@pytest.mark.parametrize(("law", "median"), [("uniform", 5.05), ("log_uniform", 1.0)])
+def test_draws_keep_their_law_and_limits(law: str, median: float) -> None:
+    """Limits 0.1 and 10: the arithmetic mean is 5.05, the geometric mean is 1."""
+    space = table(row(limits=(0.1, 10.0), law=law))
+    unit = np.random.default_rng(1).uniform(size=(4001, 1)).astype(np.float32)
+    unit[:2] = [[0.0], [1.0]]
+    x = space.sample(np, unit, *space.limits)
+    assert x.min() == pytest.approx(0.1) and x.max() == pytest.approx(10.0)
+    assert (x >= space.limits[0]).all() and (x <= space.limits[1]).all()
+    spread = 0.05 * (9.9 if law == "uniform" else 3.0)
+    assert np.median(x) == pytest.approx(median, abs=spread)
+
+
+def test_a_closed_range_draws_its_value() -> None:
+    space = table(row(initial=(1.3, 1.3)), row("b", law="log_uniform", initial=(0.7, 0.7)))
+    x = space.sample(np, np.full((4, 2), 0.6, np.float32), *space.initial)
+    np.testing.assert_allclose(x, np.tile(space.initial[0], (4, 1)), rtol=1e-6)
+
+
+def test_normalize_maps_limits_to_one_and_closed_rows_to_zero() -> None:
+    space = table(row(limits=(0.5, 2.5)), row("closed", limits=(1.0, 1.0)))
+    xi = np.array([(0.5, 1), (2.5, 1), (1.5, 1)], np.float32)
+    np.testing.assert_allclose(space.normalize(np, xi), [(-1, 0), (1, 0), (0, 0)], atol=1e-6)
+
+
+def test_vectors_follow_the_rows() -> None:
+    space = table(row(initial=(0.9, 1.2)), row("shift", "sensor.noise", nominal=0.6, mode="set"))
+    assert len(space) == 2 and space.names == ("mass", "shift")
+    np.testing.assert_allclose(space.nominal, (1.0, 0.6))
+    np.testing.assert_allclose(space.initial, [(0.9, 1.0), (1.2, 1.0)])
+    np.testing.assert_allclose(space.limits, [(0.5, 0.5), (2.0, 2.0)])
+    assert space.in_room("sensor").tolist() == [False, True]
+    assert space.in_room("sensor", "model").tolist() == [True, True]
+    assert space.rows[1].array == "noise"
+
+
+def test_an_empty_table_works() -> None:
+    empty = table()
+    assert empty.limits.shape == (2, 0)
+    assert empty.sample(np, np.zeros((3, 0)), *empty.limits).shape == (3, 0)
+    assert apply(np, NOMINAL, bind(empty, "model", NOMINAL, ELEMENTS), np.zeros(0)) == {}
+
+
+def test_with_ranges_replaces_and_refuses() -> None:
+    space = table(row(), row("other"))
+    ranges: dict[str, Range] = {"other": (0.8, 1.2)}
+    changed = space.with_ranges(ranges)
+    np.testing.assert_allclose(changed.initial, [(1.0, 0.8), (1.0, 1.2)])
+    np.testing.assert_allclose(space.initial, np.ones((2, 2)))
+    with pytest.raises(ParamError, match="'other': initial range"):
+        space.with_ranges({"other": (0.1, 1.2)})
+
+
+def test_pinned_closes_every_range_and_keeps_limits() -> None:
+    space = table(row(initial=(0.9, 1.2)), row("other", nominal=0.7, initial=(0.6, 0.8)))
+    pinned = space.pinned()
+    np.testing.assert_allclose(pinned.initial, np.tile(space.nominal, (2, 1)))
+    np.testing.assert_array_equal(pinned.limits, space.limits)
+
+
+def test_values_replace_by_name_inside_limits() -> None:
+    space = table(row(), row("other"))
+    np.testing.assert_allclose(space.values({"other": 1.9}), (1.0, 1.9))
+    with pytest.raises(ParamError, match=r"'other': 2.1 is outside its limits \(0.5, 2.0\)"):
+        space.values({"other": 2.1})
+    with pytest.raises(ParamError, match="'other': nan is outside"):
+        space.values({"other": float("nan")})

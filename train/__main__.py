@@ -1,0 +1,57 @@
+"""python -m train VERB [options]: teacher, student, export, evaluate, demo, view, robot.
+
+Each verb is one file with a Config dataclass and a main. This file only finds it: compiler switches
+must be set before jax starts, so nothing heavy is imported until the verb is known.
+"""
+
+import importlib
+import sys
+
+from mjx_s2r import devices
+from mjx_s2r.params import ParamError, unknown
+
+VERBS = {
+    "teacher": "train a privileged teacher with PPO and a curriculum",
+    "student": "distil a camera student from a teacher",
+    "export": "write a student as one ONNX file with its contract",
+    "evaluate": "run an ONNX policy on robots (or their stand-ins) and count",
+    "pipeline": "teacher, student, export and evaluation, one after another",
+    "demo": "the whole story with and without randomization, and a report",
+    "view": "look at a task as the student sees it, beside MuJoCo's own picture",
+}
+
+
+def main() -> int:
+    """Runs the verb named on the command line; returns the exit status."""
+    if len(sys.argv) < 2 or sys.argv[1] in ("-h", "--help"):
+        print(__doc__.split("\n")[0], "\n")
+        print("\n".join(f"  {verb:<10} {what}" for verb, what in VERBS.items()))
+        return 0 if len(sys.argv) > 1 else 2
+    verb = sys.argv[1]
+    if verb not in VERBS:
+        print(unknown("verb", verb, list(VERBS)), file=sys.stderr)
+        return 2
+    devices.configure()
+    module = importlib.import_module(f"train.{verb}")
+    try:
+        return int(module.main(sys.argv[2:]) or 0)
+    except KeyboardInterrupt:
+        print("\ninterrupted; what was saved is kept, run the same command to go on", file=sys.stderr)
+        return 130
+    except _user_errors() as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+def _user_errors() -> tuple[type[Exception], ...]:
+    """Returns the errors that name their own remedy; anything else keeps its traceback."""
+    from mjx_s2r.checkpoints import CheckpointError
+    from mjx_s2r.config import ConfigError
+    from mjx_s2r.contract import ContractError
+    from mjx_s2r.runs import RunError
+
+    return (ParamError, ConfigError, ContractError, RunError, CheckpointError)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,108 @@
+"""python -m train evaluate --policy runs/student/policy.onnx: how often it reaches its goal.
+
+Runs the file through controller, guard and driver on robot stand-ins.
+"""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import tyro
+
+from mjx_s2r.robot.controller import ControllerConfig
+from mjx_s2r.robot.policy import Policy
+from mjx_s2r.robot.safety import SafetyConfig
+from mjx_s2r.transfer.evaluate import Episode, Robot, Rules, fly, interventions
+from mjx_s2r.transfer.intervals import wilson
+from train.common import console, progress
+
+
+@dataclass(frozen=True)
+class EvaluateConfig:
+    """Settings of an evaluation."""
+
+    policy: Path = Path("runs/student/policy.onnx")
+    """The exported policy."""
+    robots: Literal["held_out", "rehearsal"] = "held_out"
+    """Which robots: held out for the verdict, rehearsal for development."""
+    count: int = 10
+    """Number of robots."""
+    episodes: int = 20
+    """Episodes on each."""
+    logs: Path | None = None
+    """Folder for flight logs."""
+    films: int = 1
+    """Episodes per robot whose frames are kept."""
+    safety: SafetyConfig = field(default_factory=lambda: SafetyConfig(ramp_s=0.3))
+    """Settings of the guard."""
+
+
+def robots(task: str, family: str, count: int) -> list[Robot]:
+    """Returns the robots that a task is judged on.
+
+    Raises:
+        ValueError: the task has none.
+    """
+    if task != "reach":
+        raise ValueError(f"task {task!r} has no robot stand-in; write one beside envs/reach_robot.py")
+    from envs import reach_robot
+
+    make = {"held_out": reach_robot.held_out, "rehearsal": reach_robot.rehearsal}[family]
+    return [make(index) for index in range(count)]
+
+
+def evaluate(config: EvaluateConfig) -> list[Episode]:
+    """Runs every episode; shows progress."""
+    os.environ.setdefault("MUJOCO_GL", "egl")
+    from envs.tasks import make_task
+
+    policy = Policy.load(config.policy)
+    task = make_task(policy.contract.task)
+    rules = Rules(
+        episode_s=task.episode_s,
+        hold_s=task.hold_s,
+        films=config.films,
+        logs=config.logs,
+        controller=ControllerConfig(task.episode_s, config.safety),
+    )
+    chosen = robots(policy.contract.task, config.robots, config.count)
+    done: list[Episode] = []
+    total = config.count * config.episodes
+    with progress(f"on {config.robots} robots", total) as bar:
+        for episode in fly(policy, chosen, config.episodes, rules):
+            done.append(episode)
+            good = sum(e.success for e in done)
+            if len(done) % 10 == 0 or len(done) == total:
+                bar.update(len(done), f"success {good / len(done):.2f}")
+    return done
+
+
+def summary(episodes: Sequence[Episode]) -> dict[str, object]:
+    """Returns the figures of an evaluation as JSON values."""
+    good = sum(e.success for e in episodes)
+    act_us = 1e6 * np.concatenate([e.act_s for e in episodes])
+    per_robot: dict[str, list[int]] = {}
+    for episode in episodes:
+        per_robot.setdefault(episode.robot, []).append(int(episode.success))
+    return {
+        "episodes": len(episodes),
+        "successes": good,
+        "success": good / len(episodes),
+        "interval": list(wilson(good, len(episodes))),
+        "per_robot": {name: float(np.mean(x)) for name, x in per_robot.items()},
+        "steps": sum(e.steps for e in episodes),
+        "interventions": dict(interventions(episodes)),
+        "overruns": sum(e.overruns for e in episodes),
+        "act_p50_us": float(np.percentile(act_us, 50)),
+        "act_p99_us": float(np.percentile(act_us, 99)),
+    }
+
+
+def main(argv: Sequence[str]) -> None:
+    """Parses the command line, evaluates and prints."""
+    figures = summary(evaluate(tyro.cli(EvaluateConfig, args=list(argv))))
+    for name, value in figures.items():
+        console.print(f"{name}: {value}", highlight=False)

@@ -1,0 +1,147 @@
+"""python -m train pipeline --run runs/reach: teacher, student, export and evaluation in one go.
+
+Each stage leaves its result in the run folder; a stage that is done is not done again, an
+interrupted one goes on from its checkpoint.
+"""
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import tyro
+
+from mjx_s2r.learn import normalizer
+from mjx_s2r.learn.ppo import Ppo, TrainState
+from mjx_s2r.runs import CONFIG, POLICY, RESULT, check_space, check_writable, write_json
+from mjx_s2r.sim.env import Draw, State
+from mjx_s2r.transfer.evaluate import in_simulation
+from mjx_s2r.transfer.intervals import wilson
+from train import evaluate, export, student, teacher
+from train.common import console
+from train.evaluate import EvaluateConfig
+from train.recipes import distill_recipe
+from train.student import StudentConfig
+from train.teacher import TeacherConfig
+
+
+@dataclass(frozen=True)
+class PipelineConfig:
+    """Settings of the whole way from a task to a judged policy."""
+
+    task: str = "reach"
+    """Name of a task, or module:Class."""
+    run: Path = Path("runs/reach")
+    """Folder; teacher/, student/ and policy.onnx go below it."""
+    seed: int = 0
+    """Seed of everything."""
+    randomize: bool = True
+    """Randomize; off trains the same pipeline on the nominal model and look."""
+    nominal_worlds: int = 512
+    """Worlds in which the teacher is counted at nominal parameters."""
+    core: int | None = None
+    """Processor that this process keeps to; None leaves the choice to the system."""
+    teacher: TeacherConfig = field(default_factory=lambda: teacher.recipe("reach"))
+    """Settings of the teacher; task, run and seed come from above."""
+    student: StudentConfig = field(
+        default_factory=lambda: StudentConfig(distill=distill_recipe("reach"))
+    )
+    """Settings of the student; teacher, run and seed come from above."""
+    evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+    """Settings of the evaluation; policy comes from above."""
+
+
+def run(config: PipelineConfig) -> dict[str, Any]:
+    """Runs every stage that is not done yet; returns the figures."""
+    check_writable(config.run)
+    check_space(config.run)
+    if config.core is not None:
+        os.sched_setaffinity(0, {config.core})
+    teach = replace(
+        config.teacher,
+        task=config.task,
+        run=config.run / "teacher",
+        seed=config.seed,
+        curriculum=config.teacher.curriculum if config.randomize else "none",
+    )
+    learn = replace(
+        config.student,
+        teacher=teach.run,
+        run=config.run / "student",
+        seed=config.seed,
+        plain_looks=not config.randomize,
+    )
+    policy = config.run / POLICY
+    figures = _stage(config.run / "teacher.json", lambda: _teach(teach, config.nominal_worlds))
+    figures |= _stage(config.run / "student.json", lambda: _distil(learn, policy))
+    judge = replace(config.evaluate, policy=policy, logs=config.run / "flights")
+    figures |= _stage(config.run / RESULT, lambda: _judge(judge, config.run))
+    return figures
+
+
+def _stage(path: Path, work: Any) -> dict[str, Any]:
+    """Returns the figures in ``path``, after doing the ``work`` that writes them if need be."""
+    if not path.exists():
+        write_json(path, work())
+    return dict(json.loads(path.read_text()))
+
+
+def _resuming(config: Any) -> Any:
+    """Returns the settings with resume on where the folder already holds the run."""
+    return replace(config, resume=(config.run / CONFIG).exists())
+
+
+def _teach(config: TeacherConfig, worlds: int) -> dict[str, Any]:
+    """Trains the teacher and counts its successes at nominal parameters, without exploration."""
+    ppo, state = teacher.train(_resuming(config))
+    good = nominal_success(ppo, state, worlds, seed=config.seed + 1)
+    interval = list(wilson(good, worlds))
+    console.print(f"teacher at nominal: {good} of {worlds} episodes")
+    return {"teacher": {"success": good / worlds, "interval": interval, "episodes": worlds}}
+
+
+def nominal_success(ppo: Ppo, state: TrainState, worlds: int, *, seed: int) -> int:
+    """Returns in how many of ``worlds`` nominal worlds the teacher succeeds."""
+    name = ppo.config.actor_obs
+
+    def act(worlds: State, key: jax.Array) -> jax.Array:
+        seen = normalizer.apply(state.actor_norm, worlds.obs[name])
+        return jnp.tanh(ppo.policy(state.actor, seen).mean)
+
+    nominal = ppo.env.nominal_draw()
+    draws: Draw = jax.tree.map(lambda x: jnp.broadcast_to(x, (worlds, *x.shape)), nominal)
+    return int(in_simulation(ppo.env, act, draws, key=jax.random.key(seed)).sum())
+
+
+def _distil(config: StudentConfig, policy: Path) -> dict[str, Any]:
+    """Distils the student, exports it, and keeps a mosaic of what it sees."""
+    distill, state = student.train(_resuming(config))
+    done = export.export(distill, state, policy, inputs=1000)
+    console.print(f"{policy}: differs from JAX by at most {done.parity:.1e}")
+    np.savez_compressed(policy.parent / "mosaic.npz", images=distill.mosaic(state, 40))
+    return {"export": {"parity": done.parity, "inputs": done.inputs}}
+
+
+def _judge(config: EvaluateConfig, folder: Path) -> dict[str, Any]:
+    """Judges the policy on the robots and keeps the films."""
+    episodes = evaluate.evaluate(config)
+    films = {f"film{i}": e.frames for i, e in enumerate(episodes) if e.frames is not None}
+    ends = {f"end{i}": np.array(e.success) for i, e in enumerate(episodes) if e.frames is not None}
+    np.savez_compressed(folder / "films.npz", **films, **ends)
+    return {"student": evaluate.summary(episodes)}
+
+
+def main(argv: Sequence[str]) -> None:
+    """Parses the command line and runs the pipeline."""
+    figures = run(tyro.cli(PipelineConfig, args=list(argv)))
+    judged = figures["student"]
+    low, high = judged["interval"]
+    console.print(
+        f"on {judged['episodes']} episodes with robots it never saw: success "
+        f"{judged['success']:.2f}, 95 % interval {low:.2f} to {high:.2f}"
+    )

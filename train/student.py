@@ -1,0 +1,190 @@
+"""python -m train student --teacher runs/teacher: a camera student that does what the teacher does."""
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import tyro
+
+from mjx_s2r.checkpoints import Checkpoints
+from mjx_s2r.config import from_dict
+from mjx_s2r.curriculum.uniform import uniform
+from mjx_s2r.learn import normalizer
+from mjx_s2r.learn.distill import Distill, DistillConfig, DistillMetrics, DistillState
+from mjx_s2r.learn.distribution import Gaussian
+from mjx_s2r.learn.ppo import Ppo, TrainState
+from mjx_s2r.params import ParamSpace
+from mjx_s2r.render.eye import bind_cameras
+from mjx_s2r.runs import CONFIG, Run, RunError
+from train.common import interruptible, progress
+from train.recipes import distill_recipe
+from train.teacher import TeacherConfig, learner
+
+
+@dataclass(frozen=True)
+class StudentConfig:
+    """Settings of a student run."""
+
+    teacher: Path = Path("runs/teacher")
+    """Folder of the teacher's run."""
+    run: Path = Path("runs/student")
+    """Folder of this run."""
+    seed: int = 0
+    """Seed of everything."""
+    plain_looks: bool = False
+    """Keep every look nominal instead of drawing it from the limits."""
+    log_every: int = 5
+    """Iterations between two lines of metrics."""
+    checkpoint_every: int = 40
+    """Iterations between two checkpoints."""
+    resume: bool = False
+    """Go on in a folder that holds this run."""
+    distill: DistillConfig = field(default_factory=DistillConfig)
+    """Settings of distillation."""
+
+
+def load_teacher(run: Path) -> tuple[TeacherConfig, Ppo, TrainState]:
+    """Returns settings, learner and newest state of a teacher's run.
+
+    Raises:
+        RunError: no run there.
+        CheckpointError: no checkpoint, or one of another task or table.
+    """
+    if not (run / CONFIG).exists():
+        raise RunError(f"{run} holds no teacher ({CONFIG} is missing); train one first")
+    config = from_dict(TeacherConfig, json.loads((run / CONFIG).read_text()))
+    ppo = learner(config)
+    like = jax.eval_shape(ppo.init, jax.random.key(0))
+    checkpoints = Checkpoints(run / "checkpoints", task=config.task, rows=ppo.env.task.space.names)
+    return config, ppo, checkpoints.restore(like)[0]
+
+
+def teacher_answer(ppo: Ppo, state: TrainState) -> Any:
+    """Returns the function (observations) -> the teacher's distribution."""
+    name = ppo.config.actor_obs
+
+    def answer(obs: dict[str, jax.Array]) -> Gaussian:
+        return ppo.policy(state.actor, normalizer.apply(state.actor_norm, obs[name]))
+
+    return answer
+
+
+def student_space(ppo: Ppo, state: TrainState, plain_looks: bool) -> ParamSpace:
+    """Returns the table with the ranges that the teacher reached, and looks over their limits."""
+    space = ppo.env.task.space
+    report = jax.device_get(ppo.curriculum.report(state.curriculum))
+    looks = space.in_room("visual")
+    ranges = {}
+    for i, row in enumerate(space.rows):
+        nominal = (row.nominal, row.nominal)
+        found = (float(report.low[i]), float(report.high[i]))
+        ranges[row.name] = (nominal if plain_looks else row.limits) if looks[i] else found
+    return space.with_ranges(ranges)
+
+
+def distiller(config: StudentConfig) -> Distill:
+    """Builds a distillation from a teacher's run."""
+    _, ppo, state = load_teacher(config.teacher)
+    task = ppo.env.task
+    space = student_space(ppo, state, config.plain_looks)
+    return Distill(
+        env=ppo.env,
+        cameras=bind_cameras(task.space, task.mj_model, task.contract),
+        curriculum=uniform(space),
+        teacher=teacher_answer(ppo, state),
+        config=config.distill,
+    )
+
+
+def train(config: StudentConfig) -> tuple[Distill, DistillState]:
+    """Runs or resumes the distillation; returns it and its last state."""
+    distill = distiller(config)
+    task, total = distill.env.task, config.distill.iterations
+    run = Run.create(
+        config.run,
+        config,
+        resume=config.resume,
+        may_change=("run", "teacher", "resume", "log_every", "checkpoint_every"),
+    )
+    checkpoints = Checkpoints(run.checkpoints, task=task.name, rows=task.space.names)
+    state, first = distill.init(jax.random.key(config.seed)), 0
+    if config.resume and checkpoints.latest_step() is not None:
+        state, first = checkpoints.restore(state)
+        run.rewind(first)
+    with run, interruptible(), progress(f"student {task.name}", total, first) as bar:
+        window = Window(config, time.perf_counter())
+        try:
+            for done in range(first + 1, total + 1):
+                state, metrics = distill.iterate(state)
+                window.add(metrics)
+                if done % config.log_every == 0 or done == total:
+                    bar.update(done, window.log(run, done))
+                if done % config.checkpoint_every == 0 or done == total:
+                    checkpoints.save(done, state)
+        except KeyboardInterrupt:
+            reached = int(state.steps)
+            if reached > (checkpoints.latest_step() or 0):
+                checkpoints.save(reached, state)
+            raise
+    checkpoints.close()
+    return distill, state
+
+
+class Window:
+    """Metrics since the last line, kept on the device until then."""
+
+    def __init__(self, config: StudentConfig, now_s: float) -> None:
+        """Starts the clock."""
+        self._config, self._start_s, self._last_s = config, now_s, now_s
+        self._kept: list[DistillMetrics] = []
+
+    def add(self, metrics: DistillMetrics) -> None:
+        """Keeps one iteration's metrics."""
+        self._kept.append(metrics)
+
+    def log(self, run: Run, done: int) -> str:
+        """Writes one line of metrics; returns a short note for the screen."""
+        kept = jax.tree.map(lambda *x: np.stack(x), *jax.device_get(self._kept))
+        now_s = time.perf_counter()
+        per_iteration = self._config.distill.worlds * self._config.distill.unroll
+        episodes = float(kept.episodes.sum())
+        line = {
+            "images": float(done * per_iteration),
+            "seconds": now_s - self._start_s,
+            "images_per_s": len(self._kept) * per_iteration / (now_s - self._last_s),
+            "loss": float(kept.loss.mean()),
+            "kl": float(kept.kl.mean()),
+            "mean_error": float(kept.mean_error.mean()),
+            "label_error_m": float(kept.label_error_m.mean()),
+            "beta": float(kept.beta[-1]),
+            "episodes": episodes,
+            "success": float(kept.success.sum()) / episodes if episodes else float("nan"),
+        }
+        run.log(done, line)
+        self._kept, self._last_s = [], now_s
+        return (
+            f"{line['images_per_s']:,.0f} images/s  success {line['success']:.2f}  "
+            f"finds it within {100 * line['label_error_m']:.1f} cm"
+        )
+
+
+def main(argv: Sequence[str]) -> None:
+    """Parses the command line and distils."""
+    where = tyro.cli(_Teacher, args=list(argv), return_unknown_args=True)[0].teacher
+    default = StudentConfig(teacher=where)
+    if (where / CONFIG).exists():
+        task = str(json.loads((where / CONFIG).read_text())["task"])
+        default = replace(default, distill=distill_recipe(task))
+    train(tyro.cli(StudentConfig, args=list(argv), default=default))
+
+
+@dataclass(frozen=True)
+class _Teacher:
+    """The first look at the command line: whose task's recipe to start from."""
+
+    teacher: Path = Path("runs/teacher")

@@ -1,0 +1,106 @@
+"""From the folders of a demo to the fields of its report."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from envs.tasks import make_task
+from mjx_s2r import devices
+from mjx_s2r.robot.drivers.effects import SERVO_ARM
+from mjx_s2r.runs import BOUNDS, METRICS, REPORT
+from mjx_s2r.transfer import report
+from mjx_s2r.transfer.findings import (
+    NOMINAL,
+    PLAIN,
+    RANDOMIZED,
+    STAND_IN,
+    DemoReport,
+    Film,
+    Outcome,
+    Pipeline,
+    Provenance,
+    RobotSide,
+)
+
+TARGET = 0.8
+GOAL = (
+    "The tip of the gripper must come within 2 cm of a point above the cube and stay for half a "
+    "second, within four seconds. The policy sees a 64 by 64 picture and the joint readings."
+)
+NOT_MODELLED = (
+    "A real robot: the stand-in is another simulation with other numbers.",
+    "Contact in training: collisions are switched off there and on in the stand-in.",
+    "Heat, cable drag, a soft table, motion blur, rolling shutter.",
+)
+
+
+def write_report(
+    folder: Path, seed: int, result: Mapping[str, Any], figures: Mapping[str, Any]
+) -> None:
+    """Writes report.html of a demo."""
+    task = make_task("reach")
+    about = devices.describe()
+    page = DemoReport(
+        task=task.name,
+        goal=GOAL,
+        total_s=result["seconds"],
+        outcomes=_outcomes(figures),
+        target=TARGET,
+        space=task.space,
+        randomized=_pipeline(folder / "randomized", figures["randomized"]),
+        plain=_pipeline(folder / "plain", figures["plain"]),
+        provenance=Provenance(
+            command="make demo",
+            machine=str(about.get("machine", "")),
+            commit=str(about.get("commit", "")),
+            seeds={"training": seed},
+            versions=dict(about.get("versions", {})),
+            effects=asdict(SERVO_ARM),
+            not_modelled=NOT_MODELLED,
+        ),
+    )
+    report.write(folder / REPORT, page)
+
+
+def _outcomes(figures: Mapping[str, Any]) -> tuple[Outcome, ...]:
+    """Returns the rows of the table of successes."""
+    rows = []
+    for kind, name in ((RANDOMIZED, "randomized"), (PLAIN, "plain")):
+        teacher, student = figures[name]["teacher"], figures[name]["student"]
+        good = round(teacher["success"] * teacher["episodes"])
+        rows.append(Outcome("teacher", kind, NOMINAL, good, teacher["episodes"]))
+        rows.append(
+            Outcome("student", kind, STAND_IN, student["successes"], student["episodes"])
+        )
+    return tuple(rows)
+
+
+def _pipeline(folder: Path, figures: Mapping[str, Any]) -> Pipeline:
+    """Returns what the page shows of one pipeline."""
+    student = figures["student"]
+    return Pipeline(
+        teacher=folder / "teacher" / METRICS,
+        student=folder / "student" / METRICS,
+        bounds=folder / "teacher" / BOUNDS,
+        worlds=np.load(folder / "mosaic.npz")["images"],
+        films=_films(folder / "films.npz"),
+        robot=RobotSide(
+            steps=student["steps"],
+            events=student["interventions"],
+            latency_us=(student["act_p50_us"], student["act_p99_us"]),
+            parity_error=figures["export"]["parity"],
+        ),
+    )
+
+
+def _films(path: Path) -> tuple[Film, ...]:
+    """Returns the kept episodes."""
+    kept = np.load(path)
+    names = sorted((n for n in kept if n.startswith("film")), key=lambda n: int(n[4:]))
+    return tuple(
+        Film(kept[name], bool(kept[f"end{name[4:]}"]), f"robot {i + 1}")
+        for i, name in enumerate(names)
+    )
