@@ -13,19 +13,20 @@ import mujoco
 from mujoco import mjx
 
 from mjx_s2r.contract import ActionSpec, CameraSignal, PolicyContract, Signal
-from mjx_s2r.params import Param, ParamSpace
+from mjx_s2r.params import ParamSpace, add, put, scale
 from mjx_s2r.sim.task import Start, Verdict
 
+LOG = "log_uniform"
 SPACE = ParamSpace(
     (
-        Param("cart_mass", "model.body_mass", ("cart",), limits=(0.6, 1.6), law="log_uniform"),
-        Param("pole_mass", "model.body_mass", ("pole",), limits=(0.6, 1.6), law="log_uniform"),
-        Param("pole_com", "model.body_ipos", ("pole",), 2, "add", 0.0, (0, 0), (-0.1, 0.1), unit="m"),
-        Param("strength", "model.actuator_strength", ("slider",), limits=(0.7, 1.3)),
-        Param("cart_damping", "model.dof_damping", ("slider",), None, "add", 0.0, (0, 0), (0, 0.5), unit="N s/m"),
-        Param("gravity", "model.gravity", (), 2, limits=(0.9, 1.1)),
-        Param("action_delay", "actuator.delay_s", (), None, "set", 0.0, (0, 0), (0, 0.03), unit="s"),
-        Param("speed_noise", "sensor.noise", ("speeds",), None, "set", 0.0, (0, 0), (0, 0.2), unit="rad/s"),
+        scale("cart_mass", "model.body_mass", ("cart",), (0.6, 1.6), law=LOG),
+        scale("pole_mass", "model.body_mass", ("pole",), (0.6, 1.6), law=LOG),
+        add("pole_com", "model.body_ipos", ("pole",), (-0.1, 0.1), column=2, unit="m"),
+        scale("strength", "model.actuator_strength", ("slider",), (0.7, 1.3)),
+        add("cart_damping", "model.dof_damping", ("slider",), (0, 0.5), unit="N s/m"),
+        scale("gravity", "model.gravity", (), (0.9, 1.1), column=2),
+        put("action_delay", "actuator.delay_s", (), (0, 0.03), unit="s"),
+        put("speed_noise", "sensor.noise", ("speeds",), (0, 0.2), unit="rad/s"),
     )
 )
 
@@ -55,7 +56,7 @@ CONTRACT = PolicyContract(
 
 
 def tolerance(x: jax.Array, margin: float, at_margin: float = 0.1) -> jax.Array:
-    """Returns 1 at x = 0, falling as a Gaussian to ``at_margin`` at ``margin`` (dm_control rewards)."""
+    """Returns 1 at x = 0, falling as a Gaussian to ``at_margin`` at ``margin`` (dm_control)."""
     return jnp.exp(jnp.log(at_margin) * (x / margin) ** 2)
 
 

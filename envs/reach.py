@@ -14,7 +14,7 @@ import mujoco
 from mujoco import mjx
 
 from mjx_s2r.contract import ActionSpec, CameraSignal, PolicyContract, Signal
-from mjx_s2r.params import Param, ParamSpace
+from mjx_s2r.params import Param, ParamSpace, add, put, scale
 from mjx_s2r.sim.task import Start, Verdict
 
 JOINTS = ("shoulder_pan", "shoulder_lift", "elbow_flex", "wrist_flex", "wrist_roll", "gripper")
@@ -23,79 +23,90 @@ ABOVE = (0.0, 0.0, 0.06)  # m from the cube's centre to the goal
 TOLERANCE = 0.02  # m
 RADIUS = (0.15, 0.27)  # m from the arm's axis, where the cube may lie
 SECTOR = 0.8  # rad to either side
-ARM = ("shoulder", "upper_arm", "lower_arm", "wrist", "gripper", "jaw")
-SERVO = "STS3215 figures of TheRobotStudio/SO-ARM100, spread as in DeXtreme's limits"
 
-LIGHT = "light strength 0.3-3 of nominal, free direction from above (Tobin et al. 2017)"
-CAMERA = "a camera screwed down by hand: 2 cm, 2 deg, 5 % focal length (Tobin et al. 2017)"
-PICTURE = "photometric ranges of common consumer cameras; noise 0.02 and more"
-NOMINAL_RGB = {"cube": (0.8, 0.1, 0.1), "table": (0.72, 0.7, 0.66), "floor": (0.45, 0.42, 0.4)}
+LINKS = ("shoulder", "upper_arm", "lower_arm", "wrist", "gripper", "jaw")
 PRINTED = ("base", "upper_arm", "lower_arm", "palm", "finger", "jaw")
 SERVOS = ("base_servo", "shoulder", "elbow_servo", "wrist")
+HAND, LOG = ("gripper",), "log_uniform"
 
+# Where the limits come from.
+SERVO = "STS3215 figures of TheRobotStudio/SO-ARM100, spread as in DeXtreme (Handa et al. 2022)"
+BUS = "serial bus of hobby servos: delays of Playground's push cube, noise of its Go1"
+TOBIN = "Tobin et al. 2017: free light from above, camera pushed about, 5 % focal length"
+CONSUMER = "photometric spread of consumer cameras (mission ranges: noise 0.02, gain 0.7-1.3)"
 
-def _colour(geom: str, *limits: tuple[float, float]) -> tuple[Param, ...]:
-    """Returns three rows that set the colour of a geom; nominal is the model's own."""
-    own = NOMINAL_RGB[geom]
-    return tuple(
-        Param(f"{geom}_{c}", "visual.geom_rgb", (geom,), i, "set", own[i], (own[i], own[i]), limits[i])
-        for i, c in enumerate("rgb")
-    )
-
-
-SPACE = ParamSpace(
-    (
-        # physics: name, field, elements, column, mode, nominal, initial, limits, law, unit, source
-        Param("link_mass", "model.body_mass", ARM, limits=(0.8, 1.2), source="Playground x0.9-1.1"),
-        Param("payload", "model.body_mass", ("gripper",), None, "add", 0.0, (0, 0), (0, 0.05), unit="kg"),
-        Param("gripper_com", "model.body_ipos", ("gripper",), 0, "add", 0.0, (0, 0), (-0.02, 0.02), unit="m"),
-        Param("damping", "model.dof_damping", JOINTS, limits=(0.5, 1.8), law="log_uniform", source=SERVO),
-        Param("friction", "model.dof_frictionloss", JOINTS, limits=(0.3, 3.0), law="log_uniform", source=SERVO),
-        Param("armature", "model.dof_armature", JOINTS, limits=(0.7, 1.4), law="log_uniform", source=SERVO),
-        Param("kp", "model.actuator_kp", JOINTS, limits=(0.6, 1.5), law="log_uniform", source=SERVO),
-        Param("strength", "model.actuator_strength", JOINTS, limits=(0.8, 1.1), source="supply voltage sag"),
-        Param("gravity", "model.gravity", (), 2, limits=(0.97, 1.03), source="mounting tilt, scale error"),
-        Param("action_delay", "actuator.delay_s", (), None, "set", 0.0, (0, 0), (0, 0.06), unit="s"),
-        Param("action_hold", "actuator.hold", (), None, "set", 0.0, (0, 0), (0, 0.15)),
-        *(
-            Param(f"zero_{joint}", "actuator.offset", (joint,), None, "add", 0.0, (0, 0), (-0.05, 0.05), unit="rad")
-            for joint in JOINTS[:4]
-        ),
-        Param("angle_noise", "sensor.noise", ("joint_pos",), None, "set", 0.0, (0, 0), (0, 0.01), unit="rad"),
-        Param("angle_bias", "sensor.bias", ("joint_pos",), None, "set", 0.0, (0, 0), (0, 0.03), unit="rad"),
-        Param("speed_noise", "sensor.noise", ("joint_vel",), None, "set", 0.0, (0, 0), (0, 0.2), unit="rad/s"),
-        Param("sensor_delay", "sensor.delay_s", (), None, "set", 0.0, (0, 0), (0, 0.04), unit="s"),
-        # looks: what a camera may see differently from the model
-        *_colour("cube", (0.55, 1.0), (0.0, 0.3), (0.0, 0.3)),
-        *_colour("table", (0.25, 0.95), (0.25, 0.95), (0.25, 0.95)),
-        *_colour("floor", (0.05, 0.9), (0.05, 0.9), (0.05, 0.9)),
-        *(
-            Param(f"print_{c}", "visual.geom_rgb", PRINTED, i, limits=(0.5, 1.3), source="filament batches")
-            for i, c in enumerate("rgb")
-        ),
-        Param("servo_grey", "visual.geom_rgb", SERVOS, None, "add", 0.0, (0, 0), (-0.1, 0.15)),
-        Param("light_x", "visual.light_dir", (), 0, "add", 0.0, (0, 0), (-0.6, 0.8), source=LIGHT),
-        Param("light_y", "visual.light_dir", (), 1, "add", 0.0, (0, 0), (-0.5, 0.9), source=LIGHT),
-        Param("light_strength", "visual.light_strength", (), None, limits=(0.3, 1.6), source=LIGHT),
-        Param("ambient", "visual.ambient", (), None, limits=(0.5, 1.8), source=LIGHT),
-        Param("headlight", "visual.headlight", (), None, limits=(0.2, 1.8), source=LIGHT),
-        Param("specular", "visual.specular", (), None, limits=(0.0, 3.0), source=LIGHT),
-        *(
-            Param(f"camera_{c}", "visual.camera_pos", (), i, "add", 0.0, (0, 0), (-0.02, 0.02), unit="m", source=CAMERA)
-            for i, c in enumerate("xyz")
-        ),
-        *(
-            Param(f"camera_{c}", "visual.camera_rot", (), i, "add", 0.0, (0, 0), (-0.04, 0.04), unit="rad", source=CAMERA)
-            for i, c in enumerate(("pitch", "yaw", "roll"))
-        ),
-        Param("camera_fovy", "visual.camera_fovy", (), None, "add", 0.0, (0, 0), (-2.5, 2.5), unit="deg", source=CAMERA),
-        Param("brightness", "visual.brightness", (), None, limits=(0.7, 1.3), source=PICTURE),
-        Param("contrast", "visual.contrast", (), None, limits=(0.8, 1.2), source=PICTURE),
-        Param("saturation", "visual.saturation", (), None, limits=(0.7, 1.3), source=PICTURE),
-        Param("gamma", "visual.gamma", (), None, limits=(0.8, 1.25), law="log_uniform", source=PICTURE),
-        Param("pixel_noise", "visual.noise_std", (), None, "set", 0.0, (0, 0), (0, 0.03), source=PICTURE),
-    )
+PHYSICS = (
+    scale("link_mass", "model.body_mass", LINKS, (0.8, 1.2), source="Playground, x0.9-1.1"),
+    add("payload", "model.body_mass", HAND, (0, 0.05), unit="kg", source="camera, cable"),
+    add("gripper_com", "model.body_ipos", HAND, (-0.02, 0.02), column=0, unit="m", source=SERVO),
+    scale("damping", "model.dof_damping", JOINTS, (0.5, 1.8), law=LOG, source=SERVO),
+    scale("friction", "model.dof_frictionloss", JOINTS, (0.3, 3.0), law=LOG, source=SERVO),
+    scale("armature", "model.dof_armature", JOINTS, (0.7, 1.4), law=LOG, source=SERVO),
+    scale("kp", "model.actuator_kp", JOINTS, (0.6, 1.5), law=LOG, source=SERVO),
+    scale("strength", "model.actuator_strength", JOINTS, (0.8, 1.1), source="supply voltage"),
+    scale("gravity", "model.gravity", (), (0.97, 1.03), column=2, source="tilted mounting"),
 )
+TIMING_AND_SENSING = (
+    put("action_delay", "actuator.delay_s", (), (0, 0.06), unit="s", source=BUS),
+    put("action_hold", "actuator.hold", (), (0, 0.15), source=BUS),
+    *(
+        add(f"zero_{joint}", "actuator.offset", (joint,), (-0.05, 0.05), unit="rad", source=SERVO)
+        for joint in JOINTS[:4]
+    ),
+    put("angle_noise", "sensor.noise", ("joint_pos",), (0, 0.01), unit="rad", source=BUS),
+    put("angle_bias", "sensor.bias", ("joint_pos",), (0, 0.03), unit="rad", source=BUS),
+    put("speed_noise", "sensor.noise", ("joint_vel",), (0, 0.2), unit="rad/s", source=BUS),
+    put("sensor_delay", "sensor.delay_s", (), (0, 0.04), unit="s", source=BUS),
+)
+
+
+def _colour(geom: str, nominal: tuple[float, ...], *limits: tuple[float, float]) -> list[Param]:
+    """Returns three rows that set the colour of a geom, red, green and blue."""
+    return [
+        put(f"{geom}_{c}", "visual.geom_rgb", (geom,), limits[i], nominal=nominal[i], column=i)
+        for i, c in enumerate("rgb")
+    ]
+
+
+LOOKS = (
+    *_colour("cube", (0.8, 0.1, 0.1), (0.55, 1.0), (0.0, 0.3), (0.0, 0.3)),
+    *_colour("table", (0.72, 0.7, 0.66), (0.25, 0.95), (0.25, 0.95), (0.25, 0.95)),
+    *_colour("floor", (0.45, 0.42, 0.4), (0.05, 0.9), (0.05, 0.9), (0.05, 0.9)),
+    *(
+        scale(f"print_{c}", "visual.geom_rgb", PRINTED, (0.5, 1.3), column=i)
+        for i, c in enumerate("rgb")
+    ),
+    add("servo_grey", "visual.geom_rgb", SERVOS, (-0.1, 0.15)),
+    add("light_x", "visual.light_dir", (), (-0.6, 0.8), column=0, source=TOBIN),
+    add("light_y", "visual.light_dir", (), (-0.5, 0.9), column=1, source=TOBIN),
+    scale("light_strength", "visual.light_strength", (), (0.3, 1.6), source=TOBIN),
+    scale("ambient", "visual.ambient", (), (0.5, 1.8), source=TOBIN),
+    scale("headlight", "visual.headlight", (), (0.2, 1.8), source=TOBIN),
+    scale("specular", "visual.specular", (), (0.0, 3.0), source=TOBIN),
+    *(
+        add(f"camera_{c}", "visual.camera_pos", (), (-0.02, 0.02), column=i, unit="m", source=TOBIN)
+        for i, c in enumerate("xyz")
+    ),
+    *(
+        add(
+            f"camera_{c}",
+            "visual.camera_rot",
+            (),
+            (-0.04, 0.04),
+            column=i,
+            unit="rad",
+            source=TOBIN,
+        )
+        for i, c in enumerate(("pitch", "yaw", "roll"))
+    ),
+    add("camera_fovy", "visual.camera_fovy", (), (-2.5, 2.5), unit="deg", source=TOBIN),
+    scale("brightness", "visual.brightness", (), (0.7, 1.3), source=CONSUMER),
+    scale("contrast", "visual.contrast", (), (0.8, 1.2), source=CONSUMER),
+    scale("saturation", "visual.saturation", (), (0.7, 1.3), source=CONSUMER),
+    scale("gamma", "visual.gamma", (), (0.8, 1.25), law=LOG, source=CONSUMER),
+    put("pixel_noise", "visual.noise_std", (), (0, 0.03), source=CONSUMER),
+)
+SPACE = ParamSpace((*PHYSICS, *TIMING_AND_SENSING, *LOOKS))
 
 
 def _contract(mj_model: mujoco.MjModel) -> PolicyContract:
@@ -173,7 +184,7 @@ class Reach:
         return data.mocap_pos[0]
 
     def privileged(self, data: mjx.Data) -> jax.Array:
-        """Tip, cube and the way from one to the goal above the other, in tenths of a metre: (9,)."""
+        """Tip, cube, and the way from the tip to the goal, in tenths of a metre: (9,)."""
         tip, cube = data.site_xpos[0], data.mocap_pos[0]
         return 10 * jnp.concatenate((tip, cube, cube + jnp.array(ABOVE) - tip))
 

@@ -1,8 +1,8 @@
 """The robot that reach is judged on: C MuJoCo with numbers and looks that training never saw.
 
-`held_out` builds robots and rooms for the verdict. They are fixed by their seeds; no policy, range or
-threshold is tuned on them. `rehearsal` builds the nominal robot in the nominal room, seen through
-MuJoCo's own camera: that one is for development.
+`held_out` builds robots and rooms for the verdict. They are fixed by their seeds; no policy, range
+or threshold is tuned on them. `rehearsal` builds the nominal robot in the nominal room, seen
+through MuJoCo's own camera: that one is for development.
 
 What differs from the simulator, besides the drawn numbers: the cube is a free body that can be
 pushed, things collide, physics runs at 2 ms with a converged solver, the arm's base is tilted, the
@@ -23,7 +23,13 @@ from mjx_s2r.sim.model import bind_model, write
 from mjx_s2r.transfer.evaluate import Place, Robot
 
 XML = Path(__file__).parent / "assets" / "reach.xml"
-TABLES = ((0.82, 0.74, 0.6), (0.35, 0.33, 0.32), (0.6, 0.65, 0.7), (0.88, 0.88, 0.86), (0.5, 0.4, 0.3))
+TABLES = (
+    (0.82, 0.74, 0.6),
+    (0.35, 0.33, 0.32),
+    (0.6, 0.65, 0.7),
+    (0.88, 0.88, 0.86),
+    (0.5, 0.4, 0.3),
+)
 _HELD_OUT_SEED = 20_000
 
 
@@ -36,7 +42,9 @@ def held_out(index: int) -> Robot:
     write(model, bind_model(SPACE, model), _parameters(rng))
     _light(model, rng)
     offset = float(rng.normal(0, 0.8))
-    reality = replace(SERVO_ARM, seed=index, strength=float(rng.uniform(0.88, 1.0)), offset_deg=offset)
+    reality = replace(
+        SERVO_ARM, seed=index, strength=float(rng.uniform(0.88, 1.0)), offset_deg=offset
+    )
     return Robot(f"held out {index}", model, reality, place, on_goal)
 
 
@@ -147,4 +155,3 @@ def _tilt(rng: np.random.Generator, spread_rad: float) -> np.ndarray:
     vector = rng.normal(0, spread_rad, 3)
     quat = np.array((1.0, *(vector / 2)))
     return quat / np.linalg.norm(quat)
-

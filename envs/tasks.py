@@ -27,5 +27,7 @@ def make_task(name: str) -> Task:
             raise
         raise unknown("task module", module_name, list(TASKS)) from error
     if not hasattr(module, class_name):
-        raise unknown(f"class in {module_name}:", class_name, [n for n in vars(module) if n[0].isupper()])
+        raise unknown(
+            f"class in {module_name}:", class_name, [n for n in vars(module) if n[0].isupper()]
+        )
     return getattr(module, class_name)()

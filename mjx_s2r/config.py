@@ -12,6 +12,7 @@ import math
 import types
 import typing
 from collections.abc import Mapping, Sequence
+from pathlib import PurePath
 from typing import Any, Literal, TypeVar
 
 from mjx_s2r.params import unknown
@@ -36,6 +37,8 @@ def to_dict(config: Any, where: str = "") -> Any:
         }
     if isinstance(config, enum.Enum):
         return config.name
+    if isinstance(config, PurePath):
+        return str(config)
     if isinstance(config, Mapping):
         return {str(key): to_dict(value, _join(where, str(key))) for key, value in config.items()}
     if isinstance(config, list | tuple):
@@ -188,11 +191,13 @@ def _read(kind: Any, value: Any, where: str) -> Any:
 
 
 def _read_scalar(kind: Any, value: Any, where: str) -> Any:
-    """Returns a bool, int, float, str or None, checked."""
+    """Returns a bool, int, float, str, path or None, checked."""
     if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
         if not math.isfinite(value):
             raise ConfigError(f"{where}: {value} is not a finite number")
         return float(value)
+    if isinstance(kind, type) and issubclass(kind, PurePath) and isinstance(value, str):
+        return kind(value)
     if kind in (bool, int, str, types.NoneType) and type(value) is kind:
         return value
     name = getattr(kind, "__name__", str(kind))

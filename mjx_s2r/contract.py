@@ -137,12 +137,18 @@ class PolicyContract:
                 raise ContractError(f"action.{name} has {len(values)} values for {joints} joints")
             if any(map(math.isnan, values)):
                 raise ContractError(f"action.{name} holds NaN: {values}")
-        for joint, low, high in zip(self.action.joints, self.action.low, self.action.high, strict=True):
+        for joint, low, high in zip(
+            self.action.joints, self.action.low, self.action.high, strict=True
+        ):
             if low > high:
-                raise ContractError(f"action limits of joint {joint!r}: low {low} is above high {high}")
+                raise ContractError(
+                    f"action limits of joint {joint!r}: low {low} is above high {high}"
+                )
         for s in self.signals:
             if len(s.offset) not in (1, s.size):
-                raise ContractError(f"signal {s.name!r}: {len(s.offset)} offsets for {s.size} values")
+                raise ContractError(
+                    f"signal {s.name!r}: {len(s.offset)} offsets for {s.size} values"
+                )
 
     @property
     def size(self) -> int:
@@ -164,10 +170,14 @@ def assemble(xp: ModuleType, contract: PolicyContract, readings: Mapping[str, An
     parts = []
     for s in contract.signals:
         if s.name not in readings:
-            raise ContractError(f"signal {s.name!r} is missing; the readings hold {sorted(readings)}")
+            raise ContractError(
+                f"signal {s.name!r} is missing; the readings hold {sorted(readings)}"
+            )
         reading = xp.asarray(readings[s.name], "float32")
         if reading.shape[-1:] != (s.size,):
-            raise ContractError(f"signal {s.name!r} has shape {reading.shape}, expected (..., {s.size})")
+            raise ContractError(
+                f"signal {s.name!r} has shape {reading.shape}, expected (..., {s.size})"
+            )
         parts.append((reading - xp.asarray(s.offset, "float32")) * s.scale)
     return xp.concatenate(parts, -1)
 
@@ -204,9 +214,13 @@ def from_json(text: str) -> PolicyContract:
     except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise ContractError(f"the contract is not readable JSON with a sha256: {error}") from error
     if body.get("schema") != SCHEMA:
-        raise ContractError(f"contract schema {body.get('schema')} is not {SCHEMA}; export the policy again")
+        raise ContractError(
+            f"contract schema {body.get('schema')} is not {SCHEMA}; export the policy again"
+        )
     if _digest(body) != digest:
-        raise ContractError("the contract was changed after export (sha256 differs); export it again")
+        raise ContractError(
+            "the contract was changed after export (sha256 differs); export it again"
+        )
     return PolicyContract(
         task=body["task"],
         control_hz=body["control_hz"],
@@ -221,7 +235,9 @@ def from_json(text: str) -> PolicyContract:
 def _read(kind: Any, body: dict[str, Any]) -> Any:
     """Returns dataclass ``kind`` from JSON, lists as tuples."""
     known = {f.name for f in fields(kind)}
-    return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in body.items() if k in known})
+    return kind(
+        **{k: tuple(v) if isinstance(v, list) else v for k, v in body.items() if k in known}
+    )
 
 
 def _digest(body: Mapping[str, Any]) -> str:

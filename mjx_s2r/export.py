@@ -30,7 +30,7 @@ class ExportError(RuntimeError):
 
 @dataclass(frozen=True)
 class Exported:
-    """What an export has proved: where the file is, and the largest difference on how many inputs."""
+    """What an export has proved: the file, and the largest difference on how many inputs."""
 
     path: Path
     parity: float

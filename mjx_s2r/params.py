@@ -1,9 +1,9 @@
 """The table of parameters: everything that may differ between simulation and reality.
 
 One row is one scalar. Its value for one world is one entry of `xi`, shape (D,), D rows. What a row
-touches is written as ``field`` ("room.array"), the names of the elements in that array and a column;
-how the value enters (scale, add, set) is its ``mode``. Values always enter from the nominal arrays,
-so applying twice equals applying once.
+touches is written as ``field`` ("room.array"), the names of the elements in that array and a
+column; how the value enters (scale, add, set) is its ``mode``. Values always enter from the nominal
+arrays, so applying twice equals applying once.
 
 This module knows no simulator and no jax: the same functions run on numpy (the robot stand-in, the
 report) and on jax.numpy (thousands of worlds), by the array module ``xp`` they are given.
@@ -72,12 +72,14 @@ class Param:
         """Checks the row by itself.
 
         Raises:
-            ParamError: NaN, low above high, a range outside its limits, an unknown room, mode or law.
+            ParamError: NaN, low above high, a range outside its limits; an unknown room, mode, law.
         """
         where = f"parameter {self.name!r}"
         room = self.field.split(".", 1)[0]
         if room not in ROOMS or "." not in self.field:
-            raise ParamError(f"{where}: field {self.field!r} must start with one of {ROOMS} and a dot")
+            raise ParamError(
+                f"{where}: field {self.field!r} must start with one of {ROOMS} and a dot"
+            )
         if self.mode not in ("scale", "add", "set"):
             raise ParamError(f"{where}: mode {self.mode!r} must be 'scale', 'add' or 'set'")
         if self.law not in ("uniform", "log_uniform"):
@@ -104,6 +106,24 @@ class Param:
     def array(self) -> str:
         """The name of the array that the row touches, without its room."""
         return self.field.split(".", 1)[1]
+
+
+def scale(name: str, field: str, of: tuple[str, ...], limits: Range, **more: Any) -> Param:
+    """Returns a row that multiplies; nominal 1, closed at the start."""
+    return Param(name, field, of, limits=limits, **more)
+
+
+def add(name: str, field: str, of: tuple[str, ...], limits: Range, **more: Any) -> Param:
+    """Returns a row that is added; nominal 0, closed at the start."""
+    return Param(name, field, of, mode="add", nominal=0.0, initial=(0, 0), limits=limits, **more)
+
+
+def put(
+    name: str, field: str, of: tuple[str, ...], limits: Range, *, nominal: float = 0.0, **more: Any
+) -> Param:
+    """Returns a row that replaces the value; closed at its nominal value at the start."""
+    start = (nominal, nominal)
+    return Param(name, field, of, mode="set", nominal=nominal, initial=start, limits=limits, **more)
 
 
 @dataclass(frozen=True)
@@ -269,7 +289,9 @@ def bind(
         if row.room != room:
             continue
         if row.array not in nominal:
-            raise unknown(f"array of room {room!r} in parameter {row.name!r}:", row.array, list(nominal))
+            raise unknown(
+                f"array of room {room!r} in parameter {row.name!r}:", row.array, list(nominal)
+            )
         mask = _mask(row, np.shape(nominal[row.array]), elements.get(row.array))
         edits.append(Edit(row.array, index, row.mode, mask))
     return tuple(edits)
@@ -281,14 +303,20 @@ def _mask(row: Param, shape: tuple[int, ...], names: Sequence[str] | None) -> np
     chosen: Any = ...
     if names is not None:
         if not row.of:
-            raise ParamError(f"parameter {row.name!r}: say which of {row.array!r} it touches, e.g. ('*',)")
+            raise ParamError(
+                f"parameter {row.name!r}: say which of {row.array!r} it touches, e.g. ('*',)"
+            )
         chosen = [i for pattern in row.of for i in _matches(row, pattern, names)]
     elif row.of:
-        raise ParamError(f"parameter {row.name!r}: {row.array!r} has no named elements, drop {row.of}")
+        raise ParamError(
+            f"parameter {row.name!r}: {row.array!r} has no named elements, drop {row.of}"
+        )
     if row.column is None:
         mask[chosen] = True
     elif not shape or not 0 <= row.column < shape[-1]:
-        raise ParamError(f"parameter {row.name!r}: column {row.column} is not in {row.array!r} {shape}")
+        raise ParamError(
+            f"parameter {row.name!r}: column {row.column} is not in {row.array!r} {shape}"
+        )
     elif names is None:
         mask[..., row.column] = True
     else:
@@ -300,7 +328,9 @@ def _matches(row: Param, pattern: str, names: Sequence[str]) -> list[int]:
     """Returns the indices of the ``names`` that match a name or glob ``pattern``."""
     found = [i for i, name in enumerate(names) if fnmatch.fnmatchcase(name, pattern)]
     if not found:
-        raise unknown(f"element of {row.array!r} in parameter {row.name!r}:", pattern, [n for n in names if n])
+        raise unknown(
+            f"element of {row.array!r} in parameter {row.name!r}:", pattern, [n for n in names if n]
+        )
     return found
 
 

@@ -14,7 +14,7 @@ import pytest
 from mjx_s2r import devices
 
 ROOT = Path(__file__).parents[1]
-BOTH = (devices.EMITTERS_OFF, devices.SCHEDULER_OFF)
+BOTH = (devices.EMITTERS_OFF, devices.SCHEDULER_OFF, devices.PASSES_OFF)
 
 
 def run_python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -52,7 +52,7 @@ def test_flags_follow_the_measured_table(version: str, flags: tuple[str, ...]) -
 def test_merge_keeps_what_the_user_named() -> None:
     mine = "--xla_cpu_use_fusion_emitters=true  --xla_dump_to=x"
     merged = devices.merge_flags(mine, BOTH)
-    assert merged.split() == [*mine.split(), devices.SCHEDULER_OFF]
+    assert merged.split() == [*mine.split(), *BOTH[1:]]
     assert devices.merge_flags(merged, BOTH) == merged
 
 

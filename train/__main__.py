@@ -36,7 +36,9 @@ def main() -> int:
     try:
         return int(module.main(sys.argv[2:]) or 0)
     except KeyboardInterrupt:
-        print("\ninterrupted; what was saved is kept, run the same command to go on", file=sys.stderr)
+        print(
+            "\ninterrupted; what was saved is kept, run the same command to go on", file=sys.stderr
+        )
         return 130
     except _user_errors() as error:
         print(f"error: {error}", file=sys.stderr)

@@ -20,7 +20,15 @@ from typing import Any, Literal
 import tyro
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from mjx_s2r.runs import METRICS, REPORT, RESULT, check_space, check_writable, read_jsonl, write_json
+from mjx_s2r.runs import (
+    METRICS,
+    REPORT,
+    RESULT,
+    check_space,
+    check_writable,
+    read_jsonl,
+    write_json,
+)
 from train.common import console, interruptible
 from train.summary import write_report
 
@@ -53,11 +61,11 @@ class DemoConfig:
     run: Path = Path("runs/demo")
     """Folder of everything that the demo leaves."""
     budget: Literal["small", "full", "tiny"] = "small"
-    """small fits a laptop's coffee break, full is the recipe for a good policy, tiny a smoke test."""
+    """small fits a coffee break, full is the recipe for a good policy, tiny is a smoke test."""
     seed: int = 0
     """Seed of everything."""
     started: float = 0.0
-    """When the command began, s since 1970, so that the time of the installation counts; 0 is now."""
+    """When the command began, s since 1970, so that installing counts; 0 means now."""
 
 
 def run(config: DemoConfig) -> Path:
@@ -118,8 +126,13 @@ def _watch(folder: Path, children: Mapping[str, subprocess.Popen[bytes]], budget
     Raises:
         RuntimeError: one of them failed; shows the end of its output.
     """
-    columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), TextColumn("{task.percentage:>3.0f} %"))
-    columns += (TimeElapsedColumn(), TextColumn("{task.fields[note]}"))
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
     with (
         interruptible(),
         Progress(*columns, console=console, disable=not console.is_terminal) as shown,
@@ -163,7 +176,9 @@ def _standing(folder: Path, budget: Budget) -> tuple[float, str]:
         return 0.4 + 0.5 * share, f"student: {note}"
     row = _last(folder / "teacher" / METRICS)
     share = row.get("step", 0) / budget.teacher_iterations
-    note = f"success {row['success']:.2f} at {row['steps_per_s']:,.0f} steps/s" if row else "compiling"
+    note = (
+        f"success {row['success']:.2f} at {row['steps_per_s']:,.0f} steps/s" if row else "compiling"
+    )
     return 0.4 * share, f"teacher: {note}"
 
 
@@ -209,7 +224,9 @@ def _tell(folder: Path, result: Mapping[str, Any]) -> None:
             f"robots it never saw (95 % interval {low:.0%} to {high:.0%})",
             highlight=False,
         )
-    console.print(f"{'page':>15}: {folder / REPORT}   ({result['seconds'] / 60:.1f} minutes in all)")
+    console.print(
+        f"{'page':>15}: {folder / REPORT}   ({result['seconds'] / 60:.1f} minutes in all)"
+    )
 
 
 def main(argv: Sequence[str]) -> None:

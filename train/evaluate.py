@@ -47,7 +47,9 @@ def robots(task: str, family: str, count: int) -> list[Robot]:
         ValueError: the task has none.
     """
     if task != "reach":
-        raise ValueError(f"task {task!r} has no robot stand-in; write one beside envs/reach_robot.py")
+        raise ValueError(
+            f"task {task!r} has no robot stand-in; write one beside envs/reach_robot.py"
+        )
     from envs import reach_robot
 
     make = {"held_out": reach_robot.held_out, "rehearsal": reach_robot.rehearsal}[family]

@@ -130,9 +130,11 @@ def _distil(config: StudentConfig, policy: Path) -> dict[str, Any]:
 def _judge(config: EvaluateConfig, folder: Path) -> dict[str, Any]:
     """Judges the policy on the robots and keeps the films."""
     episodes = evaluate.evaluate(config)
-    films = {f"film{i}": e.frames for i, e in enumerate(episodes) if e.frames is not None}
-    ends = {f"end{i}": np.array(e.success) for i, e in enumerate(episodes) if e.frames is not None}
-    np.savez_compressed(folder / "films.npz", **films, **ends)
+    kept: dict[str, Any] = {}
+    for index, episode in enumerate(episodes):
+        if episode.frames is not None:
+            kept |= {f"film{index}": episode.frames, f"end{index}": np.array(episode.success)}
+    np.savez_compressed(folder / "films.npz", **kept)
     return {"student": evaluate.summary(episodes)}
 
 

@@ -1,4 +1,4 @@
-"""python -m train student --teacher runs/teacher: a camera student that does what the teacher does."""
+"""python -m train student --teacher runs/teacher: a camera student that copies the teacher."""
 
 import json
 import time

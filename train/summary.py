@@ -72,9 +72,7 @@ def _outcomes(figures: Mapping[str, Any]) -> tuple[Outcome, ...]:
         teacher, student = figures[name]["teacher"], figures[name]["student"]
         good = round(teacher["success"] * teacher["episodes"])
         rows.append(Outcome("teacher", kind, NOMINAL, good, teacher["episodes"]))
-        rows.append(
-            Outcome("student", kind, STAND_IN, student["successes"], student["episodes"])
-        )
+        rows.append(Outcome("student", kind, STAND_IN, student["successes"], student["episodes"]))
     return tuple(rows)
 
 

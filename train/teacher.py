@@ -160,7 +160,8 @@ class Window:
         if not tally.episodes:
             line |= dict.fromkeys(("success", "return", "length"), float("nan"))
         run.log(done, line)
-        run.log_bounds(done, space.names, report.low, report.high, entropy=float(report.entropy))
+        more = {"entropy": line["entropy"], "env_steps": line["env_steps"]}
+        run.log_bounds(done, space.names, report.low, report.high, **more)
         self._kept, self._last_s = [], now_s
         return (
             f"{speed:,.0f} steps/s  success {line['success']:.2f}  return {line['return']:.0f}  "

@@ -2,8 +2,8 @@
 
 Algorithm 1 of Akkaya et al. 2019 (arXiv 1910.07113) in the vectorized form of DeXtreme (Handa et
 al., arXiv 2210.13702): a share of the worlds pins one row at one of its bounds and scores the
-policy there; when a bound has ``window`` scores, their mean moves it by ``step`` and its scores are
-cleared. Everything is an array of 2D bounds, so the update is a few scatters inside jit.
+policy there; when a bound has ``window`` scores, their mean moves it by ``step`` and its scores
+are cleared. Everything is an array of 2D bounds, so the update is a few scatters inside jit.
 
 Where this differs from the sources, and why:
 
@@ -12,10 +12,10 @@ Where this differs from the sources, and why:
     stamp     a draw carries how often its bound had moved; a score for a bound that has moved since
               is not counted. Old and new bounds are never mixed.
     share     40 % boundary worlds, as the paper writes; DeXtreme's released code has 60 %.
-    score     success in [0, 1]; a score that is not finite or outside [0, 1] is dropped and counted.
+    score     success in [0, 1]; one that is not finite or lies outside is dropped and counted.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import jax
 import jax.numpy as jnp
@@ -57,7 +57,9 @@ class AdrConfig:
                 f"{self.widen_above}, both in [0, 1]"
             )
         if self.window < 1 or not 0 < self.step <= 1:
-            raise ParamError(f"adr: window {self.window} must be >= 1 and step {self.step} in (0, 1]")
+            raise ParamError(
+                f"adr: window {self.window} must be >= 1 and step {self.step} in (0, 1]"
+            )
 
 
 @struct.dataclass
@@ -126,9 +128,8 @@ def adr(space: ParamSpace, config: AdrConfig, active: np.ndarray | None = None) 
 
     def update(state: AdrState, episodes: Episodes) -> AdrState:
         state = _collect(state, episodes, config.window)
-        return _move(state, rails, config).replace(
-            plain_score=running(state.plain_score, episodes)
-        )
+        moved = _move(state, rails, config)
+        return replace(moved, plain_score=running(state.plain_score, episodes))
 
     def report(state: AdrState) -> Report:
         low = _to_values(space, log, state.bounds[0::2])
@@ -171,7 +172,8 @@ def _collect(state: AdrState, episodes: Episodes, window: int) -> AdrState:
     mine = use[:, None] & (role[:, None] == jnp.arange(state.count.shape[0]))
     slot = jnp.sum(jnp.where(mine, jnp.cumsum(mine, 0) - 1 + state.count, 0), 1)
     where = jnp.where(use & (slot < window), role, state.count.shape[0])
-    return state.replace(
+    return replace(
+        state,
         scores=state.scores.at[where, slot].set(score, mode="drop"),
         count=jnp.minimum(state.count + mine.sum(0), window).astype(jnp.int32),
         dropped=state.dropped + (counts & ~sound).sum(dtype=jnp.int32),
@@ -183,13 +185,16 @@ def _move(state: AdrState, rails: Rails, config: AdrConfig) -> AdrState:
     full = state.count >= config.window
     mean = state.scores.mean(-1)
     outward = jnp.where(jnp.arange(state.count.shape[0]) % 2 == 0, -1.0, 1.0)
-    way = jnp.where(mean >= config.widen_above, 1.0, jnp.where(mean <= config.narrow_below, -1.0, 0.0))
+    way = jnp.where(
+        mean >= config.widen_above, 1.0, jnp.where(mean <= config.narrow_below, -1.0, 0.0)
+    )
     target = state.bounds + outward * way * rails.step
     target = jnp.clip(
         target, jnp.minimum(rails.inner, rails.outer), jnp.maximum(rails.inner, rails.outer)
     )
     bounds = jnp.where(full, target, state.bounds)
-    return state.replace(
+    return replace(
+        state,
         bounds=bounds,
         count=jnp.where(full, 0, state.count),
         moved=state.moved + (bounds != state.bounds),

@@ -69,8 +69,8 @@ class Curriculum(NamedTuple):
 def normalized_entropy(space: ParamSpace, low: jax.Array, high: jax.Array) -> jax.Array:
     """Returns () mean over rows with open limits of log(width / width of the limits).
 
-    Widths of log_uniform rows are taken in the logarithm. A closed row counts as 1e-3 of its limits,
-    as in DeXtreme's nats per dimension; unlike those, this figure does not depend on units.
+    Widths of log_uniform rows are taken in the logarithm. A closed row counts as 1e-3 of its
+    limits, as in DeXtreme's nats per dimension; unlike those, this figure does not depend on units.
     """
     log = jnp.asarray(space.logarithmic)
     limit_low, limit_high = jnp.asarray(space.limits)

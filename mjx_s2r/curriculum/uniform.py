@@ -1,5 +1,7 @@
 """Fixed ranges: every episode draws each row by its law between the same two bounds."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 from flax import struct
@@ -31,7 +33,7 @@ def uniform(space: ParamSpace) -> Curriculum:
         return Draw(xi, jnp.full((n,), -1, jnp.int32), jnp.zeros((n,), jnp.int32))
 
     def update(state: UniformState, episodes: Episodes) -> UniformState:
-        return state.replace(plain_score=running(state.plain_score, episodes))
+        return replace(state, plain_score=running(state.plain_score, episodes))
 
     def report(state: UniformState) -> Report:
         entropy = normalized_entropy(space, state.low, state.high)
@@ -42,7 +44,7 @@ def uniform(space: ParamSpace) -> Curriculum:
 
 def running(score: jax.Array, episodes: Episodes, keep: float = 0.9) -> jax.Array:
     """Returns the running mean success of plain episodes, unchanged where none has ended."""
-    plain = episodes.ended & (episodes.role < 0)
+    plain = episodes.ended & (episodes.role < 0) & jnp.isfinite(episodes.score)
     count = plain.sum()
-    mean = jnp.sum(episodes.score * plain) / jnp.maximum(count, 1)
+    mean = jnp.sum(jnp.where(plain, episodes.score, 0.0)) / jnp.maximum(count, 1)
     return jnp.where(count > 0, keep * score + (1 - keep) * mean, score)

@@ -1,8 +1,8 @@
 """A convolution whose kernel gradient is a few matrix products.
 
-XLA on a CPU computes the gradient of a kernel as a convolution with a window as large as the picture,
-which is several times slower than the forward pass. The gradient is, for each offset (i, j) in the
-kernel, the product of the shifted input with the output's gradient:
+XLA on a CPU computes the gradient of a kernel as a convolution with a window as large as the
+picture, which is several times slower than the forward pass. The gradient is, for each offset
+(i, j) in the kernel, the product of the shifted input with the output's gradient:
 
     dW[i, j] = sum over n, h, w of  x[n, s h + i, s w + j]^T  dy[n, h, w]
 """

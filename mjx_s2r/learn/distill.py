@@ -6,25 +6,26 @@ gradient steps on
 
     w_kl KL(teacher || student) + w_mean |tanh m_t - tanh m_s|^2 + w_label |label - estimate|^2
 
-over the raw Gaussians, the teacher's means bounded to +-2 (tanh 2 = 0.96): beyond that the squash makes
-them all the same action, but their distances would rule the loss. The last term asks the student where the thing to find is, which simulation
-knows (as the auxiliary object pose of DEXTRAH); the robot does not use the answer.
+over the raw Gaussians, the teacher's means bounded to +-2 (tanh 2 = 0.96): beyond that the squash
+makes them all the same action, but their distances would rule the loss. The last term asks the
+student where the thing to find is, which simulation knows (as the auxiliary object pose of
+DEXTRAH); the robot does not use the answer.
 
-With ``look_each_step`` a world wears a new look at every step. A student without memory cannot tell,
-and one rollout then shows T times as many looks.
+With ``look_each_step`` a world wears a new look at every step. A student without memory cannot
+tell, and one rollout then shows T times as many looks.
 """
 
-import dataclasses
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import struct
+from mujoco import mjx
 
 from mjx_s2r.curriculum.interface import Curriculum
 from mjx_s2r.learn import distribution, normalizer
@@ -150,7 +151,8 @@ class Distill:
     @property
     def student(self) -> Student:
         """The student network."""
-        labels = jax.eval_shape(self._label, jax.eval_shape(self.env.reset, jax.random.key(0))).shape
+        start = jax.eval_shape(self.env.reset, jax.random.key(0))
+        labels = jax.eval_shape(lambda s: self._label(self.env.view(s)), start).shape
         return Student(
             self.config.hidden, self.env.action_size, labels[0], channels=self.config.channels
         )
@@ -186,12 +188,12 @@ class Distill:
         )
         lessons = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), lessons)
         norm = normalizer.update(state.obs_norm, lessons.obs)
-        state = state.replace(worlds=worlds, key=key_next, obs_norm=norm)
+        state = replace(state, worlds=worlds, key=key_next, obs_norm=norm)
         state, figures = self._epochs(state, lessons, key_epochs)
         metrics = DistillMetrics(
             beta=self._beta(state.steps), episodes=ended.sum(), success=success.sum(), **figures
         )
-        return state.replace(steps=state.steps + 1), metrics
+        return replace(state, steps=state.steps + 1), metrics
 
     def mosaic(self, state: DistillState, count: int) -> np.ndarray:
         """Returns (count, H, W, 3) uint8: what the student sees in ``count`` fresh worlds."""
@@ -209,7 +211,13 @@ class Distill:
     def act(self, state: DistillState, obs: jax.Array, images: tuple[jax.Array, ...]) -> Gaussian:
         """Returns the student's distribution for readings (N, P) and uint8 images (N, H, W, 3)."""
         seen = [to_float(image) for image in images]
-        return self.student.apply(state.params, normalizer.apply(state.obs_norm, obs), seen)[0]
+        return self._student_of(state.params, normalizer.apply(state.obs_norm, obs), seen)[0]
+
+    def _student_of(
+        self, params: Any, obs: jax.Array, images: Sequence[jax.Array]
+    ) -> tuple[Gaussian, jax.Array]:
+        """Returns the student's distribution and estimate for normalized inputs."""
+        return cast(tuple[Gaussian, jax.Array], self.student.apply(params, obs, images))
 
     @property
     def _optimizer(self) -> optax.GradientTransformation:
@@ -220,9 +228,9 @@ class Distill:
         )
         return optax.chain(optax.clip_by_global_norm(1.0), optax.adam(rate))
 
-    def _label(self, state: State) -> jax.Array:
-        """Returns (L,) what the student should be able to see in one world, in tenths of a metre."""
-        return 10.0 * self.env.task.label(self.env.view(state))
+    def _label(self, data: mjx.Data) -> jax.Array:
+        """Returns (L,) what the student should be able to see in one world, in 0.1 m."""
+        return 10.0 * self.env.task.label(data)
 
     def _beta(self, steps: jax.Array) -> jax.Array:
         """Returns the teacher's share of the acting, falling from 1 to 0."""
@@ -238,14 +246,15 @@ class Distill:
         if self.config.look_each_step:
             other = self.curriculum.sample(state.curriculum, xi.shape[0], key_look).xi
             xi = jnp.where(self.env.task.space.in_room("visual"), other, xi)
-        images = take_pictures(self.cameras, jax.vmap(self.env.view)(worlds), xi, key=key_picture)
+        data = jax.vmap(self.env.view)(worlds)
+        images = take_pictures(self.cameras, data, xi, key=key_picture)
         answer = self.teacher(worlds.obs)
-        answer = dataclasses.replace(answer, mean=jnp.clip(answer.mean, -_BOUND, _BOUND))
+        answer = replace(answer, mean=jnp.clip(answer.mean, -_BOUND, _BOUND))
         mine = self.act(state, worlds.obs["state"], images)
         theirs = jax.random.bernoulli(key_who, self._beta(state.steps), (xi.shape[0], 1))
         raw = jnp.where(theirs, answer.mean, mine.mean)
         raw = raw + self.config.action_noise * jax.random.normal(key_noise, raw.shape)
-        lesson = Lesson(worlds.obs["state"], images, answer, jax.vmap(self._label)(worlds))
+        lesson = Lesson(worlds.obs["state"], images, answer, jax.vmap(self._label)(data))
         after = jax.vmap(self.env.step)(worlds, jnp.tanh(raw))
         ended = after.done > 0
         return renew(after, fresh), (lesson, ended, after.metrics["success"] * ended)
@@ -265,11 +274,9 @@ class Distill:
             gradient, figures = loss(state.params, state.obs_norm, part, inputs[1])
             update, optimizer = self._optimizer.update(gradient, state.optimizer)
             params = optax.apply_updates(state.params, update)
-            return state.replace(params=params, optimizer=optimizer), figures
+            return replace(state, params=params, optimizer=optimizer), figures
 
-        def epoch(
-            state: DistillState, key: jax.Array
-        ) -> tuple[DistillState, dict[str, jax.Array]]:
+        def epoch(state: DistillState, key: jax.Array) -> tuple[DistillState, dict[str, jax.Array]]:
             key_order, key_shift = jax.random.split(key)
             order = jax.random.permutation(key_order, size).reshape(parts, -1)
             return jax.lax.scan(one, state, (order, jax.random.split(key_shift, parts)))
@@ -287,7 +294,7 @@ class Distill:
             for image, k in zip(lesson.images, keys, strict=True)
         ]
         obs = normalizer.apply(norm, lesson.obs)
-        mine, estimate = self.student.apply(params, obs, images)
+        mine, estimate = self._student_of(params, obs, images)
         kl = distribution.kl(lesson.teacher, mine).mean()
         squared = (jnp.tanh(lesson.teacher.mean) - jnp.tanh(mine.mean)) ** 2
         mean_error = squared.sum(-1).mean()

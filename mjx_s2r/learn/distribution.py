@@ -1,7 +1,7 @@
 """A Gaussian squashed by tanh: the action distribution of every policy here.
 
-The policy's raw sample u ~ N(mean, std) is kept; the environment gets tanh(u) in [-1, 1]. Ratios and
-divergences are taken over u, where they are exact and finite; the squash cancels in both.
+The policy's raw sample u ~ N(mean, std) is kept; the environment gets tanh(u) in [-1, 1]. Ratios
+and divergences are taken over u, where they are exact and finite; the squash cancels in both.
 """
 
 import jax

@@ -31,7 +31,9 @@ def gae(
     delta = rewards + discount * (1.0 - terminated) * next_values - values
     carry_on = discount * trace * (1.0 - done)
 
-    def back(advantage: jax.Array, inputs: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+    def back(
+        advantage: jax.Array, inputs: tuple[jax.Array, jax.Array]
+    ) -> tuple[jax.Array, jax.Array]:
         advantage = inputs[0] + inputs[1] * advantage
         return advantage, advantage
 

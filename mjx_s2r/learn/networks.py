@@ -69,7 +69,7 @@ def soft_argmax(features: jax.Array) -> jax.Array:
 
 
 class Eye(nn.Module):
-    """Images (N, H, W, 3) in [-0.5, 0.5] -> keypoints (N, 2C), on a grid of a quarter of the size."""
+    """Images (N, H, W, 3) in [-0.5, 0.5] -> keypoints (N, 2C), on a grid a quarter as fine."""
 
     channels: int = 24
 

@@ -33,9 +33,14 @@ def update(state: Normalizer, batch: jax.Array) -> Normalizer:
 
 
 def std(state: Normalizer) -> jax.Array:
-    """Returns (P,) the standard deviation, 1 before the first update, never below 0.1: inputs are scaled to about one by the
-    task, and a row of xi that has been constant must not explode when its range first opens."""
-    return jnp.where(state.count > 0, jnp.sqrt(state.m2 / jnp.maximum(state.count, 1)), 1.0).clip(0.1)
+    """Returns (P,) the standard deviation, 1 before the first update, never below 0.1.
+
+    Tasks scale what they offer to about one, and a row of xi that has been constant must not
+    explode when its range first opens.
+    """
+    return jnp.where(state.count > 0, jnp.sqrt(state.m2 / jnp.maximum(state.count, 1)), 1.0).clip(
+        0.1
+    )
 
 
 def apply(state: Normalizer, x: jax.Array) -> jax.Array:

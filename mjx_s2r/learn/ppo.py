@@ -6,7 +6,7 @@ The learning rate follows the measured KL (Schulman's rule, as in rsl_rl) unless
 off. Everything that training needs to go on bit by bit is in `TrainState`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, cast
 
@@ -199,7 +199,8 @@ class Ppo:
             self.env, act, state.worlds, fresh, self.config.unroll, key=key_roll
         )
         batch = self._prepare(state, steps)
-        state = state.replace(
+        state = replace(
+            state,
             actor_norm=normalizer.update(state.actor_norm, steps.obs[self._names[0]]),
             critic_norm=normalizer.update(state.critic_norm, steps.obs[self._names[1]]),
             worlds=worlds,
@@ -272,17 +273,19 @@ class Ppo:
         scaled = jax.tree.map(lambda x: -state.learning_rate * x, update)
         actor, critic = optax.apply_updates((state.actor, state.critic), scaled)
         rate = _steer(self.config, state.learning_rate, figures["kl"])
-        state = state.replace(actor=actor, critic=critic, optimizer=optimizer, learning_rate=rate)
+        state = replace(state, actor=actor, critic=critic, optimizer=optimizer, learning_rate=rate)
         return state, figures
 
 
 def _adam(config: PpoConfig) -> optax.GradientTransformation:
     """Returns Adam's direction with clipped gradients; the step size is applied outside."""
-    return optax.chain(optax.clip_by_global_norm(config.max_grad_norm), optax.scale_by_adam(eps=1e-5))
+    return optax.chain(
+        optax.clip_by_global_norm(config.max_grad_norm), optax.scale_by_adam(eps=1e-5)
+    )
 
 
 def _steer(config: PpoConfig, rate: jax.Array, kl: jax.Array) -> jax.Array:
-    """Returns the step size, larger where the policy moved too little and smaller where too much."""
+    """Returns the step size, larger where the policy moved too little, smaller where too much."""
     if config.target_kl <= 0:
         return rate
     rate = jnp.where(kl > 2 * config.target_kl, rate / 1.5, rate)
@@ -290,7 +293,9 @@ def _steer(config: PpoConfig, rate: jax.Array, kl: jax.Array) -> jax.Array:
     return jnp.clip(rate, 1e-5, 1e-2)
 
 
-def _loss(ppo: Ppo, params: tuple[Any, Any], batch: Batch) -> tuple[jax.Array, dict[str, jax.Array]]:
+def _loss(
+    ppo: Ppo, params: tuple[Any, Any], batch: Batch
+) -> tuple[jax.Array, dict[str, jax.Array]]:
     """Returns the clipped surrogate (eq. 7 of the paper) plus value loss minus entropy bonus."""
     policy = ppo.policy(params[0], batch.actor_obs)
     log_ratio = distribution.log_prob(policy, batch.raw) - batch.log_prob
@@ -300,9 +305,7 @@ def _loss(ppo: Ppo, params: tuple[Any, Any], batch: Batch) -> tuple[jax.Array, d
     value = ppo.value(params[1], batch.critic_obs)
     critic_loss = 0.5 * jnp.mean((value - batch.target) ** 2)
     entropy = distribution.entropy(policy).mean()
-    total = (
-        actor_loss + ppo.config.value_weight * critic_loss - ppo.config.entropy_weight * entropy
-    )
+    total = actor_loss + ppo.config.value_weight * critic_loss - ppo.config.entropy_weight * entropy
     figures = {
         "kl": jnp.mean(ratio - 1 - log_ratio),  # Schulman's estimator k3 of KL(old || new)
         "actor_loss": actor_loss,

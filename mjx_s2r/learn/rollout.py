@@ -6,6 +6,7 @@ episode shorter than the rollout could take the same one twice; `reused` counts 
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -62,7 +63,7 @@ def stagger(env: Env, state: State, *, key: jax.Array) -> State:
     longest = round(env.task.episode_s * env.task.contract.control_hz)
     sim = state.pipeline_state
     steps = jax.random.randint(key, sim.steps.shape, 0, longest, sim.steps.dtype)
-    return state.replace(pipeline_state=sim.replace(steps=steps))
+    return replace(state, pipeline_state=replace(sim, steps=steps))
 
 
 def rollout(
@@ -79,7 +80,7 @@ def rollout(
         key: random key.
 
     Returns:
-        The worlds afterwards, transitions [T, B, ...], the record of finished episodes and its sums.
+        The worlds afterwards, transitions [T, B, ...], finished episodes and sums over them.
     """
 
     def one(state: State, key: jax.Array) -> tuple[State, tuple[Transition, Episodes, dict]]:

@@ -147,9 +147,7 @@ def _background(mj_model: mujoco.MjModel) -> dict[str, np.ndarray]:
     return {"background_low": np.zeros(3), "background_high": np.zeros(3)}
 
 
-def _checker(
-    mj_model: mujoco.MjModel, geom: cam.Geom
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _checker(mj_model: mujoco.MjModel, geom: cam.Geom) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Returns both colours of a plane's texture and the sides (2,) of its squares [m].
 
     MuJoCo's builtin "checker" has two by two squares. `texrepeat` counts squares per metre on an
@@ -165,7 +163,7 @@ def _checker(
     size = np.array(geom.size[:2])
     whole = mj_model.mat_texuniform[material] or size.max() >= cam.INFINITE
     sides = np.where(whole, 1.0, size) / mj_model.mat_texrepeat[material]
-    return image[rows // 4, columns // 4], image[rows // 4, 3 * columns // 4], sides
+    return image[rows // 4, 3 * columns // 4], image[rows // 4, columns // 4], sides
 
 
 def texture(mj_model: mujoco.MjModel, index: int) -> np.ndarray:

@@ -100,29 +100,6 @@ class Pose:
     geom_size: jax.Array | None = None
 
 
-@struct.dataclass
-class View:
-    """One frame seen from the camera, in each geom's own frame; no world axis.
-
-    Attributes:
-        eye: (G, 3) [m] the camera's centre in the geom's frame.
-        turn: (G, 3, 3) the camera's x, y and z axes, one a row, in the geom's frame.
-        size: (G, 3) [m] geom sizes.
-        light: (G, 3) unit vector towards the light, in the geom's frame.
-        sun: (3,) unit vector towards the light, in the camera's frame.
-        up: (3,) world z in the camera's frame.
-        focal: () tan(fovy / 2).
-    """
-
-    eye: jax.Array
-    turn: jax.Array
-    size: jax.Array
-    light: jax.Array
-    sun: jax.Array
-    up: jax.Array
-    focal: jax.Array
-
-
 def build(mj_model: mujoco.MjModel, camera_name: str, height: int, width: int) -> Scene:
     """Returns the scene that MuJoCo would draw by default: groups 0 to 2, no sites, no tendons.
 
@@ -134,12 +111,12 @@ def build(mj_model: mujoco.MjModel, camera_name: str, height: int, width: int) -
         raise SceneError(f"picture of height {height} and width {width} has no area; use 1 or more")
     camera = camera_id(mj_model, camera_name)
     fixed = mj_model.cam_mode[camera] == mujoco.mjtCamLight.mjCAMLIGHT_FIXED
-    quat = mj_model.cam_quat[camera] if fixed else (1.0, 0.0, 0.0, 0.0)
+    quat = mj_model.cam_quat[camera] if fixed else np.array([1.0, 0.0, 0.0, 0.0])
     return Scene(
         geoms=drawn_geoms(mj_model),
         camera=camera_name,
         camera_id=camera,
-        camera_quat=tuple(float(q) for q in quat),
+        camera_quat=(float(quat[0]), float(quat[1]), float(quat[2]), float(quat[3])),
         height=height,
         width=width,
         near=float(mj_model.vis.map.znear * mj_model.stat.extent),
@@ -150,7 +127,7 @@ def build(mj_model: mujoco.MjModel, camera_name: str, height: int, width: int) -
 
 
 def main_light(mj_model: mujoco.MjModel) -> int:
-    """Returns the id of the light that is drawn: the first active one with a shadow, -1 for none."""
+    """Returns the id of the light that is drawn, the first with a shadow if any; -1 for none."""
     active = [i for i in range(mj_model.nlight) if mj_model.light_active[i]]
     return min(active, key=lambda i: not mj_model.light_castshadow[i], default=-1)
 
@@ -199,8 +176,8 @@ def drawn_geoms(mj_model: mujoco.MjModel) -> tuple[Geom, ...]:
         name = geom_name(mj_model, i)
         if kind not in SHAPES:
             raise SceneError(
-                f"geom {name!r}: type {kind.name} cannot be drawn, only {', '.join(SHAPES.values())}; "
-                "put it in a group above 2 or stand a primitive in for it"
+                f"geom {name!r}: type {kind.name} cannot be drawn, only "
+                f"{', '.join(SHAPES.values())}; put it in a group above 2 or stand a primitive in"
             )
         geoms.append(Geom(name, i, SHAPES[kind], _size(SHAPES[kind], mj_model.geom_size[i])))
     order = list(SHAPES.values())
@@ -230,11 +207,11 @@ def geom_rgba(mj_model: mujoco.MjModel, index: int) -> np.ndarray:
     return own
 
 
-def pose(scene: Scene, data: Any) -> Pose:  # noqa: ANN401  mjx.Data, or anything with its fields
+def pose(scene: Scene, data: Any) -> Pose:
     """Returns the pose of the scene from an `mjx.Data`, batched over worlds or not.
 
-    Reads geom_xpos, geom_xmat, cam_xpos and cam_xmat as they are. `mjx.step` and `mjx.forward` leave
-    them at the positions from before the step's integration; for the newest ones the caller runs
+    Reads geom_xpos, geom_xmat, cam_xpos and cam_xmat as they are. `mjx.step` leaves them at the
+    positions from before the step's integration; for the newest ones the caller runs
     `mjx.kinematics` and then `mjx.camlight` first.
     """
     geom_mat = jnp.reshape(data.geom_xmat, (*data.geom_xpos.shape, 3))
@@ -253,26 +230,3 @@ def pixels(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
     y = (height / 2 - np.arange(height) - 0.5) / (height / 2)
     grid = np.meshgrid(x, y)
     return grid[0].ravel().astype(np.float32), grid[1].ravel().astype(np.float32)
-
-
-def rotation(vector: jax.Array) -> jax.Array:
-    """Returns the rotation matrix (3, 3) of a rotation vector (3,) [rad], smooth at zero.
-
-    Rodrigues' formula, R = I + s K + c K^2 with s = sin(a)/a and c = (1 - cos(a))/a^2.
-    """
-    square = jnp.sum(vector * vector)
-    small = square < 1e-8
-    angle = jnp.sqrt(jnp.where(small, 1.0, square))
-    sine = jnp.where(small, 1 - square / 6, jnp.sin(angle) / angle)
-    cosine = jnp.where(small, 0.5 - square / 24, (1 - jnp.cos(angle)) / angle**2)
-    x, y, z = vector
-    zero = jnp.zeros_like(x)
-    cross = jnp.array([[zero, -z, y], [z, zero, -x], [-y, x, zero]])
-    return jnp.eye(3) + sine * cross + cosine * cross @ cross
-
-
-def quat_mat(quat: tuple[float, float, float, float]) -> np.ndarray:
-    """Returns the rotation matrix (3, 3) of a unit quaternion (w, x, y, z)."""
-    out = np.zeros(9)
-    mujoco.mju_quat2Mat(out, np.array(quat))
-    return out.reshape(3, 3).astype(np.float32)

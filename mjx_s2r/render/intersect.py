@@ -1,10 +1,11 @@
 """Where a ray meets a shape, in the shape's own frame, for MuJoCo's primitive shapes.
 
-A ray is eye + t * ray. `eye` and `ray` are triples of arrays that broadcast together, so the same
-function serves camera rays (one eye, many directions) and shadow rays (many origins, one direction)
-and the parts that all pixels share are computed once. Every function returns the interval of t inside
-the shape, (near, far); a miss has near = MISS and far = -MISS. Convex shapes make one interval, and a
-shape cut out of two others is the intersection of their intervals (Kay and Kajiya 1986 for slabs).
+A ray is eye + t * ray. `eye` and `ray` are triples of arrays that broadcast together, so one
+function serves camera rays (one eye, many directions) and shadow rays (many origins, one
+direction), and what all pixels share is computed once. Every function returns the interval of t
+inside the shape, (near, far); a miss has near = MISS and far = -MISS. Convex shapes make one
+interval, and a shape cut out of two others is the intersection of their intervals (Kay and Kajiya
+1986 for slabs).
 
 For quadrics a t^2 + 2 b t + c = 0 the discriminant b^2 - a c is written by Lagrange's identity as
 a r^2 - |eye x ray|^2, which does not cancel in float32 when the eye is far away.
@@ -15,7 +16,7 @@ from typing import Any
 import jax.numpy as jnp
 
 Array = Any
-Triple = tuple[Array, Array, Array]
+Triple = tuple[Array, ...]  # three of them
 Interval = tuple[Array, Array]
 
 MISS = 1e9  # a distance [m] no scene has; finite, so that its bits can carry a tag
@@ -23,7 +24,7 @@ TINY = 1e-20
 
 
 def plane(eye: Triple, ray: Triple, size: Triple) -> Interval:
-    """Plane z = 0 seen from above, half sizes size[0] and size[1] [m]; from below it is not there."""
+    """Plane z = 0 seen from above, of half sizes size[0] and size[1] [m]; nothing from below."""
     facing = (ray[2] < -TINY) & (eye[2] > 0)
     t = -eye[2] / jnp.where(facing, ray[2], -1.0)
     inside = (jnp.abs(eye[0] + t * ray[0]) <= size[0]) & (jnp.abs(eye[1] + t * ray[1]) <= size[1])
@@ -33,8 +34,8 @@ def plane(eye: Triple, ray: Triple, size: Triple) -> Interval:
 
 def sphere(eye: Triple, ray: Triple, size: Triple) -> Interval:
     """Sphere of radius size[0] [m]."""
-    a, b, perpendicular = _dot(ray, ray), _dot(eye, ray), _cross(eye, ray)
-    return _quadric(a, b, a * size[0] ** 2 - _dot(perpendicular, perpendicular))
+    a, b, perpendicular = dot(ray, ray), dot(eye, ray), cross(eye, ray)
+    return _quadric(a, b, a * size[0] ** 2 - dot(perpendicular, perpendicular))
 
 
 def ellipsoid(eye: Triple, ray: Triple, size: Triple) -> Interval:
@@ -76,8 +77,8 @@ def _capped(eye: Triple, ray: Triple, size: Triple, t: Array, side: float) -> Ar
     z = eye[2] + t * ray[2]
     end = jnp.where(z > 0, size[1], -size[1])
     moved = (eye[0], eye[1], eye[2] - end)
-    a, b, perpendicular = _dot(ray, ray), _dot(moved, ray), _cross(moved, ray)
-    disc = a * size[0] ** 2 - _dot(perpendicular, perpendicular)
+    a, b, perpendicular = dot(ray, ray), dot(moved, ray), cross(moved, ray)
+    disc = a * size[0] ** 2 - dot(perpendicular, perpendicular)
     ball = (side * jnp.sqrt(jnp.maximum(disc, TINY)) - b) / a
     ball = jnp.where(disc > 0, ball, -side * MISS)
     return jnp.where(jnp.abs(z) <= size[1], t, ball)
@@ -113,12 +114,12 @@ def _checked(near: Array, far: Array) -> Interval:
     return jnp.where(near <= far, near, MISS), jnp.where(near <= far, far, -MISS)
 
 
-def _dot(a: Triple, b: Triple) -> Array:
+def dot(a: Triple, b: Triple) -> Array:
     """Inner product."""
     return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
 
 
-def _cross(a: Triple, b: Triple) -> Triple:
+def cross(a: Triple, b: Triple) -> Triple:
     """Outer product."""
     return (a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0])
 
@@ -135,7 +136,7 @@ def normal(shape: str, point: Triple, size: Triple) -> Triple:
         return x / size[0], y / size[0], (z - jnp.clip(z, -size[1], size[1])) / size[0]
     if shape == "ellipsoid":
         gradient = tuple(p / s**2 for p, s in zip(point, size, strict=True))
-        length = jnp.sqrt(_dot(gradient, gradient) + TINY)
+        length = jnp.sqrt(dot(gradient, gradient) + TINY)
         return gradient[0] / length, gradient[1] / length, gradient[2] / length
     if shape == "cylinder":
         side = jnp.sqrt(x * x + y * y + TINY) - size[0] >= jnp.abs(z) - size[1]

@@ -9,14 +9,15 @@ import numpy as np
 
 from mjx_s2r.render.appearance import Appearance
 
-Planes = tuple[jax.Array, jax.Array, jax.Array]
+Planes = tuple[jax.Array, ...]  # three of them
+DARKEST = 1e-6  # keeps the logarithm of black finite
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 # Standard deviation of the sum of four bytes: variance (256^2 - 1) / 12 each.
 FOUR_BYTES_STD = float(np.sqrt(4 * (256**2 - 1) / 12))
 
 
-def expose(look: Appearance, rgb: Planes, height: int) -> Planes:
-    """Applies gain, contrast, saturation, blur and gamma, and clips to [0, 1]; differentiable."""
+def expose(look: Appearance, rgb: Planes) -> Planes:
+    """Applies gain, contrast, saturation and gamma, and clips to [0, 1]; differentiable."""
     if look.brightness is not None:
         rgb = tuple(c * look.brightness for c in rgb)
     if look.contrast is not None:
@@ -24,11 +25,9 @@ def expose(look: Appearance, rgb: Planes, height: int) -> Planes:
     if look.saturation is not None:
         grey = sum(w * c for w, c in zip(LUMA, rgb, strict=True))
         rgb = tuple(grey + look.saturation * (c - grey) for c in rgb)
-    if look.blur_px is not None:
-        rgb = tuple(_blur(c.reshape(height, -1), look.blur_px).ravel() for c in rgb)
     rgb = tuple(jnp.clip(c, 0.0, 1.0) for c in rgb)
     if look.gamma is not None:
-        rgb = tuple(jnp.exp(look.gamma * jnp.log(jnp.maximum(c, 1e-6))) for c in rgb)
+        rgb = tuple(jnp.exp(look.gamma * jnp.log(jnp.maximum(c, DARKEST))) for c in rgb)
     return rgb
 
 
@@ -44,8 +43,8 @@ def digitise(look: Appearance, rgb: Planes, seed: jax.Array | None) -> Planes:
 def noise(seed: jax.Array, count: int, channel: int) -> jax.Array:
     """Returns (count,) numbers of mean 0 and deviation 1, nearly normal and never past 3.5.
 
-    The sum of the four bytes of a hashed pixel index: 20 times cheaper than threefry, and a picture
-    needs no better. The hash is a multiply-xorshift finalizer in the manner of MurmurHash3's fmix32.
+    The sum of the four bytes of a hashed pixel index: far cheaper than threefry, and a picture
+    needs no better. The hash is the multiply-and-xorshift finalizer of MurmurHash3 (fmix32).
     """
     bits = jnp.arange(count, dtype=jnp.uint32) * np.uint32(0x9E3779B1)
     bits = (bits ^ seed[0]) + seed[1] * np.uint32(2 * channel + 1)
@@ -57,14 +56,30 @@ def noise(seed: jax.Array, count: int, channel: int) -> jax.Array:
     return (total.astype(jnp.int32).astype(jnp.float32) - 510.0) * np.float32(1 / FOUR_BYTES_STD)
 
 
-def _blur(plane: jax.Array, sigma: jax.Array) -> jax.Array:
-    """Blurs (H, W) by five Gaussian taps each way; honest up to a deviation of about 1 px."""
-    taps = jnp.exp(-0.5 * (jnp.arange(-2, 3) / jnp.maximum(sigma, 1e-3)) ** 2)
+def blur(look: Appearance, rgb: Planes, height: int, axis: int) -> Planes:
+    """Blurs along rows (axis 1) or columns (0) by five Gaussian taps; honest up to about 1 px."""
+    sigma = jnp.maximum(jnp.asarray(look.blur_px), 1e-3)
+    taps = jnp.exp(-0.5 * (jnp.arange(-2, 3) / sigma) ** 2)
     taps = taps / taps.sum()
-    for axis in (0, 1):
-        size = plane.shape[axis]
-        edges = [(2, 2) if a == axis else (0, 0) for a in (0, 1)]
-        wide = jnp.pad(plane, edges, mode="edge")
+    edges = [(2, 2) if a == axis else (0, 0) for a in (0, 1)]
+
+    def one(plane: jax.Array) -> jax.Array:
+        grid = plane.reshape(height, -1)
+        wide = jnp.pad(grid, edges, mode="edge")
+        size = grid.shape[axis]
         parts = [jax.lax.slice_in_dim(wide, i, i + size, axis=axis) for i in range(5)]
-        plane = sum(tap * part for tap, part in zip(taps, parts, strict=True))
-    return plane
+        return jnp.asarray(sum(tap * part for tap, part in zip(taps, parts, strict=True))).ravel()
+
+    return tuple(one(c) for c in rgb)
+
+
+def pack(rgb: Planes) -> jax.Array:
+    """Packs planes in [0, 1] into one uint32 (P,), ten bits per channel."""
+    red, green, blue = ((jnp.clip(c, 0.0, 1.0) * 1023 + 0.5).astype(jnp.uint32) for c in rgb)
+    return red | green << 10 | blue << 20
+
+
+def unpack(packed: jax.Array) -> Planes:
+    """Returns the planes that `pack` packed."""
+    fields = packed & 1023, packed >> 10 & 1023, packed >> 20 & 1023
+    return tuple(field.astype(jnp.int32).astype(jnp.float32) * (1 / 1023) for field in fields)

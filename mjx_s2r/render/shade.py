@@ -1,4 +1,4 @@
-"""The colour of a pixel: ambient, headlight, one directional light with its shadow, highlights, sky.
+"""The colour of a pixel: ambient, headlight, a directional light with its shadow, highlights, sky.
 
 The model is that of OpenGL with a local viewer, as MuJoCo's renderer sets it up (Blinn 1977). With
 unit vectors n (surface), l (to the light), v (to the camera), z (against the camera's axis), and h
@@ -7,70 +7,128 @@ along l + v, k along z + v,
     colour = albedo (ambient + headlight n.z + strength light n.l)
            + specular (gloss_light strength light (n.h)^s + gloss_head (n.k)^s)
 
-where the terms of the light count outside its shadow only.
+where the terms of the light count outside its shadow only. Planes throw back no highlights: OpenGL
+lights a large face at its corners, where it has none.
 """
+
+from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+from flax import struct
 
 from mjx_s2r.render import intersect
 from mjx_s2r.render.appearance import Appearance
-from mjx_s2r.render.camera import INFINITE, Scene, View
+from mjx_s2r.render.camera import INFINITE, Scene
+from mjx_s2r.render.intersect import dot
 from mjx_s2r.render.photometry import Planes
-from mjx_s2r.render.trace import Rays, Triple, local_point, triple
+from mjx_s2r.render.view import Rays, Triple, View, local_point, triple
+
+NORMAL_BITS = (11, 11, 10)
 
 
-def normals(
-    scene: Scene, view: View, rays: Rays, depth: jax.Array, slot: jax.Array
-) -> Triple:
-    """Returns the unit normal (P,) that each pixel shows, camera frame; 0 where it shows the sky."""
-    out = (jnp.zeros_like(depth),) * 3
-    for g, geom in enumerate(scene.geoms):
-        point = local_point(view, g, rays, depth)
-        own = intersect.normal(geom.shape, point, triple(view.size[g]))
-        turn = view.turn[g]
-        out = tuple(jnp.where(slot == g, _dot(own, triple(turn[i])), out[i]) for i in range(3))
+@struct.dataclass
+class Surface:
+    """What each of P pixels shows.
+
+    Attributes:
+        rays: the camera's rays.
+        depth: (P,) [m] along the optical axis.
+        slot: (P,) position of the geom, -1 for the sky.
+        normal: three (P,), unit, camera frame.
+        dark: (P,) True in the shadow.
+    """
+
+    rays: Rays
+    depth: jax.Array
+    slot: jax.Array
+    normal: Triple
+    dark: jax.Array
+
+
+def choose(slot: jax.Array, values: Sequence[Any], default: Any) -> jax.Array:
+    """Returns (P,) the value at each pixel's slot; a chain of selects, faster than a gather."""
+    out = jnp.full(slot.shape, default)
+    for g, value in enumerate(values):
+        out = jnp.where(slot == g, value, out)
     return out
 
 
-def albedo(
-    scene: Scene, view: View, look: Appearance, rays: Rays, depth: jax.Array, slot: jax.Array
-) -> Planes:
+def normals(scene: Scene, view: View, rays: Rays, depth: jax.Array, slot: jax.Array) -> Triple:
+    """Returns the unit normal (P,) that each pixel shows, camera frame; 0 for the sky."""
+    own = []
+    for g, geom in enumerate(scene.geoms):
+        point = local_point(view, g, rays, depth)
+        local = intersect.normal(geom.shape, point, triple(view.size[g]))
+        own.append(tuple(dot(local, triple(view.turn[g, i])) for i in range(3)))
+    return tuple(choose(slot, [n[i] for n in own], 0.0) for i in range(3))
+
+
+def pack_normal(normal: Triple) -> jax.Array:
+    """Packs unit vectors (P,) into one uint32: 11, 11 and 10 bits, half a thousandth apart."""
+    x, y, z = (
+        ((n + 1.0) * ((2**bits - 1) / 2) + 0.5).astype(jnp.uint32)
+        for n, bits in zip(normal, NORMAL_BITS, strict=True)
+    )
+    return x | y << 11 | z << 22
+
+
+def unpack_normal(packed: jax.Array) -> Triple:
+    """Returns the unit vectors that `pack_normal` packed."""
+    fields = packed & 2047, packed >> 11 & 2047, packed >> 22
+    x, y, z = (
+        field.astype(jnp.int32).astype(jnp.float32) * (2 / (2**bits - 1)) - 1.0
+        for field, bits in zip(fields, NORMAL_BITS, strict=True)
+    )
+    inverse = jax.lax.rsqrt(x * x + y * y + z * z)
+    return x * inverse, y * inverse, z * inverse
+
+
+def colour(scene: Scene, view: View, look: Appearance, surface: Surface) -> Planes:
+    """Returns what reaches the camera (P,) per channel, before photometry."""
+    even, diffuse, glow, highlight = light(scene, view, look, surface)
+    own, back = albedo(scene, view, look, surface), sky(view, look, surface.rays)
+    tint = triple(look.light_rgb)
+    return tuple(
+        jnp.where(
+            surface.slot < 0,
+            back[c],
+            own[c] * (even + tint[c] * diffuse) + glow + tint[c] * highlight,
+        )
+        for c in range(3)
+    )
+
+
+def albedo(scene: Scene, view: View, look: Appearance, surface: Surface) -> Planes:
     """Returns the surface colour (P,) of each pixel, per channel; 0 where it shows the sky."""
-    out = []
-    checkers = {
-        g: _checker(scene, view, look, k, rays, depth) for k, g in enumerate(scene.planes)
-    }
-    for channel in range(3):
-        colour = jnp.zeros_like(depth)
-        for g in range(len(scene.geoms)):
-            own = look.geom_rgb[g, channel]
-            if g in checkers:
-                second = look.checker_rgb[scene.planes.index(g), channel]
-                own = jnp.where(checkers[g], second, own)
-            colour = jnp.where(slot == g, own, colour)
-        out.append(colour)
-    return tuple(out)
+    own = [[look.geom_rgb[g, c] for c in range(3)] for g in range(len(scene.geoms))]
+    for k, g in enumerate(scene.planes):
+        second = _checker(scene, view, look, k, surface)
+        own[g] = [jnp.where(second, look.checker_rgb[k, c], own[g][c]) for c in range(3)]
+    return tuple(choose(surface.slot, [rgb[c] for rgb in own], 0.0) for c in range(3))
 
 
 def light(
-    scene: Scene, view: View, look: Appearance, rays: Rays, normal: Triple, dark: jax.Array
+    scene: Scene, view: View, look: Appearance, surface: Surface
 ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
     """Returns four factors (P,): even and diffuse times albedo, the headlight's and the highlight.
 
     The diffuse factor and the highlight are to be multiplied by the light's colour.
     """
-    inverse = jax.lax.rsqrt(rays.x * rays.x + rays.y * rays.y + 1.0)
-    view_dir = (-rays.x * inverse, -rays.y * inverse, inverse)
-    to_view, to_light = _dot(normal, view_dir), _dot(normal, triple(view.sun))
-    half = (to_light + to_view) * jax.lax.rsqrt(2.0 + 2.0 * _dot(view_dir, triple(view.sun)) + 1e-6)
-    head = (normal[2] + to_view) * jax.lax.rsqrt(2.0 + 2.0 * view_dir[2])
-    strength = jnp.where(dark | (to_light <= 0), 0.0, look.light_strength)
+    x, y, normal, sun = surface.rays.x, surface.rays.y, surface.normal, triple(view.sun)
+    inverse = jax.lax.rsqrt(x * x + y * y + 1.0)
+    toward = (-x * inverse, -y * inverse, inverse)
+    to_view, to_light = dot(normal, toward), dot(normal, sun)
+    half = (to_light + to_view) * jax.lax.rsqrt(2.0 + 2.0 * dot(toward, sun) + 1e-6)
+    head = (normal[2] + to_view) * jax.lax.rsqrt(2.0 + 2.0 * inverse)
+    strength = jnp.where(surface.dark | (to_light <= 0), 0.0, look.light_strength)
+    specular = jnp.where(surface.slot < len(scene.planes), 0.0, look.specular)
     return (
         look.ambient + look.headlight * jnp.maximum(normal[2], 0.0),
         strength * to_light,
-        look.specular * scene.gloss[1] * _power(head, scene.shininess),
-        look.specular * scene.gloss[0] * strength * _power(half, scene.shininess),
+        specular * scene.gloss[1] * _power(head, scene.shininess),
+        specular * scene.gloss[0] * strength * _power(half, scene.shininess),
     )
 
 
@@ -90,18 +148,11 @@ def sky(view: View, look: Appearance, rays: Rays) -> Planes:
     return tuple(low[c] + mix * (high[c] - low[c]) for c in range(3))
 
 
-def _checker(
-    scene: Scene, view: View, look: Appearance, k: int, rays: Rays, depth: jax.Array
-) -> jax.Array:
+def _checker(scene: Scene, view: View, look: Appearance, k: int, surface: Surface) -> jax.Array:
     """Returns True (P,) on the second colour of the k-th plane; squares start at its corner."""
     g = scene.planes[k]
-    x, y, _ = local_point(view, g, rays, depth)
+    x, y, _ = local_point(view, g, surface.rays, surface.depth)
     left, low = (0.0 if half >= INFINITE else half for half in scene.geoms[g].size[:2])
     column = jnp.floor((x + left) / look.checker_m[k, 0])
     squares = column + jnp.floor((y + low) / look.checker_m[k, 1])
     return squares - 2 * jnp.floor(squares / 2) > 0.5
-
-
-def _dot(a: Triple, b: Triple) -> jax.Array:
-    """Inner product."""
-    return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]

@@ -1,28 +1,19 @@
 """Which geom each pixel shows, how far away it is, and whether the light reaches it.
 
-The nearest geom is found without branches: the bits of a positive float order like an integer, so the
-depth's lowest bits are replaced by the geom's position and one integer minimum keeps both. Scenes of
-up to 16 geoms lose 4 bits of depth, a relative error of 1e-6.
+The nearest geom is found without branches: the bits of a positive float order like an integer, so
+the depth's lowest bits are replaced by the geom's position and one integer minimum keeps both. With
+up to 16 geoms depth loses 4 of its 23 bits, a relative error of 2e-6; with 256 geoms, 3e-5.
 """
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import struct
 
 from mjx_s2r.render import intersect
-from mjx_s2r.render.camera import INFINITE, Scene, View
+from mjx_s2r.render.camera import INFINITE, Scene
+from mjx_s2r.render.view import Rays, View, local_point, local_ray, triple
 
-Triple = tuple[jax.Array, jax.Array, jax.Array]
 SHADOW_GAP = 1e-4  # a shadow needs its caster this far [m] past the surface
-
-
-@struct.dataclass
-class Rays:
-    """The camera's rays (x, y, -1), x and y (P,): `camera.pixels` times the view's focal."""
-
-    x: jax.Array
-    y: jax.Array
 
 
 def tag_bits(scene: Scene) -> int:
@@ -30,28 +21,11 @@ def tag_bits(scene: Scene) -> int:
     return max(1, (len(scene.geoms) - 1).bit_length())
 
 
-def triple(vector: jax.Array) -> Triple:
-    """Returns the three scalars of a vector (3,)."""
-    return vector[0], vector[1], vector[2]
-
-
-def local_ray(view: View, g: int, rays: Rays) -> Triple:
-    """Returns the camera's rays (P,) in the frame of geom ``g``."""
-    turn = view.turn[g]
-    return tuple(rays.x * turn[0, i] + rays.y * turn[1, i] - turn[2, i] for i in range(3))
-
-
-def local_point(view: View, g: int, rays: Rays, depth: jax.Array) -> Triple:
-    """Returns the point (P,) that each pixel shows, in the frame of geom ``g`` [m]."""
-    ray = local_ray(view, g, rays)
-    return tuple(view.eye[g, i] + depth * ray[i] for i in range(3))
-
-
 def nearest(scene: Scene, view: View, rays: Rays) -> jax.Array:
     """Returns depth and position (P,) of the nearest geom of each pixel, as one int32.
 
-    A surface nearer than the near plane is cut away, as in OpenGL: the camera sees out of a geom that
-    it is inside of.
+    A surface nearer than the near plane is cut away, as in OpenGL: the camera sees out of a geom
+    that it is inside of.
     """
     mask = np.int32((1 << tag_bits(scene)) - 1)
     best = jnp.full(rays.x.shape, np.float32(intersect.MISS).view(np.int32))
@@ -77,9 +51,7 @@ def entry(scene: Scene, view: View, g: int, shape: str, rays: Rays) -> jax.Array
     return jnp.where(near > scene.near, near, intersect.MISS)
 
 
-def shadowed(
-    scene: Scene, view: View, rays: Rays, depth: jax.Array, slot: jax.Array
-) -> jax.Array:
+def shadowed(scene: Scene, view: View, rays: Rays, depth: jax.Array, slot: jax.Array) -> jax.Array:
     """Returns True (P,) where a geom other than the one shown stands between it and the light.
 
     Convex shapes do not shade their own lit side. A finite plane shades what the light would reach
@@ -93,14 +65,12 @@ def shadowed(
         light = triple(view.light[g])
         if geom.shape == "plane":
             point, light = (*point[:2], -point[2]), (*light[:2], -light[2])
-        near, far = intersect.SHAPES[geom.shape](point, light, triple(view.size[g]))
-        dark = dark | ((far > SHADOW_GAP) & (near <= far) & (slot != g))
+        near, _ = intersect.SHAPES[geom.shape](point, light, triple(view.size[g]))
+        dark = dark | ((near > SHADOW_GAP) & (near < intersect.MISS) & (slot != g))
     return dark
 
 
-def refined(
-    scene: Scene, view: View, rays: Rays, depth: jax.Array, slot: jax.Array
-) -> jax.Array:
+def refined(scene: Scene, view: View, rays: Rays, depth: jax.Array, slot: jax.Array) -> jax.Array:
     """Returns the depth (P,) of the geoms shown, computed again: exact, and with a gradient."""
     for g, geom in enumerate(scene.geoms):
         depth = jnp.where(slot == g, entry(scene, view, g, geom.shape, rays), depth)

@@ -11,7 +11,7 @@ that shape can be trained here and ours there. Termination and truncation are ke
 holds the last observation. A world whose numbers are no longer finite is ended and counted.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -162,7 +162,8 @@ class Env:
         terminated = verdict.failed | nan | (success & task.ends_on_success)
         last = steps >= round(task.episode_s * task.contract.control_hz)
         truncated = last & ~terminated
-        sim = sim.replace(
+        sim = replace(
+            sim,
             core=core,
             actuator=moving,
             sensor=sensor.push(self.sensor, sim.sensor, true),
@@ -193,7 +194,9 @@ class Env:
         spec = self.task.contract.action
         if spec.mode == "effort":
             return jnp.zeros(self.action_size)
-        return jnp.clip(self.task.signals(data)["joint_pos"], jnp.array(spec.low), jnp.array(spec.high))
+        return jnp.clip(
+            self.task.signals(data)["joint_pos"], jnp.array(spec.low), jnp.array(spec.high)
+        )
 
     def _simulate(self, sim: Sim, moving: ActuatorState) -> Core:
         """Runs the physics steps of one control step."""
@@ -225,7 +228,7 @@ class Env:
 def _place(engine: Physics, start: Start) -> Core:
     """Returns the physics state at the start of an episode."""
     core = physics.core(engine, start.qpos, start.qvel)
-    return core.replace(mocap_pos=start.mocap_pos, mocap_quat=start.mocap_quat)
+    return replace(core, mocap_pos=start.mocap_pos, mocap_quat=start.mocap_quat)
 
 
 def make(task: Task) -> Env:
@@ -252,7 +255,9 @@ def make(task: Task) -> Env:
         physics=physics.put(mj_model),
         binding=bind_model(task.space, mj_model),
         actuator=actuator.bind_actuator(task.space, contract.action.joints, control_dt, physics_dt),
-        sensor=sensor.bind_sensor(task.space, {s.name: s.size for s in contract.signals}, control_dt),
+        sensor=sensor.bind_sensor(
+            task.space, {s.name: s.size for s in contract.signals}, control_dt
+        ),
         ctrl_index=tuple(names.index(joint) for joint in contract.action.joints),
     )
 
@@ -268,7 +273,8 @@ def renew(state: State, fresh: State) -> State:
         mask = over.reshape(over.shape + (1,) * (old.ndim - over.ndim))
         return jnp.where(mask, new, old)
 
-    return state.replace(
+    return replace(
+        state,
         pipeline_state=jax.tree.map(pick, fresh.pipeline_state, state.pipeline_state),
         obs=jax.tree.map(pick, fresh.obs, state.obs),
     )

@@ -4,8 +4,8 @@
 returns the touched MJX fields of one world, `write` puts the same values into a C MuJoCo model.
 Always from the nominal value. Arrays that are not fields of MuJoCo but of the trade:
 
-    body_mass           moves inertia with it: I' = I m'/m, the pseudo-inertia stays positive definite
-                        (Rucker and Wensing 2022, log-Cholesky parameters alpha)
+    body_mass           moves inertia with it: I' = I m'/m, so the pseudo-inertia stays positive
+                        definite (Rucker and Wensing 2022, log-Cholesky parameters alpha)
     actuator_kp, _kd    the position loop: gainprm[0] and biasprm[1] = -kp, biasprm[2] = -kd
     actuator_strength   all of an actuator's gain, bias and force range
     gravity             opt.gravity
@@ -135,14 +135,14 @@ def _refuse_from_zero(
     if zero.size:
         element = names[edit.array][int(zero[0])]
         raise ModelError(
-            f"parameter {space.rows[edit.row].name!r} randomizes {edit.array} of {kind} {element!r} from "
-            "zero; MJX compiles a zero term out, so it would stay zero. Write a tiny value (1e-6) into "
-            "the MuJoCo model"
+            f"parameter {space.rows[edit.row].name!r} randomizes {edit.array} of {kind} "
+            f"{element!r} from zero; MJX compiles a zero term out, so it would stay zero. Write a "
+            "tiny value (1e-6) into the MuJoCo model"
         )
 
 
 def expand(xp: ModuleType, binding: Binding, touched: Mapping[str, Array]) -> dict[str, Array]:
-    """Returns MuJoCo model fields (dotted paths) that follow from the touched arrays of one world."""
+    """Returns the MuJoCo fields (dotted paths) that follow from one world's touched arrays."""
     out = {name: value for name, value in touched.items() if name not in _VIRTUAL}
     if "body_mass" in touched:
         mass = binding.nominal["body_mass"]
@@ -156,9 +156,7 @@ def expand(xp: ModuleType, binding: Binding, touched: Mapping[str, Array]) -> di
     return out
 
 
-def _actuators(
-    xp: ModuleType, binding: Binding, touched: Mapping[str, Array]
-) -> dict[str, Array]:
+def _actuators(xp: ModuleType, binding: Binding, touched: Mapping[str, Array]) -> dict[str, Array]:
     """Returns gain, bias and force range of the actuators with kp, kd and strength entered."""
     now = {name: touched.get(name, binding.nominal[name]) for name in _VIRTUAL[:3]}
     gain, bias = binding.fixed["actuator_gainprm"], binding.fixed["actuator_biasprm"]
@@ -168,7 +166,9 @@ def _actuators(
     gain = xp.concatenate([first, gain[:, 1:] + 0 * first], -1)
     stiffness = xp.where(servo, -now["actuator_kp"], bias[:, 1])[:, None]
     damping = -now["actuator_kd"][:, None]
-    bias = xp.concatenate([bias[:, :1] + 0 * first, stiffness, damping, bias[:, 3:] + 0 * first], -1)
+    bias = xp.concatenate(
+        [bias[:, :1] + 0 * first, stiffness, damping, bias[:, 3:] + 0 * first], -1
+    )
     return {
         "actuator_gainprm": gain * strength[:, None],
         "actuator_biasprm": bias * strength[:, None],

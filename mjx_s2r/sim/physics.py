@@ -62,15 +62,16 @@ def put(mj_model: mujoco.MjModel) -> Physics:
 
 
 def _refuse_native_delay(mj_model: mujoco.MjModel) -> None:
-    """Raises ModelError for MuJoCo's own actuator or sensor delay, which MJX-JAX does not simulate."""
+    """Raises ModelError for MuJoCo's own actuator or sensor delay, which MJX-JAX leaves out."""
     for kind, count in (("actuator", mj_model.nu), ("sensor", mj_model.nsensor)):
         delays: Any = getattr(mj_model, f"{kind}_delay", None)
         for i in range(count if delays is not None else 0):
             if delays[i] > 0:
                 name = getattr(mj_model, kind)(i).name
                 raise ModelError(
-                    f"{kind} {name!r} has delay={float(delays[i])} s in the MuJoCo model; MJX-JAX ignores "
-                    "it. Remove it there and give the table a row on 'actuator.delay_s' or 'sensor.delay_s'"
+                    f"{kind} {name!r} has delay={float(delays[i])} s in the MuJoCo model; MJX-JAX "
+                    "ignores it. Remove it there and give the table a row on "
+                    f"'{kind}.delay_s'"
                 )
 
 

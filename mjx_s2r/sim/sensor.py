@@ -9,7 +9,7 @@ the table, one per signal, in the signal's unit.
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import jax
 import jax.numpy as jnp
@@ -80,7 +80,7 @@ def init(spec: SensorSpec, true: Mapping[str, jax.Array], *, key: jax.Array) -> 
 def push(spec: SensorSpec, state: SensorState, true: Mapping[str, jax.Array]) -> SensorState:
     """Returns the state with one more set of ``true`` readings."""
     history = jnp.concatenate([_join(spec, true)[None], state.history[:-1]])
-    return state.replace(history=history)
+    return replace(state, history=history)
 
 
 def read(
@@ -92,8 +92,10 @@ def read(
     weight = jnp.clip(1 - jnp.abs(jnp.arange(spec.depth) - age), 0, 1)
     delayed = jnp.sum(weight[:, None] * state.history, 0)
     repeat = np.array(list(spec.sizes.values()))
-    spread = [jnp.repeat(jnp.asarray(values[k]), repeat, total_repeat_length=repeat.sum()) for k in
-              ("bias", "noise")]
+    spread = [
+        jnp.repeat(jnp.asarray(values[k]), repeat, total_repeat_length=repeat.sum())
+        for k in ("bias", "noise")
+    ]
     noisy = delayed + spread[0] * state.bias + spread[1] * jax.random.normal(key, delayed.shape)
     return dict(zip(spec.sizes, jnp.split(noisy, np.cumsum(repeat)[:-1]), strict=True))
 

@@ -13,7 +13,10 @@ from mjx_s2r.params import ParamSpace
 
 @struct.dataclass
 class Start:
-    """Where an episode begins: qpos (nq,), qvel (nv,), mocap_pos (nmocap, 3), mocap_quat (nmocap, 4)."""
+    """Where an episode begins.
+
+    qpos (nq,), qvel (nv,), mocap_pos (nmocap, 3) and mocap_quat (nmocap, 4).
+    """
 
     qpos: jax.Array
     qvel: jax.Array

@@ -5,11 +5,13 @@ in service; there is no second path. Success is measured on the stand-in's true 
 of control: the goal must hold for the task's ``hold_s``.
 """
 
+import functools
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -206,20 +208,22 @@ def in_simulation(env: Env, act: ActIn, draws: Draw, *, key: jax.Array) -> np.nd
         key: random key.
     """
 
-    @jax.jit
-    def whole(draws: Draw, key: jax.Array) -> jax.Array:
-        key_reset, key_steps = jax.random.split(key)
-        worlds = jax.vmap(env.reset)(jax.random.split(key_reset, draws.role.shape[0]), draws)
-        steps = round(env.task.episode_s * env.task.contract.control_hz)
-
-        def one(carry: tuple[State, jax.Array, jax.Array], key: jax.Array) -> tuple:
-            worlds, over, success = carry
-            worlds = jax.vmap(env.step)(worlds, act(worlds, key))
-            success = success | (~over & (worlds.metrics["success"] > 0))
-            return (worlds, over | (worlds.done > 0), success), None
-
-        none = jnp.zeros(draws.role.shape, bool)
-        start = (worlds, none, none)
-        return jax.lax.scan(one, start, jax.random.split(key_steps, steps))[0][2]
-
+    whole = jax.jit(functools.partial(_whole_episode, env, act))
     return np.asarray(whole(draws, key))
+
+
+def _whole_episode(env: Env, act: ActIn, draws: Draw, key: jax.Array) -> jax.Array:
+    """Returns (B,) bool: the first episode of each world was a success."""
+    key_reset, key_steps = jax.random.split(key)
+    worlds = jax.vmap(env.reset)(jax.random.split(key_reset, draws.role.shape[0]), draws)
+    steps = round(env.task.episode_s * env.task.contract.control_hz)
+
+    def one(carry: tuple[State, jax.Array, jax.Array], key: jax.Array) -> tuple[Any, None]:
+        worlds, over, success = carry
+        worlds = jax.vmap(env.step)(worlds, act(worlds, key))
+        success = success | (~over & (worlds.metrics["success"] > 0))
+        return (worlds, over | (worlds.done > 0), success), None
+
+    none = jnp.zeros(draws.role.shape, bool)
+    last, _ = jax.lax.scan(one, (worlds, none, none), jax.random.split(key_steps, steps))
+    return jnp.asarray(last[2])

@@ -209,7 +209,10 @@ def verdict(report: DemoReport) -> Verdict:
         first = measured + ". The policy without randomization did not run there."
         return _with_target(report, ours, Verdict("open", "Nothing to compare with", (first,)))
     ends = wilson(bare.successes, bare.episodes, report.confidence)
-    first = f"{measured}; without randomization {percent(bare.rate)} of {bare.episodes} ({span(*ends)})."
+    first = (
+        f"{measured}; without randomization {percent(bare.rate)} of {bare.episodes} "
+        f"({span(*ends)})."
+    )
     difference = _difference(report, ours, bare)
     caveat = _caveat(report, bare)
     sentences = (first, *difference.sentences, *caveat)
@@ -234,10 +237,12 @@ def _difference(report: DemoReport, ours: Outcome, bare: Outcome) -> Verdict:
     low, high = (100 * end for end in newcombe(*counts, report.confidence))
     points = 100 * (ours.rate - bare.rate)
     if low > 0:
-        text = f"Randomization gained {points:.0f} points ({low:.0f} to {high:.0f}), more than chance explains."
+        gain = f"{points:.0f} points ({low:.0f} to {high:.0f})"
+        text = f"Randomization gained {gain}, more than chance explains."
         return Verdict("good", "Randomization helped", (text,))
     if high < 0:
-        text = f"Randomization lost {-points:.0f} points ({-high:.0f} to {-low:.0f}), more than chance explains."
+        loss = f"{-points:.0f} points ({-high:.0f} to {-low:.0f})"
+        text = f"Randomization lost {loss}, more than chance explains."
         return Verdict("bad", "Randomization made it worse", (text,))
     text = (
         f"The difference of {points:+.0f} points ({low:+.0f} to {high:+.0f}) may be chance: "
@@ -252,8 +257,8 @@ def _caveat(report: DemoReport, bare: Outcome) -> tuple[str, ...]:
     if home is None or home.rate >= 0.5:
         return ()
     return (
-        f"Without randomization the policy reached only {percent(home.rate)} in its own simulation, "
-        "so its failures on the stand-in say little about the step to the robot.",
+        f"Without randomization the policy reached only {percent(home.rate)} in its own "
+        "simulation, so its failures on the stand-in say little about the step to the robot.",
     )
 
 

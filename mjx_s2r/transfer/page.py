@@ -15,7 +15,7 @@ h1{font-size:1.7rem;line-height:1.2;margin:0 0 .5rem}
 h2{font-size:1.25rem;margin:2.75rem 0 .5rem;padding-top:.75rem;border-top:1px solid var(--rule)}
 h3{font-size:1rem;margin:1.5rem 0 .5rem}
 p{margin:.4rem 0 .8rem;max-width:46rem}
-.soft,figcaption,.none{color:var(--soft)}
+.soft,figcaption,.none{color:var(--soft);font-weight:400}
 figcaption{font-size:.875rem;line-height:1.4}
 .verdict{border-left:.4rem solid;padding:.25rem 0 .25rem 1rem;margin:1.25rem 0}
 .verdict strong{display:block;font-size:1.25rem}
@@ -31,20 +31,23 @@ vertical-align:middle}
 .grid.small{gap:.75rem;grid-template-columns:repeat(auto-fill,minmax(10rem,1fr))}
 .two{display:grid;gap:1rem 2.5rem;grid-template-columns:repeat(auto-fit,minmax(20rem,1fr))}
 figure{margin:0;break-inside:avoid}
+.key+span,.item{white-space:nowrap}.item{display:block}
 img{image-rendering:pixelated;display:block;width:100%;height:auto}
-.film{display:grid;grid-template-columns:5fr 6fr;gap:.2rem .6rem;margin-bottom:1.1rem}
+.film{display:grid;grid-template-columns:2fr 3fr;gap:.2rem;margin-bottom:1.1rem}
 .film figcaption{grid-column:1/-1}
-.strip{display:grid;grid-template-columns:repeat(3,1fr);gap:.2rem;align-content:space-between}
+.strip{display:grid;grid-template-columns:repeat(3,1fr);gap:.2rem;align-content:start}
 .reached{color:var(--good);font-weight:600}.failed{color:var(--bad);font-weight:600}
 table{border-collapse:collapse;font-size:.9rem;width:100%;font-variant-numeric:tabular-nums}
 th,td{text-align:left;padding:.3rem .9rem .3rem 0;border-bottom:1px solid var(--rule);
-vertical-align:top}
+vertical-align:middle}
 th{font-weight:600}thead th{color:var(--soft);font-weight:500}
-td.n,th.n{text-align:right;white-space:nowrap}
-td.wide{min-width:9rem}
+td.n,th.n{text-align:right}td.n,thead th{white-space:nowrap}
+thead th.n{white-space:normal}
+tbody th{min-width:8.5rem}td svg{min-width:8rem}
 .scroll{overflow-x:auto}
 .rates{display:grid;grid-template-columns:minmax(8rem,13rem) 1fr auto;gap:.35rem 1rem;
 align-items:center;font-variant-numeric:tabular-nums}
+.rate{display:contents}
 .rates h3{grid-column:1/-1;margin:.9rem 0 0}
 .rates .soft{font-size:.875rem}
 .rates .ends{display:flex;justify-content:space-between;font-size:.8rem;color:var(--soft)}
@@ -66,9 +69,14 @@ pre{background:var(--lane);padding:.6rem .8rem;overflow-x:auto;font-size:.9rem;m
 ul{padding-left:1.2rem;max-width:46rem}
 @media(max-width:36rem){
 body{font-size:.97rem}h1{font-size:1.4rem}
-.rates{grid-template-columns:1fr auto}.rates .track{grid-column:1/-1}.rates .blank{display:none}
-.grid.small{grid-template-columns:repeat(2,1fr)}.two{grid-template-columns:1fr}}
+.rates{display:block}.rates .blank{display:none}
+.rate{display:grid;grid-template:"n v" auto "t t" auto/1fr auto;gap:.1rem 1rem;margin:.6rem 0}
+.rate>.v{grid-area:v;text-align:right}.rate>.track{grid-area:t}
+.grid.small{grid-template-columns:repeat(2,1fr)}
+table{font-size:.82rem}th,td{padding-right:.5rem}tbody th{min-width:7rem}
+.two{grid-template-columns:1fr}}
 @media print{body{max-width:none;padding:0;font-size:10pt}nav{display:none}
+.scroll{overflow:visible}
 *{print-color-adjust:exact;-webkit-print-color-adjust:exact}h2,h3{break-after:avoid}}
 """
 
@@ -117,7 +125,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], numbers: Sequence[
     """Returns a table that scrolls sideways on a narrow screen; cells are HTML.
 
     Args:
-        head: column titles, plain text.
+        head: column titles, plain text; all empty leaves the line out.
         rows: cells, the first of each row is its title.
         numbers: columns to align on the right.
     """
@@ -135,7 +143,9 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], numbers: Sequence[
         + "</tr>\n"
         for row in rows
     )
-    return f'<div class="scroll"><table><thead><tr>{top}</tr></thead>\n<tbody>\n{lines}</tbody></table></div>'
+    titles = f"<thead><tr>{top}</tr></thead>\n" if any(head) else ""
+    inner = f"{titles}<tbody>\n{lines}</tbody>"
+    return f'<div class="scroll"><table>{inner}</table></div>'
 
 
 def listing(items: Iterable[str]) -> str:

@@ -81,18 +81,20 @@ def short(value: float) -> str:
 
 
 def ticks(low: float, high: float, about: int = 4) -> list[float]:
-    """Returns round values (1, 2 or 5 times a power of ten apart) within [low, high]."""
+    """Returns round values (1, 2, 2.5 or 5 times a power of ten apart) within [low, high]."""
     raw = (high - low) / about
     power = 10.0 ** math.floor(math.log10(raw))
-    step = next(m * power for m in (1, 2, 5, 10) if m * power >= raw * (1 - 1e-9))
+    step = next(m * power for m in (1, 2, 2.5, 5, 10) if m * power >= raw * (1 - 1e-9))
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
     return [i * step for i in range(first, last + 1)]
 
 
 def decades(low: float, high: float, about: int = 4) -> list[float]:
-    """Returns powers of ten within [low, high], thinned to about as many as asked."""
+    """Returns powers of ten within [low, high], thinned; round values where fewer than two fit."""
     first, last = math.ceil(math.log10(low) - 1e-9), math.floor(math.log10(high) + 1e-9)
-    every = max(1, math.ceil((last - first) / about))
+    if last <= first:
+        return ticks(low, high, about)
+    every = math.ceil((last - first) / about)
     return [10.0**i for i in range(first, last + 1, every)]
 
 
@@ -125,16 +127,16 @@ def band_chart(title: str, band: Band) -> str:
     width, height, left, bottom = 190, 112, 42, 16
     across = _scale(Axis("", low=min(0.0, float(x[0]))), x, left, width - 6)
     up = Scale(*_open(band.limits, band.log), height - bottom, 6, band.log)
-    top, ground = up(band.limits[1]), up(band.limits[0])
+    top, ground, middle = (up(v) for v in (*band.limits[::-1], band.nominal))
     if x.size == 1:  # one line of the log: the range as it stood all the time
         x, low, high = np.array([across.low, across.high]), low.repeat(2), high.repeat(2)
-    edge = [*zip(across(x), up(high), strict=True)] + [
-        *zip(across(x)[::-1], up(low)[::-1], strict=True)
-    ]
+    upper, lower = (zip(across(x), up(ends), strict=True) for ends in (high, low))
+    edge = [*upper, *reversed([*lower])]
     body = [
-        f'<rect x="{left}" y="{top:.1f}" width="{width - 6 - left}" height="{ground - top:.1f}" class="box"/>',
+        f'<rect x="{left}" y="{top:.1f}" width="{width - 6 - left}" '
+        f'height="{ground - top:.1f}" class="box"/>',
         f'<polygon points="{_points(edge)}" class="band"/>',
-        f'<line x1="{left}" x2="{width - 6}" y1="{up(band.nominal):.1f}" y2="{up(band.nominal):.1f}" class="nominal"/>',
+        f'<line x1="{left}" x2="{width - 6}" y1="{middle:.1f}" y2="{middle:.1f}" class="nominal"/>',
     ]
     body += [_left(v, float(up(v)), left) for v in _apart(band, up)]
     body += [
@@ -166,7 +168,8 @@ def range_bar(band: Band) -> str:
     return (
         '<svg class="bar" width="100%" height="14" aria-hidden="true">'
         '<rect x="0" y="2" width="100%" height="10" class="lane"/>'
-        f'<rect x="{low:.2f}%" y="2" width="{max(high - low, 0.5):.2f}%" height="10" class="fill a"/>'
+        f'<rect x="{low:.2f}%" y="2" width="{max(high - low, 0.5):.2f}%" height="10" '
+        'class="fill a"/>'
         f'<line x1="{nominal:.2f}%" x2="{nominal:.2f}%" y1="0" y2="14" class="ink"/></svg>'
     )
 
@@ -239,5 +242,6 @@ def _tick_x(value: float, x: float, ground: float) -> str:
 
 def _svg(width: int, height: int, label: str, body: Sequence[str]) -> str:
     """Returns an SVG picture with a name for those who cannot see it."""
-    head = f'<svg class="chart" viewBox="0 0 {width} {height}" role="img" aria-label="{escape(label)}">'
-    return head + "".join(body) + "</svg>"
+    name = f'role="img" aria-label="{escape(label)}"'
+    inner = "".join(body)
+    return f'<svg class="chart" viewBox="0 0 {width} {height}" {name}>{inner}</svg>'

@@ -9,7 +9,18 @@ from html import escape
 from pathlib import Path
 
 from mjx_s2r.transfer import page, pictures
-from mjx_s2r.transfer.findings import KIND, PLACES, PLAIN, RANDOMIZED, WORDS, percent, span, verdict
+from mjx_s2r.transfer.findings import (
+    KIND,
+    NOMINAL,
+    PLAIN,
+    RANDOMIZED,
+    STAND_IN,
+    VARIED,
+    WORDS,
+    percent,
+    span,
+    verdict,
+)
 from mjx_s2r.transfer.findings import DemoReport as DemoReport
 from mjx_s2r.transfer.findings import Film as Film
 from mjx_s2r.transfer.findings import Outcome as Outcome
@@ -17,10 +28,15 @@ from mjx_s2r.transfer.findings import Pipeline as Pipeline
 from mjx_s2r.transfer.findings import Provenance as Provenance
 from mjx_s2r.transfer.findings import RobotSide as RobotSide
 from mjx_s2r.transfer.intervals import wilson
-from mjx_s2r.transfer.plots import rate_bar
-from mjx_s2r.transfer.report_training import bounds, learning, ranges
+from mjx_s2r.transfer.plots import rate_bar, short
+from mjx_s2r.transfer.report_training import ROOM_WORDS, bounds, learning, ranges
 
 MOST_FILMS, STRIP, MOST_TILES = 4, 6, 64
+PLACE_WORDS = {
+    STAND_IN: "On the stand-in for the robot",
+    VARIED: "In simulation, worlds that differ",
+    NOMINAL: "In simulation, the nominal world",
+}
 EVENT_WORDS = {
     "rate": "command slowed to the allowed speed",
     "position": "command kept inside the joint range",
@@ -70,7 +86,7 @@ def _sections(report: DemoReport) -> list[str]:
 def _head(report: DemoReport) -> str:
     """Returns the title, the verdict and how to read the rest."""
     result = verdict(report)
-    lines = " ".join(escape(s) for s in result.sentences)
+    first, rest = result.sentences[0], " ".join(result.sentences[1:])
     time = f"The whole run took {page.duration(report.total_s)}." if report.total_s > 0 else ""
     contents = {
         "outcomes": "Success",
@@ -87,33 +103,50 @@ def _head(report: DemoReport) -> str:
 <h1>{escape(report.task)}: from simulation to the robot</h1>
 <p>{escape(report.goal)}</p>
 <div class="verdict {result.mood}"><strong>{escape(result.headline)}</strong>
-<p>{lines} {time}</p></div>
-<p>Two policies were trained in the same way. One practised in simulated worlds that differ from
-each other in physics, delays, colours, light and camera. The other practised in a single world. In
-both cases a teacher that knows the true state learned first; then a student that only has the
-camera and the joint readings learned from the teacher. Both students were written to an ONNX file
-and drove the same stand-in for the robot: another physics program, another renderer, and flaws
-that training did not have. The stand-in is not a real robot.</p>
+<p>{escape(first)}</p>
+<p>{escape(rest)} {time}</p></div>
+<p>{escape(_story(report))}</p>
 <p class="legend"><span><span class="key a"></span>randomized</span>
 <span><span class="key b"></span>without randomization</span></p>
 <nav aria-label="Sections">{links}</nav>
 </header>"""
 
 
+def _story(report: DemoReport) -> str:
+    """Returns how the policies came about, in plain words."""
+    rooms = dict.fromkeys(row.room for row in report.space.rows) if report.space else {}
+    differ = ", ".join(ROOM_WORDS[room].lower() for room in rooms)
+    worlds = "simulated worlds that differ from each other" + (f" ({differ})" if differ else "")
+    if report.plain == Pipeline() and all(o.pipeline != PLAIN for o in report.outcomes):
+        practice = f"One policy was trained in {worlds}. First a teacher that knows the true state"
+    else:
+        practice = (
+            f"Two policies were trained in the same way. One practised in {worlds}, the other in a "
+            "single world, the nominal one. In both cases first a teacher that knows the true state"
+        )
+    return (
+        f"{practice} learned the task; then a student that has only the camera and the robot's own "
+        "readings learned from the teacher. The student was written to an ONNX file and drove a "
+        "stand-in for the robot: another physics program, another renderer, and flaws of its own, "
+        "listed at the end. The stand-in is still a simulation, not a real robot."
+    )
+
+
 def _outcomes(report: DemoReport) -> str:
     """Returns the bars of success."""
     rows = []
-    for where in PLACES:
+    for where, words in PLACE_WORDS.items():
         here = [o for o in report.outcomes if o.where == where]
         if here:
-            rows.append(f"<h3>{escape(where[0].upper() + where[1:])}</h3>")
+            rows.append(f"<h3>{words}</h3>")
             rows += [_bar(o, report.confidence) for o in here]
-    ends = '<span class="blank"></span><div class="ends track"><span>0</span><span>50</span><span>100 %</span></div>'
+    marks = "<span>0</span><span>50</span><span>100 %</span>"
+    ends = f'<span class="blank"></span><div class="ends track">{marks}</div>'
     body = f'<div class="rates">{"".join(rows)}{ends}</div>' if rows else ""
     intro = (
         "Share of episodes that reached the goal. The thin line is the "
-        f"{percent(report.confidence)} interval (Wilson 1927): how far chance could have moved the bar. "
-        "It counts episodes of one training; another training seed may give another policy."
+        f"{percent(report.confidence)} interval (Wilson 1927): how far chance could have moved the "
+        "bar. It counts episodes of one training; another training seed may give another policy."
     )
     return page.section("outcomes", "Success", intro, body)
 
@@ -122,13 +155,14 @@ def _bar(row: Outcome, confidence: float) -> str:
     """Returns one line of the table of successes."""
     name = f'<div>{escape(row.label)}<br><span class="soft">{WORDS[row.pipeline]}</span></div>'
     if not row.episodes:
-        return f'{name}<div class="none track">no episodes</div><div></div>'
-    ends = wilson(row.successes, row.episodes, confidence)
-    value = f"<div><strong>{percent(row.rate)}</strong> ({span(*ends)})<br>"
-    value += f'<span class="soft">{row.successes} of {row.episodes}</span></div>'
-    bar = rate_bar(row.rate, ends, KIND[row.pipeline])
-    # The bar comes last in the text on a phone, where it takes a line of its own.
-    return f'{name}<div class="track">{bar}</div>{value}'
+        track, value = '<span class="none">no episodes</span>', ""
+    else:
+        ends = wilson(row.successes, row.episodes, confidence)
+        value = f"<strong>{percent(row.rate)}</strong> ({span(*ends)})<br>"
+        value += f'<span class="soft">{row.successes} of {row.episodes}</span>'
+        track = rate_bar(row.rate, ends, KIND[row.pipeline])
+    cells = f'{name}<div class="track">{track}</div><div class="v">{value}</div>'
+    return f'<div class="rate">{cells}</div>'
 
 
 def _films(report: DemoReport) -> str:
@@ -140,8 +174,8 @@ def _films(report: DemoReport) -> str:
             title = f'<span class="key {KIND[name]}"></span>{WORDS[name].capitalize()}'
             columns.append(f"<div><h3>{title}</h3>{films}</div>")
     intro = (
-        "What the camera of the stand-in saw, at the size the policy gets. Left the episode in real "
-        "time, right frames from its start to its end."
+        "What the camera of the stand-in saw, at the size the policy gets. Large: the episode at "
+        "its own speed, again and again. Small: frames from its start to its end."
     )
     body = f'<div class="two">{"".join(columns)}</div>' if columns else ""
     return page.section("films", "Episodes on the stand-in", intro, body)
@@ -188,7 +222,7 @@ def _robot(report: DemoReport) -> str:
     )
     if not sides:
         return page.section("robot", "Robot side", intro, "")
-    codes = dict.fromkeys(code for side in sides.values() for code in side.events)
+    codes = dict.fromkeys(c for side in sides.values() for c in side.events if c != "overrun")
     rows: list[tuple[str, Callable[[RobotSide], str]]] = [
         ("control steps", lambda side: f"{side.steps:,}"),
         *((_event_words(code), _per_1000(code)) for code in codes),
@@ -227,7 +261,9 @@ def _latency(side: RobotSide, which: int) -> str:
 
 def _measured(value: float | None, unit: str) -> str:
     """Returns a number with its unit, or that there is none."""
-    return "not measured" if value is None else f"{value:.3g} {unit}".strip()
+    if value is None:
+        return "not measured"
+    return f"{value:,.0f} {unit}" if value >= 1000 else f"{short(value)} {unit}".strip()
 
 
 def _provenance(report: DemoReport) -> str:

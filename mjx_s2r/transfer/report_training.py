@@ -45,21 +45,21 @@ class Curve:
     factor: float = 1.0
 
 
-SHARE = Axis("success, %", 0.0, 100.0)
+SHARE = Axis("%", 0.0, 100.0)
 CURVES = (
     Curve("Teacher: success", "teacher", "env_steps", "success", SHARE, 100.0),
-    Curve("Teacher: return of an episode", "teacher", "env_steps", "return", Axis("return")),
+    Curve("Teacher: return", "teacher", "env_steps", "return", Axis("reward of an episode")),
     Curve("Teacher: speed", "teacher", "env_steps", "steps_per_s", Axis("steps/s", 0.0)),
     Curve("Student: success", "student", "images", "success", SHARE, 100.0),
     Curve(
-        "Student: error of what it finds in the image",
+        "Student: error in reading images",
         "student",
         "images",
         "label_error_m",
-        Axis("error, cm", 0.0),
+        Axis("cm", 0.0),
         100.0,
     ),
-    Curve("Student: distance to its teacher", "student", "images", "kl", Axis("KL", log=True)),
+    Curve("Student: distance to teacher", "student", "images", "kl", Axis("KL", log=True)),
     Curve("Student: speed", "student", "images", "images_per_s", Axis("images/s", 0.0)),
 )
 X_WORDS = {"env_steps": "simulated steps", "images": "images", "step": "updates"}
@@ -75,8 +75,9 @@ def learning(report: DemoReport) -> str:
     charts = "".join(_chart(curve, logs) for curve in CURVES)
     intro = (
         "How both learned. The randomized teacher is tested in worlds that get harder as it "
-        "improves, so its curves are not a comparison of skill. KL is how far the student's choice "
-        "of action is from its teacher's, in nats."
+        "improves, so its curves are not a comparison of skill. The error in reading images is how "
+        "far off the student places what its camera must find. KL is how far its choice of action "
+        "is from its teacher's, in nats."
     )
     return page.section(
         "learning", "Learning", intro, f'<div class="grid">{charts}</div>' if charts else ""
@@ -87,16 +88,16 @@ def bounds(report: DemoReport) -> str:
     """Returns how the ranges widened, one small chart for each row of the table."""
     rows = _read(report.randomized.bounds)
     intro = (
-        "Training starts narrow and widens a range when the policy still succeeds at its edge. Each "
-        "frame is the widest allowed range, the band what was trained on at that time, the dotted "
-        "line the nominal value."
+        "Training starts narrow and widens a range when the policy still succeeds at its edge. "
+        "Each frame is the widest allowed range, the band what was trained on at that time, the "
+        "dotted line the nominal value; time runs from left to right."
     )
     return page.section("bounds", "How the training worlds widened", intro, _bounds(report, rows))
 
 
 def ranges(report: DemoReport) -> str:
     """Returns the table of ranges at the end of training."""
-    intro = "What the randomized policy was trained on at the end. These ranges travel in the ONNX file."
+    intro = "What the randomized policy was trained on at the end, and how far that could go."
     if report.space is None or not len(report.space):
         return page.section("ranges", "Ranges trained on", intro, "")
     last = _last(_read(report.randomized.bounds))
@@ -113,16 +114,15 @@ def ranges(report: DemoReport) -> str:
         )
         lines.append(
             [
-                escape(row.name),
-                escape("ratio" if row.unit == "1" and row.mode == "scale" else row.unit),
-                short(row.nominal),
+                _row_words(row),
+                f"{short(low)} to {short(high)}" if high > low else f"only {short(low)}",
                 f"{short(row.limits[0])} to {short(row.limits[1])}",
-                f"{short(low)} to {short(high)}" if high > low else "fixed",
-                f'<div class="track">{range_bar(band)}</div>',
+                short(row.nominal),
+                range_bar(band),
             ]
         )
-    head = ["parameter", "unit", "nominal", "limits", "trained", "share of the limits"]
-    return page.section("ranges", "Ranges trained on", intro, page.table(head, lines, (2, 3, 4)))
+    head = ["parameter", "trained on", "limits", "nominal", "share of the limits"]
+    return page.section("ranges", "Ranges trained on", intro, page.table(head, lines, (1, 2, 3)))
 
 
 def _read(path: Path | None) -> Rows:
@@ -151,10 +151,11 @@ def _chart(curve: Curve, logs: Mapping[tuple[str, str], Rows]) -> str:
         lines.append(Line(KIND[name], _column(rows, x_key), y))
         fine = y[np.isfinite(y)]
         if fine.size:
-            says.append(f'<span class="key {KIND[name]}"></span>{WORDS[name]}: {short(fine[-1])}')
+            value = f"{WORDS[name]}: {short(fine[-1])} at the end"
+            says.append(f'<span class="item"><span class="key {KIND[name]}"></span>{value}</span>')
     drawn = line_chart(curve.title, Axis(X_WORDS[x_key]), curve.axis, lines)
-    title = f"<strong>{escape(curve.title)}</strong><br>{escape(curve.axis.label)}; at the end "
-    return page.figure(drawn, title + ", ".join(says)) if drawn else ""
+    title = f"<strong>{escape(curve.title)}</strong>, {escape(curve.axis.label)}"
+    return page.figure(title + drawn, "".join(says)) if drawn else ""
 
 
 def _bounds(report: DemoReport, rows: Rows) -> str:
@@ -184,11 +185,11 @@ def _entropy(line: Line, x_label: str) -> str:
     drawn = line_chart(
         "Width of the randomization", Axis(x_label), Axis("nats per row", high=0.0), [line]
     )
+    title = "<strong>Width of randomization</strong>, nats"
     words = (
-        "<strong>Width of the randomization</strong><br>mean logarithm of the share of the limits; "
-        "0 is as wide as allowed"
+        "Mean logarithm of (width / width of the limits) over the rows; 0 is as wide as allowed."
     )
-    return f'<div class="grid">{page.figure(drawn, words)}</div>' if drawn else ""
+    return f'<div class="grid">{page.figure(title + drawn, words)}</div>' if drawn else ""
 
 
 def _band(row: Param, x: np.ndarray, rows: Rows) -> Band | None:
@@ -202,17 +203,25 @@ def _band(row: Param, x: np.ndarray, rows: Rows) -> Band | None:
 
 
 def _row_words(row: Param) -> str:
-    """Returns the caption of one row."""
-    unit = "" if row.unit == "1" else f", {escape(row.unit)}"
-    return f"{escape(row.name)}{unit}"
+    """Returns the name of a row with its unit, as HTML."""
+    unit = f'<span class="soft">, {escape(_unit(row))}</span>' if _unit(row) else ""
+    return escape(row.name) + unit
+
+
+def _unit(row: Param) -> str:
+    """Returns the unit in words; a factor on the nominal value is a ratio."""
+    if row.unit != "1":
+        return row.unit
+    return "ratio" if row.mode == "scale" else ""
 
 
 def _ends(line: Mapping[str, Any]) -> dict[str, tuple[float, float]]:
-    """Returns name -> (low, high) of one line of bounds.jsonl; a line of another kind gives none."""
+    """Returns name -> (low, high) of one line of bounds.jsonl; another line gives none."""
     names, low, high = (line.get(key, ()) for key in ("names", "low", "high"))
     return {n: (_number(a), _number(b)) for n, a, b in zip(names, low, high, strict=True)}
 
 
 def _last(rows: Rows) -> dict[str, tuple[float, float]]:
-    """Returns the ranges of the last line."""
-    return _ends(rows[-1]) if rows else {}
+    """Returns the ranges of the last line, where they are numbers."""
+    ends = _ends(rows[-1]) if rows else {}
+    return {name: pair for name, pair in ends.items() if all(map(math.isfinite, pair))}
