@@ -56,6 +56,21 @@ def cpu_flags(version: str) -> tuple[str, ...]:
     return next((flags for low, high, flags in CPU_FLAGS if low <= release < high), ())
 
 
+def picture_options() -> dict[str, bool] | None:
+    """Returns the compiler options of a function that draws pictures, for `jax.jit`.
+
+    The ray caster is up to 4 times faster on a CPU with exactly what slows physics down (one core,
+    64x64, jax 0.9.2: 4,308 images/s against 1,124).
+    """
+    import jax
+
+    if jax.default_backend() != "cpu":
+        return None
+    if EMITTERS_OFF not in cpu_flags(importlib.metadata.version("jaxlib")):
+        return None
+    return {"xla_cpu_use_fusion_emitters": True, "xla_llvm_disable_expensive_passes": False}
+
+
 def merge_flags(existing: str, wanted: Sequence[str]) -> str:
     """Returns ``existing`` XLA_FLAGS with those of ``wanted`` added that it does not name.
 

@@ -109,7 +109,9 @@ def test_assemble_takes_leading_axes() -> None:
 
 
 def test_assemble_names_what_is_missing_or_has_another_size() -> None:
-    with pytest.raises(ContractError, match=r"'speed' is missing; the readings hold \['joint_pos'\]"):
+    with pytest.raises(
+        ContractError, match=r"'speed' is missing; the readings hold \['joint_pos'\]"
+    ):
         assemble(np, CONTRACT, {"joint_pos": np.zeros(2)})
     with pytest.raises(ContractError, match=r"'joint_pos' has shape \(3,\), expected \(..., 2\)"):
         assemble(np, CONTRACT, {"joint_pos": np.zeros(3), "speed": np.zeros(1)})
@@ -154,7 +156,7 @@ def test_one_value_per_joint_and_no_nan(name: str) -> None:
 
 
 def test_limits_the_wrong_way_round_name_the_joint() -> None:
-    with pytest.raises(ContractError, match="joint 'lift': low 0.5 is above high 0.0"):
+    with pytest.raises(ContractError, match=r"joint 'lift': low 0.5 is above high 0.0"):
         replace(CONTRACT, action=replace(ACTION, low=(-1.0, 0.5), high=(1.0, 0.0)))
 
 

@@ -4,7 +4,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mjx_s2r.params import Param, ParamError, ParamSpace, Range, apply, bind, unknown
+from mjx_s2r.params import (
+    Param,
+    ParamError,
+    ParamSpace,
+    Range,
+    add,
+    apply,
+    bind,
+    put,
+    scale,
+    unknown,
+)
 
 BODIES = ("world", "gripper", "upper_arm", "lower_arm")
 NOMINAL = {
@@ -73,7 +84,9 @@ def test_unknown_parameter_names_the_near_ones() -> None:
         lambda: space.with_ranges({"link_maas": (1.0, 1.0)}),
         lambda: space.values({"link_maas": 1.0}),
     ):
-        with pytest.raises(ParamError, match="unknown parameter 'link_maas'; did you mean 'link_mass'"):
+        with pytest.raises(
+            ParamError, match="unknown parameter 'link_maas'; did you mean 'link_mass'"
+        ):
             call()
     with pytest.raises(ParamError, match="unknown room 'visuals'; did you mean 'visual'"):
         space.in_room("visuals")
@@ -90,9 +103,7 @@ def test_bind_names_what_it_does_not_find() -> None:
         r"element of 'body_mass' .* 'leg\*'": row(of=("leg*",)),
         r"'mass': say which of 'body_mass' it touches": row(of=()),
         r"'mass': 'gravity' has no named elements, drop \('gripper',\)": row(field="model.gravity"),
-        r"'mass': column 3 is not in 'body_ipos' \(4, 3\)": row(
-            field="model.body_ipos", column=3
-        ),
+        r"'mass': column 3 is not in 'body_ipos' \(4, 3\)": row(field="model.body_ipos", column=3),
         r"'mass': column -1 is not in": row(field="model.body_ipos", column=-1),
     }
     for message, wrong in cases.items():
@@ -233,3 +244,21 @@ def test_values_replace_by_name_inside_limits() -> None:
         space.values({"other": 2.1})
     with pytest.raises(ParamError, match="'other': nan is outside"):
         space.values({"other": float("nan")})
+
+
+def test_short_hands_are_closed_at_nominal_and_change_nothing() -> None:
+    limits, of = (-2.0, 2.0), ("upper_arm",)
+    rows = (
+        scale("a", "model.body_mass", of, limits, unit="1"),
+        add("b", "model.body_mass", of, limits, unit="kg"),
+        put("c", "model.gravity", (), limits, column=0),
+        put("d", "model.gravity", (), limits, column=1, nominal=1.5),
+    )
+    space = table(*rows)
+    assert [r.mode for r in rows] == ["scale", "add", "set", "set"]
+    np.testing.assert_allclose(space.nominal, (1, 0, 0, 1.5))
+    np.testing.assert_allclose(space.initial, np.tile(space.nominal, (2, 1)))
+    assert all(r.limits == limits for r in rows) and rows[1].unit == "kg"
+    out = enter(rows, tuple(space.nominal))
+    np.testing.assert_array_equal(out["body_mass"], NOMINAL["body_mass"])
+    np.testing.assert_allclose(out["gravity"], (0, 1.5, -9.8))

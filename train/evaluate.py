@@ -44,7 +44,7 @@ def robots(task: str, family: str, count: int) -> list[Robot]:
     """Returns the robots that a task is judged on.
 
     Raises:
-        ValueError: the task has none.
+        ParamError: the task has none.
     """
     if task != "reach":
         raise ValueError(

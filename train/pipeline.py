@@ -121,9 +121,9 @@ def nominal_success(ppo: Ppo, state: TrainState, worlds: int, *, seed: int) -> i
 def _distil(config: StudentConfig, policy: Path) -> dict[str, Any]:
     """Distils the student, exports it, and keeps a mosaic of what it sees."""
     distill, state = student.train(_resuming(config))
+    np.savez_compressed(policy.parent / "mosaic.npz", images=distill.mosaic(state, 40))
     done = export.export(distill, state, policy, inputs=1000)
     console.print(f"{policy}: differs from JAX by at most {done.parity:.1e}")
-    np.savez_compressed(policy.parent / "mosaic.npz", images=distill.mosaic(state, 40))
     return {"export": {"parity": done.parity, "inputs": done.inputs}}
 
 

@@ -14,6 +14,7 @@ import tyro
 from mjx_s2r.checkpoints import Checkpoints
 from mjx_s2r.config import from_dict
 from mjx_s2r.curriculum.uniform import uniform
+from mjx_s2r.learn import distill as distillation
 from mjx_s2r.learn import normalizer
 from mjx_s2r.learn.distill import Distill, DistillConfig, DistillMetrics, DistillState
 from mjx_s2r.learn.distribution import Gaussian
@@ -92,7 +93,7 @@ def distiller(config: StudentConfig) -> Distill:
     _, ppo, state = load_teacher(config.teacher)
     task = ppo.env.task
     space = student_space(ppo, state, config.plain_looks)
-    return Distill(
+    return distillation.make(
         env=ppo.env,
         cameras=bind_cameras(task.space, task.mj_model, task.contract),
         curriculum=uniform(space),

@@ -25,9 +25,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import struct
-from mujoco import mjx
 
 from mjx_s2r.curriculum.interface import Curriculum
+from mjx_s2r.devices import picture_options
 from mjx_s2r.learn import distribution, normalizer
 from mjx_s2r.learn.augment import random_shift, to_float
 from mjx_s2r.learn.distribution import Gaussian
@@ -126,6 +126,14 @@ class Lesson:
 
 
 @struct.dataclass
+class Outcome:
+    """How many episodes ended in a step, and how many of them were successes, both ()."""
+
+    episodes: jax.Array
+    success: jax.Array
+
+
+@struct.dataclass
 class DistillMetrics:
     """Figures of one iteration, all ()."""
 
@@ -138,24 +146,28 @@ class DistillMetrics:
     success: jax.Array
 
 
+Pictures = Callable[[State, jax.Array, jax.Array], tuple[jax.Array, ...]]
+
+
 @dataclass(frozen=True, eq=False)
 class Distill:
-    """A distillation: environment, cameras, schedule, teacher and settings."""
+    """A distillation; build it with `make`.
+
+    Attributes:
+        env: the environment.
+        pictures: (worlds, xi (B, D), key) -> uint8 (B, H, W, 3) per camera, compiled by itself.
+        curriculum: the schedule; its visual rows give the worlds their looks.
+        teacher: observations -> the teacher's distribution.
+        student: the student network.
+        config: settings.
+    """
 
     env: Env
-    cameras: Cameras
+    pictures: Pictures
     curriculum: Curriculum
     teacher: Teacher
+    student: Student
     config: DistillConfig
-
-    @property
-    def student(self) -> Student:
-        """The student network."""
-        start = jax.eval_shape(self.env.reset, jax.random.key(0))
-        labels = jax.eval_shape(lambda s: self._label(self.env.view(s)), start).shape
-        return Student(
-            self.config.hidden, self.env.action_size, labels[0], channels=self.config.channels
-        )
 
     @partial(jax.jit, static_argnums=0)
     def init(self, key: jax.Array) -> DistillState:
@@ -164,7 +176,8 @@ class Distill:
         schedule = self.curriculum.init()
         draws = self.curriculum.sample(schedule, self.config.worlds, key_draw)
         worlds = reset_worlds(self.env, draws, key=key_reset)
-        blank = [jnp.zeros((1, c.height, c.width, 3)) for c in self.cameras.scenes]
+        cameras = self.env.task.contract.cameras
+        blank = [jnp.zeros((1, c.height, c.width, 3)) for c in cameras]
         params = self.student.init(key_net, worlds.obs["state"][:1], blank)
         return DistillState(
             params=params,
@@ -176,39 +189,30 @@ class Distill:
             steps=jnp.int32(0),
         )
 
-    @partial(jax.jit, static_argnums=0, donate_argnums=1)
     def iterate(self, state: DistillState) -> tuple[DistillState, DistillMetrics]:
-        """Runs one iteration: rollout with images, then epochs over them."""
-        key_next, key_draw, key_reset, key_roll, key_epochs = jax.random.split(state.key, 5)
-        draws = self.curriculum.sample(state.curriculum, self.config.worlds, key_draw)
-        fresh = reset_worlds(self.env, draws, key=key_reset)
-        keys = jax.random.split(key_roll, self.config.unroll)
-        worlds, (lessons, ended, success) = jax.lax.scan(
-            partial(self._step, state, fresh), state.worlds, keys
-        )
-        lessons = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), lessons)
-        norm = normalizer.update(state.obs_norm, lessons.obs)
-        state = replace(state, worlds=worlds, key=key_next, obs_norm=norm)
-        state, figures = self._epochs(state, lessons, key_epochs)
-        metrics = DistillMetrics(
-            beta=self._beta(state.steps), episodes=ended.sum(), success=success.sum(), **figures
-        )
-        return replace(state, steps=state.steps + 1), metrics
+        """Runs one iteration: a rollout with images, then epochs over them.
+
+        Physics, pictures and learning are compiled apart, since on a CPU each is fastest with
+        other compiler switches.
+        """
+        fresh, looks, keys, key_learn = self._prepare(state)
+        worlds, lessons, outcomes = state.worlds, [], []
+        for look, key in zip(looks, keys, strict=True):
+            xi = look if self.config.look_each_step else worlds.pipeline_state.draw.xi
+            images = self.pictures(worlds, xi, key)
+            worlds, lesson, outcome = self._advance(state, worlds, fresh, images, key)
+            lessons.append(lesson)
+            outcomes.append(outcome)
+        return self._learn(replace(state, worlds=worlds), lessons, outcomes, key_learn)
 
     def mosaic(self, state: DistillState, count: int) -> np.ndarray:
         """Returns (count, H, W, 3) uint8: what the student sees in ``count`` fresh worlds."""
         key_draw, key_reset, key_picture = jax.random.split(jax.random.fold_in(state.key, 1), 3)
+        draws = self.curriculum.sample(state.curriculum, count, key_draw)
+        worlds = jax.jit(partial(reset_worlds, self.env))(draws, key=key_reset)
+        return np.asarray(self.pictures(worlds, draws.xi, key_picture)[0])
 
-        @jax.jit
-        def look() -> jax.Array:
-            draws = self.curriculum.sample(state.curriculum, count, key_draw)
-            worlds = reset_worlds(self.env, draws, key=key_reset)
-            data = jax.vmap(self.env.view)(worlds)
-            return take_pictures(self.cameras, data, draws.xi, key=key_picture)[0]
-
-        return np.asarray(look())
-
-    def act(self, state: DistillState, obs: jax.Array, images: tuple[jax.Array, ...]) -> Gaussian:
+    def act(self, state: DistillState, obs: jax.Array, images: Sequence[jax.Array]) -> Gaussian:
         """Returns the student's distribution for readings (N, P) and uint8 images (N, H, W, 3)."""
         seen = [to_float(image) for image in images]
         return self._student_of(state.params, normalizer.apply(state.obs_norm, obs), seen)[0]
@@ -228,36 +232,65 @@ class Distill:
         )
         return optax.chain(optax.clip_by_global_norm(1.0), optax.adam(rate))
 
-    def _label(self, data: mjx.Data) -> jax.Array:
-        """Returns (L,) what the student should be able to see in one world, in 0.1 m."""
-        return 10.0 * self.env.task.label(data)
-
     def _beta(self, steps: jax.Array) -> jax.Array:
         """Returns the teacher's share of the acting, falling from 1 to 0."""
         whole = max(1.0, self.config.beta_share * self.config.iterations)
         return jnp.clip(1.0 - steps / whole, 0.0, 1.0)
 
-    def _step(
-        self, state: DistillState, fresh: State, worlds: State, key: jax.Array
-    ) -> tuple[State, tuple[Lesson, jax.Array, jax.Array]]:
-        """Takes pictures, asks the teacher, acts with either, and renews finished worlds."""
-        key_look, key_picture, key_who, key_noise = jax.random.split(key, 4)
-        xi = worlds.pipeline_state.draw.xi
-        if self.config.look_each_step:
-            other = self.curriculum.sample(state.curriculum, xi.shape[0], key_look).xi
-            xi = jnp.where(self.env.task.space.in_room("visual"), other, xi)
-        data = jax.vmap(self.env.view)(worlds)
-        images = take_pictures(self.cameras, data, xi, key=key_picture)
+    @partial(jax.jit, static_argnums=0)
+    def _prepare(
+        self, state: DistillState
+    ) -> tuple[State, list[jax.Array], list[jax.Array], jax.Array]:
+        """Returns fresh worlds, T looks (B, D) and T keys for a rollout, and a key for learning."""
+        key_draw, key_reset, key_roll, key_learn = jax.random.split(state.key, 4)
+        draws = self.curriculum.sample(state.curriculum, self.config.worlds, key_draw)
+        fresh = reset_worlds(self.env, draws, key=key_reset)
+        keys = list(jax.random.split(key_roll, self.config.unroll))
+        looks = [self.curriculum.sample(state.curriculum, self.config.worlds, k).xi for k in keys]
+        return fresh, looks, keys, key_learn
+
+    @partial(jax.jit, static_argnums=0)
+    def _advance(
+        self,
+        state: DistillState,
+        worlds: State,
+        fresh: State,
+        images: tuple[jax.Array, ...],
+        key: jax.Array,
+    ) -> tuple[State, Lesson, Outcome]:
+        """Asks the teacher, acts with either, and renews finished worlds."""
+        key_who, key_noise = jax.random.split(jax.random.fold_in(key, 1))
         answer = self.teacher(worlds.obs)
         answer = replace(answer, mean=jnp.clip(answer.mean, -_BOUND, _BOUND))
         mine = self.act(state, worlds.obs["state"], images)
-        theirs = jax.random.bernoulli(key_who, self._beta(state.steps), (xi.shape[0], 1))
-        raw = jnp.where(theirs, answer.mean, mine.mean)
+        teaches = jax.random.bernoulli(key_who, self._beta(state.steps), (mine.mean.shape[0], 1))
+        raw = jnp.where(teaches, answer.mean, mine.mean)
         raw = raw + self.config.action_noise * jax.random.normal(key_noise, raw.shape)
-        lesson = Lesson(worlds.obs["state"], images, answer, jax.vmap(self._label)(data))
+        label = jax.vmap(partial(find, self.env))(worlds)
+        lesson = Lesson(worlds.obs["state"], images, answer, label)
         after = jax.vmap(self.env.step)(worlds, jnp.tanh(raw))
         ended = after.done > 0
-        return renew(after, fresh), (lesson, ended, after.metrics["success"] * ended)
+        outcome = Outcome(ended.sum(), jnp.sum(after.metrics["success"] * ended))
+        return renew(after, fresh), lesson, outcome
+
+    @partial(jax.jit, static_argnums=0)
+    def _learn(
+        self,
+        state: DistillState,
+        lessons: Sequence[Lesson],
+        outcomes: Sequence[Outcome],
+        key: jax.Array,
+    ) -> tuple[DistillState, DistillMetrics]:
+        """Takes the gradient steps of one iteration."""
+        whole = jax.tree.map(lambda *x: jnp.concatenate(x), *lessons)
+        state = replace(state, obs_norm=normalizer.update(state.obs_norm, whole.obs))
+        key_next, key_epochs = jax.random.split(key)
+        state, figures = self._epochs(state, whole, key_epochs)
+        total = jax.tree.map(lambda *x: jnp.stack(x).sum(), *outcomes)
+        metrics = DistillMetrics(
+            beta=self._beta(state.steps), episodes=total.episodes, success=total.success, **figures
+        )
+        return replace(state, key=key_next, steps=state.steps + 1), metrics
 
     def _epochs(
         self, state: DistillState, lessons: Lesson, key: jax.Array
@@ -311,3 +344,27 @@ class Distill:
             "label_error_m": 0.1 * jnp.sqrt(miss + 1e-12).mean(),
         }
         return total, figures
+
+
+def find(env: Env, world: State) -> jax.Array:
+    """Returns (L,) what the student should be able to see in one world, in 0.1 m."""
+    return 10.0 * env.task.label(env.view(world))
+
+
+def make(
+    env: Env,
+    cameras: Cameras,
+    curriculum: Curriculum,
+    teacher: Teacher,
+    config: DistillConfig,
+) -> Distill:
+    """Builds a distillation."""
+    start = jax.eval_shape(env.reset, jax.random.key(0))
+    labels = jax.eval_shape(partial(find, env), start).shape[0]
+    student = Student(config.hidden, env.action_size, labels, channels=config.channels)
+
+    def pictures(worlds: State, xi: jax.Array, key: jax.Array) -> tuple[jax.Array, ...]:
+        return take_pictures(cameras, jax.vmap(env.view)(worlds), xi, key=key)
+
+    compiled = jax.jit(pictures, compiler_options=picture_options())
+    return Distill(env, compiled, curriculum, teacher, student, config)

@@ -35,8 +35,8 @@ class Appearance:
     A photometry field that is None costs nothing.
 
     Attributes:
-        geom_rgb: (G, 3) surface colour in [0, 1], first colour of a checkered plane.
-        checker_rgb: (K, 3) second colour of the planes; equal to the first for a plain plane.
+        geom_rgb: (G, 3) surface colour in [0, 1]; of a checkered plane, its first colour.
+        checker_rgb: (K, 3) what every other square of a plane adds to its colour; 0 for a plain one.
         checker_m: (K, 2) sides of a checker square along the plane's x and y [m].
         light_dir: (3,) the way the light travels, world frame, any length above zero.
         light_strength: () brightness of the light.
@@ -91,7 +91,7 @@ def nominal(mj_model: mujoco.MjModel, camera: str) -> dict[str, np.ndarray]:
     planes = [i for i, g in enumerate(geoms) if g.shape == "plane"]
     arrays = {
         "geom_rgb": rgb,
-        "checker_rgb": rgb[planes],
+        "checker_rgb": np.zeros((len(planes), 3)),
         "checker_m": np.ones((len(planes), 2)),
         **_light(mj_model),
         "camera_pos": np.zeros(3),
@@ -100,10 +100,10 @@ def nominal(mj_model: mujoco.MjModel, camera: str) -> dict[str, np.ndarray]:
         **_background(mj_model),
         **NEUTRAL,
     }
-    for index, name in enumerate(planes):
-        first, second, sides = _checker(mj_model, geoms[name])
-        rgb[name] = rgb[name] * first
-        arrays["checker_rgb"][index] *= second
+    for index, g in enumerate(planes):
+        first, second, sides = _checker(mj_model, geoms[g])
+        arrays["checker_rgb"][index] = rgb[g] * (second - first)
+        rgb[g] = rgb[g] * first
         arrays["checker_m"][index] = sides
     return {name: np.asarray(value, np.float32) for name, value in arrays.items()}
 

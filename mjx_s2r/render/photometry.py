@@ -46,14 +46,19 @@ def noise(seed: jax.Array, count: int, channel: int) -> jax.Array:
     The sum of the four bytes of a hashed pixel index: far cheaper than threefry, and a picture
     needs no better. The hash is the multiply-and-xorshift finalizer of MurmurHash3 (fmix32).
     """
-    bits = jnp.arange(count, dtype=jnp.uint32) * np.uint32(0x9E3779B1)
-    bits = (bits ^ seed[0]) + seed[1] * np.uint32(2 * channel + 1)
-    for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35)):
-        bits = (bits ^ (bits >> shift)) * np.uint32(factor)
-    bits = bits ^ (bits >> 16)
+    first = _mix(seed[0] ^ _mix(seed[1] + np.uint32(0x85EBCA77 * (channel + 1) & 0xFFFFFFFF)))
+    index = jnp.arange(count, dtype=jnp.uint32) * np.uint32(0x9E3779B1)
+    bits = _mix(index + first)
     pairs = (bits & np.uint32(0x00FF00FF)) + ((bits >> 8) & np.uint32(0x00FF00FF))
     total = (pairs & np.uint32(0xFFFF)) + (pairs >> 16)
     return (total.astype(jnp.int32).astype(jnp.float32) - 510.0) * np.float32(1 / FOUR_BYTES_STD)
+
+
+def _mix(bits: jax.Array) -> jax.Array:
+    """Returns uint32 hashed: every bit of the input changes half of the output's."""
+    for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35)):
+        bits = (bits ^ (bits >> shift)) * np.uint32(factor)
+    return bits ^ (bits >> 16)
 
 
 def blur(look: Appearance, rgb: Planes, height: int, axis: int) -> Planes:

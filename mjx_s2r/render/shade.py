@@ -105,7 +105,7 @@ def albedo(scene: Scene, view: View, look: Appearance, surface: Surface) -> Plan
     own = [[look.geom_rgb[g, c] for c in range(3)] for g in range(len(scene.geoms))]
     for k, g in enumerate(scene.planes):
         second = _checker(scene, view, look, k, surface)
-        own[g] = [jnp.where(second, look.checker_rgb[k, c], own[g][c]) for c in range(3)]
+        own[g] = [own[g][c] + jnp.where(second, look.checker_rgb[k, c], 0.0) for c in range(3)]
     return tuple(choose(surface.slot, [rgb[c] for rgb in own], 0.0) for c in range(3))
 
 

@@ -163,7 +163,9 @@ def test_bounds_keep_to_their_rails_through_a_thousand_random_updates(
         report = schedule.report(state)
         return state, (report.low, report.high, report.entropy, draw.xi)
 
-    run = jax.jit(lambda k: jax.lax.scan(one, schedule.init(), (jnp.arange(1000), jax.random.split(k, 1000))))
+    run = jax.jit(
+        lambda k: jax.lax.scan(one, schedule.init(), (jnp.arange(1000), jax.random.split(k, 1000)))
+    )
     state, (low, high, entropy, xi) = jax.tree.map(np.asarray, run(key))
     tiny = 1e-5
     assert (low >= SPACE.limits[0]).all() and (high <= SPACE.limits[1]).all()

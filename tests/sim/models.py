@@ -35,7 +35,8 @@ TENDON = """
     </body>
   </body>
 </worldbody>
-<tendon><fixed name="pull" damping="0.1"><joint joint="shoulder" coef="0.5"/><joint joint="elbow" coef="-1"/>
+<tendon><fixed name="pull" damping="0.1">
+  <joint joint="shoulder" coef="0.5"/><joint joint="elbow" coef="-1"/>
 </fixed></tendon>
 <actuator><position name="shoulder" joint="shoulder" kp="20" kv="1" forcerange="-3 3"/>
   <position name="elbow" joint="elbow" kp="10" kv="0.5" forcerange="-2 2"/></actuator></mujoco>
@@ -69,9 +70,13 @@ XML = {"free": FREE, "tendon": TENDON, "slides": SLIDES, "ball": BALL}
 SPACE = ParamSpace(
     (
         Param("mass", "model.body_mass", ("link1",), limits=(0.5, 2.0)),
-        Param("payload", "model.body_mass", ("link2",), None, "add", 0.0, (0, 0), (0, 0.5), unit="kg"),
+        Param(
+            "payload", "model.body_mass", ("link2",), None, "add", 0.0, (0, 0), (0, 0.5), unit="kg"
+        ),
         Param("com", "model.body_ipos", ("link1",), 0, "add", 0.0, (0, 0), (-0.05, 0.05), unit="m"),
-        Param("far_com", "model.body_ipos", ("link2",), 1, "add", 0.0, (0, 0), (-0.1, 0.1), unit="m"),
+        Param(
+            "far_com", "model.body_ipos", ("link2",), 1, "add", 0.0, (0, 0), (-0.1, 0.1), unit="m"
+        ),
         Param("inertia", "model.body_inertia", ("link2",), limits=(0.8, 1.5)),
         Param("armature", "model.dof_armature", ("*",), None, "add", 0.0, (0, 0), (0, 0.1)),
         Param("damping", "model.dof_damping", ("*",), None, "add", 0.0, (0, 0), (0, 1.0)),

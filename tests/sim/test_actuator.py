@@ -1,4 +1,4 @@
-"""Commands arrive late by exactly their delay, get lost as often as told, and are off by the offset."""
+"""Commands arrive late by exactly their delay, get lost as often as told, and carry an offset."""
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +21,7 @@ SPEC = actuator.bind_actuator(SPACE, ("a", "b"), CONTROL_DT, PHYSICS_DT)
 
 @jax.jit
 def followed(xi: jax.Array, commands: jax.Array, key: jax.Array) -> jax.Array:
-    """Returns what the actuators follow at every physics step (T * SUBSTEPS, 2) of commands (T, 2)."""
+    """Returns what is followed at every physics step (T * SUBSTEPS, 2) of commands (T, 2)."""
 
     def control(state: actuator.ActuatorState, inputs: tuple) -> tuple:
         command, key = inputs
@@ -36,8 +36,7 @@ def followed(xi: jax.Array, commands: jax.Array, key: jax.Array) -> jax.Array:
 
 @pytest.mark.parametrize("delay", [0.0, 0.004, 0.01, 0.02, 0.033, 0.04, 0.05, 0.0799, 0.08, 0.1])
 def test_a_step_arrives_after_exactly_its_delay(delay: float, key: jax.Array) -> None:
-    """The command jumps at t = 2 control steps; the actuator sees it at the first physics step
-    whose time is not before that plus the delay."""
+    """The command jumps after 2 control steps; first seen at a time not before that plus delay."""
     commands = jnp.concatenate((jnp.zeros((2, 2)), jnp.ones((5, 2))))
     out = followed(jnp.asarray(SPACE.values({"delay": delay})), commands, key)
     time = np.arange(len(out)) * PHYSICS_DT
@@ -77,7 +76,9 @@ def test_nothing_gets_lost_at_nominal(key: jax.Array) -> None:
 
 
 def test_the_offset_is_added_to_its_joint_alone(key: jax.Array) -> None:
-    out = followed(jnp.asarray(SPACE.values({"zero_b": 0.25, "delay": 0.04})), jnp.ones((4, 2)), key)
+    out = followed(
+        jnp.asarray(SPACE.values({"zero_b": 0.25, "delay": 0.04})), jnp.ones((4, 2)), key
+    )
     np.testing.assert_allclose(out[-1], (1.0, 1.25))
     np.testing.assert_allclose(out[0], (0.0, 0.25))
 

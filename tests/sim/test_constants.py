@@ -24,7 +24,9 @@ def test_every_leaf_equals_what_c_computes(name: str) -> None:
             holder = c.opt if field.startswith("opt.") else c
             expected = getattr(holder, field.removeprefix("opt."))
             scale = max(np.abs(expected).max(), 1e-12)
-            np.testing.assert_allclose(values[i], expected, rtol=1e-5, atol=1e-6 * scale, err_msg=field)
+            np.testing.assert_allclose(
+                values[i], expected, rtol=1e-5, atol=1e-6 * scale, err_msg=field
+            )
 
 
 @pytest.mark.parametrize("name", XML)

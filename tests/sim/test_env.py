@@ -1,4 +1,4 @@
-"""Reset and step of one world: Brax's shape, true ends, the last observation, and C's trajectory."""
+"""Reset and step of one world: Brax's shape, true ends, the last observation, C's trajectory."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
@@ -63,7 +63,10 @@ def placed(state: State, x: tuple[float, ...]) -> State:
 
 def same(left: object, right: object) -> bool:
     """Returns whether two trees hold the same bits."""
-    raw = (jax.tree.map(lambda x: jax.random.key_data(x) if _is_key(x) else x, t) for t in (left, right))
+    raw = (
+        jax.tree.map(lambda x: jax.random.key_data(x) if _is_key(x) else x, t)
+        for t in (left, right)
+    )
     return all(jax.tree.leaves(jax.tree.map(lambda a, b: bool((a == b).all()), *raw)))
 
 
@@ -204,22 +207,18 @@ def test_cartpole_follows_c_mujoco() -> None:
     env = make(Cartpole())
     actions = np.sin(0.13 * np.arange(100)).astype(np.float32)[:, None]
 
-    @jax.jit
-    def run(key: jax.Array) -> tuple:
-        def one(state: State, action: jax.Array) -> tuple:
-            state = env.step(state, action)
-            return state, (state.pipeline_state.core.qpos, state.pipeline_state.core.qvel)
+    def one(state: State, action: jax.Array) -> tuple:
+        state = env.step(state, action)
+        return state, (state.pipeline_state.core.qpos, state.pipeline_state.core.qvel)
 
-        start = env.reset(key)
-        return start.pipeline_state.core, jax.lax.scan(one, start, jnp.asarray(actions))[1]
-
-    core, (qpos, qvel) = run(jax.random.key(3))
-    data = mujoco.MjData(env.task.mj_model)
+    start = jax.jit(env.reset)(jax.random.key(3))
+    _, (qpos, qvel) = jax.jit(lambda s: jax.lax.scan(one, s, jnp.asarray(actions)))(start)
+    model, core = env.task.mj_model, start.pipeline_state.core
+    data, expected = mujoco.MjData(model), []
     data.qpos[:], data.qvel[:] = core.qpos, core.qvel
-    expected: list[np.ndarray] = []
     for action in actions:
         data.ctrl[:] = action
-        mujoco.mj_step(env.task.mj_model, data)
+        mujoco.mj_step(model, data)
         expected.append(np.concatenate((data.qpos, data.qvel)))
     theirs = np.array(expected)
     np.testing.assert_allclose(qpos, theirs[:, :2], atol=1e-4)
@@ -228,10 +227,12 @@ def test_cartpole_follows_c_mujoco() -> None:
 
 
 def test_make_names_what_does_not_fit() -> None:
-    with pytest.raises(ContractError, match=r"3 physics steps of 0.01 s are not one control step at 50.0 Hz"):
+    with pytest.raises(
+        ContractError, match=r"3 physics steps of 0.01 s are not one control step at 50.0 Hz"
+    ):
         make(Toy(substeps=3))
     wrong = replace(CONTRACT, action=replace(CONTRACT.action, joints=("rial",)))
-    with pytest.raises(ParamError, match="unknown actuator .*'rial'; did you mean 'rail'"):
+    with pytest.raises(ParamError, match=r"unknown actuator .*'rial'; did you mean 'rail'"):
         make(Toy(contract=wrong))
     with pytest.raises(ParamError, match="'blok'; did you mean 'block'"):
         make(Toy(space=ParamSpace((Param("m", "model.body_mass", ("blok",)),))))

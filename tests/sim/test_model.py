@@ -27,7 +27,7 @@ def one_leaves(name: str, space: ParamSpace, xi: np.ndarray) -> Leaves:
 
 
 def test_gains_and_strength_enter_where_c_has_them() -> None:
-    """kp 20 x 1.5 = 30 at the shoulder; kp 10 x 1.5 x 0.8 = 12 and 0.5 x 0.8 = 0.4 at the elbow."""
+    """Shoulder: 20 x 1.5 = 30. Elbow: 10 x 1.5 x 0.8 = 12 and 0.5 x 0.8 = 0.4."""
     xi = np.array((1.5, 2.0, 0.8), np.float32)
     out = one_leaves("tendon", SERVO, xi)
     np.testing.assert_allclose(out["actuator_gainprm"][:, 0], (30, 12), rtol=1e-6)
@@ -114,7 +114,11 @@ def test_steps_with_leaves_equal_steps_of_c(name: str) -> None:
 @pytest.mark.parametrize(
     ("field", "of", "message"),
     [
-        ("model.body_mass", "lnk1", r"unknown element of 'body_mass' .*'lnk1'; did you mean 'link1'"),
+        (
+            "model.body_mass",
+            "lnk1",
+            r"unknown element of 'body_mass' .*'lnk1'; did you mean 'link1'",
+        ),
         ("model.dof_damping", "shoulde", "'shoulde'; did you mean 'shoulder'"),
         ("model.geom_friction", "uper", "'uper'; did you mean 'upper'"),
         ("model.actuator_kp", "elbo", "'elbo'; did you mean 'elbow'"),
@@ -131,7 +135,9 @@ def test_friction_from_zero_is_refused_and_names_the_joint() -> None:
         row = Param("f", "model.dof_frictionloss", (joint,), None, "add", 0.0, (0, 0), (0, 0.1))
         return ParamSpace((row,))
 
-    with pytest.raises(ModelError, match=r"'f' randomizes dof_frictionloss of joint 'shoulder'.*1e-6"):
+    with pytest.raises(
+        ModelError, match=r"'f' randomizes dof_frictionloss of joint 'shoulder'.*1e-6"
+    ):
         model.bind_model(space("*"), load("tendon"))
     assert len(model.bind_model(space("elbow"), load("tendon")).edits) == 1
 

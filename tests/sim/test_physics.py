@@ -1,4 +1,4 @@
-"""What is carried from step to step is enough, and models that MJX would not simulate are refused."""
+"""What is carried between steps is enough, and models that MJX would get wrong are refused."""
 
 import jax.numpy as jnp
 import mujoco
@@ -10,7 +10,8 @@ from mjx_s2r.sim.physics import ModelError
 from tests.sim.models import load
 
 SERVO = """
-<mujoco><worldbody><body name="arm"><joint name="hip"/><geom name="arm" size="0.1" pos="0.2 0 0"/></body>
+<mujoco><worldbody>
+  <body name="arm"><joint name="hip"/><geom name="arm" size="0.1" pos="0.2 0 0"/></body>
 </worldbody><actuator><position name="drive" joint="hip" {actuator}/></actuator>
 <sensor><jointpos name="angle" joint="hip" {sensor}/></sensor></mujoco>
 """

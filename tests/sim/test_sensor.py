@@ -21,7 +21,7 @@ STEPS = 1500
 
 @jax.jit
 def told(xi: jax.Array, angle: jax.Array, key: jax.Array) -> dict[str, jax.Array]:
-    """Returns the readings (T, ...) of a joint whose true angle is (T,); its speed is 5 throughout."""
+    """Returns the readings (T, ...) of a joint at ``angle`` (T,), its speed 5 throughout."""
     key_init, key_read = jax.random.split(key)
 
     def true(angle: jax.Array) -> dict[str, jax.Array]:

@@ -13,13 +13,25 @@ from mjx_s2r.sim.task import Start, Verdict
 
 XML = """
 <mujoco><option timestep="0.01" gravity="0 0 0"/><worldbody>
-  <body name="block"><joint name="rail" type="slide" axis="1 0 0"/><geom name="block" size="0.1" mass="1"/></body>
+  <body name="block">
+    <joint name="rail" type="slide" axis="1 0 0"/><geom name="block" size="0.1" mass="1"/>
+  </body>
 </worldbody><actuator><motor name="rail" joint="rail"/></actuator></mujoco>
 """
 
 SPACE = ParamSpace(
     (
-        Param("mass", "model.body_mass", ("block",), None, "scale", 1.0, (0.5, 2), (0.25, 4), "log_uniform"),
+        Param(
+            "mass",
+            "model.body_mass",
+            ("block",),
+            None,
+            "scale",
+            1.0,
+            (0.5, 2),
+            (0.25, 4),
+            "log_uniform",
+        ),
         Param("delay", "actuator.delay_s", (), None, "set", 0.0, (0, 0), (0, 0.04), unit="s"),
         Param("noise", "sensor.noise", ("position",), None, "set", 0.0, (0, 0), (0, 0.1), unit="m"),
         Param("look", "visual.brightness", limits=(0.5, 2)),
@@ -30,7 +42,9 @@ CONTRACT = PolicyContract(
     task="toy",
     control_hz=50.0,
     signals=(Signal("position", 1, "m"), Signal("speed", 1, "m/s", 0.5), Signal("command", 1, "N")),
-    action=ActionSpec(("rail",), "effort", "N", (2.0,), (0.0,), (-2.0,), (2.0,), (jnp.inf,), (2.0,)),
+    action=ActionSpec(
+        ("rail",), "effort", "N", (2.0,), (0.0,), (-2.0,), (2.0,), (jnp.inf,), (2.0,)
+    ),
 )
 
 

@@ -1,0 +1,121 @@
+"""The command line of the benchmarks: which cases there are, running them, showing the figures."""
+
+import importlib
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.compare import compare, number
+from benchmarks.rows import BenchmarkError, Row, Settings, about, save
+from mjx_s2r.params import ParamError, unknown
+
+CASES = {
+    "physics": "mjx.step alone, steps/s; drift from C MuJoCo",
+    "env": "environment steps/s; what drawing the whole table costs; memory of a world",
+    "ppo": "PPO end to end; its share of physics' speed; rollout against update",
+    "render": "pictures/s; the same by MuJoCo's renderer; how far they agree",
+    "distill": "distillation end to end, pictures/s; the share of drawing",
+    "onnx": "latency of an exported student and of the control step around it",
+    "compile": "seconds to the first iteration, empty and full compile cache (two minutes)",
+    "checkpoint": "seconds to save and restore a training, and its size",
+}
+
+
+@dataclass(frozen=True)
+class Config:
+    """Speed, memory and compile time of mjx_s2r, with one figure of correctness beside each."""
+
+    cases: tyro.conf.Positional[tuple[str, ...]] = ()
+    """Which cases to run; all of them if none is named."""
+    json: Path | None = None
+    """File that the figures are written to."""
+    list_cases: Annotated[bool, tyro.conf.arg(name="list")] = False
+    """List the cases and stop."""
+    compare: tuple[Path, Path] | None = None
+    """Two files of figures to show side by side, old and new; nothing is run."""
+    cache: bool = False
+    """Take compiled programs from the cache; the compile figures then say nothing."""
+    settings: Settings = field(default_factory=Settings)
+    """Sizes of the cases."""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs what the command line asks for; returns the exit status."""
+    markers = (tyro.conf.FlagCreatePairsOff, tyro.conf.OmitArgPrefixes)
+    config = tyro.cli(Config, args=list(argv), prog="python -m benchmarks", config=markers)
+    console = Console()
+    if config.list_cases:
+        lines = (f"  {name:<11} {what}" for name, what in CASES.items())
+        console.print("\n".join(lines), highlight=False, soft_wrap=True)
+        return 0
+    try:
+        if config.compare is not None:
+            table, differences = compare(*config.compare)
+            console.print(table)
+            for difference in differences:
+                console.print(f"not the same: {difference}", highlight=False, soft_wrap=True)
+        else:
+            _run(config, console)
+    except (BenchmarkError, ParamError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _run(config: Config, console: Console) -> None:
+    """Runs the cases, shows each as it is done, and keeps what is there after each.
+
+    Raises:
+        ParamError: a case that does not exist; lists the near ones.
+    """
+    for name in config.cases:
+        if name not in CASES:
+            raise unknown("benchmark", name, list(CASES))
+    if not config.cache:
+        import jax
+
+        jax.config.update("jax_enable_compilation_cache", False)
+    head = about(config.settings)
+    console.print(_title(head), highlight=False, soft_wrap=True)
+    rows: list[Row] = []
+    for name in config.cases or CASES:
+        found = importlib.import_module(f"benchmarks.{name}").run(config.settings)
+        rows += found
+        console.print(f"\n{name}: {CASES[name]}", highlight=False, soft_wrap=True)
+        console.print(_table(found))
+        if config.json is not None:
+            save(config.json, head, rows)
+
+
+def _title(head: dict[str, Any]) -> str:
+    """Returns where and when the figures are taken, in one line."""
+    commit = f"{(head['commit'] or 'no commit')[:10]}{' changed' if head['changed'] else ''}"
+    versions = head["versions"]
+    return (
+        f"{head['cpu']}, {head['cores']} cores, {', '.join(head['devices'])}; "
+        f"jax {versions['jax']}, mujoco {versions['mujoco']}; {commit}; {head['date']}; "
+        f"load {head['load_before']}"
+    )
+
+
+def _table(rows: Sequence[Row]) -> Table:
+    """Returns one case as a table; spread and compile time stand beside their speed."""
+    table = Table()
+    table.add_column("metric")
+    for column in ("value", "spread", "compile s"):
+        table.add_column(column, justify="right")
+    table.add_column("unit")
+    values = {row.metric: row.value for row in rows}
+    for row in rows:
+        if row.metric.endswith((".spread", ".compile")):
+            continue
+        beside = [values.get(f"{row.metric}.{x}") for x in ("spread", "compile")]
+        shown = ["" if value is None else number(value) for value in beside]
+        table.add_row(row.metric, number(row.value), *shown, row.unit)
+    return table

@@ -1,0 +1,49 @@
+"""The wait before training starts: the first iteration with an empty compile cache and a full one.
+
+Takes more than a minute: two processes, the first of which compiles everything.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from benchmarks.rows import Row, Settings
+from mjx_s2r.devices import CACHE_ENV
+
+ROOT = Path(__file__).parents[1]
+
+
+def run(settings: Settings) -> list[Row]:
+    """Returns cold and warm seconds, the cache's size, and how far the two results differ."""
+    with tempfile.TemporaryDirectory() as cache:
+        cold, warm = (_first("reach", settings.worlds, Path(cache)) for _ in range(2))
+        size = sum(f.stat().st_size for f in Path(cache).rglob("*") if f.is_file())
+    return [
+        Row("compile", "cold", cold["seconds"], "s"),
+        Row("compile", "warm", warm["seconds"], "s"),
+        Row("compile", "warm_over_cold", warm["seconds"] / cold["seconds"], "1"),
+        Row("compile", "cache_size", size / 1e6, "MB"),
+        Row("compile", "loss_gap", abs(warm["loss"] - cold["loss"]), "1"),
+    ]
+
+
+def _first(task: str, worlds: int, cache: Path) -> dict[str, float]:
+    """Returns what `benchmarks.first` prints, in a fresh process with its own cache.
+
+    Raises:
+        RuntimeError: the process failed; what it said is in the message.
+    """
+    env = {k: v for k, v in os.environ.items() if k != "JAX_COMPILATION_CACHE_DIR"}
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.first", task, str(worlds)],
+        cwd=ROOT,
+        env={**env, CACHE_ENV: str(cache)},
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode:
+        raise RuntimeError(f"benchmarks.first {task} failed: {done.stderr[-2000:]}")
+    return dict(json.loads(done.stdout.splitlines()[-1]))

@@ -1,0 +1,32 @@
+"""python -m benchmarks.first TASK WORLDS: the first PPO iteration of a process, as JSON.
+
+The compile case runs this in a process of its own, with and without compiled programs at hand.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+from mjx_s2r import devices
+
+
+def main(argv: Sequence[str]) -> None:
+    """Prints {"seconds": wall time of init and one iteration, "loss": a figure that it gave}."""
+    devices.configure()
+    import jax
+
+    from train.teacher import learner, recipe
+
+    config = recipe(argv[0])
+    ppo = learner(replace(config, ppo=replace(config.ppo, worlds=int(argv[1]))))
+    jax.block_until_ready(jax.numpy.zeros(1) + 1)  # the backend's own start is not counted
+    start = time.perf_counter()
+    done = jax.block_until_ready(ppo.iterate(ppo.init(jax.random.key(0))))
+    seconds = time.perf_counter() - start
+    print(json.dumps({"seconds": seconds, "loss": float(done[1].critic_loss)}))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

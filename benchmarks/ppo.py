@@ -1,0 +1,74 @@
+"""PPO end to end: steps/s of an iteration, and which share of physics' own speed that is."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import jax
+
+from benchmarks.rows import Row, Settings, timed
+from benchmarks.timing import Stepper, measure
+from benchmarks.workload import begin, finite_share, physics_alone
+from mjx_s2r.learn import distribution, normalizer
+from mjx_s2r.learn.ppo import Ppo, TrainState
+from mjx_s2r.learn.rollout import reset_worlds, rollout
+from train.teacher import learner, recipe
+
+TASKS = ("reach", "cartpole")
+
+
+def run(settings: Settings) -> list[Row]:
+    """Returns the figures of each task, with its recipe but for the number of worlds."""
+    return [row for name in TASKS for row in one_task(name, settings)]
+
+
+def one_task(name: str, settings: Settings) -> list[Row]:
+    """Returns the figures of one task."""
+    config = recipe(name)
+    ppo = learner(replace(config, ppo=replace(config.ppo, worlds=settings.worlds)))
+    state = ppo.init(jax.random.key(0))
+    alone = physics_alone(ppo.env, settings.physics_steps)
+    start = begin(ppo.env, settings.worlds, key=jax.random.key(1))
+    rolled = rollout_alone(ppo)
+    whole = Stepper(lambda state, _: ppo.iterate(state), state)
+    calls: dict[str, Callable[[], Any]] = {
+        "whole": whole,
+        "rollout": lambda: rolled(whole.state),
+        "physics": lambda: alone(*start),
+    }
+    timings = measure(calls, settings.repeat, settings.min_s)
+    steps = ppo.config.worlds * ppo.config.unroll
+    speed = steps / timings["whole"].median_s
+    physics_speed = settings.worlds * settings.physics_steps / timings["physics"].median_s
+    share = speed * ppo.env.task.substeps / physics_speed
+    rollout_share = timings["rollout"].median_s / timings["whole"].median_s
+    return [
+        *timed("ppo", f"{name}.steps_per_s", timings["whole"], steps, "steps/s"),
+        *timed("ppo", f"{name}.rollout_steps_per_s", timings["rollout"], steps, "steps/s"),
+        Row("ppo", f"{name}.physics_steps_per_s", physics_speed, "steps/s"),
+        Row("ppo", f"{name}.share_of_physics", share, "1"),
+        Row("ppo", f"{name}.rollout_share", rollout_share, "1"),
+        Row("ppo", f"{name}.update_share", 1 - rollout_share, "1"),
+        Row("ppo", f"{name}.finite_worlds", finite_share(whole.state.worlds.obs), "1"),
+        Row("ppo", f"{name}.last_kl", float(whole.out.kl), "nat"),
+    ]
+
+
+def rollout_alone(ppo: Ppo) -> Callable[[TrainState], Any]:
+    """Returns the compiled rollout as `Ppo.iterate` makes it, draws and fresh resets included."""
+
+    @jax.jit
+    def go(state: TrainState) -> Any:
+        key_draw, key_reset, key_roll = jax.random.split(state.key, 3)
+
+        def act(obs: dict[str, jax.Array], key: jax.Array) -> tuple[jax.Array, jax.Array]:
+            x = normalizer.apply(state.actor_norm, obs[ppo.config.actor_obs])
+            policy = ppo.policy(state.actor, x)
+            raw = distribution.sample(policy, key=key)
+            return raw, distribution.log_prob(policy, raw)
+
+        draws = ppo.curriculum.sample(state.curriculum, ppo.config.worlds, key_draw)
+        fresh = reset_worlds(ppo.env, draws, key=key_reset)
+        return rollout(ppo.env, act, state.worlds, fresh, ppo.config.unroll, key=key_roll)
+
+    return go

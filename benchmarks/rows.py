@@ -1,0 +1,112 @@
+"""What a benchmark reads and returns: settings in, rows out; and the file that holds a run."""
+
+import json
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from benchmarks.timing import Timing
+
+
+class BenchmarkError(RuntimeError):
+    """A file of results that cannot be read; the message names it and the remedy."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Sizes of all cases; smaller ones run everything without saying much."""
+
+    repeat: int = 5
+    """How often each timing is taken; the median counts."""
+    min_s: float = 0.3
+    """Shortest timing, s; a quicker call is repeated within it."""
+    worlds: int = 512
+    """Worlds simulated at once."""
+    unroll: int = 16
+    """Control steps per rollout of the env case."""
+    physics_steps: int = 50
+    """Physics steps per timing, and in the comparison with C MuJoCo."""
+    images: int = 256
+    """Pictures drawn at once."""
+    calls: int = 2000
+    """Calls of the exported policy, and steps of the controller."""
+
+    def __post_init__(self) -> None:
+        """Checks the sizes.
+
+        Raises:
+            ValueError: a size below one, named.
+        """
+        for name, value in asdict(self).items():
+            if name != "min_s" and value < 1:
+                raise ValueError(f"{name} {value} must be at least 1")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One figure: which case it is of, what it is called, its value and unit."""
+
+    case: str
+    metric: str
+    value: float
+    unit: str
+
+
+def timed(case: str, metric: str, timing: Timing, amount: float, unit: str) -> list[Row]:
+    """Returns a speed (``amount`` per median call), how far its timings lie apart, its compile."""
+    return [
+        Row(case, metric, amount / timing.median_s, unit),
+        Row(case, f"{metric}.spread", timing.spread, "1"),
+        Row(case, f"{metric}.compile", timing.compile_s, "s"),
+    ]
+
+
+def about(settings: Settings) -> dict[str, Any]:
+    """Returns what a run must carry to be compared: machine, versions, commit, date, sizes."""
+    from mjx_s2r import devices  # here, so that files are compared without starting jax
+
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    return {**devices.describe(), "date": now, "load_before": load, "settings": asdict(settings)}
+
+
+def save(path: Path, head: dict[str, Any], rows: Sequence[Row]) -> None:
+    """Writes a run; a figure that is not finite becomes null."""
+    plain = [
+        {**asdict(row), "value": row.value if math.isfinite(row.value) else None} for row in rows
+    ]
+    lines = ",\n  ".join(json.dumps(row, allow_nan=False) for row in plain)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f"{path.name}.draft")
+    text = json.dumps(head, indent=1, allow_nan=False)
+    draft.write_text(f'{{"about": {text},\n "rows": [\n  {lines}\n]}}\n')
+    draft.replace(path)
+
+
+def load(path: Path) -> tuple[dict[str, Any], list[Row]]:
+    """Returns header and rows of a run.
+
+    Raises:
+        BenchmarkError: no such file, or one that holds no run.
+    """
+    try:
+        held = json.loads(path.read_text())
+        rows = [
+            Row(
+                str(row["case"]),
+                str(row["metric"]),
+                math.nan if row["value"] is None else float(row["value"]),
+                str(row["unit"]),
+            )
+            for row in held["rows"]
+        ]
+        return dict(held["about"]), rows
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BenchmarkError(
+            f"{path} holds no benchmark run ({type(error).__name__}: {error}); "
+            "write one with python -m benchmarks --json FILE"
+        ) from error

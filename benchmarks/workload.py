@@ -1,0 +1,84 @@
+"""What several cases share: physics alone, worlds to start from, a student nobody has trained."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, cast
+
+import jax
+import jax.numpy as jnp
+
+from envs.reach import SPACE, Reach
+from mjx_s2r.curriculum.uniform import uniform
+from mjx_s2r.learn.distill import Distill, DistillConfig
+from mjx_s2r.learn.distill import make as make_distill
+from mjx_s2r.learn.distribution import Gaussian
+from mjx_s2r.learn.networks import Actor
+from mjx_s2r.params import ParamSpace
+from mjx_s2r.render.eye import bind_cameras
+from mjx_s2r.sim import physics
+from mjx_s2r.sim.env import Env, make
+from mjx_s2r.sim.physics import Core
+from mjx_s2r.sim.task import Task
+
+
+def begin(env: Env, worlds: int, *, key: jax.Array) -> tuple[Core, jax.Array]:
+    """Returns B worlds at the start of an episode and one command (B, nu) for each, near home."""
+    key_start, key_ctrl = jax.random.split(key)
+    start = jax.vmap(lambda k: env.task.start(key=k))(jax.random.split(key_start, worlds))
+    core = jax.vmap(lambda q, v: physics.core(env.physics, q, v))(start.qpos, start.qvel)
+    core = replace(core, mocap_pos=start.mocap_pos, mocap_quat=start.mocap_quat)
+    spec = env.task.contract.action
+    away = 0.3 * jax.random.uniform(key_ctrl, (worlds, env.action_size), minval=-1.0)
+    command = jnp.clip(jnp.array(spec.home) + away, jnp.array(spec.low), jnp.array(spec.high))
+    blank = jnp.zeros((worlds, env.task.mj_model.nu))
+    return core, blank.at[:, jnp.array(env.ctrl_index)].set(command)
+
+
+def physics_alone(env: Env, steps: int) -> Callable[[Core, jax.Array], Core]:
+    """Returns the compiled function (B worlds, commands) -> the worlds ``steps`` later."""
+
+    def one(core: Core, ctrl: jax.Array) -> Core:
+        return physics.advance(env.physics, {}, core, ctrl)
+
+    @jax.jit
+    def go(core: Core, ctrl: jax.Array) -> Core:
+        return jax.lax.scan(lambda c, _: (jax.vmap(one)(c, ctrl), None), core, length=steps)[0]
+
+    return go
+
+
+def reach(space: ParamSpace = SPACE) -> Task:
+    """Returns the reach task with another table."""
+    return cast(Task, replace(Reach(), space=space))
+
+
+def widest(space: ParamSpace) -> ParamSpace:
+    """Returns the table with every range at its limits."""
+    return space.with_ranges({row.name: row.limits for row in space.rows})
+
+
+def finite_share(tree: Any) -> float:
+    """Returns the share of worlds (first axis) in which every number is finite."""
+    leaves = [x for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.floating)]
+    sound = [jnp.isfinite(x).reshape(x.shape[0], -1).all(-1) for x in leaves]
+    return float(jnp.stack(sound).all(0).mean())
+
+
+def untrained(config: DistillConfig, *, key: jax.Array) -> Distill:
+    """Returns a distillation on reach, the whole table drawn, from a teacher of random weights."""
+    env = make(reach(widest(SPACE)))
+    task = env.task
+    obs = jax.eval_shape(env.reset, key).obs["privileged"]
+    actor = Actor((64, 64), env.action_size)
+    weights = actor.init(key, jnp.zeros(obs.shape))
+
+    def answer(obs: dict[str, jax.Array]) -> Gaussian:
+        return cast(Gaussian, actor.apply(weights, obs["privileged"]))
+
+    return make_distill(
+        env=env,
+        cameras=bind_cameras(task.space, task.mj_model, task.contract),
+        curriculum=uniform(task.space),
+        teacher=answer,
+        config=config,
+    )

@@ -1,0 +1,73 @@
+"""The command line: errors that name the remedy, before any long work."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mjx_s2r.config import ConfigError
+from mjx_s2r.params import ParamError
+from mjx_s2r.runs import RunError
+from train import evaluate, student, teacher
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(*words: str) -> subprocess.CompletedProcess[str]:
+    """Runs the command line in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "train", *words], capture_output=True, text=True, cwd=ROOT, timeout=120
+    )
+
+
+def test_an_unknown_verb_lists_the_near_ones() -> None:
+    done = run("techer")
+    assert done.returncode == 2
+    assert "'teacher'" in done.stderr
+
+
+def test_help_lists_every_verb() -> None:
+    done = run("--help")
+    assert done.returncode == 0
+    assert all(verb in done.stdout for verb in ("teacher", "student", "export", "demo", "view"))
+
+
+def test_a_user_error_is_one_line_without_a_traceback() -> None:
+    done = run("teacher", "--task", "raech")
+    assert done.returncode == 2
+    assert "unknown task 'raech'; did you mean 'reach'?" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "error", "says"),
+    [
+        (("--task", "envs.reach:Rech"), ParamError, "Reach"),
+        (("--task", "nowhere:Task"), ParamError, "nowhere"),
+        (("--ppo.learning-rate", "nan"), ConfigError, "ppo.learning_rate"),
+        (("--run", "/dev/null/run"), RunError, "cannot write here"),
+    ],
+)
+def test_bad_teacher_settings(words: tuple[str, ...], error: type[Exception], says: str) -> None:
+    with pytest.raises(error, match=says):
+        teacher.main(words)
+
+
+def test_settings_are_checked_one_by_one() -> None:
+    with pytest.raises(ValueError, match="minibatches"):
+        teacher.PpoConfig(worlds=3, unroll=5, minibatches=4)
+    with pytest.raises(ValueError, match="privileged"):
+        teacher.PpoConfig(actor_obs="everything")
+    with pytest.raises(ParamError, match="widen_above"):
+        teacher.AdrConfig(widen_above=0.2)
+
+
+def test_a_student_needs_a_teacher(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="holds no teacher"):
+        student.main(("--teacher", str(tmp_path / "none"), "--run", str(tmp_path / "student")))
+
+
+def test_robots_exist_for_tasks_that_have_them() -> None:
+    with pytest.raises(ParamError, match="cartpole"):
+        evaluate.robots("cartpole", "held_out", 1)

@@ -1,0 +1,112 @@
+"""A teacher killed at a random moment and resumed equals one that was never disturbed, to the bit."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+
+from mjx_s2r.checkpoints import CheckpointError, Checkpoints
+from mjx_s2r.learn.ppo import PpoConfig
+from mjx_s2r.runs import RunError, read_jsonl
+from train import teacher
+from train.teacher import TeacherConfig
+
+ROOT = Path(__file__).parents[2]
+SMALL = PpoConfig(worlds=8, unroll=4, minibatches=2, epochs=1, actor_hidden=(8,), critic_hidden=(8,))
+ITERATIONS = 40
+
+
+def settings(run: Path) -> TeacherConfig:
+    """Returns a run of some seconds with a checkpoint every other iteration."""
+    return TeacherConfig(
+        task="cartpole",
+        run=run,
+        iterations=ITERATIONS,
+        log_every=1,
+        checkpoint_every=2,
+        ppo=SMALL,
+    )
+
+
+def command(run: Path) -> list[str]:
+    """Returns the command line of the same run."""
+    options = {
+        "task": "cartpole",
+        "run": run,
+        "iterations": ITERATIONS,
+        "log-every": 1,
+        "checkpoint-every": 2,
+        "ppo.worlds": 8,
+        "ppo.unroll": 4,
+        "ppo.minibatches": 2,
+        "ppo.epochs": 1,
+        "ppo.discount": SMALL.discount,
+        "ppo.reward-scale": SMALL.reward_scale,
+        "ppo.entropy-weight": SMALL.entropy_weight,
+        "ppo.learning-rate": SMALL.learning_rate,
+    }
+    line = [sys.executable, "-m", "train", "teacher"]
+    for name, value in options.items():
+        line += [f"--{name}", str(value)]
+    return [*line, "--ppo.actor-hidden", "8", "--ppo.critic-hidden", "8"]
+
+
+def leaves(tree: Any) -> list[np.ndarray]:
+    """Returns every leaf as a host array, keys as their data."""
+    plain = jax.tree.map(
+        lambda x: jax.random.key_data(x) if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key) else x,
+        tree,
+    )
+    return [np.asarray(x) for x in jax.tree.leaves(plain)]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The state at the end of a run that nothing disturbed."""
+    return teacher.train(settings(tmp_path_factory.mktemp("runs") / "whole"))[1]
+
+
+def test_a_killed_run_resumes_to_the_same_bits(undisturbed: Any, tmp_path: Path) -> None:
+    run = tmp_path / "killed"
+    child = subprocess.Popen(command(run), cwd=ROOT, env=dict(os.environ))
+    deadline = time.time() + 240
+    checkpoints = run / "checkpoints"
+    while not (checkpoints.is_dir() and any(f.name.isdigit() for f in checkpoints.iterdir())):
+        assert child.poll() is None, "the run ended before its first checkpoint"
+        assert time.time() < deadline
+        time.sleep(0.05)
+    time.sleep(random.uniform(0, 1.5))
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    resumed = teacher.train(replace(settings(run), resume=True))[1]
+    for mine, other in zip(leaves(resumed), leaves(undisturbed), strict=True):
+        np.testing.assert_array_equal(mine, other)
+    steps = [row["step"] for row in read_jsonl(run / "metrics.jsonl")]
+    assert steps == list(range(1, ITERATIONS + 1))  # no line twice, none missing
+
+
+def test_resume_refuses_other_settings(undisturbed: Any, tmp_path: Path) -> None:
+    config = replace(settings(tmp_path / "short"), iterations=2)
+    teacher.train(config)
+    other = replace(config, resume=True, ppo=replace(SMALL, discount=0.5))
+    with pytest.raises(RunError, match=r"ppo\.discount"):
+        teacher.train(other)
+    with pytest.raises(RunError, match="holds another run"):
+        teacher.train(config)
+
+
+def test_a_checkpoint_of_another_task_is_refused(undisturbed: Any, tmp_path: Path) -> None:
+    config = replace(settings(tmp_path / "cart"), iterations=2)
+    ppo, state = teacher.train(config)
+    rows = ppo.env.task.space.names
+    with pytest.raises(CheckpointError, match="reach"):
+        Checkpoints(config.run / "checkpoints", task="reach", rows=rows).restore(state)
