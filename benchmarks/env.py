@@ -33,7 +33,6 @@ def run(settings: Settings) -> list[Row]:
     drawn, plain = kept(full, settings.unroll), kept(bare, settings.unroll)
     start, simple = _beginner(full), _beginner(bare)
     same, varied = _nominal(bare, settings.worlds), _drawn(full, settings.worlds)
-    gap = _gap(drawn(start(_nominal(full, settings.worlds)), 0)[0], plain(simple(same), 0)[0])
     calls = {
         "redrawn": Stepper(redrawn(full, settings), start(varied)),
         "kept": Stepper(drawn, start(varied)),
@@ -44,6 +43,7 @@ def run(settings: Settings) -> list[Row]:
     for name, timing in timings.items():
         steps = settings.worlds * settings.unroll
         rows += timed("env", f"{name}.steps_per_s", timing, steps, "steps/s")
+    gap = _gap(drawn(start(_nominal(full, settings.worlds)), 0)[0], plain(simple(same), 0)[0])
     state, base = calls["redrawn"].state, timings["bare"].median_s
     return [
         *rows,

@@ -1,5 +1,6 @@
 """PPO end to end: steps/s of an iteration, and which share of physics' own speed that is."""
 
+import functools
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -60,15 +61,19 @@ def rollout_alone(ppo: Ppo) -> Callable[[TrainState], Any]:
     @jax.jit
     def go(state: TrainState) -> Any:
         key_draw, key_reset, key_roll = jax.random.split(state.key, 3)
-
-        def act(obs: dict[str, jax.Array], key: jax.Array) -> tuple[jax.Array, jax.Array]:
-            x = normalizer.apply(state.actor_norm, obs[ppo.config.actor_obs])
-            policy = ppo.policy(state.actor, x)
-            raw = distribution.sample(policy, key=key)
-            return raw, distribution.log_prob(policy, raw)
-
         draws = ppo.curriculum.sample(state.curriculum, ppo.config.worlds, key_draw)
         fresh = reset_worlds(ppo.env, draws, key=key_reset)
+        act = functools.partial(_act, ppo, state)
         return rollout(ppo.env, act, state.worlds, fresh, ppo.config.unroll, key=key_roll)
 
     return go
+
+
+def _act(
+    ppo: Ppo, state: TrainState, obs: dict[str, jax.Array], key: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Returns a raw action (B, J) of the actor and its log density (B,)."""
+    x = normalizer.apply(state.actor_norm, obs[ppo.config.actor_obs])
+    policy = ppo.policy(state.actor, x)
+    raw = distribution.sample(policy, key=key)
+    return raw, distribution.log_prob(policy, raw)

@@ -143,9 +143,9 @@ def test_columns_touch_one_component() -> None:
 
 def test_rows_on_one_array_act_in_table_order() -> None:
     """(1 x 2) + 0.5 = 2.5, but (1 + 0.5) x 2 = 3."""
-    scale, add = row("scale"), row("add", mode="add")
-    assert enter((scale, add), (2.0, 0.5))["body_mass"][1] == pytest.approx(2.5)
-    assert enter((add, scale), (0.5, 2.0))["body_mass"][1] == pytest.approx(3.0)
+    twice, more = row("twice"), row("more", mode="add")
+    assert enter((twice, more), (2.0, 0.5))["body_mass"][1] == pytest.approx(2.5)
+    assert enter((more, twice), (0.5, 2.0))["body_mass"][1] == pytest.approx(3.0)
 
 
 def test_applying_twice_equals_applying_once() -> None:

@@ -36,7 +36,7 @@ class Appearance:
 
     Attributes:
         geom_rgb: (G, 3) surface colour in [0, 1]; of a checkered plane, its first colour.
-        checker_rgb: (K, 3) what every other square of a plane adds to its colour; 0 for a plain one.
+        checker_rgb: (K, 3) what every other square of a plane adds to its colour; 0 for none.
         checker_m: (K, 2) sides of a checker square along the plane's x and y [m].
         light_dir: (3,) the way the light travels, world frame, any length above zero.
         light_strength: () brightness of the light.

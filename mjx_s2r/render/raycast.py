@@ -47,7 +47,9 @@ def render(
     chunk: int | None = None,
     key: jax.Array | None = None,
 ) -> Image:
-    """Draws N worlds; works inside jit and scan.
+    """Draws N worlds; works inside jit and scan, and on a world axis sharded over devices.
+
+    Worlds are dealt out to chunks like cards, so that every device has its part of every chunk.
 
     A chunk with a pose that is not finite comes out white with depth NaN and segmentation -2.
 
@@ -69,13 +71,19 @@ def render(
     count = -(-worlds // size)
 
     def split(leaf: jax.Array) -> jax.Array:
-        """Pads the worlds with copies of the last one and cuts them into chunks."""
-        padded = jnp.concatenate([leaf, jnp.repeat(leaf[-1:], count * size - worlds, axis=0)])
-        return padded.reshape(count, size, *leaf.shape[1:])
+        """Pads the worlds with copies of the last one and deals them out to chunks."""
+        missing = count * size - worlds
+        if missing:
+            leaf = jnp.concatenate([leaf, jnp.repeat(leaf[-1:], missing, axis=0)])
+        return leaf.reshape(size, count, *leaf.shape[1:]).swapaxes(0, 1)
+
+    def join(leaf: jax.Array) -> jax.Array:
+        """Undoes `split`."""
+        return leaf.swapaxes(0, 1).reshape(-1, *leaf.shape[2:])[:worlds]
 
     chunks = jax.tree.map(split, (pose, look, seeds))
     images = jax.lax.map(lambda c: draw(scene, c[0], c[1], c[2], tuple(outputs)), chunks)
-    return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:])[:worlds], images)
+    return jax.tree.map(join, images)
 
 
 def draw(

@@ -94,7 +94,10 @@ def single(tree: Any) -> Any:
 
 
 def cast(model: mujoco.MjModel, data: mujoco.MjData, scene: Scene) -> tuple[np.ndarray, np.ndarray]:
-    """Returns depth (H, W) [m], 0 for the sky and past the far plane, and geom ids (H, W) by mj_ray, ray by ray."""
+    """Returns depth (H, W) [m] and geom ids (H, W) by mj_ray, ray by ray.
+
+    Depth is 0 and the id -1 for the sky and past the far plane.
+    """
     x, y = camera.pixels(scene.height, scene.width)
     focal = np.tan(np.deg2rad(model.cam_fovy[scene.camera_id]) / 2)
     rays = np.stack([x * focal, y * focal, -np.ones_like(x)], axis=1).astype(float)

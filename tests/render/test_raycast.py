@@ -196,3 +196,17 @@ def test_float_image_is_the_picture_before_rounding(
     ours = smooth(single(pose_of(scene, data)), single(look_of(model)))
     difference = np.abs(np.asarray(ours) * 255 - image.rgb)
     assert np.mean(difference > 1.5) < 0.01
+
+
+def test_worlds_may_be_sharded(small: tuple[mujoco.MjModel, mujoco.MjData, Scene]) -> None:
+    model, data, scene = small
+    if jax.device_count() < 2:
+        pytest.skip("one device only")
+    pose, look = pose_of(scene, data, 8), look_of(model, 8)
+    moved = 0.1 * jax.random.normal(jax.random.key(0), (8, 3))
+    pose = pose.replace(cam_pos=pose.cam_pos + moved)
+    draw = jax.jit(functools.partial(render, scene, outputs=("depth",), chunk=4))
+    mesh = jax.sharding.Mesh(jax.devices()[:2], ("worlds",))
+    place = jax.NamedSharding(mesh, jax.P("worlds"))
+    spread = draw(*jax.device_put((pose, look), place))
+    np.testing.assert_allclose(spread.depth, draw(pose, look).depth, rtol=1e-5)

@@ -15,7 +15,8 @@ FREE = """
 <mujoco><option timestep="0.002"/><worldbody>
   <body name="link1" pos="0 0 1"><freejoint name="root"/>
     <geom name="box" type="box" size="0.1 0.2 0.3" mass="2"/>
-    <body name="link2" pos="0.1 0 0.3"><joint name="hinge" axis="0 1 0" armature="0.02" damping="0.1"/>
+    <body name="link2" pos="0.1 0 0.3">
+      <joint name="hinge" axis="0 1 0" armature="0.02" damping="0.1"/>
       <geom name="arm" type="capsule" fromto="0 0 0 0.3 0.1 0.2" size="0.04" mass="0.7"/>
     </body>
   </body>
