@@ -95,7 +95,7 @@ class Cartpole:
         }
 
     def label(self, data: mjx.Data) -> jax.Array:
-        """Where the tip of the pole is, m: (3,)."""
+        """Where the middle of the pole is, m: (3,)."""
         return data.geom_xpos[-1]
 
     def privileged(self, data: mjx.Data) -> jax.Array:

@@ -32,6 +32,7 @@ HAND, LOG = ("gripper",), "log_uniform"
 # Where the limits come from.
 SERVO = "STS3215 figures of TheRobotStudio/SO-ARM100, spread as in DeXtreme (Handa et al. 2022)"
 BUS = "serial bus of hobby servos: delays of Playground's push cube, noise of its Go1"
+ZERO = "encoder zero against the link: reading and command shift together (Playground, qpos0)"
 TOBIN = "Tobin et al. 2017: free light from above, camera pushed about, 5 % focal length"
 CONSUMER = "photometric spread of consumer cameras (mission ranges: noise 0.02, gain 0.7-1.3)"
 
@@ -50,7 +51,7 @@ TIMING_AND_SENSING = (
     put("action_delay", "actuator.delay_s", (), (0, 0.06), unit="s", source=BUS),
     put("action_hold", "actuator.hold", (), (0, 0.15), source=BUS),
     *(
-        add(f"zero_{joint}", "actuator.offset", (joint,), (-0.05, 0.05), unit="rad", source=SERVO)
+        add(f"zero_{joint}", "model.qpos0", (joint,), (-0.05, 0.05), unit="rad", source=ZERO)
         for joint in JOINTS[:4]
     ),
     put("angle_noise", "sensor.noise", ("joint_pos",), (0, 0.01), unit="rad", source=BUS),
@@ -156,6 +157,16 @@ class Reach:
     )
 
     @property
+    def _tip(self) -> int:
+        """Index of the site at the tip of the gripper."""
+        return int(self.mj_model.site("tip").id)
+
+    @property
+    def _hand(self) -> int:
+        """Index of the gripper's body."""
+        return int(self.mj_model.body("gripper").id)
+
+    @property
     def contract(self) -> PolicyContract:
         """Returns the policy's contract."""
         return _contract(self.mj_model)
@@ -185,15 +196,15 @@ class Reach:
 
     def privileged(self, data: mjx.Data) -> jax.Array:
         """Tip, cube, and the way from the tip to the goal, in tenths of a metre: (9,)."""
-        tip, cube = data.site_xpos[0], data.mocap_pos[0]
+        tip, cube = data.site_xpos[self._tip], data.mocap_pos[0]
         return 10 * jnp.concatenate((tip, cube, cube + jnp.array(ABOVE) - tip))
 
     def judge(self, data: mjx.Data, action: jax.Array) -> Verdict:
         """Rewards nearness to the goal, on two scales; charges effort and low links."""
-        tip, cube = data.site_xpos[0], data.mocap_pos[0]
+        tip, cube = data.site_xpos[self._tip], data.mocap_pos[0]
         distance = jnp.linalg.norm(cube + jnp.array(ABOVE) - tip)
         on_goal = distance < TOLERANCE
-        low = jnp.maximum(0.0, 0.05 - jnp.minimum(tip[2], data.xpos[-2, 2]))
+        low = jnp.maximum(0.0, 0.05 - jnp.minimum(tip[2], data.xpos[self._hand, 2]))
         reward = (
             1.0
             - jnp.tanh(distance / 0.2)

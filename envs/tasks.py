@@ -17,7 +17,7 @@ def make_task(name: str) -> Task:
     Raises:
         ParamError: an unknown name, module or class; lists the near ones.
     """
-    if ":" not in name and name not in TASKS:
+    if name not in TASKS and not all(name.partition(":")):
         raise unknown("task", name, list(TASKS))
     module_name, _, class_name = TASKS.get(name, name).partition(":")
     try:

@@ -137,6 +137,12 @@ class PolicyContract:
                 raise ContractError(f"action.{name} has {len(values)} values for {joints} joints")
             if any(map(math.isnan, values)):
                 raise ContractError(f"action.{name} holds NaN: {values}")
+        for name in ("kp", "kd"):
+            values = getattr(self.action, name)
+            if len(values) not in (0, joints) or not all(map(math.isfinite, values)):
+                raise ContractError(
+                    f"action.{name} {values} must be {joints} finite numbers, or absent"
+                )
         for joint, low, high in zip(
             self.action.joints, self.action.low, self.action.high, strict=True
         ):

@@ -84,8 +84,10 @@ class Param:
             raise ParamError(f"{where}: mode {self.mode!r} must be 'scale', 'add' or 'set'")
         if self.law not in ("uniform", "log_uniform"):
             raise ParamError(f"{where}: law {self.law!r} must be 'uniform' or 'log_uniform'")
+        if not math.isfinite(self.nominal):
+            raise ParamError(f"{where}: nominal {self.nominal} must be finite")
         for label, (low, high) in (("initial", self.initial), ("limits", self.limits)):
-            if not all(map(math.isfinite, (low, high, self.nominal))):
+            if not all(map(math.isfinite, (low, high))):
                 raise ParamError(f"{where}: {label} ({low}, {high}) must be finite")
             if low > high:
                 raise ParamError(f"{where}: {label} low {low} is above high {high}; swap them")

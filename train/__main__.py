@@ -4,7 +4,10 @@ Each verb is one file with a Config dataclass and a main. This file only finds i
 must be set before jax starts, so nothing heavy is imported until the verb is known.
 """
 
+import contextlib
 import importlib
+import io
+import os
 import sys
 
 from mjx_s2r import devices
@@ -32,6 +35,7 @@ def main() -> int:
         print(unknown("verb", verb, list(VERBS)), file=sys.stderr)
         return 2
     devices.configure()
+    _hush()
     module = importlib.import_module(f"train.{verb}")
     try:
         return int(module.main(sys.argv[2:]) or 0)
@@ -45,14 +49,25 @@ def main() -> int:
         return 2
 
 
+def _hush() -> None:
+    """Keeps two lines off the screen that are no news: Warp is missing, a program was cached."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    with contextlib.redirect_stdout(io.StringIO()):
+        importlib.import_module("mujoco.mjx")
+
+
 def _user_errors() -> tuple[type[Exception], ...]:
     """Returns the errors that name their own remedy; anything else keeps its traceback."""
     from mjx_s2r.checkpoints import CheckpointError
     from mjx_s2r.config import ConfigError
     from mjx_s2r.contract import ContractError
+    from mjx_s2r.export import ExportError
+    from mjx_s2r.render.camera import SceneError
     from mjx_s2r.runs import RunError
+    from mjx_s2r.sim.physics import ModelError
 
-    return (ParamError, ConfigError, ContractError, RunError, CheckpointError)
+    fits = (ContractError, ExportError, ModelError, SceneError)
+    return (ParamError, ConfigError, RunError, CheckpointError, *fits)
 
 
 if __name__ == "__main__":

@@ -6,15 +6,14 @@ from mjx_s2r.learn.ppo import PpoConfig
 PPO = {
     "reach": PpoConfig(reward_scale=0.1),
     "cartpole": PpoConfig(
-        worlds=256,
+        worlds=512,
         unroll=32,
-        discount=0.99,
-        reward_scale=0.1,
-        entropy_weight=1e-3,
-        learning_rate=1e-3,
+        minibatches=8,
+        discount=0.995,
+        entropy_weight=0.01,
     ),
 }
-ITERATIONS = {"reach": 140, "cartpole": 200}
+ITERATIONS = {"reach": 120, "cartpole": 400}
 
 DISTILL = {
     "reach": DistillConfig(),

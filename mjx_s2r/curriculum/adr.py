@@ -99,7 +99,7 @@ def adr(space: ParamSpace, config: AdrConfig, active: np.ndarray | None = None) 
     rails = _rails(space, config)
     width = rails.outer[1::2] - rails.outer[0::2]
     active = np.ones(len(space), bool) if active is None else active
-    testable = jnp.asarray(active) & (width > 0)
+    testable = jnp.repeat(jnp.asarray(active) & (width > 0), 2) & (rails.inner != rails.outer)
     log = jnp.asarray(space.logarithmic)
 
     def init() -> AdrState:
@@ -117,7 +117,7 @@ def adr(space: ParamSpace, config: AdrConfig, active: np.ndarray | None = None) 
         key_unit, key_role, key_bound = jax.random.split(key, 3)
         low, high = state.bounds[0::2], state.bounds[1::2]
         flat = low + (high - low) * jax.random.uniform(key_unit, (n, len(space)))
-        weight = jnp.repeat(testable, 2).astype(jnp.float32)
+        weight = testable.astype(jnp.float32)
         any_open = testable.any()
         bound = jax.random.categorical(key_bound, jnp.log(weight + 1e-30), shape=(n,))
         tests = (jax.random.uniform(key_role, (n,)) < config.boundary_share) & any_open
@@ -134,7 +134,7 @@ def adr(space: ParamSpace, config: AdrConfig, active: np.ndarray | None = None) 
     def report(state: AdrState) -> Report:
         low = _to_values(space, log, state.bounds[0::2])
         high = _to_values(space, log, state.bounds[1::2])
-        return Report(low, high, normalized_entropy(space, low, high), state.plain_score)
+        return Report(low, high, normalized_entropy(space, low, high, active), state.plain_score)
 
     return Curriculum(init, sample, update, report)
 

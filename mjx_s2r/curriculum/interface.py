@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 
 from mjx_s2r.params import ParamSpace
@@ -66,8 +67,10 @@ class Curriculum(NamedTuple):
     report: Callable[[Any], Report]
 
 
-def normalized_entropy(space: ParamSpace, low: jax.Array, high: jax.Array) -> jax.Array:
-    """Returns () mean over rows with open limits of log(width / width of the limits).
+def normalized_entropy(
+    space: ParamSpace, low: jax.Array, high: jax.Array, active: np.ndarray | None = None
+) -> jax.Array:
+    """Returns () mean over ``active`` rows with open limits of log(width / width of the limits).
 
     Widths of log_uniform rows are taken in the logarithm. A closed row counts as 1e-3 of its
     limits, as in DeXtreme's nats per dimension; unlike those, this figure does not depend on units.
@@ -80,7 +83,7 @@ def normalized_entropy(space: ParamSpace, low: jax.Array, high: jax.Array) -> ja
         return jnp.where(log, jnp.log(ratio), b - a)
 
     full = width(limit_low, limit_high)
-    is_open = full > 0
+    is_open = (full > 0) & (jnp.ones(len(space), bool) if active is None else active)
     share = width(low, high) / jnp.where(is_open, full, 1.0)
     nats = jnp.where(is_open, jnp.log(jnp.maximum(share, 1e-3)), 0.0)
     return nats.sum() / jnp.maximum(is_open.sum(), 1)

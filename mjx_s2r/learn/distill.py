@@ -58,7 +58,7 @@ class DistillConfig:
     """Passes over an iteration's images."""
     learning_rate: float = 2e-3
     """Adam step size at the start."""
-    beta_share: float = 0.5
+    beta_share: float = 0.4
     """Share of the iterations over which the teacher's part falls from 1 to 0."""
     action_noise: float = 0.1
     """Standard deviation of the noise on the acting policy's raw action."""
@@ -74,7 +74,7 @@ class DistillConfig:
     """New look in every world at every step, not only at a reset."""
     hidden: tuple[int, ...] = (128, 64)
     """Layers after the eyes."""
-    channels: int = 24
+    channels: int = 16
     """Feature maps of each eye."""
 
     def __post_init__(self) -> None:
@@ -246,7 +246,12 @@ class Distill:
         draws = self.curriculum.sample(state.curriculum, self.config.worlds, key_draw)
         fresh = reset_worlds(self.env, draws, key=key_reset)
         keys = list(jax.random.split(key_roll, self.config.unroll))
-        looks = [self.curriculum.sample(state.curriculum, self.config.worlds, k).xi for k in keys]
+        looks = [
+            self.curriculum.sample(
+                state.curriculum, self.config.worlds, jax.random.fold_in(k, 2)
+            ).xi
+            for k in keys
+        ]
         return fresh, looks, keys, key_learn
 
     @partial(jax.jit, static_argnums=0)

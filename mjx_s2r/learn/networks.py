@@ -69,14 +69,23 @@ def soft_argmax(features: jax.Array) -> jax.Array:
 
 
 class Eye(nn.Module):
-    """Images (N, H, W, 3) in [-0.5, 0.5] -> keypoints (N, 2C), on a grid a quarter as fine."""
+    """Images (N, H, W, 3) in [-0.5, 0.5] -> keypoints (N, 2C), on a grid a quarter as fine.
 
-    channels: int = 24
+    The first layer is a convolution of size 8 and stride 4, written over blocks of 4 by 4 pixels
+    (size 2, stride 1, 48 channels): the same function in larger matrix products. H and W must be
+    multiples of 4.
+    """
+
+    channels: int = 16
 
     @nn.compact
     def __call__(self, image: jax.Array) -> jax.Array:
         """Returns the keypoints."""
-        x = nn.relu(Conv(self.channels, 8, stride=4, pad=2)(image))
+        x = jnp.pad(image, ((0, 0), (2, 2), (2, 2), (0, 0)))
+        n, height, width, colours = x.shape
+        x = x.reshape(n, height // 4, 4, width // 4, 4, colours).transpose(0, 1, 3, 2, 4, 5)
+        x = x.reshape(n, height // 4, width // 4, 16 * colours)
+        x = nn.relu(Conv(self.channels, 2)(x))
         x = nn.relu(Conv(self.channels, 3, pad=1)(x))
         return soft_argmax(Conv(self.channels, 3, pad=1)(x))
 
@@ -94,7 +103,7 @@ class Student(nn.Module):
     hidden: Sequence[int]
     actions: int
     labels: int
-    channels: int = 24
+    channels: int = 16
 
     @nn.compact
     def __call__(self, obs: jax.Array, images: Sequence[jax.Array]) -> tuple[Gaussian, jax.Array]:

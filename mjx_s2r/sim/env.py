@@ -153,7 +153,7 @@ class Env:
         data = physics.view(self.physics, sim.leaves, core)
         true = {**task.signals(data), "command": command}
         verdict = task.judge(data, action)
-        nan = ~(jnp.isfinite(core.qpos).all() & jnp.isfinite(core.qvel).all())
+        nan = ~_finite((core.qpos, core.qvel, command, verdict.reward))
         held = jnp.where(verdict.on_goal & ~nan, sim.held + 1, 0)
         steps = sim.steps + 1
         success = sim.success | (held >= round(task.hold_s * task.contract.control_hz))
@@ -179,7 +179,7 @@ class Env:
         return State(
             pipeline_state=sim,
             obs=jax.tree.map(lambda x: jnp.where(nan, 0.0, x), obs),
-            reward=reward,
+            reward=jnp.asarray(reward, jnp.float32),
             done=(terminated | truncated).astype(jnp.float32),
             metrics={name: jnp.asarray(v, jnp.float32) for name, v in metrics.items()},
             info={"terminated": terminated, "truncated": truncated},
@@ -223,6 +223,11 @@ class Env:
             space.normalize(jnp, sim.draw.xi)[hidden],
         )
         return {"state": assemble(jnp, contract, told), "privileged": jnp.concatenate(parts)}
+
+
+def _finite(arrays: tuple[jax.Array, ...]) -> jax.Array:
+    """Returns () bool: every number in every array is finite."""
+    return jnp.stack([jnp.isfinite(x).all() for x in arrays]).all()
 
 
 def _place(engine: Physics, start: Start) -> Core:

@@ -46,7 +46,7 @@ _ELEMENTS = {
     "actuator_strength": "actuator",
     "gravity": None,
 }
-_FROM_ZERO = {"dof_frictionloss": "joint", "body_gravcomp": "body"}
+_FROM_ZERO = {"dof_frictionloss": "joint"}
 _VIRTUAL = ("actuator_kp", "actuator_kd", "actuator_strength", "gravity")
 
 

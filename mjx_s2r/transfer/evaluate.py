@@ -207,7 +207,6 @@ def in_simulation(env: Env, act: ActIn, draws: Draw, *, key: jax.Array) -> np.nd
         draws: parameters of the B worlds.
         key: random key.
     """
-
     whole = jax.jit(functools.partial(_whole_episode, env, act))
     return np.asarray(whole(draws, key))
 

@@ -1,7 +1,8 @@
 """What every task in this folder must do, and how a name becomes a task."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,29 +34,31 @@ class Trial:
     labels: np.ndarray
 
 
+def wander(env: Env, key: jax.Array) -> tuple:
+    """Returns worlds at the start, after each random step, and what a camera must find at the end.
+
+    Parameters are drawn from all of the limits.
+    """
+    space, keys = env.task.space, jax.random.split(key, 3)
+    widest = uniform(space.with_ranges({r.name: r.limits for r in space.rows}))
+    draws = widest.sample(widest.init(), B, keys[1])
+    start = jax.vmap(env.reset)(jax.random.split(keys[0], B), draws)
+    actions = jax.random.uniform(keys[2], (STEPS, B, env.action_size), minval=-1.0)
+
+    def one(state: State, action: jax.Array) -> tuple[State, State]:
+        state = jax.vmap(env.step)(state, action)
+        return state, state.replace(pipeline_state=state.pipeline_state.core)
+
+    end, states = jax.lax.scan(one, start, actions)
+    return start, states, jax.vmap(lambda s: env.task.label(env.view(s)))(end)
+
+
 @pytest.fixture(scope="module", params=TASKS)
-def trial(request: pytest.FixtureRequest) -> Iterator[Trial]:
+def trial(request: pytest.FixtureRequest) -> Trial:
     """One task after the other; compiled once."""
     env = make(make_task(request.param))
-    space = env.task.space
-    widest = uniform(space.with_ranges({r.name: r.limits for r in space.rows}))
-
-    @jax.jit
-    def run(key: jax.Array) -> tuple:
-        keys = jax.random.split(key, 3)
-        start = jax.vmap(env.reset)(
-            jax.random.split(keys[0], B), widest.sample(widest.init(), B, keys[1])
-        )
-        actions = jax.random.uniform(keys[2], (STEPS, B, env.action_size), minval=-1.0)
-
-        def one(state: State, action: jax.Array) -> tuple[State, State]:
-            state = jax.vmap(env.step)(state, action)
-            return state, state.replace(pipeline_state=state.pipeline_state.core)
-
-        end, states = jax.lax.scan(one, start, actions)
-        return start, states, jax.vmap(lambda s: env.task.label(env.view(s)))(end)
-
-    yield Trial(env, run, *run(jax.random.key(0)))
+    run = jax.jit(partial(wander, env))
+    return Trial(env, run, *run(jax.random.key(0)))
 
 
 def finite(tree: Any) -> bool:

@@ -17,7 +17,11 @@ ROOT = Path(__file__).parents[2]
 def run(*words: str) -> subprocess.CompletedProcess[str]:
     """Runs the command line in a process of its own."""
     return subprocess.run(
-        [sys.executable, "-m", "train", *words], capture_output=True, text=True, cwd=ROOT, timeout=120
+        [sys.executable, "-m", "train", *words],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        timeout=120,
     )
 
 

@@ -1,4 +1,4 @@
-"""A teacher killed at a random moment and resumed equals one that was never disturbed, to the bit."""
+"""A teacher killed at a random moment and resumed ends with the bits of an undisturbed one."""
 
 import os
 import random
@@ -21,7 +21,9 @@ from train import teacher
 from train.teacher import TeacherConfig
 
 ROOT = Path(__file__).parents[2]
-SMALL = PpoConfig(worlds=8, unroll=4, minibatches=2, epochs=1, actor_hidden=(8,), critic_hidden=(8,))
+SMALL = PpoConfig(
+    worlds=8, unroll=4, minibatches=2, epochs=1, actor_hidden=(8,), critic_hidden=(8,)
+)
 ITERATIONS = 40
 
 
@@ -62,11 +64,12 @@ def command(run: Path) -> list[str]:
 
 def leaves(tree: Any) -> list[np.ndarray]:
     """Returns every leaf as a host array, keys as their data."""
-    plain = jax.tree.map(
-        lambda x: jax.random.key_data(x) if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key) else x,
-        tree,
-    )
-    return [np.asarray(x) for x in jax.tree.leaves(plain)]
+
+    def plain(x: jax.Array) -> jax.Array:
+        is_key = jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key)
+        return jax.random.key_data(x) if is_key else x
+
+    return [np.asarray(plain(x)) for x in jax.tree.leaves(tree)]
 
 
 @pytest.fixture(scope="module")
