@@ -36,7 +36,7 @@ demo: $(STAMP)
 	$(BIN)/python -m train demo --started $(STARTED)
 
 reach: $(STAMP)
-	$(BIN)/python -m train demo --budget full
+	$(BIN)/python -m train demo --budget full --run runs/reach --started $(STARTED)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest -q -n $(JOBS) -m "not slow"
