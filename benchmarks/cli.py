@@ -1,6 +1,7 @@
 """The command line of the benchmarks: which cases there are, running them, showing the figures.
 
-Measuring takes seconds, compiling most of a case's time; `wall` says how long a case took in all.
+Measuring takes seconds, compiling the rest: nothing is taken from the compile cache unless asked,
+so that compile times mean something. `wall` says how long a case took in all.
 """
 
 import importlib
@@ -21,10 +22,10 @@ from mjx_s2r.params import ParamError, unknown
 
 CASES = {
     "physics": "mjx.step alone, steps/s; drift from C MuJoCo",
-    "env": "environment steps/s; what drawing the whole table costs; memory of a world",
-    "ppo": "PPO end to end; its share of physics' speed; rollout against update",
+    "env": "environment steps/s; cost of drawing the whole table; memory of a world (two minutes)",
+    "ppo": "PPO end to end; share of physics' speed; rollout against update (two minutes)",
     "render": "pictures/s; the same by MuJoCo's renderer; how far they agree",
-    "distill": "distillation end to end, pictures/s; the share of drawing",
+    "distill": "distillation end to end, pictures/s; the share of drawing (two minutes)",
     "onnx": "latency of an exported student and of the control step around it",
     "compile": "seconds to the first iteration, empty and full compile cache (two minutes)",
     "checkpoint": "seconds to save and restore a training, and its size",

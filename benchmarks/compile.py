@@ -14,6 +14,7 @@ from benchmarks.rows import Row, Settings
 from mjx_s2r.devices import CACHE_ENV
 
 ROOT = Path(__file__).parents[1]
+TIMEOUT_S = 900  # some versions of jaxlib can wait for ever: see devices.py
 
 
 def run(settings: Settings) -> list[Row]:
@@ -35,6 +36,7 @@ def _first(task: str, worlds: int, cache: Path) -> dict[str, float]:
 
     Raises:
         RuntimeError: the process failed; what it said is in the message.
+        TimeoutExpired: it did not end.
     """
     env = {k: v for k, v in os.environ.items() if k != "JAX_COMPILATION_CACHE_DIR"}
     done = subprocess.run(
@@ -43,6 +45,7 @@ def _first(task: str, worlds: int, cache: Path) -> dict[str, float]:
         env={**env, CACHE_ENV: str(cache)},
         capture_output=True,
         text=True,
+        timeout=TIMEOUT_S,
     )
     if done.returncode:
         raise RuntimeError(f"benchmarks.first {task} failed: {done.stderr[-2000:]}")

@@ -51,6 +51,7 @@ def test_metrics_go_to_lines_and_to_tensorboard(run: Run) -> None:
     assert [row["step"] for row in rows] == [1, 2, 3, 4]
     assert math.isnan(rows[3]["loss"])
     assert rows[3]["return"] == 0.5
+    run.close()  # the writer has a thread of its own
     events = list(run.path.glob("events.out.tfevents.*"))
     assert len(events) == 1
     assert b"return" in events[0].read_bytes()

@@ -47,7 +47,7 @@ def robots(task: str, family: str, count: int) -> list[Robot]:
         ParamError: the task has none.
     """
     if task != "reach":
-        raise ValueError(
+        raise ParamError(
             f"task {task!r} has no robot stand-in; write one beside envs/reach_robot.py"
         )
     from envs import reach_robot
