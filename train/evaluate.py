@@ -12,6 +12,7 @@ from typing import Literal
 import numpy as np
 import tyro
 
+from mjx_s2r.params import ParamError
 from mjx_s2r.robot.controller import ControllerConfig
 from mjx_s2r.robot.policy import Policy
 from mjx_s2r.robot.safety import SafetyConfig

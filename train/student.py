@@ -127,6 +127,8 @@ def train(config: StudentConfig) -> tuple[Distill, DistillState]:
                     bar.update(done, window.log(run, done))
                 if done % config.checkpoint_every == 0 or done == total:
                     checkpoints.save(done, state)
+            report = distill.curriculum.report(state.curriculum)
+            run.log_bounds(total, task.space.names, report.low, report.high)
         except KeyboardInterrupt:
             reached = int(state.steps)
             if reached > (checkpoints.latest_step() or 0):

@@ -83,6 +83,7 @@ def _pipeline(folder: Path, figures: Mapping[str, Any]) -> Pipeline:
         teacher=folder / "teacher" / METRICS,
         student=folder / "student" / METRICS,
         bounds=folder / "teacher" / BOUNDS,
+        ranges=folder / "student" / BOUNDS,
         worlds=np.load(folder / "mosaic.npz")["images"],
         films=_films(folder / "films.npz"),
         robot=RobotSide(

@@ -110,6 +110,7 @@ class Pipeline:
         teacher: metrics.jsonl of the teacher.
         student: metrics.jsonl of the student.
         bounds: bounds.jsonl of the teacher.
+        ranges: bounds.jsonl of the student, whose last line is what the policy was trained on.
         worlds: (N, H, W, 3) uint8, worlds of training as the student sees them.
         films: episodes on the stand-in.
         robot: the robot side.
@@ -118,6 +119,7 @@ class Pipeline:
     teacher: Path | None = None
     student: Path | None = None
     bounds: Path | None = None
+    ranges: Path | None = None
     worlds: np.ndarray | None = None
     films: tuple[Film, ...] = ()
     robot: RobotSide | None = None

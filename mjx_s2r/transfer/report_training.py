@@ -100,7 +100,7 @@ def ranges(report: DemoReport) -> str:
     intro = "What the randomized policy was trained on at the end, and how far that could go."
     if report.space is None or not len(report.space):
         return page.section("ranges", "Ranges trained on", intro, "")
-    last = _last(_read(report.randomized.bounds))
+    last = _last(_read(report.randomized.ranges or report.randomized.bounds))
     lines = []
     for row in report.space.rows:
         low, high = last.get(row.name, row.initial)
@@ -176,7 +176,10 @@ def _bounds(report: DemoReport, rows: Rows) -> str:
         if charts:
             parts.append(f'<h3>{words}</h3><div class="grid small">{"".join(charts)}</div>')
     if still and len(parts) > 1:
-        parts.append(f'<p class="soft">Not opened: {escape(", ".join(still))}.</p>')
+        parts.append(
+            f'<p class="soft">Kept at one value while the teacher learned: '
+            f"{escape(', '.join(still))}.</p>"
+        )
     return "\n".join(part for part in parts if part)
 
 

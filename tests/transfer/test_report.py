@@ -158,7 +158,7 @@ def test_every_section_has_its_data(full: DemoReport, tmp_path: Path) -> None:
     assert not [name for name, text in page.sections.items() if NOTHING in text]
     assert "86 %" in page.sections["outcomes"] and "no episodes" in page.sections["outcomes"]
     assert "randomized: 3.1 at the end" in page.sections["learning"]  # 0.031 m in cm
-    assert "Not opened: hue." in page.sections["bounds"]
+    assert "Kept at one value while the teacher learned: hue." in page.sections["bounds"]
     assert "0 to 0.03" in page.sections["ranges"] and "only 0" in page.sections["ranges"]
     assert "15" in page.sections["robot"] and "1,234 \u00b5s" in page.sections["robot"]
     assert "missed a deadline" not in page.sections["robot"]  # has a row of its own
