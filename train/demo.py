@@ -50,7 +50,7 @@ class Budget:
 
 
 BUDGETS = {
-    "small": Budget(teacher_iterations=120, student_iterations=150, robots=10, episodes=20),
+    "small": Budget(teacher_iterations=120, student_iterations=170, robots=10, episodes=20),
     "full": Budget(teacher_iterations=400, student_iterations=1000, robots=20, episodes=20),
     "tiny": Budget(teacher_iterations=2, student_iterations=2, robots=2, episodes=1),
 }

@@ -12,7 +12,7 @@ import numpy as np
 import tyro
 
 from envs.tasks import make_task
-from mjx_s2r.render.eye import bind_cameras, take_pictures
+from mjx_s2r.render.eye import bind_cameras, poses, take_pictures
 from mjx_s2r.render.mosaic import write_mosaic
 from mjx_s2r.sim.env import Draw, make
 from train.common import console
@@ -50,7 +50,7 @@ def main(argv: Sequence[str]) -> None:
         jax.random.split(key_reset, count), Draw(xi, none, jnp.zeros_like(none))
     )
     data = jax.jit(jax.vmap(env.view))(worlds)
-    pictures = take_pictures(cameras, data, xi, key=key_noise)[0]
+    pictures = take_pictures(cameras, poses(cameras, data), xi, key=key_noise)[0]
     config.out.parent.mkdir(parents=True, exist_ok=True)
     write_mosaic(config.out, np.asarray(pictures), config.columns, zoom=2)
     console.print(f"{config.out}: {count} worlds over the limits of the table, the first nominal")

@@ -34,7 +34,7 @@ from mjx_s2r.learn.distribution import Gaussian
 from mjx_s2r.learn.networks import Student
 from mjx_s2r.learn.normalizer import Normalizer
 from mjx_s2r.learn.rollout import reset_worlds, stagger
-from mjx_s2r.render.eye import Cameras, take_pictures
+from mjx_s2r.render.eye import Cameras, poses, take_pictures
 from mjx_s2r.sim.env import Env, State, renew
 
 _BOUND = 2.0  # of the teacher's raw mean
@@ -155,7 +155,7 @@ class Distill:
 
     Attributes:
         env: the environment.
-        pictures: (worlds, xi (B, D), key) -> uint8 (B, H, W, 3) per camera, compiled by itself.
+        pictures: (worlds, xi (B, D), key) -> uint8 (B, H, W, 3) per camera, compiled.
         curriculum: the schedule; its visual rows give the worlds their looks.
         teacher: observations -> the teacher's distribution.
         student: the student network.
@@ -368,8 +368,15 @@ def make(
     labels = jax.eval_shape(partial(find, env), start).shape[0]
     student = Student(config.hidden, env.action_size, labels, channels=config.channels)
 
-    def pictures(worlds: State, xi: jax.Array, key: jax.Array) -> tuple[jax.Array, ...]:
-        return take_pictures(cameras, jax.vmap(env.view)(worlds), xi, key=key)
+    # Kinematics is physics: under the switches of pictures it would take 100 times as long.
+    locate = jax.jit(lambda worlds: poses(cameras, jax.vmap(env.view)(worlds)))
+    paint = jax.jit(
+        lambda where, xi, key: take_pictures(cameras, where, xi, key=key),
+        compiler_options=picture_options(),
+    )
 
-    compiled = jax.jit(pictures, compiler_options=picture_options())
-    return Distill(env, compiled, curriculum, teacher, student, config)
+    def pictures(worlds: State, xi: jax.Array, key: jax.Array) -> tuple[jax.Array, ...]:
+        """Draws what the student sees in B worlds."""
+        return cast(tuple[jax.Array, ...], paint(locate(worlds), xi, key))
+
+    return Distill(env, pictures, curriculum, teacher, student, config)

@@ -11,7 +11,7 @@ from mjx_s2r.contract import PolicyContract
 from mjx_s2r.params import ParamSpace
 from mjx_s2r.render import camera, raycast
 from mjx_s2r.render.appearance import Binding, appearance, bind_appearance
-from mjx_s2r.render.camera import Scene
+from mjx_s2r.render.camera import Pose, Scene
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,21 +35,27 @@ def bind_cameras(space: ParamSpace, mj_model: mujoco.MjModel, contract: PolicyCo
     )
 
 
+def poses(cameras: Cameras, data: mjx.Data) -> tuple[Pose, ...]:
+    """Returns where everything is for each camera, from N worlds with kinematics up to date."""
+    return tuple(camera.pose(scene, data) for scene in cameras.scenes)
+
+
 def take_pictures(
-    cameras: Cameras, data: mjx.Data, xi: jax.Array, *, key: jax.Array
+    cameras: Cameras, where: tuple[Pose, ...], xi: jax.Array, *, key: jax.Array
 ) -> tuple[jax.Array, ...]:
     """Returns one (N, H, W, 3) uint8 array per camera.
 
     Args:
         cameras: the bound cameras.
-        data: N worlds with up-to-date kinematics and cameras.
+        where: from `poses`, one per camera.
         xi: (N, D) whose visual rows give each world its look.
         key: random key for pixel noise.
     """
     pictures = []
     keys = jax.random.split(key, len(cameras.scenes))
-    for scene, binding, key_noise in zip(cameras.scenes, cameras.bindings, keys, strict=True):
+    bound = zip(cameras.scenes, cameras.bindings, where, keys, strict=True)
+    for scene, binding, pose, key_noise in bound:
         looks = jax.vmap(lambda x, b=binding: appearance(b, x))(xi)
-        image = raycast.render(scene, camera.pose(scene, data), looks, key=key_noise)
+        image = raycast.render(scene, pose, looks, key=key_noise)
         pictures.append(jnp.asarray(image.rgb))
     return tuple(pictures)
