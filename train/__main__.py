@@ -1,4 +1,4 @@
-"""python -m train VERB [options]: teacher, student, export, evaluate, demo, view, robot.
+"""python -m train VERB [options]: teacher, student, export, evaluate, pipeline, demo, view.
 
 Each verb is one file with a Config dataclass and a main. This file only finds it: compiler switches
 must be set before jax starts, so nothing heavy is imported until the verb is known.

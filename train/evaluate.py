@@ -13,7 +13,9 @@ import numpy as np
 import tyro
 
 from mjx_s2r.params import ParamError
+from mjx_s2r.render.eye import RayCamera
 from mjx_s2r.robot.controller import ControllerConfig
+from mjx_s2r.robot.drivers.mujoco_standin import can_render
 from mjx_s2r.robot.policy import Policy
 from mjx_s2r.robot.safety import SafetyConfig
 from mjx_s2r.transfer.evaluate import Episode, Robot, Rules, fly, interventions
@@ -64,7 +66,12 @@ def evaluate(config: EvaluateConfig) -> list[Episode]:
 
     policy = Policy.load(config.policy)
     task = make_task(policy.contract.task)
+    camera = None
+    if not can_render():
+        console.print("no OpenGL here: the robots' cameras use this project's own renderer")
+        camera = RayCamera(policy.contract)
     rules = Rules(
+        camera=camera,
         episode_s=task.episode_s,
         hold_s=task.hold_s,
         films=config.films,
