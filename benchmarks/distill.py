@@ -48,4 +48,5 @@ def drawing_alone(distill: Distill) -> Callable[[DistillState], Any]:
         keys = jax.random.split(state.key, distill.config.unroll)
         return [schedule.sample(state.curriculum, worlds, key).xi for key in keys]
 
-    return lambda state: [distill.pictures(state.worlds, xi, state.key) for xi in looks(state)]
+    take = distill.watch.pictures
+    return lambda state: [take(state.worlds, xi, state.key) for xi in looks(state)]

@@ -89,9 +89,7 @@ class IdleDriver:
         self._contract, self._clock = contract, clock
         self._position = np.array(contract.action.home)
         rng = np.random.default_rng(0)
-        self._images = {
-            c.name: rng.integers(0, 256, (c.height, c.width, 3), np.uint8) for c in contract.cameras
-        }
+        self._images = {c.name: rng.integers(0, 256, c.shape, np.uint8) for c in contract.cameras}
         self._zeros = {s.name: np.zeros(s.size) for s in contract.signals if s.name != COMMAND}
 
     def describe(self) -> DriverInfo:

@@ -22,7 +22,8 @@ from mjx_s2r.devices import picture_options
 from mjx_s2r.params import ParamSpace
 from mjx_s2r.render import camera, raycast
 from mjx_s2r.render.appearance import Appearance, appearance, bind_appearance
-from mjx_s2r.render.camera import Pose, Scene
+from mjx_s2r.render.camera import Pose
+from mjx_s2r.render.scene import Scene, build
 from mjx_s2r.sim import physics
 from mjx_s2r.sim.env import make
 from mjx_s2r.sim.physics import Core
@@ -36,7 +37,7 @@ def run(settings: Settings) -> list[Row]:
     """Returns images/s of both renderers, taken in turns, and how far their pictures agree."""
     task = reach()
     env, signal = make(task), task.contract.cameras[0]
-    scene = camera.build(task.mj_model, CAMERA, signal.height, signal.width)
+    scene = build(task.mj_model, CAMERA, signal.height, signal.width)
     core, _ = begin(env, settings.images, key=jax.random.key(0))
     pose = camera.pose(scene, jax.jit(jax.vmap(lambda c: physics.view(env.physics, {}, c)))(core))
     plain = looks(ParamSpace(()), task.mj_model, settings.images)

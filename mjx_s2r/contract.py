@@ -8,6 +8,7 @@ inside the ONNX file and is checked by the robot's controller against its driver
 import hashlib
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from types import ModuleType
@@ -47,12 +48,54 @@ class Signal:
 
 @dataclass(frozen=True)
 class CameraSignal:
-    """One camera that the policy reads: uint8 RGB, (height, width, 3), row 0 at the top."""
+    """One camera that the policy reads: uint8 RGB, row 0 at the top.
+
+    Attributes:
+        name: name of the camera.
+        height: of the picture, px.
+        width: of the picture, px.
+        rate_hz: pictures per second, at most the control rate; between two, the last one holds.
+        frames: F, how many pictures the policy sees at once, the newest and those before it.
+    """
 
     name: str
     height: int
     width: int
     rate_hz: float
+    frames: int = 1
+
+    def __post_init__(self) -> None:
+        """Checks the sizes.
+
+        Raises:
+            ContractError: a picture without area, a rate or a number of frames below its least.
+        """
+        if min(self.height, self.width, self.frames) < 1 or not self.rate_hz > 0:
+            raise ContractError(
+                f"camera {self.name!r}: {self.height}x{self.width} px, {self.rate_hz} Hz, "
+                f"{self.frames} frames; all must be above zero"
+            )
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(height, width, 3 F) of what the policy reads, newest picture first."""
+        return self.height, self.width, 3 * self.frames
+
+
+def camera_signal(text: str) -> CameraSignal:
+    """Reads a camera from NAME:HEIGHTxWIDTH@RATE or NAME:HEIGHTxWIDTH@RATExFRAMES.
+
+    Raises:
+        ContractError: another form.
+    """
+    found = re.fullmatch(r"(.+):(\d+)x(\d+)@([0-9.]+)(?:x(\d+))?", text)
+    if found is None:
+        raise ContractError(
+            f"camera {text!r} must read NAME:HEIGHTxWIDTH@RATE, e.g. front:64x64@25, and for "
+            "several pictures at once front:64x64@12.5x3"
+        )
+    name, height, width, rate, frames = found.groups()
+    return CameraSignal(name, int(height), int(width), float(rate), int(frames or 1))
 
 
 @dataclass(frozen=True)

@@ -100,7 +100,7 @@ def _convert(action: PolicyFunction, contract: PolicyContract) -> onnx.ModelProt
     """Returns the graph with a symbolic batch, inputs and output under the contract's names."""
     shapes = [jax.ShapeDtypeStruct(("B", contract.size), jnp.float32)]
     shapes += [
-        jax.ShapeDtypeStruct(("B", c.height, c.width, 3), jnp.uint8) for c in contract.cameras
+        jax.ShapeDtypeStruct(("B", *c.shape), jnp.uint8) for c in contract.cameras
     ]
     model = to_onnx(
         action,

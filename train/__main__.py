@@ -62,7 +62,7 @@ def _user_errors() -> tuple[type[Exception], ...]:
     from mjx_s2r.config import ConfigError
     from mjx_s2r.contract import ContractError
     from mjx_s2r.export import ExportError
-    from mjx_s2r.render.camera import SceneError
+    from mjx_s2r.render.scene import SceneError
     from mjx_s2r.runs import RunError
     from mjx_s2r.sim.physics import ModelError
 

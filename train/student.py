@@ -1,28 +1,30 @@
 """python -m train student --teacher runs/teacher: a camera student that copies the teacher."""
 
 import json
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 import tyro
 
 from mjx_s2r.checkpoints import Checkpoints
 from mjx_s2r.config import from_dict
+from mjx_s2r.contract import camera_signal
 from mjx_s2r.curriculum.uniform import uniform
 from mjx_s2r.learn import distill as distillation
 from mjx_s2r.learn import normalizer
-from mjx_s2r.learn.distill import Distill, DistillConfig, DistillMetrics, DistillState
+from mjx_s2r.learn.distill import Distill, DistillConfig, DistillState
 from mjx_s2r.learn.distribution import Gaussian
 from mjx_s2r.learn.ppo import Ppo, TrainState
 from mjx_s2r.params import ParamSpace
 from mjx_s2r.render.eye import bind_cameras
+from mjx_s2r.render.stock import RenderConfig
 from mjx_s2r.runs import CONFIG, Run, RunError
-from train.common import interruptible, progress
+from mjx_s2r.sim.task import seen_by
+from train.common import Job, Stretch, work
 from train.recipes import distill_recipe
 from train.teacher import TeacherConfig, learner
 
@@ -45,6 +47,10 @@ class StudentConfig:
     """Iterations between two checkpoints."""
     resume: bool = False
     """Go on in a folder that holds this run."""
+    cameras: tuple[str, ...] = ()
+    """Cameras instead of the task's: NAME:HEIGHTxWIDTH@RATE, or ...@RATExFRAMES for a stack."""
+    render: RenderConfig = field(default_factory=RenderConfig)
+    """How pictures are made."""
     distill: DistillConfig = field(default_factory=DistillConfig)
     """Settings of distillation."""
 
@@ -91,11 +97,11 @@ def student_space(ppo: Ppo, state: TrainState, plain_looks: bool) -> ParamSpace:
 def distiller(config: StudentConfig) -> Distill:
     """Builds a distillation from a teacher's run."""
     _, ppo, state = load_teacher(config.teacher)
-    task = ppo.env.task
+    task = seen_by(ppo.env.task, [camera_signal(text) for text in config.cameras])
     space = student_space(ppo, state, config.plain_looks)
     return distillation.make(
-        env=ppo.env,
-        cameras=bind_cameras(task.space, task.mj_model, task.contract),
+        env=replace(ppo.env, task=task),
+        cameras=bind_cameras(task.space, task.mj_model, task.contract, config.render),
         curriculum=uniform(space),
         teacher=teacher_answer(ppo, state),
         config=config.distill,
@@ -113,67 +119,43 @@ def train(config: StudentConfig) -> tuple[Distill, DistillState]:
         may_change=("run", "teacher", "resume", "log_every", "checkpoint_every"),
     )
     checkpoints = Checkpoints(run.checkpoints, task=task.name, rows=task.space.names)
-    state, first = distill.init(jax.random.key(config.seed)), 0
-    if config.resume and checkpoints.latest_step() is not None:
-        state, first = checkpoints.restore(state)
-        run.rewind(first)
-    with run, interruptible(), progress(f"student {task.name}", total, first) as bar:
-        window = Window(config, time.perf_counter())
-        try:
-            for done in range(first + 1, total + 1):
-                state, metrics = distill.iterate(state)
-                window.add(metrics)
-                if done % config.log_every == 0 or done == total:
-                    bar.update(done, window.log(run, done))
-                if done % config.checkpoint_every == 0 or done == total:
-                    checkpoints.save(done, state)
-            report = distill.curriculum.report(state.curriculum)
-            run.log_bounds(total, task.space.names, report.low, report.high)
-        except KeyboardInterrupt:
-            reached = int(state.steps)
-            if reached > (checkpoints.latest_step() or 0):
-                checkpoints.save(reached, state)
-            raise
-    checkpoints.close()
-    return distill, state
+    job = Job(
+        what=f"student {task.name}",
+        iterations=total,
+        log_every=config.log_every,
+        checkpoint_every=config.checkpoint_every,
+        resume=config.resume,
+        iterate=distill.iterate,
+        log=partial(_log, distill),
+    )
+    return distill, work(job, run, checkpoints, distill.init(jax.random.key(config.seed)))
 
 
-class Window:
-    """Metrics since the last line, kept on the device until then."""
-
-    def __init__(self, config: StudentConfig, now_s: float) -> None:
-        """Starts the clock."""
-        self._config, self._start_s, self._last_s = config, now_s, now_s
-        self._kept: list[DistillMetrics] = []
-
-    def add(self, metrics: DistillMetrics) -> None:
-        """Keeps one iteration's metrics."""
-        self._kept.append(metrics)
-
-    def log(self, run: Run, done: int) -> str:
-        """Writes one line of metrics; returns a short note for the screen."""
-        kept = jax.tree.map(lambda *x: np.stack(x), *jax.device_get(self._kept))
-        now_s = time.perf_counter()
-        per_iteration = self._config.distill.worlds * self._config.distill.unroll
-        episodes = float(kept.episodes.sum())
-        line = {
-            "images": float(done * per_iteration),
-            "seconds": now_s - self._start_s,
-            "images_per_s": len(self._kept) * per_iteration / (now_s - self._last_s),
-            "loss": float(kept.loss.mean()),
-            "kl": float(kept.kl.mean()),
-            "mean_error": float(kept.mean_error.mean()),
-            "label_error_m": float(kept.label_error_m.mean()),
-            "beta": float(kept.beta[-1]),
-            "episodes": episodes,
-            "success": float(kept.success.sum()) / episodes if episodes else float("nan"),
-        }
-        run.log(done, line)
-        self._kept, self._last_s = [], now_s
-        return (
-            f"{line['images_per_s']:,.0f} images/s  success {line['success']:.2f}  "
-            f"finds it within {100 * line['label_error_m']:.1f} cm"
-        )
+def _log(distill: Distill, run: Run, stretch: Stretch) -> str:
+    """Writes one line of metrics, and the ranges at the end; returns a note for the screen."""
+    kept, config = stretch.metrics, distill.config
+    per_iteration = config.worlds * config.unroll
+    episodes = float(kept.episodes.sum())
+    line = {
+        "images": float(stretch.done * per_iteration),
+        "seconds": stretch.seconds,
+        "images_per_s": stretch.iterations_per_s * per_iteration,
+        "loss": float(kept.loss.mean()),
+        "kl": float(kept.kl.mean()),
+        "mean_error": float(kept.mean_error.mean()),
+        "label_error_m": float(kept.label_error_m.mean()),
+        "beta": float(kept.beta[-1]),
+        "episodes": episodes,
+        "success": float(kept.success.sum()) / episodes if episodes else float("nan"),
+    }
+    run.log(stretch.done, line)
+    if stretch.done == config.iterations:
+        report = distill.curriculum.report(stretch.state.curriculum)
+        run.log_bounds(stretch.done, distill.env.task.space.names, report.low, report.high)
+    return (
+        f"{line['images_per_s']:,.0f} images/s  success {line['success']:.2f}  "
+        f"finds it within {100 * line['label_error_m']:.1f} cm"
+    )
 
 
 def main(argv: Sequence[str]) -> None:

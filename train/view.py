@@ -1,9 +1,16 @@
-"""python -m train view --task reach: random worlds as a student sees them, and MuJoCo's picture."""
+"""python -m train view --task reach, or --run runs/teacher: look at worlds, or record a run.
+
+Writes into --out: worlds.png, random worlds as a student sees them; beside.png, the nominal world
+by this renderer and by MuJoCo's, with depth, normals and segmentation; for a run, episode.gif, its
+policy in worlds drawn from the ranges it was trained on, beside MuJoCo's picture of the same; with
+--photo, overlay.png, the picture over a photograph, to align a camera.
+"""
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,65 +19,185 @@ import numpy as np
 import tyro
 
 from envs.tasks import make_task
+from mjx_s2r.contract import CameraSignal, camera_signal
+from mjx_s2r.params import ParamError, ParamSpace
+from mjx_s2r.render import camera, pool, raycast
+from mjx_s2r.render.appearance import Appearance, appearance, bind_appearance
+from mjx_s2r.render.composite import overlay
 from mjx_s2r.render.eye import bind_cameras, poses, take_pictures
-from mjx_s2r.render.mosaic import write_mosaic
-from mjx_s2r.sim.env import Draw, make
+from mjx_s2r.render.mosaic import gif, mosaic, write_mosaic
+from mjx_s2r.render.scene import build
+from mjx_s2r.render.stock import RenderConfig, stock_of
+from mjx_s2r.sim.env import Draw, Env, State, make
+from mjx_s2r.sim.physics import Core
+from mjx_s2r.sim.task import seen_by
 from train.common import console
+from train.record import Recording, record
 
 
 @dataclass(frozen=True)
 class ViewConfig:
-    """Settings of a picture."""
+    """Settings of the pictures."""
 
     task: str = "reach"
-    """Name of a task, or module:Class."""
-    out: Path = Path("runs/view.png")
-    """Where the picture goes; the nominal world beside MuJoCo's goes next to it."""
+    """Name of a task, or module:Class; a run brings its own."""
+    run: Path | None = None
+    """Folder of a teacher's or student's run, to record an episode of."""
+    out: Path = Path("runs/view")
+    """Folder that the pictures go to."""
     worlds: int = 40
     """How many worlds."""
     columns: int = 10
     """Worlds in a row."""
     seed: int = 0
     """Seed of the worlds."""
+    px: int = 240
+    """Height and width of the large pictures."""
+    cameras: tuple[str, ...] = ()
+    """Cameras instead of the task's: NAME:HEIGHTxWIDTH@RATE."""
+    photo: Path | None = None
+    """A photograph by the real camera, to lay the nominal picture over."""
+    render: RenderConfig = field(default_factory=RenderConfig)
+    """How pictures are made."""
 
 
 def main(argv: Sequence[str]) -> None:
-    """Parses the command line and writes two pictures."""
+    """Parses the command line and writes the pictures."""
     config = tyro.cli(ViewConfig, args=list(argv))
-    env = make(make_task(config.task))
+    recording = None if config.run is None else record(config.run, config.seed)
+    task = make_task(config.task) if recording is None else recording.task
+    task = seen_by(task, [camera_signal(text) for text in config.cameras])
+    if not task.contract.cameras:
+        known = [task.mj_model.camera(i).name for i in range(task.mj_model.ncam)]
+        raise ParamError(
+            f"task {task.name!r} has no camera in its contract; name one of the model's, e.g. "
+            f"--cameras {known[0] if known else 'NAME'}:64x64@{task.contract.control_hz:g}"
+        )
+    config.out.mkdir(parents=True, exist_ok=True)
+    env = make(task)
+    _worlds(config, env)
+    view = task.contract.cameras[0]
+    nominal = jax.jit(env.reset)(jax.random.key(config.seed))
+    _beside(config, env, view, nominal)
+    if recording is not None:
+        _episode(config, recording, view)
+
+
+def _worlds(config: ViewConfig, env: Env) -> None:
+    """Writes worlds.png: worlds over the limits of the table, the first nominal."""
     task, count = env.task, config.worlds
-    cameras = bind_cameras(task.space, task.mj_model, task.contract)
     key_xi, key_reset, key_noise = jax.random.split(jax.random.key(config.seed), 3)
-    low, high = task.space.limits
     unit = jax.random.uniform(key_xi, (count, len(task.space)))
-    xi = task.space.sample(jnp, unit, jnp.asarray(low), jnp.asarray(high))
+    xi = task.space.sample(jnp, unit, *jnp.asarray(task.space.limits))
     xi = xi.at[0].set(task.space.nominal)
     none = jnp.full((count,), -1, jnp.int32)
     worlds = jax.jit(jax.vmap(env.reset))(
         jax.random.split(key_reset, count), Draw(xi, none, jnp.zeros_like(none))
     )
-    data = jax.jit(jax.vmap(env.view))(worlds)
-    pictures = take_pictures(cameras, poses(cameras, data), xi, key=key_noise)[0]
-    config.out.parent.mkdir(parents=True, exist_ok=True)
-    write_mosaic(config.out, np.asarray(pictures), config.columns, zoom=2)
-    console.print(f"{config.out}: {count} worlds over the limits of the table, the first nominal")
-    beside = config.out.with_stem(config.out.stem + "_beside_mujoco")
-    qpos = np.asarray(worlds.pipeline_state.core.qpos[0])
-    mocap = np.asarray(worlds.pipeline_state.core.mocap_pos[0])
-    quat = np.asarray(worlds.pipeline_state.core.mocap_quat[0])
-    theirs = _mujoco_picture(env.task.mj_model, task.contract.cameras[0].name, (qpos, mocap, quat))
-    write_mosaic(beside, np.stack([np.asarray(pictures[0]), theirs]), 2, zoom=6)
-    console.print(f"{beside}: the nominal world, ours and MuJoCo's")
+    bound = bind_cameras(task.space, task.mj_model, task.contract, config.render)
+    where = poses(bound, jax.jit(jax.vmap(env.view))(worlds))
+    taken = take_pictures(bound, where, xi, key=key_noise)
+    for index, (signal, pictures) in enumerate(zip(task.contract.cameras, taken, strict=True)):
+        path = config.out / (f"worlds_{signal.name}.png" if index else "worlds.png")
+        write_mosaic(path, np.asarray(pictures), config.columns, zoom=2)
+        console.print(f"{path}: {count} worlds over the limits of the table, the first nominal")
 
 
-def _mujoco_picture(
-    mj_model: mujoco.MjModel, camera: str, state: tuple[np.ndarray, np.ndarray, np.ndarray]
-) -> np.ndarray:
-    """Returns (64, 64, 3) uint8: MuJoCo's own picture of one state."""
+def _beside(config: ViewConfig, env: Env, view: CameraSignal, state: State) -> None:
+    """Writes beside.png, and overlay.png where there is a photograph."""
+    task = env.task
+    scene = build(task.mj_model, view.name, config.px, config.px)
+    for thing in scene.left_out:
+        console.print(f"not drawn: {thing}")
+    binding = bind_appearance(ParamSpace(()), task.mj_model, view.name)
+    stock = stock_of(task.mj_model, scene, binding, replace(config.render, foreground=()))
+    where = camera.pose(scene, env.view(state))
+    one = jax.tree.map(lambda x: x[None], (where, appearance(binding, jnp.zeros(0))))
+    outputs = ("rgb", "depth", "segmentation", "normal")
+    image = jax.tree.map(lambda x: x[0], raycast.render(scene, *one, stock=stock, outputs=outputs))
+    ours = np.asarray(image.rgb)
+    panels = [ours]
+    theirs = mujoco_pictures(task.mj_model, view.name, config.px, [state.pipeline_state.core])
+    if theirs is not None:
+        panels += [theirs[0], np.abs(ours.astype(int) - theirs[0]).astype(np.uint8)]
+    panels += [_grey(image.depth), _tinted(image.normal), _labelled(image.segmentation)]
+    path = config.out / "beside.png"
+    write_mosaic(path, np.stack(panels), len(panels))
+    with_mujoco = "" if theirs is None else ", MuJoCo's, their difference"
+    console.print(f"{path}: this renderer{with_mujoco}, depth, normals, segmentation")
+    if config.photo is not None:
+        photo = pool.photographs([str(config.photo)], config.px, config.px)[0]
+        laid = config.out / "overlay.png"
+        write_mosaic(laid, np.stack([photo, overlay(ours, photo), ours]), 3)
+        console.print(f"{laid}: the photograph, both, the nominal picture")
+
+
+def _episode(config: ViewConfig, recording: Recording, view: CameraSignal) -> None:
+    """Writes episode.gif: the recorded worlds in their looks, and MuJoCo's picture of them."""
+    task = recording.task
+    scene = build(task.mj_model, view.name, config.px, config.px)
+    binding = bind_appearance(task.space, task.mj_model, view.name)
+    stock = stock_of(task.mj_model, scene, binding, config.render)
+
+    @jax.jit
+    def draw(where: camera.Pose, looks: Appearance, key: jax.Array) -> jax.Array:
+        """Returns the pictures of one step."""
+        return jnp.asarray(raycast.render(scene, where, looks, stock=stock, key=key).rgb)
+
+    looks = jax.vmap(lambda x: appearance(binding, x))(recording.xi)
+    rows = []
+    for step, state in enumerate(recording.states):
+        where = camera.pose(scene, recording.view(state))
+        rows.append([np.asarray(draw(where, looks, jax.random.key(step)))])
+        core = state.pipeline_state.core
+        cores = [jax.tree.map(lambda x, i=i: x[i], core) for i in range(len(recording.xi))]
+        theirs = mujoco_pictures(task.mj_model, view.name, config.px, cores)
+        rows[-1] += [] if theirs is None else [theirs]
+    frames = np.stack([mosaic(np.concatenate(row), len(recording.xi)) for row in rows])
+    path = config.out / "episode.gif"
+    path.write_bytes(gif(frames, 1 / task.contract.control_hz, most=120))
+    console.print(f"{path}: {len(recording.xi)} worlds, below them MuJoCo's picture of the same")
+
+
+def mujoco_pictures(
+    mj_model: mujoco.MjModel, name: str, px: int, cores: Sequence[Core]
+) -> np.ndarray | None:
+    """Returns (N, px, px, 3) uint8: MuJoCo's own pictures of worlds; None without OpenGL."""
     os.environ.setdefault("MUJOCO_GL", "egl")
     data = mujoco.MjData(mj_model)
-    data.qpos[:], data.mocap_pos[:], data.mocap_quat[:] = state
-    mujoco.mj_forward(mj_model, data)
-    with mujoco.Renderer(mj_model, 64, 64) as renderer:
-        renderer.update_scene(data, camera)
-        return np.asarray(renderer.render())
+    try:
+        renderer = mujoco.Renderer(mj_model, px, px)
+    except (RuntimeError, ImportError, AttributeError, mujoco.FatalError):
+        return None
+    out = []
+    with renderer:
+        for core in cores:
+            data.qpos[:], data.mocap_pos[:], data.mocap_quat[:] = (
+                np.asarray(x) for x in (core.qpos, core.mocap_pos, core.mocap_quat)
+            )
+            mujoco.mj_forward(mj_model, data)
+            renderer.update_scene(data, name)
+            out.append(renderer.render().copy())
+    return np.stack(out)
+
+
+def _grey(depth: Any) -> np.ndarray:
+    """Returns a depth picture (H, W) as grey, near bright, the sky black: (H, W, 3) uint8."""
+    depth = np.asarray(depth)
+    seen = depth > 0
+    inverse = np.where(seen, 1 / np.where(seen, depth, 1), 0)
+    grey = 255 * inverse / max(float(inverse.max()), 1e-9)
+    return np.repeat(grey[..., None], 3, axis=-1).astype(np.uint8)
+
+
+def _tinted(normal: Any) -> np.ndarray:
+    """Returns normals (H, W, 3) as colours: (H, W, 3) uint8."""
+    return (127.5 * (np.asarray(normal) + 1)).astype(np.uint8)
+
+
+def _labelled(ids: Any) -> np.ndarray:
+    """Returns a segmentation (H, W) with a colour of its own for each id: (H, W, 3) uint8."""
+    ids = np.asarray(ids)
+    colours = np.random.default_rng(1).integers(60, 255, (int(ids.max()) + 2, 3))
+    colours[0] = 0
+    return colours[ids + 1].astype(np.uint8)

@@ -12,7 +12,8 @@ student where the thing to find is, which simulation knows (as the auxiliary obj
 DEXTRAH); the robot does not use the answer.
 
 With ``look_each_step`` a world wears a new look at every step. A student without memory cannot
-tell, and one rollout then shows T times as many looks.
+tell, and one rollout then shows T times as many looks; one that sees several pictures at once, or
+one picture for several steps, gets one look per episode.
 """
 
 from collections.abc import Callable, Sequence
@@ -27,14 +28,14 @@ import optax
 from flax import struct
 
 from mjx_s2r.curriculum.interface import Curriculum
-from mjx_s2r.devices import picture_options
 from mjx_s2r.learn import distribution, normalizer
 from mjx_s2r.learn.augment import random_shift, to_float
 from mjx_s2r.learn.distribution import Gaussian
 from mjx_s2r.learn.networks import Student
 from mjx_s2r.learn.normalizer import Normalizer
 from mjx_s2r.learn.rollout import reset_worlds, stagger
-from mjx_s2r.render.eye import Cameras, poses, take_pictures
+from mjx_s2r.learn.watch import Film, Watch, watch
+from mjx_s2r.render.eye import Cameras
 from mjx_s2r.sim.env import Env, State, renew
 
 _BOUND = 2.0  # of the teacher's raw mean
@@ -71,7 +72,7 @@ class DistillConfig:
     shift_pixels: int = 2
     """Largest random shift of an image, px."""
     look_each_step: bool = True
-    """New look in every world at every step, not only at a reset."""
+    """New look in every world at every step, where the student sees one picture at a time."""
     hidden: tuple[int, ...] = (128, 64)
     """Layers after the eyes."""
     channels: int = 16
@@ -104,6 +105,7 @@ class DistillState:
         curriculum: state of the schedule.
         key: random key.
         steps: () int32 iterations done.
+        film: pictures that worlds keep; empty for a student that sees one per control step.
     """
 
     params: Any
@@ -113,6 +115,7 @@ class DistillState:
     curriculum: Any
     key: jax.Array
     steps: jax.Array
+    film: Film = ()
 
 
 @struct.dataclass
@@ -146,16 +149,13 @@ class DistillMetrics:
     success: jax.Array
 
 
-Pictures = Callable[[State, jax.Array, jax.Array], tuple[jax.Array, ...]]
-
-
 @dataclass(frozen=True, eq=False)
 class Distill:
     """A distillation; build it with `make`.
 
     Attributes:
         env: the environment.
-        pictures: (worlds, xi (B, D), key) -> uint8 (B, H, W, 3) per camera, compiled.
+        watch: takes the pictures.
         curriculum: the schedule; its visual rows give the worlds their looks.
         teacher: observations -> the teacher's distribution.
         student: the student network.
@@ -163,21 +163,26 @@ class Distill:
     """
 
     env: Env
-    pictures: Pictures
+    watch: Watch
     curriculum: Curriculum
     teacher: Teacher
     student: Student
     config: DistillConfig
 
-    @partial(jax.jit, static_argnums=0)
     def init(self, key: jax.Array) -> DistillState:
         """Returns the state before the first iteration."""
+        state = self._init(key)
+        xi = state.worlds.pipeline_state.draw.xi
+        return replace(state, film=self.watch.begin(state.worlds, xi, jax.random.fold_in(key, 1)))
+
+    @partial(jax.jit, static_argnums=0)
+    def _init(self, key: jax.Array) -> DistillState:
+        """Returns the state before the first iteration, without pictures."""
         key_draw, key_reset, key_stagger, key_net, key_next = jax.random.split(key, 5)
         schedule = self.curriculum.init()
         draws = self.curriculum.sample(schedule, self.config.worlds, key_draw)
         worlds = reset_worlds(self.env, draws, key=key_reset)
-        cameras = self.env.task.contract.cameras
-        blank = [jnp.zeros((1, c.height, c.width, 3)) for c in cameras]
+        blank = [jnp.zeros((1, *c.shape)) for c in self.watch.signals]
         params = self.student.init(key_net, worlds.obs["state"][:1], blank)
         return DistillState(
             params=params,
@@ -196,24 +201,30 @@ class Distill:
         other compiler switches.
         """
         fresh, looks, keys, key_learn = self._prepare(state)
-        worlds, lessons, outcomes = state.worlds, [], []
-        for look, key in zip(looks, keys, strict=True):
-            xi = look if self.config.look_each_step else worlds.pipeline_state.draw.xi
-            images = self.pictures(worlds, xi, key)
+        film, worlds, lessons, outcomes = state.film, state.worlds, [], []
+        each_step = self.config.look_each_step and not self.watch.remembers
+        begun = self.watch.begin(fresh, fresh.pipeline_state.draw.xi, key_learn)
+        first = int(state.steps) * self.config.unroll if self.watch.remembers else 0
+        for step, (look, key) in enumerate(zip(looks, keys, strict=True), first):
+            xi = look if each_step else worlds.pipeline_state.draw.xi
+            film, images = self.watch.see(film, worlds, xi, step, key)
             worlds, lesson, outcome = self._advance(state, worlds, fresh, images, key)
+            film = self.watch.restart(film, begun, worlds)
             lessons.append(lesson)
             outcomes.append(outcome)
-        return self._learn(replace(state, worlds=worlds), lessons, outcomes, key_learn)
+        state = replace(state, worlds=worlds, film=())
+        state, metrics = self._learn(state, lessons, outcomes, key_learn)
+        return replace(state, film=film), metrics
 
     def mosaic(self, state: DistillState, count: int) -> np.ndarray:
         """Returns (count, H, W, 3) uint8: what the student sees in ``count`` fresh worlds."""
         key_draw, key_reset, key_picture = jax.random.split(jax.random.fold_in(state.key, 1), 3)
         draws = self.curriculum.sample(state.curriculum, count, key_draw)
         worlds = jax.jit(partial(reset_worlds, self.env))(draws, key=key_reset)
-        return np.asarray(self.pictures(worlds, draws.xi, key_picture)[0])
+        return np.asarray(self.watch.pictures(worlds, draws.xi, key_picture)[0])
 
     def act(self, state: DistillState, obs: jax.Array, images: Sequence[jax.Array]) -> Gaussian:
-        """Returns the student's distribution for readings (N, P) and uint8 images (N, H, W, 3)."""
+        """Returns the student's distribution for readings (N, P), uint8 images (N, H, W, 3 F)."""
         seen = [to_float(image) for image in images]
         return self._student_of(state.params, normalizer.apply(state.obs_norm, obs), seen)[0]
 
@@ -363,20 +374,20 @@ def make(
     teacher: Teacher,
     config: DistillConfig,
 ) -> Distill:
-    """Builds a distillation."""
+    """Builds a distillation.
+
+    Raises:
+        ContractError: a camera whose rate does not divide the control rate.
+        ValueError: worlds that do not divide by the control steps between two pictures.
+    """
+    view = watch(env, cameras, env.task.contract)
+    for signal, every in zip(view.signals, view.every, strict=True):
+        if config.worlds % every:
+            raise ValueError(
+                f"distill: {config.worlds} worlds cannot take turns of {every} steps before camera "
+                f"{signal.name!r} at {signal.rate_hz} Hz; use a multiple of {every}"
+            )
     start = jax.eval_shape(env.reset, jax.random.key(0))
     labels = jax.eval_shape(partial(find, env), start).shape[0]
     student = Student(config.hidden, env.action_size, labels, channels=config.channels)
-
-    # Kinematics is physics: under the switches of pictures it would take 100 times as long.
-    locate = jax.jit(lambda worlds: poses(cameras, jax.vmap(env.view)(worlds)))
-    paint = jax.jit(
-        lambda where, xi, key: take_pictures(cameras, where, xi, key=key),
-        compiler_options=picture_options(),
-    )
-
-    def pictures(worlds: State, xi: jax.Array, key: jax.Array) -> tuple[jax.Array, ...]:
-        """Draws what the student sees in B worlds."""
-        return cast(tuple[jax.Array, ...], paint(locate(worlds), xi, key))
-
-    return Distill(env, pictures, curriculum, teacher, student, config)
+    return Distill(env, view, curriculum, teacher, student, config)

@@ -1,8 +1,8 @@
-"""The look of one world: colours, light, camera errors and photometry, as the table touches them.
+"""The look of one world: colours, lights, camera errors and photometry, as the table touches them.
 
 `nominal` writes down what the model itself looks like, under the array names that rows of the room
 "visual" use. The nominal values follow MuJoCo's OpenGL renderer (XMLreference: visual/headlight,
-light, material): the headlight and the first light, without texture images.
+light, material). An array that no row touches and that changes nothing is None, and costs nothing.
 """
 
 from collections.abc import Mapping
@@ -15,32 +15,68 @@ import numpy as np
 from flax import struct
 
 from mjx_s2r import params
-from mjx_s2r.render import camera as cam
+from mjx_s2r.render import scene as scenes
+from mjx_s2r.render.material import mean_colour, model_texture, texture_image, texture_side
 
 # Arrays that change nothing at these values; a step that no row touches is left out of the picture.
-NEUTRAL = {
+NEUTRAL: dict[str, float | np.ndarray] = {
+    "geom_shown": 1.0,
+    "geom_offset": 0.0,
+    "texture": 0.0,
+    "light_kelvin": 6500.0,
+    "light_softness": 0.0,
+    "light_count": float(scenes.MOST_LIGHTS),
+    "camera_centre": 0.0,
+    "camera_distortion": 0.0,
+    "background": 0.0,
+    "background_shift": 0.0,
+    "exposure": 0.0,
+    "vignette": 0.0,
+    "white_balance": 1.0,
+    "colour_matrix": np.eye(3),
+    "hue": 0.0,
     "brightness": 1.0,
     "contrast": 1.0,
     "saturation": 1.0,
     "gamma": 1.0,
+    "shot_noise": 0.0,
     "noise_std": 0.0,
     "blur_px": 0.0,
+    "motion_px": 0.0,
+    "bits": 8.0,
+    "depth_near": 0.0,
+    "depth_far": 1e9,
+    "depth_noise": 0.0,
+    "depth_step": 0.0,
+    "depth_dropout": 0.0,
+}
+_SHAPES = {
+    "geom_shown": "G",
+    "geom_offset": "G3",
+    "texture": "G",
+    "light_kelvin": "L",
+    "light_softness": "L",
+    "camera_centre": "2",
+    "camera_distortion": "2",
+    "background_shift": "2",
+    "white_balance": "3",
+    "colour_matrix": "33",
+    "motion_px": "2",
 }
 
 
 @struct.dataclass
 class Appearance:
-    """The look of one world (or of N, with a leading axis). G drawn geoms, K of them planes.
+    """The look of one world (or of N, with a leading axis). G drawn geoms and sites, L lights.
 
-    A photometry field that is None costs nothing.
+    A field that is None costs nothing.
 
     Attributes:
-        geom_rgb: (G, 3) surface colour in [0, 1]; of a checkered plane, its first colour.
-        checker_rgb: (K, 3) what every other square of a plane adds to its colour; 0 for none.
-        checker_m: (K, 2) sides of a checker square along the plane's x and y [m].
-        light_dir: (3,) the way the light travels, world frame, any length above zero.
-        light_strength: () brightness of the light.
-        light_rgb: (3,) colour of the light.
+        geom_rgb: (G, 3) surface colour in [0, 1].
+        light_dir: (L, 3) the way the light travels, in the frame of its body, any length above 0.
+        light_pos: (L, 3) [m] where the light is, in the frame of its body.
+        light_strength: (L,) brightness.
+        light_rgb: (L, 3) colour.
         ambient: () light from everywhere.
         headlight: () light that the camera carries, along its axis.
         specular: () how strongly the surfaces throw back highlights.
@@ -49,18 +85,43 @@ class Appearance:
         camera_fovy: () [deg] vertical field of view.
         background_low: (3,) colour straight below the horizon.
         background_high: (3,) colour straight above it.
+        texture_m: (G, 2) [m] how far a texture reaches before it repeats, along its u and v.
+        geom_shown: (G,) a geom is left out where this is below 0.5.
+        geom_offset: (G, 3) [m] moves what is seen of a geom, world frame.
+        texture: (G,) which texture: the share in [0, 1) of the way through "none" and the pool, or
+            1 + j for texture j of the model.
+        light_kelvin: (L,) [K] colour temperature, 6500 for the colour that was written.
+        light_softness: (L,) [rad] half the angle that the lamp fills, as seen from the ground.
+        light_count: () lights are on whose position is below this.
+        camera_centre: (2,) where the optical axis meets the picture, right and up, as a share of
+            the picture's height.
+        camera_distortion: (2,) k1 and k2 of the lens (`camera.straighten`).
+        background: () the share in [0, 1) of the way through "colours" and the photographs.
+        background_shift: (2,) in [-1, 1], moves the photograph within its margin, right and up.
+        exposure: () [stops] gain 2^e.
+        vignette: () loss of light in the corners.
+        white_balance: (3,) gain per channel.
+        colour_matrix: (3, 3) mixes the channels.
+        hue: () [rad] turn about the grey axis.
         brightness: () gain on the picture.
         contrast: () gain around mid grey.
         saturation: () gain around the grey of each pixel.
         gamma: () exponent of the picture.
-        noise_std: () standard deviation of the pixel noise, in [0, 1] of full scale.
-        blur_px: () [px] standard deviation of the blur.
+        shot_noise: () variance of the pixel noise per brightness.
+        noise_std: () standard deviation of the read noise, in [0, 1] of full scale.
+        blur_px: () [px] standard deviation of the defocus.
+        motion_px: (2,) [px] the way a pixel moves during the exposure, right and down.
+        bits: () bits per channel.
+        depth_near: () [m] nearest depth that the depth camera returns.
+        depth_far: () [m] farthest.
+        depth_noise: () [1/m] standard deviation of depth z is this times z^2.
+        depth_step: () [1/m] inverse depth comes in multiples of this.
+        depth_dropout: () share of pixels without an answer.
     """
 
     geom_rgb: jax.Array
-    checker_rgb: jax.Array
-    checker_m: jax.Array
     light_dir: jax.Array
+    light_pos: jax.Array
     light_strength: jax.Array
     light_rgb: jax.Array
     ambient: jax.Array
@@ -71,12 +132,36 @@ class Appearance:
     camera_fovy: jax.Array
     background_low: jax.Array
     background_high: jax.Array
+    texture_m: jax.Array
+    geom_shown: jax.Array | None = None
+    geom_offset: jax.Array | None = None
+    texture: jax.Array | None = None
+    light_kelvin: jax.Array | None = None
+    light_softness: jax.Array | None = None
+    light_count: jax.Array | None = None
+    camera_centre: jax.Array | None = None
+    camera_distortion: jax.Array | None = None
+    background: jax.Array | None = None
+    background_shift: jax.Array | None = None
+    exposure: jax.Array | None = None
+    vignette: jax.Array | None = None
+    white_balance: jax.Array | None = None
+    colour_matrix: jax.Array | None = None
+    hue: jax.Array | None = None
     brightness: jax.Array | None = None
     contrast: jax.Array | None = None
     saturation: jax.Array | None = None
     gamma: jax.Array | None = None
+    shot_noise: jax.Array | None = None
     noise_std: jax.Array | None = None
     blur_px: jax.Array | None = None
+    motion_px: jax.Array | None = None
+    bits: jax.Array | None = None
+    depth_near: jax.Array | None = None
+    depth_far: jax.Array | None = None
+    depth_noise: jax.Array | None = None
+    depth_step: jax.Array | None = None
+    depth_dropout: jax.Array | None = None
 
 
 def nominal(mj_model: mujoco.MjModel, camera: str) -> dict[str, np.ndarray]:
@@ -86,53 +171,81 @@ def nominal(mj_model: mujoco.MjModel, camera: str) -> dict[str, np.ndarray]:
         ParamError: no such camera.
         SceneError: a visible geom that cannot be drawn.
     """
-    geoms = cam.drawn_geoms(mj_model)
-    rgb = np.array([cam.geom_rgba(mj_model, g.id)[:3] for g in geoms]).reshape(-1, 3)
-    planes = [i for i, g in enumerate(geoms) if g.shape == "plane"]
+    geoms, lights = scenes.drawn_geoms(mj_model), scenes.lights_of(mj_model)
+    count = len(geoms)
+    sizes: dict[str, tuple[int, ...]] = {"": (), "2": (2,), "3": (3,), "33": (3, 3)}
+    sizes |= {"G": (count,), "G3": (count, 3), "L": (len(lights),)}
+    neutral = {n: np.broadcast_to(v, sizes[_SHAPES.get(n, "")]) for n, v in NEUTRAL.items()}
+    textures = [model_texture(mj_model, geom) for geom in geoms]
     arrays = {
-        "geom_rgb": rgb,
-        "checker_rgb": np.zeros((len(planes), 3)),
-        "checker_m": np.ones((len(planes), 2)),
-        **_light(mj_model),
-        "camera_pos": np.zeros(3),
-        "camera_rot": np.zeros(3),
-        "camera_fovy": mj_model.cam_fovy[cam.camera_id(mj_model, camera)],
+        **neutral,
+        "geom_rgb": _colours(mj_model, geoms),
+        **_light(mj_model, lights),
+        **_camera(mj_model, camera),
         **_background(mj_model),
-        **NEUTRAL,
+        "texture": [0.0 if j is None else 1.0 + j for j in textures],
+        "texture_m": np.array([texture_side(mj_model, geom) for geom in geoms]).reshape(-1, 2),
     }
-    for index, g in enumerate(planes):
-        first, second, sides = _checker(mj_model, geoms[g])
-        arrays["checker_rgb"][index] = rgb[g] * (second - first)
-        rgb[g] = rgb[g] * first
-        arrays["checker_m"][index] = sides
-    return {name: np.asarray(value, np.float32) for name, value in arrays.items()}
+    return {name: np.array(value, np.float32) for name, value in arrays.items()}
 
 
 def elements(mj_model: mujoco.MjModel) -> dict[str, list[str]]:
     """Returns the element names of the arrays that have named elements, for `params.bind`."""
-    geoms = cam.drawn_geoms(mj_model)
-    planes = [g.name for g in geoms if g.shape == "plane"]
-    return {"geom_rgb": [g.name for g in geoms], "checker_rgb": planes, "checker_m": planes}
+    geoms = [g.name for g in scenes.drawn_geoms(mj_model)]
+    lights = [light.name for light in scenes.lights_of(mj_model)]
+    by_geom = ("geom_rgb", "geom_shown", "geom_offset", "texture", "texture_m")
+    by_light = ("dir", "pos", "strength", "rgb", "kelvin", "softness")
+    return dict.fromkeys(by_geom, geoms) | {f"light_{what}": lights for what in by_light}
 
 
-def _light(mj_model: mujoco.MjModel) -> dict[str, np.ndarray]:
-    """Returns the light arrays: the headlight and the first light, preferably one with a shadow.
+def _colours(mj_model: mujoco.MjModel, geoms: tuple[scenes.Geom, ...]) -> np.ndarray:
+    """Returns (G, 3) the colours of what is drawn; a texture on a mesh gives its mean colour."""
+    out = np.zeros((len(geoms), 3))
+    for row, geom in enumerate(geoms):
+        kind = "site" if geom.decor else "geom"
+        index = geom.id - (mj_model.ngeom if geom.decor else 0)
+        out[row] = scenes.rgba(mj_model, kind, index)[:3] * mean_colour(mj_model, geom)
+    return out
 
-    A positional light is taken as directional. The ambient parts of all lights add up.
-    """
-    head, main = mj_model.vis.headlight, cam.main_light(mj_model)
+
+def _light(
+    mj_model: mujoco.MjModel, lights: tuple[scenes.Light, ...]
+) -> dict[str, np.ndarray | float]:
+    """Returns the light arrays; the ambient parts of the headlight and of all lights add up."""
+    head = mj_model.vis.headlight
     on = bool(head.active)
-    colour = mj_model.light_diffuse[main] if main >= 0 else np.zeros(3)
-    strength = float(np.max(colour))
-    others = np.mean(mj_model.light_ambient, axis=1)[mj_model.light_active.astype(bool)]
+    ids = [light.id for light in lights]
+    active = mj_model.light_active[ids].astype(bool)
+    colour = mj_model.light_diffuse[ids].reshape(-1, 3)
+    strength = colour.max(axis=1)
+    pure = np.where(strength[:, None] > 0, colour / np.maximum(strength, 1e-9)[:, None], 1.0)
+    ambient = mj_model.light_ambient[ids].reshape(-1, 3)[active].mean(axis=1).sum()
     used = [mj_model.mat_specular[i] for i in mj_model.geom_matid if i >= 0] or [0.5]
     return {
-        "light_dir": mj_model.light_dir[main] if main >= 0 else np.array([0.0, 0.0, -1.0]),
-        "light_strength": np.array(strength),
-        "light_rgb": colour / strength if strength else np.ones(3),
-        "ambient": np.array(on * np.mean(head.ambient) + np.sum(others)),
-        "headlight": np.array(on * np.mean(head.diffuse)),
-        "specular": np.array(used[0]),
+        "light_dir": mj_model.light_dir[ids].reshape(-1, 3),
+        "light_pos": mj_model.light_pos[ids].reshape(-1, 3),
+        "light_strength": np.where(active, strength, 0.0),
+        "light_rgb": pure,
+        "ambient": float(on * np.mean(head.ambient) + ambient),
+        "headlight": float(on * np.mean(head.diffuse)),
+        "specular": float(used[0]),
+    }
+
+
+def _camera(mj_model: mujoco.MjModel, camera: str) -> dict[str, np.ndarray | float]:
+    """Returns the camera arrays."""
+    index = scenes.camera_id(mj_model, camera)
+    found = scenes.intrinsics(mj_model, index)
+    fovy, centre = float(mj_model.cam_fovy[index]), np.zeros(2)
+    if found is not None:
+        fovy = float(2 * np.rad2deg(np.arctan(0.5 / found[1])))
+        sensor = mj_model.cam_sensorsize[index]
+        centre = np.array([-found[2] * sensor[0] / sensor[1], found[3]])
+    return {
+        "camera_pos": np.zeros(3),
+        "camera_rot": np.zeros(3),
+        "camera_fovy": fovy,
+        "camera_centre": centre,
     }
 
 
@@ -140,41 +253,14 @@ def _background(mj_model: mujoco.MjModel) -> dict[str, np.ndarray]:
     """Returns the sky colours: the middles of the skybox's down and up faces, black without one."""
     for i in range(mj_model.ntex):
         if mj_model.tex_type[i] == mujoco.mjtTexture.mjTEXTURE_SKYBOX:
-            faces = texture(mj_model, i)
+            faces = texture_image(mj_model, i)
             side = faces.shape[1]
             up, down = (faces[f * side + side // 2, side // 2] for f in (2, 3))
             return {"background_low": down, "background_high": up}
     return {"background_low": np.zeros(3), "background_high": np.zeros(3)}
 
 
-def _checker(mj_model: mujoco.MjModel, geom: cam.Geom) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Returns both colours of a plane's texture and the sides (2,) of its squares [m].
-
-    MuJoCo's builtin "checker" has two by two squares. `texrepeat` counts squares per metre on an
-    infinite plane or when `texuniform` is set, else textures over the plane's size.
-    """
-    material = mj_model.geom_matid[geom.id]
-    role = mujoco.mjtTextureRole.mjTEXROLE_RGB
-    found = mj_model.mat_texid[material][role] if material >= 0 else -1
-    if found < 0 or mj_model.tex_type[found] != mujoco.mjtTexture.mjTEXTURE_2D:
-        return np.ones(3), np.ones(3), np.ones(2)
-    image = texture(mj_model, found)
-    rows, columns = image.shape[:2]
-    size = np.array(geom.size[:2])
-    whole = mj_model.mat_texuniform[material] or size.max() >= cam.INFINITE
-    sides = np.where(whole, 1.0, size) / mj_model.mat_texrepeat[material]
-    return image[rows // 4, 3 * columns // 4], image[rows // 4, columns // 4], sides
-
-
-def texture(mj_model: mujoco.MjModel, index: int) -> np.ndarray:
-    """Returns a texture of the model as (height, width, 3) in [0, 1]."""
-    height, width = mj_model.tex_height[index], mj_model.tex_width[index]
-    channels, start = mj_model.tex_nchannel[index], mj_model.tex_adr[index]
-    flat = mj_model.tex_data[start : start + height * width * channels]
-    return flat.reshape(height, width, channels)[..., :3] / 255.0
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Binding:
     """The visual rows of a table, bound to the nominal look of one model and camera."""
 
@@ -187,6 +273,7 @@ def bind_appearance(space: params.ParamSpace, mj_model: mujoco.MjModel, camera: 
 
     Raises:
         ParamError: an unknown array, element, column or camera; the message lists near names.
+        SceneError: a geom that cannot be drawn.
     """
     arrays = nominal(mj_model, camera)
     return Binding(arrays, params.bind(space, "visual", arrays, elements(mj_model)))
@@ -195,9 +282,13 @@ def bind_appearance(space: params.ParamSpace, mj_model: mujoco.MjModel, camera: 
 def appearance(binding: Binding, xi: jax.Array) -> Appearance:
     """Returns the look of one world from its xi (D,); vmap it for many.
 
-    Photometry arrays that no row touches are None, so that their step is left out.
+    Arrays that no row touches and that change nothing are None, so that their step is left out.
     """
     arrays = {name: jnp.asarray(value) for name, value in binding.nominal.items()}
     changed = params.apply(jnp, arrays, binding.edits, xi)
-    idle = {name: None for name in NEUTRAL if name not in changed}
+    idle = {
+        name: None
+        for name, value in NEUTRAL.items()
+        if name not in changed and np.all(binding.nominal[name] == np.asarray(value, np.float32))
+    }
     return Appearance(**{**arrays, **idle, **changed})

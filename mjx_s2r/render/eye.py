@@ -13,33 +13,47 @@ from mjx_s2r.contract import PolicyContract
 from mjx_s2r.params import ParamSpace
 from mjx_s2r.render import camera, raycast
 from mjx_s2r.render.appearance import Appearance, Binding, appearance, bind_appearance
-from mjx_s2r.render.camera import Pose, Scene
+from mjx_s2r.render.camera import Pose
+from mjx_s2r.render.scene import Scene, build
+from mjx_s2r.render.stock import RenderConfig, Stock, stock_of
 
 
 @dataclass(frozen=True, eq=False)
 class Cameras:
-    """What each camera of a contract draws, and how the table changes its look."""
+    """What each camera of a contract draws, how the table changes its look, and from what."""
 
     scenes: tuple[Scene, ...]
     bindings: tuple[Binding, ...]
+    stocks: tuple[Stock, ...]
 
 
-def bind_cameras(space: ParamSpace, mj_model: mujoco.MjModel, contract: PolicyContract) -> Cameras:
+def bind_cameras(
+    space: ParamSpace,
+    mj_model: mujoco.MjModel,
+    contract: PolicyContract,
+    config: RenderConfig | None = None,
+) -> Cameras:
     """Binds every camera of the contract, by name.
 
     Raises:
         ParamError: a camera or a visual row that does not exist.
         SceneError: a geom that cannot be drawn, or a picture without area.
+        PoolError: a texture or photograph that cannot be read.
     """
-    return Cameras(
-        tuple(camera.build(mj_model, c.name, c.height, c.width) for c in contract.cameras),
-        tuple(bind_appearance(space, mj_model, c.name) for c in contract.cameras),
-    )
+    config = config or RenderConfig()
+    scenes, bindings, stocks = [], [], []
+    for c in contract.cameras:
+        scene = build(mj_model, c.name, c.height, c.width, shadow_rays=config.shadow_rays)
+        binding = bind_appearance(space, mj_model, c.name)
+        scenes.append(scene)
+        bindings.append(binding)
+        stocks.append(stock_of(mj_model, scene, binding, config))
+    return Cameras(tuple(scenes), tuple(bindings), tuple(stocks))
 
 
-def poses(cameras: Cameras, data: mjx.Data) -> tuple[Pose, ...]:
+def poses(cameras: Cameras, data: mjx.Data, geom_size: jax.Array | None = None) -> tuple[Pose, ...]:
     """Returns where everything is for each camera, from N worlds with kinematics up to date."""
-    return tuple(camera.pose(scene, data) for scene in cameras.scenes)
+    return tuple(camera.pose(scene, data, geom_size) for scene in cameras.scenes)
 
 
 def take_pictures(
@@ -55,44 +69,37 @@ def take_pictures(
     """
     pictures = []
     keys = jax.random.split(key, len(cameras.scenes))
-    bound = zip(cameras.scenes, cameras.bindings, where, keys, strict=True)
-    for scene, binding, pose, key_noise in bound:
+    bound = zip(cameras.scenes, cameras.bindings, cameras.stocks, where, keys, strict=True)
+    for scene, binding, stock, pose, key_noise in bound:
         looks = jax.vmap(lambda x, b=binding: appearance(b, x))(xi)
-        image = raycast.render(scene, pose, looks, key=key_noise)
+        image = raycast.render(scene, pose, looks, stock=stock, key=key_noise)
         pictures.append(jnp.asarray(image.rgb))
     return tuple(pictures)
 
 
 class RayCamera:
-    """Our renderer in the place of MuJoCo's, for a stand-in on a machine without OpenGL.
-
-    The look is the model's own, without image textures and second lights.
-    """
+    """Our renderer in the place of MuJoCo's, for a stand-in on a machine without OpenGL."""
 
     def __init__(self, contract: PolicyContract) -> None:
         """Remembers the size of each camera's picture."""
         self._sizes = {c.name: (c.height, c.width) for c in contract.cameras}
-        self._bound: dict[tuple[int, str], tuple[Scene, Appearance]] = {}
+        self._bound: dict[tuple[int, str], tuple[Scene, Appearance, Stock]] = {}
 
     def __call__(self, model: mujoco.MjModel, data: mujoco.MjData, name: str) -> np.ndarray:
         """Returns (H, W, 3) uint8: what the camera called ``name`` sees now."""
         if (id(model), name) not in self._bound:
-            scene = camera.build(model, name, *self._sizes[name])
-            look = appearance(bind_appearance(ParamSpace(()), model, name), jnp.zeros(0))
-            self._bound[id(model), name] = scene, look
-        scene, look = self._bound[id(model), name]
-        where = Pose(
-            geom_pos=jnp.asarray(data.geom_xpos[scene.ids], jnp.float32),
-            geom_mat=jnp.asarray(data.geom_xmat[scene.ids], jnp.float32).reshape(-1, 3, 3),
-            cam_pos=jnp.asarray(data.cam_xpos[scene.camera_id], jnp.float32),
-            cam_mat=jnp.asarray(data.cam_xmat[scene.camera_id], jnp.float32).reshape(3, 3),
-        )
+            scene = build(model, name, *self._sizes[name])
+            binding = bind_appearance(ParamSpace(()), model, name)
+            stock = stock_of(model, scene, binding, RenderConfig())
+            look = appearance(binding, jnp.zeros(0))
+            self._bound[id(model), name] = scene, look, stock
+        scene, look, stock = self._bound[id(model), name]
+        where = jax.tree.map(jnp.float32, camera.pose(scene, data))
         one = jax.tree.map(lambda x: x[None], (where, look))
-        image = _draw_one(scene, *one)
-        return np.asarray(image.rgb[0])
+        return np.asarray(_draw_one(scene, *one, stock).rgb[0])
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _draw_one(scene: Scene, where: Pose, look: Appearance) -> raycast.Image:
+def _draw_one(scene: Scene, where: Pose, look: Appearance, stock: Stock) -> raycast.Image:
     """Draws one world."""
-    return raycast.render(scene, where, look)
+    return raycast.render(scene, where, look, stock=stock)

@@ -1,5 +1,6 @@
-"""Many pictures in one PNG, to look at."""
+"""Many pictures in one PNG, or one after the other in a GIF, to look at."""
 
+import io
 import math
 from pathlib import Path
 
@@ -46,3 +47,23 @@ def write_mosaic(
     large = mosaic(pictures, columns).repeat(zoom, axis=0).repeat(zoom, axis=1)
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(large).save(path)
+
+
+def gif(frames: np.ndarray, frame_s: float, most: int = 40) -> bytes:
+    """Returns a GIF that repeats for ever, at the speed it happened, and rests on its last frame.
+
+    Args:
+        frames: (F, H, W, 3) uint8.
+        frame_s: time between two frames, s.
+        most: longer films are thinned to this many frames at most.
+    """
+    every = math.ceil(len(frames) / most)
+    shots = [
+        Image.fromarray(f).quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+        for f in frames[::every]
+    ]
+    pause_ms = max(20, round(1000 * frame_s * every / 10) * 10)  # GIF counts hundredths of a second
+    lengths = [pause_ms] * (len(shots) - 1) + [max(1000, pause_ms)]
+    buffer = io.BytesIO()
+    shots[0].save(buffer, "GIF", save_all=True, append_images=shots[1:], duration=lengths, loop=0)
+    return buffer.getvalue()

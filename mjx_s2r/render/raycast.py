@@ -1,25 +1,30 @@
-"""Pictures of many worlds: rgb, depth and segmentation from poses and looks.
+"""Pictures of many worlds: rgb, depth, segmentation, mask and normals from poses and looks.
 
 Worlds are drawn in chunks (`lax.map`), so memory grows with the pictures asked for and not with
 worlds x pixels x geoms. Inside a chunk the last axis is pixels and geoms are unrolled, which lets
-the compiler make one loop over pixels out of all intersections. A picture takes four such loops,
-each handing the next one integer per pixel: nearest geom, shadow, normal, colour.
+the compiler make one loop over pixels out of all intersections. A picture takes a few such loops,
+each handing the next one integer per pixel: nearest geom, arriving light, normal, colour.
 """
 
 import functools
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import struct
 
-from mjx_s2r.render import photometry, shade, trace
+from mjx_s2r.render import depth_camera, lens, photometry, shade, trace
 from mjx_s2r.render.appearance import Appearance
-from mjx_s2r.render.camera import Pose, Scene, SceneError
+from mjx_s2r.render.camera import Pose
+from mjx_s2r.render.composite import put_behind
+from mjx_s2r.render.photometry import Planes
+from mjx_s2r.render.scene import Scene, SceneError
+from mjx_s2r.render.stock import Stock
 from mjx_s2r.render.view import View, look_from, rays_of
 
-OUTPUTS = ("rgb", "depth", "segmentation")
+OUTPUTS = ("rgb", "depth", "segmentation", "mask", "normal")
 CHUNK_PIXELS = 2**16  # pixels drawn at once; a few planes of them fit a core's cache
 
 
@@ -29,13 +34,41 @@ class Image:
 
     Attributes:
         rgb: (N, H, W, 3) uint8.
-        depth: (N, H, W) float32 [m] along the optical axis, as MuJoCo's; 0 where there is sky.
-        segmentation: (N, H, W) int32 id of the geom in the model, -1 for the sky.
+        depth: (N, H, W) float32 [m] along the optical axis, as MuJoCo's; 0 where there is sky, and
+            where a depth camera has no answer.
+        segmentation: (N, H, W) int32 id of the geom in the model, for a site the number of geoms
+            plus its id, -1 for the sky.
+        mask: (N, H, W) bool, True where one of the stock's foreground geoms is seen.
+        normal: (N, H, W, 3) float32 unit normal in the camera's frame, 0 where there is sky.
     """
 
     rgb: jax.Array | None = None
     depth: jax.Array | None = None
     segmentation: jax.Array | None = None
+    mask: jax.Array | None = None
+    normal: jax.Array | None = None
+
+
+@struct.dataclass
+class _Frame:
+    """One frame of one world: what is seen, how it looks, the seed (2,) of its noise or None."""
+
+    view: View
+    look: Appearance
+    seed: jax.Array | None
+
+
+@struct.dataclass
+class _Layer:
+    """What the stages found per pixel (P,), all packed: nearest geom, light, normal, texture."""
+
+    nearest: jax.Array
+    arriving: jax.Array
+    normal: jax.Array
+    pattern: jax.Array | None = None
+
+
+Stage = Callable[..., jax.Array]
 
 
 def render(
@@ -43,6 +76,7 @@ def render(
     pose: Pose,
     look: Appearance,
     *,
+    stock: Stock | None = None,
     outputs: Sequence[str] = ("rgb",),
     chunk: int | None = None,
     key: jax.Array | None = None,
@@ -51,13 +85,15 @@ def render(
 
     Worlds are dealt out to chunks like cards, so that every device has its part of every chunk.
 
-    A chunk with a pose that is not finite comes out white with depth NaN and segmentation -2.
+    A world with a pose or look that is not finite comes out white, with depth NaN and segmentation
+    -2, mask False and normal NaN; its neighbours are drawn.
 
     Args:
         scene: what is drawn.
         pose: where everything is, leading axis N.
         look: what it looks like, leading axis N.
-        outputs: which of "rgb", "depth" and "segmentation" to compute.
+        stock: textures and photographs that the looks choose from, shared by all worlds.
+        outputs: which of `OUTPUTS` to compute.
         chunk: worlds drawn at once; None for as many as make `CHUNK_PIXELS`.
         key: random key for pixel noise; without one there is no noise.
 
@@ -82,139 +118,205 @@ def render(
         return leaf.swapaxes(0, 1).reshape(-1, *leaf.shape[2:])[:worlds]
 
     chunks = jax.tree.map(split, (pose, look, seeds))
-    images = jax.lax.map(lambda c: draw(scene, c[0], c[1], c[2], tuple(outputs)), chunks)
-    return jax.tree.map(join, images)
+    painter = _Painter(scene, stock or Stock(), tuple(outputs))
+    return jax.tree.map(join, jax.lax.map(lambda c: painter.draw(*c), chunks))
 
 
-def draw(
-    scene: Scene, pose: Pose, look: Appearance, seeds: jax.Array | None, outputs: tuple[str, ...]
-) -> Image:
-    """Draws one chunk of worlds at once: `render` without the loop."""
-    view = jax.vmap(functools.partial(look_from, scene))(pose, look)
-    sane = jnp.isfinite(view.eye).all() & jnp.isfinite(view.turn).all()
-    nearest = _stage(sane, jax.vmap(functools.partial(_nearest, scene)), view)
-    worlds = (view.focal.shape[0], scene.height, scene.width)
-    rgb = depth = ids = None
-    if "rgb" in outputs:
-        rgb = _picture(scene, sane, view, look, nearest, seeds).reshape(*worlds, 3)
-    far, slot = trace.unpack(scene, nearest)
-    if "depth" in outputs:
-        depth = jnp.where(sane, jnp.where(slot < 0, 0.0, far), jnp.nan).reshape(worlds)
-    if "segmentation" in outputs:
-        ids = jnp.where(sane, shade.choose(slot, list(scene.ids), -1), -2).reshape(worlds)
-    return Image(rgb, depth, ids)
+class _Painter:
+    """Draws one chunk of worlds at once, stage by stage."""
+
+    def __init__(self, scene: Scene, stock: Stock, outputs: tuple[str, ...]) -> None:
+        """Keeps what is the same in every world."""
+        self._scene, self._stock, self._outputs = scene, stock, outputs
+
+    def draw(self, pose: Pose, look: Appearance, seeds: jax.Array | None) -> Image:
+        """Returns the pictures of B worlds."""
+        scene, wants = self._scene, self._outputs
+        view = jax.vmap(functools.partial(look_from, scene))(pose, look)
+        sane = _finite((view, look))
+        frame = _Frame(view, look, seeds)
+        shape = (sane.shape[0], scene.height, scene.width)
+        mask = sane[:, None, None]
+        rgb = depth = ids = kept = normal = None
+        if "rgb" in wants:
+            packed = self._picture(sane, frame)
+            rgb = jax.lax.bitcast_convert_type(packed, jnp.uint8)[..., :3].reshape(*shape, 3)
+            rgb = jnp.where(mask[..., None], rgb, jnp.uint8(255))
+        if set(wants) - {"rgb"}:
+            everything = tuple(range(len(scene.geoms)))
+            nearest = self._stage(sane, functools.partial(self._nearest, everything), frame)
+            far, slot = trace.unpack(scene, nearest)
+            far = jnp.where(slot < 0, 0.0, far)
+        if "depth" in wants:
+            far = jax.vmap(functools.partial(depth_camera.read, width=scene.width))(
+                look, far, seeds
+            )
+            depth = jnp.where(mask, far.reshape(shape), jnp.nan)
+        if "segmentation" in wants:
+            ids = jnp.where(mask, shade.choose(slot, list(scene.ids), -1).reshape(shape), -2)
+        if "mask" in wants:
+            kept = mask & self._stock.keeps(slot).reshape(shape)
+        if "normal" in wants:
+            packed = self._stage(sane, self._normal, frame, nearest)
+            normal = jnp.stack(shade.unpack_normal(packed), axis=-1)
+            normal = jnp.where((slot < 0)[..., None], 0.0, normal).reshape(*shape, 3)
+            normal = jnp.where(mask[..., None], normal, jnp.nan)
+        return Image(rgb, depth, ids, kept, normal)
+
+    def _picture(self, sane: jax.Array, frame: _Frame) -> jax.Array:
+        """Returns the pictures (B, P) of one chunk, a byte per channel of one integer."""
+        scene, look = self._scene, frame.look
+        stage = functools.partial(self._stage, sane)
+        layer = self._layer(stage, frame, scene.opaque)
+        if not scene.clear and not lens.spreads(look):
+            return stage(self._develop_layer, frame, layer)
+        raw = stage(self._raw, frame, layer)
+        if scene.clear:
+            front = self._layer(stage, frame, scene.clear)
+            raw = stage(self._blend, frame, layer, front, raw, stage(self._raw, frame, front))
+        for effect in lens.effects(look):
+            raw = stage(functools.partial(self._through, effect), frame, raw)
+        return stage(self._develop, frame, raw)
+
+    def _layer(self, stage: Stage, frame: _Frame, among: tuple[int, ...]) -> _Layer:
+        """Returns what is seen of some of the geoms."""
+        nearest = stage(functools.partial(self._nearest, among), frame)
+        arriving, normal = (stage(f, frame, nearest) for f in (self._arriving, self._normal))
+        layer = _Layer(nearest, arriving, normal)
+        if not shade.textured(frame.look, self._stock):
+            return layer
+        return replace(layer, pattern=stage(self._pattern, frame, layer))
+
+    def _stage(self, sane: jax.Array, function: Stage, *args: Any) -> jax.Array:
+        """Runs one stage on B worlds as a computation of its own.
+
+        A branch is a fence to the compiler's loop fusion, which would else compute a stage again
+        for every use in the next one (100 times slower on a CPU). Inside a stage a costly value
+        should have one use, for the same reason: that is why stages hand over packed integers.
+        """
+        many = jax.vmap(function)
+        shape = jax.eval_shape(many, *args)
+
+        def skip(*_: Any) -> jax.Array:
+            """Stands in where no world can be drawn."""
+            return jnp.zeros(shape.shape, shape.dtype)
+
+        return jax.lax.cond(sane.any(), many, skip, *args)
+
+    def _nearest(self, among: tuple[int, ...], frame: _Frame) -> jax.Array:
+        """Returns depth and geom (P,) of each pixel in one integer; see `trace.nearest`."""
+        view = frame.view
+        return trace.nearest(self._scene, view, rays_of(self._scene, view), among)
+
+    def _arriving(self, frame: _Frame, nearest: jax.Array) -> jax.Array:
+        """Returns how much of each light arrives (P,), packed."""
+        view, hit = frame.view, trace.unpack(self._scene, nearest)
+        rays = rays_of(self._scene, view)
+        return trace.arriving(self._scene, view, frame.look, rays, *hit)
+
+    def _normal(self, frame: _Frame, nearest: jax.Array) -> jax.Array:
+        """Returns the packed normals (P,)."""
+        view, hit = frame.view, trace.unpack(self._scene, nearest)
+        return shade.pack_normal(shade.normals(self._scene, view, rays_of(self._scene, view), *hit))
+
+    def _pattern(self, frame: _Frame, layer: _Layer) -> jax.Array:
+        """Returns what the textures multiply the colours by (P,), packed."""
+        surface = self._surface(frame, layer)
+        return photometry.pack(
+            shade.pattern(self._scene, frame.view, frame.look, self._stock, surface)
+        )
+
+    def _surface(self, frame: _Frame, layer: _Layer) -> shade.Surface:
+        """Returns what each pixel shows (P,), unpacked."""
+        depth, slot = trace.unpack(self._scene, layer.nearest)
+        return shade.Surface(
+            rays=rays_of(self._scene, frame.view),
+            depth=depth,
+            slot=slot,
+            normal=shade.unpack_normal(layer.normal),
+            arriving=layer.arriving,
+            pattern=None if layer.pattern is None else photometry.unpack(layer.pattern),
+        )
+
+    def _incoming(self, frame: _Frame, layer: _Layer) -> Planes:
+        """Returns the light that reaches the lens (P,) per channel."""
+        return _lit(self._scene, frame.view, frame.look, self._stock, self._surface(frame, layer))
+
+    def _raw(self, frame: _Frame, layer: _Layer) -> jax.Array:
+        """Returns the light that reaches the lens (P,), packed."""
+        return photometry.pack(self._incoming(frame, layer))
+
+    def _blend(
+        self, frame: _Frame, behind: _Layer, front: _Layer, raw: jax.Array, raw_front: jax.Array
+    ) -> jax.Array:
+        """Returns the packed picture (P,) with what shines through drawn over the rest."""
+        depth, slot = trace.unpack(self._scene, front.nearest)
+        alpha = shade.choose(slot, [g.alpha for g in self._scene.geoms], 0.0)
+        alpha = jnp.where(depth < trace.unpack(self._scene, behind.nearest)[0], alpha, 0.0)
+        pairs = zip(photometry.unpack(raw), photometry.unpack(raw_front), strict=True)
+        return photometry.pack(tuple(b + alpha * (f - b) for b, f in pairs))
+
+    def _through(self, effect: lens.Effect, frame: _Frame, raw: jax.Array) -> jax.Array:
+        """Returns the packed picture (P,) after one effect of the lens."""
+        planes = photometry.unpack(raw)
+        return photometry.pack(effect(frame.look, planes, self._scene.height))
+
+    def _develop(self, frame: _Frame, raw: jax.Array) -> jax.Array:
+        """Returns the finished picture (P,) from what came through the lens."""
+        return self._finish(frame, photometry.unpack(raw))
+
+    def _develop_layer(self, frame: _Frame, layer: _Layer) -> jax.Array:
+        """Returns the finished picture (P,) of one layer."""
+        return self._finish(frame, self._incoming(frame, layer))
+
+    def _finish(self, frame: _Frame, planes: Planes) -> jax.Array:
+        """Returns the picture (P,), one byte per channel in one uint32."""
+        exposed = photometry.expose(frame.look, planes, self._scene.height)
+        digits = photometry.digitise(frame.look, exposed, frame.seed)
+        red, green, blue = (c.astype(jnp.uint32) for c in digits)
+        return red | green << 8 | blue << 16
 
 
-def _picture(
-    scene: Scene,
-    sane: jax.Array,
-    view: View,
-    look: Appearance,
-    nearest: jax.Array,
-    seeds: jax.Array | None,
+def _lit(
+    scene: Scene, view: View, look: Appearance, stock: Stock, surface: shade.Surface
+) -> Planes:
+    """Returns the light that reaches the lens (P,), before a photograph where one is behind it."""
+    planes = shade.colour(scene, view, look, stock, surface)
+    if not stock.kept:
+        return planes
+    _, photo = stock.photograph(scene, look)
+    return put_behind(planes, stock.keeps(surface.slot), photo)
+
+
+def _finite(tree: Any) -> jax.Array:
+    """Returns (B,) True where every number of a world is finite."""
+    leaves = [x for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.floating)]
+    return jnp.stack([jnp.isfinite(x).reshape(x.shape[0], -1).all(-1) for x in leaves]).all(0)
+
+
+def float_image(
+    scene: Scene, pose: Pose, look: Appearance, stock: Stock | None = None
 ) -> jax.Array:
-    """Returns the uint8 pictures (B, P, 3) of one chunk, stage by stage."""
-
-    def stage(function: Callable[..., jax.Array], *args: Any) -> jax.Array:
-        return _stage(sane, jax.vmap(functools.partial(function, scene)), *args)
-
-    dark = stage(_dark, view, nearest)
-    normal = stage(_normal, view, nearest)
-    if look.blur_px is None:
-        packed = stage(_develop, look, _Seen(view, look, nearest, normal, dark), seeds)
-    else:
-        raw = stage(_raw, _Seen(view, look, nearest, normal, dark))
-        raw = stage(functools.partial(_blurred, axis=0), look, raw)
-        raw = stage(functools.partial(_blurred, axis=1), look, raw)
-        packed = stage(_develop, look, raw, seeds)
-    return jax.lax.bitcast_convert_type(packed, jnp.uint8)[..., :3]
-
-
-def _stage(sane: jax.Array, function: Callable[..., jax.Array], *args: Any) -> jax.Array:
-    """Runs one stage of the pipeline as a computation of its own; all bits 1 if not ``sane``.
-
-    A branch is a fence to the compiler's loop fusion, which would else compute a stage again for
-    every use in the next one (100 times slower on a CPU). Inside a stage a costly value should have
-    one use, for the same reason: that is why stages hand over one packed integer.
-    """
-    shape = jax.eval_shape(function, *args)
-    return jax.lax.cond(sane, function, lambda *_: jnp.full(shape.shape, -1, shape.dtype), *args)
-
-
-@struct.dataclass
-class _Seen:
-    """What the stages before the last one found, per pixel; `trace` and `shade` pack it."""
-
-    view: View
-    look: Appearance
-    nearest: jax.Array
-    normal: jax.Array
-    dark: jax.Array
-
-
-def _nearest(scene: Scene, view: View) -> jax.Array:
-    """Returns depth and geom (P,) of each pixel in one integer; see `trace.nearest`."""
-    return trace.nearest(scene, view, rays_of(scene, view))
-
-
-def _dark(scene: Scene, view: View, nearest: jax.Array) -> jax.Array:
-    """Returns True (P,) in the shadow."""
-    return trace.shadowed(scene, view, rays_of(scene, view), *trace.unpack(scene, nearest))
-
-
-def _normal(scene: Scene, view: View, nearest: jax.Array) -> jax.Array:
-    """Returns the packed normals (P,)."""
-    rays = rays_of(scene, view)
-    return shade.pack_normal(shade.normals(scene, view, rays, *trace.unpack(scene, nearest)))
-
-
-def _raw(scene: Scene, seen: _Seen) -> jax.Array:
-    """Returns the light that reaches the lens (P,), packed."""
-    return photometry.pack(_incoming(scene, seen))
-
-
-def _blurred(scene: Scene, look: Appearance, raw: jax.Array, *, axis: int) -> jax.Array:
-    """Returns the packed picture (P,) blurred along one axis."""
-    planes = photometry.unpack(raw)
-    return photometry.pack(photometry.blur(look, planes, scene.height, axis))
-
-
-def _develop(
-    scene: Scene, look: Appearance, seen: _Seen | jax.Array, seed: jax.Array | None
-) -> jax.Array:
-    """Returns the picture (P,), one byte per channel in one uint32."""
-    planes = _incoming(scene, seen) if isinstance(seen, _Seen) else photometry.unpack(seen)
-    planes = photometry.digitise(look, photometry.expose(look, planes), seed)
-    red, green, blue = (c.astype(jnp.uint32) for c in planes)
-    return red | green << 8 | blue << 16
-
-
-def _incoming(scene: Scene, seen: _Seen) -> photometry.Planes:
-    """Returns the light that reaches the lens (P,) per channel."""
-    rays, normal = rays_of(scene, seen.view), shade.unpack_normal(seen.normal)
-    depth, slot = trace.unpack(scene, seen.nearest)
-    surface = shade.Surface(rays, depth, slot, normal, seen.dark)
-    return shade.colour(scene, seen.view, seen.look, surface)
-
-
-def float_image(scene: Scene, pose: Pose, look: Appearance) -> jax.Array:
     """Returns one picture (H, W, 3) in [0, 1] before noise and rounding, to differentiate.
 
     Which geom a pixel shows and what lies in shadow is held fixed; depth, shading, colours and
-    photometry carry gradients.
+    photometry carry gradients. What shines through is drawn as if it were solid.
     """
     view = look_from(scene, pose, look)
     rays = rays_of(scene, view)
-    depth, slot = trace.unpack(scene, trace.nearest(scene, view, rays))
+    everything = tuple(range(len(scene.geoms)))
+    depth, slot = trace.unpack(scene, trace.nearest(scene, view, rays, everything))
     depth = trace.refined(scene, view, rays, depth, slot)
     normal = shade.normals(scene, view, rays, depth, slot)
-    dark = trace.shadowed(scene, view, rays, depth, slot)
-    surface = shade.Surface(rays, depth, slot, normal, dark)
-    planes = shade.colour(scene, view, look, surface)
-    if look.blur_px is not None:
-        for axis in (0, 1):
-            planes = photometry.blur(look, planes, scene.height, axis)
-    planes = photometry.expose(look, planes)
+    light = trace.arriving(scene, view, look, rays, depth, slot)
+    surface = shade.Surface(rays, depth, slot, normal, light)
+    if shade.textured(look, stock or Stock()):
+        own = shade.pattern(scene, view, look, stock or Stock(), surface)
+        surface = replace(surface, pattern=own)
+    planes = _lit(scene, view, look, stock or Stock(), surface)
+    for effect in lens.effects(look):
+        planes = effect(look, planes, scene.height)
+    planes = photometry.expose(look, planes, scene.height)
     return jnp.stack(planes, axis=-1).reshape(scene.height, scene.width, 3)
 
 

@@ -7,9 +7,30 @@ import numpy as np
 from flax import struct
 
 from mjx_s2r.render.appearance import Appearance
-from mjx_s2r.render.camera import Pose, Scene, pixels
+from mjx_s2r.render.camera import Pose, pixels, straighten
+from mjx_s2r.render.scene import Scene
 
 Triple = tuple[jax.Array, ...]  # three of them
+
+
+@struct.dataclass
+class Lamps:
+    """The L lights, seen from the camera and from each of the G geoms; directions towards a light.
+
+    Of a directional light `place` and `local` are unit vectors towards it, of the others its
+    position [m].
+
+    Attributes:
+        place: (L, 3) in the camera's frame.
+        axis: (L, 3) unit vector against the way the light travels, in the camera's frame.
+        local: (L, G, 3) in the geom's frame.
+        side: (L, 2, G, 3) two unit vectors across the light's axis, in the geom's frame.
+    """
+
+    place: jax.Array
+    axis: jax.Array
+    local: jax.Array
+    side: jax.Array
 
 
 @struct.dataclass
@@ -20,51 +41,94 @@ class View:
         eye: (G, 3) [m] the camera's centre in the geom's frame.
         turn: (G, 3, 3) the camera's x, y and z axes, one a row, in the geom's frame.
         size: (G, 3) [m] geom sizes.
-        light: (G, 3) unit vector towards the light, in the geom's frame.
-        sun: (3,) unit vector towards the light, in the camera's frame.
+        lamps: the lights.
         up: (3,) world z in the camera's frame.
         focal: () tan(fovy / 2).
+        centre: (2,) where the axis meets the picture [half heights], or None for its middle.
+        bend: (2,) k1 and k2 of the lens, or None.
+        shown: (G,) True where a geom is drawn, or None for all.
     """
 
     eye: jax.Array
     turn: jax.Array
     size: jax.Array
-    light: jax.Array
-    sun: jax.Array
+    lamps: Lamps
     up: jax.Array
     focal: jax.Array
+    centre: jax.Array | None
+    bend: jax.Array | None
+    shown: jax.Array | None
 
 
 @struct.dataclass
 class Rays:
-    """The camera's rays (x, y, -1), x and y (P,): `camera.pixels` times the view's focal."""
+    """The camera's rays (x, y, -1), x and y (P,)."""
 
     x: jax.Array
     y: jax.Array
 
 
 def look_from(scene: Scene, pose: Pose, look: Appearance) -> View:
-    """Returns one frame seen from the camera, with this world's camera error and light."""
+    """Returns one frame seen from the camera, with this world's camera error and lights."""
     parent = pose.cam_mat @ quat_mat(scene.camera_quat).T
     eye = pose.cam_pos + parent @ look.camera_pos
     axes = pose.cam_mat @ rotation(look.camera_rot)
-    light = -look.light_dir / jnp.linalg.norm(look.light_dir)
-    size = jnp.array([g.size for g in scene.geoms]) if pose.geom_size is None else pose.geom_size
+    place = pose.geom_pos if look.geom_offset is None else pose.geom_pos + look.geom_offset
+    sizes = np.array([g.size for g in scene.geoms], np.float32).reshape(-1, 3)
     return View(
-        eye=jnp.einsum("gij,gi->gj", pose.geom_mat, eye - pose.geom_pos),
+        eye=jnp.einsum("gij,gi->gj", pose.geom_mat, eye - place),
         turn=jnp.einsum("gij,ik->gkj", pose.geom_mat, axes),
-        size=size,
-        light=jnp.einsum("gij,i->gj", pose.geom_mat, light),
-        sun=axes.T @ light,
+        size=jnp.asarray(sizes) if pose.geom_size is None else pose.geom_size,
+        lamps=_lamps(scene, pose, look, place, (eye, axes)),
         up=axes[2],
         focal=jnp.tan(jnp.deg2rad(look.camera_fovy) / 2),
+        centre=None if look.camera_centre is None else 2.0 * look.camera_centre,
+        bend=look.camera_distortion,
+        shown=None if look.geom_shown is None else look.geom_shown > 0.5,
     )
 
 
+def _lamps(
+    scene: Scene,
+    pose: Pose,
+    look: Appearance,
+    place: jax.Array,
+    camera: tuple[jax.Array, jax.Array],
+) -> Lamps:
+    """Returns the lights of one world; ``place`` (G, 3) is where the geoms are seen."""
+    eye, axes = camera
+    where, along = look.light_pos, look.light_dir
+    if pose.light_pos is not None and pose.light_mat is not None:
+        where = pose.light_pos + jnp.einsum("lij,lj->li", pose.light_mat, where)
+        along = jnp.einsum("lij,lj->li", pose.light_mat, along)
+    toward = -along / jnp.linalg.norm(along, axis=-1, keepdims=True)
+    far = np.array([light.kind == "directional" for light in scene.lights], bool)[:, None]
+    own = jnp.einsum("gij,lgi->lgj", pose.geom_mat, where[:, None] - place)
+    local = jnp.einsum("gij,li->lgj", pose.geom_mat, toward)
+    side = jnp.einsum("gij,lki->lkgj", pose.geom_mat, jax.vmap(across)(toward))
+    return Lamps(
+        place=jnp.where(far, toward @ axes, (where - eye) @ axes),
+        axis=toward @ axes,
+        local=jnp.where(far[:, None], local, own),
+        side=side,
+    )
+
+
+def across(axis: jax.Array) -> jax.Array:
+    """Returns (2, 3) two unit vectors at right angles to the unit vector ``axis`` (3,)."""
+    start = jnp.where(jnp.abs(axis[2]) < 0.9, jnp.array([0.0, 0, 1]), jnp.array([1.0, 0, 0]))
+    first = jnp.cross(axis, start)
+    first = first / jnp.linalg.norm(first)
+    return jnp.stack((first, jnp.cross(axis, first)))
+
+
 def rays_of(scene: Scene, view: View) -> Rays:
-    """Returns the rays of the scene's pixels."""
-    x, y = pixels(scene.height, scene.width)
-    return Rays(jnp.asarray(x) * view.focal, jnp.asarray(y) * view.focal)
+    """Returns the rays of the scene's pixels, through the lens of this world."""
+    x, y = (jnp.asarray(axis) for axis in pixels(scene.height, scene.width))
+    if view.centre is not None:
+        x, y = x - view.centre[0], y - view.centre[1]
+    x, y = x * (view.focal * scene.stretch), y * view.focal
+    return Rays(x, y) if view.bend is None else Rays(*straighten(x, y, view.bend))
 
 
 def triple(vector: jax.Array) -> Triple:

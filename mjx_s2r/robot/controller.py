@@ -15,6 +15,7 @@ import numpy as np
 from mjx_s2r.contract import ContractError, PolicyContract, assemble
 from mjx_s2r.robot.clock import Clock
 from mjx_s2r.robot.driver import COMMAND, Driver, Reading, check
+from mjx_s2r.robot.frames import FrameStack
 from mjx_s2r.robot.log import FlightLog, Step
 from mjx_s2r.robot.policy import Actor
 from mjx_s2r.robot.safety import Event, Guard, GuardState, Mode, SafetyConfig
@@ -176,13 +177,15 @@ def _loop(parts: _Parts, tally: _Tally, steps: int) -> str:
     """Runs at most ``steps`` steps; returns why it ended."""
     state: GuardState | None = None
     late: tuple[Event, ...] = ()
+    frames = FrameStack(parts.policy.contract)
     parts.clock.start(1 / parts.policy.contract.control_hz)
     for tally.step in range(steps):
         reading = parts.driver.read()
         if parts.until is not None and parts.until(reading):
             return "until"
         now_s = parts.clock.now_s()
-        step, state = decide(parts.guard, parts.policy, state, reading, now_s)
+        seen = frames.push(reading.images, reading.image_time_s)
+        step, state = decide(parts.guard, parts.policy, state, reading, now_s, seen)
         if step.command is None:
             _stop(parts.driver)
         else:
@@ -219,7 +222,12 @@ def _wait(parts: _Parts, tally: _Tally) -> tuple[Event, ...]:
 
 
 def decide(
-    guard: Guard, policy: Actor, state: GuardState | None, reading: Reading, now_s: float
+    guard: Guard,
+    policy: Actor,
+    state: GuardState | None,
+    reading: Reading,
+    now_s: float,
+    seen: Mapping[str, np.ndarray],
 ) -> tuple[Step, GuardState | None]:
     """Returns one step, before anything is sent, and the guard's next state.
 
@@ -229,6 +237,7 @@ def decide(
         state: None before the first good reading, which says where the robot is held.
         reading: what the robot reported.
         now_s: the clock, s.
+        seen: the last pictures of each camera, (H, W, 3 F), from `frames.FrameStack`.
     """
     inspection = guard.inspect(reading, now_s)
     if state is None and inspection.mode != Mode.RUN:
@@ -238,7 +247,7 @@ def decide(
     observation = output = None
     if inspection.mode == Mode.RUN and state.mode != Mode.STOP:
         observation = _observe(guard.contract, reading, state.command)
-        output = policy.act(observation, reading.images)
+        output = policy.act(observation, seen)
     decision, after = guard.review(state, inspection, reading, output)
     step = Step(
         step=0,

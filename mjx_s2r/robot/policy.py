@@ -37,15 +37,12 @@ class Actor(Protocol):
 
 
 def golden_images(contract: PolicyContract, seed: int, count: int) -> dict[str, np.ndarray]:
-    """Returns the images of the golden vectors, (count, H, W, 3) uint8 by camera name.
+    """Returns the images of the golden vectors, (count, H, W, 3 F) uint8 by camera name.
 
     The exporter and the robot both call this, so the file holds a seed instead of pictures.
     """
     rng = np.random.default_rng(seed)
-    return {
-        c.name: rng.integers(0, 256, (count, c.height, c.width, 3), np.uint8)
-        for c in contract.cameras
-    }
+    return {c.name: rng.integers(0, 256, (count, *c.shape), np.uint8) for c in contract.cameras}
 
 
 def golden_json(seed: int, obs: np.ndarray, action: np.ndarray) -> str:
@@ -88,12 +85,12 @@ class Policy:
         return policy
 
     def act(self, obs: np.ndarray, images: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Returns the action (J,), physical units, for obs (P,) and (H, W, 3) uint8 by camera."""
+        """Returns the action (J,), physical units, for obs (P,) and (H, W, 3 F) uint8 by camera."""
         batch = {c.name: images[c.name][None] for c in self.contract.cameras}
         return self.act_batch(obs[None], batch)[0]
 
     def act_batch(self, obs: np.ndarray, images: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Returns the actions (B, J) for obs (B, P) and (B, H, W, 3) uint8 by camera name."""
+        """Returns the actions (B, J) for obs (B, P) and (B, H, W, 3 F) uint8 by camera name."""
         feed = {c.name: images[c.name] for c in self.contract.cameras}
         if self.contract.signals:
             feed["obs"] = obs
@@ -125,7 +122,7 @@ def _check_graph(
     wanted: dict[str, tuple[str, tuple[int, ...]]] = {}
     if contract.signals:
         wanted["obs"] = ("tensor(float)", (contract.size,))
-    wanted |= {c.name: ("tensor(uint8)", (c.height, c.width, 3)) for c in contract.cameras}
+    wanted |= {c.name: ("tensor(uint8)", c.shape) for c in contract.cameras}
     wanted["action"] = ("tensor(float)", (len(contract.action.joints),))
     problems = [f"{name!r} is not in the contract" for name in given if name not in wanted]
     for name, (kind, shape) in wanted.items():

@@ -1,13 +1,15 @@
 """What a task tells the simulator. A task is one class in one file; it inherits from nothing."""
 
-from typing import Protocol
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, cast
 
 import jax
 import mujoco
 from flax import struct
 from mujoco import mjx
 
-from mjx_s2r.contract import PolicyContract
+from mjx_s2r.contract import CameraSignal, PolicyContract
 from mjx_s2r.params import ParamSpace
 
 
@@ -83,3 +85,22 @@ class Task(Protocol):
     def judge(self, data: mjx.Data, action: jax.Array) -> Verdict:
         """Returns the verdict on the step that led to ``data`` under ``action`` (J,) in [-1, 1]."""
         ...
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """A task whose policies see it through other cameras; all else is the task's own."""
+
+    task: Task
+    contract: PolicyContract
+
+    def __getattr__(self, name: str) -> Any:
+        """Returns the task's own part."""
+        return getattr(object.__getattribute__(self, "task"), name)
+
+
+def seen_by(task: Task, cameras: Sequence[CameraSignal]) -> Task:
+    """Returns the task with other cameras in its contract, or as it is if none are given."""
+    if not cameras:
+        return task
+    return cast(Task, _Seen(task, replace(task.contract, cameras=tuple(cameras))))

@@ -11,6 +11,8 @@ import math
 import numpy as np
 from PIL import Image
 
+from mjx_s2r.render.mosaic import gif
+
 GAP = 2  # pixels between the tiles of a mosaic
 
 
@@ -27,17 +29,7 @@ def animation(frames: np.ndarray, frame_s: float, most: int = 40) -> str:
         frame_s: time between two frames, s.
         most: longer films are thinned to this many frames at most.
     """
-    frames = checked(frames, 4)
-    every = math.ceil(len(frames) / most)
-    shots = [
-        Image.fromarray(f).quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
-        for f in frames[::every]
-    ]
-    pause_ms = max(20, round(1000 * frame_s * every / 10) * 10)  # GIF counts hundredths of a second
-    lengths = [pause_ms] * (len(shots) - 1) + [max(1000, pause_ms)]
-    buffer = io.BytesIO()
-    shots[0].save(buffer, "GIF", save_all=True, append_images=shots[1:], duration=lengths, loop=0)
-    return _address("gif", buffer.getvalue())
+    return _address("gif", gif(checked(frames, 4), frame_s, most))
 
 
 def mosaic(tiles: np.ndarray, columns: int) -> str:

@@ -1,6 +1,5 @@
 """Scenes to draw, their poses as the renderer takes them, and mj_ray as the oracle."""
 
-from types import SimpleNamespace
 from typing import Any
 
 import jax
@@ -8,9 +7,12 @@ import jax.numpy as jnp
 import mujoco
 import numpy as np
 
+from mjx_s2r.params import ParamSpace
 from mjx_s2r.render import camera
-from mjx_s2r.render.appearance import NEUTRAL, Appearance, nominal
-from mjx_s2r.render.camera import Pose, Scene
+from mjx_s2r.render.appearance import Appearance, appearance, bind_appearance, nominal
+from mjx_s2r.render.camera import Pose
+from mjx_s2r.render.scene import Scene
+from mjx_s2r.render.stock import RenderConfig, Stock, stock_of
 
 EVERYTHING = """
 <mujoco>
@@ -40,7 +42,7 @@ EVERYTHING = """
       quat=".7 .3 .1 .4"/>
     <geom name="ghost" type="sphere" size=".3" rgba="1 1 1 0"/>
     <geom name="collision" type="sphere" size=".3" group="3"/>
-    <site name="mark" size=".3"/>
+    <site name="mark" size=".3" group="3"/>
   </worldbody>
 </mujoco>
 """
@@ -71,16 +73,24 @@ def load(xml: str) -> tuple[mujoco.MjModel, mujoco.MjData]:
 
 def pose_of(scene: Scene, data: mujoco.MjData, worlds: int = 1) -> Pose:
     """Returns the pose of C MuJoCo's data, the same in every world."""
-    fields = ("geom_xpos", "geom_xmat", "cam_xpos", "cam_xmat")
-    arrays = {f: jnp.asarray(np.array(getattr(data, f)), jnp.float32) for f in fields}
-    return repeat(camera.pose(scene, SimpleNamespace(**arrays)), worlds)
+    return repeat(jax.tree.map(jnp.float32, camera.pose(scene, data)), worlds)
 
 
-def look_of(model: mujoco.MjModel, worlds: int = 1, *, photometry: bool = False) -> Appearance:
-    """Returns the nominal look, the same in every world; photometry steps only if asked for."""
-    arrays = nominal(model, "front")
-    kept = {k: jnp.asarray(v) for k, v in arrays.items() if photometry or k not in NEUTRAL}
-    return repeat(Appearance(**kept), worlds)
+def look_of(
+    model: mujoco.MjModel, worlds: int = 1, *, photometry: bool = False, camera: str = "front"
+) -> Appearance:
+    """Returns the nominal look, the same in every world; every array filled in if asked for."""
+    if photometry:
+        look = Appearance(**{k: jnp.asarray(v) for k, v in nominal(model, camera).items()})
+    else:
+        look = appearance(bind_appearance(ParamSpace(()), model, camera), jnp.zeros(0))
+    return repeat(look, worlds)
+
+
+def stock(model: mujoco.MjModel, scene: Scene, space: ParamSpace | None = None) -> Stock:
+    """Returns the pictures that the model and the rows need."""
+    binding = bind_appearance(space or ParamSpace(()), model, scene.camera)
+    return stock_of(model, scene, binding, RenderConfig())
 
 
 def repeat(tree: Any, worlds: int) -> Any:

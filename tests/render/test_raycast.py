@@ -9,10 +9,10 @@ import mujoco
 import numpy as np
 import pytest
 
-from mjx_s2r.render import camera, raycast
-from mjx_s2r.render.camera import Scene, SceneError
+from mjx_s2r.render import raycast
 from mjx_s2r.render.raycast import OUTPUTS, Image, render
-from tests.render.scenes import EVERYTHING, FEW, cast, load, look_of, pose_of, repeat, single
+from mjx_s2r.render.scene import Scene, SceneError, build
+from tests.render.scenes import EVERYTHING, FEW, cast, load, look_of, pose_of, repeat, single, stock
 
 SIZE = 96
 
@@ -21,21 +21,21 @@ SIZE = 96
 def world() -> tuple[mujoco.MjModel, mujoco.MjData, Scene]:
     """The scene of every shape."""
     model, data = load(EVERYTHING)
-    return model, data, camera.build(model, "front", SIZE, SIZE)
+    return model, data, build(model, "front", SIZE, SIZE)
 
 
 @pytest.fixture(scope="module")
 def small() -> tuple[mujoco.MjModel, mujoco.MjData, Scene]:
     """A scene of three shapes, 8 by 8 pixels, quick to compile."""
     model, data = load(FEW)
-    return model, data, camera.build(model, "front", 8, 8)
+    return model, data, build(model, "front", 8, 8)
 
 
 @pytest.fixture(scope="module")
 def image(world: tuple[mujoco.MjModel, mujoco.MjData, Scene]) -> Image:
     """Our picture of it, with all outputs, worlds dropped."""
     model, data, scene = world
-    draw = jax.jit(functools.partial(render, scene, outputs=OUTPUTS))
+    draw = jax.jit(functools.partial(render, scene, outputs=OUTPUTS, stock=stock(model, scene)))
     return jax.tree.map(np.asarray, single(draw(pose_of(scene, data), look_of(model))))
 
 
@@ -47,9 +47,7 @@ def opengl(world: tuple[mujoco.MjModel, mujoco.MjData, Scene]) -> Iterator[mujoc
         renderer = mujoco.Renderer(model, SIZE, SIZE)
     except Exception as error:  # every back end fails with a type of its own
         pytest.skip(f"no OpenGL here: {error}")
-    options = mujoco.MjvOption()
-    options.sitegroup[:] = 0  # sites are marks, not things
-    renderer.update_scene(data, "front", options)
+    renderer.update_scene(data, "front")
     yield renderer
     renderer.close()
 
@@ -97,7 +95,7 @@ def test_a_world_does_not_depend_on_its_batch(
     small: tuple[mujoco.MjModel, mujoco.MjData, Scene],
 ) -> None:
     model, data, _ = small
-    scene = camera.build(model, "front", 24, 16)
+    scene = build(model, "front", 24, 16)
     pose, look = pose_of(scene, data, 5), look_of(model, 5)
     moved = 0.1 * jax.random.normal(jax.random.key(0), (5, 3))
     pose = pose.replace(cam_pos=pose.cam_pos + moved)
@@ -117,7 +115,7 @@ def test_memory_does_not_grow_with_worlds_times_geoms(
     small: tuple[mujoco.MjModel, mujoco.MjData, Scene],
 ) -> None:
     model, data, _ = small
-    scene = camera.build(model, "front", 32, 32)
+    scene = build(model, "front", 32, 32)
     pose, look = pose_of(scene, data), look_of(model)
     used = {}
     for worlds in (16, 64):
@@ -146,19 +144,24 @@ def test_a_pose_that_is_not_finite_never_looks_like_a_picture(
     small: tuple[mujoco.MjModel, mujoco.MjData, Scene],
 ) -> None:
     model, data, scene = small
-    pose, look = pose_of(scene, data, 2), look_of(model, 2)
+    pose, look = pose_of(scene, data, 3), look_of(model, 3)
     pose = pose.replace(geom_pos=pose.geom_pos.at[0, 2, 1].set(jnp.nan))
-    image = render(scene, pose, look, outputs=OUTPUTS, chunk=1)
-    assert np.all(np.asarray(image.rgb[0]) == 255)
-    assert np.isnan(image.depth[0]).all()
-    assert np.all(np.asarray(image.segmentation[0]) == -2)
-    assert np.isfinite(image.depth[1]).all()
-    assert np.asarray(image.segmentation[1]).max() >= 0
+    look = look.replace(ambient=look.ambient.at[1].set(jnp.inf))
+    image = render(scene, pose, look, outputs=OUTPUTS)  # all three in one chunk
+    for broken in (0, 1):
+        assert np.all(np.asarray(image.rgb[broken]) == 255)
+        assert np.isnan(image.depth[broken]).all()
+        assert np.isnan(image.normal[broken]).all()
+        assert np.all(np.asarray(image.segmentation[broken]) == -2)
+    assert np.isfinite(image.depth[2]).all()
+    assert np.asarray(image.segmentation[2]).max() >= 0
+    alone = render(scene, *jax.tree.map(lambda x: x[2:], (pose, look)))
+    np.testing.assert_array_equal(image.rgb[2], alone.rgb[0])
 
 
 def test_empty_scene_shows_the_sky() -> None:
     model, data = load('<mujoco><worldbody><camera name="front"/></worldbody></mujoco>')
-    scene = camera.build(model, "front", 4, 4)
+    scene = build(model, "front", 4, 4)
     look = look_of(model).replace(background_high=jnp.ones((1, 3)))
     image = render(scene, pose_of(scene, data), look, outputs=OUTPUTS)
     assert np.all(np.asarray(image.segmentation) == -1)
@@ -180,7 +183,7 @@ def test_wrong_calls_say_what_is_wrong(
 ) -> None:
     model, data, scene = small
     pose, look = pose_of(scene, data), look_of(model)
-    with pytest.raises(SceneError, match="unknown output 'rgbd'; known: rgb, depth"):
+    with pytest.raises(SceneError, match="unknown output 'rgbd'; known: rgb, depth, segmentation"):
         render(scene, pose, look, outputs=("rgbd",))
     with pytest.raises(SceneError, match="a world axis"):
         render(scene, single(pose), look)
@@ -192,7 +195,7 @@ def test_float_image_is_the_picture_before_rounding(
     world: tuple[mujoco.MjModel, mujoco.MjData, Scene], image: Image
 ) -> None:
     model, data, scene = world
-    smooth = jax.jit(functools.partial(raycast.float_image, scene))
+    smooth = jax.jit(functools.partial(raycast.float_image, scene, stock=stock(model, scene)))
     ours = smooth(single(pose_of(scene, data)), single(look_of(model)))
     difference = np.abs(np.asarray(ours) * 255 - image.rgb)
     assert np.mean(difference > 1.5) < 0.01

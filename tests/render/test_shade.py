@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mjx_s2r.render import camera, raycast, shade
+from mjx_s2r.render import raycast, shade
 from mjx_s2r.render.appearance import Appearance
-from mjx_s2r.render.camera import Scene
+from mjx_s2r.render.scene import Scene, build
 from tests.render.scenes import load, look_of, pose_of, single
 
 ABOVE = """
@@ -26,7 +26,7 @@ ABOVE = """
 def above() -> tuple[Scene, Appearance, functools.partial]:
     """The scene, its look, and the picture of a look as a compiled function."""
     model, data = load(ABOVE)
-    scene = camera.build(model, "front", 81, 81)
+    scene = build(model, "front", 81, 81)
     draw = functools.partial(jax.jit(raycast.float_image, static_argnums=0), scene)
     return scene, single(look_of(model)), functools.partial(draw, single(pose_of(scene, data)))
 
@@ -43,7 +43,7 @@ def test_shadow_falls_where_the_light_says(
     above: tuple[Scene, Appearance, functools.partial],
 ) -> None:
     _, look, draw = above
-    slanted = look.replace(light_dir=jnp.array([1.0, 0.0, -1.0]), light_strength=jnp.float32(1.0))
+    slanted = look.replace(light_dir=jnp.array([[1.0, 0.0, -1.0]]), light_strength=jnp.ones(1))
     red = np.asarray(draw(slanted))[40, :, 0]
     pixel = 2 * np.tan(np.deg2rad(30)) * 2 / 81  # m of floor per pixel
     x = (np.arange(81) - 40) * pixel
@@ -57,7 +57,7 @@ def test_light_from_below_adds_nothing(
     above: tuple[Scene, Appearance, functools.partial],
 ) -> None:
     _, look, draw = above
-    below = draw(look.replace(light_dir=jnp.array([0.0, 0.0, 1.0])))
+    below = draw(look.replace(light_dir=jnp.array([[0.0, 0.0, 1.0]])))
     np.testing.assert_allclose(below[2, 2], np.array([0.4, 0.6, 0.8]) * 0.5, atol=1e-3)
 
 
@@ -69,7 +69,7 @@ def test_highlight_sits_where_the_half_vector_meets_the_normal() -> None:
         .replace("<worldbody>", '<visual><headlight active="0"/></visual><worldbody>')
         .replace('dir="0 0 -1"', 'dir="1 0 -1"')
     )
-    scene = camera.build(model, "front", 81, 81)
+    scene = build(model, "front", 81, 81)
     picture = raycast.float_image(scene, single(pose_of(scene, data)), single(look_of(model)))
     row, column = np.unravel_index(np.asarray(picture)[..., 0].argmax(), (81, 81))
     # Light from (-1, 0, 1), camera straight above: the normal leans 22.5 degrees towards -x.
