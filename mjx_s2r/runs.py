@@ -3,6 +3,8 @@
     config.json     the settings, written first
     metrics.jsonl   one line a log: step and numbers; the same goes to TensorBoard
     bounds.jsonl    one line a log: the ranges that the curriculum draws from
+    table.json      the rows of the parameter table that the run was started with
+    episodes.jsonl  where asked for, one line a log: xi, score and role of every episode
     checkpoints/    see `mjx_s2r.checkpoints`
     policy.onnx, result.json, report.html   written at the end
 
@@ -27,6 +29,8 @@ from mjx_s2r.config import differences, to_dict
 CONFIG = "config.json"
 METRICS = "metrics.jsonl"
 BOUNDS = "bounds.jsonl"
+EPISODES = "episodes.jsonl"
+TABLE = "table.json"
 CHECKPOINTS = "checkpoints"
 POLICY = "policy.onnx"
 RESULT = "result.json"
@@ -46,6 +50,7 @@ class Run:
         self.path = path
         self._board: SummaryWriter | None = None
         self._purge: int | None = None
+        self._seen: int | None = None
 
     @classmethod
     def create(
@@ -111,6 +116,7 @@ class Run:
         names: Sequence[str],
         low: Iterable[float],
         high: Iterable[float],
+        scores: Sequence[Iterable[float]] | None = None,
         **extra: float,
     ) -> None:
         """Writes one line of the ranges that are drawn from.
@@ -120,6 +126,7 @@ class Run:
             names: the D row names.
             low: (D,) lower ends, in each row's unit.
             high: (D,) upper ends.
+            scores: (2, D) success at the lower and at the upper end; negative where not known.
             **extra: further numbers of the curriculum, e.g. its entropy.
 
         Raises:
@@ -130,7 +137,57 @@ class Run:
             raise RunError(f"bounds: {len(names)} names, {len(ends[0])} low, {len(ends[1])} high")
         more = {name: float(value) for name, value in extra.items()}
         line = {"step": int(step), "names": list(names), "low": ends[0], "high": ends[1]}
+        if scores is not None:
+            at_ends = [[float(x) if x >= 0 else math.nan for x in end] for end in scores]
+            line |= {"score_low": at_ends[0], "score_high": at_ends[1]}
         _append(self.path / BOUNDS, line | more)
+
+    def keep_table(self, rows: Sequence[Any]) -> None:
+        """Keeps the table's rows, dataclasses with a name, or compares them with those kept.
+
+        Raises:
+            RunError: the run was started with other rows; names them and what differs.
+        """
+        file, body = self.path / TABLE, {row.name: to_dict(row) for row in rows}
+        if not file.exists():
+            write_json(file, body)
+            return
+        old, new = json.loads(file.read_text()), json.loads(json.dumps(body))
+        changed = [
+            f"{name}: the run has {was!r}, now {now!r}"
+            for name, (was, now) in differences(old, new).items()
+            if not name.endswith(".source")  # words, not numbers
+        ]
+        if list(old) != list(new) and not changed:
+            changed = ["the order of the rows"]
+        if changed:
+            raise RunError(
+                f"{self.path} was started with another parameter table; start a new run or take "
+                "the change back:\n  " + "\n  ".join(changed)
+            )
+
+    def log_episodes(
+        self, step: int, columns: Mapping[str, Sequence[Any]], *, count: int, lost: int = 0
+    ) -> None:
+        """Writes one line of episodes: each column holds one entry per episode.
+
+        Args:
+            step: when.
+            columns: name -> N entries, e.g. "xi" (N, D), "score", "role".
+            count: N.
+            lost: episodes before these that could not be kept.
+        """
+        self._seen = self.seen_episodes() + lost + count
+        held = {"step": int(step), "seen": self._seen, "lost": int(lost)}
+        _append(self.path / EPISODES, held | {name: list(x) for name, x in columns.items()})
+
+    def seen_episodes(self) -> int:
+        """Returns how many episodes the log accounts for, lost ones included."""
+        if self._seen is None:
+            file = self.path / EPISODES
+            rows = read_jsonl(file) if file.exists() else []
+            self._seen = int(rows[-1]["seen"]) if rows else 0
+        return self._seen
 
     def rewind(self, step: int | None) -> None:
         """Drops every line after ``step``, so that work done again is not logged twice.
@@ -139,7 +196,8 @@ class Run:
         """
         self.close()
         self._purge = None if step is None else step + 1
-        for name in (METRICS, BOUNDS):
+        self._seen = None
+        for name in (METRICS, BOUNDS, EPISODES):
             file = self.path / name
             if file.exists():
                 kept = [row for row in read_jsonl(file) if step is None or row["step"] <= step]

@@ -1,13 +1,21 @@
-"""What the verbs share: a progress line that survives pipes, signals that end a run cleanly."""
+"""What the verbs share: the loop of a training, a progress line, signals that end a run cleanly."""
 
 import signal
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from types import FrameType
+from typing import Any
 
+import jax
+import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from mjx_s2r.checkpoints import Checkpoints
+from mjx_s2r.runs import Run
 
 console = Console(file=sys.stderr)
 
@@ -55,3 +63,121 @@ def interruptible() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def patient() -> Iterator[Callable[[], None]]:
+    """Holds Ctrl-C and SIGTERM back until the loop asks; a second one ends at once.
+
+    An iteration takes its state's memory over. Stopped in the middle, there would be neither the
+    old state nor the new one to save. Yields the question, which raises KeyboardInterrupt.
+    """
+    asked: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        if asked:
+            raise KeyboardInterrupt
+        asked.append(number)
+
+    def check() -> None:
+        if asked:
+            raise KeyboardInterrupt
+
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    before = [signal.signal(number, note) for number in numbers]
+    try:
+        yield check
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """What happened since the last line.
+
+    Attributes:
+        done: iterations done in all.
+        state: the training's state now.
+        metrics: the iterations' metrics, every leaf stacked on the host, [K, ...].
+        iterations: K.
+        seconds: since the loop began, s.
+        iterations_per_s: speed of these K.
+    """
+
+    done: int
+    state: Any
+    metrics: Any
+    iterations: int
+    seconds: float
+    iterations_per_s: float
+
+
+@dataclass(frozen=True)
+class Job:
+    """A training that can be interrupted and resumed.
+
+    Attributes:
+        what: its name on the screen.
+        iterations: how many in all.
+        log_every: iterations between two lines.
+        checkpoint_every: iterations between two checkpoints.
+        resume: start from the newest checkpoint where there is one.
+        iterate: state -> (state, metrics); the state counts its iterations in ``steps``.
+        log: writes the lines of a stretch and returns a short note for the screen.
+    """
+
+    what: str
+    iterations: int
+    log_every: int
+    checkpoint_every: int
+    resume: bool
+    iterate: Callable[[Any], tuple[Any, Any]]
+    log: Callable[[Run, Stretch], str]
+
+
+def work(job: Job, run: Run, checkpoints: Checkpoints, fresh: Any) -> Any:
+    """Runs or resumes a training from its ``fresh`` state; returns the last state."""
+    state, first = fresh, 0
+    if job.resume and checkpoints.latest_step() is not None:
+        state, first = checkpoints.restore(fresh)
+        run.rewind(first)
+    with run, patient() as check, progress(job.what, job.iterations, first) as bar:
+        window = _Window(time.perf_counter())
+        for done in range(first + 1, job.iterations + 1):
+            state, metrics = job.iterate(state)
+            window.add(metrics)
+            last = done == job.iterations
+            if done % job.log_every == 0 or last:
+                bar.update(done, job.log(run, window.close(done, state)))
+            if done % job.checkpoint_every == 0 or last:
+                checkpoints.save(done, state)
+            try:
+                check()
+            except KeyboardInterrupt:
+                if done > (checkpoints.latest_step() or 0):
+                    checkpoints.save(done, state)
+                raise
+    checkpoints.close()
+    return state
+
+
+class _Window:
+    """Metrics since the last line, kept on the device until then."""
+
+    def __init__(self, now_s: float) -> None:
+        """Starts the clock."""
+        self._start_s, self._last_s = now_s, now_s
+        self._kept: list[Any] = []
+
+    def add(self, metrics: Any) -> None:
+        """Keeps one iteration's metrics."""
+        self._kept.append(metrics)
+
+    def close(self, done: int, state: Any) -> Stretch:
+        """Returns what was kept, and begins anew."""
+        metrics = jax.tree.map(lambda *x: np.stack(x), *jax.device_get(self._kept))
+        now_s, count = time.perf_counter(), len(self._kept)
+        speed = count / (now_s - self._last_s)
+        self._kept, self._last_s = [], now_s
+        return Stretch(done, state, metrics, count, now_s - self._start_s, speed)

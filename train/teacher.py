@@ -1,10 +1,9 @@
 """python -m train teacher --task reach: a privileged teacher by PPO, and its curriculum."""
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
 
 import jax
 import numpy as np
@@ -12,14 +11,16 @@ import tyro
 
 from envs.tasks import make_task
 from mjx_s2r.checkpoints import Checkpoints
-from mjx_s2r.curriculum.adr import AdrConfig, adr
+from mjx_s2r.curriculum.adr import AdrConfig
 from mjx_s2r.curriculum.interface import Curriculum
-from mjx_s2r.curriculum.uniform import uniform
-from mjx_s2r.learn.ppo import Metrics, Ppo, PpoConfig, TrainState
+from mjx_s2r.curriculum.record import RecordState, record, since
+from mjx_s2r.learn.ppo import Ppo, PpoConfig, TrainState
 from mjx_s2r.params import ParamSpace
-from mjx_s2r.runs import Run
+from mjx_s2r.runs import BOUNDS, METRICS, Run, read_jsonl
 from mjx_s2r.sim.env import make
-from train.common import interruptible, progress
+from mjx_s2r.transfer.plots_curricula import timeline
+from train.common import Job, Stretch, work
+from train.curricula import Kind, Schedules, build, felt, mixed
 from train.recipes import ITERATIONS, ppo_recipe
 
 
@@ -35,8 +36,15 @@ class TeacherConfig:
     """Seed of everything."""
     iterations: int = 140
     """PPO iterations in all."""
-    curriculum: Literal["adr", "uniform", "none"] = "adr"
-    """adr widens ranges, uniform keeps the widest, none keeps everything nominal."""
+    curriculum: Kind = "adr"
+    """Schedule of the ranges: adr widens bound by bound, uniform keeps the widest, none keeps
+    everything nominal; the others are described in Schedules."""
+    rows: tuple[str, ...] = ()
+    """Rows that it schedules, as patterns of names or fields ("sensor.*"); empty: all but looks."""
+    mix: tuple[str, ...] = ()
+    """Further schedules with rows of their own, each as kind:pattern,pattern."""
+    episodes: int = 0
+    """Episodes kept between two lines for episodes.jsonl; 0 writes none."""
     log_every: int = 5
     """Iterations between two lines of metrics."""
     checkpoint_every: int = 50
@@ -47,6 +55,8 @@ class TeacherConfig:
     """Settings of PPO."""
     adr: AdrConfig = field(default_factory=AdrConfig)
     """Settings of ADR."""
+    schedules: Schedules = field(default_factory=Schedules)
+    """Settings of the other schedules."""
 
 
 def recipe(task: str) -> TeacherConfig:
@@ -66,107 +76,97 @@ def learner(config: TeacherConfig) -> Ppo:
 
 
 def schedule(config: TeacherConfig, space: ParamSpace) -> Curriculum:
-    """Returns the curriculum over the rows that a teacher can feel; looks stay nominal."""
-    felt = ~space.in_room("visual")
-    if config.curriculum == "adr":
-        return adr(space, config.adr, felt)
-    if config.curriculum == "none":
-        return uniform(space.pinned())
-    wide = {row.name: row.limits for row, use in zip(space.rows, felt, strict=True) if use}
-    return uniform(space.pinned().with_ranges(wide))
+    """Returns the curriculum that the settings name, over the rows that they name."""
+
+    def make(kind: str, space: ParamSpace, rows: np.ndarray) -> Curriculum:
+        """Builds one schedule."""
+        return build(kind, config.schedules, config.adr, space, rows)
+
+    rows = felt(space, config.rows)
+    whole = mixed(config.curriculum, rows, config.mix, make, space)
+    return record(space, whole, config.episodes) if config.episodes else whole
 
 
 def train(config: TeacherConfig) -> tuple[Ppo, TrainState]:
     """Runs or resumes the training; returns the learner and its last state."""
     ppo = learner(config)
-    space = ppo.env.task.space
     run = Run.create(
         config.run,
         config,
         resume=config.resume,
         may_change=("run", "resume", "iterations", "log_every", "checkpoint_every"),
     )
-    checkpoints = Checkpoints(run.checkpoints, task=config.task, rows=space.names)
-    state, first = _start(ppo, config, checkpoints, run)
-    with run, interruptible(), progress(f"teacher {config.task}", config.iterations, first) as bar:
-        window = Window(config, time.perf_counter())
-        try:
-            for done in range(first + 1, config.iterations + 1):
-                state, metrics = ppo.iterate(state)
-                window.add(metrics)
-                if done % config.log_every == 0 or done == config.iterations:
-                    note = window.log(run, done, ppo.curriculum.report(state.curriculum), space)
-                    bar.update(done, note)
-                if done % config.checkpoint_every == 0 or done == config.iterations:
-                    checkpoints.save(done, state)
-        except KeyboardInterrupt:
-            reached = int(state.steps)
-            if reached > (checkpoints.latest_step() or 0):
-                checkpoints.save(reached, state)
-            raise
-    checkpoints.close()
-    return ppo, state
+    run.keep_table(ppo.env.task.space.rows)
+    checkpoints = Checkpoints(run.checkpoints, task=config.task, rows=ppo.env.task.space.names)
+    job = Job(
+        what=f"teacher {config.task}",
+        iterations=config.iterations,
+        log_every=config.log_every,
+        checkpoint_every=config.checkpoint_every,
+        resume=config.resume,
+        iterate=ppo.iterate,
+        log=partial(_log, ppo, config.iterations),
+    )
+    return ppo, work(job, run, checkpoints, ppo.init(jax.random.key(config.seed)))
 
 
-def _start(
-    ppo: Ppo, config: TeacherConfig, checkpoints: Checkpoints, run: Run
-) -> tuple[TrainState, int]:
-    """Returns a fresh state, or the newest saved one and its iteration."""
-    fresh = ppo.init(jax.random.key(config.seed))
-    if not config.resume or checkpoints.latest_step() is None:
-        return fresh, 0
-    state, step = checkpoints.restore(fresh)
-    run.rewind(step)
-    return state, step
+def _log(ppo: Ppo, iterations: int, run: Run, stretch: Stretch) -> str:
+    """Writes one line of metrics and one of bounds; returns a short note for the screen."""
+    kept, names = stretch.metrics, ppo.env.task.space.names
+    per_iteration = ppo.config.worlds * ppo.config.unroll
+    report = ppo.curriculum.report(stretch.state.curriculum)
+    tally = jax.tree.map(np.sum, kept.tally)
+    episodes = max(float(tally.episodes), 1.0)
+    line = {
+        "env_steps": float(stretch.done * per_iteration),
+        "seconds": stretch.seconds,
+        "steps_per_s": stretch.iterations_per_s * per_iteration,
+        "episodes": float(tally.episodes),
+        "success": float(tally.success) / episodes,
+        "return": float(tally.total) / episodes,
+        "length": float(tally.length) / episodes,
+        "nan_worlds": float(tally.nan),
+        "reused_resets": float(tally.reused),
+        "kl": float(kept.kl.mean()),
+        "actor_loss": float(kept.actor_loss.mean()),
+        "critic_loss": float(kept.critic_loss.mean()),
+        "policy_entropy": float(kept.entropy.mean()),
+        "learning_rate": float(kept.learning_rate[-1]),
+        "entropy": float(report.entropy),
+        "bad_scores": float(report.dropped),
+    }
+    if not tally.episodes:
+        line |= dict.fromkeys(("success", "return", "length"), float("nan"))
+    run.log(stretch.done, line)
+    more = {"entropy": line["entropy"], "env_steps": line["env_steps"]}
+    scores = list(np.asarray(report.edge_score))
+    run.log_bounds(stretch.done, names, report.low, report.high, scores, **more)
+    if isinstance(stretch.state.curriculum, RecordState):
+        _log_episodes(run, stretch.done, stretch.state.curriculum)
+    if stretch.done == iterations:
+        _draw(run, ppo.env.task.space)
+    return (
+        f"{line['steps_per_s']:,.0f} steps/s  success {line['success']:.2f}  "
+        f"return {line['return']:.0f}  width {np.exp(line['entropy']):.2f}"
+    )
 
 
-class Window:
-    """Metrics since the last line, kept on the device until then."""
+def _log_episodes(run: Run, done: int, state: RecordState) -> None:
+    """Writes the episodes that have ended since the last line."""
+    log = since(state, run.seen_episodes())
+    columns = {
+        "xi": [[float(f"{x:.6g}") for x in xi] for xi in log.xi],
+        "score": log.score.tolist(),
+        "role": log.role.tolist(),
+        "stamp": log.stamp.tolist(),
+    }
+    run.log_episodes(done, columns, count=len(log.score), lost=log.lost)
 
-    def __init__(self, config: TeacherConfig, now_s: float) -> None:
-        """Starts the clock."""
-        self._config, self._start_s, self._last_s = config, now_s, now_s
-        self._kept: list[Metrics] = []
 
-    def add(self, metrics: Metrics) -> None:
-        """Keeps one iteration's metrics."""
-        self._kept.append(metrics)
-
-    def log(self, run: Run, done: int, report: Any, space: ParamSpace) -> str:
-        """Writes one line of metrics and one of bounds; returns a short note for the screen."""
-        kept = jax.tree.map(lambda *x: np.stack(x), *jax.device_get(self._kept))
-        now_s = time.perf_counter()
-        per_iteration = self._config.ppo.worlds * self._config.ppo.unroll
-        speed = len(self._kept) * per_iteration / (now_s - self._last_s)
-        tally = jax.tree.map(np.sum, kept.tally)
-        episodes = max(float(tally.episodes), 1.0)
-        line = {
-            "env_steps": float(done * per_iteration),
-            "seconds": now_s - self._start_s,
-            "steps_per_s": speed,
-            "episodes": float(tally.episodes),
-            "success": float(tally.success) / episodes,
-            "return": float(tally.total) / episodes,
-            "length": float(tally.length) / episodes,
-            "nan_worlds": float(tally.nan),
-            "reused_resets": float(tally.reused),
-            "kl": float(kept.kl.mean()),
-            "actor_loss": float(kept.actor_loss.mean()),
-            "critic_loss": float(kept.critic_loss.mean()),
-            "policy_entropy": float(kept.entropy.mean()),
-            "learning_rate": float(kept.learning_rate[-1]),
-            "entropy": float(report.entropy),
-        }
-        if not tally.episodes:
-            line |= dict.fromkeys(("success", "return", "length"), float("nan"))
-        run.log(done, line)
-        more = {"entropy": line["entropy"], "env_steps": line["env_steps"]}
-        run.log_bounds(done, space.names, report.low, report.high, **more)
-        self._kept, self._last_s = [], now_s
-        return (
-            f"{speed:,.0f} steps/s  success {line['success']:.2f}  return {line['return']:.0f}  "
-            f"width {np.exp(line['entropy']):.2f}"
-        )
+def _draw(run: Run, space: ParamSpace) -> None:
+    """Draws curriculum.svg: ranges, entropy and success over time."""
+    bounds, metrics = (read_jsonl(run.path / name) for name in (BOUNDS, METRICS))
+    (run.path / "curriculum.svg").write_text(timeline(space, bounds, metrics))
 
 
 def main(argv: Sequence[str]) -> None:

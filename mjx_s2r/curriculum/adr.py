@@ -13,6 +13,11 @@ Where this differs from the sources, and why:
               is not counted. Old and new bounds are never mixed.
     share     40 % boundary worlds, as the paper writes; DeXtreme's released code has 60 %.
     score     success in [0, 1]; one that is not finite or lies outside is dropped and counted.
+
+A pinned table is the narrowest start: every row with open limits is tested and widens. To hold rows
+where they are, leave them out of ``active``; then they are neither tested nor moved, whatever their
+limits. Rows of any room can take part; a look that the policy cannot see just widens. Rows per
+world are not tested, since a world keeps its first value of them.
 """
 
 from dataclasses import dataclass, replace
@@ -22,8 +27,17 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from mjx_s2r.curriculum.interface import Curriculum, Episodes, Report, normalized_entropy
-from mjx_s2r.curriculum.uniform import running
+from mjx_s2r.curriculum.interface import (
+    Curriculum,
+    Episodes,
+    Report,
+    Track,
+    begin,
+    follow,
+    sound,
+    summarize,
+)
+from mjx_s2r.curriculum.law import from_law, movable, to_law
 from mjx_s2r.params import ParamError, ParamSpace
 from mjx_s2r.sim.env import Draw
 
@@ -73,16 +87,14 @@ class AdrState:
         scores: (2D, M) collected scores, the first ``count`` of each row are valid.
         count: (2D,) int32 how many.
         moved: (2D,) int32 how often each bound has moved.
-        dropped: () int32 scores that were not finite or outside [0, 1].
-        plain_score: () running success of plain episodes.
+        track: the figures.
     """
 
     bounds: jax.Array
     scores: jax.Array
     count: jax.Array
     moved: jax.Array
-    dropped: jax.Array
-    plain_score: jax.Array
+    track: Track
 
 
 @struct.dataclass
@@ -97,10 +109,12 @@ class Rails:
 def adr(space: ParamSpace, config: AdrConfig, active: np.ndarray | None = None) -> Curriculum:
     """Returns boundary ADR over the ``active`` (D,) rows; others keep their initial ranges."""
     rails = _rails(space, config)
-    width = rails.outer[1::2] - rails.outer[0::2]
-    active = np.ones(len(space), bool) if active is None else active
-    testable = jnp.repeat(jnp.asarray(active) & (width > 0), 2) & (rails.inner != rails.outer)
-    log = jnp.asarray(space.logarithmic)
+    tested = movable(space, active) & ~space.where("per", "world")
+    testable = jnp.repeat(jnp.asarray(tested), 2) & (rails.inner != rails.outer)
+
+    def ends(state: AdrState) -> tuple[jax.Array, jax.Array]:
+        """Returns low and high (D,) as values."""
+        return from_law(space, state.bounds[0::2]), from_law(space, state.bounds[1::2])
 
     def init() -> AdrState:
         size = 2 * len(space)
@@ -109,53 +123,38 @@ def adr(space: ParamSpace, config: AdrConfig, active: np.ndarray | None = None) 
             scores=jnp.zeros((size, config.window)),
             count=jnp.zeros((size,), jnp.int32),
             moved=jnp.zeros((size,), jnp.int32),
-            dropped=jnp.int32(0),
-            plain_score=jnp.float32(0),
+            track=begin(space),
         )
 
     def sample(state: AdrState, n: int, key: jax.Array) -> Draw:
         key_unit, key_role, key_bound = jax.random.split(key, 3)
-        low, high = state.bounds[0::2], state.bounds[1::2]
-        flat = low + (high - low) * jax.random.uniform(key_unit, (n, len(space)))
-        weight = testable.astype(jnp.float32)
-        any_open = testable.any()
-        bound = jax.random.categorical(key_bound, jnp.log(weight + 1e-30), shape=(n,))
-        tests = (jax.random.uniform(key_role, (n,)) < config.boundary_share) & any_open
-        role = jnp.where(tests, bound, -1).astype(jnp.int32)
+        low, high = ends(state)
+        xi = space.sample(jnp, jax.random.uniform(key_unit, (n, len(space))), low, high)
+        logits = jnp.where(testable, 0.0, -jnp.inf)
+        bound = jax.random.categorical(key_bound, logits, shape=(n,))
+        tests = jax.random.uniform(key_role, (n,)) < config.boundary_share
+        role = jnp.where(tests & testable.any(), bound, -1).astype(jnp.int32)
         pinned = role[:, None] // 2 == jnp.arange(len(space))
-        flat = jnp.where(pinned, state.bounds[role][:, None], flat)
-        return Draw(_to_values(space, log, flat), role, jnp.where(tests, state.moved[role], 0))
+        at_bound: jax.Array = space.settle(jnp, from_law(space, state.bounds[role][:, None]))
+        xi = jnp.where(pinned, at_bound, xi)
+        return Draw(xi, role, jnp.where(role >= 0, state.moved[role], 0))
 
     def update(state: AdrState, episodes: Episodes) -> AdrState:
-        state = _collect(state, episodes, config.window)
-        moved = _move(state, rails, config)
-        return replace(moved, plain_score=running(state.plain_score, episodes))
+        track = follow(space, state.track, episodes, *ends(state))
+        return replace(_move(_collect(state, episodes, config.window), rails, config), track=track)
 
     def report(state: AdrState) -> Report:
-        low = _to_values(space, log, state.bounds[0::2])
-        high = _to_values(space, log, state.bounds[1::2])
-        return Report(low, high, normalized_entropy(space, low, high, active), state.plain_score)
+        return summarize(space, state.track, *ends(state), active)
 
     return Curriculum(init, sample, update, report)
 
 
 def _rails(space: ParamSpace, config: AdrConfig) -> Rails:
     """Returns the rails of every bound: initial range inside, limits outside."""
-    log = space.logarithmic
-
-    def to_law(pair: np.ndarray) -> jax.Array:
-        bent = np.where(log, np.log(np.where(log, pair, 1.0)), pair)
-        return jnp.asarray(bent.T.reshape(-1), jnp.float32)
-
-    inner, outer = to_law(space.initial), to_law(space.limits)
+    inner = to_law(space, jnp.asarray(space.initial)).T.reshape(-1)
+    outer = to_law(space, jnp.asarray(space.limits)).T.reshape(-1)
     step = jnp.repeat(config.step * (outer[1::2] - outer[0::2]), 2)
     return Rails(inner, outer, step)
-
-
-def _to_values(space: ParamSpace, log: jax.Array, flat: jax.Array) -> jax.Array:
-    """Returns parameter values (..., D) from law space, never outside the limits."""
-    low, high = space.limits
-    return jnp.clip(jnp.where(log, jnp.exp(flat), flat), low, high)
 
 
 def _collect(state: AdrState, episodes: Episodes, window: int) -> AdrState:
@@ -166,9 +165,7 @@ def _collect(state: AdrState, episodes: Episodes, window: int) -> AdrState:
     """
     role, score = episodes.role.reshape(-1), episodes.score.reshape(-1)
     current = episodes.stamp.reshape(-1) == state.moved[role]
-    counts = episodes.ended.reshape(-1) & (role >= 0) & current
-    sound = jnp.isfinite(score) & (score >= 0) & (score <= 1)
-    use = counts & sound
+    use = sound(episodes).reshape(-1) & (role >= 0) & current
     mine = use[:, None] & (role[:, None] == jnp.arange(state.count.shape[0]))
     slot = jnp.sum(jnp.where(mine, jnp.cumsum(mine, 0) - 1 + state.count, 0), 1)
     where = jnp.where(use & (slot < window), role, state.count.shape[0])
@@ -176,7 +173,6 @@ def _collect(state: AdrState, episodes: Episodes, window: int) -> AdrState:
         state,
         scores=state.scores.at[where, slot].set(score, mode="drop"),
         count=jnp.minimum(state.count + mine.sum(0), window).astype(jnp.int32),
-        dropped=state.dropped + (counts & ~sound).sum(dtype=jnp.int32),
     )
 
 

@@ -1,10 +1,16 @@
 """What every schedule over the table offers: init, sample, update, report.
 
+A `Draw` of a schedule has a role: below zero it is a plain episode, whose success colours the
+training's figures; from zero on it is a special one (a bound under test, a replayed or a hard
+world), counted apart. Its stamp is the schedule's own count of moves when the world was drawn, so
+that the scores of an old range are never mixed with those of a new one.
+
 A curriculum is a record of four pure functions, its state is a pytree: it is jitted with the
 learner, checkpointed with it, and global over devices, because the world axis is only sharded.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import jax
@@ -12,8 +18,12 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
+from mjx_s2r.curriculum.law import place, to_law
 from mjx_s2r.params import ParamSpace
 from mjx_s2r.sim.env import Draw
+
+EDGE = 0.2  # share of a range, at either end, whose episodes count as those of that end
+KEEP = 0.9  # weight of the old in running means
 
 
 @struct.dataclass
@@ -42,13 +52,18 @@ class Report(NamedTuple):
         low: (D,) lower bounds now.
         high: (D,) upper bounds now.
         entropy: () mean over open rows of log(width / width of limits); 0 is as wide as allowed.
-        plain_score: () running success over plain episodes (-1 where not kept).
+        plain_score: () running success over plain episodes.
+        edge_score: (2, D) running success of episodes whose row lay in the lowest and in the
+            highest fifth of its range; -1 where there was none yet.
+        dropped: () int32 scores that were not finite or outside [0, 1].
     """
 
     low: jax.Array
     high: jax.Array
     entropy: jax.Array
     plain_score: jax.Array
+    edge_score: jax.Array
+    dropped: jax.Array
 
 
 class Curriculum(NamedTuple):
@@ -75,15 +90,92 @@ def normalized_entropy(
     Widths of log_uniform rows are taken in the logarithm. A closed row counts as 1e-3 of its
     limits, as in DeXtreme's nats per dimension; unlike those, this figure does not depend on units.
     """
-    log = jnp.asarray(space.logarithmic)
-    limit_low, limit_high = jnp.asarray(space.limits)
-
-    def width(a: jax.Array, b: jax.Array) -> jax.Array:
-        ratio = jnp.where(log, b, 1.0) / jnp.where(log, a, 1.0)
-        return jnp.where(log, jnp.log(ratio), b - a)
-
-    full = width(limit_low, limit_high)
+    limit_low, limit_high = to_law(space, jnp.asarray(space.limits))
+    full = limit_high - limit_low
     is_open = (full > 0) & (jnp.ones(len(space), bool) if active is None else active)
-    share = width(low, high) / jnp.where(is_open, full, 1.0)
+    share = (to_law(space, high) - to_law(space, low)) / jnp.where(is_open, full, 1.0)
     nats = jnp.where(is_open, jnp.log(jnp.maximum(share, 1e-3)), 0.0)
     return nats.sum() / jnp.maximum(is_open.sum(), 1)
+
+
+@struct.dataclass
+class Track:
+    """The figures that every schedule keeps beside its own state; see `Report`.
+
+    plain_score (), edge_score (2, D), dropped () int32.
+    """
+
+    plain_score: jax.Array
+    edge_score: jax.Array
+    dropped: jax.Array
+
+
+def begin(space: ParamSpace) -> Track:
+    """Returns the figures before the first episode."""
+    return Track(jnp.float32(0), jnp.full((2, len(space)), -1.0, jnp.float32), jnp.int32(0))
+
+
+def sound(episodes: Episodes) -> jax.Array:
+    """Returns [T, B] True where an episode ended with a score that is one: finite, in [0, 1]."""
+    score = episodes.score
+    return episodes.ended & jnp.isfinite(score) & (score >= 0) & (score <= 1)
+
+
+def follow(
+    space: ParamSpace, track: Track, episodes: Episodes, low: jax.Array, high: jax.Array
+) -> Track:
+    """Returns the figures after ``episodes`` that were drawn between ``low`` and ``high`` (D,)."""
+    fine = sound(episodes)
+    score = jnp.where(fine, episodes.score, 0.0)
+    flat = place(space, episodes.xi.reshape(-1, len(space)), low, high)
+    at_edge = jnp.stack((flat <= EDGE, flat >= 1 - EDGE)).astype(jnp.float32)
+    count = jnp.einsum("end,n->ed", at_edge, fine.reshape(-1).astype(jnp.float32))
+    mean = jnp.einsum("end,n->ed", at_edge, score.reshape(-1)) / jnp.maximum(count, 1.0)
+    old = jnp.where(track.edge_score < 0, mean, track.edge_score)
+    return Track(
+        plain_score=running(track.plain_score, episodes),
+        edge_score=jnp.where(count > 0, KEEP * old + (1 - KEEP) * mean, track.edge_score),
+        dropped=track.dropped + (episodes.ended & ~fine).sum(dtype=jnp.int32),
+    )
+
+
+def summarize(
+    space: ParamSpace,
+    track: Track,
+    low: jax.Array,
+    high: jax.Array,
+    active: np.ndarray | None = None,
+) -> Report:
+    """Returns the report of a schedule that draws between ``low`` and ``high`` (D,) now."""
+    entropy = normalized_entropy(space, low, high, active)
+    return Report(low, high, entropy, track.plain_score, track.edge_score, track.dropped)
+
+
+def running(score: jax.Array, episodes: Episodes) -> jax.Array:
+    """Returns the running mean success of plain episodes, unchanged where none has ended."""
+    plain = sound(episodes) & (episodes.role < 0)
+    count = plain.sum()
+    mean = jnp.sum(jnp.where(plain, episodes.score, 0.0)) / jnp.maximum(count, 1)
+    return jnp.where(count > 0, KEEP * score + (1 - KEEP) * mean, score)
+
+
+@struct.dataclass
+class Window:
+    """Scores of plain episodes since the last decision: total (), count () int32."""
+
+    total: jax.Array
+    count: jax.Array
+
+
+def open_window() -> Window:
+    """Returns an empty window."""
+    return Window(jnp.float32(0), jnp.int32(0))
+
+
+def gather(window: Window, episodes: Episodes, stamp: jax.Array) -> Window:
+    """Returns the window with the sound scores of plain episodes that carry ``stamp``."""
+    mine = sound(episodes) & (episodes.role < 0) & (episodes.stamp == stamp)
+    total = jnp.sum(jnp.where(mine, episodes.score, 0.0))
+    return replace(
+        window, total=window.total + total, count=window.count + mine.sum(dtype=jnp.int32)
+    )

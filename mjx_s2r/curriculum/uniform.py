@@ -4,47 +4,52 @@ from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 
-from mjx_s2r.curriculum.interface import Curriculum, Episodes, Report, normalized_entropy
+from mjx_s2r.curriculum.interface import (
+    Curriculum,
+    Episodes,
+    Report,
+    Track,
+    begin,
+    follow,
+    summarize,
+)
 from mjx_s2r.params import ParamSpace
 from mjx_s2r.sim.env import Draw
 
 
 @struct.dataclass
 class UniformState:
-    """Bounds and a running success: low (D,), high (D,), plain_score ()."""
+    """Bounds low (D,) and high (D,), and the figures."""
 
     low: jax.Array
     high: jax.Array
-    plain_score: jax.Array
+    track: Track
 
 
-def uniform(space: ParamSpace) -> Curriculum:
-    """Returns the schedule that keeps the table's initial ranges."""
+def uniform(space: ParamSpace, active: np.ndarray | None = None) -> Curriculum:
+    """Returns the schedule that keeps the table's initial ranges; entropy is of ``active`` rows."""
 
     def init() -> UniformState:
         low, high = jnp.asarray(space.initial)
-        return UniformState(low, high, jnp.float32(0))
+        return UniformState(low, high, begin(space))
 
     def sample(state: UniformState, n: int, key: jax.Array) -> Draw:
         unit = jax.random.uniform(key, (n, len(space)))
-        xi = space.sample(jnp, unit, state.low, state.high)
-        return Draw(xi, jnp.full((n,), -1, jnp.int32), jnp.zeros((n,), jnp.int32))
+        return plain(space.sample(jnp, unit, state.low, state.high))
 
     def update(state: UniformState, episodes: Episodes) -> UniformState:
-        return replace(state, plain_score=running(state.plain_score, episodes))
+        return replace(state, track=follow(space, state.track, episodes, state.low, state.high))
 
     def report(state: UniformState) -> Report:
-        entropy = normalized_entropy(space, state.low, state.high)
-        return Report(state.low, state.high, entropy, state.plain_score)
+        return summarize(space, state.track, state.low, state.high, active)
 
     return Curriculum(init, sample, update, report)
 
 
-def running(score: jax.Array, episodes: Episodes, keep: float = 0.9) -> jax.Array:
-    """Returns the running mean success of plain episodes, unchanged where none has ended."""
-    plain = episodes.ended & (episodes.role < 0) & jnp.isfinite(episodes.score)
-    count = plain.sum()
-    mean = jnp.sum(jnp.where(plain, episodes.score, 0.0)) / jnp.maximum(count, 1)
-    return jnp.where(count > 0, keep * score + (1 - keep) * mean, score)
+def plain(xi: jax.Array, stamp: jax.Array | int = 0) -> Draw:
+    """Returns plain draws of ``xi`` (n, D), all with one ``stamp``."""
+    count = xi.shape[0]
+    return Draw(xi, jnp.full((count,), -1, jnp.int32), jnp.full((count,), stamp, jnp.int32))

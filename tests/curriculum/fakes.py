@@ -18,11 +18,18 @@ SPACE = ParamSpace(
 
 def episodes(roles: list[int], scores: list[float], stamps: list[int] | None = None) -> Episodes:
     """Returns one step in as many worlds as there are ``roles``; an episode ends in each."""
+    return episodes_of(SPACE, roles, scores, stamps)
+
+
+def episodes_of(
+    space: ParamSpace, roles: list[int], scores: list[float], stamps: list[int] | None = None
+) -> Episodes:
+    """Returns the same with the nominal xi of any table."""
     n = len(roles)
     return Episodes(
         ended=jnp.ones((1, n), bool),
         score=jnp.array([scores], jnp.float32),
         role=jnp.array([roles], jnp.int32),
         stamp=jnp.array([stamps or [0] * n], jnp.int32),
-        xi=jnp.asarray(np.tile(SPACE.nominal, (1, n, 1))),
+        xi=jnp.asarray(np.tile(space.nominal, (1, n, 1))),
     )

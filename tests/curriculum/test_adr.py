@@ -1,6 +1,7 @@
 """Boundary ADR: the right share of tests, bounds that move when told, and scores never mixed."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -10,8 +11,8 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from mjx_s2r.curriculum.adr import AdrConfig, AdrState, adr
 from mjx_s2r.curriculum.interface import Curriculum, Episodes
-from mjx_s2r.params import ParamError
-from tests.curriculum.fakes import SPACE, episodes
+from mjx_s2r.params import Param, ParamError, ParamSpace
+from tests.curriculum.fakes import SPACE, episodes, episodes_of
 
 CONFIG = AdrConfig(window=4, step=0.1)
 MASS_LOW, MASS_HIGH, FRICTION_LOW, FRICTION_HIGH = 0, 1, 4, 5
@@ -114,7 +115,7 @@ def test_scores_for_a_bound_that_has_moved_since_are_not_counted(
 ) -> None:
     state = update(schedule.init(), episodes([MASS_HIGH] * 4, [1] * 4))
     late = update(state, episodes([MASS_HIGH] * 6, [0] * 6, [0] * 6))
-    assert late.count[MASS_HIGH] == 0 and late.dropped == 0
+    assert late.count[MASS_HIGH] == 0 and late.track.dropped == 0
     mixed = update(state, episodes([MASS_HIGH] * 6, [0, 0, 0, 1, 1, 1], [0, 0, 0, 1, 1, 1]))
     assert mixed.count[MASS_HIGH] == 3
     np.testing.assert_array_equal(mixed.scores[MASS_HIGH, :3], 1)
@@ -131,7 +132,7 @@ def test_scores_that_are_no_scores_are_dropped_and_counted(
 ) -> None:
     bad = [np.nan, np.inf, -np.inf, -0.1, 1.1]
     state = update(schedule.init(), episodes([MASS_HIGH] * 6, [*bad, 1]))
-    assert state.dropped == 5 and state.count[MASS_HIGH] == 1
+    assert state.track.dropped == 5 and state.count[MASS_HIGH] == 1
     for leaf in jax.tree.leaves(state):
         assert np.isfinite(leaf).all()
 
@@ -142,7 +143,7 @@ def test_episodes_that_did_not_end_or_tested_nothing_are_not_filed(
     what = episodes([MASS_HIGH, -1, MASS_LOW], [1, 1, 1])
     state = update(schedule.init(), what.replace(ended=jnp.array([[False, True, True]])))
     assert int(state.count.sum()) == 1 and state.count[MASS_LOW] == 1
-    assert float(state.plain_score) == pytest.approx(0.1)
+    assert float(state.track.plain_score) == pytest.approx(0.1)
 
 
 def test_bounds_keep_to_their_rails_through_a_thousand_random_updates(
@@ -172,7 +173,7 @@ def test_bounds_keep_to_their_rails_through_a_thousand_random_updates(
     assert (low <= SPACE.initial[0] + tiny).all() and (high >= SPACE.initial[1] - tiny).all()
     assert (xi >= SPACE.limits[0]).all() and (xi <= SPACE.limits[1]).all()
     assert (entropy <= tiny).all() and np.isfinite(entropy).all()
-    assert state.moved[list(OPEN)].min() > 20 and state.dropped > 0
+    assert state.moved[list(OPEN)].min() > 20 and state.track.dropped > 0
     assert np.ptp(high[:, 0]) > 1.0  # it did go far
 
 
@@ -181,6 +182,41 @@ def test_inactive_rows_are_never_tested_and_keep_their_range(key: jax.Array) -> 
     draw = schedule.sample(schedule.init(), 2000, key)
     assert set(np.unique(draw.role)) == {-1, FRICTION_LOW, FRICTION_HIGH}
     assert np.ptp(draw.xi[:, 0]) > 0.15
+
+
+def test_a_pinned_table_is_the_narrowest_start_of_the_same_rows(key: jax.Array) -> None:
+    """What holds a row still is ``active``; a closed range with open limits is tested and moves."""
+    schedule = adr(SPACE.pinned(), CONFIG)
+    draw = schedule.sample(schedule.init(), 2000, key)
+    assert set(np.unique(draw.role)) == {-1, *OPEN}
+    np.testing.assert_allclose(draw.xi, np.tile(SPACE.nominal, (2000, 1)), rtol=1e-6)
+    state = schedule.update(schedule.init(), episodes([MASS_HIGH] * 4, [1] * 4))
+    np.testing.assert_allclose(bounds(schedule, state)[0], (1.0, 1.2), rtol=1e-6)
+
+
+def test_looks_take_part_and_rows_per_world_do_not(key: jax.Array) -> None:
+    """A world keeps its first value of a row per world, so that no later draw could test it."""
+    space = ParamSpace(
+        (
+            Param("look", "visual.brightness", limits=(0.5, 2.0)),
+            Param("gain", "sensor.gain", ("p",), limits=(0.5, 2.0), per="world"),
+        )
+    )
+    schedule = adr(space, CONFIG)
+    draw = schedule.sample(schedule.init(), 500, key)
+    assert set(np.unique(draw.role)) == {-1, 0, 1}
+    state = schedule.update(schedule.init(), episodes_of(space, [1] * 4, [1] * 4))
+    np.testing.assert_allclose(bounds(schedule, state)[0], (1.0, 1.15), rtol=1e-6)
+
+
+def test_a_bound_of_whole_numbers_is_tested_at_a_whole_number(key: jax.Array) -> None:
+    """A step is 0.4 of 4: after three moves the bound is at 1.2 and 1 is what acts."""
+    steps = Param("steps", "actuator.delay_s", (), None, "set", 0, (0, 0), (0, 4), "categorical")
+    schedule = adr(ParamSpace((steps,)), CONFIG)
+    state = replace(schedule.init(), bounds=jnp.array((0.0, 1.2)))
+    draw = schedule.sample(state, 300, key)
+    np.testing.assert_array_equal(draw.xi[np.asarray(draw.role) == 1], 1.0)
+    assert set(np.unique(draw.xi)) == {0.0, 1.0}
 
 
 def test_without_an_open_row_every_world_is_plain(key: jax.Array) -> None:

@@ -44,14 +44,14 @@ def test_bounds_stay_and_success_is_followed() -> None:
 def test_worlds_that_test_a_bound_or_did_not_end_do_not_count() -> None:
     curriculum = uniform(OPEN)
     state = curriculum.update(curriculum.init(), episodes([-1, -1], [1, 1]))
-    before = float(state.plain_score)
+    before = float(state.track.plain_score)
     running = episodes([-1, -1], [0, 0])
     running = running.replace(ended=running.ended & False)
     for what in (running, episodes([0, 5], [0, 0])):
-        assert float(curriculum.update(state, what).plain_score) == before
+        assert float(curriculum.update(state, what).track.plain_score) == before
 
 
 def test_a_score_that_is_not_finite_does_not_spoil_the_mean() -> None:
     curriculum = uniform(OPEN)
     state = curriculum.update(curriculum.init(), episodes([-1, -1, 0], [1, np.nan, np.nan]))
-    assert float(state.plain_score) == pytest.approx(0.1)
+    assert float(state.track.plain_score) == pytest.approx(0.1)

@@ -1,0 +1,116 @@
+"""Rows by pattern, and the coordinates in which bounds and densities move.
+
+The law coordinate of a row is its logarithm where the row is log_uniform, its value otherwise: a
+step there is the same share of the limits everywhere. The unit coordinate is the place between the
+limits, 0 to 1, in the law coordinate. Draws themselves are the table's business (`space.sample`).
+"""
+
+import fnmatch
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mjx_s2r.params import ParamError, ParamSpace, unknown
+
+
+def select(space: ParamSpace, patterns: Sequence[str]) -> np.ndarray:
+    """Returns (D,) True for rows whose name or field ("room.array") fits one of the patterns.
+
+    Raises:
+        ParamError: a pattern that fits no row; lists the near names and fields.
+    """
+    mask = np.zeros(len(space), bool)
+    for pattern in patterns:
+        fits = matches(space, pattern)
+        if not fits.any():
+            fields = sorted({row.field for row in space.rows})
+            raise unknown("rows, by name or field:", pattern, [*space.names, *fields])
+        mask |= fits
+    return mask
+
+
+def matches(space: ParamSpace, pattern: str) -> np.ndarray:
+    """Returns (D,) True for rows whose name or field fits a glob ``pattern``."""
+    return np.array(
+        [any(fnmatch.fnmatchcase(x, pattern) for x in (row.name, row.field)) for row in space.rows],
+        bool,
+    )
+
+
+def movable(space: ParamSpace, active: np.ndarray | None = None) -> np.ndarray:
+    """Returns (D,) True for ``active`` rows (None: all) with open limits.
+
+    A world keeps the first value of a row per world, so no schedule can test or move such a row.
+
+    Raises:
+        ParamError: a mask of another length than the table.
+    """
+    low, high = space.limits
+    if active is not None and np.shape(active) != (len(space),):
+        raise ParamError(
+            f"rows to schedule: a mask of shape {np.shape(active)} for {len(space)} rows; "
+            "make it with select(space, patterns)"
+        )
+    chosen = np.ones(len(space), bool) if active is None else active
+    return chosen & (high > low) & ~space.where("per", "world")
+
+
+def to_law(space: ParamSpace, values: jax.Array) -> jax.Array:
+    """Returns the law coordinates (..., D) of parameter values."""
+    log = jnp.asarray(space.logarithmic)
+    return jnp.where(log, jnp.log(jnp.where(log, values, 1.0)), values)
+
+
+def from_law(space: ParamSpace, flat: jax.Array) -> jax.Array:
+    """Returns parameter values (..., D) of law coordinates, never outside the limits."""
+    log = jnp.asarray(space.logarithmic)
+    low, high = space.limits
+    return jnp.clip(jnp.where(log, jnp.exp(jnp.where(log, flat, 0.0)), flat), low, high)
+
+
+def place(space: ParamSpace, values: jax.Array, low: jax.Array, high: jax.Array) -> jax.Array:
+    """Returns where values (..., D) lie between ``low`` and ``high``, 0 to 1; 0.5 if closed."""
+    start, end = to_law(space, low), to_law(space, high)
+    width = end - start
+    share = (to_law(space, values) - start) / jnp.where(width > 0, width, 1.0)
+    return jnp.where(width > 0, jnp.clip(share, 0.0, 1.0), 0.5)
+
+
+def to_unit(space: ParamSpace, values: jax.Array) -> jax.Array:
+    """Returns the unit coordinates (..., D) of values; 0.5 where the limits are closed."""
+    low, high = jnp.asarray(space.limits)
+    return place(space, values, low, high)
+
+
+def from_unit(space: ParamSpace, unit: jax.Array) -> jax.Array:
+    """Returns the values (..., D) at unit coordinates."""
+    low, high = to_law(space, jnp.asarray(space.limits))
+    return from_law(space, low + (high - low) * unit)
+
+
+def box(space: ParamSpace, width: float, active: np.ndarray | None = None) -> np.ndarray:
+    """Returns (2, D) the bounds that go ``width`` of the way from nominal to the limits.
+
+    Rows that are not ``active`` stay nominal; categorical ends are whole numbers.
+
+    Raises:
+        ParamError: a width outside [0, 1].
+    """
+    if not 0 <= width <= 1:
+        raise ParamError(f"width {width} is a share of the way to the limits; it lies in [0, 1]")
+    nominal = jnp.asarray(space.nominal)
+    centre, ends = to_law(space, nominal), to_law(space, jnp.asarray(space.limits))
+    found = space.settle(jnp, from_law(space, centre + width * (ends - centre)))
+    return np.asarray(jnp.where(jnp.asarray(movable(space, active)), found, nominal))
+
+
+def widened(space: ParamSpace, width: float, active: np.ndarray | None = None) -> ParamSpace:
+    """Returns the table whose initial ranges are those of `box`."""
+    low, high = box(space, width, active)
+    ranges = {
+        row.name: (float(np.clip(a, *row.limits)), float(np.clip(b, *row.limits)))
+        for row, a, b in zip(space.rows, low, high, strict=True)
+    }
+    return space.pinned().with_ranges(ranges)

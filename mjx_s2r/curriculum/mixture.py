@@ -1,0 +1,161 @@
+"""Schedules put together: each over its own rows, or one chosen among several by a number.
+
+`mixture` lets every part schedule its own rows. Scores must not be credited to the wrong part, so
+each world is spoken for by one part: only that part learns from its episode, and only that part's
+draw may be special there; the other parts contribute plain draws. The role says who speaks:
+
+    role = -1 - k             a plain world, spoken for by part k
+    role = k STRIDE + role_k  a special world of part k, whose own role is role_k
+
+The stamp is the speaker's. A plain role stays below zero, as everywhere else.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+
+from mjx_s2r.curriculum.interface import Curriculum, Episodes, Report, normalized_entropy
+from mjx_s2r.curriculum.law import select
+from mjx_s2r.params import ParamError, ParamSpace
+from mjx_s2r.sim.env import Draw
+
+STRIDE = 1 << 20
+
+Build = Callable[[ParamSpace, np.ndarray], Curriculum]  # over the rows of a mask (D,)
+Part = tuple[np.ndarray | Sequence[str], Build]  # a mask (D,), or patterns of names and fields
+
+
+def mixture(space: ParamSpace, parts: Sequence[Part]) -> Curriculum:
+    """Returns the schedule made of ``parts``; rows that none names keep their initial ranges.
+
+    Raises:
+        ParamError: no part, a pattern that fits no row, or rows that two parts claim.
+    """
+    masks = _masks(space, [rows for rows, _ in parts])
+    built = [build(space, mask) for mask, (_, build) in zip(masks, parts, strict=True)]
+    taken = np.any(masks, 0)
+
+    def init() -> tuple[Any, ...]:
+        return tuple(part.init() for part in built)
+
+    def sample(state: tuple[Any, ...], n: int, key: jax.Array) -> Draw:
+        key_rest, key_speaker, *keys = jax.random.split(key, 2 + 2 * len(built))
+        unit = jax.random.uniform(key_rest, (n, len(space)))
+        xi = space.sample(jnp, unit, *jnp.asarray(space.initial))
+        speaker = jax.random.randint(key_speaker, (n,), 0, len(built))
+        role = stamp = jnp.zeros((n,), jnp.int32)
+        for k, part in enumerate(built):
+            draw = part.sample(state[k], n, keys[2 * k])
+            speaks = speaker == k
+            others = _plain_rows(draw, keys[2 * k + 1])
+            mine = jnp.where(speaks[:, None], draw.xi, others)
+            xi = jnp.where(jnp.asarray(masks[k]), mine, xi)
+            named = jnp.where(draw.role < 0, -1 - k, k * STRIDE + draw.role)
+            role = jnp.where(speaks, named, role)
+            stamp = jnp.where(speaks, draw.stamp, stamp)
+        return Draw(xi, role, stamp)
+
+    def update(state: tuple[Any, ...], episodes: Episodes) -> tuple[Any, ...]:
+        return tuple(part.update(state[k], heard_by(episodes, k)) for k, part in enumerate(built))
+
+    def report(state: tuple[Any, ...]) -> Report:
+        reports = [part.report(s) for part, s in zip(built, state, strict=True)]
+        low, high = space.initial
+        edge = jnp.full((2, len(space)), -1.0)
+        for mask, found in zip(masks, reports, strict=True):
+            low, high = jnp.where(mask, found.low, low), jnp.where(mask, found.high, high)
+            edge = jnp.where(mask, found.edge_score, edge)
+        return Report(
+            low,
+            high,
+            normalized_entropy(space, low, high, taken),
+            jnp.stack([r.plain_score for r in reports]).mean(),
+            edge,
+            jnp.stack([r.dropped for r in reports]).sum(),
+        )
+
+    return Curriculum(init, sample, update, report)
+
+
+def heard_by(episodes: Episodes, k: int) -> Episodes:
+    """Returns the episodes that part ``k`` speaks for, with the part's own roles."""
+    role = episodes.role
+    speaker = jnp.where(role < 0, -1 - role, role // STRIDE)
+    own = jnp.where(role < 0, -1, role % STRIDE)
+    return replace(episodes, ended=episodes.ended & (speaker == k), role=own)
+
+
+def _plain_rows(draw: Draw, key: jax.Array) -> jax.Array:
+    """Returns xi (n, D) with special worlds replaced by plain ones of the same draw, at random."""
+    is_plain = draw.role < 0
+    count = is_plain.shape[0]
+    plain_first = jnp.argsort(~is_plain)
+    place = jax.random.randint(key, (count,), 0, jnp.maximum(is_plain.sum(), 1))
+    return draw.xi[jnp.where(is_plain, jnp.arange(count), plain_first[place])]
+
+
+def _masks(space: ParamSpace, rows: Sequence[np.ndarray | Sequence[str]]) -> list[np.ndarray]:
+    """Returns the mask (D,) of each part.
+
+    Raises:
+        ParamError: as `mixture`.
+    """
+    if not rows:
+        raise ParamError("mixture: no part; name at least one")
+    masks = [r if isinstance(r, np.ndarray) else select(space, r) for r in rows]
+    twice = np.sum(masks, 0) > 1
+    if twice.any():
+        names = [name for name, both in zip(space.names, twice, strict=True) if both]
+        raise ParamError(f"mixture: rows {names} are claimed by two parts; give each row to one")
+    return masks
+
+
+@struct.dataclass
+class ChoiceState:
+    """The states of all schedules, and which of them counts: which () int32."""
+
+    which: jax.Array
+    states: tuple[Any, ...]
+
+
+def choice(parts: Sequence[Curriculum]) -> Curriculum:
+    """Returns the schedule that is ``parts[which]``, where ``which`` is a number in the state.
+
+    One compiled training then serves every schedule: set ``which`` before it starts. All parts
+    must be over one table.
+    """
+
+    def init() -> ChoiceState:
+        return ChoiceState(jnp.int32(0), tuple(part.init() for part in parts))
+
+    def sample(state: ChoiceState, n: int, key: jax.Array) -> Draw:
+        ways = [partial(_sample_one, part, k, n) for k, part in enumerate(parts)]
+        return jax.lax.switch(state.which, ways, state.states, key)
+
+    def update(state: ChoiceState, episodes: Episodes) -> ChoiceState:
+        ways = [partial(_update_one, part, k) for k, part in enumerate(parts)]
+        return replace(state, states=jax.lax.switch(state.which, ways, state.states, episodes))
+
+    def report(state: ChoiceState) -> Report:
+        k = int(state.which)
+        return parts[k].report(state.states[k])
+
+    return Curriculum(init, sample, update, report)
+
+
+def _sample_one(part: Curriculum, k: int, n: int, states: tuple[Any, ...], key: jax.Array) -> Draw:
+    """Draws from part ``k``."""
+    return part.sample(states[k], n, key)
+
+
+def _update_one(
+    part: Curriculum, k: int, states: tuple[Any, ...], episodes: Episodes
+) -> tuple[Any, ...]:
+    """Returns all states with that of part ``k`` updated."""
+    return (*states[:k], part.update(states[k], episodes), *states[k + 1 :])

@@ -1,0 +1,130 @@
+"""The study: one compiled program for all methods, a fair grid, and nothing done twice."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mjx_s2r.learn.ppo import Ppo, PpoConfig
+from mjx_s2r.params import Param, ParamError, ParamSpace
+from mjx_s2r.runs import RunError
+from train import study
+from train.study import StudyConfig
+
+TASK = "tests.sim.toy:Toy"
+SMALL = PpoConfig(
+    worlds=8, unroll=4, minibatches=2, epochs=1, actor_hidden=(4,), critic_hidden=(4,)
+)
+SPACE = ParamSpace(
+    (
+        Param("mass", "model.body_mass", ("a",), limits=(0.5, 2.5)),
+        Param("drag", "model.dof_damping", ("j",), limits=(0.01, 100.0), law="log_uniform"),
+        Param("steps", "actuator.delay_s", (), None, "set", 0, (0, 0), (0, 4), "categorical"),
+        Param("look", "visual.brightness", limits=(0.5, 2.0)),
+    )
+)
+
+
+def settings(folder: Path) -> StudyConfig:
+    """Returns a study of some seconds."""
+    return StudyConfig(
+        tasks=(TASK,),
+        methods=("wide", "difficulty", "adr"),
+        seeds=1,
+        iterations=3,
+        widths=(0.5, 1.0),
+        points=4,
+        corners=8,
+        run=folder / "run",
+        result=folder / "out" / "curricula.json",
+        ppo=SMALL,
+    )
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[StudyConfig, int]:
+    """A finished study, and how many programs of one iteration it compiled."""
+    config = settings(tmp_path_factory.mktemp("study"))
+    before = Ppo.iterate._cache_size()
+    study.run(config)
+    return config, Ppo.iterate._cache_size() - before
+
+
+def test_it_leaves_rows_and_a_picture(finished: tuple[StudyConfig, int]) -> None:
+    config, _ = finished
+    held = json.loads(config.result.read_text())
+    assert {"about", "study", "rows"} == set(held)
+    found = {(r["task"], r["method"], r["seed"], r["width"]) for r in held["rows"]}
+    assert found == {(TASK, m, 0, w) for m in config.methods for w in config.widths}
+    for row in held["rows"]:
+        assert row["env_steps"] == 3 * 8 * 4 and 0 <= row["success"] <= 1
+        part = (row["sobol"] * 4 + row["corners"] * (row["worlds"] - 4)) / row["worlds"]
+        assert row["success"] == pytest.approx(part)
+    widths = {r["method"]: r["entropy"] for r in held["rows"]}
+    assert widths["wide"] == pytest.approx(0.0, abs=1e-5) and widths["adr"] < -1
+    assert config.result.with_suffix(".svg").read_text().count("<polyline") == 3
+
+
+def test_one_program_serves_all_methods(finished: tuple[StudyConfig, int]) -> None:
+    assert finished[1] == 1
+
+
+def test_only_what_is_missing_is_done_again(finished: tuple[StudyConfig, int]) -> None:
+    config, _ = finished
+    files = sorted((config.run / "rows").iterdir())
+    gone, kept = files[0], {f: f.stat().st_mtime_ns for f in files[1:]}
+    before = json.loads(gone.read_text())
+    gone.unlink()
+    (config.run / "rows" / "torn.json.tmp").write_text("{")  # as a killed process leaves it
+    study.run(config)
+    again = json.loads(gone.read_text())
+    assert {n: v for n, v in again.items() if n != "seconds"} == {
+        n: v for n, v in before.items() if n != "seconds"
+    }
+    assert all(f.stat().st_mtime_ns == stamp for f, stamp in kept.items())
+
+
+def test_a_study_with_other_settings_needs_another_folder(
+    finished: tuple[StudyConfig, int],
+) -> None:
+    with pytest.raises(RunError, match="iterations"):
+        study.run(replace(finished[0], iterations=4))
+
+
+def test_the_grid_covers_each_box_and_nothing_else(tmp_path: Path) -> None:
+    """Half the way: mass (0.75, 1.75), drag (0.1, 10), steps 0 to 2; looks stay nominal."""
+    config = replace(settings(tmp_path), points=64, corners=8)
+    rows = np.array((True, True, True, False))
+    half, full = study.grid(config, SPACE, rows)
+    assert half.shape == (64 + 8, 4)
+    np.testing.assert_allclose(half.min(0), (0.75, 0.1, 0, 1), rtol=1e-5)
+    np.testing.assert_allclose(half.max(0), (1.75, 10, 2, 1), rtol=1e-5)
+    np.testing.assert_allclose(full.min(0), (0.5, 0.01, 0, 1), rtol=1e-5)
+    np.testing.assert_allclose(full.max(0), (2.5, 100, 4, 1), rtol=1e-5)
+    assert len(np.unique(half[64:], axis=0)) == 8  # every corner once
+    assert np.median(full[:64, 1]) == pytest.approx(1.0, rel=0.2)  # even in the logarithm
+    np.testing.assert_array_equal(study.grid(config, SPACE, rows)[0], half)
+
+
+def test_sizes_that_cannot_be_are_named() -> None:
+    for wrong, says in (
+        ({"points": 48}, "points 48"),
+        ({"widths": (0.0,)}, "widths"),
+        ({"methods": ()}, "it needs"),
+    ):
+        with pytest.raises(ParamError, match=says):
+            StudyConfig(**wrong)
+    with pytest.raises(ParamError, match="give --iterations"):
+        study._iterations("unheard")
+
+
+def test_worlds_begin_under_the_chosen_method(tmp_path: Path, key: jax.Array) -> None:
+    """The first worlds of "wide" are wide, those of "adr" closed."""
+    trial = study.build_trial(settings(tmp_path), TASK)
+    begun = [trial.begin(jnp.int32(which), key) for which in (0, 2)]
+    spread = [np.ptp(state.worlds.pipeline_state.draw.xi[:, 0]) for state in begun]
+    assert spread[0] > 0.2 and spread[1] == 0

@@ -1,0 +1,281 @@
+"""python -m train study: which curriculum makes a teacher that stands wide worlds best?
+
+Every method trains a teacher per seed with one and the same number of steps. All of them are then
+judged without exploration on one held-out grid: boxes that go a quarter, a half, three quarters and
+all of the way from nominal to the limits, and in each box Sobol points (Sobol 1967, scrambled) and
+corners. One compiled program per task serves all methods and seeds: the schedule is chosen by a
+number in its state (see `mjx_s2r.curriculum.mixture.choice`).
+
+Each finished training leaves one file below rows/, written whole or not at all: a study that was
+killed goes on with the first one that is missing, and two processes may share a folder if each is
+given tasks of its own.
+"""
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import tyro
+from rich.table import Table
+from scipy.stats import qmc
+
+from envs.tasks import make_task
+from mjx_s2r import devices
+from mjx_s2r.curriculum.adr import AdrConfig
+from mjx_s2r.curriculum.interface import Curriculum
+from mjx_s2r.curriculum.law import box, widened
+from mjx_s2r.curriculum.mixture import choice
+from mjx_s2r.curriculum.scalar import DIFFICULTY
+from mjx_s2r.curriculum.solve import MaxentConfig
+from mjx_s2r.curriculum.uniform import uniform
+from mjx_s2r.learn.ppo import Ppo, PpoConfig
+from mjx_s2r.params import ParamError, ParamSpace, unknown
+from mjx_s2r.runs import CONFIG, Run, write_json
+from mjx_s2r.sim.env import make
+from mjx_s2r.transfer.plots_curricula import Curve, comparison
+from train.common import console, interruptible, progress
+from train.curricula import Schedules, build, felt
+from train.recipes import ppo_recipe
+from train.trial import Trial, train_one
+
+Row = dict[str, Any]
+Method = Literal[
+    "none",
+    "narrow",
+    "half",
+    "wide",
+    "progressive",
+    "staged",
+    "expand",
+    "difficulty",
+    "adr",
+    "maxent",
+    "hard",
+    "replay",
+]
+FIXED = {"narrow": 0.25, "half": 0.5, "wide": 1.0}  # share of the way to the limits
+ITERATIONS = {"cartpole": 240, "reach": 120}
+# A study's trainings are short (a world of cartpole plays about 8 episodes), so that its schedules
+# decide on fewer scores and move further than they would in a long training.
+ADR = AdrConfig(window=12, step=0.15)
+SCHEDULES = Schedules(
+    difficulty=replace(DIFFICULTY, step=0.05, window=64, rest=2),
+    maxent=MaxentConfig(window=128),
+)
+
+
+@dataclass(frozen=True)
+class StudyConfig:
+    """Settings of a study."""
+
+    tasks: tuple[str, ...] = ("cartpole", "reach")
+    """Tasks to study."""
+    methods: tuple[Method, ...] = ("none", "narrow", "wide", "difficulty", "adr", "maxent")
+    """What to compare: no randomization, a fixed share of the limits, or a schedule."""
+    seeds: int = 3
+    """Trainings per method and task."""
+    iterations: int = 0
+    """PPO iterations of every training; 0 takes the study's own number for the task."""
+    widths: tuple[float, ...] = (0.25, 0.5, 0.75, 1.0)
+    """Boxes of the held-out grid, as shares of the way to the limits."""
+    points: int = 64
+    """Sobol points per box, a power of two."""
+    corners: int = 64
+    """Corners per box: all where there are no more, else drawn at random."""
+    grid_seed: int = 12345
+    """Seed of the grid and of its starts, the same for every policy."""
+    rows: tuple[str, ...] = ()
+    """Rows that are randomized and judged, as patterns; empty: all but looks."""
+    run: Path = Path("runs/curricula")
+    """Folder of the study."""
+    result: Path = Path("benchmarks/results/curricula.json")
+    """Where the rows go; the picture lies beside it."""
+    ppo: PpoConfig | None = None
+    """Settings of PPO for every task; absent, each task's recipe."""
+    adr: AdrConfig = ADR
+    """Settings of ADR."""
+    schedules: Schedules = SCHEDULES
+    """Settings of the other schedules."""
+
+    def __post_init__(self) -> None:
+        """Checks the sizes.
+
+        Raises:
+            ParamError: a size that cannot be; named.
+        """
+        if self.seeds < 1 or not self.methods or not self.tasks:
+            raise ParamError("study: it needs a task, a method and a seed")
+        if self.points < 1 or self.points & (self.points - 1):
+            raise ParamError(f"study.points {self.points} must be a power of two (Sobol)")
+        if self.corners < 1 or any(not 0 < w <= 1 for w in self.widths):
+            raise ParamError(
+                f"study: corners {self.corners} must be >= 1, widths {self.widths} in (0, 1]"
+            )
+
+
+def run(config: StudyConfig) -> list[Row]:
+    """Runs what is missing of a study; returns its rows."""
+    may_change = ("tasks", "methods", "seeds", "run", "result")
+    resume = (config.run / CONFIG).exists()
+    Run.create(config.run, config, resume=resume, may_change=may_change).close()
+    with interruptible():
+        for task in config.tasks:
+            _one_task(config, task)
+            rows = gather(config.run)
+            publish(config, rows)
+    console.print(table(rows))
+    return rows
+
+
+def _one_task(config: StudyConfig, task: str) -> None:
+    """Trains and judges every method and seed of one task that is not done yet."""
+    plan = [(method, seed) for seed in range(config.seeds) for method in config.methods]
+    missing = [(m, s) for m, s in plan if not _file(config.run, task, m, s).exists()]
+    if not missing:
+        return
+    trial = build_trial(config, task)
+    total = config.iterations or _iterations(task)
+    with progress(f"study {task}", len(plan), len(plan) - len(missing)) as bar:
+        for done, (method, seed) in enumerate(missing, len(plan) - len(missing) + 1):
+            start_s = time.perf_counter()
+            found = train_one(trial, config.methods.index(method), total, seed)
+            about = {"task": task, "method": method, "seed": seed}
+            row = about | found | {"seconds": time.perf_counter() - start_s}
+            path = _file(config.run, task, method, seed)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_json(path, row)
+            widest = found["widths"][-1]
+            bar.update(done, f"{method} seed {seed}: success {widest['success']:.2f} at full width")
+
+
+def build_trial(config: StudyConfig, task: str) -> Trial:
+    """Builds what all trainings of a task share: learner, grid and compiled functions.
+
+    Raises:
+        ParamError: an unknown task, method or row.
+    """
+    env = make(make_task(task))
+    space = env.task.space
+    rows = felt(space, config.rows)
+    parts = [schedule(config, space, method, rows) for method in config.methods]
+    ppo = Ppo(env, choice(parts), config.ppo or ppo_recipe(task))
+    return Trial(ppo, config.widths, grid(config, space, rows), config.grid_seed, config.points)
+
+
+def schedule(config: StudyConfig, space: ParamSpace, method: str, rows: np.ndarray) -> Curriculum:
+    """Returns the curriculum of a method over the ``rows`` (D,); all others stay nominal."""
+    if method in FIXED:
+        return uniform(widened(space, FIXED[method], rows), rows)
+    return build(method, config.schedules, config.adr, space.pinned(), rows)
+
+
+def grid(config: StudyConfig, space: ParamSpace, rows: np.ndarray) -> np.ndarray:
+    """Returns (W, N, D) the held-out worlds of each box: Sobol points first, then corners."""
+    open_rows = np.flatnonzero(rows & (space.limits[1] > space.limits[0]))
+    size = max(len(open_rows), 1)
+    rng = np.random.default_rng(config.grid_seed)
+    sobol = qmc.Sobol(size, scramble=True, rng=rng).random(config.points)
+    if 2**size <= config.corners:
+        ends = (np.arange(2**size)[:, None] >> np.arange(size)) % 2
+    else:
+        ends = rng.integers(0, 2, (config.corners, size))
+    unit = np.full((config.points + len(ends), len(space)), 0.5)
+    unit[:, open_rows] = np.concatenate((sobol, ends))[:, : len(open_rows)]
+    boxes = [box(space, width, rows) for width in config.widths]
+    return np.stack([_inside(space, unit, low, high) for low, high in boxes]).astype(np.float32)
+
+
+def _inside(space: ParamSpace, unit: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """Returns the worlds (N, D) at ``unit`` between two bounds, evenly in the law coordinate.
+
+    Laws and groups play no part: the grid covers the box, however rare its worlds are.
+    """
+    log = space.logarithmic
+    ends = [np.where(log, np.log(np.where(log, x, 1.0)), x) for x in (low, high)]
+    flat = ends[0] + (ends[1] - ends[0]) * unit
+    return np.clip(space.settle(np, np.where(log, np.exp(np.where(log, flat, 0)), flat)), low, high)
+
+
+def _iterations(task: str) -> int:
+    """Returns the study's number of iterations for a task.
+
+    Raises:
+        ParamError: a task that the study has no number for.
+    """
+    if task not in ITERATIONS:
+        raise unknown("task with a budget of its own (or give --iterations):", task, [*ITERATIONS])
+    return ITERATIONS[task]
+
+
+def _file(folder: Path, task: str, method: str, seed: int) -> Path:
+    """Returns where the row of one training lies."""
+    return folder / "rows" / f"{task.replace(':', '.')}-{method}-{seed}.json"
+
+
+def gather(folder: Path) -> list[Row]:
+    """Returns a row per task, method, seed and width of every finished training."""
+    rows = []
+    for path in sorted((folder / "rows").glob("*.json")):
+        held = json.loads(path.read_text())
+        shared = {name: value for name, value in held.items() if name != "widths"}
+        rows += [shared | at_width for at_width in held["widths"]]
+    return rows
+
+
+def publish(config: StudyConfig, rows: Sequence[Row]) -> None:
+    """Writes the rows with what they were measured on, and the picture beside them."""
+    config.result.parent.mkdir(parents=True, exist_ok=True)
+    write_json(config.result, {"about": devices.describe(), "study": config, "rows": list(rows)})
+    panels = {
+        task: [_curve(task, method, group) for method, group in methods.items()]
+        for task, methods in _grouped(rows).items()
+    }
+    picture = comparison(panels, "width of the worlds, share of the limits", "success")
+    config.result.with_suffix(".svg").write_text(picture)
+
+
+def _grouped(rows: Sequence[Row]) -> dict[str, dict[str, list[Row]]]:
+    """Returns task -> method -> rows."""
+    out: dict[str, dict[str, list[Row]]] = {}
+    for row in rows:
+        out.setdefault(row["task"], {}).setdefault(row["method"], []).append(row)
+    return out
+
+
+def _by_width(rows: Sequence[Row], name: str = "success") -> Mapping[float, list[float]]:
+    """Returns width -> one figure per seed."""
+    widths = sorted({row["width"] for row in rows})
+    return {w: [row[name] for row in rows if row["width"] == w] for w in widths}
+
+
+def _curve(task: str, method: str, rows: Sequence[Row]) -> Curve:
+    """Returns a method's mean over seeds against width, with the lowest and the highest seed."""
+    found = _by_width(rows)
+    figures: list[Callable[[list[float]], float]] = [lambda x: float(np.mean(x)), min, max]
+    mean, low, high = (np.array([f(x) for x in found.values()]) for f in figures)
+    return Curve(method, np.array([*found]), mean, low, high)
+
+
+def table(rows: Sequence[Row]) -> Table:
+    """Returns the mean success over seeds per task, method and width, and over all widths."""
+    widths = sorted({row["width"] for row in rows})
+    shown = Table(title="success of the teacher on the held-out grid, mean over seeds (lowest)")
+    for name in ("task", "method", "seeds", *(f"{w:g}" for w in widths), "all widths"):
+        shown.add_column(name, justify="left" if name in ("task", "method") else "right")
+    for task, methods in _grouped(rows).items():
+        means = {m: float(np.mean([r["success"] for r in group])) for m, group in methods.items()}
+        for method in sorted(methods, key=lambda m: -means[m]):
+            found = _by_width(methods[method])
+            cells = [f"{np.mean(x):.2f} ({min(x):.2f})" for x in found.values()]
+            seeds = str(len({row["seed"] for row in methods[method]}))
+            shown.add_row(task, method, seeds, *cells, f"{means[method]:.3f}")
+    return shown
+
+
+def main(argv: Sequence[str]) -> None:
+    """Parses the command line and runs the study."""
+    run(tyro.cli(StudyConfig, args=list(argv)))
