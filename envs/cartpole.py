@@ -16,17 +16,29 @@ from mjx_s2r.contract import ActionSpec, CameraSignal, PolicyContract, Signal
 from mjx_s2r.params import ParamSpace, add, put, scale
 from mjx_s2r.sim.task import Start, Verdict
 
-LOG = "log_uniform"
+CART, POLE, HINGE, LOG = ("slider",), ("pole",), ("hinge",), "log_uniform"
+
+# Where the limits come from: nobody owns this robot, so they are what a bench of its size may have.
+BENCH = "a bench of this size: parts weighed and measured to a third, a rail levelled by eye"
+MOTOR = "belt drive: supply voltage, wear, DeXtreme's effort range (Handa et al. 2022)"
+BUS = "up to three control steps; encoder speeds differenced at 100 Hz"
+
 SPACE = ParamSpace(
     (
-        scale("cart_mass", "model.body_mass", ("cart",), (0.6, 1.6), law=LOG),
-        scale("pole_mass", "model.body_mass", ("pole",), (0.6, 1.6), law=LOG),
-        add("pole_com", "model.body_ipos", ("pole",), (-0.1, 0.1), column=2, unit="m"),
-        scale("strength", "model.actuator_strength", ("slider",), (0.7, 1.3)),
-        add("cart_damping", "model.dof_damping", ("slider",), (0, 0.5), unit="N s/m"),
-        scale("gravity", "model.gravity", (), (0.9, 1.1), column=2),
-        put("action_delay", "actuator.delay_s", (), (0, 0.03), unit="s"),
-        put("speed_noise", "sensor.noise", ("speeds",), (0, 0.2), unit="rad/s"),
+        scale("cart_mass", "model.body_mass", ("cart",), (0.6, 1.6), law=LOG, source=BENCH),
+        scale("pole_mass", "model.body_mass", POLE, (0.6, 1.6), law=LOG, source=BENCH),
+        scale("pole_length", "model.link_length", POLE, (0.75, 1.33), law=LOG, source=BENCH),
+        add("pole_com", "model.body_ipos", POLE, (-0.1, 0.1), column=2, unit="m", source=BENCH),
+        add("cart_damping", "model.dof_damping", CART, (0, 0.5), unit="N s/m", source=BENCH),
+        add("pole_damping", "model.dof_damping", HINGE, (0, 0.02), unit="N m s/rad", source=BENCH),
+        scale("gravity", "model.gravity", (), (0.9, 1.1), column=2, source=BENCH),
+        add("slope", "model.gravity_tilt", (), (-0.05, 0.05), column=1, unit="rad", source=BENCH),
+        put("push", "world.push", POLE, (0, 1.0), unit="N", source="the weight of the pole"),
+        scale("strength", "model.actuator_strength", CART, (0.7, 1.3), source=MOTOR),
+        put("action_noise", "actuator.noise", CART, (0, 0.1), source=MOTOR),
+        put("action_delay", "actuator.delay_s", (), (0, 0.03), unit="s", source=BUS),
+        put("speed_noise", "sensor.noise", ("speeds",), (0, 0.2), unit="rad/s", source=BUS),
+        put("sensor_delay", "sensor.delay_s", (), (0, 0.02), unit="s", source=BUS),
     )
 )
 

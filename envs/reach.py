@@ -27,13 +27,23 @@ SECTOR = 0.8  # rad to either side
 LINKS = ("shoulder", "upper_arm", "lower_arm", "wrist", "gripper", "jaw")
 PRINTED = ("base", "upper_arm", "lower_arm", "palm", "finger", "jaw")
 SERVOS = ("base_servo", "shoulder", "elbow_servo", "wrist")
-HAND, LOG = ("gripper",), "log_uniform"
+ARM = ("upper_arm", "lower_arm")
+HAND, FLAT, LOG = ("gripper",), ("table", "floor"), "log_uniform"
 
 # Where the limits come from.
 SERVO = "STS3215 figures of TheRobotStudio/SO-ARM100, spread as in DeXtreme (Handa et al. 2022)"
 BUS = "serial bus of hobby servos: delays of Playground's push cube, noise of its Go1"
 ZERO = "encoder zero against the link: reading and command shift together (Playground, qpos0)"
+DESK = "a desk or clamp off the level by 3 degrees (mission ranges: direction 5 degrees)"
+GEAR = "half of the STS3215's play of about 0.5 degrees new, three times that worn"
+CURVE = "no-load speed from 45 rpm up (STS3215): 1 / 4.7 rad/s"
+RNA = "random network adversary: DeXtreme's ADR ended at 0.16"
+COUNTS = "STS3215: 4096 counts a turn, 0.0015 rad; four of them"
+WARM = "magnetic encoder and links that warm up: 0.01 rad in an episode of 4 s"
 TOBIN = "Tobin et al. 2017: free light from above, camera pushed about, 5 % focal length"
+LAMP = "a lamp of 30 cm, 1 m away, fills 0.15 rad to either side"
+DAYLIGHT = "from incandescent lamps to an overcast sky"
+TINT = (0.88, 1.14)
 CONSUMER = "photometric spread of consumer cameras (mission ranges: noise 0.02, gain 0.7-1.3)"
 
 PHYSICS = (
@@ -46,10 +56,20 @@ PHYSICS = (
     scale("kp", "model.actuator_kp", JOINTS, (0.6, 1.5), law=LOG, source=SERVO),
     scale("strength", "model.actuator_strength", JOINTS, (0.8, 1.1), source="supply voltage"),
     scale("gravity", "model.gravity", (), (0.97, 1.03), column=2, source="tilted mounting"),
+    *(
+        add(f"tilt_{c}", "model.gravity_tilt", (), (-0.05, 0.05), column=i, unit="rad", source=DESK)
+        for i, c in enumerate("xy")
+    ),
+    scale("link_length", "model.link_length", ARM, (0.98, 1.02), source="printed parts: 2 %"),
+    put("push", "world.push", HAND, (0, 1.5), unit="N", source="a cable that pulls, a finger"),
 )
 TIMING_AND_SENSING = (
     put("action_delay", "actuator.delay_s", (), (0, 0.06), unit="s", source=BUS),
     put("action_hold", "actuator.hold", (), (0, 0.15), source=BUS),
+    put("action_noise", "actuator.noise", ("*",), (0, 0.01), unit="rad", source=BUS),
+    put("backlash", "actuator.backlash", ("*",), (0, 0.015), unit="rad", source=GEAR),
+    put("speed_loss", "actuator.speed_loss", ("*",), (0, 0.2), unit="s/rad", source=CURVE),
+    put("adversary", "actuator.adversary", (), (0, 0.1), source=RNA),
     *(
         add(f"zero_{joint}", "model.qpos0", (joint,), (-0.05, 0.05), unit="rad", source=ZERO)
         for joint in JOINTS[:4]
@@ -58,6 +78,10 @@ TIMING_AND_SENSING = (
     put("angle_bias", "sensor.bias", ("joint_pos",), (0, 0.03), unit="rad", source=BUS),
     put("speed_noise", "sensor.noise", ("joint_vel",), (0, 0.2), unit="rad/s", source=BUS),
     put("sensor_delay", "sensor.delay_s", (), (0, 0.04), unit="s", source=BUS),
+    put("sensor_jitter", "sensor.jitter_s", (), (0, 0.02), unit="s", source=BUS),
+    put("sensor_dropout", "sensor.dropout", (), (0, 0.1), source=BUS),
+    put("angle_step", "sensor.quantum", ("joint_pos",), (0, 0.006), unit="rad", source=COUNTS),
+    put("angle_walk", "sensor.walk", ("joint_pos",), (0, 0.005), unit="rad/sqrt(s)", source=WARM),
 )
 
 
@@ -78,9 +102,25 @@ LOOKS = (
         for i, c in enumerate("rgb")
     ),
     add("servo_grey", "visual.geom_rgb", SERVOS, (-0.1, 0.15)),
-    add("light_x", "visual.light_dir", (), (-0.6, 0.8), column=0, source=TOBIN),
-    add("light_y", "visual.light_dir", (), (-0.5, 0.9), column=1, source=TOBIN),
-    scale("light_strength", "visual.light_strength", (), (0.3, 1.6), source=TOBIN),
+    *(put(f"{g}_texture", "visual.texture", (g,), (0, 1), source=TOBIN) for g in FLAT),
+    scale("texture_size", "visual.texture_m", FLAT, (0.5, 4.0), law=LOG, source=TOBIN),
+    add("light_x", "visual.light_dir", ("sun",), (-0.6, 0.8), column=0, source=TOBIN),
+    add("light_y", "visual.light_dir", ("sun",), (-0.5, 0.9), column=1, source=TOBIN),
+    scale("light_strength", "visual.light_strength", ("sun",), (0.3, 1.6), source=TOBIN),
+    put(
+        "light_kelvin",
+        "visual.light_kelvin",
+        ("*",),
+        (2700, 9000),
+        nominal=6500,
+        law=LOG,
+        unit="K",
+        source=DAYLIGHT,
+    ),
+    put("light_softness", "visual.light_softness", ("*",), (0, 0.15), unit="rad", source=LAMP),
+    add("window_x", "visual.light_dir", ("window",), (-0.8, 0.8), column=0, source=TOBIN),
+    add("window_y", "visual.light_dir", ("window",), (-0.8, 0.8), column=1, source=TOBIN),
+    put("window_strength", "visual.light_strength", ("window",), (0, 0.35), source=TOBIN),
     scale("ambient", "visual.ambient", (), (0.5, 1.8), source=TOBIN),
     scale("headlight", "visual.headlight", (), (0.2, 1.8), source=TOBIN),
     scale("specular", "visual.specular", (), (0.0, 3.0), source=TOBIN),
@@ -105,7 +145,13 @@ LOOKS = (
     scale("contrast", "visual.contrast", (), (0.8, 1.2), source=CONSUMER),
     scale("saturation", "visual.saturation", (), (0.7, 1.3), source=CONSUMER),
     scale("gamma", "visual.gamma", (), (0.8, 1.25), law=LOG, source=CONSUMER),
+    scale("white_red", "visual.white_balance", (), TINT, column=0, law=LOG, source=CONSUMER),
+    scale("white_blue", "visual.white_balance", (), TINT, column=2, law=LOG, source=CONSUMER),
+    put("hue", "visual.hue", (), (-0.15, 0.15), unit="rad", source=CONSUMER),
+    put("vignette", "visual.vignette", (), (0, 0.3), source=CONSUMER),
     put("pixel_noise", "visual.noise_std", (), (0, 0.03), source=CONSUMER),
+    put("shot_noise", "visual.shot_noise", (), (0, 0.002), source=CONSUMER),
+    put("defocus", "visual.blur_px", (), (0, 0.8), unit="px", source=CONSUMER),
 )
 SPACE = ParamSpace((*PHYSICS, *TIMING_AND_SENSING, *LOOKS))
 

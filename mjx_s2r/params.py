@@ -9,9 +9,7 @@ This module knows no simulator and no jax: the same functions run on numpy (the 
 report) and on jax.numpy (thousands of worlds), by the array module ``xp`` they are given.
 """
 
-import difflib
 import fnmatch
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import ModuleType
@@ -19,113 +17,20 @@ from typing import Any, Literal
 
 import numpy as np
 
+from mjx_s2r import laws
+from mjx_s2r.row import ROOMS as ROOMS
+from mjx_s2r.row import Law as Law
+from mjx_s2r.row import Mode as Mode
+from mjx_s2r.row import Param as Param
+from mjx_s2r.row import ParamError as ParamError
+from mjx_s2r.row import Per as Per
+from mjx_s2r.row import Range as Range
+from mjx_s2r.row import add as add
+from mjx_s2r.row import put as put
+from mjx_s2r.row import scale as scale
+from mjx_s2r.row import unknown as unknown
+
 Array = Any  # numpy.ndarray or jax.Array; which one follows from `xp`
-Mode = Literal["scale", "add", "set"]
-Law = Literal["uniform", "log_uniform"]
-Range = tuple[float, float]
-
-ROOMS = ("model", "actuator", "sensor", "visual")
-
-
-class ParamError(ValueError):
-    """A row, a name or a range that cannot be used; the message names it and the remedy."""
-
-
-def unknown(kind: str, name: str, known: Sequence[str]) -> ParamError:
-    """Returns the error for a ``name`` that is not among the ``known`` names, listing near ones."""
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
-    hint = f"did you mean {', '.join(map(repr, near))}?" if near else f"known: {', '.join(known)}"
-    return ParamError(f"unknown {kind} {name!r}; {hint}")
-
-
-@dataclass(frozen=True)
-class Param:
-    """One row of the table.
-
-    Attributes:
-        name: unique name of the row.
-        field: "room.array", e.g. "model.geom_friction" or "visual.light_dir".
-        of: names (or glob patterns) of the elements; empty for an array without named elements.
-        column: component within an element; None touches all of them.
-        mode: how the value enters: nominal * x, nominal + x, or x.
-        nominal: the value that leaves the model as it was written (1 for scale, 0 for add).
-        initial: range at the start of training, in ``unit``; a curriculum never goes inside it.
-        limits: hard limits that no curriculum and no draw leaves.
-        law: "uniform" or "log_uniform" (uniform in the logarithm; limits must be positive).
-        unit: unit of the value; "1" for a ratio.
-        source: where the limits come from.
-    """
-
-    name: str
-    field: str
-    of: tuple[str, ...] = ()
-    column: int | None = None
-    mode: Mode = "scale"
-    nominal: float = 1.0
-    initial: Range = (1.0, 1.0)
-    limits: Range = (1.0, 1.0)
-    law: Law = "uniform"
-    unit: str = "1"
-    source: str = ""
-
-    def __post_init__(self) -> None:
-        """Checks the row by itself.
-
-        Raises:
-            ParamError: NaN, low above high, a range outside its limits; an unknown room, mode, law.
-        """
-        where = f"parameter {self.name!r}"
-        room = self.field.split(".", 1)[0]
-        if room not in ROOMS or "." not in self.field:
-            raise ParamError(
-                f"{where}: field {self.field!r} must start with one of {ROOMS} and a dot"
-            )
-        if self.mode not in ("scale", "add", "set"):
-            raise ParamError(f"{where}: mode {self.mode!r} must be 'scale', 'add' or 'set'")
-        if self.law not in ("uniform", "log_uniform"):
-            raise ParamError(f"{where}: law {self.law!r} must be 'uniform' or 'log_uniform'")
-        if not math.isfinite(self.nominal):
-            raise ParamError(f"{where}: nominal {self.nominal} must be finite")
-        for label, (low, high) in (("initial", self.initial), ("limits", self.limits)):
-            if not all(map(math.isfinite, (low, high))):
-                raise ParamError(f"{where}: {label} ({low}, {high}) must be finite")
-            if low > high:
-                raise ParamError(f"{where}: {label} low {low} is above high {high}; swap them")
-        if not self.limits[0] <= self.initial[0] <= self.initial[1] <= self.limits[1]:
-            raise ParamError(
-                f"{where}: initial range {self.initial} leaves the limits {self.limits}; "
-                "widen the limits or narrow the range"
-            )
-        if self.law == "log_uniform" and self.limits[0] <= 0:
-            raise ParamError(f"{where}: log_uniform needs limits above zero, got {self.limits}")
-
-    @property
-    def room(self) -> str:
-        """The part of the system that the row belongs to: one of `ROOMS`."""
-        return self.field.split(".", 1)[0]
-
-    @property
-    def array(self) -> str:
-        """The name of the array that the row touches, without its room."""
-        return self.field.split(".", 1)[1]
-
-
-def scale(name: str, field: str, of: tuple[str, ...], limits: Range, **more: Any) -> Param:
-    """Returns a row that multiplies; nominal 1, closed at the start."""
-    return Param(name, field, of, limits=limits, **more)
-
-
-def add(name: str, field: str, of: tuple[str, ...], limits: Range, **more: Any) -> Param:
-    """Returns a row that is added; nominal 0, closed at the start."""
-    return Param(name, field, of, mode="add", nominal=0.0, initial=(0, 0), limits=limits, **more)
-
-
-def put(
-    name: str, field: str, of: tuple[str, ...], limits: Range, *, nominal: float = 0.0, **more: Any
-) -> Param:
-    """Returns a row that replaces the value; closed at its nominal value at the start."""
-    start = (nominal, nominal)
-    return Param(name, field, of, mode="set", nominal=nominal, initial=start, limits=limits, **more)
 
 
 @dataclass(frozen=True)
@@ -138,16 +43,29 @@ class ParamSpace:
     rows: tuple[Param, ...]
 
     def __post_init__(self) -> None:
-        """Checks that names are unique.
+        """Checks that names are unique and that groups can be drawn.
 
         Raises:
-            ParamError: two rows with one name.
+            ParamError: two rows with one name; a group of one row or of rows that are not drawn
+                at the same time.
         """
         seen: set[str] = set()
         for row in self.rows:
             if row.name in seen:
                 raise ParamError(f"parameter {row.name!r} appears twice; rename one of the rows")
             seen.add(row.name)
+        for group in {row.group for row in self.rows} - {""}:
+            rows = [row for row in self.rows if row.group == group]
+            if len(rows) == 1:
+                raise ParamError(
+                    f"parameter {rows[0].name!r} is alone in group {group!r}; name the group in "
+                    "another row or drop it"
+                )
+            if len({row.per for row in rows}) > 1 or rows[0].per == "step":
+                raise ParamError(
+                    f"group {group!r}: rows {[row.name for row in rows]} must all be drawn per "
+                    "episode or all per world"
+                )
 
     def __len__(self) -> int:
         """Number of rows, D."""
@@ -176,7 +94,11 @@ class ParamSpace:
     @property
     def logarithmic(self) -> np.ndarray:
         """(D,) True where the law is log_uniform."""
-        return np.array([row.law == "log_uniform" for row in self.rows], bool)
+        return self.where("law", "log_uniform")
+
+    def where(self, attribute: Literal["law", "per", "room"], value: str) -> np.ndarray:
+        """Returns (D,) True for the rows whose law, period or room is ``value``."""
+        return np.array([getattr(row, attribute) == value for row in self.rows], bool)
 
     def index(self, name: str) -> int:
         """Returns the position of the row called ``name``.
@@ -242,15 +164,56 @@ class ParamSpace:
         return (xi - (low + high) / 2) / xp.where(half > 0, half, 1.0).astype(xi.dtype)
 
     def sample(self, xp: ModuleType, unit: Array, low: Array, high: Array) -> Array:
-        """Maps ``unit`` (..., D) in [0, 1] into [low, high] by each row's law.
+        """Maps ``unit`` (..., D) in [0, 1] into [low, high] by each row's law and group.
 
         log_uniform: x = low (high/low)^u, so log x is uniform.
         """
+        if any(row.group for row in self.rows):
+            unit = laws.correlate(xp, unit, self._leaders(), np.array([r.rho for r in self.rows]))
+        if (gaussian := self.where("law", "gaussian")).any():
+            unit = xp.where(gaussian, laws.bell(xp, unit), unit)
         log = self.logarithmic
         safe = xp.where(log, low, 1.0), xp.where(log, high, 1.0)
         flat = low + (high - low) * unit
         bent = xp.exp(xp.log(safe[0]) + (xp.log(safe[1]) - xp.log(safe[0])) * unit)
-        return xp.clip(xp.where(log, bent, flat), low, high)
+        x = xp.clip(xp.where(log, bent, flat), low, high)
+        if (whole := self.where("law", "categorical")).any():
+            first, last = self.settle(xp, low), self.settle(xp, high)
+            x = xp.where(
+                whole, xp.clip(xp.floor(first + (last - first + 1) * unit), first, last), x
+            )
+        return x
+
+    def _leaders(self) -> np.ndarray:
+        """Returns (D,) the row that leads each row's group; a row without a group leads itself."""
+        groups = [row.group for row in self.rows]
+        return np.array([groups.index(g) if g else i for i, g in enumerate(groups)])
+
+    def settle(self, xp: ModuleType, xi: Array) -> Array:
+        """Returns xi (..., D) with categorical rows at the next whole number towards nominal.
+
+        A schedule may move a bound by a fraction; the value that acts is a whole number.
+        """
+        whole = self.where("law", "categorical")
+        if not whole.any():
+            return xi
+        inner = xp.where(xi >= self.nominal, xp.floor(xi + 1e-4), xp.ceil(xi - 1e-4))
+        return xp.where(whole, inner, xi)
+
+    def momentary(self, xp: ModuleType, xi: Array, unit: Array) -> Array:
+        """Returns the xi (D,) of one control step: rows per step drawn between nominal and xi.
+
+        Args:
+            xp: numpy or jax.numpy.
+            xi: (D,) the episode's parameters.
+            unit: (S,) draws in [0, 1], one for each row per step, in table order.
+        """
+        often = self.where("per", "step")
+        place = np.flatnonzero(often)
+        nominal, reach = self.nominal[place], xi[place]
+        some = ParamSpace(tuple(self.rows[i] for i in place))
+        drawn = some.sample(xp, unit, xp.minimum(nominal, reach), xp.maximum(nominal, reach))
+        return xp.where(often, drawn[np.maximum(np.cumsum(often) - 1, 0)], xi)
 
 
 def _snap(value: float, limits: Range) -> float:
@@ -284,7 +247,8 @@ def bind(
         elements: array name -> the E element names; absent where elements have no names.
 
     Raises:
-        ParamError: unknown array, element or column; the message lists near names.
+        ParamError: unknown array, element or column (the message lists near names); a row that
+            scales zero.
     """
     edits = []
     for index, row in enumerate(space.rows):
@@ -294,7 +258,13 @@ def bind(
             raise unknown(
                 f"array of room {room!r} in parameter {row.name!r}:", row.array, list(nominal)
             )
-        mask = _mask(row, np.shape(nominal[row.array]), elements.get(row.array))
+        value = nominal[row.array]
+        mask = _mask(row, np.shape(value), elements.get(row.array))
+        if row.mode == "scale" and room != "visual" and not np.asarray(value)[mask].any():
+            raise ParamError(
+                f"parameter {row.name!r} scales {row.array!r}, which is zero there and would stay "
+                "zero; use mode 'add' or 'set'"
+            )
         edits.append(Edit(row.array, index, row.mode, mask))
     return tuple(edits)
 

@@ -58,6 +58,16 @@ def enter(rows: tuple[Param, ...], xi: tuple[float, ...]) -> dict[str, np.ndarra
         ({"limits": (0.5, float("inf"))}, "must be finite"),
         ({"nominal": float("nan")}, "must be finite"),
         ({"law": "log_uniform", "limits": (0.0, 2.0)}, "log_uniform needs limits above zero"),
+        ({"law": "categorical"}, r"categorical needs whole numbers .* limits \(0.5, 2.0\)"),
+        ({"rho": 1.5, "group": "g"}, r"rho 1.5 is a correlation; it must lie in \[-1, 1\]"),
+        ({"rho": 0.5}, "rho 0.5 needs a group; name it"),
+        ({"per": "day"}, "per 'day' must be 'episode', 'world' or 'step'"),
+        ({"per": "step"}, "a row of room 'model' cannot change at every step"),
+        ({"per": "step", "field": "world.push"}, "a row of room 'world' cannot change"),
+        (
+            {"per": "step", "field": "sensor.noise", "law": "log_uniform", "nominal": 0.0},
+            "log_uniform needs a nominal above zero, got 0.0",
+        ),
     ],
 )
 def test_a_row_that_cannot_be_is_refused_by_name(changes: dict, message: str) -> None:
@@ -262,3 +272,79 @@ def test_short_hands_are_closed_at_nominal_and_change_nothing() -> None:
     out = enter(rows, tuple(space.nominal))
     np.testing.assert_array_equal(out["body_mass"], NOMINAL["body_mass"])
     np.testing.assert_allclose(out["gravity"], (0, 1.5, -9.8))
+
+
+def test_a_group_needs_company_that_is_drawn_with_it() -> None:
+    with pytest.raises(ParamError, match="'mass' is alone in group 'supply'; name the group"):
+        table(row(group="supply"), row("other"))
+    with pytest.raises(ParamError, match=r"group 'g': rows \['mass', 'b'\] must all be drawn per"):
+        table(row(group="g"), row("b", group="g", per="world"))
+
+
+def test_groups_are_drawn_together_within_their_ranges() -> None:
+    """The leader rises, its follower of rho -1 falls, and a bound that is pinned stays pinned."""
+    rows = (row(group="g"), row("free"), row("b", group="g", rho=-1.0, law="log_uniform"))
+    space = table(*rows)
+    unit = np.random.default_rng(0).uniform(0.01, 0.99, size=(500, 3)).astype(np.float32)
+    low, high = space.limits
+    x = space.sample(np, unit, low, high)
+    order = np.argsort(x[:, 0])
+    assert (np.diff(x[order, 2]) <= 1e-6).all()
+    assert abs(np.corrcoef(x[:, 1], x[:, 0])[0, 1]) < 0.15
+    assert (x >= low).all() and (x <= high).all()
+    ours = space.sample(jnp, jnp.asarray(unit), low, high)
+    np.testing.assert_allclose(ours, x, rtol=1e-3)
+    pinned = space.sample(np, unit, np.array((1.7, 0.5, 0.5)), np.array((1.7, 2, 2)))
+    np.testing.assert_allclose(pinned[:, 0], 1.7)
+
+
+def test_a_gaussian_row_gathers_in_the_middle_of_its_bounds() -> None:
+    """68.3 % of a normal within one deviation; cut at two, 0.6827 / 0.9545 = 71.5 %."""
+    space = table(row(law="gaussian", limits=(0.0, 4.0)))
+    unit = ((np.arange(10000) + 0.5) / 10000)[:, None]
+    x = space.sample(np, unit, np.array([1.0]), np.array([3.0]))
+    assert x.min() >= 1.0 and x.max() <= 3.0 and x.mean() == pytest.approx(2.0, abs=1e-3)
+    assert np.mean(np.abs(x - 2.0) < 0.5) == pytest.approx(0.6827 / 0.9545, abs=0.002)
+
+
+def test_a_categorical_row_draws_whole_numbers_alike() -> None:
+    space = table(row(law="categorical", limits=(-1.0, 4.0)))
+    unit = ((np.arange(6000) + 0.5) / 6000)[:, None]
+    numbers, counts = np.unique(space.sample(np, unit, *space.limits), return_counts=True)
+    np.testing.assert_array_equal(numbers, (-1, 0, 1, 2, 3, 4))
+    np.testing.assert_array_equal(counts, 1000)
+    between = space.sample(np, unit, np.array([0.4]), np.array([2.7]))
+    np.testing.assert_array_equal(np.unique(between), (1, 2))
+    edges = space.sample(np, np.array([[0.0], [1.0]]), *space.limits)
+    np.testing.assert_array_equal(edges[:, 0], (-1, 4))
+
+
+def test_settling_rounds_categorical_rows_towards_nominal() -> None:
+    space = table(row(law="categorical", limits=(-2.0, 4.0)), row("free"))
+    xi = np.array([(2.7, 1.3), (-0.6, 0.7), (3.0, 1.0), (2.99999, 1.0)], np.float32)
+    settled = space.settle(np, xi)
+    np.testing.assert_array_equal(settled[:, 0], (2, 0, 3, 3))
+    np.testing.assert_array_equal(settled[:, 1], xi[:, 1])
+    plain = table(row("free"))
+    assert plain.settle(np, xi) is xi
+
+
+def test_a_row_per_step_lies_between_nominal_and_xi() -> None:
+    """Uniform: nominal + (xi - nominal) u; log_uniform: nominal (xi / nominal)^u; both ways."""
+    space = table(
+        row("still", "sensor.noise"),
+        row("up", "sensor.noise", per="step"),
+        row("late", "actuator.delay_s", of=(), per="step", law="log_uniform"),
+    )
+    xi, unit = np.array((1.5, 0.6, 2.0), np.float32), np.array((0.25, 0.5), np.float32)
+    for xp in (np, jnp):
+        now = space.momentary(xp, xp.asarray(xi), xp.asarray(unit))
+        expected = (1.5, 0.6 + 0.4 * 0.25, 2.0**0.5)
+        np.testing.assert_allclose(now, expected, rtol=1e-5)
+    np.testing.assert_array_equal(space.where("per", "step"), (False, True, True))
+
+
+def test_scaling_a_zero_is_refused_with_the_remedy() -> None:
+    shift = row("shift", field="model.body_ipos", of=("world",), column=0)
+    with pytest.raises(ParamError, match="'shift' scales 'body_ipos', which is zero there"):
+        bind(table(shift), "model", NOMINAL, ELEMENTS)

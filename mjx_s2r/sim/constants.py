@@ -11,6 +11,9 @@ The recipe follows MuJoCo's documentation of mj_setConst and engine_setconst.c, 
     tendon_invweight0   J M^-1 J^T of each tendon
     body_subtreemass    sum of masses below a body
 
+stat.meaninertia, which mj_setConst also moves, is left at its nominal value: MJX-JAX reads no model
+statistics in a step (C uses it to scale the solver's stopping tolerance).
+
 Checked against C in tests/sim/test_constants.py.
 """
 
@@ -22,7 +25,10 @@ from mujoco import mjx
 from mjx_s2r.sim.physics import Leaves, Physics, world_model
 
 DERIVED_FROM = frozenset(
-    ("body_mass", "body_inertia", "body_ipos", "body_pos", "body_quat", "dof_armature", "qpos0")
+    (
+        *("body_mass", "body_inertia", "body_ipos", "body_pos", "body_quat"),
+        *("jnt_pos", "dof_armature", "qpos0"),
+    )
 )
 
 

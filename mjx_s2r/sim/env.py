@@ -9,6 +9,10 @@ that shape can be trained here and ours there. Termination and truncation are ke
 
 `step` never resets. `renew` swaps finished worlds for fresh ones, and the state before it still
 holds the last observation. A world whose numbers are no longer finite is ended and counted.
+
+Rows of the table come in three periods. A row per episode takes its value at reset. A row per world
+keeps the value of the world's first episode: hand the draws for fresh worlds through `keep_worlds`.
+A row per step has its value in `Env.present`, which follows from the world's random key.
 """
 
 from dataclasses import dataclass, replace
@@ -20,13 +24,16 @@ from flax import struct
 from mujoco import mjx
 
 from mjx_s2r.contract import ContractError, assemble, next_command
-from mjx_s2r.params import unknown
-from mjx_s2r.sim import actuator, physics, sensor
+from mjx_s2r.params import ParamSpace, unknown
+from mjx_s2r.sim import actuator, adversary, motor, physics, sensor, world
 from mjx_s2r.sim.actuator import ActuatorSpec, ActuatorState
+from mjx_s2r.sim.adversary import Adversary
 from mjx_s2r.sim.model import Binding, bind_model, element_names, leaves
+from mjx_s2r.sim.motor import MotorSpec
 from mjx_s2r.sim.physics import Core, Leaves, Physics
 from mjx_s2r.sim.sensor import SensorSpec, SensorState
 from mjx_s2r.sim.task import Start, Task
+from mjx_s2r.sim.world import Push, WorldSpec
 
 
 @struct.dataclass
@@ -60,6 +67,8 @@ class Sim:
         success: () bool the goal has been held long enough in this episode.
         total: () return so far.
         key: random key of the world.
+        push: the push under way; None where no row pushes.
+        adversary: the network that bends actions; None where no row asks for it.
     """
 
     core: Core
@@ -73,6 +82,8 @@ class Sim:
     success: jax.Array
     total: jax.Array
     key: jax.Array
+    push: Push | None = None
+    adversary: Adversary | None = None
 
 
 @struct.dataclass
@@ -96,6 +107,8 @@ class Env:
     binding: Binding
     actuator: ActuatorSpec
     sensor: SensorSpec
+    world: WorldSpec
+    motor: MotorSpec | None
     ctrl_index: tuple[int, ...]
 
     @property
@@ -110,11 +123,14 @@ class Env:
 
     def reset(self, key: jax.Array, draw: Draw | None = None) -> State:
         """Starts an episode in a new place, with the parameters of ``draw`` (nominal if absent)."""
-        key_start, key_sensor, key_read, key_next = jax.random.split(key, 4)
+        key_start, key_sensor, key_read, key_next, key_world = jax.random.split(key, 5)
+        key_scatter, key_drift, key_network = jax.random.split(key_world, 3)
         draw = self.nominal_draw() if draw is None else draw
+        draw = replace(draw, xi=self.task.space.settle(jnp, draw.xi))
         start = self.task.start(key=key_start)
         model = leaves(self.physics, self.binding, draw.xi)
         core = _place(self.physics, start)
+        core = world.scatter(self.world, core, draw.xi, key=key_scatter)
         data = physics.view(self.physics, model, core)
         command = jnp.asarray(self._home(data))
         true = {**self.task.signals(data), "command": command}
@@ -122,7 +138,7 @@ class Env:
             core=core,
             leaves=model,
             draw=draw,
-            actuator=actuator.init(self.actuator, command),
+            actuator=actuator.init(self.actuator, command, key=key_drift),
             sensor=sensor.init(self.sensor, true, key=key_sensor),
             command=command,
             steps=jnp.int32(0),
@@ -130,11 +146,14 @@ class Env:
             success=jnp.zeros((), bool),
             total=jnp.float32(0),
             key=key_next,
+            push=world.calm(self.world),
+            adversary=self._opponent(key_network),
         )
         no, zero = jnp.zeros((), bool), jnp.float32(0)
+        sim, obs = self._observe(sim, data, key_read)
         return State(
             pipeline_state=sim,
-            obs=self._observe(sim, data, key_read),
+            obs=obs,
             reward=zero,
             done=zero,
             metrics={"success": zero, "return": zero, "length": zero, "nan": zero},
@@ -144,12 +163,14 @@ class Env:
     def step(self, state: State, action: jax.Array) -> State:
         """Returns the state one control step later under ``action`` (J,) in [-1, 1]."""
         sim, task = state.pipeline_state, self.task
-        key_next, key_issue, key_read = jax.random.split(sim.key, 3)
-        action = jnp.clip(action, -1.0, 1.0)
-        output = action * jnp.asarray(task.contract.action.scale)
+        key_next, key_issue, key_read, key_push = jax.random.split(sim.key, 4)
+        xi, action = self._present(sim), jnp.clip(action, -1.0, 1.0)
+        output = self._bent(sim, xi, action, state.obs["state"])
+        output = output * jnp.asarray(task.contract.action.scale)
         command = next_command(jnp, task.contract.action, sim.command, output)
-        moving = actuator.issue(self.actuator, sim.actuator, sim.draw.xi, command, key=key_issue)
-        core = self._simulate(sim, moving)
+        moving = actuator.issue(self.actuator, sim.actuator, xi, command, key=key_issue)
+        pushed = None if sim.push is None else world.push(self.world, sim.push, xi, key=key_push)
+        core = self._simulate(replace(sim, actuator=moving, push=pushed), xi)
         data = physics.view(self.physics, sim.leaves, core)
         true = {**task.signals(data), "command": command}
         verdict = task.judge(data, action)
@@ -173,8 +194,9 @@ class Env:
             success=success,
             total=sim.total + reward,
             key=key_next,
+            push=pushed,
         )
-        obs = self._observe(sim, data, key_read)
+        sim, obs = self._observe(sim, data, key_read)
         metrics = {"success": success, "return": sim.total, "length": steps, "nan": nan}
         return State(
             pipeline_state=sim,
@@ -198,21 +220,54 @@ class Env:
             self.task.signals(data)["joint_pos"], jnp.array(spec.low), jnp.array(spec.high)
         )
 
-    def _simulate(self, sim: Sim, moving: ActuatorState) -> Core:
+    def present(self, state: State) -> jax.Array:
+        """Returns the xi (D,) that holds now: rows per step have another value at every step."""
+        return self._present(state.pipeline_state)
+
+    def _present(self, sim: Sim) -> jax.Array:
+        """Returns (D,) the parameters of this control step."""
+        count = int(self.task.space.where("per", "step").sum())
+        if not count:
+            return sim.draw.xi
+        unit = jax.random.uniform(jax.random.fold_in(sim.key, 1), (count,))
+        return self.task.space.momentary(jnp, sim.draw.xi, unit)
+
+    def _opponent(self, key: jax.Array) -> Adversary | None:
+        """Returns the random network of an episode, if a row asks for one."""
+        asked = self.actuator.touches("adversary")
+        return adversary.draw(self.action_size, key=key) if asked else None
+
+    def _bent(self, sim: Sim, xi: jax.Array, action: jax.Array, obs: jax.Array) -> jax.Array:
+        """Returns ``action`` (J,) with the adversary's share mixed in."""
+        if sim.adversary is None:
+            return action
+        alpha = actuator.values(self.actuator, xi)["adversary"]
+        return adversary.mix(alpha, action, adversary.answer(sim.adversary, obs))
+
+    def _simulate(self, sim: Sim, xi: jax.Array) -> Core:
         """Runs the physics steps of one control step."""
         index = jnp.array(self.ctrl_index)
         blank = self.physics.blank.ctrl
+        outside = None if sim.push is None else world.wrench(self.world, sim.push, xi)
+        loss = actuator.values(self.actuator, xi)["speed_loss"]
 
         def one(core: Core, step: jax.Array) -> tuple[Core, None]:
-            ctrl = blank.at[index].set(actuator.drive(self.actuator, moving, sim.draw.xi, step))
-            return physics.advance(self.physics, sim.leaves, core, ctrl), None
+            ctrl = blank.at[index].set(actuator.drive(self.actuator, sim.actuator, xi, step))
+            model = sim.leaves
+            if self.motor is not None:
+                stall = model.get(motor.FIELD, jnp.asarray(self.motor.stall))
+                force = motor.force_range(self.motor, stall, loss, core.qvel)
+                model = {**model, motor.FIELD: force}
+            return physics.advance(self.physics, model, core, ctrl, outside), None
 
         return jax.lax.scan(one, sim.core, jnp.arange(self.task.substeps))[0]
 
-    def _observe(self, sim: Sim, data: mjx.Data, key: jax.Array) -> dict[str, jax.Array]:
-        """Returns what the policy is told, and what only teacher and critic may see."""
+    def _observe(
+        self, sim: Sim, data: mjx.Data, key: jax.Array
+    ) -> tuple[Sim, dict[str, jax.Array]]:
+        """Returns the world after the sample; what the policy is told, what only a teacher sees."""
         contract, space = self.task.contract, self.task.space
-        told = sensor.read(self.sensor, sim.sensor, sim.draw.xi, key=key)
+        reading, told = sensor.read(self.sensor, sim.sensor, self._present(sim), key=key)
         true = {**self.task.signals(data), "command": sim.command}
         behind = sim.command - sim.actuator.history[1:]
         hidden = ~space.in_room("visual")
@@ -222,7 +277,8 @@ class Env:
             (behind / jnp.asarray(contract.action.scale)).reshape(-1),
             space.normalize(jnp, sim.draw.xi)[hidden],
         )
-        return {"state": assemble(jnp, contract, told), "privileged": jnp.concatenate(parts)}
+        obs = {"state": assemble(jnp, contract, told), "privileged": jnp.concatenate(parts)}
+        return replace(sim, sensor=reading), obs
 
 
 def _finite(arrays: tuple[jax.Array, ...]) -> jax.Array:
@@ -250,6 +306,7 @@ def make(task: Task) -> Env:
         if joint not in names:
             raise unknown("actuator in the contract's joints:", joint, names)
     control_dt, physics_dt = 1 / contract.control_hz, mj_model.opt.timestep
+    joints, effort = contract.action.joints, contract.action.mode == "effort"
     if abs(task.substeps * physics_dt - control_dt) > 1e-9:
         raise ContractError(
             f"{task.substeps} physics steps of {physics_dt} s are not one control step at "
@@ -259,11 +316,13 @@ def make(task: Task) -> Env:
         task=task,
         physics=physics.put(mj_model),
         binding=bind_model(task.space, mj_model),
-        actuator=actuator.bind_actuator(task.space, contract.action.joints, control_dt, physics_dt),
+        actuator=actuator.bind_actuator(task.space, joints, control_dt, physics_dt, effort),
         sensor=sensor.bind_sensor(
             task.space, {s.name: s.size for s in contract.signals}, control_dt
         ),
-        ctrl_index=tuple(names.index(joint) for joint in contract.action.joints),
+        world=world.bind_world(task.space, mj_model, control_dt),
+        motor=motor.bind_motor(task.space, mj_model, joints),
+        ctrl_index=tuple(names.index(joint) for joint in joints),
     )
 
 
@@ -283,3 +342,14 @@ def renew(state: State, fresh: State) -> State:
         pipeline_state=jax.tree.map(pick, fresh.pipeline_state, state.pipeline_state),
         obs=jax.tree.map(pick, fresh.obs, state.obs),
     )
+
+
+def keep_worlds(space: ParamSpace, draws: Draw, old: Draw) -> Draw:
+    """Returns ``draws`` (B, ...) for fresh worlds with the rows per world kept from ``old``.
+
+    World b of both is the same world. Schedules have no say over such rows and cannot test them.
+    """
+    mine = space.where("per", "world")
+    if not mine.any():
+        return draws
+    return replace(draws, xi=jnp.where(mine, old.xi, draws.xi))

@@ -107,9 +107,18 @@ def world_model(physics: Physics, leaves: Leaves) -> mjx.Model:
     return physics.model.tree_replace(leaves) if leaves else physics.model
 
 
-def advance(physics: Physics, leaves: Leaves, state: Core, ctrl: jax.Array) -> Core:
-    """Returns the world one physics step later under ``ctrl`` (nu,)."""
-    data = mjx.step(world_model(physics, leaves), _fill(physics, state).replace(ctrl=ctrl))
+def advance(
+    physics: Physics, leaves: Leaves, state: Core, ctrl: jax.Array, wrench: jax.Array | None = None
+) -> Core:
+    """Returns the world one physics step later under ``ctrl`` (nu,).
+
+    A ``wrench`` (nbody, 6), force N and torque N m in the world's axes at each body's centre of
+    mass, pushes from outside.
+    """
+    given = _fill(physics, state).replace(ctrl=ctrl)
+    if wrench is not None:
+        given = given.replace(xfrc_applied=wrench)
+    data = mjx.step(world_model(physics, leaves), given)
     return Core(
         qpos=data.qpos,
         qvel=data.qvel,
