@@ -25,6 +25,7 @@ CASES = {
     "env": "environment steps/s; cost of drawing the whole table; memory of a world (two minutes)",
     "ppo": "PPO end to end; share of physics' speed; rollout against update (two minutes)",
     "render": "pictures/s; the same by MuJoCo's renderer; how far they agree",
+    "growth": "time of a picture against pixels, worlds, geoms, lights, solids and features",
     "distill": "distillation end to end, pictures/s; the share of drawing (two minutes)",
     "onnx": "latency of an exported student and of the control step around it",
     "compile": "seconds to the first iteration, empty and full compile cache (two minutes)",

@@ -99,9 +99,7 @@ def trained_ranges(
 def _convert(action: PolicyFunction, contract: PolicyContract) -> onnx.ModelProto:
     """Returns the graph with a symbolic batch, inputs and output under the contract's names."""
     shapes = [jax.ShapeDtypeStruct(("B", contract.size), jnp.float32)]
-    shapes += [
-        jax.ShapeDtypeStruct(("B", *c.shape), jnp.uint8) for c in contract.cameras
-    ]
+    shapes += [jax.ShapeDtypeStruct(("B", *c.shape), jnp.uint8) for c in contract.cameras]
     model = to_onnx(
         action,
         shapes,

@@ -20,7 +20,9 @@ FORBIDDEN = {
     "train": ("benchmarks", "tests"),
 }
 JAX = ("jax", "jaxlib", "flax", "optax", "orbax", "jax2onnx", "mujoco.mjx")
-FREE_OF_JAX = ("mjx_s2r/params.py", "mjx_s2r/contract.py", "mjx_s2r/config.py", "mjx_s2r/runs.py")
+FREE_OF_JAX = tuple(
+    f"mjx_s2r/{n}.py" for n in ["params", "row", "laws", "contract", "config", "runs"]
+)
 FOR_ROBOT = ("mjx_s2r.params", "mjx_s2r.contract", "mjx_s2r.robot")
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef

@@ -1,4 +1,4 @@
-"""python -m train VERB [options]: teacher, student, export, evaluate, pipeline, demo, view.
+"""python -m train VERB [options]: teacher, student, export, evaluate, pipeline, demo, study, view.
 
 Each verb is one file with a Config dataclass and a main. This file only finds it: compiler switches
 must be set before jax starts, so nothing heavy is imported until the verb is known.
@@ -20,6 +20,7 @@ VERBS = {
     "evaluate": "run an ONNX policy on robots (or their stand-ins) and count",
     "pipeline": "teacher, student, export and evaluation, one after another",
     "demo": "the whole story with and without randomization, and a report",
+    "study": "compare curricula on a held-out grid, same budget, several seeds",
     "view": "look at a task as the student sees it, beside MuJoCo's own picture",
 }
 

@@ -89,7 +89,7 @@ def _student(distill: Distill, state: Any) -> Any:
     def act(worlds: State, key: jax.Array) -> jax.Array:
         """Takes pictures and asks the student."""
         nonlocal film, count
-        xi = worlds.pipeline_state.draw.xi
+        xi = jax.vmap(distill.env.present)(worlds)
         if film is None:
             film = distill.watch.begin(worlds, xi, key)
         film, images = distill.watch.see(film, worlds, xi, count, key)

@@ -95,7 +95,8 @@ def _worlds(config: ViewConfig, env: Env) -> None:
         jax.random.split(key_reset, count), Draw(xi, none, jnp.zeros_like(none))
     )
     bound = bind_cameras(task.space, task.mj_model, task.contract, config.render)
-    where = poses(bound, jax.jit(jax.vmap(env.view))(worlds))
+    sizes = worlds.pipeline_state.leaves.get("geom_size")
+    where = poses(bound, jax.jit(jax.vmap(env.view))(worlds), sizes)
     taken = take_pictures(bound, where, xi, key=key_noise)
     for index, (signal, pictures) in enumerate(zip(task.contract.cameras, taken, strict=True)):
         path = config.out / (f"worlds_{signal.name}.png" if index else "worlds.png")
@@ -147,7 +148,8 @@ def _episode(config: ViewConfig, recording: Recording, view: CameraSignal) -> No
     looks = jax.vmap(lambda x: appearance(binding, x))(recording.xi)
     rows = []
     for step, state in enumerate(recording.states):
-        where = camera.pose(scene, recording.view(state))
+        sizes = state.pipeline_state.leaves.get("geom_size")
+        where = camera.pose(scene, recording.view(state), sizes)
         rows.append([np.asarray(draw(where, looks, jax.random.key(step)))])
         core = state.pipeline_state.core
         cores = [jax.tree.map(lambda x, i=i: x[i], core) for i in range(len(recording.xi))]

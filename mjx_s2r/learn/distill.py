@@ -36,7 +36,7 @@ from mjx_s2r.learn.normalizer import Normalizer
 from mjx_s2r.learn.rollout import reset_worlds, stagger
 from mjx_s2r.learn.watch import Film, Watch, watch
 from mjx_s2r.render.eye import Cameras
-from mjx_s2r.sim.env import Env, State, renew
+from mjx_s2r.sim.env import Env, State, keep_worlds, renew
 
 _BOUND = 2.0  # of the teacher's raw mean
 
@@ -206,7 +206,7 @@ class Distill:
         begun = self.watch.begin(fresh, fresh.pipeline_state.draw.xi, key_learn)
         first = int(state.steps) * self.config.unroll if self.watch.remembers else 0
         for step, (look, key) in enumerate(zip(looks, keys, strict=True), first):
-            xi = look if each_step else worlds.pipeline_state.draw.xi
+            xi = look if each_step else self._present(worlds)
             film, images = self.watch.see(film, worlds, xi, step, key)
             worlds, lesson, outcome = self._advance(state, worlds, fresh, images, key)
             film = self.watch.restart(film, begun, worlds)
@@ -255,6 +255,7 @@ class Distill:
         """Returns fresh worlds, T looks (B, D) and T keys for a rollout, and a key for learning."""
         key_draw, key_reset, key_roll, key_learn = jax.random.split(state.key, 4)
         draws = self.curriculum.sample(state.curriculum, self.config.worlds, key_draw)
+        draws = keep_worlds(self.env.task.space, draws, state.worlds.pipeline_state.draw)
         fresh = reset_worlds(self.env, draws, key=key_reset)
         keys = list(jax.random.split(key_roll, self.config.unroll))
         looks = [
@@ -307,6 +308,11 @@ class Distill:
             beta=self._beta(state.steps), episodes=total.episodes, success=total.success, **figures
         )
         return replace(state, key=key_next, steps=state.steps + 1), metrics
+
+    @partial(jax.jit, static_argnums=0)
+    def _present(self, worlds: State) -> jax.Array:
+        """Returns the parameters (B, D) that hold now in each world."""
+        return jax.vmap(self.env.present)(worlds)
 
     def _epochs(
         self, state: DistillState, lessons: Lesson, key: jax.Array

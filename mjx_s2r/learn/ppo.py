@@ -22,7 +22,7 @@ from mjx_s2r.learn.gae import gae
 from mjx_s2r.learn.networks import Actor, Critic
 from mjx_s2r.learn.normalizer import Normalizer
 from mjx_s2r.learn.rollout import Tally, Transition, reset_worlds, rollout, stagger
-from mjx_s2r.sim.env import Env, State
+from mjx_s2r.sim.env import Env, State, keep_worlds
 
 
 @dataclass(frozen=True)
@@ -193,6 +193,7 @@ class Ppo:
         """Runs one iteration: rollout, normalizer, advantages, epochs, curriculum."""
         key_next, key_draw, key_reset, key_roll, key_epochs = jax.random.split(state.key, 5)
         draws = self.curriculum.sample(state.curriculum, self.config.worlds, key_draw)
+        draws = keep_worlds(self.env.task.space, draws, state.worlds.pipeline_state.draw)
         fresh = reset_worlds(self.env, draws, key=key_reset)
         act = partial(self._act, state)
         worlds, steps, episodes, tally = rollout(

@@ -99,7 +99,12 @@ def watch(env: Env, cameras: Cameras, contract: PolicyContract) -> Watch:
         every.append(steps)
 
     # Kinematics is physics: under the switches of pictures it would take 100 times as long.
-    locate = jax.jit(lambda worlds: poses(cameras, jax.vmap(env.view)(worlds)))
+    @jax.jit
+    def locate(worlds: State) -> tuple[Pose, ...]:
+        """Returns where everything is, with the sizes that each world's geoms have."""
+        sizes = worlds.pipeline_state.leaves.get("geom_size")
+        return poses(cameras, jax.vmap(env.view)(worlds), sizes)
+
     paint = jax.jit(
         lambda where, xi, key: take_pictures(cameras, where, xi, key=key),
         compiler_options=picture_options(),

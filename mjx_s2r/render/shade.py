@@ -230,8 +230,8 @@ def pattern(scene: Scene, view: View, look: Appearance, stock: Stock, surface: S
     index = jnp.full(depth.shape, -1, jnp.int32)
     for g in stock.textured:
         here, metres = surface.slot == g, look.texture_m[g]
-        own_normal = _to_local(view, g, normal)
-        own = unroll(scene.geoms[g], local_point(view, g, rays, depth), own_normal, metres)
+        point = local_point(view, g, rays, depth)
+        own = unroll(scene.geoms[g], point, _facing(scene, view, g, point, normal), metres)
         u, v = jnp.where(here, own[0], u), jnp.where(here, own[1], v)
         side = jnp.where(here, jnp.min(metres), side)
         index = jnp.where(here, stock.texture_index(look.texture[g]), index)
@@ -241,7 +241,17 @@ def pattern(scene: Scene, view: View, look: Appearance, stock: Stock, surface: S
     return stock.texel(index, u, v, footprint_of(depth, facing, width, side))
 
 
-def _to_local(view: View, g: int, vector: Triple) -> Triple:
-    """Returns vectors (P,) of the camera's frame in the frame of geom ``g``."""
+def _facing(scene: Scene, view: View, g: int, point: Triple, normal: Triple) -> Triple | None:
+    """Returns vectors (P,) that lean to the axis which a surface looks along, in its own frame.
+
+    None for a plane, which looks along z. On a box they say which face a point is nearest to, which
+    is cheaper than turning the ``normal`` from the camera's frame.
+    """
+    if scene.geoms[g].shape == "plane":
+        return None
+    if scene.geoms[g].shape == "box":
+        size = triple(view.size[g])
+        inside = [jnp.abs(p) - s for p, s in zip(point, size, strict=True)]
+        return tuple(depth + 2.0 * jnp.max(view.size[g]) for depth in inside)
     turn = view.turn[g]
-    return tuple(dot(vector, triple(turn[:, i])) for i in range(3))
+    return tuple(dot(normal, triple(turn[:, i])) for i in range(3))

@@ -102,14 +102,18 @@ class Stock:
 
 
 def unroll(
-    geom: Geom, point: Triple, normal: Triple, side: jax.Array
+    geom: Geom, point: Triple, normal: Triple | None, side: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     """Returns texture coordinates u and v (P,) at points of a geom, in its own frame [m].
 
     MuJoCo lays a texture on a plane or box from the corner at -x and +y, its first row there, and
-    on other shapes around their middle. The sides of a solid get it too, each along its own axes.
+    on other shapes around their middle. The sides of a solid get it too, each along its own axes;
+    a ``normal`` of None looks along z.
     """
-    u, v = texture.triplanar(point, normal, (side[0], side[1]))
+    if normal is None:
+        u, v = point[0] * (1.0 / side[0]), point[1] * (1.0 / side[1])
+    else:
+        u, v = texture.triplanar(point, normal, (side[0], side[1]))
     if geom.shape in ("plane", "box") and not geom.infinite:
         return u + geom.size[0] / side[0], geom.size[1] / side[1] - v
     return u + 0.5, 0.5 - v

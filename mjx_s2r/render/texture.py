@@ -133,4 +133,4 @@ def triplanar(
     along_z = ~along_x & (z >= y)
     u = jnp.where(along_x, point[1], point[0])
     v = jnp.where(along_z, point[1], point[2])
-    return u / metres[0], v / metres[1]
+    return u * (1.0 / metres[0]), v * (1.0 / metres[1])

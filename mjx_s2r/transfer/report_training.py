@@ -20,6 +20,7 @@ ROOM_WORDS = {
     "model": "Physics",
     "actuator": "Actuators",
     "sensor": "Sensors",
+    "world": "Pushes and start",
     "visual": "Appearance and camera",
 }
 
