@@ -1,14 +1,37 @@
 """Names of the tasks in this folder, and how a name or "module:Class" becomes a task."""
 
 import importlib
+from types import ModuleType
 
-from mjx_s2r.params import unknown
+from mjx_s2r.params import ParamError, unknown
 from mjx_s2r.sim.task import Task
 
 TASKS = {
     "cartpole": "envs.cartpole:Cartpole",
     "reach": "envs.reach:Reach",
 }
+ROBOTS = {"reach": "envs.reach_robot"}
+
+
+def robots_of(name: str) -> ModuleType:
+    """Returns the module with the robots that a task is judged on, and what they are judged by.
+
+    It has GOAL, a sentence, and the functions held_out(index) and rehearsal(index). Of a task by
+    the name of its class, "module:Class", it is the module called module_robot.
+
+    Raises:
+        ParamError: the task has no robots.
+    """
+    module = ROBOTS.get(name) or (f"{name.partition(':')[0]}_robot" if ":" in name else "")
+    try:
+        return importlib.import_module(module)
+    except (ModuleNotFoundError, ValueError) as error:
+        if isinstance(error, ModuleNotFoundError) and error.name != module:
+            raise
+        raise ParamError(
+            f"task {name!r} has no robots to be judged on; write held_out(index) and GOAL in "
+            "a module beside it, as envs/reach_robot.py, and name it in envs/tasks.py"
+        ) from error
 
 
 def make_task(name: str) -> Task:

@@ -5,6 +5,7 @@ physical units. Parity with JAX is measured on random inputs before the file get
 """
 
 import json
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -98,6 +99,8 @@ def trained_ranges(
 
 def _convert(action: PolicyFunction, contract: PolicyContract) -> onnx.ModelProto:
     """Returns the graph with a symbolic batch, inputs and output under the contract's names."""
+    # It warns of every constant without a type, which onnx.checker then finds nothing wrong with.
+    logging.getLogger("onnx_ir").setLevel(logging.ERROR)
     shapes = [jax.ShapeDtypeStruct(("B", contract.size), jnp.float32)]
     shapes += [jax.ShapeDtypeStruct(("B", *c.shape), jnp.uint8) for c in contract.cameras]
     model = to_onnx(

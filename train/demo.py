@@ -50,8 +50,8 @@ class Budget:
 
 
 BUDGETS = {
-    "small": Budget(teacher_iterations=120, student_iterations=170, robots=10, episodes=20),
-    "full": Budget(teacher_iterations=400, student_iterations=1000, robots=20, episodes=20),
+    "small": Budget(teacher_iterations=120, student_iterations=170, robots=40, episodes=5),
+    "full": Budget(teacher_iterations=400, student_iterations=1000, robots=80, episodes=5),
     "tiny": Budget(teacher_iterations=2, student_iterations=2, robots=2, episodes=1),
 }
 
@@ -87,7 +87,7 @@ def run(config: DemoConfig) -> Path:
         raise
     figures = {kind: _figures(config.run / kind) for kind in KINDS}
     result = _result(figures, time.time() - started)
-    write_report(config.run, config.seed, result, figures)
+    write_report(config.run, (config.task, config.seed), result, figures)
     write_json(config.run / RESULT, result)
     _tell(config.run, result)
     return config.run / REPORT
@@ -176,7 +176,7 @@ def _standing(folder: Path, budget: Budget) -> tuple[float, str]:
     if (folder / "teacher.json").exists():
         row = _last(folder / "student" / METRICS)
         share = row.get("step", 0) / budget.student_iterations
-        note = f"finds the cube within {100 * row['label_error_m']:.1f} cm" if row else "compiling"
+        note = f"finds it within {100 * row['label_error_m']:.1f} cm" if row else "compiling"
         return 0.4 + 0.5 * share, f"student: {note}"
     row = _last(folder / "teacher" / METRICS)
     share = row.get("step", 0) / budget.teacher_iterations

@@ -12,7 +12,6 @@ from typing import Literal
 import numpy as np
 import tyro
 
-from mjx_s2r.params import ParamError
 from mjx_s2r.render.eye import RayCamera
 from mjx_s2r.robot.controller import ControllerConfig
 from mjx_s2r.robot.drivers.mujoco_standin import can_render
@@ -49,13 +48,9 @@ def robots(task: str, family: str, count: int) -> list[Robot]:
     Raises:
         ParamError: the task has none.
     """
-    if task != "reach":
-        raise ParamError(
-            f"task {task!r} has no robot stand-in; write one beside envs/reach_robot.py"
-        )
-    from envs import reach_robot
+    from envs.tasks import robots_of
 
-    make = {"held_out": reach_robot.held_out, "rehearsal": reach_robot.rehearsal}[family]
+    make = getattr(robots_of(task), family)
     return [make(index) for index in range(count)]
 
 

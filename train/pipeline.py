@@ -140,10 +140,24 @@ def _judge(config: EvaluateConfig, folder: Path) -> dict[str, Any]:
 
 def main(argv: Sequence[str]) -> None:
     """Parses the command line and runs the pipeline."""
-    figures = run(tyro.cli(PipelineConfig, args=list(argv)))
+    task = tyro.cli(_Task, args=list(argv), return_unknown_args=True)[0].task
+    default = PipelineConfig(
+        task=task,
+        teacher=teacher.recipe(task),
+        student=StudentConfig(distill=distill_recipe(task)),
+    )
+    config = tyro.cli(PipelineConfig, args=list(argv), default=default)
+    figures = run(config)
     judged = figures["student"]
     low, high = judged["interval"]
     console.print(
-        f"on {judged['episodes']} episodes with robots it never saw: success "
+        f"on {judged['episodes']} episodes with {config.evaluate.robots} robots: success "
         f"{judged['success']:.2f}, 95 % interval {low:.2f} to {high:.2f}"
     )
+
+
+@dataclass(frozen=True)
+class _Task:
+    """The first look at the command line: which task's recipes to start from."""
+
+    task: str = "reach"

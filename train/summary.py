@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from envs.tasks import make_task
+from envs.tasks import make_task, robots_of
 from mjx_s2r import devices
 from mjx_s2r.robot.drivers.effects import SERVO_ARM
 from mjx_s2r.runs import BOUNDS, METRICS, REPORT
@@ -26,10 +26,6 @@ from mjx_s2r.transfer.findings import (
 )
 
 TARGET = 0.8
-GOAL = (
-    "The tip of the gripper must come within 2 cm of a point above the cube and stay for half a "
-    "second, within four seconds. The policy sees a 64 by 64 picture and the joint readings."
-)
 NOT_MODELLED = (
     "A real robot: the stand-in is another simulation with other numbers.",
     "Contact in training: collisions are switched off there and on in the stand-in.",
@@ -38,14 +34,15 @@ NOT_MODELLED = (
 
 
 def write_report(
-    folder: Path, seed: int, result: Mapping[str, Any], figures: Mapping[str, Any]
+    folder: Path, config: tuple[str, int], result: Mapping[str, Any], figures: Mapping[str, Any]
 ) -> None:
-    """Writes report.html of a demo."""
-    task = make_task("reach")
+    """Writes report.html of a demo of ``config``, (task, seed)."""
+    name, seed = config
+    task = make_task(name)
     about = devices.describe()
     page = DemoReport(
         task=task.name,
-        goal=GOAL,
+        goal=robots_of(name).GOAL,
         total_s=result["seconds"],
         outcomes=_outcomes(figures),
         target=TARGET,

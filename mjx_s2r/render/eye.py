@@ -16,15 +16,24 @@ from mjx_s2r.render.appearance import Appearance, Binding, appearance, bind_appe
 from mjx_s2r.render.camera import Pose
 from mjx_s2r.render.scene import Scene, build
 from mjx_s2r.render.stock import RenderConfig, Stock, stock_of
+from mjx_s2r.render.warp import WarpCamera, refuse
 
 
 @dataclass(frozen=True, eq=False)
 class Cameras:
-    """What each camera of a contract draws, how the table changes its look, and from what."""
+    """What each camera of a contract draws, how the table changes its look, and from what.
+
+    Attributes:
+        scenes: what is drawn.
+        bindings: the visual rows.
+        stocks: textures and photographs.
+        warp: MuJoCo Warp's renderer for each camera, or nothing for this project's own.
+    """
 
     scenes: tuple[Scene, ...]
     bindings: tuple[Binding, ...]
     stocks: tuple[Stock, ...]
+    warp: tuple[WarpCamera, ...] = ()
 
 
 def bind_cameras(
@@ -37,7 +46,8 @@ def bind_cameras(
 
     Raises:
         ParamError: a camera or a visual row that does not exist.
-        SceneError: a geom that cannot be drawn, or a picture without area.
+        SceneError: a geom that cannot be drawn, a picture without area, a backend that is not
+            there.
         PoolError: a texture or photograph that cannot be read.
     """
     config = config or RenderConfig()
@@ -48,7 +58,11 @@ def bind_cameras(
         scenes.append(scene)
         bindings.append(binding)
         stocks.append(stock_of(mj_model, scene, binding, config))
-    return Cameras(tuple(scenes), tuple(bindings), tuple(stocks))
+    warp = tuple(WarpCamera(mj_model, scene) for scene in scenes if config.backend == "warp")
+    for scene, binding in zip(scenes, bindings, strict=True):
+        if warp:
+            refuse({edit.array for edit in binding.edits}, scene.camera)
+    return Cameras(tuple(scenes), tuple(bindings), tuple(stocks), warp)
 
 
 def poses(cameras: Cameras, data: mjx.Data, geom_size: jax.Array | None = None) -> tuple[Pose, ...]:
@@ -69,10 +83,13 @@ def take_pictures(
     """
     pictures = []
     keys = jax.random.split(key, len(cameras.scenes))
-    bound = zip(cameras.scenes, cameras.bindings, cameras.stocks, where, keys, strict=True)
-    for scene, binding, stock, pose, key_noise in bound:
+    for i, binding in enumerate(cameras.bindings):
         looks = jax.vmap(lambda x, b=binding: appearance(b, x))(xi)
-        image = raycast.render(scene, pose, looks, stock=stock, key=key_noise)
+        if cameras.warp:
+            image = cameras.warp[i].render(where[i], looks, key=keys[i])
+        else:
+            scene, stock = cameras.scenes[i], cameras.stocks[i]
+            image = raycast.render(scene, where[i], looks, stock=stock, key=keys[i])
         pictures.append(jnp.asarray(image.rgb))
     return tuple(pictures)
 

@@ -7,6 +7,7 @@ any stock, and a curriculum that widens the row adds pictures.
 
 import fnmatch
 from dataclasses import dataclass
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -33,7 +34,7 @@ _UV = ((1, 1), (1, 1))
 class RenderConfig:
     """How pictures are made; the same for all cameras of a task."""
 
-    backend: str = "jax"
+    backend: Literal["jax", "warp"] = "jax"
     """"jax" runs everywhere; "warp" is MuJoCo Warp's renderer, on an NVIDIA GPU."""
     textures: tuple[str, ...] = tuple(pool.TEXTURES)
     """Textures for rows on visual.texture: builtin names, image files, folders of images."""

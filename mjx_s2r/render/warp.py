@@ -1,4 +1,7 @@
-"""MuJoCo Warp's renderer (`mjx.render`) behind the same call, on an NVIDIA GPU.
+"""MuJoCo Warp's renderer (`mjx.render`) behind the same call: made for NVIDIA GPUs.
+
+With the package warp-lang it also runs on a CPU, where it was compared with this project's own
+renderer (MuJoCo 3.17, warp-lang 1.19); it has not been run on a GPU yet.
 
 The same poses and looks go in, the same arrays come out. Warp draws geometry, colours and lights of
 each world; the camera's errors enter through its pose, lens and photometry are this project's own.
@@ -8,6 +11,7 @@ refused by name, not left out in silence.
 A render context holds arrays for one number of worlds; one is made for each number that is drawn.
 """
 
+from collections.abc import Set
 from typing import Any
 
 import jax
@@ -43,7 +47,7 @@ def require() -> None:
     """Checks that this machine can draw with Warp.
 
     Raises:
-        SceneError: no Warp, or no NVIDIA GPU; says what to do.
+        SceneError: no Warp; says what to do.
     """
     remedy = "use render.backend jax, which runs everywhere"
     try:
@@ -53,8 +57,8 @@ def require() -> None:
             f"backend 'warp': MuJoCo Warp cannot be imported ({error}); {remedy}"
         ) from error
     if not mjx_warp.WARP_INSTALLED:
-        raise SceneError(f"backend 'warp' needs the package warp-lang; install it, or {remedy}")
-    if jax.default_backend() != "gpu":
+        raise SceneError(f"backend 'warp' needs warp-lang; pip install mjx_s2r[warp], or {remedy}")
+    if jax.default_backend() not in ("gpu", "cpu"):
         raise SceneError(
             f"backend 'warp' needs an NVIDIA GPU, jax runs on {jax.default_backend()!r}; {remedy}"
         )
@@ -78,12 +82,7 @@ class WarpCamera:
         self._contexts: dict[int, Any] = {}
 
     def render(self, pose: Pose, look: Appearance, *, key: jax.Array | None = None) -> Image:
-        """Returns rgb, depth and segmentation of N worlds; see `raycast.render`.
-
-        Raises:
-            SceneError: a look that Warp cannot give to each world.
-        """
-        refuse(look)
+        """Returns rgb, depth and segmentation of N worlds; see `raycast.render`."""
         worlds = pose.cam_pos.shape[0]
         if worlds not in self._contexts:
             self._contexts[worlds] = mjx.create_render_context(
@@ -184,15 +183,15 @@ class WarpCamera:
         return Image(picture, far.reshape(depth.shape), ids.astype(jnp.int32))
 
 
-def refuse(look: Appearance) -> None:
-    """Checks that Warp can give each world its look.
+def refuse(touched: Set[str], camera: str) -> None:
+    """Checks that Warp can give each world its own of the arrays that rows touch.
 
     Raises:
         SceneError: names the first array that it cannot.
     """
     for name in _REFUSED:
-        if getattr(look, name) is not None:
+        if name in touched:
             raise SceneError(
-                f"backend 'warp' has no {name!r} per world; pin the rows on visual.{name}, or use "
-                "render.backend jax"
+                f"backend 'warp', camera {camera!r}: no {name!r} per world; leave out the rows on "
+                f"visual.{name}, or use render.backend jax"
             )
