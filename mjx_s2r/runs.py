@@ -107,7 +107,8 @@ class Run:
         if self._board is None:
             self._board = SummaryWriter(str(self.path), purge_step=self._purge)
         for name, value in values.items():
-            self._board.add_scalar(name, value, int(step))
+            if math.isfinite(value):
+                self._board.add_scalar(name, value, int(step))
         self._board.flush()
 
     def log_bounds(

@@ -40,8 +40,7 @@ def load_student(run: Path) -> tuple[Distill, DistillState]:
     distill = distiller(from_dict(StudentConfig, json.loads((run / CONFIG).read_text())))
     space = distill.env.task.space
     checkpoints = Checkpoints(run / "checkpoints", task=distill.env.task.name, rows=space.names)
-    like = jax.eval_shape(distill.init, jax.random.key(0))
-    return distill, checkpoints.restore(like)[0]
+    return distill, checkpoints.restore(distill.like())[0]
 
 
 def export(distill: Distill, state: DistillState, path: Path, inputs: int) -> exporter.Exported:

@@ -58,7 +58,7 @@ Method = Literal[
     "replay",
 ]
 FIXED = {"narrow": 0.25, "half": 0.5, "wide": 1.0}  # share of the way to the limits
-ITERATIONS = {"cartpole": 240, "reach": 120}
+ITERATIONS = {"cartpole": 240, "reach": 90}
 # A study's trainings are short (a world of cartpole plays about 8 episodes), so that its schedules
 # decide on fewer scores and move further than they would in a long training.
 ADR = AdrConfig(window=12, step=0.15)

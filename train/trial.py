@@ -44,8 +44,15 @@ class Trial:
         return replace(state, curriculum=schedule, worlds=worlds)
 
     @partial(jax.jit, static_argnums=0)
-    def judge(self, state: TrainState, xi: jax.Array, key: jax.Array) -> jax.Array:
-        """Returns (B,) bool: the teacher succeeds in the worlds ``xi`` (B, D), not exploring."""
+    def judge(
+        self, state: TrainState, xi: jax.Array, known: jax.Array, key: jax.Array
+    ) -> jax.Array:
+        """Returns (B,) bool: the teacher succeeds in the worlds ``xi`` (B, D), not exploring.
+
+        A teacher reads the world's parameters, and here it reads ``known`` (B, D): the nearest to
+        xi within its ranges. What is judged is how it copes, not what a network makes of a number
+        that it has never been shown.
+        """
         env, name = self.ppo.env, self.ppo.config.actor_obs
         minus = jnp.full((xi.shape[0],), -1, jnp.int32)
         start = reset_worlds(env, Draw(xi, minus, jnp.zeros_like(minus)), key=key)
@@ -54,7 +61,8 @@ class Trial:
         def one(carry: tuple[State, jax.Array, jax.Array], _: None) -> tuple[Any, None]:
             """Takes one step; an episode that is over stays judged as it was."""
             worlds, over, success = carry
-            seen = normalizer.apply(state.actor_norm, worlds.obs[name])
+            obs = jax.vmap(env.told)(worlds.obs, known)
+            seen = normalizer.apply(state.actor_norm, obs[name])
             action = jnp.tanh(self.ppo.policy(state.actor, seen).mean)
             worlds = jax.vmap(env.step)(worlds, action)
             success |= ~over & (worlds.metrics["success"] > 0)
@@ -80,7 +88,8 @@ def train_one(trial: Trial, which: int, iterations: int, seed: int) -> dict[str,
     report = ppo.curriculum.report(state.curriculum)
     width, count, rows = trial.grid.shape
     flat = jnp.asarray(trial.grid.reshape(-1, rows))
-    good = np.asarray(trial.judge(state, flat, jax.random.key(trial.seed)))
+    known = jnp.clip(flat, report.low, report.high)
+    good = np.asarray(trial.judge(state, flat, known, jax.random.key(trial.seed)))
     good = good.reshape(width, count)
     return {
         "iterations": iterations,

@@ -9,6 +9,7 @@ policy in worlds drawn from the ranges it was trained on, beside MuJoCo's pictur
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ import tyro
 
 from envs.tasks import make_task
 from mjx_s2r.contract import CameraSignal, camera_signal
+from mjx_s2r.devices import picture_options
 from mjx_s2r.params import ParamError, ParamSpace
 from mjx_s2r.render import camera, pool, raycast
 from mjx_s2r.render.appearance import Appearance, appearance, bind_appearance
@@ -97,7 +99,11 @@ def _worlds(config: ViewConfig, env: Env) -> None:
     bound = bind_cameras(task.space, task.mj_model, task.contract, config.render)
     sizes = worlds.pipeline_state.leaves.get("geom_size")
     where = poses(bound, jax.jit(jax.vmap(env.view))(worlds), sizes)
-    taken = take_pictures(bound, where, xi, key=key_noise)
+    draw = jax.jit(
+        lambda where, xi, key: take_pictures(bound, where, xi, key=key),
+        compiler_options=picture_options(),
+    )
+    taken = draw(where, xi, key_noise)
     for index, (signal, pictures) in enumerate(zip(task.contract.cameras, taken, strict=True)):
         path = config.out / (f"worlds_{signal.name}.png" if index else "worlds.png")
         write_mosaic(path, np.asarray(pictures), config.columns, zoom=2)
@@ -112,10 +118,14 @@ def _beside(config: ViewConfig, env: Env, view: CameraSignal, state: State) -> N
         console.print(f"not drawn: {thing}")
     binding = bind_appearance(ParamSpace(()), task.mj_model, view.name)
     stock = stock_of(task.mj_model, scene, binding, replace(config.render, foreground=()))
-    where = camera.pose(scene, env.view(state))
+    where = camera.pose(scene, jax.jit(env.view)(state))
     one = jax.tree.map(lambda x: x[None], (where, appearance(binding, jnp.zeros(0))))
     outputs = ("rgb", "depth", "segmentation", "normal")
-    image = jax.tree.map(lambda x: x[0], raycast.render(scene, *one, stock=stock, outputs=outputs))
+    draw = jax.jit(
+        lambda where, look: raycast.render(scene, where, look, stock=stock, outputs=outputs),
+        compiler_options=picture_options(),
+    )
+    image = jax.tree.map(lambda x: x[0], draw(*one))
     ours = np.asarray(image.rgb)
     panels = [ours]
     theirs = mujoco_pictures(task.mj_model, view.name, config.px, [state.pipeline_state.core])
@@ -140,7 +150,7 @@ def _episode(config: ViewConfig, recording: Recording, view: CameraSignal) -> No
     binding = bind_appearance(task.space, task.mj_model, view.name)
     stock = stock_of(task.mj_model, scene, binding, config.render)
 
-    @jax.jit
+    @partial(jax.jit, compiler_options=picture_options())
     def draw(where: camera.Pose, looks: Appearance, key: jax.Array) -> jax.Array:
         """Returns the pictures of one step."""
         return jnp.asarray(raycast.render(scene, where, looks, stock=stock, key=key).rgb)

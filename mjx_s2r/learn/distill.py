@@ -31,6 +31,7 @@ from mjx_s2r.curriculum.interface import Curriculum
 from mjx_s2r.learn import distribution, normalizer
 from mjx_s2r.learn.augment import random_shift, to_float
 from mjx_s2r.learn.distribution import Gaussian
+from mjx_s2r.learn.lessons import DistillMetrics, Lesson, Outcome
 from mjx_s2r.learn.networks import Student
 from mjx_s2r.learn.normalizer import Normalizer
 from mjx_s2r.learn.rollout import reset_worlds, stagger
@@ -118,37 +119,6 @@ class DistillState:
     film: Film = ()
 
 
-@struct.dataclass
-class Lesson:
-    """What a gradient step reads; fields (N, ...): readings, images, teacher's answer, label."""
-
-    obs: jax.Array
-    images: tuple[jax.Array, ...]
-    teacher: Gaussian
-    label: jax.Array
-
-
-@struct.dataclass
-class Outcome:
-    """How many episodes ended in a step, and how many of them were successes, both ()."""
-
-    episodes: jax.Array
-    success: jax.Array
-
-
-@struct.dataclass
-class DistillMetrics:
-    """Figures of one iteration, all ()."""
-
-    loss: jax.Array
-    kl: jax.Array
-    mean_error: jax.Array
-    label_error_m: jax.Array
-    beta: jax.Array
-    episodes: jax.Array
-    success: jax.Array
-
-
 @dataclass(frozen=True, eq=False)
 class Distill:
     """A distillation; build it with `make`.
@@ -174,6 +144,11 @@ class Distill:
         state = self._init(key)
         xi = state.worlds.pipeline_state.draw.xi
         return replace(state, film=self.watch.begin(state.worlds, xi, jax.random.fold_in(key, 1)))
+
+    def like(self) -> DistillState:
+        """Returns the shapes and types of a state, to restore one into."""
+        state = cast(DistillState, jax.eval_shape(self._init, jax.random.key(0)))
+        return replace(state, film=cast(Film, self.watch.like(self.config.worlds)))
 
     @partial(jax.jit, static_argnums=0)
     def _init(self, key: jax.Array) -> DistillState:

@@ -49,6 +49,13 @@ class Watch:
         """Returns (B, H, W, 3) uint8 per camera: what there is to see now."""
         return self.paint(self.locate(worlds), xi, key)
 
+    def like(self, worlds: int) -> tuple[jax.ShapeDtypeStruct, ...]:
+        """Returns shapes and type of the film of so many worlds."""
+        if not self.remembers:
+            return ()
+        shapes = [(worlds, c.frames, c.height, c.width, 3) for c in self.signals]
+        return tuple(jax.ShapeDtypeStruct(shape, jnp.uint8) for shape in shapes)
+
     def begin(self, worlds: State, xi: jax.Array, key: jax.Array) -> Film:
         """Returns the film of worlds at the start of an episode."""
         if not self.remembers:

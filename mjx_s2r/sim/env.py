@@ -31,6 +31,7 @@ from mjx_s2r.sim.adversary import Adversary
 from mjx_s2r.sim.model import Binding, bind_model, element_names, leaves
 from mjx_s2r.sim.motor import MotorSpec
 from mjx_s2r.sim.physics import Core, Leaves, Physics
+from mjx_s2r.sim.refuse import closed_rows
 from mjx_s2r.sim.sensor import SensorSpec, SensorState
 from mjx_s2r.sim.task import Start, Task
 from mjx_s2r.sim.world import Push, WorldSpec
@@ -211,6 +212,13 @@ class Env:
         """Returns positions of bodies, geoms, sites and cameras of one world."""
         return physics.view(self.physics, state.pipeline_state.leaves, state.pipeline_state.core)
 
+    def told(self, obs: dict[str, jax.Array], xi: jax.Array) -> dict[str, jax.Array]:
+        """Returns observations that speak of ``xi`` (D,) where they show a world's parameters."""
+        hidden = ~self.task.space.in_room("visual")
+        shown = self.task.space.normalize(jnp, xi)[hidden]
+        own = obs["privileged"][: obs["privileged"].shape[0] - int(hidden.sum())]
+        return {**obs, "privileged": jnp.concatenate((own, shown))}
+
     def _home(self, data: mjx.Data) -> jax.Array:
         """Returns (J,) the command at the start: where the joints are, or zero effort."""
         spec = self.task.contract.action
@@ -296,7 +304,8 @@ def make(task: Task) -> Env:
     """Binds a task to physics, actuators and sensors, all by name.
 
     Raises:
-        ParamError: a row, body, joint, geom or signal that does not exist.
+        ParamError: a row, body, joint, geom or signal that does not exist; a row whose limits are
+            one value.
         ModelError: a model that MJX would not simulate faithfully.
         ContractError: the contract does not fit the model.
     """
@@ -312,6 +321,7 @@ def make(task: Task) -> Env:
             f"{task.substeps} physics steps of {physics_dt} s are not one control step at "
             f"{contract.control_hz} Hz; change substeps, the model's timestep or control_hz"
         )
+    closed_rows(task.space)
     return Env(
         task=task,
         physics=physics.put(mj_model),

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import mujoco
 import numpy as np
 
-from mjx_s2r.params import Edit, ParamSpace
+from mjx_s2r.params import Edit, ParamError, ParamSpace
 from mjx_s2r.sim.expand import MOST_BOUNCE
 from mjx_s2r.sim.physics import ModelError
 
@@ -219,3 +219,17 @@ _JUDGES: dict[str, Callable[[Case], None]] = {
     "gravity": _tilt,
     "gravity_tilt": _tilt,
 }
+
+
+def closed_rows(space: ParamSpace) -> None:
+    """Refuses a row whose limits are one value.
+
+    Raises:
+        ParamError: names the row; a number that never differs belongs into the model.
+    """
+    for row in space.rows:
+        if row.limits[0] == row.limits[1]:
+            raise ParamError(
+                f"parameter {row.name!r}: its limits {row.limits} leave nothing to draw; widen "
+                "them, or write the value into the model and drop the row"
+            )

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from envs.reach import ABOVE, HOME, JOINTS, RADIUS, SECTOR, TOLERANCE, Reach
+from mjx_s2r.render import camera
+from mjx_s2r.render.eye import bind_cameras, take_pictures
 from mjx_s2r.sim import physics
 from mjx_s2r.sim.task import Verdict
 
@@ -116,3 +118,29 @@ def test_limits_of_the_contract_lie_inside_those_of_the_joints() -> None:
         assert action.kp[i] == model.actuator(joint).gainprm[0]
     step = np.array(action.scale) * TASK.contract.control_hz
     assert (step <= np.array(action.max_rate)).all()  # the guard never cuts a full action
+
+
+def test_every_visual_row_changes_pixels() -> None:
+    """From a look in which every row has something to act on: textures laid, the window lit."""
+    task = Reach()
+    space, camera_signal = task.space, task.contract.cameras[0]
+    lit = {"window_strength": 0.3, "table_texture": 0.5, "floor_texture": 0.5}
+    base = space.values(lit)
+    rows = np.flatnonzero(space.in_room("visual"))
+    xi = np.tile(base, (len(rows) + 1, 1))
+    for world, row in enumerate(rows):
+        low, high = space.limits[:, row]
+        far_low = abs(low - base[row]) > abs(high - base[row])
+        xi[world, row] = low if far_low else high
+    cameras = bind_cameras(space, task.mj_model, task.contract)
+    data = mujoco.MjData(task.mj_model)
+    data.qpos[:] = HOME
+    mujoco.mj_forward(task.mj_model, data)
+    one = jax.tree.map(jnp.float32, camera.pose(cameras.scenes[0], data))
+    poses = jax.tree.map(lambda x: jnp.repeat(x[None], len(xi), axis=0), one)
+    draw = jax.jit(lambda xi: take_pictures(cameras, (poses,), xi, key=jax.random.key(0))[0])
+    pictures = np.asarray(draw(jnp.asarray(xi)))
+    assert pictures.shape[1:] == camera_signal.shape
+    for world, row in enumerate(rows):
+        changed = np.mean((pictures[world] != pictures[-1]).any(-1))
+        assert changed > 0.001, space.names[row]

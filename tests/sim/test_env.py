@@ -238,3 +238,16 @@ def test_make_names_what_does_not_fit() -> None:
         make(Toy(space=ParamSpace((Param("m", "model.body_mass", ("blok",)),))))
     with pytest.raises(ParamError, match="'sped'; did you mean 'speed'"):
         make(Toy(space=ParamSpace((Param("n", "sensor.noise", ("sped",)),))))
+
+
+def test_told_replaces_the_parameters_and_nothing_else() -> None:
+    env = make(Toy())
+    state = jax.jit(env.reset)(jax.random.key(0))
+    xi = jnp.asarray(env.task.space.limits[1])
+    obs = env.told(state.obs, xi)
+    count = int((~env.task.space.in_room("visual")).sum())
+    assert count > 0
+    np.testing.assert_array_equal(obs["state"], state.obs["state"])
+    own, other = state.obs["privileged"], obs["privileged"]
+    np.testing.assert_array_equal(own[:-count], other[:-count])
+    np.testing.assert_allclose(other[-count:], 1.0, atol=1e-6)

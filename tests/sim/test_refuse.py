@@ -102,3 +102,10 @@ def test_contact_dimensions_are_those_of_contacts_in_c() -> None:
             expected[geom] = max(expected[geom], contact.dim)
     np.testing.assert_array_equal(refuse.contact_dimensions(c), expected)
     assert set(expected) == {0, 3, 4}
+
+
+def test_a_row_without_width_is_refused() -> None:
+    refuse.closed_rows(only(scale("m", "model.body_mass", ("ball",), (0.9, 1.1))))
+    closed = only(put("d", "actuator.delay_s", (), (0.02, 0.02), nominal=0.02))
+    with pytest.raises(ParamError, match=r"'d': its limits \(0\.02, 0\.02\) leave nothing to draw"):
+        refuse.closed_rows(closed)
