@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from mjx_s2r.params import ParamSpace
 from mjx_s2r.sim.env import Draw, State
 
 
@@ -42,7 +43,9 @@ class Probe:
     def task(self) -> SimpleNamespace:
         """What PPO asks of a task."""
         return SimpleNamespace(
-            episode_s=float(self.length), contract=SimpleNamespace(control_hz=1.0)
+            episode_s=float(self.length),
+            contract=SimpleNamespace(control_hz=1.0),
+            space=ParamSpace(()),
         )
 
     def reset(self, key: jax.Array, draw: Draw) -> State:

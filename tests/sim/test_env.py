@@ -12,7 +12,7 @@ import pytest
 from envs.cartpole import Cartpole
 from mjx_s2r.contract import ContractError
 from mjx_s2r.curriculum.uniform import uniform
-from mjx_s2r.params import Param, ParamError, ParamSpace
+from mjx_s2r.params import ParamError, ParamSpace, put, scale
 from mjx_s2r.sim.env import Draw, Env, State, make, renew
 from tests.sim.toy import CONTRACT, SPACE, Toy
 
@@ -235,9 +235,9 @@ def test_make_names_what_does_not_fit() -> None:
     with pytest.raises(ParamError, match=r"unknown actuator .*'rial'; did you mean 'rail'"):
         make(Toy(contract=wrong))
     with pytest.raises(ParamError, match="'blok'; did you mean 'block'"):
-        make(Toy(space=ParamSpace((Param("m", "model.body_mass", ("blok",)),))))
+        make(Toy(space=ParamSpace((scale("m", "model.body_mass", ("blok",), (0.9, 1.1)),))))
     with pytest.raises(ParamError, match="'sped'; did you mean 'speed'"):
-        make(Toy(space=ParamSpace((Param("n", "sensor.noise", ("sped",)),))))
+        make(Toy(space=ParamSpace((put("n", "sensor.noise", ("sped",), (0, 1)),))))
 
 
 def test_told_replaces_the_parameters_and_nothing_else() -> None:
