@@ -1,8 +1,8 @@
 """One episode of a trained policy in a few worlds, kept step by step, to be looked at."""
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,20 +30,18 @@ class Recording:
         env: where.
         xi: (N, D) parameters of the worlds.
         states: the worlds at every control step.
+        view: where everything is in the N worlds of a state, compiled.
     """
 
     env: Env
     xi: jax.Array
     states: list[State]
+    view: Callable[[State], mjx.Data]
 
     @property
     def task(self) -> Task:
         """The task."""
         return self.env.task
-
-    def view(self, state: State) -> mjx.Data:
-        """Returns where everything is in the N worlds of a state."""
-        return _view(self.env, state)
 
 
 def record(run: Path, seed: int) -> Recording:
@@ -78,7 +76,7 @@ def record(run: Path, seed: int) -> Recording:
         states.append(worlds)
         if bool((worlds.done > 0).all()):
             break
-    return Recording(env, draws.xi, states)
+    return Recording(env, draws.xi, states, jax.jit(jax.vmap(env.view)))
 
 
 def _student(distill: Distill, state: Any) -> Any:
@@ -97,9 +95,3 @@ def _student(distill: Distill, state: Any) -> Any:
         return jnp.tanh(distill.act(state, worlds.obs["state"], images).mean)
 
     return act
-
-
-@partial(jax.jit, static_argnums=0)
-def _view(env: Env, state: State) -> mjx.Data:
-    """Returns where everything is in the worlds of a state."""
-    return jax.vmap(env.view)(state)
