@@ -23,7 +23,7 @@ def run(settings: Settings) -> list[Row]:
     steps = itertools.count(1)
     with tempfile.TemporaryDirectory() as folder:
         where = Path(folder) / "checkpoints"
-        keeper = Checkpoints(where, task=config.task, rows=ppo.env.task.space.names)
+        keeper = Checkpoints(where, task=config.task, rows=ppo.env.space.names)
         calls = {
             "save": lambda: keeper.save(next(steps), state),
             "restore": lambda: keeper.restore(state)[0],

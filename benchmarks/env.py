@@ -22,7 +22,8 @@ from envs.reach import SPACE
 from mjx_s2r.curriculum.uniform import uniform
 from mjx_s2r.learn.rollout import reset_worlds, rollout, stagger
 from mjx_s2r.params import ParamSpace
-from mjx_s2r.sim.env import Draw, Env, State, make
+from mjx_s2r.sim.env import Env, make
+from mjx_s2r.sim.interface import Draw, State, nominal_draw
 
 Rollout = Callable[[State, int], tuple[State, Any]]
 
@@ -64,7 +65,7 @@ def run(settings: Settings) -> list[Row]:
 
 def redrawn(env: Env, settings: Settings) -> Rollout:
     """Returns the compiled rollout of training: a fresh reset per world, random actions."""
-    schedule = uniform(env.task.space)
+    schedule = uniform(env.space)
 
     def act(obs: dict[str, jax.Array], key: jax.Array) -> tuple[jax.Array, jax.Array]:
         return _raw(env, settings.worlds, key=key), jnp.zeros(settings.worlds)
@@ -110,13 +111,13 @@ def _beginner(env: Env) -> Callable[[Draw], State]:
 
 def _nominal(env: Env, worlds: int) -> Draw:
     """Returns the nominal draw for B worlds."""
-    one = env.nominal_draw()
+    one = nominal_draw(env.space)
     return jax.tree.map(lambda x: jnp.broadcast_to(x, (worlds, *x.shape)), one)
 
 
 def _drawn(env: Env, worlds: int) -> Draw:
     """Returns draws for B worlds over the table's ranges."""
-    schedule = uniform(env.task.space)
+    schedule = uniform(env.space)
     return schedule.sample(schedule.init(), worlds, jax.random.key(2))
 
 

@@ -10,9 +10,10 @@ import jax
 from benchmarks.rows import Row, Settings, timed
 from benchmarks.timing import Stepper, measure
 from benchmarks.workload import begin, finite_share, physics_alone
-from mjx_s2r.learn import distribution, normalizer
+from mjx_s2r.learn import distribution
 from mjx_s2r.learn.ppo import Ppo, TrainState
 from mjx_s2r.learn.rollout import reset_worlds, rollout
+from mjx_s2r.sim.env import own
 from train.teacher import learner, recipe
 
 TASKS = ("reach", "cartpole")
@@ -28,8 +29,9 @@ def one_task(name: str, settings: Settings) -> list[Row]:
     config = recipe(name)
     ppo = learner(replace(config, ppo=replace(config.ppo, worlds=settings.worlds)))
     state = ppo.init(jax.random.key(0))
-    alone = physics_alone(ppo.env, settings.physics_steps)
-    start = begin(ppo.env, settings.worlds, key=jax.random.key(1))
+    env = own(ppo.env)
+    alone = physics_alone(env, settings.physics_steps)
+    start = begin(env, settings.worlds, key=jax.random.key(1))
     rolled = rollout_alone(ppo)
     whole = Stepper(lambda state, _: ppo.iterate(state), state)
     calls: dict[str, Callable[[], Any]] = {
@@ -41,7 +43,7 @@ def one_task(name: str, settings: Settings) -> list[Row]:
     steps = ppo.config.worlds * ppo.config.unroll
     speed = steps / timings["whole"].median_s
     physics_speed = settings.worlds * settings.physics_steps / timings["physics"].median_s
-    share = speed * ppo.env.task.substeps / physics_speed
+    share = speed * env.task.substeps / physics_speed
     rollout_share = timings["rollout"].median_s / timings["whole"].median_s
     return [
         *timed("ppo", f"{name}.steps_per_s", timings["whole"], steps, "steps/s"),
@@ -73,7 +75,6 @@ def _act(
     ppo: Ppo, state: TrainState, obs: dict[str, jax.Array], key: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     """Returns a raw action (B, J) of the actor and its log density (B,)."""
-    x = normalizer.apply(state.actor_norm, obs[ppo.config.actor_obs])
-    policy = ppo.policy(state.actor, x)
+    policy = ppo.answer(state, obs)
     raw = distribution.sample(policy, key=key)
     return raw, distribution.log_prob(policy, raw)

@@ -3,7 +3,7 @@
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
@@ -11,6 +11,7 @@ from typing import Any
 
 import jax
 import numpy as np
+import tyro
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
@@ -18,6 +19,18 @@ from mjx_s2r.checkpoints import Checkpoints
 from mjx_s2r.runs import Run
 
 console = Console(file=sys.stderr)
+
+
+@dataclass(frozen=True)
+class _Task:
+    """The first look at a command line."""
+
+    task: str = "reach"
+
+
+def task_of(argv: Sequence[str]) -> str:
+    """Returns the task that a command line names: whose recipe the other settings start from."""
+    return tyro.cli(_Task, args=list(argv), return_unknown_args=True)[0].task
 
 
 @contextmanager

@@ -38,7 +38,7 @@ def load_student(run: Path) -> tuple[Distill, DistillState]:
     if not (run / CONFIG).exists():
         raise RunError(f"{run} holds no student ({CONFIG} is missing); distil one first")
     distill = distiller(from_dict(StudentConfig, json.loads((run / CONFIG).read_text())))
-    space = distill.env.task.space
+    space = distill.env.space
     checkpoints = Checkpoints(run / "checkpoints", task=distill.env.task.name, rows=space.names)
     return distill, checkpoints.restore(distill.like())[0]
 

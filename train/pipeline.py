@@ -16,14 +16,13 @@ import jax.numpy as jnp
 import numpy as np
 import tyro
 
-from mjx_s2r.learn import normalizer
 from mjx_s2r.learn.ppo import Ppo, TrainState
 from mjx_s2r.runs import CONFIG, POLICY, RESULT, check_space, check_writable, write_json
-from mjx_s2r.sim.env import Draw, State
+from mjx_s2r.sim.interface import Draw, State, nominal_draw
 from mjx_s2r.transfer.evaluate import in_simulation
 from mjx_s2r.transfer.intervals import wilson
 from train import evaluate, export, student, teacher
-from train.common import console
+from train.common import console, task_of
 from train.evaluate import EvaluateConfig
 from train.recipes import distill_recipe
 from train.student import StudentConfig
@@ -107,13 +106,11 @@ def _teach(config: TeacherConfig, worlds: int) -> dict[str, Any]:
 
 def nominal_success(ppo: Ppo, state: TrainState, worlds: int, *, seed: int) -> int:
     """Returns in how many of ``worlds`` nominal worlds the teacher succeeds."""
-    name = ppo.config.actor_obs
 
     def act(worlds: State, key: jax.Array) -> jax.Array:
-        seen = normalizer.apply(state.actor_norm, worlds.obs[name])
-        return jnp.tanh(ppo.policy(state.actor, seen).mean)
+        return jnp.tanh(ppo.answer(state, worlds.obs).mean)
 
-    nominal = ppo.env.nominal_draw()
+    nominal = nominal_draw(ppo.env.space)
     draws: Draw = jax.tree.map(lambda x: jnp.broadcast_to(x, (worlds, *x.shape)), nominal)
     return int(in_simulation(ppo.env, act, draws, key=jax.random.key(seed)).sum())
 
@@ -140,7 +137,7 @@ def _judge(config: EvaluateConfig, folder: Path) -> dict[str, Any]:
 
 def main(argv: Sequence[str]) -> None:
     """Parses the command line and runs the pipeline."""
-    task = tyro.cli(_Task, args=list(argv), return_unknown_args=True)[0].task
+    task = task_of(argv)
     default = PipelineConfig(
         task=task,
         teacher=teacher.recipe(task),
@@ -154,10 +151,3 @@ def main(argv: Sequence[str]) -> None:
         f"on {judged['episodes']} episodes with {config.evaluate.robots} robots: success "
         f"{judged['success']:.2f}, 95 % interval {low:.2f} to {high:.2f}"
     )
-
-
-@dataclass(frozen=True)
-class _Task:
-    """The first look at the command line: which task's recipes to start from."""
-
-    task: str = "reach"

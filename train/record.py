@@ -10,11 +10,11 @@ import jax
 import jax.numpy as jnp
 from mujoco import mjx
 
-from mjx_s2r.learn import normalizer
 from mjx_s2r.learn.distill import Distill
 from mjx_s2r.learn.rollout import reset_worlds
 from mjx_s2r.runs import CONFIG, RunError
-from mjx_s2r.sim.env import Env, State
+from mjx_s2r.sim.env import Env, own
+from mjx_s2r.sim.interface import State
 from mjx_s2r.sim.task import Task
 from train.export import load_student
 from train.student import load_teacher
@@ -61,17 +61,16 @@ def record(run: Path, seed: int) -> Recording:
     else:
         _, ppo, trained = load_teacher(run)
         draws = ppo.curriculum.sample(trained.curriculum, WORLDS, key_draw)
-        env, name = ppo.env, ppo.config.actor_obs
+        env = own(ppo.env)
 
         def act(worlds: State, key: jax.Array) -> jax.Array:
             """Returns the teacher's mean action."""
-            seen = normalizer.apply(trained.actor_norm, worlds.obs[name])
-            return jnp.tanh(ppo.policy(trained.actor, seen).mean)
+            return jnp.tanh(ppo.answer(trained, worlds.obs).mean)
 
     worlds = jax.jit(lambda d, k: reset_worlds(env, d, key=k))(draws, key_reset)
     step = jax.jit(jax.vmap(env.step))
     states = [worlds]
-    for index in range(round(env.task.episode_s * env.task.contract.control_hz)):
+    for index in range(env.episode_steps):
         worlds = step(worlds, act(worlds, jax.random.fold_in(key_reset, index)))
         states.append(worlds)
         if bool((worlds.done > 0).all()):

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import jax
 import tyro
@@ -15,14 +14,13 @@ from mjx_s2r.config import from_dict
 from mjx_s2r.contract import camera_signal
 from mjx_s2r.curriculum.uniform import uniform
 from mjx_s2r.learn import distill as distillation
-from mjx_s2r.learn import normalizer
 from mjx_s2r.learn.distill import Distill, DistillConfig, DistillState
-from mjx_s2r.learn.distribution import Gaussian
 from mjx_s2r.learn.ppo import Ppo, TrainState
 from mjx_s2r.params import ParamSpace
 from mjx_s2r.render.eye import bind_cameras
 from mjx_s2r.render.stock import RenderConfig
 from mjx_s2r.runs import CONFIG, Run, RunError
+from mjx_s2r.sim.env import own
 from mjx_s2r.sim.task import seen_by
 from train.common import Job, Stretch, work
 from train.recipes import distill_recipe
@@ -67,23 +65,13 @@ def load_teacher(run: Path) -> tuple[TeacherConfig, Ppo, TrainState]:
     config = from_dict(TeacherConfig, json.loads((run / CONFIG).read_text()))
     ppo = learner(config)
     like = jax.eval_shape(ppo.init, jax.random.key(0))
-    checkpoints = Checkpoints(run / "checkpoints", task=config.task, rows=ppo.env.task.space.names)
+    checkpoints = Checkpoints(run / "checkpoints", task=config.task, rows=ppo.env.space.names)
     return config, ppo, checkpoints.restore(like)[0]
-
-
-def teacher_answer(ppo: Ppo, state: TrainState) -> Any:
-    """Returns the function (observations) -> the teacher's distribution."""
-    name = ppo.config.actor_obs
-
-    def answer(obs: dict[str, jax.Array]) -> Gaussian:
-        return ppo.policy(state.actor, normalizer.apply(state.actor_norm, obs[name]))
-
-    return answer
 
 
 def student_space(ppo: Ppo, state: TrainState, plain_looks: bool) -> ParamSpace:
     """Returns the table with the ranges that the teacher reached, and looks over their limits."""
-    space = ppo.env.task.space
+    space = ppo.env.space
     report = jax.device_get(ppo.curriculum.report(state.curriculum))
     looks = space.in_room("visual")
     ranges = {}
@@ -97,13 +85,14 @@ def student_space(ppo: Ppo, state: TrainState, plain_looks: bool) -> ParamSpace:
 def distiller(config: StudentConfig) -> Distill:
     """Builds a distillation from a teacher's run."""
     _, ppo, state = load_teacher(config.teacher)
-    task = seen_by(ppo.env.task, [camera_signal(text) for text in config.cameras])
+    env = own(ppo.env)
+    task = seen_by(env.task, [camera_signal(text) for text in config.cameras])
     space = student_space(ppo, state, config.plain_looks)
     return distillation.make(
-        env=replace(ppo.env, task=task),
+        env=replace(env, task=task),
         cameras=bind_cameras(task.space, task.mj_model, task.contract, config.render),
         curriculum=uniform(space),
-        teacher=teacher_answer(ppo, state),
+        teacher=partial(ppo.answer, state),
         config=config.distill,
     )
 
@@ -151,7 +140,7 @@ def _log(distill: Distill, run: Run, stretch: Stretch) -> str:
     run.log(stretch.done, line)
     if stretch.done == config.iterations:
         report = distill.curriculum.report(stretch.state.curriculum)
-        run.log_bounds(stretch.done, distill.env.task.space.names, report.low, report.high)
+        run.log_bounds(stretch.done, distill.env.space.names, report.low, report.high)
     return (
         f"{line['images_per_s']:,.0f} images/s  success {line['success']:.2f}  "
         f"finds it within {100 * line['label_error_m']:.1f} cm"

@@ -161,7 +161,7 @@ def build_trial(config: StudyConfig, task: str) -> Trial:
         ParamError: an unknown task, method or row.
     """
     env = make(make_task(task))
-    space = env.task.space
+    space = env.space
     rows = felt(space, config.rows)
     parts = [schedule(config, space, method, rows) for method in config.methods]
     ppo = Ppo(env, choice(parts), config.ppo or ppo_recipe(task))

@@ -19,7 +19,7 @@ from mjx_s2r.params import ParamSpace
 from mjx_s2r.runs import BOUNDS, METRICS, Run, read_jsonl
 from mjx_s2r.sim.env import make
 from mjx_s2r.transfer.plots_curricula import timeline
-from train.common import Job, Stretch, work
+from train.common import Job, Stretch, task_of, work
 from train.curricula import Kind, Schedules, build, felt, mixed
 from train.recipes import ITERATIONS, ppo_recipe
 
@@ -72,7 +72,7 @@ def learner(config: TeacherConfig) -> Ppo:
         ParamError: an unknown task or row.
     """
     env = make(make_task(config.task))
-    return Ppo(env, schedule(config, env.task.space), config.ppo)
+    return Ppo(env, schedule(config, env.space), config.ppo)
 
 
 def schedule(config: TeacherConfig, space: ParamSpace) -> Curriculum:
@@ -96,8 +96,8 @@ def train(config: TeacherConfig) -> tuple[Ppo, TrainState]:
         resume=config.resume,
         may_change=("run", "resume", "iterations", "log_every", "checkpoint_every"),
     )
-    run.keep_table(ppo.env.task.space.rows)
-    checkpoints = Checkpoints(run.checkpoints, task=config.task, rows=ppo.env.task.space.names)
+    run.keep_table(ppo.env.space.rows)
+    checkpoints = Checkpoints(run.checkpoints, task=config.task, rows=ppo.env.space.names)
     job = Job(
         what=f"teacher {config.task}",
         iterations=config.iterations,
@@ -112,7 +112,7 @@ def train(config: TeacherConfig) -> tuple[Ppo, TrainState]:
 
 def _log(ppo: Ppo, iterations: int, run: Run, stretch: Stretch) -> str:
     """Writes one line of metrics and one of bounds; returns a short note for the screen."""
-    kept, names = stretch.metrics, ppo.env.task.space.names
+    kept, names = stretch.metrics, ppo.env.space.names
     per_iteration = ppo.config.worlds * ppo.config.unroll
     report = ppo.curriculum.report(stretch.state.curriculum)
     tally = jax.tree.map(np.sum, kept.tally)
@@ -144,7 +144,7 @@ def _log(ppo: Ppo, iterations: int, run: Run, stretch: Stretch) -> str:
     if isinstance(stretch.state.curriculum, RecordState):
         _log_episodes(run, stretch.done, stretch.state.curriculum)
     if stretch.done == iterations:
-        _draw(run, ppo.env.task.space)
+        _draw(run, ppo.env.space)
     return (
         f"{line['steps_per_s']:,.0f} steps/s  success {line['success']:.2f}  "
         f"return {line['return']:.0f}  width {np.exp(line['entropy']):.2f}"
@@ -171,12 +171,4 @@ def _draw(run: Run, space: ParamSpace) -> None:
 
 def main(argv: Sequence[str]) -> None:
     """Parses the command line and trains."""
-    task = tyro.cli(_Task, args=list(argv), return_unknown_args=True)[0].task
-    train(tyro.cli(TeacherConfig, args=list(argv), default=recipe(task)))
-
-
-@dataclass(frozen=True)
-class _Task:
-    """The first look at the command line: which task's recipe to start from."""
-
-    task: str = "reach"
+    train(tyro.cli(TeacherConfig, args=list(argv), default=recipe(task_of(argv))))

@@ -8,10 +8,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mjx_s2r.learn import normalizer
 from mjx_s2r.learn.ppo import Ppo, TrainState
 from mjx_s2r.learn.rollout import reset_worlds, stagger
-from mjx_s2r.sim.env import Draw, State
+from mjx_s2r.sim.env import own
+from mjx_s2r.sim.interface import Draw, State
+from mjx_s2r.transfer.evaluate import succeeds
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,24 +54,16 @@ class Trial:
         xi within its ranges. What is judged is how it copes, not what a network makes of a number
         that it has never been shown.
         """
-        env, name = self.ppo.env, self.ppo.config.actor_obs
+        env = own(self.ppo.env)
         minus = jnp.full((xi.shape[0],), -1, jnp.int32)
         start = reset_worlds(env, Draw(xi, minus, jnp.zeros_like(minus)), key=key)
-        steps = round(env.task.episode_s * env.task.contract.control_hz)
 
-        def one(carry: tuple[State, jax.Array, jax.Array], _: None) -> tuple[Any, None]:
-            """Takes one step; an episode that is over stays judged as it was."""
-            worlds, over, success = carry
+        def act(worlds: State, key: jax.Array) -> jax.Array:
+            """Returns what the teacher does that reads ``known``."""
             obs = jax.vmap(env.told)(worlds.obs, known)
-            seen = normalizer.apply(state.actor_norm, obs[name])
-            action = jnp.tanh(self.ppo.policy(state.actor, seen).mean)
-            worlds = jax.vmap(env.step)(worlds, action)
-            success |= ~over & (worlds.metrics["success"] > 0)
-            return (worlds, over | (worlds.done > 0), success), None
+            return jnp.tanh(self.ppo.answer(state, obs).mean)
 
-        no = jnp.zeros(minus.shape, bool)
-        (_, _, success), _ = jax.lax.scan(one, (start, no, no), length=steps)
-        return success
+        return succeeds(env, act, start, key)
 
 
 def train_one(trial: Trial, which: int, iterations: int, seed: int) -> dict[str, Any]:

@@ -30,7 +30,8 @@ from mjx_s2r.render.eye import bind_cameras, poses, take_pictures
 from mjx_s2r.render.mosaic import gif, mosaic, write_mosaic
 from mjx_s2r.render.scene import build
 from mjx_s2r.render.stock import RenderConfig, stock_of
-from mjx_s2r.sim.env import Draw, Env, State, make
+from mjx_s2r.sim.env import Env, make
+from mjx_s2r.sim.interface import Draw, State
 from mjx_s2r.sim.physics import Core
 from mjx_s2r.sim.task import seen_by
 from train.common import console

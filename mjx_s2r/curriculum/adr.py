@@ -39,7 +39,7 @@ from mjx_s2r.curriculum.interface import (
 )
 from mjx_s2r.curriculum.law import from_law, movable, to_law
 from mjx_s2r.params import ParamError, ParamSpace
-from mjx_s2r.sim.env import Draw
+from mjx_s2r.sim.interface import Draw
 
 
 @dataclass(frozen=True)
@@ -109,8 +109,8 @@ class Rails:
 def adr(space: ParamSpace, config: AdrConfig, active: np.ndarray | None = None) -> Curriculum:
     """Returns boundary ADR over the ``active`` (D,) rows; others keep their initial ranges."""
     rails = _rails(space, config)
-    tested = movable(space, active) & ~space.where("per", "world")
-    testable = jnp.repeat(jnp.asarray(tested), 2) & (rails.inner != rails.outer)
+    tested = jnp.asarray(movable(space, active))
+    testable = jnp.repeat(tested, 2) & (rails.inner != rails.outer)
 
     def ends(state: AdrState) -> tuple[jax.Array, jax.Array]:
         """Returns low and high (D,) as values."""

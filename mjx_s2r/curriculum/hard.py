@@ -27,9 +27,9 @@ from mjx_s2r.curriculum.interface import (
     sound,
     summarize,
 )
-from mjx_s2r.curriculum.law import from_unit, movable, to_unit
+from mjx_s2r.curriculum.law import from_unit, movable, opened, to_unit
 from mjx_s2r.params import ParamError, ParamSpace
-from mjx_s2r.sim.env import Draw
+from mjx_s2r.sim.interface import Draw
 
 UNIFORM = 12**-0.5  # standard deviation of the uniform density on [0, 1]
 
@@ -94,10 +94,7 @@ class HardState:
 def hard(space: ParamSpace, config: HardConfig, active: np.ndarray | None = None) -> Curriculum:
     """Returns the schedule; ``active`` (D,) rows range over their limits, others as at first."""
     moves = movable(space, active)
-    low, high = (
-        jnp.asarray(np.where(moves, wide, start))
-        for wide, start in zip(space.limits, space.initial, strict=True)
-    )
+    low, high = opened(space, moves)
 
     def init() -> HardState:
         size = (len(space),)

@@ -20,7 +20,7 @@ from flax import struct
 
 from mjx_s2r.curriculum.law import place, to_law
 from mjx_s2r.params import ParamSpace
-from mjx_s2r.sim.env import Draw
+from mjx_s2r.sim.interface import Draw
 
 EDGE = 0.2  # share of a range, at either end, whose episodes count as those of that end
 KEEP = 0.9  # weight of the old in running means

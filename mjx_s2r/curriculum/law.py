@@ -57,6 +57,11 @@ def movable(space: ParamSpace, active: np.ndarray | None = None) -> np.ndarray:
     return chosen & (high > low) & ~space.where("per", "world")
 
 
+def opened(space: ParamSpace, moves: np.ndarray) -> jax.Array:
+    """Returns (2, D) the limits of the rows that move (D,), the initial ranges of the others."""
+    return jnp.asarray(np.where(moves, space.limits, space.initial))
+
+
 def to_law(space: ParamSpace, values: jax.Array) -> jax.Array:
     """Returns the law coordinates (..., D) of parameter values."""
     log = jnp.asarray(space.logarithmic)

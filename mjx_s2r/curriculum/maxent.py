@@ -49,7 +49,7 @@ from mjx_s2r.curriculum.law import from_unit, movable, to_unit
 from mjx_s2r.curriculum.solve import MaxentConfig, Problem, solve
 from mjx_s2r.curriculum.uniform import plain
 from mjx_s2r.params import ParamSpace
-from mjx_s2r.sim.env import Draw
+from mjx_s2r.sim.interface import Draw
 
 
 @struct.dataclass
@@ -75,8 +75,7 @@ class MaxentState:
 
 def maxent(space: ParamSpace, config: MaxentConfig, active: np.ndarray | None = None) -> Curriculum:
     """Returns the schedule over the ``active`` (D,) rows."""
-    left_out = space.where("law", "categorical") | space.where("per", "world")
-    dense = jnp.asarray(movable(space, active) & ~left_out)
+    dense = jnp.asarray(movable(space, active) & ~space.where("law", "categorical"))
     inner = to_unit(space, jnp.asarray(space.initial))
 
     def ends(state: MaxentState) -> tuple[jax.Array, jax.Array]:

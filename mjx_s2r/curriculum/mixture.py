@@ -23,7 +23,7 @@ from flax import struct
 from mjx_s2r.curriculum.interface import Curriculum, Episodes, Report, normalized_entropy
 from mjx_s2r.curriculum.law import select
 from mjx_s2r.params import ParamError, ParamSpace
-from mjx_s2r.sim.env import Draw
+from mjx_s2r.sim.interface import Draw
 
 STRIDE = 1 << 20
 

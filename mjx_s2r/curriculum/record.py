@@ -13,7 +13,7 @@ from flax import struct
 
 from mjx_s2r.curriculum.interface import Curriculum, Episodes, Report
 from mjx_s2r.params import ParamError, ParamSpace
-from mjx_s2r.sim.env import Draw
+from mjx_s2r.sim.interface import Draw
 
 
 @struct.dataclass

@@ -29,9 +29,9 @@ from mjx_s2r.curriculum.interface import (
     sound,
     summarize,
 )
-from mjx_s2r.curriculum.law import movable
+from mjx_s2r.curriculum.law import movable, opened
 from mjx_s2r.params import ParamError, ParamSpace
-from mjx_s2r.sim.env import Draw
+from mjx_s2r.sim.interface import Draw
 
 
 @dataclass(frozen=True)
@@ -88,10 +88,7 @@ class ReplayState:
 def replay(space: ParamSpace, config: ReplayConfig, active: np.ndarray | None = None) -> Curriculum:
     """Returns the schedule; ``active`` (D,) rows range over their limits, others as at first."""
     moves = movable(space, active)
-    low, high = (
-        jnp.asarray(np.where(moves, wide, start))
-        for wide, start in zip(space.limits, space.initial, strict=True)
-    )
+    low, high = opened(space, moves)
 
     def init() -> ReplayState:
         return ReplayState(

@@ -43,7 +43,7 @@ from mjx_s2r.curriculum.interface import (
 from mjx_s2r.curriculum.law import from_law, matches, movable, to_law
 from mjx_s2r.curriculum.uniform import plain
 from mjx_s2r.params import ParamError, ParamSpace
-from mjx_s2r.sim.env import Draw
+from mjx_s2r.sim.interface import Draw
 
 
 @dataclass(frozen=True)

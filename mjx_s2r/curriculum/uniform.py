@@ -17,7 +17,7 @@ from mjx_s2r.curriculum.interface import (
     summarize,
 )
 from mjx_s2r.params import ParamSpace
-from mjx_s2r.sim.env import Draw
+from mjx_s2r.sim.interface import Draw
 
 
 @struct.dataclass

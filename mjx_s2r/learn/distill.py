@@ -37,7 +37,8 @@ from mjx_s2r.learn.normalizer import Normalizer
 from mjx_s2r.learn.rollout import reset_worlds, stagger
 from mjx_s2r.learn.watch import Film, Watch, watch
 from mjx_s2r.render.eye import Cameras
-from mjx_s2r.sim.env import Env, State, keep_worlds, renew
+from mjx_s2r.sim.env import Env
+from mjx_s2r.sim.interface import State, keep_worlds, renew
 
 _BOUND = 2.0  # of the teacher's raw mean
 
@@ -230,7 +231,7 @@ class Distill:
         """Returns fresh worlds, T looks (B, D) and T keys for a rollout, and a key for learning."""
         key_draw, key_reset, key_roll, key_learn = jax.random.split(state.key, 4)
         draws = self.curriculum.sample(state.curriculum, self.config.worlds, key_draw)
-        draws = keep_worlds(self.env.task.space, draws, state.worlds.pipeline_state.draw)
+        draws = keep_worlds(self.env.space, draws, state.worlds.pipeline_state.draw)
         fresh = reset_worlds(self.env, draws, key=key_reset)
         keys = list(jax.random.split(key_roll, self.config.unroll))
         looks = [

@@ -22,7 +22,7 @@ from mjx_s2r.learn.gae import gae
 from mjx_s2r.learn.networks import Actor, Critic
 from mjx_s2r.learn.normalizer import Normalizer
 from mjx_s2r.learn.rollout import Tally, Transition, reset_worlds, rollout, stagger
-from mjx_s2r.sim.env import Env, State, keep_worlds
+from mjx_s2r.sim.interface import Environment, State, keep_worlds
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,7 @@ class Metrics:
 class Ppo:
     """A learner: an environment, a schedule and settings. State lives in `TrainState`."""
 
-    env: Env
+    env: Environment
     curriculum: Curriculum
     config: PpoConfig
 
@@ -193,7 +193,7 @@ class Ppo:
         """Runs one iteration: rollout, normalizer, advantages, epochs, curriculum."""
         key_next, key_draw, key_reset, key_roll, key_epochs = jax.random.split(state.key, 5)
         draws = self.curriculum.sample(state.curriculum, self.config.worlds, key_draw)
-        draws = keep_worlds(self.env.task.space, draws, state.worlds.pipeline_state.draw)
+        draws = keep_worlds(self.env.space, draws, state.worlds.pipeline_state.draw)
         fresh = reset_worlds(self.env, draws, key=key_reset)
         act = partial(self._act, state)
         worlds, steps, episodes, tally = rollout(
@@ -217,12 +217,15 @@ class Ppo:
         """Names of the observations that actor and critic read."""
         return self.config.actor_obs, self.config.critic_obs
 
+    def answer(self, state: TrainState, obs: dict[str, jax.Array]) -> Gaussian:
+        """Returns the actor's distribution for observations (B, ...)."""
+        return self.policy(state.actor, normalizer.apply(state.actor_norm, obs[self._names[0]]))
+
     def _act(
         self, state: TrainState, obs: dict[str, jax.Array], key: jax.Array
     ) -> tuple[jax.Array, jax.Array]:
         """Samples a raw action (B, J) and its log density (B,)."""
-        x = normalizer.apply(state.actor_norm, obs[self._names[0]])
-        policy = self.policy(state.actor, x)
+        policy = self.answer(state, obs)
         raw = distribution.sample(policy, key=key)
         return raw, distribution.log_prob(policy, raw)
 

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from mjx_s2r.curriculum.interface import Episodes
-from mjx_s2r.sim.env import Draw, Env, State, renew
+from mjx_s2r.sim.interface import Draw, Environment, State, renew
 
 Act = Callable[[dict[str, jax.Array], jax.Array], tuple[jax.Array, jax.Array]]
 
@@ -53,21 +53,21 @@ class Tally:
     reused: jax.Array
 
 
-def reset_worlds(env: Env, draws: Draw, *, key: jax.Array) -> State:
+def reset_worlds(env: Environment, draws: Draw, *, key: jax.Array) -> State:
     """Returns B worlds at the start of an episode, for ``draws`` with leading axis B."""
     return jax.vmap(env.reset)(jax.random.split(key, draws.role.shape[0]), draws)
 
 
-def stagger(env: Env, state: State, *, key: jax.Array) -> State:
+def stagger(env: Environment, state: State, *, key: jax.Array) -> State:
     """Returns worlds whose clocks start at random, so that later resets do not come in bursts."""
-    longest = round(env.task.episode_s * env.task.contract.control_hz)
+    longest = env.episode_steps
     sim = state.pipeline_state
     steps = jax.random.randint(key, sim.steps.shape, 0, longest, sim.steps.dtype)
     return replace(state, pipeline_state=replace(sim, steps=steps))
 
 
 def rollout(
-    env: Env, act: Act, state: State, fresh: State, steps: int, *, key: jax.Array
+    env: Environment, act: Act, state: State, fresh: State, steps: int, *, key: jax.Array
 ) -> tuple[State, Transition, Episodes, Tally]:
     """Runs ``steps`` control steps in every world.
 

@@ -18,7 +18,8 @@ from mjx_s2r.contract import CameraSignal, ContractError, PolicyContract
 from mjx_s2r.devices import picture_options
 from mjx_s2r.render.camera import Pose
 from mjx_s2r.render.eye import Cameras, poses, take_pictures
-from mjx_s2r.sim.env import Env, State
+from mjx_s2r.sim.env import Env
+from mjx_s2r.sim.interface import State
 
 Film = tuple[jax.Array, ...]  # per camera, (B, F, H, W, 3) uint8, newest first
 Images = tuple[jax.Array, ...]  # per camera, (B, H, W, 3 F) uint8

@@ -70,9 +70,7 @@ class Rays:
 
 def look_from(scene: Scene, pose: Pose, look: Appearance) -> View:
     """Returns one frame seen from the camera, with this world's camera error and lights."""
-    parent = pose.cam_mat @ quat_mat(scene.camera_quat).T
-    eye = pose.cam_pos + parent @ look.camera_pos
-    axes = pose.cam_mat @ rotation(look.camera_rot)
+    eye, axes = camera_in_world(scene, pose, look)
     place = pose.geom_pos if look.geom_offset is None else pose.geom_pos + look.geom_offset
     sizes = np.array([g.size for g in scene.geoms], np.float32).reshape(-1, 3)
     return View(
@@ -88,6 +86,21 @@ def look_from(scene: Scene, pose: Pose, look: Appearance) -> View:
     )
 
 
+def camera_in_world(scene: Scene, pose: Pose, look: Appearance) -> tuple[jax.Array, jax.Array]:
+    """Returns place (3,) [m] and rotation (3, 3) of the camera, this world's error counted in."""
+    parent = pose.cam_mat @ quat_mat(scene.camera_quat).T
+    return pose.cam_pos + parent @ look.camera_pos, pose.cam_mat @ rotation(look.camera_rot)
+
+
+def lights_in_world(pose: Pose, look: Appearance) -> tuple[jax.Array, jax.Array]:
+    """Returns place (L, 3) [m] of the lights and the way their light travels (L, 3), unit."""
+    where, along = look.light_pos, look.light_dir
+    if pose.light_pos is not None and pose.light_mat is not None:
+        where = pose.light_pos + jnp.einsum("lij,lj->li", pose.light_mat, where)
+        along = jnp.einsum("lij,lj->li", pose.light_mat, along)
+    return where, along / jnp.linalg.norm(along, axis=-1, keepdims=True)
+
+
 def _lamps(
     scene: Scene,
     pose: Pose,
@@ -97,11 +110,8 @@ def _lamps(
 ) -> Lamps:
     """Returns the lights of one world; ``place`` (G, 3) is where the geoms are seen."""
     eye, axes = camera
-    where, along = look.light_pos, look.light_dir
-    if pose.light_pos is not None and pose.light_mat is not None:
-        where = pose.light_pos + jnp.einsum("lij,lj->li", pose.light_mat, where)
-        along = jnp.einsum("lij,lj->li", pose.light_mat, along)
-    toward = -along / jnp.linalg.norm(along, axis=-1, keepdims=True)
+    where, along = lights_in_world(pose, look)
+    toward = -along
     far = np.array([light.kind == "directional" for light in scene.lights], bool)[:, None]
     own = jnp.einsum("gij,lgi->lgj", pose.geom_mat, where[:, None] - place)
     local = jnp.einsum("gij,li->lgj", pose.geom_mat, toward)

@@ -27,7 +27,7 @@ from mjx_s2r.render.raycast import Image
 from mjx_s2r.render.scene import SHOWN_GROUPS, Scene, SceneError
 from mjx_s2r.render.scene import rgba as written_rgba
 from mjx_s2r.render.temperature import tint
-from mjx_s2r.render.view import quat_mat, rotation
+from mjx_s2r.render.view import camera_in_world, lights_in_world
 
 _REFUSED = (
     "geom_shown",
@@ -141,18 +141,14 @@ class WarpCamera:
         """Returns Data in which geoms, lights and the camera are where one world has them."""
         scene, model = self._scene, self._mj_model
         lights = np.array([light.id for light in scene.lights], np.int32)
-        parent = pose.cam_mat @ quat_mat(scene.camera_quat).T
-        where, along = look.light_pos, look.light_dir
-        if pose.light_pos is not None and pose.light_mat is not None:
-            where = pose.light_pos + jnp.einsum("lij,lj->li", pose.light_mat, where)
-            along = jnp.einsum("lij,lj->li", pose.light_mat, along)
-        along = along / jnp.linalg.norm(along, axis=-1, keepdims=True)
+        eye, axes = camera_in_world(scene, pose, look)
+        where, along = lights_in_world(pose, look)
         camera = scene.camera_id
         data = blank.replace(
             geom_xpos=blank.geom_xpos.at[scene.ids].set(pose.geom_pos),
             geom_xmat=blank.geom_xmat.at[scene.ids].set(pose.geom_mat),
-            cam_xpos=blank.cam_xpos.at[camera].set(pose.cam_pos + parent @ look.camera_pos),
-            cam_xmat=blank.cam_xmat.at[camera].set(pose.cam_mat @ rotation(look.camera_rot)),
+            cam_xpos=blank.cam_xpos.at[camera].set(eye),
+            cam_xmat=blank.cam_xmat.at[camera].set(axes),
         )
         if not model.nlight:
             return data

@@ -16,7 +16,6 @@ A row per step has its value in `Env.present`, which follows from the world's ra
 """
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -24,10 +23,11 @@ from flax import struct
 from mujoco import mjx
 
 from mjx_s2r.contract import ContractError, assemble, next_command
-from mjx_s2r.params import ParamSpace, unknown
+from mjx_s2r.params import ParamError, ParamSpace, unknown
 from mjx_s2r.sim import actuator, adversary, motor, physics, sensor, world
 from mjx_s2r.sim.actuator import ActuatorSpec, ActuatorState
 from mjx_s2r.sim.adversary import Adversary
+from mjx_s2r.sim.interface import Draw, Environment, State, nominal_draw
 from mjx_s2r.sim.model import Binding, bind_model, element_names, leaves
 from mjx_s2r.sim.motor import MotorSpec
 from mjx_s2r.sim.physics import Core, Leaves, Physics
@@ -35,21 +35,6 @@ from mjx_s2r.sim.refuse import closed_rows
 from mjx_s2r.sim.sensor import SensorSpec, SensorState
 from mjx_s2r.sim.task import Start, Task
 from mjx_s2r.sim.world import Push, WorldSpec
-
-
-@struct.dataclass
-class Draw:
-    """What a curriculum decides for one episode.
-
-    Attributes:
-        xi: (D,) the world's parameters.
-        role: () int32; -1 plain, 2i or 2i+1 when row i is pinned at its lower or upper bound.
-        stamp: () int32 how often that bound had moved when this was drawn.
-    """
-
-    xi: jax.Array
-    role: jax.Array
-    stamp: jax.Array
 
 
 @struct.dataclass
@@ -87,18 +72,6 @@ class Sim:
     adversary: Adversary | None = None
 
 
-@struct.dataclass
-class State:
-    """Brax's state of an environment; obs is {"state": (P,), "privileged": (Q,)}."""
-
-    pipeline_state: Sim
-    obs: dict[str, jax.Array]
-    reward: jax.Array
-    done: jax.Array
-    metrics: dict[str, jax.Array]
-    info: dict[str, Any]
-
-
 @dataclass(frozen=True)
 class Env:
     """A task bound to physics, actuators and sensors. Build it with `make`."""
@@ -117,16 +90,21 @@ class Env:
         """Number of action components, J."""
         return len(self.task.contract.action.joints)
 
-    def nominal_draw(self) -> Draw:
-        """Returns the draw that leaves the model unchanged."""
-        minus_one, zero = jnp.int32(-1), jnp.int32(0)
-        return Draw(jnp.asarray(self.task.space.nominal), minus_one, zero)
+    @property
+    def space(self) -> ParamSpace:
+        """The task's table of parameters."""
+        return self.task.space
+
+    @property
+    def episode_steps(self) -> int:
+        """Longest episode, control steps."""
+        return round(self.task.episode_s * self.task.contract.control_hz)
 
     def reset(self, key: jax.Array, draw: Draw | None = None) -> State:
         """Starts an episode in a new place, with the parameters of ``draw`` (nominal if absent)."""
         key_start, key_sensor, key_read, key_next, key_world = jax.random.split(key, 5)
         key_scatter, key_drift, key_network = jax.random.split(key_world, 3)
-        draw = self.nominal_draw() if draw is None else draw
+        draw = nominal_draw(self.space) if draw is None else draw
         draw = replace(draw, xi=self.task.space.settle(jnp, draw.xi))
         start = self.task.start(key=key_start)
         model = leaves(self.physics, self.binding, draw.xi)
@@ -182,7 +160,7 @@ class Env:
         reward = verdict.reward + task.success_reward * (success & ~sim.success)
         reward = jnp.where(nan, 0.0, reward)
         terminated = verdict.failed | nan | (success & task.ends_on_success)
-        last = steps >= round(task.episode_s * task.contract.control_hz)
+        last = steps >= self.episode_steps
         truncated = last & ~terminated
         sim = replace(
             sim,
@@ -300,6 +278,20 @@ def _place(engine: Physics, start: Start) -> Core:
     return replace(core, mocap_pos=start.mocap_pos, mocap_quat=start.mocap_quat)
 
 
+def own(env: Environment) -> Env:
+    """Returns an environment of this project as such.
+
+    Raises:
+        ParamError: an adapter's, which has no contract, no cameras and no rows to look at.
+    """
+    if not isinstance(env, Env):
+        raise ParamError(
+            f"{type(env).__name__} is another library's environment: it can be trained, and not "
+            "be seen, exported or flown; write the task as envs/cartpole.py does"
+        )
+    return env
+
+
 def make(task: Task) -> Env:
     """Binds a task to physics, actuators and sensors, all by name.
 
@@ -334,32 +326,3 @@ def make(task: Task) -> Env:
         motor=motor.bind_motor(task.space, mj_model, joints),
         ctrl_index=tuple(names.index(joint) for joint in joints),
     )
-
-
-def renew(state: State, fresh: State) -> State:
-    """Returns ``state`` with finished worlds (leading axis B) swapped for ``fresh`` ones.
-
-    Reward, done, metrics and info stay those of the step that has just been taken.
-    """
-    over = state.done > 0
-
-    def pick(new: jax.Array, old: jax.Array) -> jax.Array:
-        mask = over.reshape(over.shape + (1,) * (old.ndim - over.ndim))
-        return jnp.where(mask, new, old)
-
-    return replace(
-        state,
-        pipeline_state=jax.tree.map(pick, fresh.pipeline_state, state.pipeline_state),
-        obs=jax.tree.map(pick, fresh.obs, state.obs),
-    )
-
-
-def keep_worlds(space: ParamSpace, draws: Draw, old: Draw) -> Draw:
-    """Returns ``draws`` (B, ...) for fresh worlds with the rows per world kept from ``old``.
-
-    World b of both is the same world. Schedules have no say over such rows and cannot test them.
-    """
-    mine = space.where("per", "world")
-    if not mine.any():
-        return draws
-    return replace(draws, xi=jnp.where(mine, old.xi, draws.xi))

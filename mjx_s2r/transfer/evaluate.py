@@ -26,7 +26,7 @@ from mjx_s2r.robot.drivers.mujoco_standin import StandIn
 from mjx_s2r.robot.drivers.mujoco_wiring import Camera, Pose, rig_for
 from mjx_s2r.robot.log import FlightLog
 from mjx_s2r.robot.policy import Policy
-from mjx_s2r.sim.env import Draw, Env, State
+from mjx_s2r.sim.interface import Draw, Environment, State
 
 ActIn = Callable[[State, jax.Array], jax.Array]  # (worlds, key) -> squashed action (B, J)
 
@@ -198,7 +198,7 @@ def interventions(episodes: Sequence[Episode]) -> Counter[str]:
     return total
 
 
-def in_simulation(env: Env, act: ActIn, draws: Draw, *, key: jax.Array) -> np.ndarray:
+def in_simulation(env: Environment, act: ActIn, draws: Draw, *, key: jax.Array) -> np.ndarray:
     """Returns (B,) bool: the first episode of each world was a success.
 
     Args:
@@ -211,18 +211,27 @@ def in_simulation(env: Env, act: ActIn, draws: Draw, *, key: jax.Array) -> np.nd
     return np.asarray(whole(draws, key))
 
 
-def _whole_episode(env: Env, act: ActIn, draws: Draw, key: jax.Array) -> jax.Array:
+def _whole_episode(env: Environment, act: ActIn, draws: Draw, key: jax.Array) -> jax.Array:
     """Returns (B,) bool: the first episode of each world was a success."""
     key_reset, key_steps = jax.random.split(key)
     worlds = jax.vmap(env.reset)(jax.random.split(key_reset, draws.role.shape[0]), draws)
-    steps = round(env.task.episode_s * env.task.contract.control_hz)
+    return succeeds(env, act, worlds, key_steps)
+
+
+def succeeds(env: Environment, act: ActIn, worlds: State, key: jax.Array) -> jax.Array:
+    """Returns (B,) bool: the episode that each world is at the start of ends in a success.
+
+    For use inside jit; ``act`` and ``key`` are those of `in_simulation`.
+    """
+    steps = env.episode_steps
 
     def one(carry: tuple[State, jax.Array, jax.Array], key: jax.Array) -> tuple[Any, None]:
+        """Takes one step; an episode that is over stays judged as it was."""
         worlds, over, success = carry
         worlds = jax.vmap(env.step)(worlds, act(worlds, key))
         success = success | (~over & (worlds.metrics["success"] > 0))
         return (worlds, over | (worlds.done > 0), success), None
 
-    none = jnp.zeros(draws.role.shape, bool)
-    last, _ = jax.lax.scan(one, (worlds, none, none), jax.random.split(key_steps, steps))
+    none = jnp.zeros(worlds.done.shape, bool)
+    last, _ = jax.lax.scan(one, (worlds, none, none), jax.random.split(key, steps))
     return jnp.asarray(last[2])

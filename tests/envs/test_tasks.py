@@ -16,7 +16,8 @@ from mjx_s2r.contract import from_json, to_json
 from mjx_s2r.curriculum.uniform import uniform
 from mjx_s2r.params import ParamError
 from mjx_s2r.render.eye import bind_cameras
-from mjx_s2r.sim.env import Env, State, make
+from mjx_s2r.sim.env import Env, make
+from mjx_s2r.sim.interface import State
 from tests.sim.toy import Toy
 
 B, STEPS = 4, 20

@@ -5,14 +5,13 @@ After the probe environments of Andy Jones ("Debugging reinforcement learning sy
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
 from flax import struct
 
 from mjx_s2r.params import ParamSpace
-from mjx_s2r.sim.env import Draw, State
+from mjx_s2r.sim.interface import Draw, State, nominal_draw
 
 
 @struct.dataclass
@@ -40,17 +39,19 @@ class Probe:
     action_size: int = 1
 
     @property
-    def task(self) -> SimpleNamespace:
-        """What PPO asks of a task."""
-        return SimpleNamespace(
-            episode_s=float(self.length),
-            contract=SimpleNamespace(control_hz=1.0),
-            space=ParamSpace(()),
-        )
+    def space(self) -> ParamSpace:
+        """A table without rows."""
+        return ParamSpace(())
 
-    def reset(self, key: jax.Array, draw: Draw) -> State:
+    @property
+    def episode_steps(self) -> int:
+        """Steps in an episode."""
+        return self.length
+
+    def reset(self, key: jax.Array, draw: Draw | None = None) -> State:
         """Starts an episode."""
         del key
+        draw = nominal_draw(self.space) if draw is None else draw
         zero, no = jnp.float32(0), jnp.zeros((), bool)
         return State(
             pipeline_state=ProbeSim(draw, jnp.int32(0), zero),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mjx_s2r.learn.rollout import Tally, Transition, reset_worlds, rollout, stagger
-from mjx_s2r.sim.env import Draw, State
+from mjx_s2r.sim.interface import Draw, State
 from tests.learn.probes import Probe
 
 B, LENGTH, STEPS = 4, 3, 7

@@ -16,8 +16,8 @@ from mjx_s2r.learn.distill import DistillConfig, DistillState, make
 from mjx_s2r.learn.distribution import Gaussian, gaussian
 from mjx_s2r.learn.watch import Watch, watch
 from mjx_s2r.render.eye import bind_cameras
-from mjx_s2r.sim.env import State
 from mjx_s2r.sim.env import make as make_env
+from mjx_s2r.sim.interface import State
 from mjx_s2r.sim.task import Task, seen_by
 
 WORLDS = 4

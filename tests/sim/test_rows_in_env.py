@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from mjx_s2r.params import Param, ParamSpace, put
-from mjx_s2r.sim.env import Draw, Env, State, keep_worlds, make, renew
+from mjx_s2r.sim.env import Env, make
+from mjx_s2r.sim.interface import Draw, State, keep_worlds, renew
 from tests.sim.toy import Toy
 
 B, DT = 4, 0.02
