@@ -111,6 +111,7 @@ class Env:
         core = _place(self.physics, start)
         core = world.scatter(self.world, core, draw.xi, key=key_scatter)
         data = physics.view(self.physics, model, core)
+        core, data = physics.remember(core, data, start.memory)
         command = jnp.asarray(self._home(data))
         true = {**self.task.signals(data), "command": command}
         sim = Sim(
@@ -151,8 +152,9 @@ class Env:
         pushed = None if sim.push is None else world.push(self.world, sim.push, xi, key=key_push)
         core = self._simulate(replace(sim, actuator=moving, push=pushed), xi)
         data = physics.view(self.physics, sim.leaves, core)
-        true = {**task.signals(data), "command": command}
         verdict = task.judge(data, action)
+        core, data = physics.remember(core, data, verdict.memory)
+        true = {**task.signals(data), "command": command}
         nan = ~_finite((core.qpos, core.qvel, command, verdict.reward))
         held = jnp.where(verdict.on_goal & ~nan, sim.held + 1, 0)
         steps = sim.steps + 1

@@ -4,6 +4,7 @@ The simulator carries the few arrays that a MuJoCo state really is (`Core`), not
 a scan that carries full Data moves some 30 kB a world and step, most of it recomputed anyway.
 """
 
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -31,6 +32,7 @@ class Core:
         mocap_quat: (nmocap, 4) orientations of mocap bodies, w x y z.
         warmstart: (nv,) last acceleration, where the constraint solver starts.
         time: () simulated time, s.
+        memory: (nuserdata,) what the task remembers; physics leaves it alone.
     """
 
     qpos: jax.Array
@@ -40,6 +42,7 @@ class Core:
     mocap_quat: jax.Array
     warmstart: jax.Array
     time: jax.Array
+    memory: jax.Array
 
 
 @struct.dataclass
@@ -86,6 +89,7 @@ def core(physics: Physics, qpos: jax.Array, qvel: jax.Array) -> Core:
         mocap_quat=blank.mocap_quat,
         warmstart=jnp.zeros_like(qvel),
         time=jnp.zeros(()),
+        memory=blank.userdata,
     )
 
 
@@ -99,6 +103,7 @@ def _fill(physics: Physics, state: Core) -> mjx.Data:
         mocap_quat=state.mocap_quat,
         qacc_warmstart=state.warmstart,
         time=state.time,
+        userdata=state.memory,
     )
 
 
@@ -127,7 +132,24 @@ def advance(
         mocap_quat=data.mocap_quat,
         warmstart=data.qacc_warmstart,
         time=data.time,
+        memory=state.memory,
     )
+
+
+def remember(state: Core, data: mjx.Data, memory: jax.Array | None) -> tuple[Core, mjx.Data]:
+    """Returns the world and its view with another ``memory`` (nuserdata,); None changes nothing.
+
+    Raises:
+        ModelError: a memory of another size than the model has room for.
+    """
+    if memory is None:
+        return state, data
+    if memory.shape != state.memory.shape:
+        raise ModelError(
+            f"the task's memory has shape {memory.shape}, and the MuJoCo model has room for "
+            f'{state.memory.shape[0]} numbers; write <size nuserdata="{memory.size}"/> into it'
+        )
+    return replace(state, memory=memory), data.replace(userdata=memory)
 
 
 def view(physics: Physics, leaves: Leaves, state: Core) -> mjx.Data:

@@ -17,32 +17,45 @@ from mjx_s2r.params import ParamSpace
 class Start:
     """Where an episode begins.
 
-    qpos (nq,), qvel (nv,), mocap_pos (nmocap, 3) and mocap_quat (nmocap, 4).
+    Attributes:
+        qpos: (nq,) generalized positions, m and rad.
+        qvel: (nv,) generalized velocities, m/s and rad/s.
+        mocap_pos: (nmocap, 3) positions of mocap bodies, m.
+        mocap_quat: (nmocap, 4) orientations of mocap bodies, w x y z.
+        memory: (nuserdata,) what the task remembers first; None for zeros.
     """
 
     qpos: jax.Array
     qvel: jax.Array
     mocap_pos: jax.Array
     mocap_quat: jax.Array
+    memory: jax.Array | None = None
 
 
 @struct.dataclass
 class Verdict:
-    """What a task thinks of one control step, all ().
+    """What a task thinks of one control step, () each.
 
     Attributes:
         reward: reward of the step.
         on_goal: the goal holds now; held for the task's ``hold_s`` it is a success.
         failed: the episode must end here without bootstrapping.
+        memory: (nuserdata,) what the task remembers from now on; None changes nothing.
     """
 
     reward: jax.Array
     on_goal: jax.Array
     failed: jax.Array
+    memory: jax.Array | None = None
 
 
 class Task(Protocol):
     """A robot, its table of parameters, its contract and its reward.
+
+    Whatever must last from step to step (a velocity to follow, the last action) is the task's
+    memory. It lives where MuJoCo keeps what belongs to its user: write ``<size nuserdata="..."/>``
+    into the model, fill ``Start.memory``, read ``data.userdata`` everywhere and move it by
+    ``Verdict.memory``. The observation after a step is made with the memory after it.
 
     Attributes:
         name: name of the task.
