@@ -1,6 +1,7 @@
 """Checkpoints: seconds to save and to restore the training state of reach, and its size."""
 
 import itertools
+import math
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +19,9 @@ from train.teacher import learner, recipe
 def run(settings: Settings) -> list[Row]:
     """Returns times, size and the share of leaves that come back to the bit."""
     config = recipe("reach")
-    ppo = learner(replace(config, ppo=replace(config.ppo, worlds=settings.worlds)))
+    parts = math.gcd(config.ppo.minibatches, settings.worlds)
+    sizes = replace(config.ppo, worlds=settings.worlds, minibatches=parts)
+    ppo = learner(replace(config, ppo=sizes))
     state = jax.block_until_ready(ppo.init(jax.random.key(0)))
     steps = itertools.count(1)
     with tempfile.TemporaryDirectory() as folder:

@@ -67,15 +67,15 @@ def redrawn(env: Env, settings: Settings) -> Rollout:
     """Returns the compiled rollout of training: a fresh reset per world, random actions."""
     schedule = uniform(env.space)
 
-    def act(obs: dict[str, jax.Array], key: jax.Array) -> tuple[jax.Array, jax.Array]:
-        return _raw(env, settings.worlds, key=key), jnp.zeros(settings.worlds)
+    def act(memory: tuple, worlds: State, key: jax.Array) -> tuple[tuple, jax.Array, jax.Array]:
+        return memory, _raw(env, settings.worlds, key=key), jnp.zeros(settings.worlds)
 
     def go(state: State, count: int) -> tuple[State, Any]:
         key_draw, key_reset, key_roll = jax.random.split(jax.random.key(count), 3)
         draws = schedule.sample(schedule.init(), settings.worlds, key_draw)
         fresh = reset_worlds(env, draws, key=key_reset)
-        state, _, _, tally = rollout(env, act, state, fresh, settings.unroll, key=key_roll)
-        return state, tally
+        rolled = rollout(env, act, (), state, fresh, settings.unroll, key=key_roll)
+        return rolled.worlds, rolled.tally
 
     return jax.jit(go, donate_argnums=0)
 

@@ -1,6 +1,7 @@
 """PPO end to end: steps/s of an iteration, and which share of physics' own speed that is."""
 
 import functools
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -10,9 +11,8 @@ import jax
 from benchmarks.rows import Row, Settings, timed
 from benchmarks.timing import Stepper, measure
 from benchmarks.workload import begin, finite_share, physics_alone
-from mjx_s2r.learn import distribution
 from mjx_s2r.learn.ppo import Ppo, TrainState
-from mjx_s2r.learn.rollout import reset_worlds, rollout
+from mjx_s2r.learn.rollout import rollout
 from mjx_s2r.sim.env import own
 from train.teacher import learner, recipe
 
@@ -27,7 +27,9 @@ def run(settings: Settings) -> list[Row]:
 def one_task(name: str, settings: Settings) -> list[Row]:
     """Returns the figures of one task."""
     config = recipe(name)
-    ppo = learner(replace(config, ppo=replace(config.ppo, worlds=settings.worlds)))
+    parts = math.gcd(config.ppo.minibatches, settings.worlds)
+    sizes = replace(config.ppo, worlds=settings.worlds, minibatches=parts)
+    ppo = learner(replace(config, ppo=sizes))
     state = ppo.init(jax.random.key(0))
     env = own(ppo.env)
     alone = physics_alone(env, settings.physics_steps)
@@ -53,7 +55,7 @@ def one_task(name: str, settings: Settings) -> list[Row]:
         Row("ppo", f"{name}.rollout_share", rollout_share, "1"),
         Row("ppo", f"{name}.update_share", 1 - rollout_share, "1"),
         Row("ppo", f"{name}.finite_worlds", finite_share(whole.state.worlds.obs), "1"),
-        Row("ppo", f"{name}.last_kl", float(whole.out.kl), "nat"),
+        Row("ppo", f"{name}.last_kl", float(whole.out.figures.kl), "nat"),
     ]
 
 
@@ -62,19 +64,8 @@ def rollout_alone(ppo: Ppo) -> Callable[[TrainState], Any]:
 
     @jax.jit
     def go(state: TrainState) -> Any:
-        key_draw, key_reset, key_roll = jax.random.split(state.key, 3)
-        draws = ppo.curriculum.sample(state.curriculum, ppo.config.worlds, key_draw)
-        fresh = reset_worlds(ppo.env, draws, key=key_reset)
-        act = functools.partial(_act, ppo, state)
-        return rollout(ppo.env, act, state.worlds, fresh, ppo.config.unroll, key=key_roll)
+        fresh, key_roll, _ = ppo.prepare(state)
+        act, memory = functools.partial(ppo.act, state), state.memory.actor
+        return rollout(ppo.env, act, memory, state.worlds, fresh, ppo.config.unroll, key=key_roll)
 
     return go
-
-
-def _act(
-    ppo: Ppo, state: TrainState, obs: dict[str, jax.Array], key: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-    """Returns a raw action (B, J) of the actor and its log density (B,)."""
-    policy = ppo.answer(state, obs)
-    raw = distribution.sample(policy, key=key)
-    return raw, distribution.log_prob(policy, raw)

@@ -32,7 +32,8 @@ from mjx_s2r.curriculum.mixture import choice
 from mjx_s2r.curriculum.scalar import DIFFICULTY
 from mjx_s2r.curriculum.solve import MaxentConfig
 from mjx_s2r.curriculum.uniform import uniform
-from mjx_s2r.learn.ppo import Ppo, PpoConfig
+from mjx_s2r.learn.ppo import Ppo
+from mjx_s2r.learn.settings import PpoConfig
 from mjx_s2r.params import ParamError, ParamSpace, unknown
 from mjx_s2r.runs import CONFIG, Run, write_json
 from mjx_s2r.sim.env import make

@@ -127,7 +127,7 @@ def follow(
     """Returns the figures after ``episodes`` that were drawn between ``low`` and ``high`` (D,)."""
     fine = sound(episodes)
     score = jnp.where(fine, episodes.score, 0.0)
-    flat = place(space, episodes.xi.reshape(-1, len(space)), low, high)
+    flat = place(space, episodes.xi.reshape(score.size, len(space)), low, high)
     at_edge = jnp.stack((flat <= EDGE, flat >= 1 - EDGE)).astype(jnp.float32)
     count = jnp.einsum("end,n->ed", at_edge, fine.reshape(-1).astype(jnp.float32))
     mean = jnp.einsum("end,n->ed", at_edge, score.reshape(-1)) / jnp.maximum(count, 1.0)

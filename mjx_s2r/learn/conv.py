@@ -62,7 +62,7 @@ conv.defvjp(_forward, _backward)
 
 
 class Conv(nn.Module):
-    """A convolution layer: (N, H, W, C) -> (N, H', W', features)."""
+    """A convolution layer, (N, H, W, C) -> (N, H', W', features), in the type of its input."""
 
     features: int
     size: int
@@ -75,4 +75,4 @@ class Conv(nn.Module):
         shape = (self.size, self.size, x.shape[-1], self.features)
         kernel = self.param("kernel", nn.initializers.lecun_normal(), shape)
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
-        return conv(x, kernel, self.stride, self.pad) + bias
+        return conv(x, kernel.astype(x.dtype), self.stride, self.pad) + bias.astype(x.dtype)

@@ -363,12 +363,7 @@ def make(
         ValueError: worlds that do not divide by the control steps between two pictures.
     """
     view = watch(env, cameras, env.task.contract)
-    for signal, every in zip(view.signals, view.every, strict=True):
-        if config.worlds % every:
-            raise ValueError(
-                f"distill: {config.worlds} worlds cannot take turns of {every} steps before camera "
-                f"{signal.name!r} at {signal.rate_hz} Hz; use a multiple of {every}"
-            )
+    view.check_turns(config.worlds)
     start = jax.eval_shape(env.reset, jax.random.key(0))
     labels = jax.eval_shape(partial(find, env), start).shape[0]
     student = Student(config.hidden, env.action_size, labels, channels=config.channels)

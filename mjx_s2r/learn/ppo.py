@@ -2,13 +2,15 @@
 
 The actor and the critic read whichever observation the configuration names; a teacher reads
 "privileged" (true state and xi) with both, an asymmetric student-to-be gives its actor "state".
-The learning rate follows the measured KL (Schulman's rule, as in rsl_rl) unless that is switched
-off. Everything that training needs to go on bit by bit is in `TrainState`.
+Both may have a memory: gradients then flow back through a rollout, and what was remembered before
+it is taken as given (truncated backpropagation through time). The learning rate follows the
+measured KL (Schulman's rule, as in rsl_rl) unless that is switched off. Everything that training
+needs to go on bit by bit is in `TrainState`.
 """
 
 from dataclasses import dataclass, replace
-from functools import partial
-from typing import Any, cast
+from functools import cached_property, partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,72 +19,14 @@ from flax import struct
 
 from mjx_s2r.curriculum.interface import Curriculum
 from mjx_s2r.learn import distribution, normalizer
+from mjx_s2r.learn.actor_critic import ActorCritic, Images, Memory
 from mjx_s2r.learn.distribution import Gaussian
 from mjx_s2r.learn.gae import gae
-from mjx_s2r.learn.networks import Actor, Critic
 from mjx_s2r.learn.normalizer import Normalizer
-from mjx_s2r.learn.rollout import Tally, Transition, reset_worlds, rollout, stagger
+from mjx_s2r.learn.rollout import Result, Tally, Transition, begins, reset_worlds, rollout, stagger
+from mjx_s2r.learn.settings import PpoConfig
+from mjx_s2r.learn.update import Batch, Figures, Weights, adam, epochs
 from mjx_s2r.sim.interface import Environment, State, keep_worlds
-
-
-@dataclass(frozen=True)
-class PpoConfig:
-    """Settings of PPO."""
-
-    worlds: int = 512
-    """Number of worlds, B."""
-    unroll: int = 16
-    """Control steps per rollout, T."""
-    minibatches: int = 4
-    """Minibatches per epoch."""
-    epochs: int = 4
-    """Passes over a rollout."""
-    discount: float = 0.97
-    """gamma per control step."""
-    trace: float = 0.95
-    """lambda of GAE."""
-    clip: float = 0.2
-    """Clip of the probability ratio."""
-    value_weight: float = 0.5
-    """Weight of the value loss."""
-    entropy_weight: float = 2e-3
-    """Weight of the entropy bonus."""
-    learning_rate: float = 1e-3
-    """Adam step size at the start."""
-    target_kl: float = 0.01
-    """KL per update that the learning rate is steered to; 0 keeps the rate."""
-    max_grad_norm: float = 1.0
-    """Largest global norm of a gradient."""
-    reward_scale: float = 1.0
-    """Rewards are multiplied by this."""
-    actor_hidden: tuple[int, ...] = (64, 64)
-    """Hidden layers of the actor."""
-    critic_hidden: tuple[int, ...] = (64, 64)
-    """Hidden layers of the critic."""
-    actor_obs: str = "privileged"
-    """Observation that the actor reads: "state" or "privileged"."""
-    critic_obs: str = "privileged"
-    """Observation that the critic reads."""
-
-    def __post_init__(self) -> None:
-        """Checks the settings.
-
-        Raises:
-            ValueError: a setting that cannot work, named.
-        """
-        for name in ("worlds", "unroll", "minibatches", "epochs"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"ppo.{name} {getattr(self, name)} must be at least 1")
-        if (self.worlds * self.unroll) % self.minibatches:
-            raise ValueError(
-                f"ppo: {self.worlds} worlds x {self.unroll} steps do not divide into "
-                f"{self.minibatches} minibatches"
-            )
-        for name in ("actor_obs", "critic_obs"):
-            if getattr(self, name) not in ("state", "privileged"):
-                raise ValueError(
-                    f"ppo.{name} {getattr(self, name)!r} must be 'state' or 'privileged'"
-                )
 
 
 @struct.dataclass
@@ -97,9 +41,11 @@ class TrainState:
         actor_norm: moments of the actor's observation.
         critic_norm: moments of the critic's observation.
         worlds: the B worlds.
+        memory: what actor and critic remember of each world.
         curriculum: state of the schedule.
         key: random key.
         steps: () int32 iterations done.
+        film: pictures that worlds keep, for an actor that sees several at once.
     """
 
     actor: Any
@@ -109,80 +55,66 @@ class TrainState:
     actor_norm: Normalizer
     critic_norm: Normalizer
     worlds: State
+    memory: Memory
     curriculum: Any
     key: jax.Array
     steps: jax.Array
-
-
-@struct.dataclass
-class Batch:
-    """What a gradient step reads; fields (N, ...)."""
-
-    actor_obs: jax.Array
-    critic_obs: jax.Array
-    raw: jax.Array
-    log_prob: jax.Array
-    advantage: jax.Array
-    target: jax.Array
+    film: tuple[jax.Array, ...] = ()
 
 
 @struct.dataclass
 class Metrics:
-    """Figures of one iteration, all (): sums over episodes, and means over gradient steps."""
+    """Figures of one iteration, all (): sums over episodes, means over gradient steps.
+
+    ``explained`` is the share of the targets' variance that the values explained beforehand.
+    """
 
     tally: Tally
-    kl: jax.Array
-    actor_loss: jax.Array
-    critic_loss: jax.Array
-    entropy: jax.Array
+    figures: Figures
     learning_rate: jax.Array
+    explained: jax.Array
 
 
 @dataclass(frozen=True, eq=False)
 class Ppo:
-    """A learner: an environment, a schedule and settings. State lives in `TrainState`."""
+    """A learner: an environment, a schedule and settings. State lives in `TrainState`.
+
+    Attributes:
+        env: the environment of one world.
+        curriculum: the schedule.
+        config: settings.
+        pictures: (H, W, C) of what each camera shows the actor; see `mjx_s2r.learn.pixels`.
+    """
 
     env: Environment
     curriculum: Curriculum
     config: PpoConfig
+    pictures: tuple[tuple[int, int, int], ...] = ()
 
-    @property
-    def actor(self) -> Actor:
-        """The actor network."""
-        return Actor(self.config.actor_hidden, self.env.action_size)
-
-    @property
-    def critic(self) -> Critic:
-        """The critic network."""
-        return Critic(self.config.critic_hidden)
-
-    def policy(self, actor: Any, x: jax.Array) -> Gaussian:
-        """Returns the actor's distribution for normalized observations (..., P)."""
-        return cast(Gaussian, self.actor.apply(actor, x))
-
-    def value(self, critic: Any, x: jax.Array) -> jax.Array:
-        """Returns the critic's value (...) of normalized observations (..., Q)."""
-        return cast(jax.Array, self.critic.apply(critic, x))
+    @cached_property
+    def nets(self) -> ActorCritic:
+        """The networks."""
+        return ActorCritic(self.config, self.env.action_size, self.pictures)
 
     @partial(jax.jit, static_argnums=0)
     def init(self, key: jax.Array) -> TrainState:
         """Returns the state before the first iteration."""
-        key_draw, key_reset, key_stagger, key_actor, key_critic, key_next = jax.random.split(key, 6)
+        key_draw, key_reset, key_stagger, key_nets, key_next = jax.random.split(key, 5)
         schedule = self.curriculum.init()
         draws = self.curriculum.sample(schedule, self.config.worlds, key_draw)
         worlds = reset_worlds(self.env, draws, key=key_reset)
         worlds = stagger(self.env, worlds, key=key_stagger)
-        actor_obs, critic_obs = (worlds.obs[n] for n in self._names)
-        actor = self.actor.init(key_actor, actor_obs)
-        critic = self.critic.init(key_critic, critic_obs)
+        sizes = [worlds.obs[name].shape[-1] for name in self._names]
+        actor, critic = self.nets.init(*sizes, key=key_nets)
         return TrainState(
             actor=actor,
             critic=critic,
-            optimizer=_adam(self.config).init((actor, critic)),
+            optimizer=adam(self.config).init((actor, critic)),
             learning_rate=jnp.float32(self.config.learning_rate),
-            actor_norm=normalizer.init(actor_obs.shape[-1]),
-            critic_norm=normalizer.init(critic_obs.shape[-1]),
+            actor_norm=normalizer.init(sizes[0]),
+            critic_norm=normalizer.init(sizes[1]),
             worlds=worlds,
+            memory=self.nets.blank(self.config.worlds),
             curriculum=schedule,
             key=key_next,
             steps=jnp.int32(0),
@@ -191,53 +123,103 @@ class Ppo:
     @partial(jax.jit, static_argnums=0, donate_argnums=1)
     def iterate(self, state: TrainState) -> tuple[TrainState, Metrics]:
         """Runs one iteration: rollout, normalizer, advantages, epochs, curriculum."""
-        key_next, key_draw, key_reset, key_roll, key_epochs = jax.random.split(state.key, 5)
+        fresh, key_roll, key_learn = self.prepare(state)
+        act, memory = partial(self.act, state), state.memory.actor
+        steps = self.config.unroll
+        rolled = rollout(self.env, act, memory, state.worlds, fresh, steps, key=key_roll)
+        return self.learn(state, rolled, (), key_learn)
+
+    def prepare(self, state: TrainState) -> tuple[State, jax.Array, jax.Array]:
+        """Returns fresh worlds for those that finish, and keys for rollout and learning."""
+        _, key_draw, key_reset, key_roll, key_learn = jax.random.split(state.key, 5)
         draws = self.curriculum.sample(state.curriculum, self.config.worlds, key_draw)
         draws = keep_worlds(self.env.space, draws, state.worlds.pipeline_state.draw)
-        fresh = reset_worlds(self.env, draws, key=key_reset)
-        act = partial(self._act, state)
-        worlds, steps, episodes, tally = rollout(
-            self.env, act, state.worlds, fresh, self.config.unroll, key=key_roll
+        return reset_worlds(self.env, draws, key=key_reset), key_roll, key_learn
+
+    def act(
+        self,
+        state: TrainState,
+        memory: jax.Array,
+        worlds: State,
+        key: jax.Array,
+        images: Images = (),
+    ) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """Returns the memory (B, H) after this step, a raw action (B, J) and its log density."""
+        memory, policy = self.watch(state, memory, worlds, images)
+        raw = distribution.sample(policy, key=key)
+        return memory, raw, distribution.log_prob(policy, raw)
+
+    def watch(
+        self, state: TrainState, memory: jax.Array, worlds: State, images: Images = ()
+    ) -> tuple[jax.Array, Gaussian]:
+        """Returns the memory (B, H) after this step and the distribution of actions (B, J)."""
+        x = normalizer.apply(state.actor_norm, worlds.obs[self._names[0]])
+        shown = tuple(image[None] for image in images)
+        memories, policy = self.nets.policy(
+            state.actor, memory, x[None], shown, begins(worlds)[None]
         )
-        batch = self._prepare(state, steps)
-        state = replace(
-            state,
-            actor_norm=normalizer.update(state.actor_norm, steps.obs[self._names[0]]),
-            critic_norm=normalizer.update(state.critic_norm, steps.obs[self._names[1]]),
-            worlds=worlds,
-            curriculum=self.curriculum.update(state.curriculum, episodes),
-            key=key_next,
-            steps=state.steps + 1,
-        )
-        state, figures = self._epochs(state, batch, key_epochs)
-        return state, Metrics(tally=tally, learning_rate=state.learning_rate, **figures)
+        return memories[0], jax.tree.map(lambda p: p[0], policy)
+
+    def answer(self, state: TrainState, obs: dict[str, jax.Array]) -> Gaussian:
+        """Returns the distribution of actions (..., J) of an actor without memory.
+
+        Raises:
+            ValueError: this one has a memory, or sees.
+        """
+        if self.config.units or self.pictures:
+            raise ValueError(
+                f"this actor has a memory of {self.config.units} units and {len(self.pictures)} "
+                "cameras and cannot be asked one step at a time; train one with ppo.units 0 that "
+                "reads numbers"
+            )
+        x = normalizer.apply(state.actor_norm, obs[self._names[0]])
+        first = jnp.zeros((1, *x.shape[:-1]), bool)
+        _, policy = self.nets.policy(state.actor, jnp.zeros((*x.shape[:-1], 0)), x[None], (), first)
+        return jax.tree.map(lambda p: p[0], policy)
 
     @property
     def _names(self) -> tuple[str, str]:
         """Names of the observations that actor and critic read."""
-        return self.config.actor_obs, self.config.critic_obs
+        return self.config.actor_reads, self.config.critic_obs
 
-    def answer(self, state: TrainState, obs: dict[str, jax.Array]) -> Gaussian:
-        """Returns the actor's distribution for observations (B, ...)."""
-        return self.policy(state.actor, normalizer.apply(state.actor_norm, obs[self._names[0]]))
+    def learn(
+        self, state: TrainState, rolled: Result, images: Images, key: jax.Array
+    ) -> tuple[TrainState, Metrics]:
+        """Returns the state after the gradient steps on a rollout; images are (T, B, H, W, C)."""
+        batch, memory, explained = self._batch(state, rolled.steps, images)
+        weights = Weights(state.actor, state.critic, state.optimizer, state.learning_rate)
+        weights, figures = epochs(self.nets, weights, batch, key=key)
+        names = self._names
+        state = replace(
+            state,
+            actor=weights.actor,
+            critic=weights.critic,
+            optimizer=weights.optimizer,
+            learning_rate=weights.learning_rate,
+            actor_norm=normalizer.update(state.actor_norm, rolled.steps.obs[names[0]]),
+            critic_norm=normalizer.update(state.critic_norm, rolled.steps.obs[names[1]]),
+            worlds=rolled.worlds,
+            memory=Memory(rolled.memory, memory),
+            curriculum=self.curriculum.update(state.curriculum, rolled.episodes),
+            key=jax.random.split(state.key, 5)[0],
+            steps=state.steps + 1,
+        )
+        return state, Metrics(rolled.tally, figures, weights.learning_rate, explained)
 
-    def _act(
-        self, state: TrainState, obs: dict[str, jax.Array], key: jax.Array
-    ) -> tuple[jax.Array, jax.Array]:
-        """Samples a raw action (B, J) and its log density (B,)."""
-        policy = self.answer(state, obs)
-        raw = distribution.sample(policy, key=key)
-        return raw, distribution.log_prob(policy, raw)
+    def _batch(
+        self, state: TrainState, steps: Transition, images: Images
+    ) -> tuple[Batch, jax.Array, jax.Array]:
+        """Returns what gradient steps read, the critic's memory (B, H), and its explained share.
 
-    def _prepare(self, state: TrainState, steps: Transition) -> Batch:
-        """Returns the rollout as a flat batch with normalized observations and advantages."""
-        name = self._names[1]
-        critic_obs = normalizer.apply(state.critic_norm, steps.obs[name])
-        next_obs = normalizer.apply(state.critic_norm, steps.next_obs[name])
+        Observations are normalized as they were when the actions were taken.
+        """
+        critic_obs = normalizer.apply(state.critic_norm, steps.obs[self._names[1]])
+        first, memory = steps.first, state.memory
+        kept, value = self.nets.value(state.critic, memory.critic, critic_obs, first)
         advantage, target = gae(
             steps.reward * self.config.reward_scale,
-            self.value(state.critic, critic_obs),
-            self.value(state.critic, next_obs),
+            value,
+            self._next_value(state, kept, steps),
             steps.terminated,
             steps.done,
             discount=self.config.discount,
@@ -246,74 +228,23 @@ class Ppo:
         batch = Batch(
             actor_obs=normalizer.apply(state.actor_norm, steps.obs[self._names[0]]),
             critic_obs=critic_obs,
+            images=images,
+            first=first,
             raw=steps.raw,
             log_prob=steps.log_prob,
             advantage=(advantage - advantage.mean()) / (advantage.std() + 1e-8),
             target=target,
+            value=value,
+            actor_memory=memory.actor[None],
+            critic_memory=memory.critic[None],
         )
-        return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), batch)
+        explained = 1 - jnp.var(target - value) / (jnp.var(target) + 1e-8)
+        return batch, kept[-1], explained
 
-    def _epochs(
-        self, state: TrainState, batch: Batch, key: jax.Array
-    ) -> tuple[TrainState, dict[str, jax.Array]]:
-        """Runs every epoch over freshly shuffled minibatches."""
-        parts = self.config.minibatches
-
-        def epoch(state: TrainState, key: jax.Array) -> tuple[TrainState, dict[str, jax.Array]]:
-            order = jax.random.permutation(key, batch.advantage.shape[0])
-            shuffled = jax.tree.map(lambda x: x[order].reshape(parts, -1, *x.shape[1:]), batch)
-            return jax.lax.scan(self._gradient_step, state, shuffled)
-
-        state, figures = jax.lax.scan(epoch, state, jax.random.split(key, self.config.epochs))
-        return state, jax.tree.map(jnp.mean, figures)
-
-    def _gradient_step(
-        self, state: TrainState, batch: Batch
-    ) -> tuple[TrainState, dict[str, jax.Array]]:
-        """Takes one Adam step on one minibatch and steers the learning rate."""
-        loss = jax.grad(partial(_loss, self), has_aux=True)
-        gradient, figures = loss((state.actor, state.critic), batch)
-        update, optimizer = _adam(self.config).update(gradient, state.optimizer)
-        scaled = jax.tree.map(lambda x: -state.learning_rate * x, update)
-        actor, critic = optax.apply_updates((state.actor, state.critic), scaled)
-        rate = _steer(self.config, state.learning_rate, figures["kl"])
-        state = replace(state, actor=actor, critic=critic, optimizer=optimizer, learning_rate=rate)
-        return state, figures
-
-
-def _adam(config: PpoConfig) -> optax.GradientTransformation:
-    """Returns Adam's direction with clipped gradients; the step size is applied outside."""
-    return optax.chain(
-        optax.clip_by_global_norm(config.max_grad_norm), optax.scale_by_adam(eps=1e-5)
-    )
-
-
-def _steer(config: PpoConfig, rate: jax.Array, kl: jax.Array) -> jax.Array:
-    """Returns the step size, larger where the policy moved too little, smaller where too much."""
-    if config.target_kl <= 0:
-        return rate
-    rate = jnp.where(kl > 2 * config.target_kl, rate / 1.5, rate)
-    rate = jnp.where(kl < 0.5 * config.target_kl, rate * 1.5, rate)
-    return jnp.clip(rate, 1e-5, 1e-2)
-
-
-def _loss(
-    ppo: Ppo, params: tuple[Any, Any], batch: Batch
-) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """Returns the clipped surrogate (eq. 7 of the paper) plus value loss minus entropy bonus."""
-    policy = ppo.policy(params[0], batch.actor_obs)
-    log_ratio = distribution.log_prob(policy, batch.raw) - batch.log_prob
-    ratio = jnp.exp(log_ratio)
-    bounded = jnp.clip(ratio, 1 - ppo.config.clip, 1 + ppo.config.clip)
-    actor_loss = -jnp.minimum(ratio * batch.advantage, bounded * batch.advantage).mean()
-    value = ppo.value(params[1], batch.critic_obs)
-    critic_loss = 0.5 * jnp.mean((value - batch.target) ** 2)
-    entropy = distribution.entropy(policy).mean()
-    total = actor_loss + ppo.config.value_weight * critic_loss - ppo.config.entropy_weight * entropy
-    figures = {
-        "kl": jnp.mean(ratio - 1 - log_ratio),  # Schulman's estimator k3 of KL(old || new)
-        "actor_loss": actor_loss,
-        "critic_loss": critic_loss,
-        "entropy": entropy,
-    }
-    return total, figures
+    def _next_value(self, state: TrainState, kept: jax.Array, steps: Transition) -> jax.Array:
+        """Returns (T, B) the value of what was seen after each step, before any reset."""
+        x = normalizer.apply(state.critic_norm, steps.next_obs[self._names[1]])
+        flat = x.reshape(1, -1, x.shape[-1])
+        memory = kept.reshape(flat.shape[1], kept.shape[-1])
+        goes_on = jnp.zeros(flat.shape[:2], bool)
+        return self.nets.value(state.critic, memory, flat, goes_on)[1].reshape(x.shape[:2])

@@ -7,6 +7,7 @@ episode shorter than the rollout could take the same one twice; `reused` counts 
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +16,8 @@ from flax import struct
 from mjx_s2r.curriculum.interface import Episodes
 from mjx_s2r.sim.interface import Draw, Environment, State, renew
 
-Act = Callable[[dict[str, jax.Array], jax.Array], tuple[jax.Array, jax.Array]]
+# (memory, worlds, key) -> memory, raw action (B, J), its log density (B,)
+Act = Callable[[Any, State, jax.Array], tuple[Any, jax.Array, jax.Array]]
 
 
 @struct.dataclass
@@ -30,6 +32,7 @@ class Transition:
         reward: reward.
         terminated: the future is worth nothing.
         done: the episode ended.
+        first: bool, the step is the first of an episode.
     """
 
     obs: dict[str, jax.Array]
@@ -39,6 +42,7 @@ class Transition:
     reward: jax.Array
     terminated: jax.Array
     done: jax.Array
+    first: jax.Array
 
 
 @struct.dataclass
@@ -66,42 +70,93 @@ def stagger(env: Environment, state: State, *, key: jax.Array) -> State:
     return replace(state, pipeline_state=replace(sim, steps=steps))
 
 
+def begins(worlds: State) -> jax.Array:
+    """Returns (B,) bool: the next step is the first of an episode."""
+    return jnp.asarray(worlds.pipeline_state.steps == 0)
+
+
+@struct.dataclass
+class Result:
+    """What a rollout leaves behind.
+
+    Attributes:
+        memory: what the actor remembers now.
+        worlds: the B worlds now.
+        steps: transitions [T, B, ...].
+        episodes: the episodes, [T, B], of which some ended.
+        tally: sums over those that did.
+    """
+
+    memory: Any
+    worlds: State
+    steps: Transition
+    episodes: Episodes
+    tally: Tally
+
+
+Step = tuple[Transition, Episodes, dict[str, jax.Array]]
+
+
+def advance(
+    env: Environment, state: State, fresh: State, raw: jax.Array, log_prob: jax.Array
+) -> tuple[State, Step]:
+    """Takes one control step in every world and renews those that finish.
+
+    Args:
+        env: the environment of one world.
+        state: B worlds.
+        fresh: B worlds at the start of an episode.
+        raw: (B, J) raw action.
+        log_prob: (B,) its log density.
+    """
+    after = jax.vmap(env.step)(state, jnp.tanh(raw))
+    draw = after.pipeline_state.draw
+    done = after.done > 0
+    transition = Transition(
+        obs=state.obs,
+        next_obs=after.obs,
+        raw=raw,
+        log_prob=log_prob,
+        reward=after.reward,
+        terminated=after.info["terminated"],
+        done=done,
+        first=begins(state),
+    )
+    episodes = Episodes(done, after.metrics["success"], draw.role, draw.stamp, draw.xi)
+    return renew(after, fresh), (transition, episodes, after.metrics)
+
+
 def rollout(
-    env: Environment, act: Act, state: State, fresh: State, steps: int, *, key: jax.Array
-) -> tuple[State, Transition, Episodes, Tally]:
+    env: Environment,
+    act: Act,
+    memory: Any,
+    state: State,
+    fresh: State,
+    steps: int,
+    *,
+    key: jax.Array,
+) -> Result:
     """Runs ``steps`` control steps in every world.
 
     Args:
         env: the environment of one world.
-        act: (obs, key) -> raw action (B, J) and its log density (B,).
+        act: (memory, worlds, key) -> memory, raw action (B, J) and its log density (B,).
+        memory: what the actor remembers, a tree of (B, ...).
         state: B worlds.
         fresh: B worlds at the start of an episode, for those that finish.
         steps: T.
         key: random key.
-
-    Returns:
-        The worlds afterwards, transitions [T, B, ...], finished episodes and sums over them.
     """
 
-    def one(state: State, key: jax.Array) -> tuple[State, tuple[Transition, Episodes, dict]]:
-        raw, log_prob = act(state.obs, key)
-        after = jax.vmap(env.step)(state, jnp.tanh(raw))
-        draw = after.pipeline_state.draw
-        done = after.done > 0
-        transition = Transition(
-            obs=state.obs,
-            next_obs=after.obs,
-            raw=raw,
-            log_prob=log_prob,
-            reward=after.reward,
-            terminated=after.info["terminated"],
-            done=done,
-        )
-        episodes = Episodes(done, after.metrics["success"], draw.role, draw.stamp, draw.xi)
-        return renew(after, fresh), (transition, episodes, after.metrics)
+    def one(carry: tuple[Any, State], key: jax.Array) -> tuple[tuple[Any, State], Step]:
+        memory, state = carry
+        memory, raw, log_prob = act(memory, state, key)
+        state, step = advance(env, state, fresh, raw, log_prob)
+        return (memory, state), step
 
-    state, (transitions, episodes, metrics) = jax.lax.scan(one, state, jax.random.split(key, steps))
-    return state, transitions, episodes, tally(episodes, metrics)
+    keys = jax.random.split(key, steps)
+    (memory, state), (transitions, episodes, metrics) = jax.lax.scan(one, (memory, state), keys)
+    return Result(memory, state, transitions, episodes, tally(episodes, metrics))
 
 
 def tally(episodes: Episodes, metrics: dict[str, jax.Array]) -> Tally:

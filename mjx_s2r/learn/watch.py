@@ -46,6 +46,19 @@ class Watch:
         """Whether a world's pictures outlive a control step."""
         return any(e > 1 or c.frames > 1 for e, c in zip(self.every, self.signals, strict=True))
 
+    def check_turns(self, worlds: int) -> None:
+        """Proves that so many worlds can take turns.
+
+        Raises:
+            ValueError: they do not divide by the control steps between two pictures.
+        """
+        for signal, every in zip(self.signals, self.every, strict=True):
+            if worlds % every:
+                raise ValueError(
+                    f"{worlds} worlds cannot take turns of {every} steps before camera "
+                    f"{signal.name!r} at {signal.rate_hz} Hz; use a multiple of {every}"
+                )
+
     def pictures(self, worlds: State, xi: jax.Array, key: jax.Array) -> tuple[jax.Array, ...]:
         """Returns (B, H, W, 3) uint8 per camera: what there is to see now."""
         return self.paint(self.locate(worlds), xi, key)

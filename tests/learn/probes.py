@@ -83,3 +83,81 @@ class Probe:
         """Returns the observations: which step it is, one number for each."""
         clock = (jnp.arange(self.length + 1) == steps).astype(jnp.float32)
         return {"state": clock, "privileged": clock}
+
+
+@struct.dataclass
+class CueSim:
+    """What a cue probe carries: the draw, the step (), what was shown () and the return so far."""
+
+    draw: Draw
+    steps: jax.Array
+    cue: jax.Array
+    total: jax.Array
+
+
+@dataclass(frozen=True, eq=False)
+class Cue:
+    """Shows +1 or -1 at the first step only and pays at the last: 1 - (action - cue / 2)^2.
+
+    Who cannot remember, or see, does best with action 0 and is paid 0.75.
+
+    Attributes:
+        length: steps in an episode.
+        shown: whether the numbers tell the cue; else only a camera could.
+    """
+
+    length: int = 3
+    shown: bool = True
+    action_size: int = 1
+
+    @property
+    def space(self) -> ParamSpace:
+        """A table without rows."""
+        return ParamSpace(())
+
+    @property
+    def episode_steps(self) -> int:
+        """Steps in an episode."""
+        return self.length
+
+    def reset(self, key: jax.Array, draw: Draw | None = None) -> State:
+        """Starts an episode with a new cue."""
+        draw = nominal_draw(self.space) if draw is None else draw
+        zero, no = jnp.float32(0), jnp.zeros((), bool)
+        cue = jnp.where(jax.random.bernoulli(key), 1.0, -1.0)
+        sim = CueSim(draw, jnp.int32(0), cue, zero)
+        return State(
+            pipeline_state=sim,
+            obs=self.see(sim),
+            reward=zero,
+            done=zero,
+            metrics={"success": zero, "return": zero, "length": zero, "nan": zero},
+            info={"terminated": no, "truncated": no},
+        )
+
+    def step(self, state: State, action: jax.Array) -> State:
+        """Returns the state one step later."""
+        sim = state.pipeline_state
+        last = sim.steps + 1 >= self.length
+        reward = jnp.where(last, 1 - (action[0] - 0.5 * sim.cue) ** 2, 0.0)
+        sim = sim.replace(steps=sim.steps + 1, total=sim.total + reward)
+        figures = {"success": last, "return": sim.total, "length": sim.steps, "nan": False}
+        return State(
+            pipeline_state=sim,
+            obs=self.see(sim),
+            reward=reward,
+            done=last.astype(jnp.float32),
+            metrics={name: jnp.asarray(v, jnp.float32) for name, v in figures.items()},
+            info={"terminated": last, "truncated": jnp.zeros((), bool)},
+        )
+
+    def present(self, state: State) -> jax.Array:
+        """Returns (0,) the parameters."""
+        return state.pipeline_state.draw.xi
+
+    def see(self, sim: CueSim) -> dict[str, jax.Array]:
+        """Returns the clock, and the cue at the first step; the critic is always told."""
+        clock = (jnp.arange(self.length + 1) == sim.steps).astype(jnp.float32)
+        cue = jnp.where((sim.steps == 0) & self.shown, sim.cue, 0.0)
+        told = jnp.concatenate((clock, sim.cue[None]))
+        return {"state": jnp.concatenate((clock, cue[None])), "privileged": told}

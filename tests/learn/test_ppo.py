@@ -10,7 +10,9 @@ import pytest
 
 from mjx_s2r.curriculum.uniform import uniform
 from mjx_s2r.learn import normalizer
-from mjx_s2r.learn.ppo import Ppo, PpoConfig, TrainState
+from mjx_s2r.learn.ppo import Ppo, TrainState
+from mjx_s2r.learn.settings import PpoConfig
+from mjx_s2r.learn.update import steer
 from mjx_s2r.params import Param, ParamSpace
 from tests.learn.probes import Probe
 
@@ -47,7 +49,9 @@ def trained(name: str, iterations: int = 60) -> tuple[Ppo, TrainState, int]:
 def value(ppo: Ppo, state: TrainState, step: int) -> float:
     """Returns the critic's value of being at ``step``."""
     obs = ppo.env.see(jnp.int32(step))["privileged"]  # type: ignore[attr-defined]
-    return float(ppo.critic.apply(state.critic, normalizer.apply(state.critic_norm, obs)))
+    x = normalizer.apply(state.critic_norm, obs)[None, None]
+    first, memory = jnp.ones((1, 1), bool), jnp.zeros((1, ppo.config.units))
+    return float(ppo.nets.value(state.critic, memory, x, first)[1][0, 0])
 
 
 def bits(tree: Any) -> list[bytes]:
@@ -61,8 +65,7 @@ def bits(tree: Any) -> list[bytes]:
 def test_the_bandit_is_solved() -> None:
     """The best action is 0.5; its value is 1 less what exploration still costs."""
     ppo, state, _ = trained("bandit")
-    obs = ppo.env.see(jnp.int32(0))["privileged"]  # type: ignore[attr-defined]
-    policy = ppo.actor.apply(state.actor, normalizer.apply(state.actor_norm, obs))
+    policy = ppo.answer(state, ppo.env.see(jnp.int32(0)))  # type: ignore[attr-defined]
     assert float(jnp.tanh(policy.mean[0])) == pytest.approx(0.5, abs=0.12)
     assert 0.85 < value(ppo, state, 0) < 1.0
     assert float(policy.log_std[0]) < np.log(0.6)  # exploration has shrunk from where it began
@@ -112,13 +115,11 @@ def test_metrics_count_the_episodes() -> None:
 
 
 def test_the_learning_rate_follows_the_divergence() -> None:
-    from mjx_s2r.learn.ppo import _steer
-
     config = PpoConfig(target_kl=0.01)
-    rates = [float(_steer(config, jnp.float32(1e-3), jnp.float32(kl))) for kl in (0.1, 0.01, 1e-4)]
+    rates = [float(steer(config, jnp.float32(1e-3), jnp.float32(kl))) for kl in (0.1, 0.01, 1e-4)]
     np.testing.assert_allclose(rates, (1e-3 / 1.5, 1e-3, 1.5e-3), rtol=1e-6)
-    assert float(_steer(config, jnp.float32(1e-2), jnp.float32(0))) == pytest.approx(1e-2)
-    assert float(_steer(config, jnp.float32(1e-5), jnp.float32(9))) == pytest.approx(1e-5)
+    assert float(steer(config, jnp.float32(1e-2), jnp.float32(0))) == pytest.approx(1e-2)
+    assert float(steer(config, jnp.float32(1e-5), jnp.float32(9))) == pytest.approx(1e-5)
 
 
 @pytest.mark.parametrize(
@@ -126,8 +127,11 @@ def test_the_learning_rate_follows_the_divergence() -> None:
     [
         ({"worlds": 0}, "ppo.worlds 0 must be at least 1"),
         ({"epochs": 0}, "ppo.epochs 0 must be at least 1"),
-        ({"worlds": 5, "unroll": 3}, "5 worlds x 3 steps do not divide into 4 minibatches"),
-        ({"actor_obs": "pixels"}, "ppo.actor_obs 'pixels' must be 'state' or 'privileged'"),
+        ({"worlds": 6}, "6 worlds do not divide into 4 minibatches"),
+        (
+            {"actor_obs": "pixels"},
+            "ppo.actor_obs 'everything' must be 'state' or 'privileged' or 'pixels'",
+        ),
         ({"critic_obs": ""}, "ppo.critic_obs '' must be"),
     ],
 )

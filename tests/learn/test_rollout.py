@@ -29,8 +29,9 @@ def result() -> tuple:
         keys = jax.random.split(key, 3)
         state = reset_worlds(PROBE, draws(1.0), key=keys[0])  # type: ignore[arg-type]
         fresh = reset_worlds(PROBE, draws(2.0), key=keys[1])  # type: ignore[arg-type]
-        act = lambda obs, key: (jnp.full((B, 1), RAW), jnp.zeros(B))  # noqa: E731
-        return rollout(PROBE, act, state, fresh, STEPS, key=keys[2])  # type: ignore[arg-type]
+        act = lambda memory, _, key: (memory + 1, jnp.full((B, 1), RAW), jnp.zeros(B))  # noqa: E731
+        rolled = rollout(PROBE, act, jnp.zeros(B), state, fresh, STEPS, key=keys[2])
+        return rolled.worlds, rolled.steps, rolled.episodes, rolled.tally, rolled.memory
 
     return run(jax.random.key(0))
 
@@ -47,6 +48,8 @@ def test_the_last_observation_is_kept_and_the_next_episode_starts_afresh(result:
     np.testing.assert_array_equal(clock(steps.next_obs["state"]), np.tile(expected + 1, (B, 1)).T)
     np.testing.assert_array_equal(steps.done[:, 0], expected == LENGTH - 1)
     np.testing.assert_array_equal(steps.terminated, steps.done)
+    np.testing.assert_array_equal(steps.first[:, 0], expected == 0)
+    np.testing.assert_array_equal(result[4], STEPS)
 
 
 def test_the_environment_gets_the_squashed_action(result: tuple) -> None:

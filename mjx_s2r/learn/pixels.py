@@ -1,0 +1,127 @@
+"""PPO from pixels: the actor sees through its cameras, the critic may know what simulation knows.
+
+An iteration is `Ppo`'s, with pictures taken before every control step. Physics, pictures and
+learning are compiled apart, since on a CPU each is fastest with other compiler switches. Pictures
+are kept as bytes; the critic needs none, so nothing has to be drawn to bootstrap from.
+"""
+
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, cast
+
+import jax
+import jax.numpy as jnp
+
+from mjx_s2r.curriculum.interface import Curriculum
+from mjx_s2r.learn.actor_critic import Images
+from mjx_s2r.learn.ppo import Metrics, Ppo, TrainState
+from mjx_s2r.learn.rollout import Result, Step, advance, tally
+from mjx_s2r.learn.settings import PpoConfig
+from mjx_s2r.learn.watch import Watch, watch
+from mjx_s2r.render.eye import Cameras
+from mjx_s2r.sim.env import Env
+from mjx_s2r.sim.interface import State
+
+
+@dataclass(frozen=True, eq=False)
+class PixelPpo:
+    """A learner whose actor sees; build it with `make`.
+
+    Attributes:
+        core: everything but the pictures.
+        env: its environment.
+        cameras: takes the pictures.
+    """
+
+    core: Ppo
+    env: Env
+    cameras: Watch
+
+    @property
+    def config(self) -> PpoConfig:
+        """Settings of PPO."""
+        return self.core.config
+
+    @property
+    def curriculum(self) -> Curriculum:
+        """The schedule; its visual rows give the worlds their looks."""
+        return self.core.curriculum
+
+    def init(self, key: jax.Array) -> TrainState:
+        """Returns the state before the first iteration."""
+        state = self.core.init(key)
+        xi = state.worlds.pipeline_state.draw.xi
+        film = self.cameras.begin(state.worlds, xi, jax.random.fold_in(key, 1))
+        return replace(state, film=film)
+
+    def iterate(self, state: TrainState) -> tuple[TrainState, Metrics]:
+        """Runs one iteration."""
+        fresh, keys, key_learn = self._prepare(state)
+        begun = self.cameras.begin(fresh, fresh.pipeline_state.draw.xi, key_learn)
+        film, worlds, memory = state.film, state.worlds, state.memory.actor
+        taken: list[tuple[Step, Images]] = []
+        first = int(state.steps) * self.config.unroll if self.cameras.remembers else 0
+        for count, key in enumerate(keys, first):
+            xi = self._present(worlds)
+            film, images = self.cameras.see(film, worlds, xi, count, key)
+            memory, worlds, step = self._advance(state, memory, worlds, fresh, images, key)
+            film = self.cameras.restart(film, begun, worlds)
+            taken.append((step, images))
+        state = replace(state, film=())
+        state, metrics = self._learn(state, memory, worlds, taken, key_learn)
+        return replace(state, film=film), metrics
+
+    @partial(jax.jit, static_argnums=0)
+    def _prepare(self, state: TrainState) -> tuple[State, list[jax.Array], jax.Array]:
+        """Returns fresh worlds, T keys for a rollout, and a key for learning."""
+        fresh, key_roll, key_learn = self.core.prepare(state)
+        return fresh, list(jax.random.split(key_roll, self.config.unroll)), key_learn
+
+    @partial(jax.jit, static_argnums=0)
+    def _present(self, worlds: State) -> jax.Array:
+        """Returns the parameters (B, D) that hold now in each world."""
+        return jax.vmap(self.env.present)(worlds)
+
+    @partial(jax.jit, static_argnums=0)
+    def _advance(
+        self,
+        state: TrainState,
+        memory: jax.Array,
+        worlds: State,
+        fresh: State,
+        images: Images,
+        key: jax.Array,
+    ) -> tuple[jax.Array, State, Step]:
+        """Acts on what is seen and takes one control step in every world."""
+        key = jax.random.fold_in(key, 1)
+        memory, raw, log_prob = self.core.act(state, memory, worlds, key, images)
+        worlds, step = advance(self.env, worlds, fresh, raw, log_prob)
+        return memory, worlds, step
+
+    @partial(jax.jit, static_argnums=0)
+    def _learn(
+        self,
+        state: TrainState,
+        memory: jax.Array,
+        worlds: State,
+        taken: list[tuple[Step, Images]],
+        key: jax.Array,
+    ) -> tuple[TrainState, Metrics]:
+        """Takes the gradient steps of one iteration."""
+        stacked: Any = jax.tree.map(lambda *x: jnp.stack(x), *taken)
+        (steps, episodes, figures), images = cast(tuple[Step, Images], stacked)
+        rolled = Result(memory, worlds, steps, episodes, tally(episodes, figures))
+        return self.core.learn(state, rolled, images, key)
+
+
+def make(env: Env, cameras: Cameras, curriculum: Curriculum, config: PpoConfig) -> PixelPpo:
+    """Builds a learner that sees through the cameras of its task's contract.
+
+    Raises:
+        ContractError: a camera whose rate does not divide the control rate.
+        ValueError: worlds that do not divide by the control steps between two pictures.
+    """
+    view = watch(env, cameras, env.task.contract)
+    view.check_turns(config.worlds)
+    core = Ppo(env, curriculum, config, tuple(c.shape for c in view.signals))
+    return PixelPpo(core, env, view)

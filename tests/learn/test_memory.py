@@ -1,0 +1,140 @@
+"""Actors that remember and actors that see solve what numbers of the moment cannot."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mjx_s2r.contract import CameraSignal
+from mjx_s2r.curriculum.uniform import uniform
+from mjx_s2r.learn.actor_critic import ActorCritic
+from mjx_s2r.learn.pixels import PixelPpo
+from mjx_s2r.learn.ppo import Ppo, TrainState
+from mjx_s2r.learn.settings import PpoConfig
+from mjx_s2r.params import ParamSpace
+from mjx_s2r.sim.interface import State
+from tests.learn.probes import Cue
+
+CONFIG = PpoConfig(
+    worlds=64,
+    unroll=6,
+    minibatches=2,
+    epochs=4,
+    discount=0.9,
+    learning_rate=1e-2,
+    target_kl=0.02,
+    entropy_weight=0.0,
+    actor_hidden=(16,),
+    critic_hidden=(16,),
+    actor_obs="state",
+)
+SIZE = 8
+
+
+@dataclass(frozen=True)
+class Lamp:
+    """A camera on cue probes: the left or the right half of its picture is lit."""
+
+    signals: tuple[CameraSignal, ...] = (CameraSignal("lamp", SIZE, SIZE, 1.0),)
+    remembers: bool = False
+
+    def begin(self, worlds: State, xi: jax.Array, key: jax.Array) -> tuple:
+        """Keeps nothing."""
+        return ()
+
+    def see(self, film: tuple, worlds: State, xi: Any, step: int, key: Any) -> tuple:
+        """Returns what each world shows."""
+        lit = worlds.pipeline_state.cue[:, None] * jnp.linspace(-1, 1, SIZE) > 0
+        picture = jnp.broadcast_to(lit[:, None, :, None], (lit.shape[0], SIZE, SIZE, 3))
+        return (), (255 * picture.astype(jnp.uint8),)
+
+    def restart(self, film: tuple, fresh: tuple, worlds: State) -> tuple:
+        """Keeps nothing."""
+        return ()
+
+
+def paid(learner: Any, iterations: int) -> float:
+    """Returns the mean return of the last ten iterations."""
+    state, returns = learner.init(jax.random.key(0)), []
+    for _ in range(iterations):
+        state, metrics = learner.iterate(state)
+        returns.append(float(metrics.tally.total) / float(metrics.tally.episodes))
+        assert float(metrics.explained) <= 1 and 0 <= float(metrics.figures.clipped) <= 1
+    return float(np.mean(returns[-10:]))
+
+
+@pytest.mark.parametrize(("units", "low", "high"), [(0, 0.4, 0.76), (8, 0.88, 1.0)])
+def test_a_memory_carries_the_cue_to_the_last_step(units: int, low: float, high: float) -> None:
+    """Three steps between seeing and acting; 0.75 is the most that an actor without memory gets."""
+    config = replace(CONFIG, units=units)
+    assert low < paid(Ppo(Cue(), uniform(ParamSpace(())), config), 60) < high
+
+
+def test_an_actor_that_sees_finds_the_cue_in_the_picture() -> None:
+    """The numbers do not tell; without the picture 0.75 would be the most."""
+    env, lamp = Cue(length=1, shown=False), Lamp()
+    config = replace(CONFIG, actor_obs="pixels", channels=4)
+    core = Ppo(env, uniform(ParamSpace(())), config, ((SIZE, SIZE, 3),))
+    learner = PixelPpo(core, env, lamp)  # type: ignore[arg-type]
+    assert paid(learner, 50) > 0.88
+
+
+def test_a_stretch_is_its_steps_one_by_one(key: jax.Array) -> None:
+    """Memory through a rollout, with an episode that begins in the middle, against a plain loop."""
+    nets = ActorCritic(replace(CONFIG, units=5), actions=2)
+    params, _ = nets.init(4, 4, key=key)
+    x = jax.random.normal(key, (6, 3, 4))
+    first = jnp.zeros((6, 3), bool).at[3, 1].set(True)
+    start = jax.random.normal(key, (3, 5))
+    kept, policy = nets.policy(params, start, x, (), first)
+    memory = start
+    for t in range(6):
+        memory = memory.at[1].set(0.0) if t == 3 else memory
+        now, alone = nets.policy(params, memory, x[t : t + 1], (), jnp.zeros((1, 3), bool))
+        memory = now[0]
+        np.testing.assert_allclose(kept[t], memory, atol=1e-6)
+        np.testing.assert_allclose(policy.mean[t], alone.mean[0], atol=1e-6)
+
+
+def test_gradients_flow_back_to_the_first_step_and_not_beyond_a_beginning(key: jax.Array) -> None:
+    nets = ActorCritic(replace(CONFIG, units=5), actions=2)
+    params, _ = nets.init(4, 4, key=key)
+    first = jnp.zeros((6, 2), bool).at[2, 1].set(True)
+
+    def last(x: jax.Array) -> jax.Array:
+        """Returns what the last step makes of all."""
+        return nets.policy(params, jnp.zeros((2, 5)), x, (), first)[0][-1].sum()
+
+    reach = np.abs(jax.grad(last)(jax.random.normal(key, (6, 2, 4)))).sum(-1)
+    assert (reach[:, 0] > 0).all()
+    np.testing.assert_array_equal(reach[:, 1] > 0, np.arange(6) >= 2)
+
+
+def test_the_memory_of_a_rollout_goes_on_in_the_next() -> None:
+    """Seven steps of three-step episodes: the next rollout begins in the middle of one."""
+    config = replace(CONFIG, units=8, unroll=7)
+    ppo = Ppo(Cue(), uniform(ParamSpace(())), config)
+    state, _ = ppo.iterate(ppo.init(jax.random.key(0)))
+    began = np.asarray(state.worlds.pipeline_state.steps == 0)
+    assert began.any() and not began.all()
+    assert (np.abs(state.memory.actor).sum(-1) > 0).all()
+    assert (np.abs(state.memory.critic).sum(-1) > 0).all()
+
+
+def test_who_remembers_cannot_be_asked_one_step_at_a_time() -> None:
+    ppo = Ppo(Cue(), uniform(ParamSpace(())), replace(CONFIG, units=8))
+    state: TrainState = jax.eval_shape(ppo.init, jax.random.key(0))
+    with pytest.raises(ValueError, match="a memory of 8 units and 0 cameras and cannot be asked"):
+        ppo.answer(state, {"state": jnp.zeros((1, 5))})
+
+
+def test_halves_compute_and_wholes_remember() -> None:
+    """bfloat16 inside; parameters, memory and what leaves stay float32, and it still learns."""
+    config = replace(CONFIG, units=8, bf16=True)
+    ppo = Ppo(Cue(), uniform(ParamSpace(())), config)
+    state = ppo.init(jax.random.key(0))
+    assert all(x.dtype == jnp.float32 for x in jax.tree.leaves((state.actor, state.memory)))
+    assert paid(Ppo(Cue(length=1), uniform(ParamSpace(())), replace(CONFIG, bf16=True)), 40) > 0.88
