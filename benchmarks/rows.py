@@ -34,6 +34,12 @@ class Settings:
     """Pictures drawn at once."""
     calls: int = 2000
     """Calls of the exported policy, and steps of the controller."""
+    seeds: int = 5
+    """Trainings of each library in comparisons with others."""
+    peer_steps: int = 10_000_000
+    """Environment steps of each such training."""
+    peer_return: float = 700.0
+    """Return that both libraries are timed to: of 1,000, held upright for most of an episode."""
 
     def __post_init__(self) -> None:
         """Checks the sizes.

@@ -1,0 +1,1 @@
+"""Doors to other libraries: their environments trained here, ours trained there."""
