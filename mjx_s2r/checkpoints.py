@@ -5,14 +5,17 @@ leaves no half step under a good name. Beside the arrays lies a description: tas
 parameter table, and for every leaf its name, shape, dtype and checksum. Restoring checks all of it:
 a damaged step is passed over with a warning, a step of another program is refused by name.
 
-Arrays are gathered to the host: one process, any number of devices.
+Arrays lie whole on disk, gathered to process 0, which alone writes: a run goes on with any number
+of devices and processes. Writing can happen beside training: the bits are copied at once, since the
+next iteration takes their memory over, and a thread of our own checks and writes the copy. At most
+one is on its way. What went wrong with it is raised by whoever asks next: `save`, `wait`, `close`.
 """
 
 import errno
 import shutil
+import threading
 import warnings
-import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +23,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
+from orbax.checkpoint.options import MultiprocessingOptions
+
+from mjx_s2r import bits, hosts
+from mjx_s2r.bits import CheckpointError as CheckpointError
 
 SCHEMA = 1
 ARRAYS, ABOUT = "arrays", "about"
 MARGIN_MB = 20
 
 
-class CheckpointError(RuntimeError):
-    """A checkpoint that cannot be written or does not fit; the message names what and why."""
+class DiskFullError(CheckpointError):
+    """No room for a checkpoint; those that are there are kept."""
 
 
 class _DamagedError(Exception):
@@ -53,6 +60,8 @@ class Checkpoints:
         self._max_to_keep = max_to_keep
         self._damaged: set[int] = set()
         self._manager: Any = None
+        self._thread: threading.Thread | None = None
+        self._failure: BaseException | None = None
 
     def steps(self) -> list[int]:
         """Returns the complete steps on disk, oldest first."""
@@ -64,33 +73,32 @@ class Checkpoints:
         """Returns the newest step on disk, or None."""
         return max(self.steps(), default=None)
 
-    def save(self, step: int, tree: Any) -> None:
-        """Writes ``tree`` as ``step`` and returns when it is complete on disk.
+    def save(self, step: int, tree: Any, *, wait: bool = True) -> None:
+        """Writes ``tree`` as ``step``; with ``wait`` it is complete on disk afterwards.
+
+        Without, the tree is copied and the disk is written beside what the caller does next. Of
+        several processes all must call this.
 
         Raises:
-            CheckpointError: the disk is full, or a step as new as this one is there.
+            DiskFullError: no room for this step, or for the one that was on its way.
+            CheckpointError: a step as new as this one is there.
         """
-        for damaged in sorted(self._damaged):
-            shutil.rmtree(self.folder / str(damaged), ignore_errors=True)
-        newer = [s for s in self.steps() if s >= step]
-        if newer:
-            raise CheckpointError(f"{self.folder} holds steps {newer} already; cannot save {step}")
-        names, leaves = _flatten(tree)
-        arrays = [_to_host(name, leaf) for name, leaf in zip(names, leaves, strict=True)]
-        about = self._about | {"leaves": list(map(_describe, names, leaves, arrays))}
-        try:
-            self._check_space(sum(a.nbytes for a in arrays))
-            # orbax refuses arrays of size zero; their description is enough to make them again
-            items = {_item(i): a for i, a in enumerate(arrays) if a.size}
-            self._write(step, items, about)
-        except Exception as error:
-            self._sweep()
-            if not _disk_full(error):
-                raise
-            raise CheckpointError(
-                f"{self.folder}: the disk is full, step {step} is not saved; steps {self.steps()} "
-                "are kept; make room and resume"
-            ) from error
+        self.wait()
+        names, leaves = bits.flatten(hosts.collect(tree))
+        self._agreed(lambda: self._begin(step, names, leaves, wait))
+
+    def wait(self) -> None:
+        """Returns when no step is on its way to the disk.
+
+        Raises:
+            DiskFullError: there was no room for it.
+        """
+        self._agreed(self._end)
+
+    def settle(self) -> None:
+        """Lets this process's own writing end, a minute at most, and asks no other process."""
+        if self._thread is not None:
+            self._thread.join(60)
 
     def restore(self, like: Any, *, step: int | None = None) -> tuple[Any, int]:
         """Returns the newest whole tree and its step, or the tree of a given ``step``.
@@ -103,6 +111,32 @@ class Checkpoints:
         Raises:
             CheckpointError: none there or none whole; another task, table, leaf, shape or dtype.
         """
+        self.wait()
+        return hosts.together("restoring", lambda: self._restore(like, step))
+
+    def _restore(self, like: Any, step: int | None) -> tuple[Any, int]:
+        """Returns tree and step, of several processes the step that the first one finds whole."""
+        if not hosts.several():
+            return self._newest(like, step)
+        found, failure = -1, None
+        if hosts.writer():
+            try:
+                found = self._newest(jax.tree.map(bits.shape_of, like), step)[1]
+            except Exception as error:
+                failure = error
+        found = hosts.told(found)
+        if found < 0:
+            raise failure or CheckpointError(f"{self.folder}: process 0 found nothing to restore")
+        try:
+            return self._read(found, like), found
+        except _DamagedError as error:
+            raise CheckpointError(
+                f"{self.folder} step {found} is whole for process 0 and not here: {error}; the "
+                "folder must lie on a disk that all processes see"
+            ) from error
+
+    def _newest(self, like: Any, step: int | None) -> tuple[Any, int]:
+        """Returns the newest whole tree and its step, or that of a given ``step``."""
         steps = [step] if step is not None else self.steps()[::-1]
         for candidate in steps:
             try:
@@ -120,16 +154,93 @@ class Checkpoints:
         raise CheckpointError(f"{self.folder} holds no checkpoint; train first")
 
     def close(self) -> None:
-        """Lets go of the folder."""
-        if self._manager is not None:
-            self._manager.close()
-            self._manager = None
+        """Waits for the step on its way and lets go of the folder."""
+        try:
+            self.wait()
+        finally:
+            if self._manager is not None:
+                self._manager.close()
+                self._manager = None
+
+    def _agreed(self, action: Callable[[], None]) -> None:
+        """Runs ``action``; a full disk that process 0 meets is one for all of them."""
+        full: list[DiskFullError] = []
+
+        def careful() -> None:
+            """Keeps a full disk apart from other failures, after which nobody goes on."""
+            try:
+                action()
+            except DiskFullError as error:
+                full.append(error)
+
+        hosts.together("checkpoint", careful)
+        if hosts.any_of(bool(full)):
+            raise full[0] if full else DiskFullError(f"{self.folder}: the disk is full")
+
+    def _begin(self, step: int, names: list[str], leaves: list[Any], wait: bool) -> None:
+        """Copies the leaves and writes them, or has a thread write them."""
+        if not hosts.writer():
+            return
+        for damaged in sorted(self._damaged):
+            shutil.rmtree(self.folder / str(damaged), ignore_errors=True)
+        newer = [s for s in self.steps() if s >= step]
+        if newer:
+            raise CheckpointError(f"{self.folder} holds steps {newer} already; cannot save {step}")
+        arrays = [
+            bits.to_host(n, leaf, copy=not wait) for n, leaf in zip(names, leaves, strict=True)
+        ]
+        about = [bits.describe(n, x, a) for n, x, a in zip(names, leaves, arrays, strict=True)]
+        if wait:
+            self._store(step, arrays, about)
+            return
+
+        def work() -> None:
+            """Keeps what goes wrong for `wait`."""
+            try:
+                self._store(step, arrays, about)
+            except BaseException as error:
+                self._failure = error
+
+        self._thread = threading.Thread(target=work, name=f"checkpoint {step}")
+        self._thread.start()
+
+    def _end(self) -> None:
+        """Waits for the thread and raises what it met."""
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+        failure, self._failure = self._failure, None
+        if failure is not None:
+            raise failure
+
+    def _store(self, step: int, arrays: list[np.ndarray], about: list[dict[str, Any]]) -> None:
+        """Writes one step, or leaves nothing of it."""
+        for array, leaf in zip(arrays, about, strict=True):
+            leaf["crc32"] = bits.crc(array)
+        try:
+            self._check_space(sum(a.nbytes for a in arrays))
+            # orbax refuses arrays of size zero; their description is enough to make them again
+            items = {_item(i): a for i, a in enumerate(arrays) if a.size}
+            self._write(step, items, self._about | {"leaves": about})
+        except Exception as error:
+            self._sweep()
+            if not _disk_full(error):
+                raise
+            raise DiskFullError(
+                f"{self.folder}: the disk is full, step {step} is not saved; steps {self.steps()} "
+                "are kept; make room and resume"
+            ) from error
 
     def _write(self, step: int, items: dict[str, np.ndarray], about: dict[str, Any]) -> None:
-        """Hands one step to orbax."""
+        """Hands one step to orbax, which must not wait for other processes: they do not write."""
         if self._manager is None:
+            self._sweep()
+            alone = MultiprocessingOptions(active_processes={0}) if hosts.several() else None
             options = ocp.CheckpointManagerOptions(
-                max_to_keep=self._max_to_keep, enable_async_checkpointing=False, create=True
+                max_to_keep=self._max_to_keep,
+                enable_async_checkpointing=False,
+                create=False,
+                multiprocessing_options=alone or MultiprocessingOptions(),
             )
             self._manager = ocp.CheckpointManager(self.folder, options=options)
         elif self._damaged:
@@ -153,13 +264,13 @@ class Checkpoints:
                 raise CheckpointError(
                     f"{self.folder} step {step} is of {_differing(key, about.get(key), mine)}"
                 )
-        names, leaves = _flatten(like)
-        _check_leaves(about["leaves"], names, leaves, f"{self.folder} step {step}")
+        names, leaves = bits.flatten(like)
+        bits.check_leaves(about["leaves"], names, leaves, f"{self.folder} step {step}")
         items = {}
-        if any(_size(leaf) for leaf in about["leaves"]):
+        if any(bits.size(leaf) for leaf in about["leaves"]):
             items = _load(self.folder / str(step), ARRAYS, ocp.StandardCheckpointHandler())
         values = [_take(items, i, leaf) for i, leaf in enumerate(about["leaves"])]
-        placed = map(_place, leaves, values, about["leaves"])
+        placed = map(bits.place, leaves, values, about["leaves"])
         return jax.tree.unflatten(jax.tree.structure(like), placed)
 
     def _check_space(self, nbytes: int) -> None:
@@ -169,118 +280,35 @@ class Checkpoints:
             raise OSError(errno.ENOSPC, "No space left on device")
 
     def _sweep(self) -> None:
-        """Removes what a failed save left under its unfinished name."""
+        """Removes what a failed save or a killed process left under its unfinished name."""
         for folder in self.folder.glob("*orbax-checkpoint-tmp*"):
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _flatten(tree: Any) -> tuple[list[str], list[Any]]:
-    """Returns the names and the leaves of a tree, in order."""
-    pairs = jax.tree_util.tree_leaves_with_path(tree)
-    return [jax.tree_util.keystr(path) or "(root)" for path, _ in pairs], [x for _, x in pairs]
-
-
-def _item(index: int) -> str:
-    """Returns the name that a leaf has on disk; its own name may hold any sign."""
-    return f"leaf{index:05d}"
-
-
-def _is_key(leaf: Any) -> bool:
-    """Returns whether a leaf holds typed random keys."""
-    return hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-
-
-def _to_host(name: str, leaf: Any) -> np.ndarray:
-    """Returns the bits of a leaf as a numpy array."""
-    if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:
-        raise CheckpointError(f"leaf {name} lies on other processes; save from one process")
-    array = np.asarray(jax.random.key_data(leaf) if _is_key(leaf) else leaf)
-    if array.dtype == object:
-        raise CheckpointError(f"leaf {name} is {type(leaf).__name__}, not an array or a number")
-    return array
-
-
-def _dtype(leaf: Any) -> str:
-    """Returns the dtype of a leaf by name; "key<...>" for typed random keys."""
-    return str(leaf.dtype) if hasattr(leaf, "dtype") else str(np.asarray(leaf).dtype)
-
-
-def _describe(name: str, leaf: Any, array: np.ndarray) -> dict[str, Any]:
-    """Returns what restoring needs to know and to check about one leaf."""
-    return {
-        "name": name,
-        "shape": list(np.shape(leaf)),
-        "dtype": _dtype(leaf),
-        "key": str(jax.random.key_impl(leaf)) if _is_key(leaf) else None,
-        "bits": [str(array.dtype), list(array.shape)],
-        "crc32": _crc(array),
-    }
-
-
-def _crc(array: np.ndarray) -> int:
-    """Returns the CRC-32 of an array's bytes."""
-    return zlib.crc32(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
-
-
 def _load(folder: Path, item: str, handler: Any) -> Any:
     """Returns one item of a step; every failure to read it means damage."""
+    mine = jax.process_index()
+    alone = MultiprocessingOptions(primary_host=mine, active_processes={mine})
     try:
-        return ocp.Checkpointer(handler).restore(folder / item)
+        if not hosts.several():
+            return ocp.Checkpointer(handler).restore(folder / item)
+        # each process reads for itself; orbax would wait for the others at every file
+        return ocp.Checkpointer(handler, multiprocessing_options=alone).restore(folder / item)
     except Exception as error:
         raise _DamagedError(f"{item}: {str(error).splitlines()[0][:200]}") from error
-
-
-def _size(about: dict[str, Any]) -> int:
-    """Returns the number of elements that lie on disk for a leaf."""
-    return int(np.prod(about["bits"][1], dtype=np.int64))
 
 
 def _take(items: dict[str, Any], index: int, about: dict[str, Any]) -> np.ndarray:
     """Returns the bits of one leaf, checked against their description."""
     dtype, shape = about["bits"]
-    if not _size(about):
+    if not bits.size(about):
         return np.zeros(shape, jnp.dtype(dtype))
     value = np.asarray(items[_item(index)]) if _item(index) in items else None
     if value is None or str(value.dtype) != dtype or list(value.shape) != shape:
         raise _DamagedError(f"leaf {about['name']} is missing or of another shape")
-    if _crc(value) != about["crc32"]:
+    if bits.crc(value) != about["crc32"]:
         raise _DamagedError(f"leaf {about['name']} has another checksum than when it was saved")
     return value
-
-
-def _place(like: Any, value: np.ndarray, about: dict[str, Any]) -> Any:
-    """Returns the bits as the type, and on the devices, of the leaf ``like``."""
-    if about["key"] is not None:
-        keys = jax.random.wrap_key_data(jnp.asarray(value), impl=about["key"])
-        return jax.device_put(keys, like.sharding) if _is_placed(like) else keys
-    if isinstance(like, bool | int | float | complex):
-        return type(like)(value.item())
-    if isinstance(like, np.ndarray | np.generic):
-        return value[()] if isinstance(like, np.generic) else value
-    return jax.device_put(value, like.sharding) if _is_placed(like) else jnp.asarray(value)
-
-
-def _is_placed(like: Any) -> bool:
-    """Returns whether a leaf asks for certain devices; an uncommitted array follows the others."""
-    if isinstance(like, jax.Array):
-        return bool(like.committed)
-    return getattr(like, "sharding", None) is not None
-
-
-def _check_leaves(
-    saved: list[dict[str, Any]], names: list[str], leaves: list[Any], where: str
-) -> None:
-    """Raises CheckpointError naming the leaves that differ between disk and program."""
-    disk = {leaf["name"]: (tuple(leaf["shape"]), leaf["dtype"]) for leaf in saved}
-    here = {n: (np.shape(x), _dtype(x)) for n, x in zip(names, leaves, strict=True)}
-    wrong = [
-        f"{name}: saved {disk.get(name, 'nothing')}, expected {here.get(name, 'nothing')}"
-        for name in dict.fromkeys([*here, *disk])
-        if disk.get(name) != here.get(name)
-    ]
-    if wrong:
-        more = f"\n  and {len(wrong) - 5} more" if len(wrong) > 5 else ""
-        raise CheckpointError(f"{where} does not fit:\n  " + "\n  ".join(wrong[:5]) + more)
 
 
 def _differing(key: str, saved: Any, mine: Any) -> str:
@@ -295,3 +323,8 @@ def _disk_full(error: BaseException) -> bool:
     """Returns whether an error, by number or by word, says that the disk is full."""
     full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
     return full or "No space left on device" in str(error)
+
+
+def _item(index: int) -> str:
+    """Returns the name that a leaf has on disk; its own name may hold any sign."""
+    return f"leaf{index:05d}"

@@ -8,8 +8,11 @@
     checkpoints/    see `mjx_s2r.checkpoints`
     policy.onnx, result.json, report.html   written at the end
 
+    nan/            where a world's numbers ceased to be finite, see `mjx_s2r.sim.quarantine`
+
 Lines are flushed as they are written. A process killed in the middle leaves at most one torn last
-line, which reading ignores and resuming removes.
+line, which reading ignores and resuming removes. A line that finds no room on the disk is lost with
+a warning and no trace, since figures of a training are worth less than the training.
 """
 
 import fnmatch
@@ -18,12 +21,12 @@ import math
 import os
 import shutil
 import tempfile
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tensorboardX import SummaryWriter
-
+from mjx_s2r.board import Board
 from mjx_s2r.config import differences, to_dict
 
 CONFIG = "config.json"
@@ -45,16 +48,28 @@ class RunError(RuntimeError):
 class Run:
     """One run folder, open for writing. Make it with `Run.create`, end it with `close`."""
 
-    def __init__(self, path: Path) -> None:
-        """Wraps an existing folder; nothing is checked or written."""
+    def __init__(self, path: Path, *, writes: bool = True) -> None:
+        """Wraps an existing folder; nothing is checked or written.
+
+        Args:
+            path: the folder.
+            writes: whether anything is ever written; of several processes only the first one does.
+        """
         self.path = path
-        self._board: SummaryWriter | None = None
-        self._purge: int | None = None
+        self.writes = writes
+        self.lost_lines = 0
+        self._board = Board(path)
         self._seen: int | None = None
 
     @classmethod
     def create(
-        cls, path: Path, config: Any, *, resume: bool = False, may_change: Sequence[str] = ()
+        cls,
+        path: Path,
+        config: Any,
+        *,
+        resume: bool = False,
+        may_change: Sequence[str] = (),
+        writes: bool = True,
     ) -> "Run":
         """Opens a run folder, after every check that can fail before work is lost.
 
@@ -63,11 +78,14 @@ class Run:
             config: the settings, a dataclass.
             resume: go on in a folder that holds a run with the same settings.
             may_change: dotted names or patterns of settings that may differ when resuming.
+            writes: whether this process is the one that checks and writes.
 
         Raises:
             RunError: not writable, too little space, another run's folder, other settings.
         """
         path = Path(path)
+        if not writes:
+            return cls(path, writes=False)
         body = to_dict(config)
         check_writable(path)
         check_space(path)
@@ -103,13 +121,12 @@ class Run:
         NaN and infinity become null in the file, since JSON has no word for them.
         """
         values = {name: float(value) for name, value in metrics.items()}
-        _append(self.path / METRICS, {"step": int(step)} | values)
-        if self._board is None:
-            self._board = SummaryWriter(str(self.path), purge_step=self._purge)
-        for name, value in values.items():
-            if math.isfinite(value):
-                self._board.add_scalar(name, value, int(step))
-        self._board.flush()
+        self._line(METRICS, {"step": int(step)} | values)
+        if self.writes:
+            try:
+                self._board.add(int(step), values)
+            except OSError as error:
+                self.note_loss("TensorBoard", error)
 
     def log_bounds(
         self,
@@ -141,7 +158,7 @@ class Run:
         if scores is not None:
             at_ends = [[float(x) if x >= 0 else math.nan for x in end] for end in scores]
             line |= {"score_low": at_ends[0], "score_high": at_ends[1]}
-        _append(self.path / BOUNDS, line | more)
+        self._line(BOUNDS, line | more)
 
     def keep_table(self, rows: Sequence[Any]) -> None:
         """Keeps the table's rows, dataclasses with a name, or compares them with those kept.
@@ -149,6 +166,8 @@ class Run:
         Raises:
             RunError: the run was started with other rows; names them and what differs.
         """
+        if not self.writes:
+            return
         file, body = self.path / TABLE, {row.name: to_dict(row) for row in rows}
         if not file.exists():
             write_json(file, body)
@@ -180,7 +199,7 @@ class Run:
         """
         self._seen = self.seen_episodes() + lost + count
         held = {"step": int(step), "seen": self._seen, "lost": int(lost)}
-        _append(self.path / EPISODES, held | {name: list(x) for name, x in columns.items()})
+        self._line(EPISODES, held | {name: list(x) for name, x in columns.items()})
 
     def seen_episodes(self) -> int:
         """Returns how many episodes the log accounts for, lost ones included."""
@@ -196,7 +215,9 @@ class Run:
         Call it with the step of the restored checkpoint; None only drops a torn last line.
         """
         self.close()
-        self._purge = None if step is None else step + 1
+        if not self.writes:
+            return
+        self._board = Board(self.path, purge=None if step is None else step + 1)
         self._seen = None
         for name in (METRICS, BOUNDS, EPISODES):
             file = self.path / name
@@ -206,14 +227,35 @@ class Run:
 
     def write_result(self, body: Mapping[str, Any]) -> Path:
         """Writes result.json whole or not at all; returns its path."""
-        write_json(self.path / RESULT, body)
+        if self.writes:
+            write_json(self.path / RESULT, body)
         return self.path / RESULT
 
     def close(self) -> None:
         """Ends the TensorBoard file; logging again opens another."""
-        if self._board is not None:
+        try:
             self._board.close()
-            self._board = None
+        except OSError as error:
+            self.note_loss("TensorBoard", error)
+
+    def _line(self, name: str, row: Mapping[str, Any]) -> None:
+        """Adds one line to the file called ``name``; without room for it, it is lost."""
+        if not self.writes:
+            return
+        try:
+            _append(self.path / name, row)
+        except OSError as error:
+            self.note_loss(name, error)
+
+    def note_loss(self, name: str, error: OSError) -> None:
+        """Counts what was not written, and warns of the first."""
+        self.lost_lines += 1
+        if self.lost_lines == 1:
+            warnings.warn(
+                f"{self.path / name}: figures are lost ({error.strerror}); training goes on",
+                RuntimeWarning,
+                stacklevel=4,
+            )
 
 
 def check_writable(path: Path) -> None:
@@ -295,9 +337,21 @@ def _check_same(path: Path, body: Any, may_change: Sequence[str]) -> None:
 
 
 def _append(path: Path, row: Mapping[str, Any]) -> None:
-    """Adds one line and hands it to the operating system at once."""
-    with path.open("a") as file:
-        file.write(_line(row))
+    """Adds one line and hands it to the operating system at once; all of it, or nothing."""
+    line = _line(row).encode()
+    file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+    try:
+        size = os.fstat(file).st_size
+        done = 0
+        try:
+            while done < len(line):
+                done += os.write(file, line[done:])
+        except OSError:
+            if done:  # half a line would spoil the next one
+                os.ftruncate(file, size)
+            raise
+    finally:
+        os.close(file)
 
 
 def _line(row: Mapping[str, Any]) -> str:

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from mjx_s2r import checkpoints as module
+from mjx_s2r.bits import is_key
 from mjx_s2r.checkpoints import CheckpointError, Checkpoints
 from mjx_s2r.devices import shard_worlds
 
@@ -59,7 +60,7 @@ def bits(tree: Any) -> list[tuple[type, str, tuple[int, ...], bytes]]:
     """Returns type, dtype, shape and bytes of every leaf."""
     out = []
     for leaf in jax.tree.leaves(tree):
-        raw = np.asarray(jax.random.key_data(leaf) if module._is_key(leaf) else leaf)
+        raw = np.asarray(jax.random.key_data(leaf) if is_key(leaf) else leaf)
         out.append((type(leaf), str(getattr(leaf, "dtype", "")), raw.shape, raw.tobytes()))
     return out
 

@@ -15,12 +15,15 @@ from mjx_s2r.params import ParamError, unknown
 
 VERBS = {
     "teacher": "train a privileged teacher with PPO and a curriculum",
+    "seeds": "train one teacher from several seeds side by side, in one program",
     "student": "distil a camera student from a teacher",
     "export": "write a student as one ONNX file with its contract",
     "evaluate": "run an ONNX policy on robots (or their stand-ins) and count",
     "pipeline": "teacher, student, export and evaluation, one after another",
     "demo": "the whole story with and without randomization, and a report",
     "study": "compare curricula on a held-out grid, same budget, several seeds",
+    "sweep": "run a grid of teachers on this machine or on SLURM, and show a table",
+    "replay": "take the step again in which a world ceased to be finite, in two engines",
     "view": "look at a task as the student sees it, beside MuJoCo's own picture",
 }
 
@@ -63,12 +66,15 @@ def _user_errors() -> tuple[type[Exception], ...]:
     from mjx_s2r.config import ConfigError
     from mjx_s2r.contract import ContractError
     from mjx_s2r.export import ExportError
+    from mjx_s2r.hosts import HostError
+    from mjx_s2r.mesh import MeshError
     from mjx_s2r.render.scene import SceneError
     from mjx_s2r.runs import RunError
     from mjx_s2r.sim.physics import ModelError
+    from mjx_s2r.sim.quarantine import QuarantineError
 
-    fits = (ContractError, ExportError, ModelError, SceneError)
-    return (ParamError, ConfigError, RunError, CheckpointError, *fits)
+    runs = (RunError, CheckpointError, QuarantineError, HostError, MeshError)
+    return (ParamError, ConfigError, ContractError, ExportError, ModelError, SceneError, *runs)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import signal
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,7 +16,8 @@ import tyro
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from mjx_s2r.checkpoints import Checkpoints
+from mjx_s2r import hosts
+from mjx_s2r.checkpoints import Checkpoints, DiskFullError
 from mjx_s2r.runs import Run
 
 console = Console(file=sys.stderr)
@@ -79,11 +81,11 @@ def interruptible() -> Iterator[None]:
 
 
 @contextmanager
-def patient() -> Iterator[Callable[[], None]]:
+def patient() -> Iterator[Callable[[], bool]]:
     """Holds Ctrl-C and SIGTERM back until the loop asks; a second one ends at once.
 
     An iteration takes its state's memory over. Stopped in the middle, there would be neither the
-    old state nor the new one to save. Yields the question, which raises KeyboardInterrupt.
+    old state nor the new one to save. Yields the question whether one has come.
     """
     asked: list[int] = []
 
@@ -92,14 +94,13 @@ def patient() -> Iterator[Callable[[], None]]:
             raise KeyboardInterrupt
         asked.append(number)
 
-    def check() -> None:
-        if asked:
-            raise KeyboardInterrupt
+    def come() -> bool:
+        return bool(asked)
 
     numbers = (signal.SIGTERM, signal.SIGINT)
     before = [signal.signal(number, note) for number in numbers]
     try:
-        yield check
+        yield come
     finally:
         for number, handler in zip(numbers, before, strict=True):
             signal.signal(number, handler)
@@ -150,29 +151,73 @@ class Job:
 
 
 def work(job: Job, run: Run, checkpoints: Checkpoints, fresh: Any) -> Any:
-    """Runs or resumes a training from its ``fresh`` state; returns the last state."""
-    state, first = fresh, 0
-    if job.resume and checkpoints.latest_step() is not None:
-        state, first = checkpoints.restore(fresh)
-        run.rewind(first)
-    with run, patient() as check, progress(job.what, job.iterations, first) as bar:
-        window = _Window(time.perf_counter())
-        for done in range(first + 1, job.iterations + 1):
-            state, metrics = job.iterate(state)
-            window.add(metrics)
-            last = done == job.iterations
-            if done % job.log_every == 0 or last:
-                bar.update(done, job.log(run, window.close(done, state)))
-            if done % job.checkpoint_every == 0 or last:
-                checkpoints.save(done, state)
-            try:
-                check()
-            except KeyboardInterrupt:
-                if done > (checkpoints.latest_step() or 0):
-                    checkpoints.save(done, state)
-                raise
-    checkpoints.close()
+    """Runs or resumes a training from its ``fresh`` state; returns the last state.
+
+    Checkpoints are written beside the training, the last one is waited for.
+
+    Raises:
+        KeyboardInterrupt: asked to stop; the state is saved.
+        DiskFullError: there is no room for the last checkpoint.
+    """
+    with hosts.watch(checkpoints.settle):
+        state, first = fresh, 0
+        if job.resume and hosts.told(checkpoints.latest_step() or 0):
+            state, first = checkpoints.restore(fresh)
+        if job.resume:
+            run.rewind(first)  # also where there is none yet, and lines of a first try are
+        with run, patient() as stopped, progress(job.what, job.iterations, first) as bar:
+            state = _loop(job, run, checkpoints, (state, first), (stopped, bar))
+        checkpoints.close()
     return state
+
+
+def _loop(
+    job: Job,
+    run: Run,
+    checkpoints: Checkpoints,
+    start: tuple[Any, int],
+    hooks: tuple[Callable[[], bool], Bar],
+) -> Any:
+    """Iterates from the ``start`` (state, iterations done); returns the last state."""
+    (state, first), (stopped, bar) = start, hooks
+    window = _Window(time.perf_counter())
+    for done in range(first + 1, job.iterations + 1):
+        state, metrics = job.iterate(state)
+        window.add(metrics)
+        last = done == job.iterations
+        lined = done % job.log_every == 0 or last
+        if lined:
+            note = job.log(run, window.close(done, state))
+            if hosts.writer():
+                bar.update(done, note)
+        if done % job.checkpoint_every == 0 or last:
+            _save(checkpoints, done, state, last)
+        # Several processes stop at the same iteration; asking them costs time, so only at a line.
+        if (lined or not hosts.several()) and hosts.any_of(stopped()):
+            if not last and done % job.checkpoint_every:
+                _save(checkpoints, done, state, last=True)
+            checkpoints.close()
+            raise KeyboardInterrupt
+    return state
+
+
+def _save(checkpoints: Checkpoints, done: int, state: Any, last: bool) -> None:
+    """Saves the state; a full disk is a warning, and an error only at the ``last`` one.
+
+    The state in memory is all there is of the work since the checkpoint before: going on, in the
+    hope of room at the next one, can save it, and stopping cannot.
+
+    Raises:
+        DiskFullError: no room for the last one.
+    """
+    for attempt in range(2):  # the first error may be that of the checkpoint before
+        try:
+            checkpoints.save(done, state, wait=last)
+            return
+        except DiskFullError as error:
+            if last and attempt:
+                raise
+            warnings.warn(f"{error}. Training goes on", RuntimeWarning, stacklevel=2)
 
 
 class _Window:

@@ -1,7 +1,9 @@
 """Settings that fit a task: what `train teacher` and `train student` start from."""
 
+from dataclasses import replace
+
 from mjx_s2r.learn.distill import DistillConfig
-from mjx_s2r.learn.ppo import PpoConfig
+from mjx_s2r.learn.settings import PpoConfig
 
 PPO = {
     "reach": PpoConfig(reward_scale=0.1),
@@ -12,8 +14,38 @@ PPO = {
         discount=0.995,
         entropy_weight=0.01,
     ),
+    # lift and reorient have not been trained to their end: these are where to begin.
+    "lift": PpoConfig(
+        worlds=1024,
+        unroll=16,
+        minibatches=8,
+        entropy_weight=5e-3,
+        target_kl=0.02,
+        reward_scale=0.1,
+        actor_hidden=(128, 128),
+        critic_hidden=(128, 128),
+    ),
+    "reorient": PpoConfig(
+        worlds=2048,
+        unroll=40,
+        minibatches=16,
+        discount=0.99,
+        entropy_weight=0.01,
+        actor_hidden=(256, 128, 64),
+        critic_hidden=(256, 128, 64),
+    ),
+    "quadruped": PpoConfig(
+        unroll=24,
+        discount=0.97,
+        entropy_weight=0.005,
+        target_kl=0.02,
+        actor_hidden=(128, 128, 64),
+        critic_hidden=(128, 128, 64),
+    ),
 }
-ITERATIONS = {"reach": 120, "cartpole": 400}
+# The same task in MuJoCo Playground; benchmarks/ppo_vs_brax.py measures it with these.
+PPO["playground:CartpoleSwingup"] = replace(PPO["cartpole"], unroll=30, actor_obs="state")
+ITERATIONS = {"reach": 120, "cartpole": 400, "quadruped": 800, "lift": 1500, "reorient": 2500}
 
 DISTILL = {
     "reach": DistillConfig(),

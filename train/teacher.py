@@ -1,7 +1,8 @@
 """python -m train teacher --task reach: a privileged teacher by PPO, and its curriculum."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from contextlib import closing
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -9,19 +10,38 @@ import jax
 import numpy as np
 import tyro
 
-from envs.tasks import make_task
+from envs.tasks import make_env
+from mjx_s2r import hosts, tracker
 from mjx_s2r.checkpoints import Checkpoints
+from mjx_s2r.contract import camera_signal
 from mjx_s2r.curriculum.adr import AdrConfig
 from mjx_s2r.curriculum.interface import Curriculum
-from mjx_s2r.curriculum.record import RecordState, record, since
-from mjx_s2r.learn.ppo import Ppo, PpoConfig, TrainState
+from mjx_s2r.curriculum.record import record
+from mjx_s2r.curriculum.uniform import uniform
+from mjx_s2r.learn import pixels
+from mjx_s2r.learn.pixels import PixelPpo
+from mjx_s2r.learn.ppo import Ppo, TrainState
+from mjx_s2r.learn.settings import PpoConfig
+from mjx_s2r.mesh import check_worlds, pinned, spread
+from mjx_s2r.mesh import mesh as device_mesh
 from mjx_s2r.params import ParamSpace
-from mjx_s2r.runs import BOUNDS, METRICS, Run, read_jsonl
-from mjx_s2r.sim.env import make
-from mjx_s2r.transfer.plots_curricula import timeline
-from train.common import Job, Stretch, task_of, work
+from mjx_s2r.render.eye import bind_cameras
+from mjx_s2r.render.stock import RenderConfig
+from mjx_s2r.runs import Run
+from mjx_s2r.sim.env import own
+from mjx_s2r.sim.task import seen_by
+from mjx_s2r.tracker import ending, track
+from train.common import Job, task_of, work
 from train.curricula import Kind, Schedules, build, felt, mixed
+from train.lines import Lines
+from train.profile import Profiler
 from train.recipes import ITERATIONS, ppo_recipe
+
+# What a run that is resumed may be told otherwise.
+MAY_CHANGE = (
+    *("run", "resume", "devices", "iterations"),
+    *("log_every", "checkpoint_every", "wandb", "profile"),
+)
 
 
 @dataclass(frozen=True)
@@ -38,7 +58,7 @@ class TeacherConfig:
     """PPO iterations in all."""
     curriculum: Kind = "adr"
     """Schedule of the ranges: adr widens bound by bound, uniform keeps the widest, none keeps
-    everything nominal; the others are described in Schedules."""
+    everything nominal; the others are described in Schedules. Looks are wide open or nominal."""
     rows: tuple[str, ...] = ()
     """Rows that it schedules, as patterns of names or fields ("sensor.*"); empty: all but looks."""
     mix: tuple[str, ...] = ()
@@ -51,6 +71,18 @@ class TeacherConfig:
     """Iterations between two checkpoints."""
     resume: bool = False
     """Go on in a folder that holds this run."""
+    devices: int = 0
+    """Devices that the worlds are split over; 0 takes all that there are."""
+    eval_every: int = 0
+    """Iterations between two evaluations without exploration, 64 episodes each; 0 makes none."""
+    wandb: str = ""
+    """Project of Weights & Biases that the figures also go to; empty: none."""
+    profile: int = 0
+    """Iterations traced for a profiler, after the first two, into RUN/profile; 0 traces none."""
+    cameras: tuple[str, ...] = ()
+    """Cameras of an actor that reads pixels, as those of `student`; empty: those of the task."""
+    render: RenderConfig = field(default_factory=RenderConfig)
+    """How pictures are drawn, for an actor that reads pixels."""
     ppo: PpoConfig = field(default_factory=PpoConfig)
     """Settings of PPO."""
     adr: AdrConfig = field(default_factory=AdrConfig)
@@ -66,17 +98,43 @@ def recipe(task: str) -> TeacherConfig:
 
 
 def learner(config: TeacherConfig) -> Ppo:
-    """Builds task, environment, curriculum and PPO.
+    """Builds task, environment, curriculum and PPO for an actor that reads numbers.
 
     Raises:
         ParamError: an unknown task or row.
+        ValueError: an actor that reads pixels.
     """
-    env = make(make_task(config.task))
+    if config.ppo.actor_obs == "pixels":
+        raise ValueError("ppo.actor_obs 'pixels' has no place here; use 'state' or 'privileged'")
+    env = make_env(config.task)
     return Ppo(env, schedule(config, env.space), config.ppo)
+
+
+def seeing(config: TeacherConfig) -> PixelPpo:
+    """Builds task, environment, cameras, curriculum and PPO for an actor that reads pixels.
+
+    Raises:
+        ParamError: an unknown task, row or camera; another library's environment.
+        ValueError: an evaluation or several devices, which actors that see do not have yet.
+    """
+    if config.eval_every or config.devices > 1:
+        raise ValueError(
+            f"eval_every {config.eval_every}, devices {config.devices}: an actor that reads pixels "
+            "trains on one device and is judged while it explores; leave both at 0"
+        )
+    env = own(make_env(config.task))
+    task = seen_by(env.task, [camera_signal(text) for text in config.cameras])
+    cameras = bind_cameras(task.space, task.mj_model, task.contract, config.render)
+    env = replace(env, task=task)
+    looks = [row for row in env.space.rows if row.room == "visual"]
+    wide = {} if config.curriculum == "none" else {row.name: row.limits for row in looks}
+    return pixels.make(env, cameras, schedule(config, env.space.with_ranges(wide)), config.ppo)
 
 
 def schedule(config: TeacherConfig, space: ParamSpace) -> Curriculum:
     """Returns the curriculum that the settings name, over the rows that they name."""
+    if not len(space):
+        return uniform(space)
 
     def make(kind: str, space: ParamSpace, rows: np.ndarray) -> Curriculum:
         """Builds one schedule."""
@@ -88,85 +146,51 @@ def schedule(config: TeacherConfig, space: ParamSpace) -> Curriculum:
 
 
 def train(config: TeacherConfig) -> tuple[Ppo, TrainState]:
-    """Runs or resumes the training; returns the learner and its last state."""
-    ppo = learner(config)
-    run = Run.create(
-        config.run,
-        config,
-        resume=config.resume,
-        may_change=("run", "resume", "iterations", "log_every", "checkpoint_every"),
-    )
-    run.keep_table(ppo.env.space.rows)
-    checkpoints = Checkpoints(run.checkpoints, task=config.task, rows=ppo.env.space.names)
+    """Runs or resumes the training; returns the learner and its last state.
+
+    Raises:
+        MeshError: devices that are not there, or that do not divide the worlds.
+        HostError: another process of the same run failed.
+        RunError: a folder that cannot be used, or a tracker that is not installed.
+    """
+    hosts.join()
+    if config.wandb:
+        tracker.require()
+    sees = config.ppo.actor_obs == "pixels"
+    mesh = device_mesh(1 if sees else config.devices)
+    check_worlds(mesh, config.ppo.worlds)
+    ppo = seeing(config) if sees else learner(config)
+    core = ppo.core if isinstance(ppo, PixelPpo) else ppo
+    run = hosts.together("opening the run", partial(_open, config, core.env.space))
+    checkpoints = Checkpoints(run.checkpoints, task=config.task, rows=core.env.space.names)
+    tracked = track(run.path, config.wandb if run.writes else "", config)
+    iterate = pinned(mesh, ppo.iterate)
+    profiler = Profiler(iterate, None if sees else core, run.path, config.profile, run.writes)
     job = Job(
         what=f"teacher {config.task}",
         iterations=config.iterations,
         log_every=config.log_every,
         checkpoint_every=config.checkpoint_every,
         resume=config.resume,
-        iterate=ppo.iterate,
-        log=partial(_log, ppo, config.iterations),
+        iterate=profiler if config.profile else iterate,
+        log=Lines(core, config.iterations, config.eval_every, tracked).write,
     )
-    return ppo, work(job, run, checkpoints, ppo.init(jax.random.key(config.seed)))
+    fresh = spread(mesh, lambda: ppo.init(jax.random.key(config.seed)))
+    with closing(profiler), ending(tracked):
+        return core, work(job, run, checkpoints, fresh)
 
 
-def _log(ppo: Ppo, iterations: int, run: Run, stretch: Stretch) -> str:
-    """Writes one line of metrics and one of bounds; returns a short note for the screen."""
-    kept, names = stretch.metrics, ppo.env.space.names
-    per_iteration = ppo.config.worlds * ppo.config.unroll
-    report = ppo.curriculum.report(stretch.state.curriculum)
-    tally = jax.tree.map(np.sum, kept.tally)
-    episodes = max(float(tally.episodes), 1.0)
-    line = {
-        "env_steps": float(stretch.done * per_iteration),
-        "seconds": stretch.seconds,
-        "steps_per_s": stretch.iterations_per_s * per_iteration,
-        "episodes": float(tally.episodes),
-        "success": float(tally.success) / episodes,
-        "return": float(tally.total) / episodes,
-        "length": float(tally.length) / episodes,
-        "nan_worlds": float(tally.nan),
-        "reused_resets": float(tally.reused),
-        "kl": float(kept.kl.mean()),
-        "actor_loss": float(kept.actor_loss.mean()),
-        "critic_loss": float(kept.critic_loss.mean()),
-        "policy_entropy": float(kept.entropy.mean()),
-        "learning_rate": float(kept.learning_rate[-1]),
-        "entropy": float(report.entropy),
-        "bad_scores": float(report.dropped),
-    }
-    if not tally.episodes:
-        line |= dict.fromkeys(("success", "return", "length"), float("nan"))
-    run.log(stretch.done, line)
-    more = {"entropy": line["entropy"], "env_steps": line["env_steps"]}
-    scores = list(np.asarray(report.edge_score))
-    run.log_bounds(stretch.done, names, report.low, report.high, scores, **more)
-    if isinstance(stretch.state.curriculum, RecordState):
-        _log_episodes(run, stretch.done, stretch.state.curriculum)
-    if stretch.done == iterations:
-        _draw(run, ppo.env.space)
-    return (
-        f"{line['steps_per_s']:,.0f} steps/s  success {line['success']:.2f}  "
-        f"return {line['return']:.0f}  width {np.exp(line['entropy']):.2f}"
+def _open(config: TeacherConfig, space: ParamSpace) -> Run:
+    """Opens the run's folder and keeps the table in it."""
+    run = Run.create(
+        config.run,
+        config,
+        resume=config.resume,
+        may_change=MAY_CHANGE,
+        writes=hosts.writer(),
     )
-
-
-def _log_episodes(run: Run, done: int, state: RecordState) -> None:
-    """Writes the episodes that have ended since the last line."""
-    log = since(state, run.seen_episodes())
-    columns = {
-        "xi": [[float(f"{x:.6g}") for x in xi] for xi in log.xi],
-        "score": log.score.tolist(),
-        "role": log.role.tolist(),
-        "stamp": log.stamp.tolist(),
-    }
-    run.log_episodes(done, columns, count=len(log.score), lost=log.lost)
-
-
-def _draw(run: Run, space: ParamSpace) -> None:
-    """Draws curriculum.svg: ranges, entropy and success over time."""
-    bounds, metrics = (read_jsonl(run.path / name) for name in (BOUNDS, METRICS))
-    (run.path / "curriculum.svg").write_text(timeline(space, bounds, metrics))
+    run.keep_table(space.rows)
+    return run
 
 
 def main(argv: Sequence[str]) -> None:

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from mjx_s2r.learn.distribution import Gaussian
-from mjx_s2r.learn.networks import Actor, Critic, Trunk
+from mjx_s2r.learn.networks import Actor, Critic, Trunk, merged, parted
 from mjx_s2r.learn.settings import PpoConfig
 
 Images = tuple[jax.Array, ...]
@@ -115,11 +115,11 @@ def _run(
 ) -> tuple[Any, Any]:
     """Applies a trunk and the layers behind it.
 
-    Layers see time and worlds as one axis: XLA on a CPU computes the gradient of a kernel four
-    times as slowly where there are two.
+    Layers see worlds and time as one axis: XLA on a CPU computes the gradient of a kernel four
+    times as slowly where there are two. Worlds come first, so that each device keeps its own.
     """
     trunk, head = parts
     through: Any = trunk.apply(params["trunk"], memory, x, images, first)
     kept, features = through
-    out = head.apply(params["head"], features.reshape(-1, features.shape[-1]))
-    return kept, jax.tree.map(lambda y: y.reshape(*first.shape, *y.shape[1:]), out)
+    out = head.apply(params["head"], merged(features))
+    return kept, jax.tree.map(lambda y: parted(y, first.shape[0]), out)

@@ -94,8 +94,8 @@ class Trunk(nn.Module):
             first: (T, B) bool: an episode begins here, what was before is forgotten.
         """
         if images:
-            eyes = [Eye(self.channels, self.dtype)(_float(i)) for i in images]
-            seen = [eye.reshape(*x.shape[:2], -1).astype(jnp.float32) for eye in eyes]
+            eyes = [Eye(self.channels, self.dtype)(to_float(merged(i))) for i in images]
+            seen = [parted(eye, x.shape[0]).astype(jnp.float32) for eye in eyes]
             x = jnp.concatenate((*seen, x), axis=-1)
         if not self.units:
             return jnp.zeros((*x.shape[:2], 0)), x
@@ -113,9 +113,14 @@ class Trunk(nn.Module):
         return kept, kept
 
 
-def _float(images: jax.Array) -> jax.Array:
-    """Returns pictures (T, B, H, W, C) uint8 as an eye expects them: (T B, H, W, C) float."""
-    return to_float(images.reshape(-1, *images.shape[2:]))
+def merged(x: jax.Array) -> jax.Array:
+    """Returns (B T, ...) of x (T, B, ...), worlds first: those of one device stay together."""
+    return x.swapaxes(0, 1).reshape(x.shape[0] * x.shape[1], *x.shape[2:])
+
+
+def parted(x: jax.Array, steps: int) -> jax.Array:
+    """Returns (T, B, ...) of x (B T, ...) with T = ``steps``: what `merged` undoes."""
+    return x.reshape(x.shape[0] // steps, steps, *x.shape[1:]).swapaxes(0, 1)
 
 
 def soft_argmax(features: jax.Array) -> jax.Array:

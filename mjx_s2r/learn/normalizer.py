@@ -23,12 +23,12 @@ def init(size: int) -> Normalizer:
 
 def update(state: Normalizer, batch: jax.Array) -> Normalizer:
     """Returns the moments with a ``batch`` (..., P) merged in."""
-    flat = batch.reshape(-1, batch.shape[-1])
-    count = state.count + flat.shape[0]
-    mean = flat.mean(0)
+    axes, new = tuple(range(batch.ndim - 1)), batch.size // batch.shape[-1]
+    count = state.count + new
+    mean = batch.mean(axes)
     delta = mean - state.mean
-    share = flat.shape[0] / count
-    m2 = state.m2 + jnp.sum((flat - mean) ** 2, 0) + delta**2 * state.count * share
+    share = new / count
+    m2 = state.m2 + jnp.sum((batch - mean) ** 2, axes) + delta**2 * state.count * share
     return Normalizer(count, state.mean + delta * share, m2)
 
 

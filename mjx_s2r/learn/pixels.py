@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from mjx_s2r.curriculum.interface import Curriculum
 from mjx_s2r.learn.actor_critic import Images
 from mjx_s2r.learn.ppo import Metrics, Ppo, TrainState
+from mjx_s2r.learn.quarantine import Bad, nothing
 from mjx_s2r.learn.rollout import Result, Step, advance, tally
 from mjx_s2r.learn.settings import PpoConfig
 from mjx_s2r.learn.watch import Watch, watch
@@ -60,15 +61,19 @@ class PixelPpo:
         begun = self.cameras.begin(fresh, fresh.pipeline_state.draw.xi, key_learn)
         film, worlds, memory = state.film, state.worlds, state.memory.actor
         taken: list[tuple[Step, Images]] = []
+        bad = self._nothing(worlds)
         first = int(state.steps) * self.config.unroll if self.cameras.remembers else 0
-        for count, key in enumerate(keys, first):
+        for count, key in enumerate(keys):
             xi = self._present(worlds)
-            film, images = self.cameras.see(film, worlds, xi, count, key)
-            memory, worlds, step = self._advance(state, memory, worlds, fresh, images, key)
+            film, images = self.cameras.see(film, worlds, xi, first + count, key)
+            rolling = (memory, worlds, bad)
+            (memory, worlds, bad), step = self._advance(
+                state, rolling, fresh, images, key, jnp.int32(count)
+            )
             film = self.cameras.restart(film, begun, worlds)
             taken.append((step, images))
         state = replace(state, film=())
-        state, metrics = self._learn(state, memory, worlds, taken, key_learn)
+        state, metrics = self._learn(state, (memory, worlds, bad), taken, key_learn)
         return replace(state, film=film), metrics
 
     @partial(jax.jit, static_argnums=0)
@@ -86,31 +91,37 @@ class PixelPpo:
     def _advance(
         self,
         state: TrainState,
-        memory: jax.Array,
-        worlds: State,
+        rolling: tuple[jax.Array, State, Bad],
         fresh: State,
         images: Images,
         key: jax.Array,
-    ) -> tuple[jax.Array, State, Step]:
+        count: jax.Array,
+    ) -> tuple[tuple[jax.Array, State, Bad], Step]:
         """Acts on what is seen and takes one control step in every world."""
+        memory, worlds, bad = rolling
         key = jax.random.fold_in(key, 1)
         memory, raw, log_prob = self.core.act(state, memory, worlds, key, images)
-        worlds, step = advance(self.env, worlds, fresh, raw, log_prob)
-        return memory, worlds, step
+        worlds, step, bad = advance(self.env, worlds, fresh, (raw, log_prob), bad, count)
+        return (memory, worlds, bad), step
+
+    @partial(jax.jit, static_argnums=0)
+    def _nothing(self, worlds: State) -> Bad:
+        """Returns the record of a rollout in which all numbers are finite."""
+        return nothing(worlds, self.env.action_size)
 
     @partial(jax.jit, static_argnums=0)
     def _learn(
         self,
         state: TrainState,
-        memory: jax.Array,
-        worlds: State,
+        rolling: tuple[jax.Array, State, Bad],
         taken: list[tuple[Step, Images]],
         key: jax.Array,
     ) -> tuple[TrainState, Metrics]:
         """Takes the gradient steps of one iteration."""
         stacked: Any = jax.tree.map(lambda *x: jnp.stack(x), *taken)
         (steps, episodes, figures), images = cast(tuple[Step, Images], stacked)
-        rolled = Result(memory, worlds, steps, episodes, tally(episodes, figures))
+        memory, worlds, bad = rolling
+        rolled = Result(memory, worlds, steps, episodes, tally(episodes, figures), bad)
         return self.core.learn(state, rolled, images, key)
 
 

@@ -22,7 +22,9 @@ from mjx_s2r.learn import distribution, normalizer
 from mjx_s2r.learn.actor_critic import ActorCritic, Images, Memory
 from mjx_s2r.learn.distribution import Gaussian
 from mjx_s2r.learn.gae import gae
+from mjx_s2r.learn.networks import merged, parted
 from mjx_s2r.learn.normalizer import Normalizer
+from mjx_s2r.learn.quarantine import Bad
 from mjx_s2r.learn.rollout import Result, Tally, Transition, begins, reset_worlds, rollout, stagger
 from mjx_s2r.learn.settings import PpoConfig
 from mjx_s2r.learn.update import Batch, Figures, Weights, adam, epochs
@@ -66,10 +68,12 @@ class TrainState:
 class Metrics:
     """Figures of one iteration, all (): sums over episodes, means over gradient steps.
 
-    ``explained`` is the share of the targets' variance that the values explained beforehand.
+    ``explained`` is the share of the targets' variance that the values explained beforehand;
+    ``bad`` is the first world that ceased to be finite, as it was before that.
     """
 
     tally: Tally
+    bad: Bad
     figures: Figures
     learning_rate: jax.Array
     explained: jax.Array
@@ -204,7 +208,7 @@ class Ppo:
             key=jax.random.split(state.key, 5)[0],
             steps=state.steps + 1,
         )
-        return state, Metrics(rolled.tally, figures, weights.learning_rate, explained)
+        return state, Metrics(rolled.tally, rolled.bad, figures, weights.learning_rate, explained)
 
     def _batch(
         self, state: TrainState, steps: Transition, images: Images
@@ -244,7 +248,7 @@ class Ppo:
     def _next_value(self, state: TrainState, kept: jax.Array, steps: Transition) -> jax.Array:
         """Returns (T, B) the value of what was seen after each step, before any reset."""
         x = normalizer.apply(state.critic_norm, steps.next_obs[self._names[1]])
-        flat = x.reshape(1, -1, x.shape[-1])
-        memory = kept.reshape(flat.shape[1], kept.shape[-1])
+        flat = merged(x)[None]
         goes_on = jnp.zeros(flat.shape[:2], bool)
-        return self.nets.value(state.critic, memory, flat, goes_on)[1].reshape(x.shape[:2])
+        value = self.nets.value(state.critic, merged(kept), flat, goes_on)[1]
+        return parted(value[0], x.shape[0])

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from mjx_s2r.curriculum.interface import Episodes
+from mjx_s2r.learn.quarantine import Bad, first_bad, nothing
 from mjx_s2r.sim.interface import Draw, Environment, State, renew
 
 # (memory, worlds, key) -> memory, raw action (B, J), its log density (B,)
@@ -85,6 +86,7 @@ class Result:
         steps: transitions [T, B, ...].
         episodes: the episodes, [T, B], of which some ended.
         tally: sums over those that did.
+        bad: the first world that ceased to be finite.
     """
 
     memory: Any
@@ -92,24 +94,34 @@ class Result:
     steps: Transition
     episodes: Episodes
     tally: Tally
+    bad: Bad
 
 
 Step = tuple[Transition, Episodes, dict[str, jax.Array]]
 
 
 def advance(
-    env: Environment, state: State, fresh: State, raw: jax.Array, log_prob: jax.Array
-) -> tuple[State, Step]:
+    env: Environment,
+    state: State,
+    fresh: State,
+    choice: tuple[jax.Array, jax.Array],
+    bad: Bad,
+    count: jax.Array | int,
+) -> tuple[State, Step, Bad]:
     """Takes one control step in every world and renews those that finish.
 
     Args:
         env: the environment of one world.
         state: B worlds.
         fresh: B worlds at the start of an episode.
-        raw: (B, J) raw action.
-        log_prob: (B,) its log density.
+        choice: raw action (B, J) and its log density (B,).
+        bad: the first world that ceased to be finite so far.
+        count: step of the rollout.
     """
-    after = jax.vmap(env.step)(state, jnp.tanh(raw))
+    raw, log_prob = choice
+    action = jnp.tanh(raw)
+    after = jax.vmap(env.step)(state, action)
+    bad = first_bad(bad, state, after, action, jnp.int32(count))
     draw = after.pipeline_state.draw
     done = after.done > 0
     transition = Transition(
@@ -123,7 +135,7 @@ def advance(
         first=begins(state),
     )
     episodes = Episodes(done, after.metrics["success"], draw.role, draw.stamp, draw.xi)
-    return renew(after, fresh), (transition, episodes, after.metrics)
+    return renew(after, fresh), (transition, episodes, after.metrics), bad
 
 
 def rollout(
@@ -148,15 +160,18 @@ def rollout(
         key: random key.
     """
 
-    def one(carry: tuple[Any, State], key: jax.Array) -> tuple[tuple[Any, State], Step]:
-        memory, state = carry
-        memory, raw, log_prob = act(memory, state, key)
-        state, step = advance(env, state, fresh, raw, log_prob)
-        return (memory, state), step
+    def one(
+        carry: tuple[Any, State, Bad], inputs: tuple[jax.Array, jax.Array]
+    ) -> tuple[tuple[Any, State, Bad], Step]:
+        memory, state, bad = carry
+        memory, raw, log_prob = act(memory, state, inputs[0])
+        state, step, bad = advance(env, state, fresh, (raw, log_prob), bad, inputs[1])
+        return (memory, state, bad), step
 
-    keys = jax.random.split(key, steps)
-    (memory, state), (transitions, episodes, metrics) = jax.lax.scan(one, (memory, state), keys)
-    return Result(memory, state, transitions, episodes, tally(episodes, metrics))
+    carry = (memory, state, nothing(state, env.action_size))
+    inputs = (jax.random.split(key, steps), jnp.arange(steps))
+    (memory, state, bad), (transitions, episodes, metrics) = jax.lax.scan(one, carry, inputs)
+    return Result(memory, state, transitions, episodes, tally(episodes, metrics), bad)
 
 
 def tally(episodes: Episodes, metrics: dict[str, jax.Array]) -> Tally:

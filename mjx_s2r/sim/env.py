@@ -27,6 +27,7 @@ from mjx_s2r.params import ParamError, ParamSpace, unknown
 from mjx_s2r.sim import actuator, adversary, motor, physics, sensor, world
 from mjx_s2r.sim.actuator import ActuatorSpec, ActuatorState
 from mjx_s2r.sim.adversary import Adversary
+from mjx_s2r.sim.contacts import warn_of_lost_contacts
 from mjx_s2r.sim.interface import Draw, Environment, State, nominal_draw
 from mjx_s2r.sim.model import Binding, bind_model, element_names, leaves
 from mjx_s2r.sim.motor import MotorSpec
@@ -316,6 +317,7 @@ def make(task: Task) -> Env:
             f"{contract.control_hz} Hz; change substeps, the model's timestep or control_hz"
         )
     closed_rows(task.space)
+    warn_of_lost_contacts(mj_model)
     return Env(
         task=task,
         physics=physics.put(mj_model),

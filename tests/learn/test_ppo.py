@@ -129,7 +129,7 @@ def test_the_learning_rate_follows_the_divergence() -> None:
         ({"epochs": 0}, "ppo.epochs 0 must be at least 1"),
         ({"worlds": 6}, "6 worlds do not divide into 4 minibatches"),
         (
-            {"actor_obs": "pixels"},
+            {"actor_obs": "everything"},
             "ppo.actor_obs 'everything' must be 'state' or 'privileged' or 'pixels'",
         ),
         ({"critic_obs": ""}, "ppo.critic_obs '' must be"),

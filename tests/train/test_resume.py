@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from mjx_s2r.checkpoints import CheckpointError, Checkpoints
-from mjx_s2r.learn.ppo import PpoConfig
+from mjx_s2r.learn.settings import PpoConfig
 from mjx_s2r.runs import RunError, read_jsonl
 from train import teacher
 from train.teacher import TeacherConfig
@@ -35,6 +35,7 @@ def settings(run: Path) -> TeacherConfig:
         iterations=ITERATIONS,
         log_every=1,
         checkpoint_every=2,
+        devices=1,
         ppo=SMALL,
     )
 

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mjx_s2r.learn.ppo import Ppo, PpoConfig
+from mjx_s2r.learn.ppo import Ppo
+from mjx_s2r.learn.settings import PpoConfig
 from mjx_s2r.params import Param, ParamError, ParamSpace
 from mjx_s2r.runs import RunError
 from train import study

@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from mjx_s2r.learn.ppo import PpoConfig
+from mjx_s2r.learn.settings import PpoConfig
 from mjx_s2r.runs import BOUNDS, EPISODES, METRICS, TABLE, RunError, read_jsonl
 from train import teacher
 from train.teacher import TeacherConfig

@@ -1,0 +1,121 @@
+"""A sweep expands its grid, goes on where it was, and shows what came out."""
+
+import io
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from mjx_s2r.runs import RunError
+from train import sweep
+from train.sweep import Point, SweepConfig, command, ended, grid, run_all, seeds_of, table
+
+
+def finished(folder: Path, success: float, step: int = 40) -> None:
+    """Writes a run that has come to ``step`` of 40."""
+    (folder / "checkpoints" / str(step)).mkdir(parents=True)
+    (folder / "config.json").write_text(json.dumps({"iterations": 40}))
+    (folder / "metrics.jsonl").write_text(json.dumps({"step": step, "success": success}) + "\n")
+
+
+def test_seeds() -> None:
+    assert seeds_of("0..3") == ("0", "1", "2", "3")
+    assert seeds_of("7, 2..3,2") == ("7", "2", "3")
+    for wrong in ("", "3..1", "a", "1..", "-1"):
+        with pytest.raises(RunError, match="neither a number nor first"):
+            seeds_of(wrong)
+
+
+def test_the_grid_is_the_product_in_order() -> None:
+    config = SweepConfig(seeds="0..1", set=("ppo.learning_rate=1e-3,3e-4", "curriculum=adr"))
+    points = grid(config)
+    assert [p.name for p in points] == [
+        "learning_rate-1e-3_curriculum-adr_seed-0",
+        "learning_rate-1e-3_curriculum-adr_seed-1",
+        "learning_rate-3e-4_curriculum-adr_seed-0",
+        "learning_rate-3e-4_curriculum-adr_seed-1",
+    ]
+    assert points[2].settings == (
+        ("ppo.learning_rate", "3e-4"),
+        ("curriculum", "adr"),
+        ("seed", "0"),
+    )
+
+
+@pytest.mark.parametrize(
+    "wrong", [("ppo.clip",), ("=1",), ("ppo.clip=",), ("a=1", "a=2"), ("seed=1",)]
+)
+def test_a_setting_that_cannot_be_is_named(wrong: tuple[str, ...]) -> None:
+    with pytest.raises(RunError, match=wrong[-1].split("=")[0] or "=1"):
+        grid(SweepConfig(set=wrong))
+
+
+def test_two_runs_never_share_a_folder() -> None:
+    with pytest.raises(RunError, match="stands for two runs"):
+        grid(SweepConfig(set=("rows=a/b,a-b",)))
+
+
+def test_a_command_parses_and_resumes_only_what_was_started(tmp_path: Path) -> None:
+    import tyro
+
+    from train.teacher import TeacherConfig
+
+    config = SweepConfig(task="cartpole", run=tmp_path, set=("ppo.learning_rate=3e-4",))
+    (point,) = grid(config)
+    line = command(config, point)
+    assert line[:4] == [sys.executable, "-m", "train", "teacher"]
+    parsed = tyro.cli(TeacherConfig, args=line[4:])
+    assert (parsed.task, parsed.seed, parsed.ppo.learning_rate) == ("cartpole", 0, 3e-4)
+    assert parsed.run == tmp_path / point.name and not parsed.resume
+    finished(tmp_path / point.name, 0.5, step=10)
+    assert not ended(tmp_path / point.name)
+    assert command(config, point) == [*line, "--resume"]
+
+
+def test_the_table_shows_the_last_figures(tmp_path: Path) -> None:
+    config = SweepConfig(run=tmp_path, seeds="0..1")
+    points = grid(config)
+    finished(tmp_path / points[0].name, 0.75)
+    console = Console(width=120, record=True, file=io.StringIO())
+    console.print(table(config, points, {points[1].name: "exit status 2"}))
+    text = console.export_text()
+    assert "0.75" in text and "done" in text and "exit status 2" in text
+
+
+def test_nothing_is_started_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both runs have ended: no engine is asked for, and the file and the table are written."""
+
+    def never(_: SweepConfig) -> Any:
+        raise AssertionError("an engine was asked for")
+
+    monkeypatch.setattr(sweep, "executor", never)
+    for seed in range(2):
+        finished(tmp_path / f"seed-{seed}", 0.5 + seed / 4)
+    assert sweep.main(["--run", str(tmp_path), "--seeds", "0..1"]) == 0
+    kept = json.loads((tmp_path / "sweep.json").read_text())
+    assert kept["runs"]["seed-1"]["success"] == 0.75
+
+
+def test_without_submitit_the_remedy_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "submitit", None)
+    with pytest.raises(RunError, match=r"pip install 'submitit>=1\.5'"):
+        sweep.executor(SweepConfig(run=tmp_path))
+
+
+def test_jobs_run_and_their_failures_are_told(tmp_path: Path) -> None:
+    pytest.importorskip("submitit")
+    config = replace(SweepConfig(run=tmp_path), hours=0.1)
+    lines = {
+        "good": [sys.executable, "-c", f"open({str(tmp_path / 'ran')!r}, 'w').write('yes')"],
+        "bad": [sys.executable, "-c", "raise SystemExit(3)"],
+    }
+    became = run_all(lines, sweep.executor(config), at_once=2)
+    assert became == {"good": "ended", "bad": "exit status 3"}
+    assert (tmp_path / "ran").read_text() == "yes"
+    assert Point("good", ()).name in became

@@ -1,0 +1,112 @@
+"""A training of a second that can be killed: python -m tests.train.tiny RUN ITERATIONS [options].
+
+It goes through everything a real one does (the program's `main`, `train.common.work`, run folder,
+checkpoints, mesh, processes) with a probe for an environment, because that compiles in a moment.
+"""
+
+import argparse
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from train import __main__ as program
+
+
+@dataclass(frozen=True)
+class TinyConfig:
+    """Settings that must not change when resuming."""
+
+    worlds: int = 16
+
+
+def arguments(argv: Sequence[str]) -> argparse.Namespace:
+    """Returns the command line."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("run", type=Path)
+    parser.add_argument("iterations", type=int)
+    parser.add_argument("--every", type=int, default=3, help="iterations between two checkpoints")
+    parser.add_argument("--pause", type=float, default=0.0, help="seconds to sleep per iteration")
+    parser.add_argument("--die-at", type=int, default=0, help="iteration at which one process ...")
+    parser.add_argument("--die", type=int, default=-1, help="... of this number kills itself")
+    return parser.parse_args(argv)
+
+
+def paced(
+    iterate: Callable[[Any], tuple[Any, Any]], asked: argparse.Namespace, index: int
+) -> Callable[[Any], tuple[Any, Any]]:
+    """Returns ``iterate`` slowed down, or ended by SIGKILL where that was asked for."""
+    count = [0]
+
+    def step(state: Any) -> tuple[Any, Any]:
+        """Runs one iteration."""
+        count[0] += 1
+        time.sleep(asked.pause)
+        if count[0] == asked.die_at and index == asked.die:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return iterate(state)
+
+    return step
+
+
+def main(argv: Sequence[str]) -> None:
+    """Trains."""
+    asked = arguments(argv)
+    import jax
+    import jax.numpy as jnp
+
+    from mjx_s2r import hosts, mesh
+    from mjx_s2r.checkpoints import Checkpoints
+    from mjx_s2r.curriculum.uniform import uniform
+    from mjx_s2r.learn.ppo import Ppo
+    from mjx_s2r.learn.settings import PpoConfig
+    from mjx_s2r.params import Param, ParamSpace
+    from mjx_s2r.runs import Run
+    from tests.learn.probes import Probe
+    from train.common import Job, Stretch, work
+
+    hosts.join()
+    config = TinyConfig()
+    settings = PpoConfig(
+        worlds=config.worlds, unroll=4, minibatches=2, epochs=1, actor_hidden=(8,), critic_hidden=()
+    )
+    space = ParamSpace((Param("nothing", "model.body_mass", ("a",)),))
+    probe = Probe(2, lambda step, action: jnp.where(step == 1, action[0], 0.5))
+    ppo, over = Ppo(probe, uniform(space), settings), mesh.mesh()
+    mesh.check_worlds(over, config.worlds)
+
+    def opened() -> Run:
+        """Opens the folder, whether or not a run lies there."""
+        resume = (asked.run / "config.json").exists()
+        return Run.create(asked.run, config, resume=resume, writes=hosts.writer())
+
+    def log(run: Run, stretch: Stretch) -> str:
+        """Writes one line."""
+        rate = float(stretch.metrics.learning_rate[-1])
+        run.log(stretch.done, {"rate": rate, "processes": jax.process_count()})
+        return "goes on"
+
+    job = Job(
+        what="tiny",
+        iterations=asked.iterations,
+        log_every=1,
+        checkpoint_every=asked.every,
+        resume=True,
+        iterate=paced(mesh.pinned(over, ppo.iterate), asked, jax.process_index()),
+        log=log,
+    )
+    run = hosts.together("opening the run", opened)
+    checkpoints = Checkpoints(run.checkpoints, task="tiny", rows=space.names)
+    fresh = mesh.spread(over, lambda: ppo.init(jax.random.key(3)))
+    work(job, run, checkpoints, fresh)
+
+
+if __name__ == "__main__":
+    program.VERBS["tiny"] = "a training of a second"
+    sys.modules["train.tiny"] = sys.modules["__main__"]
+    sys.argv = ["train", "tiny", *sys.argv[1:]]
+    sys.exit(program.main())
