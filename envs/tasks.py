@@ -3,12 +3,18 @@
 import importlib
 from types import ModuleType
 
+from mjx_s2r.bridge.peers import LIBRARIES, peer
 from mjx_s2r.params import ParamError, unknown
+from mjx_s2r.sim.env import make
+from mjx_s2r.sim.interface import Environment
 from mjx_s2r.sim.task import Task
 
 TASKS = {
     "cartpole": "envs.cartpole:Cartpole",
+    "lift": "envs.lift:Lift",
+    "quadruped": "envs.quadruped:Quadruped",
     "reach": "envs.reach:Reach",
+    "reorient": "envs.reorient:Reorient",
 }
 ROBOTS = {"reach": "envs.reach_robot"}
 
@@ -54,3 +60,12 @@ def make_task(name: str) -> Task:
             f"class in {module_name}:", class_name, [n for n in vars(module) if n[0].isupper()]
         )
     return getattr(module, class_name)()
+
+
+def make_env(name: str) -> Environment:
+    """Returns the environment of a task, or another library's: "brax:ant", "playground:NAME".
+
+    Raises:
+        ParamError: an unknown name, or a library that is not installed.
+    """
+    return peer(name) if name.partition(":")[0] in LIBRARIES else make(make_task(name))
