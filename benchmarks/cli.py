@@ -24,6 +24,7 @@ CASES = {
     "physics": "mjx.step alone, steps/s; drift from C MuJoCo",
     "env": "environment steps/s; cost of drawing the whole table; memory of a world (two minutes)",
     "ppo": "PPO end to end; share of physics' speed; rollout against update (two minutes)",
+    "worlds": "PPO's speed and memory against the number of worlds (five minutes)",
     "render": "pictures/s; the same by MuJoCo's renderer; how far they agree",
     "growth": "time of a picture against pixels, worlds, geoms, lights, solids and features",
     "distill": "distillation end to end, pictures/s; the share of drawing (two minutes)",

@@ -25,7 +25,7 @@ def main(argv: Sequence[str]) -> None:
     start = time.perf_counter()
     done = jax.block_until_ready(ppo.iterate(ppo.init(jax.random.key(0))))
     seconds = time.perf_counter() - start
-    print(json.dumps({"seconds": seconds, "loss": float(done[1].critic_loss)}))
+    print(json.dumps({"seconds": seconds, "loss": float(done[1].figures.critic_loss)}))
 
 
 if __name__ == "__main__":

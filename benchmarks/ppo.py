@@ -16,7 +16,7 @@ from mjx_s2r.learn.rollout import rollout
 from mjx_s2r.sim.env import own
 from train.teacher import learner, recipe
 
-TASKS = ("reach", "cartpole")
+TASKS = ("reach", "cartpole", "quadruped")
 
 
 def run(settings: Settings) -> list[Row]:

@@ -27,6 +27,8 @@ def begin(env: Env, worlds: int, *, key: jax.Array) -> tuple[Core, jax.Array]:
     start = jax.vmap(lambda k: env.task.start(key=k))(jax.random.split(key_start, worlds))
     core = jax.vmap(lambda q, v: physics.core(env.physics, q, v))(start.qpos, start.qvel)
     core = replace(core, mocap_pos=start.mocap_pos, mocap_quat=start.mocap_quat)
+    if start.memory is not None:
+        core = replace(core, memory=start.memory)
     spec = env.task.contract.action
     away = 0.3 * jax.random.uniform(key_ctrl, (worlds, env.action_size), minval=-1.0)
     command = jnp.clip(jnp.array(spec.home) + away, jnp.array(spec.low), jnp.array(spec.high))

@@ -48,6 +48,7 @@ def command(run: Path) -> list[str]:
         "iterations": ITERATIONS,
         "log-every": 1,
         "checkpoint-every": 2,
+        "devices": 1,
         "ppo.worlds": 8,
         "ppo.unroll": 4,
         "ppo.minibatches": 2,

@@ -1,0 +1,42 @@
+"""What a world costs: PPO's steps/s, and memory, against the number of worlds.
+
+Memory is what the compiler reserves for one iteration: the state that goes in, taken over by the
+state that comes out, and everything in between.
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import jax
+
+from benchmarks.rows import Row, Settings, timed
+from benchmarks.timing import Stepper, measure
+from benchmarks.workload import finite_share
+from mjx_s2r.learn.ppo import Ppo
+from train.teacher import learner, recipe
+
+TASK = "reach"
+COUNTS = (64, 256, 1024, 4096, 8192)
+
+
+def run(settings: Settings) -> Iterator[Row]:
+    """Yields the figures of each number of worlds; compiles once for each."""
+    for count in COUNTS:
+        config = recipe(TASK)
+        sizes = replace(config.ppo, worlds=count)
+        yield from _one(learner(replace(config, ppo=sizes)), settings)
+
+
+def _one(ppo: Ppo, settings: Settings) -> Iterator[Row]:
+    """Yields the figures of one number of worlds."""
+    worlds = ppo.config.worlds
+    state = ppo.init(jax.random.key(0))
+    memory = ppo.iterate.lower(ppo, state).compile().memory_analysis()
+    held = memory.argument_size_in_bytes + memory.temp_size_in_bytes
+    stepper = Stepper(lambda state, _: ppo.iterate(state), state)
+    timing = measure({"whole": stepper}, settings.repeat, settings.min_s)["whole"]
+    steps = worlds * ppo.config.unroll
+    yield from timed("worlds", f"{worlds}.steps_per_s", timing, steps, "steps/s")
+    yield Row("worlds", f"{worlds}.memory", held / worlds, "B/world")
+    yield Row("worlds", f"{worlds}.state", memory.argument_size_in_bytes / worlds, "B/world")
+    yield Row("worlds", f"{worlds}.finite_worlds", finite_share(stepper.state.worlds.obs), "1")
