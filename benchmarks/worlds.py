@@ -6,6 +6,7 @@ state that comes out, and everything in between.
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import jax
 
@@ -31,7 +32,7 @@ def _one(ppo: Ppo, settings: Settings) -> Iterator[Row]:
     """Yields the figures of one number of worlds."""
     worlds = ppo.config.worlds
     state = ppo.init(jax.random.key(0))
-    memory = ppo.iterate.lower(ppo, state).compile().memory_analysis()
+    memory: Any = ppo.iterate.lower(ppo, state).compile().memory_analysis()
     held = memory.argument_size_in_bytes + memory.temp_size_in_bytes
     stepper = Stepper(lambda state, _: ppo.iterate(state), state)
     timing = measure({"whole": stepper}, settings.repeat, settings.min_s)["whole"]

@@ -1,4 +1,4 @@
-"""Student -> one ONNX file: normalizer, network and action scaling in the graph, contract inside.
+"""A policy -> one ONNX file: normalizer, network and action scaling in the graph, contract inside.
 
 The graph reads what the robot has (assembled readings, uint8 images) and writes the action in
 physical units. Parity with JAX is measured on random inputs before the file gets its name.
@@ -6,7 +6,9 @@ physical units. Parity with JAX is measured on random inputs before the file get
 
 import json
 import logging
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -103,15 +105,33 @@ def _convert(action: PolicyFunction, contract: PolicyContract) -> onnx.ModelProt
     logging.getLogger("onnx_ir").setLevel(logging.ERROR)
     shapes = [jax.ShapeDtypeStruct(("B", contract.size), jnp.float32)]
     shapes += [jax.ShapeDtypeStruct(("B", *c.shape), jnp.uint8) for c in contract.cameras]
-    model = to_onnx(
-        action,
-        shapes,
-        model_name=contract.task,
-        input_names=["obs", *(c.name for c in contract.cameras)],
-        output_names=["action"],
-    )
+    with _jax_as_it_was(), warnings.catch_warnings():
+        # It reads Python's numbers as float64; jax makes them float32 again and says so.
+        warnings.filterwarnings("ignore", "Explicitly requested dtype float64", UserWarning)
+        model = to_onnx(
+            action,
+            shapes,
+            model_name=contract.task,
+            input_names=["obs", *(c.name for c in contract.cameras)],
+            output_names=["action"],
+        )
     onnx.checker.check_model(model)
     return model
+
+
+@contextmanager
+def _jax_as_it_was() -> Iterator[None]:
+    """Takes back what jax2onnx 0.17 leaves changed in jax.numpy.
+
+    It replaces jnp.cumsum for good by one that refuses cumsum(x, 0): no ADR could train afterwards.
+    """
+    before = dict(vars(jnp))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if getattr(jnp, name) is not value:
+                setattr(jnp, name, value)
 
 
 def _label(model: onnx.ModelProto, contract: PolicyContract, golden: str) -> None:

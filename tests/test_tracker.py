@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from mjx_s2r.runs import RunError
-from mjx_s2r.tracker import IDENTITY, mode, track
+from mjx_s2r.tracker import IDENTITY, ending, mode, track
 from tests.fake_wandb import FakeWandb
 
 

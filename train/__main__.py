@@ -17,7 +17,7 @@ VERBS = {
     "teacher": "train a privileged teacher with PPO and a curriculum",
     "seeds": "train one teacher from several seeds side by side, in one program",
     "student": "distil a camera student from a teacher",
-    "export": "write a student as one ONNX file with its contract",
+    "export": "write a student, or a teacher that reads state, as one ONNX file",
     "evaluate": "run an ONNX policy on robots (or their stand-ins) and count",
     "pipeline": "teacher, student, export and evaluation, one after another",
     "demo": "the whole story with and without randomization, and a report",

@@ -1,8 +1,12 @@
-"""python -m train export --student runs/student: one ONNX file with its contract inside."""
+"""python -m train export --student runs/student: one ONNX file with its contract inside.
+
+With --run it is any run: a student's, or a teacher's whose actor reads what the robot has
+(ppo.actor_obs state) and remembers nothing. Such a teacher needs no student.
+"""
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import jax
@@ -14,9 +18,11 @@ from mjx_s2r import export as exporter
 from mjx_s2r.checkpoints import Checkpoints
 from mjx_s2r.config import from_dict
 from mjx_s2r.learn.distill import Distill, DistillState
+from mjx_s2r.learn.ppo import Ppo, TrainState
 from mjx_s2r.runs import CONFIG, POLICY, RunError
+from mjx_s2r.sim.env import own
 from train.common import console
-from train.student import StudentConfig, distiller
+from train.student import StudentConfig, distiller, load_teacher
 
 
 @dataclass(frozen=True)
@@ -25,6 +31,8 @@ class ExportConfig:
 
     student: Path = Path("runs/student")
     """Folder of the student's run."""
+    run: Path | None = None
+    """Folder of any run instead, a student's or a teacher's."""
     inputs: int = 1000
     """Random inputs on which ONNX Runtime must agree with JAX."""
 
@@ -55,11 +63,48 @@ def export(distill: Distill, state: DistillState, path: Path, inputs: int) -> ex
     return exporter.export(policy, task.contract, path, ranges=ranges, inputs=inputs)
 
 
+def export_teacher(ppo: Ppo, state: TrainState, path: Path, inputs: int) -> exporter.Exported:
+    """Writes a teacher whose actor reads "state" to ``path``, with the ranges it was trained on.
+
+    Raises:
+        ExportError: an actor that reads what no robot knows, or that remembers.
+        ParamError: a teacher of another library's environment, which has no contract.
+    """
+    told = ppo.config.actor_obs
+    if told != "state" or ppo.config.units:
+        raise exporter.ExportError(
+            f"this teacher's actor reads {told!r} with a memory of {ppo.config.units} units; a "
+            "robot can run one that reads 'state' with 0: train it with --ppo.actor-obs state, "
+            "or distil a student from this one"
+        )
+    task = own(ppo.env).task
+    report = jax.device_get(ppo.curriculum.report(state.curriculum))
+    ranges = exporter.trained_ranges(task.space, np.asarray(report.low), np.asarray(report.high))
+
+    def policy(obs: jax.Array) -> jax.Array:
+        """Returns the squashed mean action."""
+        return jnp.tanh(ppo.answer(state, {"state": obs}).mean)
+
+    contract = replace(task.contract, cameras=())
+    return exporter.export(policy, contract, path, ranges=ranges, inputs=inputs)
+
+
+def is_student(run: Path) -> bool:
+    """Returns whether a folder holds a student's run; also where it holds none at all."""
+    file = run / CONFIG
+    return not file.exists() or "teacher" in json.loads(file.read_text())
+
+
 def main(argv: Sequence[str]) -> None:
     """Parses the command line and exports."""
     config = tyro.cli(ExportConfig, args=list(argv))
-    distill, state = load_student(config.student)
-    done = export(distill, state, config.student / POLICY, config.inputs)
+    run = config.run or config.student
+    if is_student(run):
+        distill, state = load_student(run)
+        done = export(distill, state, run / POLICY, config.inputs)
+    else:
+        _, ppo, trained = load_teacher(run)
+        done = export_teacher(ppo, trained, run / POLICY, config.inputs)
     console.print(
         f"{done.path}: differs from JAX by at most {done.parity:.1e} on {done.inputs} inputs"
     )

@@ -10,8 +10,8 @@ from mjx_s2r.learn.evaluation import Scores, evaluate
 from mjx_s2r.learn.ppo import Metrics, Ppo, TrainState
 from mjx_s2r.params import ParamSpace
 from mjx_s2r.runs import BOUNDS, METRICS, Run, read_jsonl
-from mjx_s2r.tracker import Tracker
 from mjx_s2r.sim import quarantine
+from mjx_s2r.tracker import Tracker
 from mjx_s2r.transfer.plots import Axis, Line, line_chart
 from mjx_s2r.transfer.plots_curricula import timeline
 from train.common import Stretch
@@ -51,9 +51,9 @@ class Lines:
         scores = list(np.asarray(report.edge_score))
         run.log_bounds(stretch.done, names, report.low, report.high, scores, **more)
         if self.tracker is not None:
-            ends = {"low": report.low, "high": report.high}
-            bounds = {f"{end}/{n}": float(v) for end, x in ends.items() for n, v in zip(names, x)}
-            self.tracker.log(stretch.done, line | bounds)
+            low = {f"low/{n}": float(x) for n, x in zip(names, report.low, strict=True)}
+            high = {f"high/{n}": float(x) for n, x in zip(names, report.high, strict=True)}
+            self.tracker.log(stretch.done, line | low | high)
         if isinstance(stretch.state.curriculum, RecordState) and run.writes:
             _episodes(run, stretch.done, stretch.state.curriculum)
         if stretch.done == self.iterations and run.writes:

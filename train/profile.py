@@ -117,7 +117,7 @@ def breakdown(ppo: Ppo, iterate: Iterate, state: TrainState) -> dict[str, float]
     fresh, key_roll, key_learn = fresh_of(state)
     roll = jax.jit(partial(_rolled, ppo))
     rolled = roll(state, fresh, key_roll)
-    batch_of = jax.jit(lambda state, steps: ppo._batch(state, steps, ()))
+    batch_of = jax.jit(lambda state, steps: ppo.batch(state, steps, ()))
     batch = batch_of(state, rolled.steps)[0]
     weights = Weights(state.actor, state.critic, state.optimizer, state.learning_rate)
     update = jax.jit(lambda weights, batch, key: epochs(ppo.nets, weights, batch, key=key))

@@ -43,11 +43,11 @@ class SeedsConfig:
         """
         if self.count < 1:
             raise ValueError(f"count {self.count} must be at least 1")
-        for name in ("eval_every", "episodes", "devices"):
+        for name in ("eval_every", "episodes", "devices", "profile", "wandb"):
             if getattr(self.teacher, name):
                 raise ValueError(
                     f"teacher.{name} {getattr(self.teacher, name)}: seeds side by side run on one "
-                    "device and keep no evaluations or episodes; leave it at 0"
+                    "device, untraced, and keep no evaluations or episodes; leave it out"
                 )
 
 

@@ -5,6 +5,7 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import Literal, cast
 
 import jax
 import numpy as np
@@ -21,6 +22,8 @@ from mjx_s2r.curriculum.uniform import uniform
 from mjx_s2r.learn import pixels
 from mjx_s2r.learn.pixels import PixelPpo
 from mjx_s2r.learn.ppo import Ppo, TrainState
+from mjx_s2r.learn.reppo import Reppo
+from mjx_s2r.learn.reppo_settings import ReppoConfig
 from mjx_s2r.learn.settings import PpoConfig
 from mjx_s2r.mesh import check_worlds, pinned, spread
 from mjx_s2r.mesh import mesh as device_mesh
@@ -55,7 +58,7 @@ class TeacherConfig:
     seed: int = 0
     """Seed of everything."""
     iterations: int = 140
-    """PPO iterations in all."""
+    """Iterations in all."""
     curriculum: Kind = "adr"
     """Schedule of the ranges: adr widens bound by bound, uniform keeps the widest, none keeps
     everything nominal; the others are described in Schedules. Looks are wide open or nominal."""
@@ -83,8 +86,12 @@ class TeacherConfig:
     """Cameras of an actor that reads pixels, as those of `student`; empty: those of the task."""
     render: RenderConfig = field(default_factory=RenderConfig)
     """How pictures are drawn, for an actor that reads pixels."""
+    algorithm: Literal["ppo", "reppo"] = "ppo"
+    """What it learns by; reppo climbs a critic of actions, see mjx_s2r.learn.reppo_settings."""
     ppo: PpoConfig = field(default_factory=PpoConfig)
     """Settings of PPO."""
+    reppo: ReppoConfig = field(default_factory=ReppoConfig)
+    """Settings of REPPO."""
     adr: AdrConfig = field(default_factory=AdrConfig)
     """Settings of ADR."""
     schedules: Schedules = field(default_factory=Schedules)
@@ -94,19 +101,38 @@ class TeacherConfig:
 def recipe(task: str) -> TeacherConfig:
     """Returns the settings that fit a task."""
     iterations = ITERATIONS.get(task, TeacherConfig.iterations)
-    return TeacherConfig(task=task, iterations=iterations, ppo=ppo_recipe(task))
+    return TeacherConfig(
+        task=task, iterations=iterations, ppo=ppo_recipe(task), reppo=_reppo_recipe(task)
+    )
+
+
+def _reppo_recipe(task: str) -> ReppoConfig:
+    """Returns the settings of REPPO that fit a task: what is read, and how rewards are scaled."""
+    ppo = ppo_recipe(task)
+    return ReppoConfig(
+        reward_scale=ppo.reward_scale, actor_obs=ppo.actor_reads, critic_obs=ppo.critic_obs
+    )
 
 
 def learner(config: TeacherConfig) -> Ppo:
-    """Builds task, environment, curriculum and PPO for an actor that reads numbers.
+    """Builds task, environment, curriculum and learner for an actor that reads numbers.
+
+    A `Reppo` has all that is asked of a `Ppo` from outside, and goes by that name.
 
     Raises:
         ParamError: an unknown task or row.
-        ValueError: an actor that reads pixels.
+        ValueError: an actor that reads pixels, or one with a memory that is to learn by REPPO.
     """
     if config.ppo.actor_obs == "pixels":
         raise ValueError("ppo.actor_obs 'pixels' has no place here; use 'state' or 'privileged'")
+    if config.algorithm == "reppo" and config.ppo.units:
+        raise ValueError(
+            f"ppo.units {config.ppo.units}: actors with a memory train by PPO; set ppo.units 0, or "
+            "algorithm ppo"
+        )
     env = make_env(config.task)
+    if config.algorithm == "reppo":
+        return cast(Ppo, Reppo(env, schedule(config, env.space), config.reppo))
     return Ppo(env, schedule(config, env.space), config.ppo)
 
 
@@ -115,8 +141,13 @@ def seeing(config: TeacherConfig) -> PixelPpo:
 
     Raises:
         ParamError: an unknown task, row or camera; another library's environment.
-        ValueError: an evaluation or several devices, which actors that see do not have yet.
+        ValueError: an evaluation or several devices, which actors that see do not have yet; REPPO.
     """
+    if config.algorithm == "reppo":
+        raise ValueError(
+            "algorithm 'reppo' with ppo.actor_obs 'pixels': actors that see train by PPO; set "
+            "algorithm ppo"
+        )
     if config.eval_every or config.devices > 1:
         raise ValueError(
             f"eval_every {config.eval_every}, devices {config.devices}: an actor that reads pixels "
@@ -158,14 +189,15 @@ def train(config: TeacherConfig) -> tuple[Ppo, TrainState]:
         tracker.require()
     sees = config.ppo.actor_obs == "pixels"
     mesh = device_mesh(1 if sees else config.devices)
-    check_worlds(mesh, config.ppo.worlds)
+    check_worlds(mesh, (config.reppo if config.algorithm == "reppo" else config.ppo).worlds)
     ppo = seeing(config) if sees else learner(config)
     core = ppo.core if isinstance(ppo, PixelPpo) else ppo
     run = hosts.together("opening the run", partial(_open, config, core.env.space))
     checkpoints = Checkpoints(run.checkpoints, task=config.task, rows=core.env.space.names)
     tracked = track(run.path, config.wandb if run.writes else "", config)
     iterate = pinned(mesh, ppo.iterate)
-    profiler = Profiler(iterate, None if sees else core, run.path, config.profile, run.writes)
+    apart = None if sees or config.algorithm == "reppo" else core
+    profiler = Profiler(iterate, apart, run.path, config.profile, run.writes)
     job = Job(
         what=f"teacher {config.task}",
         iterations=config.iterations,

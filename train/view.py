@@ -1,21 +1,20 @@
 """python -m train view --task reach, or --run runs/teacher: look at worlds, or record a run.
 
 Writes into --out: worlds.png, random worlds as a student sees them; beside.png, the nominal world
-by this renderer and by MuJoCo's, with depth, normals and segmentation; for a run, episode.gif, its
-policy in worlds drawn from the ranges it was trained on, beside MuJoCo's picture of the same; with
---photo, overlay.png, the picture over a photograph, to align a camera.
+by this renderer and by MuJoCo's, with depth, normals and segmentation; for a run, episode.html, a
+film of its policy in worlds drawn from the ranges it was trained on, beside MuJoCo's picture of the
+same; with --photo, overlay.png, the picture over a photograph, to align a camera.
+
+With --browser nothing is written: the policy of a run is shown live, with a slider for each row.
 """
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import mujoco
 import numpy as np
 import tyro
 
@@ -24,18 +23,19 @@ from mjx_s2r.contract import CameraSignal, camera_signal
 from mjx_s2r.devices import picture_options
 from mjx_s2r.params import ParamError, ParamSpace
 from mjx_s2r.render import camera, pool, raycast
-from mjx_s2r.render.appearance import Appearance, appearance, bind_appearance
+from mjx_s2r.render.appearance import appearance, bind_appearance
 from mjx_s2r.render.composite import overlay
 from mjx_s2r.render.eye import bind_cameras, poses, take_pictures
-from mjx_s2r.render.mosaic import gif, mosaic, write_mosaic
+from mjx_s2r.render.mosaic import write_mosaic
 from mjx_s2r.render.scene import build
 from mjx_s2r.render.stock import RenderConfig, stock_of
 from mjx_s2r.sim.env import Env, make
 from mjx_s2r.sim.interface import Draw, State
-from mjx_s2r.sim.physics import Core
-from mjx_s2r.sim.task import seen_by
+from mjx_s2r.sim.task import Task, seen_by
+from train.browser import require, show
 from train.common import console
-from train.record import Recording, record
+from train.film import film_page, mujoco_pictures
+from train.record import load_pilot, record
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,10 @@ class ViewConfig:
     """Height and width of the large pictures."""
     cameras: tuple[str, ...] = ()
     """Cameras instead of the task's: NAME:HEIGHTxWIDTH@RATE."""
+    browser: bool = False
+    """Show the policy of the run live in a browser instead; pip install 'mjx_s2r[viewer]'."""
+    port: int = 8080
+    """Port of that page."""
     photo: Path | None = None
     """A photograph by the real camera, to lay the nominal picture over."""
     render: RenderConfig = field(default_factory=RenderConfig)
@@ -67,15 +71,12 @@ class ViewConfig:
 def main(argv: Sequence[str]) -> None:
     """Parses the command line and writes the pictures."""
     config = tyro.cli(ViewConfig, args=list(argv))
+    if config.browser:
+        browse(config)
+        return
     recording = None if config.run is None else record(config.run, config.seed)
     task = make_task(config.task) if recording is None else recording.task
-    task = seen_by(task, [camera_signal(text) for text in config.cameras])
-    if not task.contract.cameras:
-        known = [task.mj_model.camera(i).name for i in range(task.mj_model.ncam)]
-        raise ParamError(
-            f"task {task.name!r} has no camera in its contract; name one of the model's, e.g. "
-            f"--cameras {known[0] if known else 'NAME'}:64x64@{task.contract.control_hz:g}"
-        )
+    task = seen_by(task, [camera_signal(text) for text in config.cameras] or _found(task))
     config.out.mkdir(parents=True, exist_ok=True)
     env = make(task)
     _worlds(config, env)
@@ -83,7 +84,41 @@ def main(argv: Sequence[str]) -> None:
     nominal = jax.jit(env.reset)(jax.random.key(config.seed))
     _beside(config, env, view, nominal)
     if recording is not None:
-        _episode(config, recording, view)
+        path = config.out / "episode.html"
+        path.write_text(film_page(recording, view, config.px, config.render))
+        console.print(
+            f"{path}: {len(recording.xi)} worlds, below them MuJoCo's picture of the same"
+        )
+
+
+def browse(config: ViewConfig) -> None:
+    """Shows the policy of a run in a browser until Ctrl-C.
+
+    Raises:
+        ParamError: no run is named, or viser is not installed.
+    """
+    if config.run is None:
+        raise ParamError("--browser shows a trained policy; name its run, e.g. --run runs/teacher")
+    viser = require()
+    show(load_pilot(config.run), viser.ViserServer(port=config.port), config.seed)
+
+
+def _found(task: Task) -> list[CameraSignal]:
+    """Returns the model's first camera for a task that has none in its contract, else nothing.
+
+    Raises:
+        ParamError: the model has no camera either.
+    """
+    if task.contract.cameras:
+        return []
+    names = [task.mj_model.camera(i).name for i in range(task.mj_model.ncam)]
+    if not any(names):
+        raise ParamError(
+            f"task {task.name!r} has no camera in its contract, and its model has none with a "
+            'name; add one to the model, e.g. <camera name="front" pos="0 -2 1" '
+            'xyaxes="1 0 0 0 0.4 1"/>, or look at a run with --browser'
+        )
+    return [CameraSignal(next(filter(None, names)), 64, 64, task.contract.control_hz)]
 
 
 def _worlds(config: ViewConfig, env: Env) -> None:
@@ -129,7 +164,8 @@ def _beside(config: ViewConfig, env: Env, view: CameraSignal, state: State) -> N
     image = jax.tree.map(lambda x: x[0], draw(*one))
     ours = np.asarray(image.rgb)
     panels = [ours]
-    theirs = mujoco_pictures(task.mj_model, view.name, config.px, [state.pipeline_state.core])
+    cores = [state.pipeline_state.core]
+    theirs = mujoco_pictures(task.mj_model, view.name, config.px, cores)
     if theirs is not None:
         panels += [theirs[0], np.abs(ours.astype(int) - theirs[0]).astype(np.uint8)]
     panels += [_grey(image.depth), _tinted(image.normal), _labelled(image.segmentation)]
@@ -142,56 +178,6 @@ def _beside(config: ViewConfig, env: Env, view: CameraSignal, state: State) -> N
         laid = config.out / "overlay.png"
         write_mosaic(laid, np.stack([photo, overlay(ours, photo), ours]), 3)
         console.print(f"{laid}: the photograph, both, the nominal picture")
-
-
-def _episode(config: ViewConfig, recording: Recording, view: CameraSignal) -> None:
-    """Writes episode.gif: the recorded worlds in their looks, and MuJoCo's picture of them."""
-    task = recording.task
-    scene = build(task.mj_model, view.name, config.px, config.px)
-    binding = bind_appearance(task.space, task.mj_model, view.name)
-    stock = stock_of(task.mj_model, scene, binding, config.render)
-
-    @partial(jax.jit, compiler_options=picture_options())
-    def draw(where: camera.Pose, looks: Appearance, key: jax.Array) -> jax.Array:
-        """Returns the pictures of one step."""
-        return jnp.asarray(raycast.render(scene, where, looks, stock=stock, key=key).rgb)
-
-    looks = jax.vmap(lambda x: appearance(binding, x))(recording.xi)
-    rows = []
-    for step, state in enumerate(recording.states):
-        sizes = state.pipeline_state.leaves.get("geom_size")
-        where = camera.pose(scene, recording.view(state), sizes)
-        rows.append([np.asarray(draw(where, looks, jax.random.key(step)))])
-        core = state.pipeline_state.core
-        cores = [jax.tree.map(lambda x, i=i: x[i], core) for i in range(len(recording.xi))]
-        theirs = mujoco_pictures(task.mj_model, view.name, config.px, cores)
-        rows[-1] += [] if theirs is None else [theirs]
-    frames = np.stack([mosaic(np.concatenate(row), len(recording.xi)) for row in rows])
-    path = config.out / "episode.gif"
-    path.write_bytes(gif(frames, 1 / task.contract.control_hz, most=120))
-    console.print(f"{path}: {len(recording.xi)} worlds, below them MuJoCo's picture of the same")
-
-
-def mujoco_pictures(
-    mj_model: mujoco.MjModel, name: str, px: int, cores: Sequence[Core]
-) -> np.ndarray | None:
-    """Returns (N, px, px, 3) uint8: MuJoCo's own pictures of worlds; None without OpenGL."""
-    os.environ.setdefault("MUJOCO_GL", "egl")
-    data = mujoco.MjData(mj_model)
-    try:
-        renderer = mujoco.Renderer(mj_model, px, px)
-    except (RuntimeError, ImportError, AttributeError, mujoco.FatalError):
-        return None
-    out = []
-    with renderer:
-        for core in cores:
-            data.qpos[:], data.mocap_pos[:], data.mocap_quat[:] = (
-                np.asarray(x) for x in (core.qpos, core.mocap_pos, core.mocap_quat)
-            )
-            mujoco.mj_forward(mj_model, data)
-            renderer.update_scene(data, name)
-            out.append(renderer.render().copy())
-    return np.stack(out)
 
 
 def _grey(depth: Any) -> np.ndarray:

@@ -190,7 +190,7 @@ class Ppo:
         self, state: TrainState, rolled: Result, images: Images, key: jax.Array
     ) -> tuple[TrainState, Metrics]:
         """Returns the state after the gradient steps on a rollout; images are (T, B, H, W, C)."""
-        batch, memory, explained = self._batch(state, rolled.steps, images)
+        batch, memory, explained = self.batch(state, rolled.steps, images)
         weights = Weights(state.actor, state.critic, state.optimizer, state.learning_rate)
         weights, figures = epochs(self.nets, weights, batch, key=key)
         names = self._names
@@ -210,7 +210,7 @@ class Ppo:
         )
         return state, Metrics(rolled.tally, rolled.bad, figures, weights.learning_rate, explained)
 
-    def _batch(
+    def batch(
         self, state: TrainState, steps: Transition, images: Images
     ) -> tuple[Batch, jax.Array, jax.Array]:
         """Returns what gradient steps read, the critic's memory (B, H), and its explained share.

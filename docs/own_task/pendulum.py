@@ -1,0 +1,111 @@
+"""A pendulum that swings up: a task of one's own in one file. The text is in docs/own_task.md."""
+
+from dataclasses import dataclass, field
+
+import jax
+import jax.numpy as jnp
+import mujoco
+from mujoco import mjx
+
+from mjx_s2r.contract import ActionSpec, PolicyContract, Signal
+from mjx_s2r.params import ParamSpace, add, put, scale
+from mjx_s2r.sim.task import Start, Verdict
+
+# 1. The model. Upright is 0 rad; the motor is too weak to lift the pole in one go.
+XML = """
+<mujoco model="pendulum">
+  <option timestep="0.01"/>
+  <worldbody>
+    <light pos="0 -1 2" dir="0 0.4 -1"/>
+    <camera name="front" pos="0 -1.6 0.6" xyaxes="1 0 0 0 0 1"/>
+    <geom name="floor" type="plane" size="2 2 0.1" rgba="0.8 0.8 0.8 1"/>
+    <geom name="post" type="capsule" fromto="0 0.06 0 0 0.06 0.6" size="0.02" rgba="0.3 0.3 0.3 1"/>
+    <body name="pole" pos="0 0 0.6">
+      <joint name="hinge" axis="0 1 0" damping="0.002"/>
+      <geom name="rod" type="capsule" fromto="0 0 0 0 0 0.35" size="0.012" mass="0.05"
+            rgba="0.2 0.4 0.8 1"/>
+      <geom name="bob" type="sphere" pos="0 0 0.35" size="0.035" mass="0.15" rgba="0.9 0.5 0.1 1"/>
+    </body>
+  </worldbody>
+  <actuator><motor name="hinge" joint="hinge" ctrlrange="-0.35 0.35"/></actuator>
+</mujoco>
+"""
+
+# 2. The table: what may differ between this model and the thing on the bench, and how far.
+BENCH = "weighed and measured on a kitchen scale, within a third"
+MOTOR = "a small geared motor: supply voltage, wear"
+SPACE = ParamSpace(
+    (
+        scale("mass", "model.body_mass", ("pole",), (0.7, 1.4), law="log_uniform", source=BENCH),
+        scale("length", "model.link_length", ("pole",), (0.8, 1.25), source=BENCH),
+        add("damping", "model.dof_damping", ("hinge",), (0, 0.006), unit="N m s/rad", source=MOTOR),
+        scale("strength", "model.actuator_strength", ("hinge",), (0.8, 1.2), source=MOTOR),
+        put("speed_noise", "sensor.noise", ("speed",), (0, 0.2), unit="rad/s", source="encoder"),
+        put("delay", "actuator.delay_s", (), (0, 0.02), unit="s", source="one bus cycle"),
+    )
+)
+
+# 3. The contract: what the policy reads and writes. It travels inside the exported file.
+CONTRACT = PolicyContract(
+    task="pendulum",
+    control_hz=50.0,
+    signals=(
+        Signal("angle", 2, "1", low=-1.01, high=1.01),  # cosine and sine
+        Signal("speed", 1, "rad/s", scale=0.1, low=-60.0, high=60.0),
+    ),
+    action=ActionSpec(
+        joints=("hinge",),
+        mode="effort",
+        unit="N m",
+        scale=(0.35,),
+        home=(0.0,),
+        low=(-0.35,),
+        high=(0.35,),
+        max_rate=(float("inf"),),
+        max_effort=(0.35,),
+    ),
+)
+
+
+# 4. The task: how an episode begins, what is read, and what is wanted.
+@dataclass(frozen=True)
+class Pendulum:
+    """See `mjx_s2r.sim.task.Task` for what each part means."""
+
+    name: str = "pendulum"
+    substeps: int = 2
+    episode_s: float = 5.0
+    hold_s: float = 1.0
+    ends_on_success: bool = False
+    success_reward: float = 0.0
+    space: ParamSpace = SPACE
+    contract: PolicyContract = CONTRACT
+    mj_model: mujoco.MjModel = field(default_factory=lambda: mujoco.MjModel.from_xml_string(XML))
+
+    def start(self, *, key: jax.Array) -> Start:
+        """Lets the pole hang at any angle near down, all but still."""
+        key_pos, key_vel = jax.random.split(key)
+        qpos = jnp.pi + 0.3 * jax.random.normal(key_pos, (1,))
+        none = jnp.zeros((0, 3)), jnp.zeros((0, 4))
+        return Start(qpos, 0.1 * jax.random.normal(key_vel, (1,)), *none)
+
+    def signals(self, data: mjx.Data) -> dict[str, jax.Array]:
+        """Cosine and sine of the angle, and the speed."""
+        angle = data.qpos[0]
+        return {"angle": jnp.stack((jnp.cos(angle), jnp.sin(angle))), "speed": data.qvel}
+
+    def privileged(self, data: mjx.Data) -> jax.Array:
+        """Nothing that the signals and the table do not hold: (0,)."""
+        return jnp.zeros((0,))
+
+    def label(self, data: mjx.Data) -> jax.Array:
+        """Where the pole's tip is, m: (3,)."""
+        return data.geom_xpos[-1]
+
+    def judge(self, data: mjx.Data, action: jax.Array) -> Verdict:
+        """Rewards an upright, slow pole and little effort, between 0 and 1 a step."""
+        upright = (jnp.cos(data.qpos[0]) + 1) / 2
+        slow = jnp.exp(-0.05 * data.qvel[0] ** 2)
+        reward = upright * (0.7 + 0.2 * slow + 0.1 * (1 - action[0] ** 2))
+        on_goal = (jnp.cos(data.qpos[0]) > 0.95) & (jnp.abs(data.qvel[0]) < 1.0)
+        return Verdict(reward, on_goal, jnp.zeros((), bool))

@@ -1,0 +1,155 @@
+"""The tutorial's example: it runs as MuJoCo does, it can be exported, and its commands exist."""
+
+import re
+import shlex
+from dataclasses import replace
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import mujoco
+import numpy as np
+import pytest
+import tyro
+
+from docs.own_task.fly import fly
+from docs.own_task.pendulum import XML
+from envs.tasks import make_env
+from mjx_s2r.contract import PolicyContract
+from mjx_s2r.export import ExportError
+from mjx_s2r.learn import normalizer
+from mjx_s2r.learn.ppo import Ppo, TrainState
+from mjx_s2r.robot.policy import Policy
+from mjx_s2r.sim.env import Env, own
+from train.export import ExportConfig, export_teacher
+from train.teacher import TeacherConfig, learner
+from train.view import ViewConfig
+
+TASK = "docs.own_task.pendulum:Pendulum"
+GUIDE = Path(__file__).parents[2] / "docs" / "own_task.md"
+CONFIGS = {"teacher": TeacherConfig, "view": ViewConfig, "export": ExportConfig}
+CONFIG = TeacherConfig(task=TASK)
+CONFIG = replace(
+    CONFIG, ppo=replace(CONFIG.ppo, actor_obs="state", actor_hidden=(8,), critic_hidden=())
+)
+
+
+@pytest.fixture(scope="module")
+def env() -> Env:
+    """The environment of the example."""
+    return own(make_env(TASK))
+
+
+def test_a_few_steps_go_as_mujoco_says(env: Env) -> None:
+    state = jax.jit(env.reset)(jax.random.key(0))
+    model = mujoco.MjModel.from_xml_string(XML)
+    data = mujoco.MjData(model)
+    core = state.pipeline_state.core
+    data.qpos[:], data.qvel[:] = np.asarray(core.qpos), np.asarray(core.qvel)
+    step = jax.jit(env.step)
+    for action in (1.0, 1.0, -0.5, 0.0):
+        state = step(state, jnp.full(1, action))
+        data.ctrl[:] = 0.35 * action
+        mujoco.mj_step(model, data, env.task.substeps)
+    assert np.asarray(state.pipeline_state.core.qpos) == pytest.approx(data.qpos, abs=1e-4)
+    angle = data.qpos[0]
+    seen = np.asarray(state.obs["state"])
+    assert seen == pytest.approx((np.cos(angle), np.sin(angle), 0.1 * data.qvel[0]), abs=1e-3)
+    assert float(state.reward) < 0.1, "it still hangs"
+
+
+def test_hanging_is_worth_nothing_and_standing_everything(env: Env) -> None:
+    blank = env.physics.blank
+    down, up = (blank.replace(qpos=jnp.array([q]), qvel=jnp.zeros(1)) for q in (jnp.pi, 0.0))
+    assert float(env.task.judge(down, jnp.zeros(1)).reward) == pytest.approx(0, abs=1e-6)
+    upright = env.task.judge(up, jnp.zeros(1))
+    assert float(upright.reward) == pytest.approx(1) and bool(upright.on_goal)
+
+
+@pytest.fixture(scope="module")
+def teacher() -> tuple[Ppo, TrainState]:
+    """The example's learner and a state with everything that an export reads."""
+    ppo = learner(CONFIG)
+    like = jax.eval_shape(ppo.init, jax.random.key(0))
+    actor, _ = ppo.nets.init(3, 4, key=jax.random.key(1))
+    batch = jax.random.normal(jax.random.key(2), (64, 1, 3))
+    norm = normalizer.update(normalizer.init(3), batch)
+    return ppo, replace(like, actor=actor, actor_norm=norm, curriculum=ppo.curriculum.init())
+
+
+def test_an_export_leaves_jax_as_it_was(teacher: tuple[Ppo, TrainState], tmp_path: Path) -> None:
+    before = {name: value for name, value in vars(jnp).items() if callable(value)}
+    export_teacher(*teacher, tmp_path / "policy.onnx", inputs=8)
+    assert not [name for name, value in before.items() if getattr(jnp, name) is not value]
+    assert jnp.cumsum(jnp.ones((2, 1)), 0).tolist() == [[1.0], [2.0]]
+
+
+def test_an_actor_that_reads_what_the_robot_has_is_exported(
+    teacher: tuple[Ppo, TrainState], tmp_path: Path
+) -> None:
+    ppo, state = teacher
+    done = export_teacher(ppo, state, tmp_path / "policy.onnx", inputs=40)
+    assert done.parity < 1e-5 and done.inputs == 40
+    policy = Policy.load(done.path)
+    rng = np.random.default_rng(0)
+    obs = rng.standard_normal((5, 3)).astype(np.float32)
+    expected = 0.35 * np.tanh(np.asarray(ppo.answer(state, {"state": jnp.asarray(obs)}).mean))
+    assert policy.act_batch(obs, {}) == pytest.approx(expected, abs=1e-5)
+    assert np.ptp(expected) > 1e-3, "the network answers"
+    task = own(ppo.env).task
+    assert [r.name for r in policy.contract.ranges] == list(task.space.names)
+    assert replace(policy.contract, ranges=()) == task.contract
+
+
+@pytest.mark.parametrize(("name", "value"), [("actor_obs", "privileged"), ("units", 4)])
+def test_an_actor_that_no_robot_can_run_is_refused(
+    name: str, value: object, teacher: tuple[Ppo, TrainState], tmp_path: Path
+) -> None:
+    ppo, state = teacher
+    other = Ppo(ppo.env, ppo.curriculum, replace(ppo.config, **{name: value}))
+    with pytest.raises(ExportError, match="train it with"):
+        export_teacher(other, state, tmp_path / "policy.onnx", inputs=8)
+    assert not (tmp_path / "policy.onnx").exists()
+
+
+def test_the_tutorials_commands_can_be_typed() -> None:
+    text = GUIDE.read_text().replace("\\\n", " ")
+    commands = [shlex.split(c) for c in re.findall(r"^python -m train (.+)$", text, re.M)]
+    assert [c[0] for c in commands] == ["teacher", "view", "view", "export"]
+    for verb, *words in commands:
+        config = tyro.cli(CONFIGS[verb], args=words)
+        assert config.run == Path("runs/pendulum")
+
+
+class Energy:
+    """Swings up by hand: pushes along with the speed below, holds by a spring above.
+
+    After Astrom and Furuta 2000, "Swinging up a pendulum by energy control".
+    """
+
+    def __init__(self, contract: PolicyContract) -> None:
+        """Keeps the contract."""
+        self.contract = contract
+
+    def act(self, obs: np.ndarray, images: object) -> np.ndarray:
+        """Returns the torque (1,), N m."""
+        cos, sin, speed = obs[0], obs[1], obs[2] / 0.1
+        standing = 9.81 * (0.15 * 0.35 + 0.05 * 0.175)  # J, the weights of bob and rod
+        energy = 0.5 * 0.0206 * speed**2 + standing * cos  # inertia about the hinge, kg m^2
+        pump = 5.0 * (standing - energy) * (1.0 if speed >= 0 else -1.0)
+        hold = -3.0 * np.arctan2(sin, cos) - 0.3 * speed
+        return np.clip(np.array([hold if cos > 0.9 else pump]), -0.35, 0.35)
+
+
+def test_the_policy_is_flown_as_the_contract_says(env: Env) -> None:
+    """A controller known to swing up does so, one that does nothing does not."""
+    assert fly(Energy(env.task.contract), 8.0) > 3.0
+
+    class Idle(Energy):
+        """Does nothing."""
+
+        def act(self, obs: np.ndarray, images: object) -> np.ndarray:
+            """Returns no torque."""
+            return np.zeros(1)
+
+    assert fly(Idle(env.task.contract), 2.0) == 0.0

@@ -1,0 +1,86 @@
+"""A tracker and a profiler beside a training: the figures that they get, and what is left of it."""
+
+import gzip
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from mjx_s2r.learn.settings import PpoConfig
+from mjx_s2r.runs import METRICS, RunError, read_jsonl
+from tests.fake_wandb import FakeWandb
+from train import teacher
+from train.profile import PARTS
+from train.teacher import TeacherConfig
+
+SMALL = PpoConfig(
+    worlds=8, unroll=4, minibatches=2, epochs=1, actor_hidden=(4,), critic_hidden=(4,)
+)
+
+
+@pytest.fixture(scope="module")
+def wandb() -> Iterator[FakeWandb]:
+    """A module in wandb's place."""
+    with pytest.MonkeyPatch.context() as patch:
+        fake = FakeWandb()
+        patch.setitem(sys.modules, "wandb", fake)
+        yield fake
+
+
+@pytest.fixture(scope="module")
+def config(wandb: FakeWandb, tmp_path_factory: pytest.TempPathFactory) -> TeacherConfig:
+    """A finished run of five iterations, two of them traced, the last one after a resume."""
+    config = TeacherConfig(
+        task="tests.sim.toy:Toy",
+        run=tmp_path_factory.mktemp("runs") / "toy",
+        iterations=4,
+        log_every=2,
+        devices=1,
+        wandb="toys",
+        profile=2,
+        ppo=SMALL,
+    )
+    teacher.train(config)
+    config = replace(config, iterations=5, resume=True, profile=0)
+    teacher.train(config)
+    return config
+
+
+def test_the_tracker_gets_the_figures_of_the_log(config: TeacherConfig, wandb: FakeWandb) -> None:
+    assert list(wandb.runs) == ["run0"], "a resumed run is the same one"
+    sent = wandb.runs["run0"].lines
+    kept = read_jsonl(config.run / METRICS)
+    assert [line["iteration"] for line in sent] == [row["step"] for row in kept] == [2, 4, 5]
+    for line, row in zip(sent, kept, strict=True):
+        finite = {n: v for n, v in row.items() if n != "step" and v == v}
+        assert finite.items() <= line.items()
+    assert sent[0]["low/mass"] <= 1.0 <= sent[0]["high/mass"]
+    assert wandb.runs["run0"].ended == 0
+
+
+def test_the_trace_can_be_opened(config: TeacherConfig) -> None:
+    found = list(config.run.glob("profile/plugins/profile/*/*.json.gz"))
+    assert any("perfetto" in path.name for path in found)
+    assert list(config.run.glob("profile/plugins/profile/*/*.xplane.pb"))
+    with gzip.open(next(p for p in found if "perfetto" in p.name), "rt") as file:
+        held = json.load(file)
+    names = {str(e.get("name")) for e in (held["traceEvents"] if isinstance(held, dict) else held)}
+    assert any("iterate" in name for name in names)
+
+
+def test_every_part_of_an_iteration_is_timed(config: TeacherConfig) -> None:
+    line = json.loads((config.run / "profile" / PARTS).read_text())
+    assert set(line) == {"whole_s", "resets_s", "rollout_s", "batch_s", "epochs_s"}
+    assert all(0 < seconds < 60 for seconds in line.values())
+
+
+def test_a_missing_package_is_named_before_a_folder_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, config: TeacherConfig
+) -> None:
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    with pytest.raises(RunError, match="wandb"):
+        teacher.train(replace(config, run=tmp_path / "new", resume=False))
+    assert not (tmp_path / "new").exists()
