@@ -117,6 +117,9 @@ def figures(kept: Metrics) -> dict[str, float]:
         "policy_entropy": float(kept.figures.entropy.mean()),
         "learning_rate": float(kept.learning_rate[-1]),
     }
+    own = ("alpha", "beta", "outside")  # of REPPO: the prices, and targets beyond its bins
+    found = {name: getattr(kept.figures, name) for name in own if hasattr(kept.figures, name)}
+    line |= {name: float(values.mean()) for name, values in found.items()}
     if not tally.episodes:
         line |= dict.fromkeys(("success", "return", "length"), float("nan"))
     return line

@@ -38,7 +38,7 @@ from train.common import Job, task_of, work
 from train.curricula import Kind, Schedules, build, felt, mixed
 from train.lines import Lines
 from train.profile import Profiler
-from train.recipes import ITERATIONS, ppo_recipe
+from train.recipes import ITERATIONS, ppo_recipe, reppo_recipe
 
 # What a run that is resumed may be told otherwise.
 MAY_CHANGE = (
@@ -102,15 +102,7 @@ def recipe(task: str) -> TeacherConfig:
     """Returns the settings that fit a task."""
     iterations = ITERATIONS.get(task, TeacherConfig.iterations)
     return TeacherConfig(
-        task=task, iterations=iterations, ppo=ppo_recipe(task), reppo=_reppo_recipe(task)
-    )
-
-
-def _reppo_recipe(task: str) -> ReppoConfig:
-    """Returns the settings of REPPO that fit a task: what is read, and how rewards are scaled."""
-    ppo = ppo_recipe(task)
-    return ReppoConfig(
-        reward_scale=ppo.reward_scale, actor_obs=ppo.actor_reads, critic_obs=ppo.critic_obs
+        task=task, iterations=iterations, ppo=ppo_recipe(task), reppo=reppo_recipe(task)
     )
 
 
