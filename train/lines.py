@@ -12,8 +12,7 @@ from mjx_s2r.params import ParamSpace
 from mjx_s2r.runs import BOUNDS, METRICS, Run, read_jsonl
 from mjx_s2r.sim import quarantine
 from mjx_s2r.tracker import Tracker
-from mjx_s2r.transfer.plots import Axis, Line, line_chart
-from mjx_s2r.transfer.plots_curricula import timeline
+from mjx_s2r.transfer.plots_curricula import learning, timeline
 from train.common import Stretch
 
 JUDGED = 64
@@ -151,15 +150,3 @@ def draw(run: Run, space: ParamSpace) -> None:
     bounds, metrics = (read_jsonl(run.path / name) for name in (BOUNDS, METRICS))
     (run.path / "curriculum.svg").write_text(timeline(space, bounds, metrics))
     (run.path / "learning.svg").write_text(learning(metrics))
-
-
-def learning(metrics: list[dict]) -> str:
-    """Returns the picture of the return over environment steps, exploring and evaluated."""
-    lines = []
-    for name, kind in (("return", "b"), ("eval_return", "a")):
-        points = [(m["env_steps"], m[name]) for m in metrics if m.get(name) is not None]
-        if points:
-            x, y = np.array(points, float).T
-            lines.append(Line(kind, x, y))
-    title = "Return of an episode" + (", pale while exploring" if len(lines) > 1 else "")
-    return line_chart(title, Axis("environment steps"), Axis("return"), lines)

@@ -83,6 +83,31 @@ def timeline(
     return _file(width, height + 16, "Ranges and success over a training", parts)
 
 
+def learning(metrics: Sequence[Mapping[str, Any]]) -> str:
+    """Returns an SVG file: return and success over environment steps.
+
+    Dashed while exploring; solid by mean actions, of the iteration that was judged.
+
+    Args:
+        metrics: lines of metrics.jsonl.
+    """
+    steps = _column(metrics, "env_steps")
+    judged = _column(metrics, "eval_at") * steps / _column(metrics, "step")
+    parts = []
+    for index, (name, top) in enumerate((("return", None), ("success", 1.0))):
+        lines = [
+            Line("b", steps, _column(metrics, name)),
+            Line("a", judged, _column(metrics, f"eval_{name}")),
+        ]
+        shown = [line for line in lines if np.isfinite(line.y).any()]
+        low = None if top is None else 0.0
+        chart = line_chart(name, Axis("environment steps"), Axis(name, low=low, high=top), shown)
+        parts += [_at(chart, 10 + 360 * index, 24, 340, 210)] if chart else []
+        parts.append(_head(10 + 360 * index, 16, name))
+    parts.append('<text x="10" y="252">dashed while exploring, solid by mean actions</text>')
+    return _file(730, 262, "Return and success over a training", parts)
+
+
 def comparison(panels: Mapping[str, Sequence[Curve]], x_label: str, y_label: str) -> str:
     """Returns an SVG file with a panel per task: a curve per method with whiskers over seeds."""
     names = list(dict.fromkeys(curve.name for curves in panels.values() for curve in curves))
@@ -133,7 +158,8 @@ def _panel(curves: Sequence[Curve], names: Sequence[str], x_label: str, y_label:
 
 def _column(rows: Sequence[Mapping[str, Any]], name: str) -> np.ndarray:
     """Returns one number of every line, (T,); NaN where a line has none."""
-    return np.array([row.get(name, math.nan) for row in rows], float)
+    found = [row.get(name) for row in rows]
+    return np.array([math.nan if x is None else x for x in found], float)
 
 
 def _entry(rows: Sequence[Mapping[str, Any]], name: str, index: int) -> np.ndarray:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mjx_s2r.params import Param, ParamSpace
-from mjx_s2r.transfer.plots_curricula import Curve, comparison, timeline
+from mjx_s2r.transfer.plots_curricula import Curve, comparison, learning, timeline
 
 SVG = "{http://www.w3.org/2000/svg}"
 SPACE = ParamSpace(
@@ -62,3 +62,16 @@ def test_a_comparison_has_a_curve_and_whiskers_per_method() -> None:
     assert ends == pytest.approx([190.0, 70.0])
     assert curves[1].get("stroke") == curves[2].get("stroke") != curves[0].get("stroke")
     assert re.findall(r">(adr|none)<", text) == ["adr", "none"]
+
+
+def test_learning_shows_an_evaluation_where_it_judged() -> None:
+    """Two lines of 10 and 20 iterations; the second reports on the policy after iteration 10."""
+    first = {"step": 10, "env_steps": 1000.0, "return": 1.0, "success": None}
+    second = {"step": 20, "env_steps": 2000.0, "return": 2.0, "success": 0.5}
+    picture = learning([first, second | {"eval_at": 10.0, "eval_return": 3.0, "eval_success": 1.0}])
+    root = ElementTree.fromstring(picture)
+    circles = [c.attrib for c in root.iter(f"{SVG}circle")]
+    solid = [float(c["cx"]) for c in circles if c["class"] == "dot a"]
+    dashed = [float(c["cx"]) for c in circles if c["class"] == "dot b"]
+    assert len(solid) == len(dashed) == 2 and solid[0] < dashed[0]
+    assert learning([first]).count("dot a") == 0
