@@ -39,10 +39,10 @@ reach: $(STAMP)
 	$(BIN)/python -m train demo --budget full --run runs/reach --started $(STARTED)
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -q -n $(JOBS) -m "not slow"
+	$(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile -m "not slow"
 
 test-all: $(STAMP)
-	$(BIN)/python -m pytest -q -n $(JOBS)
+	$(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile
 
 check: $(STAMP)
 	$(BIN)/ruff format --check $(CODE)

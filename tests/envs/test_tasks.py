@@ -54,7 +54,11 @@ def wander(env: Env, key: jax.Array) -> tuple:
     return start, states, jax.vmap(lambda s: env.task.label(env.view(s)))(end)
 
 
-@pytest.fixture(scope="module", params=TASKS)
+DEAR = ("lift", "reorient")  # to compile
+TRIED = [pytest.param(n, marks=[pytest.mark.slow] if n in DEAR else []) for n in TASKS]
+
+
+@pytest.fixture(scope="module", params=TRIED)
 def trial(request: pytest.FixtureRequest) -> Trial:
     """One task after the other; compiled once."""
     env = make(make_task(request.param))

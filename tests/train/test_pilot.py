@@ -71,6 +71,7 @@ def recording(folder: Path) -> Recording:
     return record(folder, 7)
 
 
+@pytest.mark.slow
 def test_a_policy_with_a_memory_does_as_the_evaluation_says(
     trained: tuple[Ppo, TrainState], recording: Recording
 ) -> None:
@@ -81,6 +82,7 @@ def test_a_policy_with_a_memory_does_as_the_evaluation_says(
     assert len(recording.states) == 1 + max(np.asarray(scores.length))
 
 
+@pytest.mark.slow
 def test_a_world_whose_episode_is_over_stays_as_it_ended(recording: Recording) -> None:
     pilot, key = recording.pilot, jax.random.key(1)
     now = pilot.begin(pilot.draws(WORLDS, key), key)
@@ -90,6 +92,7 @@ def test_a_world_whose_episode_is_over_stays_as_it_ended(recording: Recording) -
     assert steps.tolist() == [0, 1, 1, 1]
 
 
+@pytest.mark.slow
 def test_the_table_tells_what_became_of_each_world(recording: Recording) -> None:
     html = told(recording)
     found = re.findall(r'<td class="n">(-?[0-9.]+)</td><td>(yes|no)</td>', html)
@@ -99,6 +102,7 @@ def test_the_table_tells_what_became_of_each_world(recording: Recording) -> None
     assert f"mass {float(recording.xi[0, mass]):.3g}" in html
 
 
+@pytest.mark.slow
 def test_sliders_set_the_rows_of_the_first_world(recording: Recording) -> None:
     server, turns = FakeServer(), iter(range(4))
     page = show(recording.pilot, server, 0, goes_on=lambda: next(turns, None) is not None)
@@ -122,6 +126,7 @@ def test_sliders_set_the_rows_of_the_first_world(recording: Recording) -> None:
     assert not page.waits()
 
 
+@pytest.mark.slow
 def test_shapes_stand_where_the_worlds_are(recording: Recording) -> None:
     server, turns = FakeServer(), iter(range(3))
     page = show(recording.pilot, server, 0, goes_on=lambda: next(turns, None) is not None)
@@ -178,6 +183,7 @@ def test_the_camera_that_follows_a_robot_is_found() -> None:
     assert following(mujoco.MjModel.from_xml_string(xml)) == ["track"]
 
 
+@pytest.mark.slow
 def test_opengl_is_opened_once_for_all_pictures(
     recording: Recording, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -225,6 +231,7 @@ def test_what_cannot_be_shown_is_named(tmp_path: Path, monkeypatch: pytest.Monke
         require()
 
 
+@pytest.mark.slow
 def test_the_real_server_takes_a_page(recording: Recording) -> None:
     pytest.importorskip("viser")
     server, turns = require().ViserServer(host="127.0.0.1", port=0), iter(range(2))
