@@ -1,7 +1,6 @@
 """Checkpoints: seconds to save and to restore the training state of reach, and its size."""
 
 import itertools
-import math
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 
 from benchmarks.rows import Row, Settings
 from benchmarks.timing import measure
+from benchmarks.workload import sized
 from mjx_s2r.checkpoints import Checkpoints
 from train.teacher import learner, recipe
 
@@ -19,9 +19,7 @@ from train.teacher import learner, recipe
 def run(settings: Settings) -> list[Row]:
     """Returns times, size and the share of leaves that come back to the bit."""
     config = recipe("reach")
-    parts = math.gcd(config.ppo.minibatches, settings.worlds)
-    sizes = replace(config.ppo, worlds=settings.worlds, minibatches=parts)
-    ppo = learner(replace(config, ppo=sizes))
+    ppo = learner(replace(config, ppo=sized(config.ppo, settings.worlds)))
     state = jax.block_until_ready(ppo.init(jax.random.key(0)))
     steps = itertools.count(1)
     with tempfile.TemporaryDirectory() as folder:

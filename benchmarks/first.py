@@ -17,10 +17,11 @@ def main(argv: Sequence[str]) -> None:
     devices.configure()
     import jax
 
+    from benchmarks.workload import sized
     from train.teacher import learner, recipe
 
     config = recipe(argv[0])
-    ppo = learner(replace(config, ppo=replace(config.ppo, worlds=int(argv[1]))))
+    ppo = learner(replace(config, ppo=sized(config.ppo, int(argv[1]))))
     jax.block_until_ready(jax.numpy.zeros(1) + 1)  # the backend's own start is not counted
     start = time.perf_counter()
     done = jax.block_until_ready(ppo.iterate(ppo.init(jax.random.key(0))))

@@ -1,7 +1,6 @@
 """PPO end to end: steps/s of an iteration, and which share of physics' own speed that is."""
 
 import functools
-import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -10,7 +9,7 @@ import jax
 
 from benchmarks.rows import Row, Settings, timed
 from benchmarks.timing import Stepper, measure
-from benchmarks.workload import begin, finite_share, physics_alone
+from benchmarks.workload import begin, finite_share, physics_alone, sized
 from mjx_s2r.learn.ppo import Ppo, TrainState
 from mjx_s2r.learn.rollout import rollout
 from mjx_s2r.sim.env import own
@@ -27,9 +26,7 @@ def run(settings: Settings) -> list[Row]:
 def one_task(name: str, settings: Settings) -> list[Row]:
     """Returns the figures of one task."""
     config = recipe(name)
-    parts = math.gcd(config.ppo.minibatches, settings.worlds)
-    sizes = replace(config.ppo, worlds=settings.worlds, minibatches=parts)
-    ppo = learner(replace(config, ppo=sizes))
+    ppo = learner(replace(config, ppo=sized(config.ppo, settings.worlds)))
     state = ppo.init(jax.random.key(0))
     env = own(ppo.env)
     alone = physics_alone(env, settings.physics_steps)

@@ -1,5 +1,6 @@
 """What several cases share: physics alone, worlds to start from, a student nobody has trained."""
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, cast
@@ -13,12 +14,19 @@ from mjx_s2r.learn.distill import Distill, DistillConfig
 from mjx_s2r.learn.distill import make as make_distill
 from mjx_s2r.learn.distribution import Gaussian
 from mjx_s2r.learn.networks import Actor
+from mjx_s2r.learn.settings import PpoConfig
 from mjx_s2r.params import ParamSpace
 from mjx_s2r.render.eye import bind_cameras
 from mjx_s2r.sim import physics
 from mjx_s2r.sim.env import Env, make
 from mjx_s2r.sim.physics import Core
 from mjx_s2r.sim.task import Task
+
+
+def sized(config: PpoConfig, worlds: int) -> PpoConfig:
+    """Returns a recipe with another number of worlds, and as many minibatches as these allow."""
+    parts = math.gcd(config.minibatches, worlds)
+    return replace(config, worlds=worlds, minibatches=parts)
 
 
 def begin(env: Env, worlds: int, *, key: jax.Array) -> tuple[Core, jax.Array]:

@@ -12,7 +12,7 @@ import jax
 
 from benchmarks.rows import Row, Settings, timed
 from benchmarks.timing import Stepper, measure
-from benchmarks.workload import finite_share
+from benchmarks.workload import finite_share, sized
 from mjx_s2r.learn.ppo import Ppo
 from train.teacher import learner, recipe
 
@@ -24,8 +24,7 @@ def run(settings: Settings) -> Iterator[Row]:
     """Yields the figures of each number of worlds; compiles once for each."""
     for count in COUNTS:
         config = recipe(TASK)
-        sizes = replace(config.ppo, worlds=count)
-        yield from _one(learner(replace(config, ppo=sizes)), settings)
+        yield from _one(learner(replace(config, ppo=sized(config.ppo, count))), settings)
 
 
 def _one(ppo: Ppo, settings: Settings) -> Iterator[Row]:

@@ -34,11 +34,11 @@ from mjx_s2r.learn.distribution import Gaussian
 from mjx_s2r.learn.lessons import DistillMetrics, Lesson, Outcome
 from mjx_s2r.learn.networks import Student
 from mjx_s2r.learn.normalizer import Normalizer
-from mjx_s2r.learn.rollout import reset_worlds, stagger
+from mjx_s2r.learn.rollout import first_worlds, fresh_worlds, reset_worlds
 from mjx_s2r.learn.watch import Film, Watch, watch
 from mjx_s2r.render.eye import Cameras
 from mjx_s2r.sim.env import Env
-from mjx_s2r.sim.interface import State, keep_worlds, renew
+from mjx_s2r.sim.interface import State, renew
 
 _BOUND = 2.0  # of the teacher's raw mean
 
@@ -154,17 +154,16 @@ class Distill:
     @partial(jax.jit, static_argnums=0)
     def _init(self, key: jax.Array) -> DistillState:
         """Returns the state before the first iteration, without pictures."""
-        key_draw, key_reset, key_stagger, key_net, key_next = jax.random.split(key, 5)
-        schedule = self.curriculum.init()
-        draws = self.curriculum.sample(schedule, self.config.worlds, key_draw)
-        worlds = reset_worlds(self.env, draws, key=key_reset)
+        *keys, key_net, key_next = jax.random.split(key, 5)
+        schedule, count = self.curriculum.init(), self.config.worlds
+        worlds = first_worlds(self.env, self.curriculum, schedule, count, keys)
         blank = [jnp.zeros((1, *c.shape)) for c in self.watch.signals]
         params = self.student.init(key_net, worlds.obs["state"][:1], blank)
         return DistillState(
             params=params,
             optimizer=self._optimizer.init(params),
             obs_norm=normalizer.init(worlds.obs["state"].shape[-1]),
-            worlds=stagger(self.env, worlds, key=key_stagger),
+            worlds=worlds,
             curriculum=schedule,
             key=key_next,
             steps=jnp.int32(0),
@@ -229,18 +228,16 @@ class Distill:
         self, state: DistillState
     ) -> tuple[State, list[jax.Array], list[jax.Array], jax.Array]:
         """Returns fresh worlds, T looks (B, D) and T keys for a rollout, and a key for learning."""
-        key_draw, key_reset, key_roll, key_learn = jax.random.split(state.key, 4)
-        draws = self.curriculum.sample(state.curriculum, self.config.worlds, key_draw)
-        draws = keep_worlds(self.env.space, draws, state.worlds.pipeline_state.draw)
-        fresh = reset_worlds(self.env, draws, key=key_reset)
-        keys = list(jax.random.split(key_roll, self.config.unroll))
+        *keys, key_roll, key_learn = jax.random.split(state.key, 4)
+        fresh = fresh_worlds(self.env, self.curriculum, state.curriculum, state.worlds, keys)
+        steps = list(jax.random.split(key_roll, self.config.unroll))
         looks = [
             self.curriculum.sample(
                 state.curriculum, self.config.worlds, jax.random.fold_in(k, 2)
             ).xi
-            for k in keys
+            for k in steps
         ]
-        return fresh, looks, keys, key_learn
+        return fresh, looks, steps, key_learn
 
     @partial(jax.jit, static_argnums=0)
     def _advance(

@@ -25,10 +25,18 @@ from mjx_s2r.learn.gae import gae
 from mjx_s2r.learn.networks import merged, parted
 from mjx_s2r.learn.normalizer import Normalizer
 from mjx_s2r.learn.quarantine import Bad
-from mjx_s2r.learn.rollout import Result, Tally, Transition, begins, reset_worlds, rollout, stagger
+from mjx_s2r.learn.rollout import (
+    Result,
+    Tally,
+    Transition,
+    begins,
+    first_worlds,
+    fresh_worlds,
+    rollout,
+)
 from mjx_s2r.learn.settings import PpoConfig
 from mjx_s2r.learn.update import Batch, Figures, Weights, adam, epochs
-from mjx_s2r.sim.interface import Environment, State, keep_worlds
+from mjx_s2r.sim.interface import Environment, State
 
 
 @struct.dataclass
@@ -103,11 +111,9 @@ class Ppo:
     @partial(jax.jit, static_argnums=0)
     def init(self, key: jax.Array) -> TrainState:
         """Returns the state before the first iteration."""
-        key_draw, key_reset, key_stagger, key_nets, key_next = jax.random.split(key, 5)
-        schedule = self.curriculum.init()
-        draws = self.curriculum.sample(schedule, self.config.worlds, key_draw)
-        worlds = reset_worlds(self.env, draws, key=key_reset)
-        worlds = stagger(self.env, worlds, key=key_stagger)
+        *keys, key_nets, key_next = jax.random.split(key, 5)
+        schedule, count = self.curriculum.init(), self.config.worlds
+        worlds = first_worlds(self.env, self.curriculum, schedule, count, keys)
         sizes = [worlds.obs[name].shape[-1] for name in self._names]
         actor, critic = self.nets.init(*sizes, key=key_nets)
         return TrainState(
@@ -135,10 +141,9 @@ class Ppo:
 
     def prepare(self, state: TrainState) -> tuple[State, jax.Array, jax.Array]:
         """Returns fresh worlds for those that finish, and keys for rollout and learning."""
-        _, key_draw, key_reset, key_roll, key_learn = jax.random.split(state.key, 5)
-        draws = self.curriculum.sample(state.curriculum, self.config.worlds, key_draw)
-        draws = keep_worlds(self.env.space, draws, state.worlds.pipeline_state.draw)
-        return reset_worlds(self.env, draws, key=key_reset), key_roll, key_learn
+        _, *keys, key_roll, key_learn = jax.random.split(state.key, 5)
+        fresh = fresh_worlds(self.env, self.curriculum, state.curriculum, state.worlds, keys)
+        return fresh, key_roll, key_learn
 
     def act(
         self,

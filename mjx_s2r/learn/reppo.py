@@ -35,8 +35,8 @@ from mjx_s2r.learn.reppo_update import (
     first_prices,
     squashed_log_prob,
 )
-from mjx_s2r.learn.rollout import Result, Tally, Transition, reset_worlds, rollout, stagger
-from mjx_s2r.sim.interface import Environment, State, keep_worlds
+from mjx_s2r.learn.rollout import Result, Tally, Transition, first_worlds, fresh_worlds, rollout
+from mjx_s2r.sim.interface import Environment, State
 
 
 @struct.dataclass
@@ -109,11 +109,9 @@ class Reppo:
     @partial(jax.jit, static_argnums=0)
     def init(self, key: jax.Array) -> ReppoState:
         """Returns the state before the first iteration."""
-        key_draw, key_reset, key_stagger, key_nets, key_next = jax.random.split(key, 5)
-        schedule = self.curriculum.init()
-        draws = self.curriculum.sample(schedule, self.config.worlds, key_draw)
-        worlds = reset_worlds(self.env, draws, key=key_reset)
-        worlds = stagger(self.env, worlds, key=key_stagger)
+        *keys, key_nets, key_next = jax.random.split(key, 5)
+        schedule, count = self.curriculum.init(), self.config.worlds
+        worlds = first_worlds(self.env, self.curriculum, schedule, count, keys)
         sizes = [worlds.obs[name].shape[-1] for name in self._names]
         actor, critic = self.nets.init(*sizes, key=key_nets)
         return ReppoState(
@@ -133,10 +131,8 @@ class Reppo:
     @partial(jax.jit, static_argnums=0, donate_argnums=1)
     def iterate(self, state: ReppoState) -> tuple[ReppoState, ReppoMetrics]:
         """Runs one iteration: rollout, targets, epochs, normalizer, curriculum."""
-        key_next, key_draw, key_reset, key_roll, key_learn = jax.random.split(state.key, 5)
-        draws = self.curriculum.sample(state.curriculum, self.config.worlds, key_draw)
-        draws = keep_worlds(self.env.space, draws, state.worlds.pipeline_state.draw)
-        fresh = reset_worlds(self.env, draws, key=key_reset)
+        key_next, *keys, key_roll, key_learn = jax.random.split(state.key, 5)
+        fresh = fresh_worlds(self.env, self.curriculum, state.curriculum, state.worlds, keys)
         act, memory, steps = partial(self._act, state), state.memory.actor, self.config.unroll
         rolled = rollout(self.env, act, memory, state.worlds, fresh, steps, key=key_roll)
         state, metrics = self._learn(state, rolled, key_learn)

@@ -10,6 +10,8 @@ its return was 747 after 0.87 million steps and 14 s of processor time, with the
 
 from dataclasses import dataclass
 
+from mjx_s2r.learn import shuffle
+
 
 @dataclass(frozen=True)
 class ReppoConfig:
@@ -105,13 +107,5 @@ class ReppoConfig:
 
     @property
     def groups(self) -> int:
-        """Number of groups of neighbouring worlds within which samples are shuffled.
-
-        A power of two up to 64 that lets every minibatch take as many samples from each. Worlds of
-        one group lie on one device, so shuffling moves nothing between devices; and it does not
-        depend on how many there are.
-        """
-        samples = self.worlds * self.unroll
-        sizes = (64, 32, 16, 8, 4, 2)
-        fits = [g for g in sizes if self.worlds % g == 0 and samples % (g * self.minibatches) == 0]
-        return fits[0] if fits else 1
+        """Number of groups of neighbouring worlds within which samples are shuffled."""
+        return shuffle.groups(self.worlds, self.worlds * self.unroll, self.minibatches)

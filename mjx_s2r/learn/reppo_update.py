@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
-from mjx_s2r.learn import distribution
+from mjx_s2r.learn import distribution, shuffle
 from mjx_s2r.learn.distribution import Gaussian
 from mjx_s2r.learn.reppo_networks import ReppoNets
 from mjx_s2r.learn.reppo_settings import ReppoConfig
@@ -132,7 +132,7 @@ def epochs(
     config = nets.config
     groups = config.groups
     batch = jax.tree.map(partial(_grouped, groups=groups), batch)
-    shape = (groups, batch.target.shape[1])
+    size = batch.target.shape[1]
 
     def step(
         weights: ReppoWeights, inputs: tuple[jax.Array, jax.Array]
@@ -144,9 +144,7 @@ def epochs(
     def epoch(weights: ReppoWeights, key: jax.Array) -> tuple[ReppoWeights, ReppoFigures]:
         """Goes through all samples once."""
         key_order, key_steps = jax.random.split(key)
-        samples = jnp.broadcast_to(jnp.arange(shape[1]), shape)
-        order = jax.random.permutation(key_order, samples, axis=1, independent=True)
-        chosen = order.reshape(groups, config.minibatches, -1).transpose(1, 0, 2)
+        chosen = shuffle.chosen(groups, size, config.minibatches, key=key_order)
         keys = jax.random.split(key_steps, config.minibatches)
         return jax.lax.scan(step, weights, (chosen, keys))
 

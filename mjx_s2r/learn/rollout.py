@@ -5,7 +5,7 @@ reset per world, with its own draw of the table, and a world takes it when its e
 episode shorter than the rollout could take the same one twice; `reused` counts that.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,9 +13,9 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from mjx_s2r.curriculum.interface import Episodes
+from mjx_s2r.curriculum.interface import Curriculum, Episodes
 from mjx_s2r.learn.quarantine import Bad, first_bad, nothing
-from mjx_s2r.sim.interface import Draw, Environment, State, renew
+from mjx_s2r.sim.interface import Draw, Environment, State, keep_worlds, renew
 
 # (memory, worlds, key) -> memory, raw action (B, J), its log density (B,)
 Act = Callable[[Any, State, jax.Array], tuple[Any, jax.Array, jax.Array]]
@@ -61,6 +61,36 @@ class Tally:
 def reset_worlds(env: Environment, draws: Draw, *, key: jax.Array) -> State:
     """Returns B worlds at the start of an episode, for ``draws`` with leading axis B."""
     return jax.vmap(env.reset)(jax.random.split(key, draws.role.shape[0]), draws)
+
+
+def fresh_worlds(
+    env: Environment, curriculum: Curriculum, schedule: Any, old: State, keys: Sequence[jax.Array]
+) -> State:
+    """Returns B worlds at the start of an episode, for those of the ``old`` (B, ...) that finish.
+
+    What a world keeps for life is kept.
+
+    Args:
+        env: the environment of one world.
+        curriculum: draws their parameters.
+        schedule: the curriculum's state.
+        old: B worlds.
+        keys: (2,) for the draws and for the starts.
+    """
+    draw = old.pipeline_state.draw
+    draws = curriculum.sample(schedule, draw.role.shape[0], keys[0])
+    return reset_worlds(env, keep_worlds(env.space, draws, draw), key=keys[1])
+
+
+def first_worlds(
+    env: Environment, curriculum: Curriculum, schedule: Any, count: int, keys: Sequence[jax.Array]
+) -> State:
+    """Returns ``count`` worlds for a training to begin with, at different times of an episode.
+
+    ``keys`` (3,) are for the draws, the starts and the times.
+    """
+    draws = curriculum.sample(schedule, count, keys[0])
+    return stagger(env, reset_worlds(env, draws, key=keys[1]), key=keys[2])
 
 
 def stagger(env: Environment, state: State, *, key: jax.Array) -> State:

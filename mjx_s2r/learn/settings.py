@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from mjx_s2r.learn import shuffle
+
 
 @dataclass(frozen=True)
 class PpoConfig:
@@ -85,11 +87,5 @@ class PpoConfig:
 
     @property
     def groups(self) -> int:
-        """Number of groups of neighbouring worlds within which minibatches are shuffled.
-
-        A power of two up to 64 that lets every minibatch take as many worlds from each. Worlds of
-        one group lie on one device, so shuffling moves nothing between devices; and it does not
-        depend on how many there are.
-        """
-        fits = [g for g in (64, 32, 16, 8, 4, 2) if self.worlds % (g * self.minibatches) == 0]
-        return fits[0] if fits else 1
+        """Number of groups of neighbouring worlds within which minibatches are shuffled."""
+        return shuffle.groups(self.worlds, self.worlds, self.minibatches)

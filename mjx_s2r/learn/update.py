@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
-from mjx_s2r.learn import distribution
+from mjx_s2r.learn import distribution, shuffle
 from mjx_s2r.learn.actor_critic import ActorCritic
 from mjx_s2r.learn.settings import PpoConfig
 
@@ -78,7 +78,7 @@ def epochs(
 ) -> tuple[Weights, Figures]:
     """Runs every epoch over freshly shuffled minibatches; returns figures averaged over them."""
     config = nets.config
-    shape = (config.groups, config.worlds // config.groups)
+    groups, size = config.groups, config.worlds // config.groups
 
     def step(weights: Weights, chosen: jax.Array) -> tuple[Weights, Figures]:
         """Takes one step on the ``chosen`` (G, b) worlds of each group."""
@@ -86,9 +86,7 @@ def epochs(
 
     def epoch(weights: Weights, key: jax.Array) -> tuple[Weights, Figures]:
         """Goes through all worlds once."""
-        worlds = jnp.broadcast_to(jnp.arange(shape[1]), shape)
-        order = jax.random.permutation(key, worlds, axis=1, independent=True)
-        chosen = order.reshape(shape[0], config.minibatches, -1).transpose(1, 0, 2)
+        chosen = shuffle.chosen(groups, size, config.minibatches, key=key)
         return jax.lax.scan(step, weights, chosen)
 
     weights, figures = jax.lax.scan(epoch, weights, jax.random.split(key, config.epochs))

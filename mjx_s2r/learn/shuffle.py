@@ -1,0 +1,25 @@
+"""Which items go into which minibatch: shuffled within groups of neighbouring worlds.
+
+Worlds of one group lie on one device, so shuffling moves nothing between devices; and what comes
+out does not depend on how many there are.
+"""
+
+import jax
+import jax.numpy as jnp
+
+
+def groups(worlds: int, items: int, minibatches: int) -> int:
+    """Returns the number of groups G, a power of two up to 64.
+
+    It divides the worlds, and every minibatch takes as many of the ``items`` from each group.
+    """
+    sizes = (64, 32, 16, 8, 4, 2)
+    fits = [g for g in sizes if worlds % g == 0 and items % (g * minibatches) == 0]
+    return fits[0] if fits else 1
+
+
+def chosen(groups: int, size: int, minibatches: int, *, key: jax.Array) -> jax.Array:
+    """Returns (M, G, n) the places, within each group of ``size`` items, of each minibatch's."""
+    places = jnp.broadcast_to(jnp.arange(size), (groups, size))
+    order = jax.random.permutation(key, places, axis=1, independent=True)
+    return order.reshape(groups, minibatches, -1).transpose(1, 0, 2)
