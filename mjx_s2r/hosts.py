@@ -117,6 +117,20 @@ def join() -> bool:
     return jax.process_count() > 1
 
 
+def alone(what: str) -> None:
+    """Proves that no other process was started to share this work.
+
+    Raises:
+        HostError: there are others; ``what`` trains in one process.
+    """
+    cluster = detect(os.environ)
+    if cluster is not None:
+        raise HostError(
+            f"{what} trains in one process, on all of its devices; the environment "
+            f"({cluster.found_by}) speaks of several. Start one, without these variables"
+        )
+
+
 def writer() -> bool:
     """Returns whether this process writes the run's folder: process 0, or the only one."""
     import jax

@@ -109,3 +109,23 @@ def pinned(
         return compiled[0](state)
 
     return step
+
+
+def kept(
+    mesh: Mesh, iterate: Callable[[Any], tuple[Any, Any]], split: Sequence[str] = SPLIT
+) -> Callable[[Any], tuple[Any, Any]]:
+    """Returns ``iterate``: state -> (state, metrics), whose state is put back where it belongs.
+
+    For an iteration that is made of several programs, which cannot become one (`pinned`). What
+    already lies in its place is not moved.
+    """
+    if mesh.size == 1:
+        return iterate
+    whole = NamedSharding(mesh, PartitionSpec())
+
+    def step(state: Any) -> tuple[Any, Any]:
+        """Runs one iteration."""
+        state, metrics = iterate(state)
+        return jax.device_put(state, placement(mesh, state, split)), jax.device_put(metrics, whole)
+
+    return step

@@ -98,3 +98,14 @@ def test_one_host_needs_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
     assert hosts.collect(tree) is tree
     with pytest.raises(ZeroDivisionError), hosts.watch(lambda: pytest.fail("called")):
         hosts.together("division", lambda: 1 // 0)
+
+
+def test_who_trains_alone_says_so_where_several_were_started(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    hosts.alone("student runs/s")
+    monkeypatch.setenv(hosts.ADDRESS_ENV, "localhost:1")
+    monkeypatch.setenv(hosts.COUNT_ENV, "2")
+    monkeypatch.setenv(hosts.INDEX_ENV, "0")
+    with pytest.raises(HostError, match=r"student runs/s trains in one process.*\(settings\)"):
+        hosts.alone("student runs/s")

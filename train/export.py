@@ -8,6 +8,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +19,7 @@ from mjx_s2r import export as exporter
 from mjx_s2r.checkpoints import Checkpoints
 from mjx_s2r.config import from_dict
 from mjx_s2r.learn.distill import Distill, DistillState
-from mjx_s2r.learn.ppo import Ppo, TrainState
+from mjx_s2r.learn.learner import Learner
 from mjx_s2r.runs import CONFIG, POLICY, RunError
 from mjx_s2r.sim.env import own
 from train.common import console
@@ -63,7 +64,7 @@ def export(distill: Distill, state: DistillState, path: Path, inputs: int) -> ex
     return exporter.export(policy, task.contract, path, ranges=ranges, inputs=inputs)
 
 
-def export_teacher(ppo: Ppo, state: TrainState, path: Path, inputs: int) -> exporter.Exported:
+def export_teacher(ppo: Learner, state: Any, path: Path, inputs: int) -> exporter.Exported:
     """Writes a teacher whose actor reads "state" to ``path``, with the ranges it was trained on.
 
     Raises:

@@ -1,13 +1,15 @@
 """What is said of a teacher while it trains: metrics, bounds, episodes, and pictures at the end."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import jax
 import numpy as np
 
 from mjx_s2r.curriculum.record import RecordState, since
 from mjx_s2r.learn.evaluation import Scores, evaluate
-from mjx_s2r.learn.ppo import Metrics, Ppo, TrainState
+from mjx_s2r.learn.learner import Learner
+from mjx_s2r.learn.ppo import Metrics
 from mjx_s2r.params import ParamSpace
 from mjx_s2r.runs import BOUNDS, METRICS, Run, read_jsonl
 from mjx_s2r.sim import quarantine
@@ -29,7 +31,7 @@ class Lines:
         tracker: sends the same figures elsewhere, where that was asked for.
     """
 
-    ppo: Ppo
+    ppo: Learner
     iterations: int
     eval_every: int = 0
     tracker: Tracker | None = None
@@ -79,7 +81,7 @@ class Lines:
         return _read(self._pending) if last and self._pending else out
 
 
-def _judge(ppo: Ppo, state: TrainState, key: jax.Array) -> Scores:
+def _judge(ppo: Learner, state: Any, key: jax.Array) -> Scores:
     """Begins an evaluation."""
     return evaluate(ppo, state, JUDGED, key=key)
 

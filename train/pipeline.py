@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 import tyro
 
-from mjx_s2r.learn.ppo import Ppo, TrainState
+from mjx_s2r.learn.learner import Learner
 from mjx_s2r.runs import CONFIG, POLICY, RESULT, check_space, check_writable, write_json
 from mjx_s2r.sim.interface import Draw, State, nominal_draw
 from mjx_s2r.transfer.evaluate import in_simulation
@@ -104,7 +104,7 @@ def _teach(config: TeacherConfig, worlds: int) -> dict[str, Any]:
     return {"teacher": {"success": good / worlds, "interval": interval, "episodes": worlds}}
 
 
-def nominal_success(ppo: Ppo, state: TrainState, worlds: int, *, seed: int) -> int:
+def nominal_success(ppo: Learner, state: Any, worlds: int, *, seed: int) -> int:
     """Returns in how many of ``worlds`` nominal worlds the teacher succeeds."""
 
     def act(worlds: State, key: jax.Array) -> jax.Array:

@@ -5,17 +5,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import jax
 import tyro
 
+from mjx_s2r import hosts
 from mjx_s2r.checkpoints import Checkpoints
 from mjx_s2r.config import from_dict
 from mjx_s2r.contract import camera_signal
 from mjx_s2r.curriculum.uniform import uniform
 from mjx_s2r.learn import distill as distillation
 from mjx_s2r.learn.distill import Distill, DistillConfig, DistillState
-from mjx_s2r.learn.ppo import Ppo, TrainState
+from mjx_s2r.learn.learner import Learner
+from mjx_s2r.mesh import check_worlds, kept, spread
+from mjx_s2r.mesh import mesh as device_mesh
 from mjx_s2r.params import ParamSpace
 from mjx_s2r.render.eye import bind_cameras
 from mjx_s2r.render.stock import RenderConfig
@@ -45,6 +49,8 @@ class StudentConfig:
     """Iterations between two checkpoints."""
     resume: bool = False
     """Go on in a folder that holds this run."""
+    devices: int = 0
+    """Devices that the worlds are split over; 0 takes all that there are."""
     cameras: tuple[str, ...] = ()
     """Cameras instead of the task's: NAME:HEIGHTxWIDTH@RATE, or ...@RATExFRAMES for a stack."""
     render: RenderConfig = field(default_factory=RenderConfig)
@@ -53,7 +59,7 @@ class StudentConfig:
     """Settings of distillation."""
 
 
-def load_teacher(run: Path) -> tuple[TeacherConfig, Ppo, TrainState]:
+def load_teacher(run: Path) -> tuple[TeacherConfig, Learner, Any]:
     """Returns settings, learner and newest state of a teacher's run.
 
     Raises:
@@ -69,7 +75,7 @@ def load_teacher(run: Path) -> tuple[TeacherConfig, Ppo, TrainState]:
     return config, ppo, checkpoints.restore(like)[0]
 
 
-def student_space(ppo: Ppo, state: TrainState, plain_looks: bool) -> ParamSpace:
+def student_space(ppo: Learner, state: Any, plain_looks: bool) -> ParamSpace:
     """Returns the table with the ranges that the teacher reached, and looks over their limits."""
     space = ppo.env.space
     report = jax.device_get(ppo.curriculum.report(state.curriculum))
@@ -98,14 +104,22 @@ def distiller(config: StudentConfig) -> Distill:
 
 
 def train(config: StudentConfig) -> tuple[Distill, DistillState]:
-    """Runs or resumes the distillation; returns it and its last state."""
+    """Runs or resumes the distillation; returns it and its last state.
+
+    Raises:
+        MeshError: devices that are not there, or that do not divide the worlds.
+        HostError: several processes; a student trains in one, on all its devices.
+    """
+    hosts.alone(f"student {config.run}")
+    mesh = device_mesh(config.devices)
+    check_worlds(mesh, config.distill.worlds)
     distill = distiller(config)
     task, total = distill.env.task, config.distill.iterations
     run = Run.create(
         config.run,
         config,
         resume=config.resume,
-        may_change=("run", "teacher", "resume", "log_every", "checkpoint_every"),
+        may_change=("run", "teacher", "resume", "log_every", "checkpoint_every", "devices"),
     )
     checkpoints = Checkpoints(run.checkpoints, task=task.name, rows=task.space.names)
     job = Job(
@@ -114,10 +128,12 @@ def train(config: StudentConfig) -> tuple[Distill, DistillState]:
         log_every=config.log_every,
         checkpoint_every=config.checkpoint_every,
         resume=config.resume,
-        iterate=distill.iterate,
+        iterate=kept(mesh, distill.iterate),
         log=partial(_log, distill),
     )
-    return distill, work(job, run, checkpoints, distill.init(jax.random.key(config.seed)))
+    key = jax.random.key(config.seed)
+    fresh = distill.load(spread(mesh, lambda: distill.blank(key)), key)
+    return distill, work(job, run, checkpoints, fresh)
 
 
 def _log(distill: Distill, run: Run, stretch: Stretch) -> str:

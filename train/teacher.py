@@ -5,7 +5,7 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Literal, cast
+from typing import Any, Literal
 
 import jax
 import numpy as np
@@ -20,12 +20,13 @@ from mjx_s2r.curriculum.interface import Curriculum
 from mjx_s2r.curriculum.record import record
 from mjx_s2r.curriculum.uniform import uniform
 from mjx_s2r.learn import pixels
+from mjx_s2r.learn.learner import Learner
 from mjx_s2r.learn.pixels import PixelPpo
-from mjx_s2r.learn.ppo import Ppo, TrainState
+from mjx_s2r.learn.ppo import Ppo
 from mjx_s2r.learn.reppo import Reppo
 from mjx_s2r.learn.reppo_settings import ReppoConfig
 from mjx_s2r.learn.settings import PpoConfig
-from mjx_s2r.mesh import check_worlds, pinned, spread
+from mjx_s2r.mesh import check_worlds, kept, pinned, spread
 from mjx_s2r.mesh import mesh as device_mesh
 from mjx_s2r.params import ParamSpace
 from mjx_s2r.render.eye import bind_cameras
@@ -106,25 +107,34 @@ def recipe(task: str) -> TeacherConfig:
     )
 
 
-def learner(config: TeacherConfig) -> Ppo:
+def learner(config: TeacherConfig) -> Learner:
     """Builds task, environment, curriculum and learner for an actor that reads numbers.
-
-    A `Reppo` has all that is asked of a `Ppo` from outside, and goes by that name.
 
     Raises:
         ParamError: an unknown task or row.
         ValueError: an actor that reads pixels, or one with a memory that is to learn by REPPO.
     """
-    if config.ppo.actor_obs == "pixels":
-        raise ValueError("ppo.actor_obs 'pixels' has no place here; use 'state' or 'privileged'")
-    if config.algorithm == "reppo" and config.ppo.units:
+    if config.algorithm == "ppo":
+        return by_ppo(config)
+    if config.ppo.units:
         raise ValueError(
             f"ppo.units {config.ppo.units}: actors with a memory train by PPO; set ppo.units 0, or "
             "algorithm ppo"
         )
     env = make_env(config.task)
-    if config.algorithm == "reppo":
-        return cast(Ppo, Reppo(env, schedule(config, env.space), config.reppo))
+    return Reppo(env, schedule(config, env.space), config.reppo)
+
+
+def by_ppo(config: TeacherConfig) -> Ppo:
+    """Builds task, environment, curriculum and PPO for an actor that reads numbers.
+
+    Raises:
+        ParamError: an unknown task or row.
+        ValueError: an actor that reads pixels.
+    """
+    if config.ppo.actor_obs == "pixels":
+        raise ValueError("ppo.actor_obs 'pixels' has no place here; use 'state' or 'privileged'")
+    env = make_env(config.task)
     return Ppo(env, schedule(config, env.space), config.ppo)
 
 
@@ -133,17 +143,17 @@ def seeing(config: TeacherConfig) -> PixelPpo:
 
     Raises:
         ParamError: an unknown task, row or camera; another library's environment.
-        ValueError: an evaluation or several devices, which actors that see do not have yet; REPPO.
+        ValueError: an evaluation, which actors that see do not have yet; REPPO.
     """
     if config.algorithm == "reppo":
         raise ValueError(
             "algorithm 'reppo' with ppo.actor_obs 'pixels': actors that see train by PPO; set "
             "algorithm ppo"
         )
-    if config.eval_every or config.devices > 1:
+    if config.eval_every:
         raise ValueError(
-            f"eval_every {config.eval_every}, devices {config.devices}: an actor that reads pixels "
-            "trains on one device and is judged while it explores; leave both at 0"
+            f"eval_every {config.eval_every}: an actor that reads pixels is judged while it "
+            "explores; leave it at 0"
         )
     env = own(make_env(config.task))
     task = seen_by(env.task, [camera_signal(text) for text in config.cameras])
@@ -168,7 +178,7 @@ def schedule(config: TeacherConfig, space: ParamSpace) -> Curriculum:
     return record(space, whole, config.episodes) if config.episodes else whole
 
 
-def train(config: TeacherConfig) -> tuple[Ppo, TrainState]:
+def train(config: TeacherConfig) -> tuple[Learner, Any]:
     """Runs or resumes the training; returns the learner and its last state.
 
     Raises:
@@ -180,15 +190,17 @@ def train(config: TeacherConfig) -> tuple[Ppo, TrainState]:
     if config.wandb:
         tracker.require()
     sees = config.ppo.actor_obs == "pixels"
-    mesh = device_mesh(1 if sees else config.devices)
-    check_worlds(mesh, (config.reppo if config.algorithm == "reppo" else config.ppo).worlds)
+    if sees:
+        hosts.alone(f"an actor that reads pixels, {config.run},")
+    mesh = device_mesh(config.devices)
     ppo = seeing(config) if sees else learner(config)
     core = ppo.core if isinstance(ppo, PixelPpo) else ppo
+    check_worlds(mesh, core.config.worlds)
     run = hosts.together("opening the run", partial(_open, config, core.env.space))
     checkpoints = Checkpoints(run.checkpoints, task=config.task, rows=core.env.space.names)
     tracked = track(run.path, config.wandb if run.writes else "", config)
-    iterate = pinned(mesh, ppo.iterate)
-    apart = None if sees or config.algorithm == "reppo" else core
+    iterate = kept(mesh, ppo.iterate) if sees else pinned(mesh, ppo.iterate)
+    apart = core if isinstance(core, Ppo) and not sees else None
     profiler = Profiler(iterate, apart, run.path, config.profile, run.writes)
     job = Job(
         what=f"teacher {config.task}",
@@ -199,7 +211,9 @@ def train(config: TeacherConfig) -> tuple[Ppo, TrainState]:
         iterate=profiler if config.profile else iterate,
         log=Lines(core, config.iterations, config.eval_every, tracked).write,
     )
-    fresh = spread(mesh, lambda: ppo.init(jax.random.key(config.seed)))
+    key = jax.random.key(config.seed)
+    fresh = spread(mesh, lambda: core.init(key))
+    fresh = ppo.load(fresh, key) if isinstance(ppo, PixelPpo) else fresh
     with closing(profiler), ending(tracked):
         return core, work(job, run, checkpoints, fresh)
 

@@ -28,7 +28,7 @@ import optax
 from flax import struct
 
 from mjx_s2r.curriculum.interface import Curriculum
-from mjx_s2r.learn import distribution, normalizer
+from mjx_s2r.learn import distribution, normalizer, shuffle
 from mjx_s2r.learn.augment import random_shift, to_float
 from mjx_s2r.learn.distribution import Gaussian
 from mjx_s2r.learn.lessons import DistillMetrics, Lesson, Outcome
@@ -43,7 +43,6 @@ from mjx_s2r.sim.interface import State, renew
 _BOUND = 2.0  # of the teacher's raw mean
 
 Teacher = Callable[[dict[str, jax.Array]], Gaussian]
-
 
 @dataclass(frozen=True)
 class DistillConfig:
@@ -94,6 +93,11 @@ class DistillConfig:
         if not 0 <= self.beta_share <= 1:
             raise ValueError(f"distill.beta_share {self.beta_share} must lie in [0, 1]")
 
+    @property
+    def groups(self) -> int:
+        """Number of groups of neighbouring worlds within which images are shuffled."""
+        return shuffle.groups(self.worlds, self.worlds * self.unroll, self.minibatches)
+
 
 @struct.dataclass
 class DistillState:
@@ -142,17 +146,20 @@ class Distill:
 
     def init(self, key: jax.Array) -> DistillState:
         """Returns the state before the first iteration."""
-        state = self._init(key)
+        return self.load(self.blank(key), key)
+
+    def load(self, state: DistillState, key: jax.Array) -> DistillState:
+        """Returns ``state`` with a film in its cameras."""
         xi = state.worlds.pipeline_state.draw.xi
         return replace(state, film=self.watch.begin(state.worlds, xi, jax.random.fold_in(key, 1)))
 
     def like(self) -> DistillState:
         """Returns the shapes and types of a state, to restore one into."""
-        state = cast(DistillState, jax.eval_shape(self._init, jax.random.key(0)))
+        state = cast(DistillState, jax.eval_shape(self.blank, jax.random.key(0)))
         return replace(state, film=cast(Film, self.watch.like(self.config.worlds)))
 
     @partial(jax.jit, static_argnums=0)
-    def _init(self, key: jax.Array) -> DistillState:
+    def blank(self, key: jax.Array) -> DistillState:
         """Returns the state before the first iteration, without pictures."""
         *keys, key_net, key_next = jax.random.split(key, 5)
         schedule, count = self.curriculum.init(), self.config.worlds
@@ -272,7 +279,7 @@ class Distill:
         key: jax.Array,
     ) -> tuple[DistillState, DistillMetrics]:
         """Takes the gradient steps of one iteration."""
-        whole = jax.tree.map(lambda *x: jnp.concatenate(x), *lessons)
+        whole = jax.tree.map(partial(shuffle.grouped, self.config.groups), *lessons)
         state = replace(state, obs_norm=normalizer.update(state.obs_norm, whole.obs))
         key_next, key_epochs = jax.random.split(key)
         state, figures = self._epochs(state, whole, key_epochs)
@@ -290,14 +297,14 @@ class Distill:
     def _epochs(
         self, state: DistillState, lessons: Lesson, key: jax.Array
     ) -> tuple[DistillState, dict[str, jax.Array]]:
-        """Runs every epoch over freshly shuffled minibatches."""
+        """Runs every epoch over freshly shuffled minibatches of ``lessons`` (G, N, ...)."""
         parts = self.config.minibatches
-        size = lessons.obs.shape[0]
+        groups, size = lessons.obs.shape[:2]
 
         def one(
             state: DistillState, inputs: tuple[jax.Array, jax.Array]
         ) -> tuple[DistillState, dict[str, jax.Array]]:
-            part = jax.tree.map(lambda x: x[inputs[0]], lessons)
+            part = jax.tree.map(partial(shuffle.pick, chosen=inputs[0]), lessons)
             loss = jax.grad(self._loss, has_aux=True)
             gradient, figures = loss(state.params, state.obs_norm, part, inputs[1])
             update, optimizer = self._optimizer.update(gradient, state.optimizer)
@@ -306,8 +313,8 @@ class Distill:
 
         def epoch(state: DistillState, key: jax.Array) -> tuple[DistillState, dict[str, jax.Array]]:
             key_order, key_shift = jax.random.split(key)
-            order = jax.random.permutation(key_order, size).reshape(parts, -1)
-            return jax.lax.scan(one, state, (order, jax.random.split(key_shift, parts)))
+            chosen = shuffle.chosen(groups, size, parts, key=key_order)
+            return jax.lax.scan(one, state, (chosen, jax.random.split(key_shift, parts)))
 
         state, figures = jax.lax.scan(epoch, state, jax.random.split(key, self.config.epochs))
         return state, jax.tree.map(jnp.mean, figures)

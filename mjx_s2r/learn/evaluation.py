@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from mjx_s2r.learn.ppo import Ppo, TrainState
+from mjx_s2r.learn.learner import Learner
 from mjx_s2r.learn.rollout import reset_worlds
 from mjx_s2r.sim.interface import State
 
@@ -23,28 +23,28 @@ class Scores:
 
 
 @partial(jax.jit, static_argnums=(0, 2))
-def evaluate(ppo: Ppo, state: TrainState, worlds: int, *, key: jax.Array) -> Scores:
+def evaluate(learner: Learner, state: Any, worlds: int, *, key: jax.Array) -> Scores:
     """Returns the scores of one episode in each of ``worlds`` worlds B.
 
     Their parameters are drawn as those of training are now, but none tests a bound. The call comes
     back before it is done; whoever reads the scores waits.
     """
     key_draw, key_reset = jax.random.split(key)
-    draws = ppo.curriculum.sample(state.curriculum, worlds, key_draw)
+    draws = learner.curriculum.sample(state.curriculum, worlds, key_draw)
     draws = replace(draws, role=jnp.full_like(draws.role, -1))
-    fresh = reset_worlds(ppo.env, draws, key=key_reset)
-    memory = ppo.nets.blank(worlds).actor
+    fresh = reset_worlds(learner.env, draws, key=key_reset)
+    memory = learner.nets.blank(worlds).actor
 
     def one(carry: tuple[Any, State, Scores, jax.Array], _: None) -> tuple[Any, None]:
         """Takes one step; an episode that is over stays judged as it was."""
         memory, worlds, scores, over = carry
-        memory, policy = ppo.watch(state, memory, worlds)
-        worlds = jax.vmap(ppo.env.step)(worlds, jnp.tanh(policy.mean))
+        memory, policy = learner.watch(state, memory, worlds)
+        worlds = jax.vmap(learner.env.step)(worlds, jnp.tanh(policy.mean))
         now = Scores(worlds.metrics["return"], worlds.metrics["success"], worlds.metrics["length"])
         scores = jax.tree.map(lambda new, old: jnp.where(over, old, new), now, scores)
         return (memory, worlds, scores, over | (worlds.done > 0)), None
 
     zero = jnp.zeros((worlds,))
     start = (memory, fresh, Scores(zero, zero, zero), jnp.zeros((worlds,), bool))
-    last, _ = jax.lax.scan(one, start, length=ppo.env.episode_steps)
+    last, _ = jax.lax.scan(one, start, length=learner.env.episode_steps)
     return last[2]

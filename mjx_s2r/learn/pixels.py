@@ -50,7 +50,10 @@ class PixelPpo:
 
     def init(self, key: jax.Array) -> TrainState:
         """Returns the state before the first iteration."""
-        state = self.core.init(key)
+        return self.load(self.core.init(key), key)
+
+    def load(self, state: TrainState, key: jax.Array) -> TrainState:
+        """Returns ``state`` with a film in its cameras."""
         xi = state.worlds.pipeline_state.draw.xi
         film = self.cameras.begin(state.worlds, xi, jax.random.fold_in(key, 1))
         return replace(state, film=film)

@@ -100,6 +100,11 @@ class ReppoConfig:
                 )
 
     @property
+    def units(self) -> int:
+        """Size of the actor's memory: it has none."""
+        return 0
+
+    @property
     def support(self) -> tuple[float, float]:
         """Where the critic's bins begin and end."""
         horizon = 1 / (1 - self.discount)

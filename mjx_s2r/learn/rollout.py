@@ -7,6 +7,7 @@ episode shorter than the rollout could take the same one twice; `reused` counts 
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import jax
@@ -58,9 +59,22 @@ class Tally:
     reused: jax.Array
 
 
+@partial(jax.jit, static_argnums=0)
+def _reset(env: Environment, key: jax.Array, draw: Draw) -> State:
+    """Starts an episode in one world; a function of its own, so that JAX traces it only once."""
+    return env.reset(key, draw)
+
+
+@partial(jax.jit, static_argnums=0)
+def _step(env: Environment, state: State, action: jax.Array) -> State:
+    """Takes one control step in one world; traced only once, however many worlds and programs."""
+    return env.step(state, action)
+
+
 def reset_worlds(env: Environment, draws: Draw, *, key: jax.Array) -> State:
     """Returns B worlds at the start of an episode, for ``draws`` with leading axis B."""
-    return jax.vmap(env.reset)(jax.random.split(key, draws.role.shape[0]), draws)
+    keys = jax.random.split(key, draws.role.shape[0])
+    return jax.vmap(partial(_reset, env))(keys, draws)
 
 
 def fresh_worlds(
@@ -150,7 +164,7 @@ def advance(
     """
     raw, log_prob = choice
     action = jnp.tanh(raw)
-    after = jax.vmap(env.step)(state, action)
+    after = jax.vmap(partial(_step, env))(state, action)
     bad = first_bad(bad, state, after, action, jnp.int32(count))
     draw = after.pipeline_state.draw
     done = after.done > 0

@@ -12,24 +12,24 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from mjx_s2r.learn.ppo import Metrics, Ppo, TrainState
+from mjx_s2r.learn.learner import Learner
 
 
 @dataclass(frozen=True, eq=False)
 class Seeds:
     """A learner trained from several seeds at once."""
 
-    ppo: Ppo
+    learner: Learner
 
     @partial(jax.jit, static_argnums=0)
-    def init(self, keys: jax.Array) -> TrainState:
+    def init(self, keys: jax.Array) -> Any:
         """Returns the states before the first iteration, for keys (S,)."""
-        return jax.vmap(self.ppo.init)(keys)
+        return jax.vmap(self.learner.init)(keys)
 
     @partial(jax.jit, static_argnums=0, donate_argnums=1)
-    def iterate(self, states: TrainState) -> tuple[TrainState, Metrics]:
+    def iterate(self, states: Any) -> tuple[Any, Any]:
         """Runs one iteration of each training; metrics are (S,)."""
-        return jax.vmap(self.ppo.iterate)(states)
+        return jax.vmap(self.learner.iterate)(states)
 
 
 def take(tree: Any, index: int) -> Any:

@@ -23,3 +23,15 @@ def chosen(groups: int, size: int, minibatches: int, *, key: jax.Array) -> jax.A
     places = jnp.broadcast_to(jnp.arange(size), (groups, size))
     order = jax.random.permutation(key, places, axis=1, independent=True)
     return order.reshape(groups, minibatches, -1).transpose(1, 0, 2)
+
+
+def grouped(groups: int, *steps: jax.Array) -> jax.Array:
+    """Returns (G, T b, ...): the T ``steps`` (B, ...) of each group of b neighbouring worlds."""
+    apart = [x.reshape(groups, x.shape[0] // groups, *x.shape[1:]) for x in steps]
+    return jnp.concatenate(apart, axis=1)
+
+
+def pick(x: jax.Array, *, chosen: jax.Array) -> jax.Array:
+    """Returns (G n, ...): the ``chosen`` (G, n) items of each group of x (G, N, ...)."""
+    part = jax.vmap(lambda own, which: own[which])(x, chosen)
+    return part.reshape(chosen.size, *x.shape[2:])

@@ -73,7 +73,7 @@ class Sim:
     adversary: Adversary | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Env:
     """A task bound to physics, actuators and sensors. Build it with `make`."""
 

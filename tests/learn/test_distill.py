@@ -13,6 +13,7 @@ from mjx_s2r.contract import CameraSignal
 from mjx_s2r.curriculum.uniform import uniform
 from mjx_s2r.learn.distill import Distill, DistillConfig, DistillState, make
 from mjx_s2r.learn.distribution import Gaussian, gaussian
+from mjx_s2r.mesh import kept, mesh, spread
 from mjx_s2r.render.eye import bind_cameras
 from mjx_s2r.sim.env import make as make_env
 
@@ -80,6 +81,27 @@ def test_the_same_state_gives_the_same_student(run: tuple) -> None:
     again, _ = learner.iterate(jax.tree.map(jnp.copy, states[0]))
     for a, b in zip(jax.tree.leaves(again.params), jax.tree.leaves(states[1].params), strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_two_devices_teach_the_same_student(run: tuple) -> None:
+    learner, states, metrics, _ = run
+    over = mesh(2)
+    key = jax.random.key(0)
+    state = learner.load(spread(over, lambda: learner.blank(key)), key)
+    iterate = kept(over, learner.iterate)
+    for before in metrics[:2]:
+        state, figures = iterate(state)
+        np.testing.assert_allclose(figures.label_error_m, before.label_error_m, rtol=1e-3)
+    for leaf in jax.tree.leaves(state.worlds):
+        assert [s.data.shape[0] for s in leaf.addressable_shards] == [CONFIG.worlds // 2] * 2
+    assert all(leaf.is_fully_replicated for leaf in jax.tree.leaves(state.params))
+    # Not the parameters: a spatial softmax does not feel the bias below it, and Adam moves it.
+    obs = jax.random.normal(key, (8, CONTRACT.size))
+    images = (jax.random.randint(key, (8, 16, 16, 3), 0, 256).astype(jnp.uint8),)
+    mine, one = (jax.device_get(learner.act(s, obs, images)) for s in (state, states[2]))
+    np.testing.assert_allclose(mine.mean, one.mean, rtol=1e-3, atol=1e-3)
+    still = jax.device_get(learner.act(states[0], obs, images))
+    assert np.abs(one.mean - still.mean).max() > 0.03  # there was something to differ in
 
 
 def test_act_reads_bytes(run: tuple) -> None:

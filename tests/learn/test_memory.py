@@ -1,6 +1,7 @@
 """Actors that remember and actors that see solve what numbers of the moment cannot."""
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import jax
@@ -14,6 +15,7 @@ from mjx_s2r.learn.actor_critic import ActorCritic
 from mjx_s2r.learn.pixels import PixelPpo
 from mjx_s2r.learn.ppo import Ppo, TrainState
 from mjx_s2r.learn.settings import PpoConfig
+from mjx_s2r.mesh import kept, mesh, spread
 from mjx_s2r.params import ParamSpace
 from mjx_s2r.sim.interface import State
 from tests.learn.probes import Cue
@@ -73,13 +75,38 @@ def test_a_memory_carries_the_cue_to_the_last_step(units: int, low: float, high:
     assert low < paid(Ppo(Cue(), uniform(ParamSpace(())), config), 60) < high
 
 
-def test_an_actor_that_sees_finds_the_cue_in_the_picture() -> None:
-    """The numbers do not tell; without the picture 0.75 would be the most."""
+def seeing() -> PixelPpo:
+    """Returns a learner that only a picture tells the cue."""
     env, lamp = Cue(length=1, shown=False), Lamp()
     config = replace(CONFIG, actor_obs="pixels", channels=4)
     core = Ppo(env, uniform(ParamSpace(())), config, ((SIZE, SIZE, 3),))
-    learner = PixelPpo(core, env, lamp)  # type: ignore[arg-type]
-    assert paid(learner, 50) > 0.88
+    return PixelPpo(core, env, lamp)  # type: ignore[arg-type]
+
+
+def test_an_actor_that_sees_finds_the_cue_in_the_picture() -> None:
+    """The numbers do not tell; without the picture 0.75 would be the most."""
+    assert paid(seeing(), 50) > 0.88
+
+
+def test_two_devices_see_as_one() -> None:
+    learner, key, states = seeing(), jax.random.key(0), []
+    for count in (1, 2):
+        over = mesh(count)
+        state = learner.load(spread(over, partial(learner.core.init, key)), key)
+        iterate = kept(over, learner.iterate)
+        for _ in range(3):
+            state, metrics = iterate(state)
+        states.append(state)
+        assert np.isfinite(metrics.explained)
+    shards = states[1].worlds.reward.addressable_shards
+    assert [s.data.shape[0] for s in shards] == [CONFIG.worlds // 2] * 2
+    _, images = learner.cameras.see((), states[0].worlds, None, 0, None)
+    answers = []
+    for state in jax.device_get(states):  # what they do: see test_distill for why not parameters
+        memory = learner.core.nets.blank(CONFIG.worlds).actor
+        answers.append(learner.core.watch(state, memory, states[0].worlds, images)[1].mean)
+    np.testing.assert_allclose(*answers, rtol=1e-3, atol=1e-3)
+    assert np.std(answers[0]) > 0.01
 
 
 def test_a_stretch_is_its_steps_one_by_one(key: jax.Array) -> None:
