@@ -32,8 +32,9 @@ CASES = {
     "compile": "seconds to the first iteration, empty and full compile cache (two minutes)",
     "checkpoint": "seconds to save and restore a training, and its size",
     "ppo_vs_brax": "PPO here and in Brax: speed, compile time, time to a return (half an hour)",
+    "ppo_vs_rsl_rl": "the same against rsl_rl, and where its time goes (half an hour)",
 }
-LONG = ("ppo_vs_brax",)  # run only where they are named
+LONG = ("ppo_vs_brax", "ppo_vs_rsl_rl")  # run only where they are named
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ def main(argv: Sequence[str]) -> int:
     config = tyro.cli(Config, args=list(argv), prog="python -m benchmarks", config=markers)
     console = Console()
     if config.list_cases:
-        lines = (f"  {name:<11} {what}" for name, what in CASES.items())
+        lines = (f"  {name:<13} {what}" for name, what in CASES.items())
         console.print("\n".join(lines), highlight=False, soft_wrap=True)
         return 0
     try:

@@ -1,8 +1,8 @@
 """The course of one training: seconds and return of each stretch; and two libraries' compared."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -21,12 +21,14 @@ class Course:
         seconds: (K,) what each stretch took, s.
         returns: (K,) mean return of the policy after each stretch.
         steps: environment steps in one stretch.
+        shares: part of the library -> its share of the time once compiled, where it was watched.
     """
 
     start_s: float
     seconds: tuple[float, ...]
     returns: tuple[float, ...]
     steps: int
+    shares: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def typical_s(self) -> float:
@@ -69,6 +71,8 @@ class Course:
         yield Row(case, f"{name}.steps_per_s", self.steps_per_s, "steps/s")
         yield Row(case, f"{name}.steps_per_s.compile", self.compile_s, "s")
         yield Row(case, f"{name}.steps_per_s_with_compile", float(whole), "steps/s")
+        for part, share in self.shares.items():
+            yield Row(case, f"{name}.{part}_share", share, "1")
         yield Row(case, f"{name}.final_return", self.returns[-1], "1")
         yield Row(case, f"{name}.time_to_return", self.time_to(wanted, False), "s")
         yield Row(case, f"{name}.time_to_return_with_compile", self.time_to(wanted, True), "s")
@@ -90,6 +94,8 @@ def verdicts(
         times = [c.time_to(wanted, False) for c in courses]
         yield Row(case, f"{side}.steps_per_s", _median([c.steps_per_s for c in courses]), "steps/s")
         yield Row(case, f"{side}.steps_per_s.compile", _median([c.compile_s for c in courses]), "s")
+        for part in courses[0].shares:
+            yield Row(case, f"{side}.{part}_share", _median([c.shares[part] for c in courses]), "1")
         yield Row(case, f"{side}.final_return", _median(finals), "1")
         yield Row(case, f"{side}.worst_final_return", min(finals), "1")
         yield Row(case, f"{side}.time_to_return", _median(times), "s")

@@ -13,7 +13,7 @@ from benchmarks.workload import begin, finite_share, physics_alone, sized
 from mjx_s2r.learn.ppo import Ppo, TrainState
 from mjx_s2r.learn.rollout import rollout
 from mjx_s2r.sim.env import own
-from train.teacher import learner, recipe
+from train.teacher import by_ppo, recipe
 
 TASKS = ("reach", "cartpole", "quadruped")
 
@@ -26,7 +26,7 @@ def run(settings: Settings) -> list[Row]:
 def one_task(name: str, settings: Settings) -> list[Row]:
     """Returns the figures of one task."""
     config = recipe(name)
-    ppo = learner(replace(config, ppo=sized(config.ppo, settings.worlds)))
+    ppo = by_ppo(replace(config, ppo=sized(config.ppo, settings.worlds)))
     state = ppo.init(jax.random.key(0))
     env = own(ppo.env)
     alone = physics_alone(env, settings.physics_steps)

@@ -4,12 +4,16 @@ import json
 import math
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from benchmarks.timing import Timing
+
+PEERS = ("brax", "playground", "rsl-rl-lib", "torch")  # libraries that are compared with
 
 
 class BenchmarkError(RuntimeError):
@@ -77,7 +81,18 @@ def about(settings: Settings) -> dict[str, Any]:
 
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    return {**devices.describe(), "date": now, "load_before": load, "settings": asdict(settings)}
+    head = devices.describe()
+    head["versions"] |= peers()
+    return {**head, "date": now, "load_before": load, "settings": asdict(settings)}
+
+
+def peers() -> dict[str, str]:
+    """Returns the versions of the libraries to compare with that are installed."""
+    found = {}
+    for name in PEERS:
+        with suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
 
 
 def save(path: Path, head: dict[str, Any], rows: Sequence[Row]) -> None:

@@ -14,7 +14,7 @@ from benchmarks.rows import Row, Settings, timed
 from benchmarks.timing import Stepper, measure
 from benchmarks.workload import finite_share, sized
 from mjx_s2r.learn.ppo import Ppo
-from train.teacher import learner, recipe
+from train.teacher import by_ppo, recipe
 
 TASK = "reach"
 COUNTS = (64, 256, 1024, 4096, 8192)
@@ -24,7 +24,7 @@ def run(settings: Settings) -> Iterator[Row]:
     """Yields the figures of each number of worlds; compiles once for each."""
     for count in COUNTS:
         config = recipe(TASK)
-        yield from _one(learner(replace(config, ppo=sized(config.ppo, count))), settings)
+        yield from _one(by_ppo(replace(config, ppo=sized(config.ppo, count))), settings)
 
 
 def _one(ppo: Ppo, settings: Settings) -> Iterator[Row]:

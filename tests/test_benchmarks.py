@@ -83,6 +83,18 @@ def test_sizes_below_one_are_refused() -> None:
         Settings(worlds=0)
 
 
+def test_a_run_holds_the_versions_of_the_libraries_compared_with(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def version(name: str) -> str:
+        if name != "torch":
+            raise rows.metadata.PackageNotFoundError(name)
+        return "2.99"
+
+    monkeypatch.setattr(rows.metadata, "version", version)
+    assert rows.peers() == {"torch": "2.99"}
+
+
 def test_calls_take_turns_and_compiling_is_not_counted(clock: FakeTime) -> None:
     calls = {"a": clock.call("a", 10.0, 1.0, 1.0, 2.0, 3.0), "b": clock.call("b", 5.0)}
     taken = timing.measure(calls, 3)
