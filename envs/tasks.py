@@ -5,6 +5,7 @@ from types import ModuleType
 
 from mjx_s2r.bridge.peers import LIBRARIES, peer
 from mjx_s2r.params import ParamError, unknown
+from mjx_s2r.sim.backend import ModelError, PhysicsConfig
 from mjx_s2r.sim.env import make
 from mjx_s2r.sim.interface import Environment
 from mjx_s2r.sim.task import Task
@@ -62,10 +63,22 @@ def make_task(name: str) -> Task:
     return getattr(module, class_name)()
 
 
-def make_env(name: str) -> Environment:
+def make_env(name: str, physics: PhysicsConfig | None = None) -> Environment:
     """Returns the environment of a task, or another library's: "brax:ant", "playground:NAME".
+
+    Args:
+        name: which one.
+        physics: what takes the physics steps; MJX on jax if absent.
 
     Raises:
         ParamError: an unknown name, or a library that is not installed.
+        ModelError: an engine that this machine, the model or a row cannot use.
     """
-    return peer(name) if name.partition(":")[0] in LIBRARIES else make(make_task(name))
+    if name.partition(":")[0] not in LIBRARIES:
+        return make(make_task(name), physics)
+    if physics is not None and physics.backend != "jax":
+        raise ModelError(
+            f"physics.backend {physics.backend!r}: {name!r} is another library's environment, "
+            "which steps by itself; leave physics.backend at jax"
+        )
+    return peer(name)

@@ -118,6 +118,8 @@ def figures(kept: Metrics) -> dict[str, float]:
         "policy_entropy": float(kept.figures.entropy.mean()),
         "learning_rate": float(kept.learning_rate[-1]),
     }
+    if tally.full is not None:
+        line["full_worlds"] = float(tally.full)
     own = ("alpha", "beta", "outside")  # of REPPO: the prices, and targets beyond its bins
     found = {name: getattr(kept.figures, name) for name in own if hasattr(kept.figures, name)}
     line |= {name: float(values.mean()) for name, values in found.items()}

@@ -32,6 +32,8 @@ from mjx_s2r.params import ParamSpace
 from mjx_s2r.render.eye import bind_cameras
 from mjx_s2r.render.stock import RenderConfig
 from mjx_s2r.runs import Run
+from mjx_s2r.sim import warp
+from mjx_s2r.sim.backend import PhysicsConfig
 from mjx_s2r.sim.env import own
 from mjx_s2r.sim.task import seen_by
 from mjx_s2r.tracker import ending, track
@@ -87,6 +89,8 @@ class TeacherConfig:
     """Cameras of an actor that reads pixels, as those of `student`; empty: those of the task."""
     render: RenderConfig = field(default_factory=RenderConfig)
     """How pictures are drawn, for an actor that reads pixels."""
+    physics: PhysicsConfig = field(default_factory=PhysicsConfig)
+    """What takes the physics steps: --physics.backend jax or warp."""
     algorithm: Literal["ppo", "reppo"] = "ppo"
     """What it learns by; reppo climbs a critic of actions, see mjx_s2r.learn.reppo_settings."""
     ppo: PpoConfig = field(default_factory=PpoConfig)
@@ -121,7 +125,7 @@ def learner(config: TeacherConfig) -> Learner:
             f"ppo.units {config.ppo.units}: actors with a memory train by PPO; set ppo.units 0, or "
             "algorithm ppo"
         )
-    env = make_env(config.task)
+    env = make_env(config.task, config.physics)
     return Reppo(env, schedule(config, env.space), config.reppo)
 
 
@@ -134,7 +138,7 @@ def by_ppo(config: TeacherConfig) -> Ppo:
     """
     if config.ppo.actor_obs == "pixels":
         raise ValueError("ppo.actor_obs 'pixels' has no place here; use 'state' or 'privileged'")
-    env = make_env(config.task)
+    env = make_env(config.task, config.physics)
     return Ppo(env, schedule(config, env.space), config.ppo)
 
 
@@ -155,7 +159,7 @@ def seeing(config: TeacherConfig) -> PixelPpo:
             f"eval_every {config.eval_every}: an actor that reads pixels is judged while it "
             "explores; leave it at 0"
         )
-    env = own(make_env(config.task))
+    env = own(make_env(config.task, config.physics))
     task = seen_by(env.task, [camera_signal(text) for text in config.cameras])
     cameras = bind_cameras(task.space, task.mj_model, task.contract, config.render)
     env = replace(env, task=task)
@@ -193,6 +197,7 @@ def train(config: TeacherConfig) -> tuple[Learner, Any]:
     if sees:
         hosts.alone(f"an actor that reads pixels, {config.run},")
     mesh = device_mesh(config.devices)
+    warp.one_device(config.physics, mesh.size)
     ppo = seeing(config) if sees else learner(config)
     core = ppo.core if isinstance(ppo, PixelPpo) else ppo
     check_worlds(mesh, core.config.worlds)

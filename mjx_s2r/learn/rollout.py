@@ -49,7 +49,11 @@ class Transition:
 
 @struct.dataclass
 class Tally:
-    """Sums over the episodes that ended in a rollout, all ()."""
+    """Sums over the episodes that ended in a rollout, all ().
+
+    ``nan`` and ``full`` count control steps: worlds that ceased to be finite, and worlds that had
+    no room for more contacts, where that can happen.
+    """
 
     episodes: jax.Array
     success: jax.Array
@@ -57,6 +61,7 @@ class Tally:
     length: jax.Array
     nan: jax.Array
     reused: jax.Array
+    full: jax.Array | None = None
 
 
 @partial(jax.jit, static_argnums=0)
@@ -232,4 +237,5 @@ def tally(episodes: Episodes, metrics: dict[str, jax.Array]) -> Tally:
         length=jnp.sum(plain * metrics["length"]),
         nan=jnp.sum(metrics["nan"]),
         reused=jnp.sum(jnp.maximum(ended.sum(0) - 1, 0)),
+        full=jnp.sum(metrics["full"]) if "full" in metrics else None,
     )

@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 from mujoco import mjx
 
-from mjx_s2r.sim.physics import Leaves, Physics, world_model
+from mjx_s2r.sim.physics import Leaves, Physics, positions, world_model
 
 DERIVED_FROM = frozenset(
     (
@@ -35,8 +35,7 @@ DERIVED_FROM = frozenset(
 def derived_constants(physics: Physics, leaves: Leaves) -> Leaves:
     """Returns the dependent constants of one world whose other ``leaves`` are given."""
     model = world_model(physics, leaves)
-    data = physics.blank.replace(qpos=model.qpos0)
-    data = mjx.crb(model, mjx.com_pos(model, mjx.kinematics(model, data)))
+    data = mjx.crb(model, positions(model, physics.blank.replace(qpos=model.qpos0)))
     mass_matrix = mjx.full_m(model, data)
     inverse = jnp.linalg.inv(mass_matrix)
     out = {

@@ -8,7 +8,8 @@ that shape can be trained here and ours there. Termination and truncation are ke
     done                either of the two
 
 `step` never resets. `renew` swaps finished worlds for fresh ones, and the state before it still
-holds the last observation. A world whose numbers are no longer finite is ended and counted.
+holds the last observation. A world whose numbers are no longer finite is ended and counted; so is,
+where contacts can be dropped, a step that had no room for more of them (metrics["full"]).
 
 Rows of the table come in three periods. A row per episode takes its value at reset. A row per world
 keeps the value of the world's first episode: hand the draws for fresh worlds through `keep_worlds`.
@@ -27,9 +28,10 @@ from mjx_s2r.params import ParamError, ParamSpace, unknown
 from mjx_s2r.sim import actuator, adversary, motor, physics, sensor, world
 from mjx_s2r.sim.actuator import ActuatorSpec, ActuatorState
 from mjx_s2r.sim.adversary import Adversary
+from mjx_s2r.sim.backend import PhysicsConfig
 from mjx_s2r.sim.contacts import warn_of_lost_contacts
 from mjx_s2r.sim.interface import Draw, Environment, State, nominal_draw
-from mjx_s2r.sim.model import Binding, bind_model, element_names, leaves
+from mjx_s2r.sim.model import Binding, bind_model, element_names, leaves, refuse_shared
 from mjx_s2r.sim.motor import MotorSpec
 from mjx_s2r.sim.physics import Core, Leaves, Physics
 from mjx_s2r.sim.refuse import closed_rows
@@ -137,7 +139,7 @@ class Env:
             obs=obs,
             reward=zero,
             done=zero,
-            metrics={"success": zero, "return": zero, "length": zero, "nan": zero},
+            metrics={"success": zero, "return": zero, "length": zero, "nan": zero} | _full(core),
             info={"terminated": no, "truncated": no},
         )
 
@@ -185,7 +187,7 @@ class Env:
             obs=jax.tree.map(lambda x: jnp.where(nan, 0.0, x), obs),
             reward=jnp.asarray(reward, jnp.float32),
             done=(terminated | truncated).astype(jnp.float32),
-            metrics={name: jnp.asarray(v, jnp.float32) for name, v in metrics.items()},
+            metrics={n: jnp.asarray(v, jnp.float32) for n, v in (metrics | _full(core)).items()},
             info={"terminated": terminated, "truncated": truncated},
         )
 
@@ -249,7 +251,7 @@ class Env:
                 model = {**model, motor.FIELD: force}
             return physics.advance(self.physics, model, core, ctrl, outside), None
 
-        return jax.lax.scan(one, sim.core, jnp.arange(self.task.substeps))[0]
+        return jax.lax.scan(one, _cleared(sim.core), jnp.arange(self.task.substeps))[0]
 
     def _observe(
         self, sim: Sim, data: mjx.Data, key: jax.Array
@@ -275,6 +277,16 @@ def _finite(arrays: tuple[jax.Array, ...]) -> jax.Array:
     return jnp.stack([jnp.isfinite(x).all() for x in arrays]).all()
 
 
+def _cleared(core: Core) -> Core:
+    """Returns the physics state with no step in it that had no room for contacts."""
+    return core if core.full is None else replace(core, full=jnp.zeros((), bool))
+
+
+def _full(core: Core) -> dict[str, jax.Array]:
+    """Returns the metric "full": 1 where a step had no room for contacts; {} if all have."""
+    return {} if core.full is None else {"full": jnp.asarray(core.full, jnp.float32)}
+
+
 def _place(engine: Physics, start: Start) -> Core:
     """Returns the physics state at the start of an episode."""
     core = physics.core(engine, start.qpos, start.qvel)
@@ -295,13 +307,16 @@ def own(env: Environment) -> Env:
     return env
 
 
-def make(task: Task) -> Env:
+def make(task: Task, config: PhysicsConfig | None = None) -> Env:
     """Binds a task to physics, actuators and sensors, all by name.
+
+    Without a ``config`` physics is MJX on jax.
 
     Raises:
         ParamError: a row, body, joint, geom or signal that does not exist; a row whose limits are
             one value.
-        ModelError: a model that MJX would not simulate faithfully.
+        ModelError: a model that MJX would not simulate faithfully; an engine that this machine or
+            a row cannot use.
         ContractError: the contract does not fit the model.
     """
     contract, mj_model = task.contract, task.mj_model
@@ -317,11 +332,15 @@ def make(task: Task) -> Env:
             f"{contract.control_hz} Hz; change substeps, the model's timestep or control_hz"
         )
     closed_rows(task.space)
-    warn_of_lost_contacts(mj_model)
+    binding = bind_model(task.space, mj_model)
+    if config is not None and config.backend == "warp":
+        refuse_shared(task.space, binding)
+    else:
+        warn_of_lost_contacts(mj_model)
     return Env(
         task=task,
-        physics=physics.put(mj_model),
-        binding=bind_model(task.space, mj_model),
+        physics=physics.put(mj_model, config),
+        binding=binding,
         actuator=actuator.bind_actuator(task.space, joints, control_dt, physics_dt, effort),
         sensor=sensor.bind_sensor(
             task.space, {s.name: s.size for s in contract.signals}, control_dt

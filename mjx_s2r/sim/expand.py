@@ -122,22 +122,21 @@ def reach_of_geoms(xp: ModuleType, geom_type: np.ndarray, size: Array, nominal: 
     return out
 
 
-def boxes_of_geoms(geom_type: np.ndarray, size: np.ndarray, nominal: np.ndarray) -> np.ndarray:
+def boxes_of_geoms(xp: ModuleType, geom_type: np.ndarray, size: Array, nominal: Array) -> Array:
     """Returns geom_aabb (ngeom, 6): centre and half sizes; those of planes and meshes are kept."""
     kind = mujoco.mjtGeom
     radius, half = size[:, 0], size[:, 1]
     rules = {
-        kind.mjGEOM_SPHERE: np.stack((radius, radius, radius), -1),
-        kind.mjGEOM_CAPSULE: np.stack((radius, radius, radius + half), -1),
-        kind.mjGEOM_CYLINDER: np.stack((radius, radius, half), -1),
+        kind.mjGEOM_SPHERE: xp.stack((radius, radius, radius), -1),
+        kind.mjGEOM_CAPSULE: xp.stack((radius, radius, radius + half), -1),
+        kind.mjGEOM_CYLINDER: xp.stack((radius, radius, half), -1),
         kind.mjGEOM_ELLIPSOID: size,
         kind.mjGEOM_BOX: size,
     }
-    out = nominal.copy()
+    out = nominal[:, 3:]
     for code, value in rules.items():
-        chosen = geom_type == int(code)
-        out[chosen, 3:] = value[chosen]
-    return out
+        out = xp.where((geom_type == int(code))[:, None], value, out)
+    return xp.concatenate([nominal[:, :3], out], -1)
 
 
 def geoms(xp: ModuleType, base: Arrays, touched: Arrays) -> dict[str, Array]:

@@ -18,12 +18,12 @@ import numpy as np
 
 from mjx_s2r.params import Array, Edit, ParamSpace, apply, bind
 from mjx_s2r.sim import expand as trade
-from mjx_s2r.sim import refuse
+from mjx_s2r.sim import refuse, warp
 from mjx_s2r.sim.constants import DERIVED_FROM, derived_constants
 from mjx_s2r.sim.expand import Anatomy, anatomy
 from mjx_s2r.sim.fields import ELEMENTS, SERVO, VIRTUAL, base, nominal
 from mjx_s2r.sim.fields import element_names as element_names
-from mjx_s2r.sim.physics import Leaves, Physics
+from mjx_s2r.sim.physics import Leaves, ModelError, Physics
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,25 @@ def leaves(physics: Physics, binding: Binding, xi: jax.Array) -> Leaves:
     out = expand(jnp, binding, apply(jnp, binding.nominal, binding.edits, xi))
     if DERIVED_FROM & out.keys():
         out |= derived_constants(physics, out)
+    if physics.engine is not None:
+        out |= warp.boxes(physics.engine, binding.form.geom_type, out)
     return out
+
+
+def refuse_shared(space: ParamSpace, binding: Binding) -> None:
+    """Refuses rows on fields that MuJoCo Warp cannot vary from world to world.
+
+    Raises:
+        ModelError: names the row, the field and the remedy.
+    """
+    for edit in binding.edits:
+        touched = apply(np, binding.nominal, (edit,), space.nominal)
+        shared = [name for name in expand(np, binding, touched) if not warp.varies(name)]
+        if shared:
+            raise ModelError(
+                f"parameter {space.rows[edit.row].name!r} randomizes {shared[0]!r}, of which "
+                f"MuJoCo Warp has one for all worlds; {warp.REMEDY}, or drop the row"
+            )
 
 
 def write(mj_model: mujoco.MjModel, binding: Binding, xi: np.ndarray) -> None:
@@ -108,7 +126,7 @@ def write(mj_model: mujoco.MjModel, binding: Binding, xi: np.ndarray) -> None:
         getattr(holder, path.removeprefix("opt."))[:] = value
     if "geom_size" in fields:
         mj_model.geom_aabb[:] = trade.boxes_of_geoms(
-            mj_model.geom_type, mj_model.geom_size, mj_model.geom_aabb
+            np, mj_model.geom_type, mj_model.geom_size, mj_model.geom_aabb
         )
     if fields.keys() & {"geom_size", "geom_pos", "geom_quat"}:
         mj_model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_MIDPHASE

@@ -4,20 +4,26 @@ The simulator carries the few arrays that a MuJoCo state really is (`Core`), not
 a scan that carries full Data moves some 30 kB a world and step, most of it recomputed anyway.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import cache, partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import mujoco
 from flax import struct
+from jax.custom_batching import custom_vmap
 from mujoco import mjx
 
-Leaves = dict[str, jax.Array]  # mjx.Model field (dotted path) -> value of one world
+from mjx_s2r.sim import contacts, warp
+from mjx_s2r.sim.backend import Leaves as Leaves
+from mjx_s2r.sim.backend import ModelError as ModelError
+from mjx_s2r.sim.backend import PhysicsConfig
+from mjx_s2r.sim.contacts import Gauge
+from mjx_s2r.sim.warp import Engine
 
-
-class ModelError(ValueError):
-    """A MuJoCo model that cannot be simulated faithfully; names the element and the remedy."""
+Look = Callable[[mjx.Model, mjx.Data], jax.Array]
 
 
 @struct.dataclass
@@ -33,6 +39,8 @@ class Core:
         warmstart: (nv,) last acceleration, where the constraint solver starts.
         time: () simulated time, s.
         memory: (nuserdata,) what the task remembers; physics leaves it alone.
+        full: () bool there was no room for one more contact in a step since it was last cleared;
+            None where there is always room.
     """
 
     qpos: jax.Array
@@ -43,37 +51,53 @@ class Core:
     warmstart: jax.Array
     time: jax.Array
     memory: jax.Array
+    full: jax.Array | None = None
 
 
 @struct.dataclass
 class Physics:
-    """The nominal model on the device and an empty Data to fill; both are shared by all worlds."""
+    """The nominal model on the device and an empty Data to fill; both are shared by all worlds.
+
+    Attributes:
+        model: the model in MJX on jax; positions and constants come from it on every backend.
+        blank: an empty Data of it.
+        gauge: where the model's own limits can drop contacts; None where they cannot.
+        engine: the model in MuJoCo Warp, which then takes the steps; None where MJX on jax does.
+    """
 
     model: mjx.Model
     blank: mjx.Data
+    gauge: Gauge | None = struct.field(pytree_node=False, default=None)
+    engine: Engine | None = struct.field(pytree_node=False, default=None)
 
 
-def put(mj_model: mujoco.MjModel) -> Physics:
+def put(mj_model: mujoco.MjModel, config: PhysicsConfig | None = None) -> Physics:
     """Checks a MuJoCo model and puts it on the device.
 
     Raises:
-        ModelError: the model uses something that MJX-JAX ignores without a word.
+        ModelError: the model uses something that MJX ignores without a word; or no Warp on this
+            machine, where the settings ask for it.
     """
     _refuse_native_delay(mj_model)
+    engine = None
+    if config is not None and config.backend == "warp":
+        engine = warp.put(mj_model, config)
+        mj_model = warp.without_contacts(mj_model)
     model = mjx.put_model(mj_model, impl="jax")
-    return Physics(model, mjx.make_data(mj_model, impl="jax"))
+    blank = mjx.make_data(mj_model, impl="jax")
+    return Physics(model, blank, None if engine else contacts.gauge(mj_model), engine)
 
 
 def _refuse_native_delay(mj_model: mujoco.MjModel) -> None:
-    """Raises ModelError for MuJoCo's own actuator or sensor delay, which MJX-JAX leaves out."""
+    """Raises ModelError for MuJoCo's own actuator or sensor delay, whose past `Core` has not."""
     for kind, count in (("actuator", mj_model.nu), ("sensor", mj_model.nsensor)):
         delays: Any = getattr(mj_model, f"{kind}_delay", None)
         for i in range(count if delays is not None else 0):
             if delays[i] > 0:
                 name = getattr(mj_model, kind)(i).name
                 raise ModelError(
-                    f"{kind} {name!r} has delay={float(delays[i])} s in the MuJoCo model; MJX-JAX "
-                    "ignores it. Remove it there and give the table a row on "
+                    f"{kind} {name!r} has delay={float(delays[i])} s in the MuJoCo model, which is "
+                    "ignored here. Remove it there and give the table a row on "
                     f"'{kind}.delay_s'"
                 )
 
@@ -90,12 +114,13 @@ def core(physics: Physics, qpos: jax.Array, qvel: jax.Array) -> Core:
         warmstart=jnp.zeros_like(qvel),
         time=jnp.zeros(()),
         memory=blank.userdata,
+        full=None if physics.gauge is None and physics.engine is None else jnp.zeros((), bool),
     )
 
 
-def _fill(physics: Physics, state: Core) -> mjx.Data:
+def _fill(blank: mjx.Data, state: Core) -> mjx.Data:
     """Returns a Data that holds ``state`` and nothing derived from it."""
-    return physics.blank.replace(
+    return blank.replace(
         qpos=state.qpos,
         qvel=state.qvel,
         act=state.act,
@@ -120,10 +145,30 @@ def advance(
     A ``wrench`` (nbody, 6), force N and torque N m in the world's axes at each body's centre of
     mass, pushes from outside.
     """
-    given = _fill(physics, state).replace(ctrl=ctrl)
+    if physics.engine is not None:
+        one = jax.tree.map(lambda x: x[None], (warp.usable(leaves), state, ctrl, wrench))
+        return jax.tree.map(lambda x: x[0], _together(physics.engine)(*one))
+    limits = physics.gauge
+    look = None if limits is None else partial(contacts.full, limits)
+    return _step(world_model(physics, leaves), physics.blank, look, (state, ctrl, wrench))
+
+
+def _step(
+    model: mjx.Model, blank: mjx.Data, look: Look | None, given: tuple[Core, jax.Array, Any]
+) -> Core:
+    """Returns the world one step later.
+
+    Args:
+        model: the model of this world.
+        blank: an empty Data of the same backend.
+        look: says of a model and the Data after the step whether contacts found no room.
+        given: the world now, ctrl (nu,) and, or None, the wrench (nbody, 6).
+    """
+    state, ctrl, wrench = given
+    before = _fill(blank, state).replace(ctrl=ctrl)
     if wrench is not None:
-        given = given.replace(xfrc_applied=wrench)
-    data = mjx.step(world_model(physics, leaves), given)
+        before = before.replace(xfrc_applied=wrench)
+    data = mjx.step(model, before)
     return Core(
         qpos=data.qpos,
         qvel=data.qvel,
@@ -133,7 +178,45 @@ def advance(
         warmstart=data.qacc_warmstart,
         time=data.time,
         memory=state.memory,
+        full=None if look is None or state.full is None else state.full | look(model, data),
     )
+
+
+@cache
+def _together(engine: Engine) -> Callable[..., Core]:
+    """Returns the step of N worlds in MuJoCo Warp: every argument and the result (N, ...).
+
+    Under `vmap`, nested or not, it stays one call for all worlds. Their number is known only here,
+    so this is where the pool of contacts gets its size.
+    """
+
+    @custom_vmap
+    def step(*given: Any) -> Core:
+        """Steps N worlds."""
+        return _worlds(engine, *given)
+
+    @step.def_vmap
+    def steps(axis_size: int, batched: list[Any], *args: Any) -> tuple[Core, Core]:
+        """Steps A times N worlds as one."""
+        out = step(*warp.merged(axis_size, batched, args))
+        count = out.time.shape[0] // axis_size
+        out = jax.tree.map(lambda x: x.reshape(axis_size, count, *x.shape[1:]), out)
+        return out, jax.tree.map(lambda _: True, out)
+
+    return step
+
+
+def _worlds(
+    engine: Engine, leaves: Leaves, state: Core, ctrl: jax.Array, wrench: jax.Array | None
+) -> Core:
+    """Returns N worlds one step later in MuJoCo Warp; see `advance`, every argument (N, ...)."""
+    blank = warp.room(engine.blank, state.time.shape[0])
+
+    def one(leaves: Leaves, *given: Any) -> Core:
+        """Steps one of them."""
+        return _step(engine.model.tree_replace(leaves), blank, warp.full, given)
+
+    return jax.vmap(one)(leaves, state, ctrl, wrench)
 
 
 def remember(state: Core, data: mjx.Data, memory: jax.Array | None) -> tuple[Core, mjx.Data]:
@@ -158,5 +241,14 @@ def view(physics: Physics, leaves: Leaves, state: Core) -> mjx.Data:
     mjx.step leaves them one step behind; a task and a camera must see the present.
     """
     model = world_model(physics, leaves)
-    data = mjx.kinematics(model, _fill(physics, state))
-    return mjx.camlight(model, mjx.com_pos(model, data))
+    return mjx.camlight(model, positions(model, _fill(physics.blank, state)))
+
+
+@jax.jit
+def positions(model: mjx.Model, data: mjx.Data) -> mjx.Data:
+    """Returns Data with positions of bodies and centres of mass up to date with its qpos.
+
+    Several programs ask for them several times each, and MJX takes a second or two to trace: as a
+    function of its own it is traced once.
+    """
+    return mjx.com_pos(model, mjx.kinematics(model, data))

@@ -10,14 +10,17 @@ import jax
 import mujoco
 import numpy as np
 import pytest
+from mujoco.mjx import warp as mjx_warp
 
-from envs.tasks import TASKS, make_task
+from envs.tasks import TASKS, make_env, make_task
 from mjx_s2r.contract import from_json, to_json
 from mjx_s2r.curriculum.uniform import uniform
 from mjx_s2r.params import ParamError
 from mjx_s2r.render.eye import bind_cameras
+from mjx_s2r.sim.backend import ModelError, PhysicsConfig
 from mjx_s2r.sim.env import Env, make
 from mjx_s2r.sim.interface import State
+from mjx_s2r.sim.model import bind_model, refuse_shared
 from tests.sim.toy import Toy
 
 B, STEPS = 4, 20
@@ -168,3 +171,17 @@ def test_a_task_that_cannot_import_says_its_own_error(
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(ModuleNotFoundError, match="not_installed_here"):
         make_task("broken_task:Task")
+
+
+def test_warp_is_refused_where_it_cannot_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mjx_warp, "WARP_INSTALLED", False)
+    with pytest.raises(ModelError, match=r"needs warp-lang; pip install mjx_s2r\[warp\]"):
+        make_env("cartpole", PhysicsConfig("warp"))
+    with pytest.raises(ModelError, match="'brax:ant' is another library's environment"):
+        make_env("brax:ant", PhysicsConfig("warp"))
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_warp_can_vary_every_row_of_a_task(name: str) -> None:
+    task = make_task(name)
+    refuse_shared(task.space, bind_model(task.space, task.mj_model))

@@ -1,0 +1,27 @@
+"""Which engine takes the physics steps, and what is said of a model that it cannot take."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import jax
+
+Leaves = dict[str, jax.Array]  # mjx.Model field (dotted path) -> value of one world
+
+
+class ModelError(ValueError):
+    """A MuJoCo model that cannot be simulated faithfully; names the element and the remedy."""
+
+
+@dataclass(frozen=True)
+class PhysicsConfig:
+    """Settings of the physics."""
+
+    backend: Literal["jax", "warp"] = "jax"
+    """Engine of the physics steps: jax runs everywhere, warp on NVIDIA GPUs (extra 'warp')."""
+    contacts: int = 0
+    """With warp: contacts kept for each world, shared by all worlds; 0 takes what fits the model.
+    Pairs of geoms that come near one another take a place, too."""
+    rows: int = 0
+    """With warp: rows of constraints that one world can have; 0 takes what fits the model."""
+    cpu: bool = False
+    """Let warp run without an NVIDIA GPU. For checks: it is slow there."""
