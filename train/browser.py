@@ -2,27 +2,28 @@
 
 Needs ``pip install "mjx_s2r[viewer]"``. A slider sets a row of the first world and begins the
 episode anew; the worlds beside it are drawn from the ranges that the policy was trained on. What is
-shown are the shapes of the model, in the sizes that each world has, without textures and lights.
+shown are the shapes of the model, in the sizes that each world has, without textures, lights, sites
+and tendons.
 """
 
 import importlib
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import mujoco
 import numpy as np
 
 from mjx_s2r.params import ParamError
 from mjx_s2r.row import Param
+from mjx_s2r.sim.env import Env
 from mjx_s2r.sim.interface import Draw, State
 from train.common import console
 from train.record import WORLDS, Carried, Pilot
-from train.triangles import colours, shown, surface
+from train.stage import Stage
 
 STEPS = 200  # that a slider has from end to end
 
@@ -31,75 +32,20 @@ def require() -> Any:
     """Returns the package viser.
 
     Raises:
-        ParamError: it is not installed; says how to.
+        ParamError: it is not installed, or too old; says how to.
     """
     try:
-        return importlib.import_module("viser")
+        viser = importlib.import_module("viser")
     except ModuleNotFoundError as error:
         raise ParamError(
             f"--browser needs the package viser, which cannot be imported ({error}); install it "
             "with pip install 'mjx_s2r[viewer]'"
         ) from error
-
-
-@dataclass
-class Stage:
-    """The shapes of N worlds in the scene of a server.
-
-    Attributes:
-        scene: viser's scene.
-        mj_model: the model.
-        count: N.
-        places: (N, 3) where each world's origin stands, m.
-        handles: world, geom -> the shape that moves.
-    """
-
-    scene: Any
-    mj_model: mujoco.MjModel
-    count: int
-    places: np.ndarray = field(init=False)
-    handles: dict[tuple[int, int], Any] = field(init=False, default_factory=dict)
-    _sizes: np.ndarray | None = field(init=False, default=None)
-
-    def __post_init__(self) -> None:
-        """Places the worlds in a square, two extents of the model apart."""
-        columns = int(np.ceil(np.sqrt(self.count)))
-        index = np.arange(self.count)
-        apart = 2.0 * float(self.mj_model.stat.extent)
-        cells = np.stack((index % columns, -(index // columns), np.zeros(self.count)), axis=1)
-        self.places = apart * cells
-
-    def build(self, sizes: np.ndarray | None) -> None:
-        """Makes every shape of every world, ``sizes`` (N, ngeom, 3) m where worlds differ in them.
-
-        A plane without end is shown once: worlds beside one another share it.
-        """
-        before = self._sizes
-        if self.handles and (sizes is None or before is None or (sizes == before).all()):
-            return
-        self._sizes = sizes
-        rgba, model = colours(self.mj_model), self.mj_model
-        for geom in shown(model):
-            endless = model.geom_type[geom] == mujoco.mjtGeom.mjGEOM_PLANE
-            endless &= not model.geom_size[geom, :2].all()
-            for world in range(1 if endless else self.count):
-                points, faces = surface(model, geom, None if sizes is None else sizes[world, geom])
-                self.handles[world, geom] = self.scene.add_mesh_simple(
-                    f"/world_{world}/{geom}_{model.geom(geom).name}",
-                    vertices=points.astype(np.float32),
-                    faces=faces.astype(np.uint32),
-                    color=tuple(int(c) for c in np.clip(255 * rgba[geom, :3], 0, 255)),
-                    opacity=None if rgba[geom, 3] >= 1 else float(rgba[geom, 3]),
-                    side="double",
-                )
-
-    def move(self, position: np.ndarray, rotation: np.ndarray) -> None:
-        """Moves every shape to ``position`` (N, ngeom, 3) m, ``rotation`` (N, ngeom, 3, 3)."""
-        quat = np.zeros(4)
-        for (world, geom), handle in self.handles.items():
-            mujoco.mju_mat2Quat(quat, np.array(rotation[world, geom], float).ravel())
-            handle.wxyz = tuple(quat)
-            handle.position = tuple(position[world, geom] + self.places[world])
+    if not hasattr(viser.ViserServer, "initial_camera"):
+        raise ParamError(
+            f"viser {viser.__version__} is too old for --browser; pip install 'viser>=1.0.20'"
+        )
+    return viser
 
 
 class Show:
@@ -120,23 +66,33 @@ class Show:
         self._episode, self._index = 0, 0
         self._controls()
         self._rows()
+        self.stage.stand(server.initial_camera)
         self.now: Carried = self._begin()
 
     def _controls(self) -> None:
-        """Adds play, speed and the buttons."""
-        gui = self.server.gui
+        """Adds what is shown, play, speed and the buttons."""
+        gui, task = self.server.gui, self.pilot.env.task
+        gui.add_markdown(
+            f"**{task.name}**: world 1 is as its sliders say, the others are drawn from the ranges "
+            "that the policy was trained on."
+        )
         play = gui.add_checkbox("play", True)
         play.on_update(lambda _: setattr(self, "playing", bool(play.value)))
         speed = gui.add_slider("speed", min=0.1, max=4.0, step=0.1, initial_value=1.0)
         speed.on_update(lambda _: setattr(self, "speed", float(speed.value)))
-        gui.add_button("again").on_click(lambda _: self._anew.set())
-        gui.add_button("nominal").on_click(lambda _: self._nominal())
+        if self.stage.body:
+            follow = gui.add_checkbox("follow", True, hint="keep every robot in its place")
+            follow.on_update(lambda _: setattr(self.stage, "follows", bool(follow.value)))
+        gui.add_button("again", hint="begin the episode anew").on_click(lambda _: self._anew.set())
+        gui.add_button("nominal", hint="all sliders to what the model says").on_click(
+            lambda _: self._nominal()
+        )
         self.note = gui.add_markdown("")
 
     def _rows(self) -> None:
         """Adds a slider for each row of the first world that has anything to slide along."""
         space = self.pilot.env.space
-        with self.server.gui.add_folder("first world"):
+        with self.server.gui.add_folder("world 1"):
             for row, value in zip(space.rows, np.asarray(self.draws.xi[0]), strict=True):
                 low, high = row.limits
                 if row.room == "visual" or low == high:
@@ -170,6 +126,8 @@ class Show:
         sizes = now.worlds.pipeline_state.leaves.get("geom_size")
         self.stage.build(None if sizes is None else np.asarray(sizes))
         self._draw(now.worlds)
+        if self._episode == 1:
+            self.note.content += "\n\ncompiling: the worlds move in a minute or two"
         return now
 
     def turn(self) -> None:
@@ -189,15 +147,30 @@ class Show:
         count = self.pilot.env.task.mj_model.ngeom
         position = np.asarray(data.geom_xpos).reshape(WORLDS, count, 3)
         rotation = np.asarray(data.geom_xmat).reshape(WORLDS, count, 3, 3)
+        name = self.stage.body
+        body = None
+        if name:
+            body = np.asarray(data.xpos)[:, self.pilot.env.task.mj_model.body(name).id]
         with self.server.atomic():
-            self.stage.move(position, rotation)
-        returns = ", ".join(f"{r:.1f}" for r in np.asarray(worlds.metrics["return"]))
-        time_s = self._index / self.pilot.env.task.contract.control_hz
-        self.note.content = f"{time_s:.2f} s, returns {returns}"
+            self.stage.move(position, rotation, body)
+        self.note.content = told(worlds, self._index, self.pilot.env)
 
     def waits(self) -> bool:
         """Returns whether there is nothing to do: it does not play, and nobody asked for more."""
         return not self.playing and not self._anew.is_set()
+
+
+def told(worlds: State, index: int, env: Env) -> str:
+    """Returns how the worlds fare after ``index`` control steps, as Markdown."""
+    held, hz = jax.device_get((worlds.metrics, worlds.done)), env.task.contract.control_hz
+    lines = [f"{index / hz:.2f} of {env.episode_steps / hz:.0f} s", "", "| world | return | |"]
+    lines.append("|---|---|---|")
+    for world, (total, success, done) in enumerate(
+        zip(held[0]["return"], held[0]["success"], held[1], strict=True)
+    ):
+        state = "success" if success else "over" if done else ""
+        lines.append(f"| {world + 1} | {total:.1f} | {state} |")
+    return "\n".join(lines)
 
 
 def step_of(row: Param) -> float:

@@ -1,19 +1,16 @@
 """A recorded episode as one HTML page: a film of the worlds, and what became of each.
 
-The page needs no other file and no script: the film is an animated WebP inside it. Above is what
-this renderer shows, each world in its own looks; below is MuJoCo's picture of the same, and where
-the model has a camera that follows its robot, MuJoCo's picture through that one.
+The page needs no other file and no script: the film is an animated WebP inside it. Each camera has
+two rows, what this renderer shows, every world in its own looks, and MuJoCo's picture of the same.
 """
 
 import base64
 import io
-import os
 from collections.abc import Sequence
 from functools import partial
 
 import jax
 import jax.numpy as jnp
-import mujoco
 import numpy as np
 from PIL import Image
 
@@ -22,43 +19,59 @@ from mjx_s2r.devices import picture_options
 from mjx_s2r.params import ParamSpace
 from mjx_s2r.render import camera, raycast
 from mjx_s2r.render.appearance import Appearance, appearance, bind_appearance
-from mjx_s2r.render.mosaic import mosaic
 from mjx_s2r.render.scene import build
 from mjx_s2r.render.stock import RenderConfig, stock_of
 from mjx_s2r.sim.interface import State
 from mjx_s2r.sim.physics import Core
 from mjx_s2r.transfer import page
 from mjx_s2r.transfer.pictures import spread, still
-from train.record import Recording
+from train.common import progress
+from train.opengl import following, mujoco_pictures
+from train.panels import sheet
+from train.record import TOLD, Recording
 
 MOST = 120  # frames of a film
 QUALITY = 80
-_MODES = mujoco.mjtCamLight
-FOLLOWS = (int(_MODES.mjCAMLIGHT_TRACK), int(_MODES.mjCAMLIGHT_TRACKCOM))
 ROWS = 6  # of the table that are told of each world
 
 
 def film_page(recording: Recording, view: CameraSignal, px: int, render: RenderConfig) -> str:
-    """Returns the page of a recording, seen by the camera ``view``, each picture ``px`` wide."""
+    """Returns the page of a recording, each picture ``px`` wide.
+
+    It is seen by the model's camera that follows the robot, where there is one, and by ``view``.
+    """
     task, count = recording.task, len(recording.xi)
     kept = spread(len(recording.states), MOST)
     states = [recording.states[i] for i in kept]
-    rows = [_ours(recording, states, view, px, render)]
-    said = ["this renderer, in the looks of each world"]
     cores = [one for state in states for one in apart(state.pipeline_state.core, count)]
-    for name in dict.fromkeys((view.name, *following(task.mj_model))):
+    rows: list[tuple[str, np.ndarray]] = []
+    for name in dict.fromkeys((*following(task.mj_model), view.name)):
+        rows.append((f"camera {name}", _ours(recording, states, name, px, render)))
         pictures = mujoco_pictures(task.mj_model, name, px, cores)
         if pictures is not None:
-            rows.append(pictures.reshape(len(states), count, px, px, 3))
-            said.append(f"MuJoCo's picture, camera {name}")
-    frames = np.stack([mosaic(np.concatenate(shots), count) for shots in zip(*rows, strict=True)])
+            shots = pictures.reshape(len(states), count, px, px, 3)
+            rows.append((f"camera {name}, MuJoCo's picture", shots))
+    frames = np.stack([_frame(rows, index) for index in range(len(states))])
     last_s = kept[-1] / task.contract.control_hz
-    caption = f"From top to bottom: {'; '.join(said)}. {last_s:.1f} s, one column a world."
+    caption = (
+        f"{last_s:.1f} s, one column a world, by this renderer in the looks of each world, and by "
+        "MuJoCo, which draws the model as it is written."
+    )
     film = page.moving(animation(frames, last_s / max(len(kept) - 1, 1)), still(frames[-1]), "film")
     fates = page.section("worlds", "What became of each world", _intro(task.space), told(recording))
     title = f"{task.name}: an episode in {count} worlds"
-    head = f"<h1>{page.escape(title)}</h1>"
+    head = f'<h1>{page.escape(title)}</h1>\n<p class="soft">{page.escape(recording.origin)}</p>'
     return page.page(title, (head, page.figure(film, page.escape(caption)), fates))
+
+
+def _frame(rows: Sequence[tuple[str, np.ndarray]], index: int) -> np.ndarray:
+    """Returns one frame of the film: the pictures (F, N, px, px, 3) of every row at ``index``."""
+    return sheet(
+        [
+            [(f"world {world + 1}, {name}", shot) for world, shot in enumerate(shots[index])]
+            for name, shots in rows
+        ]
+    )
 
 
 def animation(frames: np.ndarray, frame_s: float) -> str:
@@ -103,12 +116,12 @@ def _intro(space: ParamSpace) -> str:
 
 
 def _ours(
-    recording: Recording, states: Sequence[State], view: CameraSignal, px: int, render: RenderConfig
+    recording: Recording, states: Sequence[State], name: str, px: int, render: RenderConfig
 ) -> np.ndarray:
-    """Returns (F, N, px, px, 3) uint8: every state by this renderer."""
+    """Returns (F, N, px, px, 3) uint8: every state through a camera, by this renderer."""
     task = recording.task
-    scene = build(task.mj_model, view.name, px, px)
-    binding = bind_appearance(task.space, task.mj_model, view.name)
+    scene = build(task.mj_model, name, px, px)
+    binding = bind_appearance(task.space, task.mj_model, name)
     stock = stock_of(task.mj_model, scene, binding, render)
 
     @partial(jax.jit, compiler_options=picture_options())
@@ -117,46 +130,18 @@ def _ours(
         return jnp.asarray(raycast.render(scene, where, looks, stock=stock, key=key).rgb)
 
     looks = jax.vmap(lambda x: appearance(binding, x))(recording.xi)
-    shots = []
-    for index, state in enumerate(states):
-        sizes = state.pipeline_state.leaves.get("geom_size")
-        where = camera.pose(scene, recording.pilot.view(state), sizes)
-        shots.append(np.asarray(draw(where, looks, jax.random.key(index))))
+    shots: list[np.ndarray] = []
+    with progress(f"the film, camera {name}", len(states)) as bar:
+        for index, state in enumerate(states):
+            sizes = state.pipeline_state.leaves.get("geom_size")
+            where = camera.pose(scene, recording.pilot.view(state), sizes)
+            shots.append(np.asarray(draw(where, looks, jax.random.key(index))))
+            if index % TOLD == 0 or len(shots) == len(states):
+                bar.update(len(shots), "frames")
     return np.stack(shots)
-
-
-def following(mj_model: mujoco.MjModel) -> list[str]:
-    """Returns the name of the first camera that follows a body; nothing where there is none."""
-    cameras = [mj_model.camera(i) for i in range(mj_model.ncam)]
-    return [c.name for c in cameras if c.name and int(c.mode[0]) in FOLLOWS][:1]
 
 
 def apart(core: Core, count: int) -> list[Core]:
     """Returns the states of B worlds one by one, on the host."""
     held = jax.device_get(core)
     return [jax.tree.map(lambda x, i=i: x[i], held) for i in range(count)]
-
-
-def mujoco_pictures(
-    mj_model: mujoco.MjModel, name: str, px: int, cores: Sequence[Core]
-) -> np.ndarray | None:
-    """Returns (N, px, px, 3) uint8: MuJoCo's own pictures of worlds; None without OpenGL.
-
-    One call for all of them: opening OpenGL takes as long as hundreds of pictures.
-    """
-    os.environ.setdefault("MUJOCO_GL", "egl")
-    data = mujoco.MjData(mj_model)
-    try:
-        renderer = mujoco.Renderer(mj_model, px, px)
-    except (RuntimeError, ImportError, AttributeError, mujoco.FatalError):
-        return None
-    out = []
-    with renderer:
-        for core in cores:
-            data.qpos[:], data.mocap_pos[:], data.mocap_quat[:] = (
-                np.asarray(x) for x in (core.qpos, core.mocap_pos, core.mocap_quat)
-            )
-            mujoco.mj_forward(mj_model, data)
-            renderer.update_scene(data, name)
-            out.append(renderer.render().copy())
-    return np.stack(out)

@@ -65,8 +65,13 @@ class Profiler:
         return state, metrics
 
     def close(self) -> None:
-        """Ends a trace that is still open, and says where it is."""
+        """Ends a trace that is still open and says where it is, or why there is none."""
         if not self._tracing:
+            if self._called <= FIRST and self.count and self.writes:
+                _say(
+                    f"nothing was traced: the first {FIRST} iterations compile, and {self._called} "
+                    f"were run; ask for at least {FIRST + self.count} with --iterations"
+                )
             return
         self._tracing = False
         try:
@@ -95,11 +100,13 @@ class Profiler:
         """Times the parts and writes them down."""
         if self.ppo is None:
             return
+        if self.writes:
+            _say("timing the parts of an iteration; each is compiled once more by itself")
         line = breakdown(self.ppo, self.iterate, state)
         if not self.writes:
             return
         parts = "  ".join(f"{name[:-2]} {s:.4f}" for name, s in line.items() if name != "whole_s")
-        console.print(f"seconds of an iteration: {line['whole_s']:.4f}; apart: {parts}")
+        _say(f"seconds of an iteration: {line['whole_s']:.4f}; apart: {parts}")
         try:
             write_json(self._where / PARTS, line)
         except OSError as error:
@@ -154,9 +161,14 @@ def _seconds(call: Callable[[], Any]) -> float:
 def _tell(where: Path, count: int) -> None:
     """Says where the newest trace is and how to open it."""
     found = sorted(where.glob(f"plugins/profile/*/{PERFETTO}"))
-    console.print(f"{where}: {count} iterations; pip install xprof && xprof --logdir {where}")
+    _say(f"{where}: {count} iterations; pip install xprof && xprof --logdir {where}")
     if found:
-        console.print(f"{found[-1]}: open it at https://ui.perfetto.dev")
+        _say(f"{found[-1]}: open it at https://ui.perfetto.dev")
+
+
+def _say(text: str) -> None:
+    """Writes a line to the screen, as long as it is: a broken command cannot be copied."""
+    console.print(text, soft_wrap=True, highlight=False)
 
 
 def _give_up(where: Path, error: Exception) -> None:

@@ -20,18 +20,21 @@ from mjx_s2r.checkpoints import Checkpoints
 from mjx_s2r.config import from_dict
 from mjx_s2r.curriculum.interface import Curriculum
 from mjx_s2r.learn.distill import Distill, DistillState
-from mjx_s2r.learn.ppo import Ppo, TrainState
+from mjx_s2r.learn.learner import Learner
+from mjx_s2r.learn.ppo import TrainState
 from mjx_s2r.learn.rollout import reset_worlds
 from mjx_s2r.learn.watch import Film, Watch
-from mjx_s2r.runs import CONFIG, RunError
+from mjx_s2r.runs import CHECKPOINTS, CONFIG, RunError
 from mjx_s2r.sim.env import Env, own
 from mjx_s2r.sim.interface import Draw, State
 from mjx_s2r.sim.task import Task
+from train.common import progress
 from train.export import load_student
 from train.student import load_teacher
 from train.teacher import TeacherConfig, seeing
 
 WORLDS = 4
+TOLD = 50  # steps between two notes on how far a recording is
 
 
 @struct.dataclass
@@ -134,11 +137,13 @@ class Recording:
         pilot: who acted.
         xi: (N, D) parameters of the worlds.
         states: the worlds at every control step.
+        origin: where the policy comes from, in words.
     """
 
     pilot: Pilot
     xi: jax.Array
     states: list[State]
+    origin: str
 
     @property
     def task(self) -> Task:
@@ -180,14 +185,22 @@ def record(run: Path, seed: int) -> Recording:
     pilot = load_pilot(run)
     key_draw, key_reset = jax.random.split(jax.random.key(seed))
     draws = pilot.draws(WORLDS, key_draw)
-    now = pilot.begin(draws, key_reset)
-    states = [now.worlds]
-    for index in range(pilot.env.episode_steps):
-        now = pilot.step(now, index, jax.random.fold_in(key_reset, index))
+    states: list[State] = []
+    steps = pilot.env.episode_steps
+    with progress(f"an episode of {pilot.env.task.name}", steps) as bar:
+        now = pilot.begin(draws, key_reset)
         states.append(now.worlds)
-        if bool(now.over.all()):
-            break
-    return Recording(pilot, draws.xi, states)
+        for index in range(steps):
+            now = pilot.step(now, index, jax.random.fold_in(key_reset, index))
+            states.append(now.worlds)
+            over = bool(now.over.all())
+            if over or index % TOLD == 0 or index + 1 == steps:
+                bar.update(index + 1, f"{int(now.over.sum())} of {WORLDS} worlds are over")
+            if over:
+                break
+    newest = max(int(p.name) for p in (run / CHECKPOINTS).iterdir() if p.name.isdecimal())
+    origin = f"The policy of {run}, iteration {newest}, acting without noise; seed {seed}."
+    return Recording(pilot, draws.xi, states, origin)
 
 
 def _seeing(run: Path, config: TeacherConfig) -> Pilot:
@@ -206,7 +219,7 @@ def _seeing(run: Path, config: TeacherConfig) -> Pilot:
 
 
 def _taught(
-    ppo: Ppo, state: TrainState, memory: jax.Array, worlds: State, images: tuple[jax.Array, ...]
+    ppo: Learner, state: Any, memory: jax.Array, worlds: State, images: tuple[jax.Array, ...]
 ) -> tuple[jax.Array, jax.Array]:
     """Returns memory and mean action of a policy trained by PPO."""
     memory, policy = ppo.watch(state, memory, worlds, images)

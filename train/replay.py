@@ -7,9 +7,9 @@ from pathlib import Path
 
 import tyro
 
-from envs.tasks import make_task
+from envs.tasks import make_env
 from mjx_s2r.runs import CONFIG, RunError
-from mjx_s2r.sim.env import make
+from mjx_s2r.sim.env import own
 from mjx_s2r.sim.quarantine import record_about, records, replay
 
 
@@ -25,17 +25,35 @@ class ReplayConfig:
     """Replay at most so many records, the oldest first."""
 
 
+def task_of(run: Path) -> str:
+    """Returns the task of a run, of one seed or of several.
+
+    Raises:
+        RunError: no run there.
+    """
+    if not (run / CONFIG).exists():
+        raise RunError(f"{run} holds no run ({CONFIG} is missing); or name the task with --task")
+    body = json.loads((run / CONFIG).read_text())
+    whole = body["teacher"] if isinstance(body.get("teacher"), dict) else body
+    if "task" not in whole:
+        raise RunError(f"{run} is no run of a teacher; name the folder of one")
+    return str(whole["task"])
+
+
 def main(argv: Sequence[str]) -> int:
-    """Replays the records of a run; returns the exit status."""
+    """Replays the records of a run; returns the exit status.
+
+    Raises:
+        RunError: no run there.
+        ParamError: a run in another library's environment.
+    """
     config = tyro.cli(ReplayConfig, args=list(argv))
+    task = config.task or task_of(config.run)
     found = records(config.run)
     if not found:
         print(f"{config.run}: no world has ceased to be finite")
         return 0
-    if not config.task and not (config.run / CONFIG).exists():
-        raise RunError(f"{config.run} holds no {CONFIG}; name the task with --task")
-    task = config.task or str(json.loads((config.run / CONFIG).read_text())["task"])
-    env = make(make_task(task))
+    env = own(make_env(task))
     for record in found[: config.most]:
         about = record_about(record)
         print(replay(env, record))

@@ -16,9 +16,11 @@ import numpy as np
 import tyro
 
 from mjx_s2r.checkpoints import Checkpoints
-from mjx_s2r.learn.ppo import Ppo
+from mjx_s2r.learn.learner import Learner
+from mjx_s2r.learn.quarantine import Bad
 from mjx_s2r.learn.seeds import Seeds, take
 from mjx_s2r.runs import Run
+from mjx_s2r.sim import quarantine
 from train.common import Job, Stretch, task_of, work
 from train.lines import figures, speed
 from train.teacher import TeacherConfig, learner, recipe
@@ -84,7 +86,7 @@ def train(config: SeedsConfig) -> list[Path]:
     return [_part(config, ppo, run, states, index) for index in range(config.count)]
 
 
-def _log(ppo: Ppo, count: int, run: Run, stretch: Stretch) -> str:
+def _log(ppo: Learner, count: int, run: Run, stretch: Stretch) -> str:
     """Writes one line with the mean of every figure and the spread of some; returns a note."""
     each = [figures(_second(stretch.metrics, index)) for index in range(count)]
     line = {name: float(np.mean([one[name] for one in each])) for name in each[0]}
@@ -92,8 +94,15 @@ def _log(ppo: Ppo, count: int, run: Run, stretch: Stretch) -> str:
         line |= {f"{name}/{index}": one[name] for index, one in enumerate(each)}
     line |= speed(stretch, count * ppo.config.worlds * ppo.config.unroll)
     run.log(stretch.done, line)
+    quarantine.keep(run, stretch.done, one_bad(stretch.metrics.bad), ppo.env.space.names)
     returns = " ".join(f"{one['return']:.0f}" for one in each)
     return f"{line['steps_per_s']:,.0f} steps/s  returns {returns}"
+
+
+def one_bad(bads: Bad) -> Bad:
+    """Returns of (K, S, ...) what is kept, (K, ...): the bad world of the first seed with one."""
+    rows, seed = np.arange(len(bads.found)), np.argmax(bads.found, axis=1)
+    return jax.tree.map(lambda leaf: leaf[rows, seed], bads)
 
 
 def _second(metrics: Any, index: int) -> Any:
@@ -101,7 +110,7 @@ def _second(metrics: Any, index: int) -> Any:
     return jax.tree.map(lambda leaf: leaf[:, index], metrics)
 
 
-def _part(config: SeedsConfig, ppo: Ppo, run: Run, states: Any, index: int) -> Path:
+def _part(config: SeedsConfig, ppo: Learner, run: Run, states: Any, index: int) -> Path:
     """Writes one seed as a run folder of its own; one that is complete already stays."""
     teacher, folder = config.teacher, run.path / f"seed_{index}"
     own = replace(teacher, run=folder, seed=teacher.seed + index, resume=True)
@@ -118,5 +127,6 @@ def main(argv: Sequence[str]) -> None:
     """Parses the command line and trains."""
     task = task_of([part.replace("--teacher.task", "--task") for part in argv])
     teacher = replace(recipe(task), run=Path("runs/seeds"))
-    folders = train(tyro.cli(SeedsConfig, args=list(argv), default=SeedsConfig(teacher=teacher)))
-    print("\n".join(map(str, folders)))
+    default = SeedsConfig(teacher=teacher)
+    config = tyro.cli(SeedsConfig, args=list(argv), default=default)
+    print("\n".join(map(str, train(config))))

@@ -18,14 +18,20 @@ from pathlib import Path
 from typing import Any, Literal
 
 import tyro
+from rich import box
 from rich.table import Table
 
+from envs.tasks import make_task
+from mjx_s2r.bridge.peers import LIBRARIES
 from mjx_s2r.runs import CHECKPOINTS, CONFIG, METRICS, RunError, check_writable, read_jsonl
 from mjx_s2r.runs import write_json as write
 from train.common import console
+from train.teacher import TeacherConfig, recipe
 
 ROOT = Path(__file__).parents[1]
-SHOWN = ("success", "return", "env_steps", "seconds", "steps_per_s", "nan_worlds")
+SHOWN = ("success", "return", "env_steps", "seconds")
+RARE = ("nan_worlds",)  # shown where it is not zero
+COMPARED = ("success", "return")
 SWEEP = "sweep.json"
 
 
@@ -111,6 +117,22 @@ def command(config: SweepConfig, point: Point) -> list[str]:
     return [*line, "--resume"] if (folder / CONFIG).exists() else line
 
 
+def check(config: SweepConfig, points: Sequence[Point]) -> None:
+    """Reads the command of every run before the first one starts.
+
+    Raises:
+        ParamError: an unknown task.
+        SystemExit: a setting that the teacher does not know, or a value that it refuses.
+    """
+    if config.task.partition(":")[0] not in LIBRARIES:
+        make_task(config.task)
+    for point in points:
+        line = command(config, point)
+        tyro.cli(
+            TeacherConfig, prog=" ".join(line[1:4]), args=line[4:], default=recipe(config.task)
+        )
+
+
 def ended(folder: Path) -> bool:
     """Returns whether a run has done all of its iterations and saved the last state."""
     if not (folder / CONFIG).exists() or not (folder / METRICS).exists():
@@ -156,10 +178,12 @@ def run_all(lines: dict[str, list[str]], engine: Any, at_once: int) -> dict[str,
             while waiting and len(running) < at_once:
                 name = waiting.pop(0)
                 running[name] = engine.submit(start, lines[name])
-                console.print(f"started {name} as job {running[name].job_id}", highlight=False)
+                _say(f"started {name} as job {running[name].job_id}, {len(waiting)} more to start")
             for name in [n for n, job in running.items() if job.done()]:
-                became[name] = _outcome(running.pop(name))
-                console.print(f"{name} {became[name]}", highlight=False)
+                job = running.pop(name)
+                became[name] = _outcome(job)
+                where = "" if became[name] == "ended" else f"; what it said: {job.paths.stderr}"
+                _say(f"{name} {became[name]}{where}")
             time.sleep(0.2)
     except KeyboardInterrupt:
         for job in running.values():
@@ -169,16 +193,65 @@ def run_all(lines: dict[str, list[str]], engine: Any, at_once: int) -> dict[str,
 
 
 def table(config: SweepConfig, points: Sequence[Point], became: dict[str, str]) -> Table:
-    """Returns one row per run: its settings, its last figures and what became of it."""
-    out = Table(title=f"{config.task}, {len(points)} runs in {config.run}")
-    for name in [n for n, _ in points[0].settings] + [*SHOWN, "state"]:
-        out.add_column(name, justify="right")
-    for point in points:
-        last = figures(config.run / point.name)
+    """Returns one row per run: what it was told, its last figures and what became of it."""
+    fixed, varied = told(points)
+    rows = [figures(config.run / point.name) for point in points]
+    shown = [*SHOWN, *(name for name in RARE if any(row.get(name) for row in rows))]
+    title = f"{config.task}, {len(points)} runs in {config.run}{fixed}"
+    out = _table(title, [*varied, *shown, "state"])
+    for point, row in zip(points, rows, strict=True):
         state = "done" if ended(config.run / point.name) else became.get(point.name, "not started")
-        cells = [f"{last[n]:,.4g}" if n in last else "" for n in SHOWN]
-        out.add_row(*(value for _, value in point.settings), *cells, state)
+        own = dict(point.settings)
+        out.add_row(*(own[n] for n in varied), *(_figure(row.get(n)) for n in shown), state)
     return out
+
+
+def summary(config: SweepConfig, points: Sequence[Point]) -> Table | None:
+    """Returns one row per setting, over its seeds, the best success first; None with one seed."""
+    groups: dict[tuple[tuple[str, str], ...], list[dict[str, float]]] = {}
+    for point in points:
+        if ended(config.run / point.name):
+            row = figures(config.run / point.name)
+            groups.setdefault(point.settings[:-1], []).append(row)  # all but the seed
+    if max(map(len, groups.values()), default=0) < 2:
+        return None
+    varied = [name for name in told(points)[1] if name != "seed"]
+    out = _table("over seeds: mean (least to most)", [*varied, "seeds", *COMPARED])
+    order = sorted(groups, key=lambda s: -_spread(groups[s], COMPARED[0])[0])
+    for settings in order:
+        rows, own = groups[settings], dict(settings)
+        cells = ["{} ({} to {})".format(*map(_figure, _spread(rows, n))) for n in COMPARED]
+        out.add_row(*(own[n] for n in varied), str(len(rows)), *cells)
+    return out
+
+
+def told(points: Sequence[Point]) -> tuple[str, list[str]]:
+    """Returns the settings that are the same in all runs, in words, and the names of the others."""
+    values = {name: {dict(p.settings)[name] for p in points} for name, _ in points[0].settings}
+    fixed = [f"{name}={min(found)}" for name, found in values.items() if len(found) == 1]
+    varied = [name for name, found in values.items() if len(found) > 1]
+    return "".join(f", {text}" for text in fixed), varied
+
+
+def _table(title: str, names: Sequence[str]) -> Table:
+    """Returns an empty table in which a narrow screen breaks lines and cuts nothing off."""
+    out = Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 1), collapse_padding=True)
+    for name in names:
+        out.add_column(name.rpartition(".")[2], justify="right", overflow="fold")
+    return out
+
+
+def _figure(value: float | None) -> str:
+    """Returns a figure as a cell; empty where there is none."""
+    if value is None:
+        return ""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+
+def _spread(rows: Sequence[dict[str, float]], name: str) -> tuple[float, float, float]:
+    """Returns mean, least and most of a figure; NaN where a run has none."""
+    found = [row.get(name, math.nan) for row in rows]
+    return sum(found) / len(found), min(found), max(found)
 
 
 def figures(folder: Path) -> dict[str, float]:
@@ -192,6 +265,7 @@ def main(argv: Sequence[str]) -> int:
     config = tyro.cli(SweepConfig, args=list(argv))
     points = grid(config)
     check_writable(config.run)
+    check(config, points)
     open_ = [p for p in points if not ended(config.run / p.name)]
     became: dict[str, str] = {}
     if open_:
@@ -202,7 +276,15 @@ def main(argv: Sequence[str]) -> int:
     finite = {n: {k: v for k, v in row.items() if math.isfinite(v)} for n, row in done.items()}
     write(config.run / SWEEP, {"task": config.task, "became": became, "runs": finite})
     console.print(table(config, points, became))
+    over_seeds = summary(config, points)
+    if over_seeds is not None:
+        console.print(over_seeds)
     return 0 if all(ended(config.run / p.name) for p in points) else 1
+
+
+def _say(text: str) -> None:
+    """Writes a line to the screen, as long as it is."""
+    console.print(text, soft_wrap=True, highlight=False)
 
 
 def _word(name: str, value: str) -> str:

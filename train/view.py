@@ -1,15 +1,16 @@
 """python -m train view --task reach, or --run runs/teacher: look at worlds, or record a run.
 
-Writes into --out: worlds.png, random worlds as a student sees them; beside.png, the nominal world
-by this renderer and by MuJoCo's, with depth, normals and segmentation; for a run, episode.html, a
-film of its policy in worlds drawn from the ranges it was trained on, beside MuJoCo's picture of the
-same; with --photo, overlay.png, the picture over a photograph, to align a camera.
+Writes into --out: for a run, episode.html, a film of its policy in worlds drawn from the ranges it
+was trained on, with MuJoCo's picture of the same; worlds.png, random worlds as a student sees them;
+beside.png, the nominal world by this renderer and by MuJoCo's, with depth, normals and
+segmentation, a row for each camera; with --photo, overlay.png, the picture over a photograph, to
+align a camera.
 
 With --browser nothing is written: the policy of a run is shown live, with a slider for each row.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,22 +20,24 @@ import numpy as np
 import tyro
 
 from envs.tasks import make_task
+from mjx_s2r.bridge.peers import LIBRARIES
 from mjx_s2r.contract import CameraSignal, camera_signal
 from mjx_s2r.devices import picture_options
-from mjx_s2r.params import ParamError, ParamSpace
-from mjx_s2r.render import camera, pool, raycast
-from mjx_s2r.render.appearance import appearance, bind_appearance
+from mjx_s2r.params import ParamError
+from mjx_s2r.render import pool
 from mjx_s2r.render.composite import overlay
 from mjx_s2r.render.eye import bind_cameras, poses, take_pictures
 from mjx_s2r.render.mosaic import write_mosaic
-from mjx_s2r.render.scene import build
-from mjx_s2r.render.stock import RenderConfig, stock_of
+from mjx_s2r.render.stock import RenderConfig
 from mjx_s2r.sim.env import Env, make
-from mjx_s2r.sim.interface import Draw, State
+from mjx_s2r.sim.interface import Draw
+from mjx_s2r.sim.physics import Core
 from mjx_s2r.sim.task import Task, seen_by
 from train.browser import require, show
 from train.common import console
-from train.film import film_page, mujoco_pictures
+from train.film import film_page
+from train.opengl import following
+from train.panels import drawn, panels, sheet
 from train.record import load_pilot, record
 
 
@@ -75,20 +78,16 @@ def main(argv: Sequence[str]) -> None:
         browse(config)
         return
     recording = None if config.run is None else record(config.run, config.seed)
-    task = make_task(config.task) if recording is None else recording.task
+    task = _named(config.task) if recording is None else recording.task
     task = seen_by(task, [camera_signal(text) for text in config.cameras] or _found(task))
     config.out.mkdir(parents=True, exist_ok=True)
-    env = make(task)
-    _worlds(config, env)
-    view = task.contract.cameras[0]
-    nominal = jax.jit(env.reset)(jax.random.key(config.seed))
-    _beside(config, env, view, nominal)
     if recording is not None:
         path = config.out / "episode.html"
-        path.write_text(film_page(recording, view, config.px, config.render))
-        console.print(
-            f"{path}: {len(recording.xi)} worlds, below them MuJoCo's picture of the same"
-        )
+        path.write_text(film_page(recording, task.contract.cameras[0], config.px, config.render))
+        _say(f"{path}: {len(recording.xi)} worlds, below them MuJoCo's picture of the same")
+    _say(f"{config.worlds} worlds of {task.name}; compiling, some minutes for a large robot")
+    env = make(task)
+    _beside(config, env, *_worlds(config, env))
 
 
 def browse(config: ViewConfig) -> None:
@@ -100,7 +99,28 @@ def browse(config: ViewConfig) -> None:
     if config.run is None:
         raise ParamError("--browser shows a trained policy; name its run, e.g. --run runs/teacher")
     viser = require()
-    show(load_pilot(config.run), viser.ViserServer(port=config.port), config.seed)
+    pilot = load_pilot(config.run)
+    server = viser.ViserServer(port=config.port)
+    try:
+        show(pilot, server, config.seed)
+    except KeyboardInterrupt:
+        _say("the page is closed")
+    finally:
+        server.stop()
+
+
+def _named(name: str) -> Task:
+    """Returns the task called ``name``.
+
+    Raises:
+        ParamError: an unknown name, or another library's environment.
+    """
+    if name.partition(":")[0] in LIBRARIES:
+        raise ParamError(
+            f"task {name!r} is another library's environment: it can be trained, and not be looked "
+            "at; write the task as envs/cartpole.py does"
+        )
+    return make_task(name)
 
 
 def _found(task: Task) -> list[CameraSignal]:
@@ -121,8 +141,11 @@ def _found(task: Task) -> list[CameraSignal]:
     return [CameraSignal(next(filter(None, names)), 64, 64, task.contract.control_hz)]
 
 
-def _worlds(config: ViewConfig, env: Env) -> None:
-    """Writes worlds.png: worlds over the limits of the table, the first nominal."""
+def _worlds(config: ViewConfig, env: Env) -> tuple[Any, Core]:
+    """Writes worlds.png: worlds over the limits of the table, the first nominal.
+
+    Returns where everything is in that first world, and its physics state.
+    """
     task, count = env.task, config.worlds
     key_xi, key_reset, key_noise = jax.random.split(jax.random.key(config.seed), 3)
     unit = jax.random.uniform(key_xi, (count, len(task.space)))
@@ -134,7 +157,8 @@ def _worlds(config: ViewConfig, env: Env) -> None:
     )
     bound = bind_cameras(task.space, task.mj_model, task.contract, config.render)
     sizes = worlds.pipeline_state.leaves.get("geom_size")
-    where = poses(bound, jax.jit(jax.vmap(env.view))(worlds), sizes)
+    data = jax.jit(jax.vmap(env.view))(worlds)
+    where = poses(bound, data, sizes)
     draw = jax.jit(
         lambda where, xi, key: take_pictures(bound, where, xi, key=key),
         compiler_options=picture_options(),
@@ -143,60 +167,41 @@ def _worlds(config: ViewConfig, env: Env) -> None:
     for index, (signal, pictures) in enumerate(zip(task.contract.cameras, taken, strict=True)):
         path = config.out / (f"worlds_{signal.name}.png" if index else "worlds.png")
         write_mosaic(path, np.asarray(pictures), config.columns, zoom=2)
-        console.print(f"{path}: {count} worlds over the limits of the table, the first nominal")
+        _say(f"{path}: {count} worlds over the limits of the table, the first nominal")
+    return jax.tree.map(lambda leaf: leaf[0], (data, worlds.pipeline_state.core))
 
 
-def _beside(config: ViewConfig, env: Env, view: CameraSignal, state: State) -> None:
-    """Writes beside.png, and overlay.png where there is a photograph."""
+def _beside(config: ViewConfig, env: Env, data: Any, core: Core) -> None:
+    """Writes beside.png of a nominal world, and overlay.png where there is a photograph.
+
+    Args:
+        config: the settings.
+        env: the environment.
+        data: where everything is in that world.
+        core: its physics state.
+    """
     task = env.task
-    scene = build(task.mj_model, view.name, config.px, config.px)
-    for thing in scene.left_out:
-        console.print(f"not drawn: {thing}")
-    binding = bind_appearance(ParamSpace(()), task.mj_model, view.name)
-    stock = stock_of(task.mj_model, scene, binding, replace(config.render, foreground=()))
-    where = camera.pose(scene, jax.jit(env.view)(state))
-    one = jax.tree.map(lambda x: x[None], (where, appearance(binding, jnp.zeros(0))))
-    outputs = ("rgb", "depth", "segmentation", "normal")
-    draw = jax.jit(
-        lambda where, look: raycast.render(scene, where, look, stock=stock, outputs=outputs),
-        compiler_options=picture_options(),
-    )
-    image = jax.tree.map(lambda x: x[0], draw(*one))
-    ours = np.asarray(image.rgb)
-    panels = [ours]
-    cores = [state.pipeline_state.core]
-    theirs = mujoco_pictures(task.mj_model, view.name, config.px, cores)
-    if theirs is not None:
-        panels += [theirs[0], np.abs(ours.astype(int) - theirs[0]).astype(np.uint8)]
-    panels += [_grey(image.depth), _tinted(image.normal), _labelled(image.segmentation)]
+    followers = following(task.mj_model)
+    names = list(dict.fromkeys((*(c.name for c in task.contract.cameras), *followers)))
+    images, left_out = drawn(task.mj_model, names, config.px, data, config.render)
+    for thing in left_out:
+        _say(f"not drawn: {thing}")
+    rows = [
+        panels(task.mj_model, name, image, core) for name, image in zip(names, images, strict=True)
+    ]
     path = config.out / "beside.png"
-    write_mosaic(path, np.stack(panels), len(panels))
-    with_mujoco = "" if theirs is None else ", MuJoCo's, their difference"
-    console.print(f"{path}: this renderer{with_mujoco}, depth, normals, segmentation")
+    write_mosaic(path, sheet(rows)[None])
+    with_mujoco = "beside MuJoCo's" if len(rows[0]) > 4 else "alone: MuJoCo found no OpenGL"
+    _say(f"{path}: the nominal world, {with_mujoco}; cameras {', '.join(names)}")
     if config.photo is not None:
+        ours = np.asarray(images[0].rgb)
         photo = pool.photographs([str(config.photo)], config.px, config.px)[0]
         laid = config.out / "overlay.png"
-        write_mosaic(laid, np.stack([photo, overlay(ours, photo), ours]), 3)
-        console.print(f"{laid}: the photograph, both, the nominal picture")
+        row = (("the photograph", photo), ("both", overlay(ours, photo)), ("nominal", ours))
+        write_mosaic(laid, sheet([row])[None])
+        _say(f"{laid}: the photograph, both, the nominal picture")
 
 
-def _grey(depth: Any) -> np.ndarray:
-    """Returns a depth picture (H, W) as grey, near bright, the sky black: (H, W, 3) uint8."""
-    depth = np.asarray(depth)
-    seen = depth > 0
-    inverse = np.where(seen, 1 / np.where(seen, depth, 1), 0)
-    grey = 255 * inverse / max(float(inverse.max()), 1e-9)
-    return np.repeat(grey[..., None], 3, axis=-1).astype(np.uint8)
-
-
-def _tinted(normal: Any) -> np.ndarray:
-    """Returns normals (H, W, 3) as colours: (H, W, 3) uint8."""
-    return (127.5 * (np.asarray(normal) + 1)).astype(np.uint8)
-
-
-def _labelled(ids: Any) -> np.ndarray:
-    """Returns a segmentation (H, W) with a colour of its own for each id: (H, W, 3) uint8."""
-    ids = np.asarray(ids)
-    colours = np.random.default_rng(1).integers(60, 255, (int(ids.max()) + 2, 3))
-    colours[0] = 0
-    return colours[ids + 1].astype(np.uint8)
+def _say(text: str) -> None:
+    """Writes a line to the screen, as long as it is: a broken path cannot be copied."""
+    console.print(text, soft_wrap=True, highlight=False)

@@ -41,18 +41,34 @@ class Control:
 
 
 @dataclass
+class Camera:
+    """Where one stands and looks, m."""
+
+    position: tuple[float, ...] = ()
+    look_at: tuple[float, ...] = ()
+
+
+@dataclass
 class FakeServer:
     """Scene and page in one object.
 
     Attributes:
         shapes: by path.
         controls: by label.
+        labels: texts in the scene, by path.
+        grids: by path.
+        initial_camera: where one first stands.
+        stopped: whether it has ended.
         folder: the folder that is open.
         batches: how many times shapes were moved together.
     """
 
     shapes: dict[str, Shape] = field(default_factory=dict)
     controls: dict[str, Control] = field(default_factory=dict)
+    labels: dict[str, str] = field(default_factory=dict)
+    grids: dict[str, Shape] = field(default_factory=dict)
+    initial_camera: Camera = field(default_factory=Camera)
+    stopped: bool = False
     folder: str = ""
     batches: int = 0
 
@@ -73,6 +89,26 @@ class FakeServer:
         assert side == "double"
         return self.shapes.setdefault(name, Shape(vertices, faces, color, opacity))
 
+    def add_label(self, name: str, text: str, *, position: tuple[float, ...]) -> None:
+        """Adds a text."""
+        assert len(position) == 3
+        self.labels[name] = text
+
+    def add_grid(
+        self,
+        name: str,
+        *,
+        width: float,
+        height: float,
+        cell_size: float,
+        section_size: float,
+        cell_color: tuple[int, int, int],
+        section_color: tuple[int, int, int],
+    ) -> Shape:
+        """Adds a grid."""
+        assert width == height and cell_size == section_size and cell_color == section_color
+        return self.grids.setdefault(name, Shape((width, cell_size), None, cell_color, None))
+
     def add_slider(
         self,
         label: str,
@@ -87,11 +123,11 @@ class FakeServer:
         assert min <= initial_value <= max and 0 < step <= max - min
         return self._add(label, Control(initial_value, (min, max, step)))
 
-    def add_checkbox(self, label: str, initial_value: bool) -> Control:
+    def add_checkbox(self, label: str, initial_value: bool, *, hint: str = "") -> Control:
         """Adds a checkbox."""
         return self._add(label, Control(initial_value))
 
-    def add_button(self, label: str) -> Control:
+    def add_button(self, label: str, *, hint: str = "") -> Control:
         """Adds a button."""
         return self._add(label, Control())
 
@@ -111,6 +147,10 @@ class FakeServer:
         """Counts what is sent together."""
         self.batches += 1
         yield
+
+    def stop(self) -> None:
+        """Ends."""
+        self.stopped = True
 
     def _add(self, label: str, control: Control) -> Control:
         """Keeps a control."""

@@ -1,30 +1,41 @@
 """A trained policy replayed: as the evaluation judges it, live in a browser, and as a page."""
 
+import base64
+import io
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
 import mujoco
 import numpy as np
 import pytest
+from PIL import Image
 
 from mjx_s2r.checkpoints import Checkpoints
+from mjx_s2r.contract import CameraSignal
 from mjx_s2r.learn import normalizer
 from mjx_s2r.learn.evaluation import evaluate
 from mjx_s2r.learn.ppo import Ppo, TrainState
 from mjx_s2r.learn.settings import PpoConfig
 from mjx_s2r.params import ParamError
+from mjx_s2r.render.stock import RenderConfig
 from mjx_s2r.runs import Run, RunError, write_json
+from mjx_s2r.sim.interface import State
+from mjx_s2r.sim.physics import Core
 from tests.train.fake_viser import FakeServer
-from train import view
-from train.browser import Stage, require, show
-from train.film import animation, following, mujoco_pictures, told
+from train import film, view
+from train.browser import require, show
+from train.film import animation, told
+from train.opengl import following, mujoco_pictures
+from train.panels import GAP, TEXT
 from train.record import WORLDS, Recording, load_pilot, record
+from train.stage import Stage, bounds, led
 from train.teacher import TeacherConfig, learner
 
 CONFIG = TeacherConfig(
@@ -103,6 +114,39 @@ def test_the_table_tells_what_became_of_each_world(recording: Recording) -> None
 
 
 @pytest.mark.slow
+def test_a_page_says_whose_film_it_is_and_shows_every_camera_twice(
+    recording: Recording, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def ours(_: Recording, states: Sequence[State], name: str, px: int, __: object) -> np.ndarray:
+        """Returns grey pictures, each brighter than the one before."""
+        asked.append(name)
+        shade = 90 + 12 * np.arange(len(states), dtype=np.uint8)[:, None, None, None, None]
+        return np.broadcast_to(shade, (len(states), WORLDS, px, px, 3))
+
+    def theirs(_: object, name: str, px: int, cores: Sequence[Core]) -> np.ndarray:
+        """Returns lighter ones."""
+        asked.append(f"MuJoCo {name}")
+        return np.full((len(cores), px, px, 3), 200, np.uint8)
+
+    monkeypatch.setattr(film, "_ours", ours)
+    monkeypatch.setattr(film, "mujoco_pictures", theirs)
+    monkeypatch.setattr(film, "following", lambda _: ["track"])
+    html = film.film_page(recording, CameraSignal("front", 8, 8, 50.0), 48, RenderConfig())
+    assert asked == ["track", "MuJoCo track", "front", "MuJoCo front"], "the robot comes first"
+    assert f"The policy of {folder}, iteration 1, acting without noise; seed 7." in html
+    moving = re.search(r"data:image/webp;base64,([^\"]+)", html)
+    assert moving is not None
+    frames = Image.open(io.BytesIO(base64.b64decode(moving[1])))
+    assert frames.n_frames == len(recording.states)
+    assert frames.size == (WORLDS * (48 + GAP) + GAP, 4 * (48 + TEXT + 7) + GAP)
+    first = np.asarray(frames.convert("RGB")).astype(int)
+    rows = [first[TEXT + 7 + 24 + i * (48 + TEXT + 7), GAP + 24, 0] for i in range(4)]
+    assert rows == pytest.approx([90, 200, 90, 200], abs=6)
+
+
+@pytest.mark.slow
 def test_sliders_set_the_rows_of_the_first_world(recording: Recording) -> None:
     server, turns = FakeServer(), iter(range(4))
     page = show(recording.pilot, server, 0, goes_on=lambda: next(turns, None) is not None)
@@ -117,6 +161,8 @@ def test_sliders_set_the_rows_of_the_first_world(recording: Recording) -> None:
     draw = page.now.worlds.pipeline_state.draw.xi
     assert float(draw[0, 0]) == 3.0 and not (np.asarray(draw[1:, 0]) == 3.0).any()
     assert (np.asarray(page.now.worlds.pipeline_state.steps) == 0).all(), "it begins anew"
+    assert "| 4 | 0.0 |  |" in server.controls["note"].content
+    assert "compiling" not in server.controls["note"].content
     server.controls["nominal"].put()
     page.turn()
     assert float(page.draws.xi[0, 0]) == 1.0
@@ -148,31 +194,79 @@ def test_a_stage_shows_sizes_turns_and_one_floor() -> None:
     sizes = np.array([[[0, 0, 1], [0.1, 0, 0]], [[0, 0, 1], [0.4, 0, 0]]])
     stage.build(sizes)
     assert sorted(server.shapes) == ["/world_0/0_floor", "/world_0/1_ball", "/world_1/1_ball"]
+    assert list(server.labels.values()) == ["world 1", "world 2"] and not server.grids
     balls = [server.shapes[f"/world_{i}/1_ball"] for i in range(2)]
     radii = [np.linalg.norm(ball.vertices, axis=1).max() for ball in balls]
     assert radii == pytest.approx((0.1, 0.4), rel=1e-6)
     assert balls[0].color == (255, 0, 0) and balls[0].opacity == 0.5
     turned = np.zeros((2, 2, 3, 3))
     turned[:] = ((0, -1, 0), (1, 0, 0), (0, 0, 1))  # a quarter turn about z
-    stage.move(np.ones((2, 2, 3)), turned)
+    stage.move(np.ones((2, 2, 3)), turned, None)
     half = np.sqrt(0.5)
     assert balls[1].wxyz == pytest.approx((half, 0, 0, half))
     assert balls[1].position == pytest.approx(tuple(1 + stage.places[1]))
 
 
+WALKER = mujoco.MjModel.from_xml_string(
+    '<mujoco><worldbody><geom name="floor" type="plane" size="0 0 1"/><body name="trunk">'
+    '<freejoint/><geom name="box" size="0.1"/><camera name="track" mode="track"/></body>'
+    "</worldbody></mujoco>"
+)
+
+
+def test_a_robot_that_walks_off_is_kept_in_its_place_over_a_grid_that_moves() -> None:
+    server = FakeServer()
+    stage = Stage(server, WALKER, 2)
+    assert led(WALKER) == stage.body == "trunk"
+    stage.build(None)
+    where = np.array([[(0, 0, 0), (3.0, -7.0, 0.4)], [(0, 0, 0), (0.2, 0, 0.4)]])
+    upright = np.broadcast_to(np.eye(3), (2, 2, 3, 3))
+    stage.move(where, upright, where[:, 1])
+    for world in range(2):
+        box = server.shapes[f"/world_{world}/1_box"].position
+        assert box == pytest.approx(tuple(stage.places[world] + (0, 0, 0.4)))
+        cell = server.grids[f"/grid/{world}"].vertices[1]
+        past = np.array(server.grids[f"/grid/{world}"].position) - stage.places[world]
+        lines = (past + where[world, 1])[:2] / cell
+        assert lines == pytest.approx(np.round(lines), abs=1e-6), "lines lie still in the world"
+        assert np.abs(past[:2]).max() <= cell / 2 + 1e-9
+    assert server.shapes["/world_0/0_floor"].position == (0.0, 0.0, 0.0)
+    stage.follows = False
+    stage.move(where, upright, where[:, 1])
+    assert server.shapes["/world_0/1_box"].position == pytest.approx((3.0, -7.0, 0.4))
+
+
+def test_a_world_is_as_large_as_what_is_shown_in_it() -> None:
+    """A box of 2 by 4 by 6 turned onto its side; the floor and what nobody sees do not count."""
+    model = mujoco.MjModel.from_xml_string(
+        '<mujoco><worldbody><geom type="plane" size="50 50 1"/><geom size="9" group="3"/>'
+        '<geom type="box" pos="1 0 0" size="1 2 3" euler="90 0 0"/></worldbody></mujoco>'
+    )
+    assert bounds(model) == pytest.approx(np.array([(0, -3, -2), (2, 3, 2)]), abs=1e-9)
+
+
+def test_one_begins_where_all_worlds_are_seen() -> None:
+    """Every corner of the square lies within viser's 75 degrees around the line of sight."""
+    server = FakeServer()
+    stage = Stage(server, WALKER, 4)
+    stage.stand(server.initial_camera)
+    eye, aim = (np.array(getattr(server.initial_camera, n)) for n in ("position", "look_at"))
+    ahead = (aim - eye) / np.linalg.norm(aim - eye)
+    for place in stage.places:
+        for corner in ((1, 1), (1, -1), (-1, 1), (-1, -1)):
+            there = place + stage.middle - eye
+            there[:2] += np.array(corner) * stage.side / 4
+            assert there @ ahead / np.linalg.norm(there) > np.cos(np.radians(75 / 2))
+
+
 def test_a_film_keeps_its_frames_and_their_pace() -> None:
-    import base64
-    import io
-
-    from PIL import Image
-
     frames = np.zeros((3, 8, 8, 3), np.uint8)
     frames[1] = 255
     address = animation(frames, 0.05)
-    film = Image.open(io.BytesIO(base64.b64decode(address.partition(",")[2])))
-    assert film.n_frames == 3
-    film.seek(1)
-    assert np.asarray(film.convert("RGB")).mean() > 240
+    kept = Image.open(io.BytesIO(base64.b64decode(address.partition(",")[2])))
+    assert kept.n_frames == 3
+    kept.seek(1)
+    assert np.asarray(kept.convert("RGB")).mean() > 240
 
 
 def test_the_camera_that_follows_a_robot_is_found() -> None:
@@ -224,11 +318,32 @@ def test_what_cannot_be_shown_is_named(tmp_path: Path, monkeypatch: pytest.Monke
     write_json(tmp_path / "config.json", {"teacher": {"seed": 0}, "count": 2})
     with pytest.raises(RunError, match="seed_0"):
         load_pilot(tmp_path)
+    with pytest.raises(ParamError, match="'brax:ant' is another library's environment"):
+        view.main(("--task", "brax:ant"))
     with pytest.raises(ParamError, match="name its run"):
         view.main(("--browser",))
+    old = SimpleNamespace(ViserServer=object, __version__="1.0.3")
+    monkeypatch.setitem(sys.modules, "viser", old)
+    with pytest.raises(ParamError, match=r"viser 1\.0\.3 is too old"):
+        require()
     monkeypatch.setitem(sys.modules, "viser", None)
     with pytest.raises(ParamError, match=r"pip install 'mjx_s2r\[viewer\]'"):
         require()
+
+
+def test_ctrl_c_closes_the_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = FakeServer()
+
+    def interrupted(*_: object) -> None:
+        """Ends as a user does."""
+        raise KeyboardInterrupt
+
+    module = SimpleNamespace(ViserServer=lambda port: server)
+    monkeypatch.setattr(view, "require", lambda: module)
+    monkeypatch.setattr(view, "load_pilot", lambda run: run)
+    monkeypatch.setattr(view, "show", interrupted)
+    view.main(("--browser", "--run", "runs/any"))
+    assert server.stopped
 
 
 @pytest.mark.slow

@@ -9,9 +9,10 @@ import jax
 import numpy as np
 import pytest
 
+from mjx_s2r.learn.quarantine import Bad
 from mjx_s2r.learn.settings import PpoConfig
 from train import seeds
-from train.seeds import SeedsConfig
+from train.seeds import SeedsConfig, one_bad
 from train.student import load_teacher
 from train.teacher import TeacherConfig
 
@@ -52,6 +53,15 @@ def test_every_seed_is_a_teacher_of_its_own(tmp_path: Path) -> None:
         warnings.simplefilter("ignore")
         assert seeds.train(longer) == folders
     assert int(load_teacher(folders[1])[2].steps) == 3
+
+
+def test_a_world_that_ceased_to_be_finite_is_kept_whichever_seed_lost_it() -> None:
+    """Iteration 0: seeds 1 and 2; iteration 1: none; iteration 2: seed 2."""
+    found = np.array([[0, 1, 1], [0, 0, 0], [0, 0, 1]], bool)
+    which = np.arange(9).reshape(3, 3)
+    bad = one_bad(Bad(found, which, which, {"qpos": which[..., None]}, {}, which[..., None]))
+    assert bad.found.tolist() == [True, False, True]
+    assert bad.world.tolist() == [1, 3, 8] and bad.sim["qpos"].shape == (3, 1)
 
 
 @pytest.mark.parametrize(

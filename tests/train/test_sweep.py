@@ -10,9 +10,20 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from mjx_s2r.params import ParamError
 from mjx_s2r.runs import RunError
 from train import sweep
-from train.sweep import Point, SweepConfig, command, ended, grid, run_all, seeds_of, table
+from train.sweep import (
+    Point,
+    SweepConfig,
+    command,
+    ended,
+    grid,
+    run_all,
+    seeds_of,
+    summary,
+    table,
+)
 
 
 def finished(folder: Path, success: float, step: int = 40) -> None:
@@ -84,6 +95,48 @@ def test_the_table_shows_the_last_figures(tmp_path: Path) -> None:
     console.print(table(config, points, {points[1].name: "exit status 2"}))
     text = console.export_text()
     assert "0.75" in text and "done" in text and "exit status 2" in text
+
+
+def test_a_narrow_screen_cuts_no_figure_off(tmp_path: Path) -> None:
+    config = SweepConfig(
+        run=tmp_path, seeds="0..1", set=("ppo.learning_rate=1e-3,3e-4", "iterations=40")
+    )
+    points = grid(config)
+    for point, success in zip(points, (0.2, 0.4, 0.9, 0.7), strict=True):
+        finished(tmp_path / point.name, success)
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(table(config, points, {}))
+    console.print(summary(config, points))
+    text = console.export_text()
+    assert "…" not in text and "iterations=40" in text and "nan_worlds" not in text
+    assert "learning_rate" in text and "3e-4" in text
+    head, _, below = text.partition("over seeds")
+    assert [head.count(x) for x in ("0.2", "0.4", "0.9", "0.7")] == [1, 1, 1, 1]
+    assert below.index("0.8 (0.7 to 0.9)") < below.index("0.3 (0.2 to 0.4)"), "the best comes first"
+    (tmp_path / points[0].name / "metrics.jsonl").write_text('{"step": 40, "nan_worlds": 3}\n')
+    console.print(table(config, points, {}))
+    assert "nan_worlds" in console.export_text()
+
+
+def test_one_seed_needs_no_summary(tmp_path: Path) -> None:
+    config = SweepConfig(run=tmp_path, set=("ppo.learning_rate=1e-3,3e-4",))
+    points = grid(config)
+    for point in points:
+        finished(tmp_path / point.name, 0.5)
+    assert summary(config, points) is None
+
+
+def test_what_the_teacher_would_refuse_is_refused_before_any_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(ParamError, match="cartpole"):
+        sweep.main(["--run", str(tmp_path), "--task", "cartpol"])
+    with pytest.raises(SystemExit):
+        sweep.main(["--run", str(tmp_path), "--set", "ppo.learning_rte=1e-3"])
+    assert "learning-rte" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        sweep.main(["--run", str(tmp_path), "--set", "ppo.worlds=many"])
+    assert not list(tmp_path.glob("*seed*"))
 
 
 def test_nothing_is_started_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,8 @@ from mjx_s2r.learn.settings import PpoConfig
 from mjx_s2r.runs import METRICS, RunError, read_jsonl
 from tests.fake_wandb import FakeWandb
 from train import teacher
-from train.profile import PARTS
+from train.common import console
+from train.profile import FIRST, PARTS, Profiler
 from train.teacher import TeacherConfig
 
 SMALL = PpoConfig(
@@ -69,6 +70,18 @@ def test_the_trace_can_be_opened(config: TeacherConfig) -> None:
         held = json.load(file)
     names = {str(e.get("name")) for e in (held["traceEvents"] if isinstance(held, dict) else held)}
     assert any("iterate" in name for name in names)
+
+
+def test_a_run_too_short_to_be_traced_says_so(tmp_path: Path) -> None:
+    profiler = Profiler(lambda state: (state, None), None, tmp_path, 3)
+    for _ in range(FIRST):
+        profiler(0)
+    with console.capture() as said:
+        profiler.close()
+    assert "nothing was traced" in said.get() and f"at least {FIRST + 3}" in said.get()
+    with console.capture() as said:
+        Profiler(lambda state: (state, None), None, tmp_path, 0).close()
+    assert not said.get()
 
 
 def test_every_part_of_an_iteration_is_timed(config: TeacherConfig) -> None:
