@@ -38,8 +38,10 @@ def main() -> int:
     if verb not in VERBS:
         print(unknown("verb", verb, list(VERBS)), file=sys.stderr)
         return 2
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # that a program was cached is no news
     devices.configure()
     _hush()
+    sys.argv[0] = f"python -m train {verb}"
     module = importlib.import_module(f"train.{verb}")
     try:
         return int(module.main(sys.argv[2:]) or 0)
@@ -54,8 +56,7 @@ def main() -> int:
 
 
 def _hush() -> None:
-    """Keeps two lines off the screen that are no news: Warp is missing, a program was cached."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    """Keeps a line off the screen that is no news: Warp is missing."""
     with contextlib.redirect_stdout(io.StringIO()):
         importlib.import_module("mujoco.mjx")
 

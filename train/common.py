@@ -21,6 +21,7 @@ from mjx_s2r.checkpoints import Checkpoints, DiskFullError
 from mjx_s2r.runs import Run
 
 console = Console(file=sys.stderr)
+console.soft_wrap = not console.is_terminal  # a path in a pipe must not be broken in two
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class _Task:
 
 def task_of(argv: Sequence[str]) -> str:
     """Returns the task that a command line names: whose recipe the other settings start from."""
-    return tyro.cli(_Task, args=list(argv), return_unknown_args=True)[0].task
+    return tyro.cli(_Task, args=list(argv), return_unknown_args=True, add_help=False)[0].task
 
 
 @contextmanager
@@ -221,21 +222,31 @@ def _save(checkpoints: Checkpoints, done: int, state: Any, last: bool) -> None:
 
 
 class _Window:
-    """Metrics since the last line, kept on the device until then."""
+    """Metrics since the last line, kept on the device until then.
+
+    The first iteration compiles; its time says nothing of the speed and is left out of it.
+    """
 
     def __init__(self, now_s: float) -> None:
         """Starts the clock."""
         self._start_s, self._last_s = now_s, now_s
         self._kept: list[Any] = []
+        self._compiled, self._untimed = False, 0
 
     def add(self, metrics: Any) -> None:
         """Keeps one iteration's metrics."""
         self._kept.append(metrics)
+        if not self._compiled:
+            self._compiled = True
+            jax.block_until_ready(metrics)
+            self._untimed, self._last_s = 1, time.perf_counter()
 
     def close(self, done: int, state: Any) -> Stretch:
         """Returns what was kept, and begins anew."""
         metrics = jax.tree.map(lambda *x: np.stack(x), *jax.device_get(self._kept))
         now_s, count = time.perf_counter(), len(self._kept)
-        speed = count / (now_s - self._last_s)
-        self._kept, self._last_s = [], now_s
+        timed = count - self._untimed
+        since_s = self._last_s if timed else self._start_s  # a line of the first iteration alone
+        speed = (timed or count) / (now_s - since_s)
+        self._kept, self._last_s, self._untimed = [], now_s, 0
         return Stretch(done, state, metrics, count, now_s - self._start_s, speed)

@@ -165,7 +165,7 @@ def _log(distill: Distill, run: Run, stretch: Stretch) -> str:
 
 def main(argv: Sequence[str]) -> None:
     """Parses the command line and distils."""
-    where = tyro.cli(_Teacher, args=list(argv), return_unknown_args=True)[0].teacher
+    where = tyro.cli(_Teacher, args=list(argv), return_unknown_args=True, add_help=False)[0].teacher
     default = StudentConfig(teacher=where)
     if (where / CONFIG).exists():
         task = str(json.loads((where / CONFIG).read_text())["task"])

@@ -44,6 +44,7 @@ _BOUND = 2.0  # of the teacher's raw mean
 
 Teacher = Callable[[dict[str, jax.Array]], Gaussian]
 
+
 @dataclass(frozen=True)
 class DistillConfig:
     """Settings of distillation."""

@@ -37,6 +37,15 @@ def test_help_lists_every_verb() -> None:
     assert all(verb in done.stdout for verb in ("teacher", "student", "export", "demo", "view"))
 
 
+@pytest.mark.parametrize(
+    ("verb", "setting"), [("teacher", "--ppo.worlds"), ("student", "--devices")]
+)
+def test_help_of_a_verb_lists_its_settings(verb: str, setting: str) -> None:
+    done = run(verb, "--help")
+    assert done.returncode == 0, done.stderr
+    assert setting in done.stdout and f"python -m train {verb}" in done.stdout
+
+
 def test_a_user_error_is_one_line_without_a_traceback() -> None:
     done = run("teacher", "--task", "raech")
     assert done.returncode == 2
