@@ -71,6 +71,7 @@ def shared(settings: Settings) -> PpoConfig:
         learning_rate=1e-3,
         max_grad_norm=1.0,
         reward_scale=1.0,
+        first_std=1.0,
         actor_hidden=HIDDEN,
         critic_hidden=HIDDEN,
         actor_obs="state",

@@ -14,6 +14,7 @@ PPO = {
         minibatches=8,
         discount=0.995,
         entropy_weight=0.01,
+        first_std=1.0,
     ),
     # lift and reorient have not been trained to their end: these are where to begin.
     "lift": PpoConfig(

@@ -45,7 +45,8 @@ class ActorCritic:
     def _actor(self) -> tuple[Trunk, Actor]:
         """What stands before the actor's layers, and these."""
         trunk = Trunk(self.config.channels, self.config.units, self._dtype)
-        return trunk, Actor(self.config.actor_hidden, self.actions, dtype=self._dtype)
+        layers, std = self.config.actor_hidden, self.config.first_std
+        return trunk, Actor(layers, self.actions, std, dtype=self._dtype)
 
     @cached_property
     def _critic(self) -> tuple[Trunk, Critic]:

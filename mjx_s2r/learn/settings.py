@@ -37,6 +37,8 @@ class PpoConfig:
     """Largest global norm of a gradient."""
     reward_scale: float = 1.0
     """Rewards are multiplied by this."""
+    first_std: float = 0.6
+    """Standard deviation of raw actions at the start: how far it explores."""
     actor_hidden: tuple[int, ...] = (64, 64)
     """Hidden layers of the actor."""
     critic_hidden: tuple[int, ...] = (64, 64)
@@ -61,11 +63,18 @@ class PpoConfig:
         for name in ("worlds", "unroll", "minibatches", "epochs", "channels"):
             if getattr(self, name) < 1:
                 raise ValueError(f"ppo.{name} {getattr(self, name)} must be at least 1")
-        if self.worlds % self.minibatches:
+        if self.units and self.worlds % self.minibatches:
             raise ValueError(
                 f"ppo: {self.worlds} worlds do not divide into {self.minibatches} minibatches, "
-                "which are made of whole worlds"
+                "which are made of whole worlds where the networks remember"
             )
+        if self._items % self.minibatches:
+            raise ValueError(
+                f"ppo: {self.worlds} worlds x {self.unroll} steps do not divide into "
+                f"{self.minibatches} minibatches"
+            )
+        if self.first_std <= 0:
+            raise ValueError(f"ppo.first_std {self.first_std} must be above 0")
         if self.units < 0 or self.clip_value < 0:
             raise ValueError(
                 f"ppo.units {self.units} and ppo.clip_value {self.clip_value} must not be negative"
@@ -88,4 +97,9 @@ class PpoConfig:
     @property
     def groups(self) -> int:
         """Number of groups of neighbouring worlds within which minibatches are shuffled."""
-        return shuffle.groups(self.worlds, self.worlds, self.minibatches)
+        return shuffle.groups(self.worlds, self._items, self.minibatches)
+
+    @property
+    def _items(self) -> int:
+        """What minibatches are made of: steps, or whole worlds where the networks remember."""
+        return self.worlds if self.units else self.worlds * self.unroll

@@ -127,7 +127,9 @@ def test_the_learning_rate_follows_the_divergence() -> None:
     [
         ({"worlds": 0}, "ppo.worlds 0 must be at least 1"),
         ({"epochs": 0}, "ppo.epochs 0 must be at least 1"),
-        ({"worlds": 6}, "6 worlds do not divide into 4 minibatches"),
+        ({"worlds": 6, "units": 8}, "6 worlds do not divide into 4 minibatches"),
+        ({"worlds": 3, "unroll": 2}, "3 worlds x 2 steps do not divide into 4 minibatches"),
+        ({"first_std": 0.0}, "ppo.first_std 0.0 must be above 0"),
         (
             {"actor_obs": "everything"},
             "ppo.actor_obs 'everything' must be 'state' or 'privileged' or 'pixels'",
