@@ -15,14 +15,20 @@ import numpy as np
 import pytest
 
 from mjx_s2r.checkpoints import CheckpointError, Checkpoints
-from mjx_s2r.learn.settings import PpoConfig
 from mjx_s2r.runs import RunError, read_jsonl
 from train import teacher
+from train.recipes import ppo_recipe
 from train.teacher import TeacherConfig
 
 ROOT = Path(__file__).parents[2]
-SMALL = PpoConfig(
-    worlds=8, unroll=4, minibatches=2, epochs=1, actor_hidden=(8,), critic_hidden=(8,)
+SMALL = replace(
+    ppo_recipe("cartpole"),
+    worlds=8,
+    unroll=4,
+    minibatches=2,
+    epochs=1,
+    actor_hidden=(8,),
+    critic_hidden=(8,),
 )
 ITERATIONS = 40
 
@@ -53,10 +59,6 @@ def command(run: Path) -> list[str]:
         "ppo.unroll": 4,
         "ppo.minibatches": 2,
         "ppo.epochs": 1,
-        "ppo.discount": SMALL.discount,
-        "ppo.reward-scale": SMALL.reward_scale,
-        "ppo.entropy-weight": SMALL.entropy_weight,
-        "ppo.learning-rate": SMALL.learning_rate,
     }
     line = [sys.executable, "-m", "train", "teacher"]
     for name, value in options.items():
