@@ -24,6 +24,11 @@ console = Console(file=sys.stderr)
 console.soft_wrap = not console.is_terminal  # a path in a pipe must not be broken in two
 
 
+def say(text: str) -> None:
+    """Writes a line to the screen, as long as it is: a broken path cannot be copied."""
+    console.print(text, soft_wrap=True, highlight=False)
+
+
 @dataclass(frozen=True)
 class _Task:
     """The first look at a command line."""

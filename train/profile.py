@@ -21,7 +21,7 @@ from mjx_s2r.learn.rollout import Result, rollout
 from mjx_s2r.learn.update import Weights, epochs
 from mjx_s2r.runs import write_json
 from mjx_s2r.sim.interface import State
-from train.common import console
+from train.common import say
 
 FOLDER = "profile"
 PARTS = "parts.json"
@@ -68,7 +68,7 @@ class Profiler:
         """Ends a trace that is still open and says where it is, or why there is none."""
         if not self._tracing:
             if self._called <= FIRST and self.count and self.writes:
-                _say(
+                say(
                     f"nothing was traced: the first {FIRST} iterations compile, and {self._called} "
                     f"were run; ask for at least {FIRST + self.count} with --iterations"
                 )
@@ -101,12 +101,12 @@ class Profiler:
         if self.ppo is None:
             return
         if self.writes:
-            _say("timing the parts of an iteration; each is compiled once more by itself")
+            say("timing the parts of an iteration; each is compiled once more by itself")
         line = breakdown(self.ppo, self.iterate, state)
         if not self.writes:
             return
         parts = "  ".join(f"{name[:-2]} {s:.4f}" for name, s in line.items() if name != "whole_s")
-        _say(f"seconds of an iteration: {line['whole_s']:.4f}; apart: {parts}")
+        say(f"seconds of an iteration: {line['whole_s']:.4f}; apart: {parts}")
         try:
             write_json(self._where / PARTS, line)
         except OSError as error:
@@ -161,14 +161,9 @@ def _seconds(call: Callable[[], Any]) -> float:
 def _tell(where: Path, count: int) -> None:
     """Says where the newest trace is and how to open it."""
     found = sorted(where.glob(f"plugins/profile/*/{PERFETTO}"))
-    _say(f"{where}: {count} iterations; pip install xprof && xprof --logdir {where}")
+    say(f"{where}: {count} iterations; pip install xprof && xprof --logdir {where}")
     if found:
-        _say(f"{found[-1]}: open it at https://ui.perfetto.dev")
-
-
-def _say(text: str) -> None:
-    """Writes a line to the screen, as long as it is: a broken command cannot be copied."""
-    console.print(text, soft_wrap=True, highlight=False)
+        say(f"{found[-1]}: open it at https://ui.perfetto.dev")
 
 
 def _give_up(where: Path, error: Exception) -> None:

@@ -25,7 +25,7 @@ from envs.tasks import make_task
 from mjx_s2r.bridge.peers import LIBRARIES
 from mjx_s2r.runs import CHECKPOINTS, CONFIG, METRICS, RunError, check_writable, read_jsonl
 from mjx_s2r.runs import write_json as write
-from train.common import console
+from train.common import console, say
 from train.teacher import TeacherConfig, recipe
 
 ROOT = Path(__file__).parents[1]
@@ -178,12 +178,12 @@ def run_all(lines: dict[str, list[str]], engine: Any, at_once: int) -> dict[str,
             while waiting and len(running) < at_once:
                 name = waiting.pop(0)
                 running[name] = engine.submit(start, lines[name])
-                _say(f"started {name} as job {running[name].job_id}, {len(waiting)} more to start")
+                say(f"started {name} as job {running[name].job_id}, {len(waiting)} more to start")
             for name in [n for n, job in running.items() if job.done()]:
                 job = running.pop(name)
                 became[name] = _outcome(job)
                 where = "" if became[name] == "ended" else f"; what it said: {job.paths.stderr}"
-                _say(f"{name} {became[name]}{where}")
+                say(f"{name} {became[name]}{where}")
             time.sleep(0.2)
     except KeyboardInterrupt:
         for job in running.values():
@@ -280,11 +280,6 @@ def main(argv: Sequence[str]) -> int:
     if over_seeds is not None:
         console.print(over_seeds)
     return 0 if all(ended(config.run / p.name) for p in points) else 1
-
-
-def _say(text: str) -> None:
-    """Writes a line to the screen, as long as it is."""
-    console.print(text, soft_wrap=True, highlight=False)
 
 
 def _word(name: str, value: str) -> str:

@@ -34,7 +34,7 @@ from mjx_s2r.sim.interface import Draw
 from mjx_s2r.sim.physics import Core
 from mjx_s2r.sim.task import Task, seen_by
 from train.browser import require, show
-from train.common import console
+from train.common import say
 from train.film import film_page
 from train.opengl import following
 from train.panels import drawn, panels, sheet
@@ -84,8 +84,8 @@ def main(argv: Sequence[str]) -> None:
     if recording is not None:
         path = config.out / "episode.html"
         path.write_text(film_page(recording, task.contract.cameras[0], config.px, config.render))
-        _say(f"{path}: {len(recording.xi)} worlds, below them MuJoCo's picture of the same")
-    _say(f"{config.worlds} worlds of {task.name}; compiling, some minutes for a large robot")
+        say(f"{path}: {len(recording.xi)} worlds, below them MuJoCo's picture of the same")
+    say(f"{config.worlds} worlds of {task.name}; compiling, some minutes for a large robot")
     env = make(task)
     _beside(config, env, *_worlds(config, env))
 
@@ -104,7 +104,7 @@ def browse(config: ViewConfig) -> None:
     try:
         show(pilot, server, config.seed)
     except KeyboardInterrupt:
-        _say("the page is closed")
+        say("the page is closed")
     finally:
         server.stop()
 
@@ -167,7 +167,7 @@ def _worlds(config: ViewConfig, env: Env) -> tuple[Any, Core]:
     for index, (signal, pictures) in enumerate(zip(task.contract.cameras, taken, strict=True)):
         path = config.out / (f"worlds_{signal.name}.png" if index else "worlds.png")
         write_mosaic(path, np.asarray(pictures), config.columns, zoom=2)
-        _say(f"{path}: {count} worlds over the limits of the table, the first nominal")
+        say(f"{path}: {count} worlds over the limits of the table, the first nominal")
     return jax.tree.map(lambda leaf: leaf[0], (data, worlds.pipeline_state.core))
 
 
@@ -185,23 +185,18 @@ def _beside(config: ViewConfig, env: Env, data: Any, core: Core) -> None:
     names = list(dict.fromkeys((*(c.name for c in task.contract.cameras), *followers)))
     images, left_out = drawn(task.mj_model, names, config.px, data, config.render)
     for thing in left_out:
-        _say(f"not drawn: {thing}")
+        say(f"not drawn: {thing}")
     rows = [
         panels(task.mj_model, name, image, core) for name, image in zip(names, images, strict=True)
     ]
     path = config.out / "beside.png"
     write_mosaic(path, sheet(rows)[None])
     with_mujoco = "beside MuJoCo's" if len(rows[0]) > 4 else "alone: MuJoCo found no OpenGL"
-    _say(f"{path}: the nominal world, {with_mujoco}; cameras {', '.join(names)}")
+    say(f"{path}: the nominal world, {with_mujoco}; cameras {', '.join(names)}")
     if config.photo is not None:
         ours = np.asarray(images[0].rgb)
         photo = pool.photographs([str(config.photo)], config.px, config.px)[0]
         laid = config.out / "overlay.png"
         row = (("the photograph", photo), ("both", overlay(ours, photo)), ("nominal", ours))
         write_mosaic(laid, sheet([row])[None])
-        _say(f"{laid}: the photograph, both, the nominal picture")
-
-
-def _say(text: str) -> None:
-    """Writes a line to the screen, as long as it is: a broken path cannot be copied."""
-    console.print(text, soft_wrap=True, highlight=False)
+        say(f"{laid}: the photograph, both, the nominal picture")

@@ -34,7 +34,7 @@ from mjx_s2r.learn.distribution import Gaussian
 from mjx_s2r.learn.lessons import DistillMetrics, Lesson, Outcome
 from mjx_s2r.learn.networks import Student
 from mjx_s2r.learn.normalizer import Normalizer
-from mjx_s2r.learn.rollout import first_worlds, fresh_worlds, reset_worlds
+from mjx_s2r.learn.rollout import first_worlds, fresh_worlds, reset_worlds, step_worlds
 from mjx_s2r.learn.watch import Film, Watch, watch
 from mjx_s2r.render.eye import Cameras
 from mjx_s2r.sim.env import Env
@@ -266,7 +266,7 @@ class Distill:
         raw = raw + self.config.action_noise * jax.random.normal(key_noise, raw.shape)
         label = jax.vmap(partial(find, self.env))(worlds)
         lesson = Lesson(worlds.obs["state"], images, answer, label)
-        after = jax.vmap(self.env.step)(worlds, jnp.tanh(raw))
+        after = step_worlds(self.env, worlds, jnp.tanh(raw))
         ended = after.done > 0
         outcome = Outcome(ended.sum(), jnp.sum(after.metrics["success"] * ended))
         return renew(after, fresh), lesson, outcome
@@ -280,7 +280,8 @@ class Distill:
         key: jax.Array,
     ) -> tuple[DistillState, DistillMetrics]:
         """Takes the gradient steps of one iteration."""
-        whole = jax.tree.map(partial(shuffle.grouped, self.config.groups), *lessons)
+        stacked = jax.tree.map(lambda *x: jnp.stack(x), *lessons)
+        whole = jax.tree.map(partial(shuffle.grouped, groups=self.config.groups), stacked)
         state = replace(state, obs_norm=normalizer.update(state.obs_norm, whole.obs))
         key_next, key_epochs = jax.random.split(key)
         state, figures = self._epochs(state, whole, key_epochs)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from mjx_s2r.learn.learner import Learner
-from mjx_s2r.learn.rollout import reset_worlds
+from mjx_s2r.learn.rollout import reset_worlds, step_worlds
 from mjx_s2r.sim.interface import State
 
 
@@ -39,7 +39,7 @@ def evaluate(learner: Learner, state: Any, worlds: int, *, key: jax.Array) -> Sc
         """Takes one step; an episode that is over stays judged as it was."""
         memory, worlds, scores, over = carry
         memory, policy = learner.watch(state, memory, worlds)
-        worlds = jax.vmap(learner.env.step)(worlds, jnp.tanh(policy.mean))
+        worlds = step_worlds(learner.env, worlds, jnp.tanh(policy.mean))
         now = Scores(worlds.metrics["return"], worlds.metrics["success"], worlds.metrics["length"])
         scores = jax.tree.map(lambda new, old: jnp.where(over, old, new), now, scores)
         return (memory, worlds, scores, over | (worlds.done > 0)), None

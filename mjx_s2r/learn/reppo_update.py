@@ -131,7 +131,7 @@ def epochs(
     """
     config = nets.config
     groups = config.groups
-    batch = jax.tree.map(partial(_grouped, groups=groups), batch)
+    batch = jax.tree.map(partial(shuffle.grouped, groups=groups), batch)
     size = batch.target.shape[1]
 
     def step(
@@ -139,7 +139,7 @@ def epochs(
     ) -> tuple[ReppoWeights, ReppoFigures]:
         """Takes one step on the chosen (G, n) samples of each group."""
         chosen, key = inputs
-        return _step(nets, weights, jax.tree.map(partial(_pick, chosen=chosen), batch), key)
+        return _step(nets, weights, jax.tree.map(partial(shuffle.pick, chosen=chosen), batch), key)
 
     def epoch(weights: ReppoWeights, key: jax.Array) -> tuple[ReppoWeights, ReppoFigures]:
         """Goes through all samples once."""
@@ -149,18 +149,6 @@ def epochs(
         return jax.lax.scan(step, weights, (chosen, keys))
 
     return jax.lax.scan(epoch, weights, jax.random.split(key, config.epochs))
-
-
-def _grouped(x: jax.Array, *, groups: int) -> jax.Array:
-    """Returns (G, T B / G, ...): the samples x (T, B, ...) of each group of neighbouring worlds."""
-    apart = x.reshape(x.shape[0], groups, x.shape[1] // groups, *x.shape[2:])
-    return jnp.moveaxis(apart, 1, 0).reshape(groups, -1, *x.shape[2:])
-
-
-def _pick(x: jax.Array, *, chosen: jax.Array) -> jax.Array:
-    """Returns (G n, ...): the ``chosen`` (G, n) samples of each group of x (G, N/G, ...)."""
-    part = jax.vmap(lambda own, which: own[which])(x, chosen)
-    return part.reshape(chosen.size, *x.shape[2:])
 
 
 def _step(

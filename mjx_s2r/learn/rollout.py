@@ -82,6 +82,11 @@ def reset_worlds(env: Environment, draws: Draw, *, key: jax.Array) -> State:
     return jax.vmap(partial(_reset, env))(keys, draws)
 
 
+def step_worlds(env: Environment, state: State, action: jax.Array) -> State:
+    """Returns B worlds one control step later under ``action`` (B, J) in [-1, 1]."""
+    return jax.vmap(partial(_step, env))(state, action)
+
+
 def fresh_worlds(
     env: Environment, curriculum: Curriculum, schedule: Any, old: State, keys: Sequence[jax.Array]
 ) -> State:
@@ -169,7 +174,7 @@ def advance(
     """
     raw, log_prob = choice
     action = jnp.tanh(raw)
-    after = jax.vmap(partial(_step, env))(state, action)
+    after = step_worlds(env, state, action)
     bad = first_bad(bad, state, after, action, jnp.int32(count))
     draw = after.pipeline_state.draw
     done = after.done > 0

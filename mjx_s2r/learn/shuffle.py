@@ -32,10 +32,11 @@ def chosen(groups: int, size: int, minibatches: int, *, key: jax.Array) -> jax.A
     return order.reshape(groups, minibatches, -1).transpose(1, 0, 2)
 
 
-def grouped(groups: int, *steps: jax.Array) -> jax.Array:
-    """Returns (G, T b, ...): the T ``steps`` (B, ...) of each group of b neighbouring worlds."""
-    apart = [x.reshape(groups, x.shape[0] // groups, *x.shape[1:]) for x in steps]
-    return jnp.concatenate(apart, axis=1)
+def grouped(x: jax.Array, *, groups: int) -> jax.Array:
+    """Returns (G, T B / G, ...): the steps x (T, B, ...) of each group of neighbouring worlds."""
+    steps, size = x.shape[0], x.shape[1] // groups
+    apart = x.reshape(steps, groups, size, *x.shape[2:])
+    return jnp.moveaxis(apart, 1, 0).reshape(groups, steps * size, *x.shape[2:])
 
 
 def pick(x: jax.Array, *, chosen: jax.Array) -> jax.Array:

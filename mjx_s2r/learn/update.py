@@ -105,9 +105,8 @@ def _apart(batch: Batch, groups: int) -> Batch:
 
     def flat(x: jax.Array) -> jax.Array:
         """Lines up the steps of the worlds of one group after those of another."""
-        steps, worlds = x.shape[:2]
-        split = x.reshape(steps, groups, worlds // groups, *x.shape[2:])
-        return split.swapaxes(0, 1).reshape(1, steps * worlds, *x.shape[2:])
+        steps = x.shape[0] * x.shape[1]
+        return shuffle.grouped(x, groups=groups).reshape(1, steps, *x.shape[2:])
 
     out = jax.tree.map(flat, batch)
     none = jnp.zeros((*out.target.shape, 0))

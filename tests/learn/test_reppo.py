@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mjx_s2r.curriculum.uniform import uniform
-from mjx_s2r.learn import normalizer
+from mjx_s2r.learn import normalizer, shuffle
 from mjx_s2r.learn.distribution import Gaussian
 from mjx_s2r.learn.evaluation import evaluate
 from mjx_s2r.learn.reppo import Reppo, ReppoState
@@ -18,8 +18,6 @@ from mjx_s2r.learn.reppo_settings import ReppoConfig
 from mjx_s2r.learn.reppo_targets import decode, encode, middles, td_lambda
 from mjx_s2r.learn.reppo_update import (
     Prices,
-    _grouped,
-    _pick,
     _price_gradient,
     squashed_log_prob,
 )
@@ -211,10 +209,10 @@ def test_prices_follow_what_they_pay_for() -> None:
 
 def test_shuffling_keeps_worlds_in_their_group_and_loses_none() -> None:
     samples = jnp.arange(3 * 4).reshape(3, 4)  # T = 3, B = 4: world is sample mod 4
-    apart = _grouped(samples, groups=2)
+    apart = shuffle.grouped(samples, groups=2)
     assert set(np.asarray(apart[0] % 4).tolist()) == {0, 1}
     assert sorted(np.asarray(apart).ravel().tolist()) == list(range(12))
-    assert _pick(apart, chosen=jnp.array(((0, 5), (1, 2)))).tolist() == [
+    assert shuffle.pick(apart, chosen=jnp.array(((0, 5), (1, 2)))).tolist() == [
         int(apart[g, n]) for g, n in ((0, 0), (0, 5), (1, 1), (1, 2))
     ]
 
