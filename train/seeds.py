@@ -1,12 +1,13 @@
 """python -m train seeds --count 4 --teacher.task cartpole: one teacher from several seeds at once.
 
-The seeds train side by side in one program. Each ends as a run folder of its own, seed_0 and so on,
-from which every other verb can go on; the folder above holds the checkpoints and figures of all.
+The seeds train side by side in one program. Each has a run folder of its own, seed_0 and so on,
+with the figures and pictures of the teacher it would be alone, from which every other verb can go
+on; the folder above holds the checkpoints of all and the means of their figures.
 """
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,11 @@ import tyro
 
 from mjx_s2r.checkpoints import Checkpoints
 from mjx_s2r.learn.learner import Learner
-from mjx_s2r.learn.quarantine import Bad
 from mjx_s2r.learn.seeds import Seeds, take
-from mjx_s2r.runs import Run
-from mjx_s2r.sim import quarantine
+from mjx_s2r.runs import CONFIG, Run
 from train.common import Job, Stretch, task_of, work
-from train.lines import figures, speed
-from train.teacher import TeacherConfig, learner, recipe
+from train.lines import Lines, figures, speed
+from train.teacher import MAY_CHANGE, TeacherConfig, learner, recipe
 
 WATCHED = ("return", "success")
 
@@ -57,21 +56,12 @@ def train(config: SeedsConfig) -> list[Path]:
     """Runs or resumes the trainings; returns the folders of the single seeds."""
     teacher = config.teacher
     ppo = learner(teacher)
-    run = Run.create(
-        teacher.run,
-        config,
-        resume=teacher.resume,
-        may_change=(
-            "teacher.run",
-            "teacher.resume",
-            "teacher.iterations",
-            "teacher.log_every",
-            "teacher.checkpoint_every",
-        ),
-    )
+    may_change = tuple(f"teacher.{name}" for name in MAY_CHANGE)
+    run = Run.create(teacher.run, config, resume=teacher.resume, may_change=may_change)
     run.keep_table(ppo.env.space.rows)
     checkpoints = Checkpoints(run.checkpoints, task=teacher.task, rows=ppo.env.space.names)
-    seeds = Seeds(ppo)
+    parts = [_part(config, ppo, index) for index in range(config.count)]
+    seeds, log = Seeds(ppo), _Log(ppo, parts, teacher.iterations)
     job = Job(
         what=f"{config.count} teachers {teacher.task}",
         iterations=teacher.iterations,
@@ -79,48 +69,71 @@ def train(config: SeedsConfig) -> list[Path]:
         checkpoint_every=teacher.checkpoint_every,
         resume=teacher.resume,
         iterate=seeds.iterate,
-        log=partial(_log, ppo, config.count),
+        log=log.write,
     )
     keys = jax.vmap(jax.random.key)(teacher.seed + jnp.arange(config.count))
-    states = work(job, run, checkpoints, seeds.init(keys))
-    return [_part(config, ppo, run, states, index) for index in range(config.count)]
+    with ExitStack() as open_parts:
+        for part in parts:
+            open_parts.enter_context(part)
+        states = work(job, run, checkpoints, seeds.init(keys))
+        for index, part in enumerate(parts):
+            _keep(teacher, ppo, part, take(states, index))
+    return [part.path for part in parts]
 
 
-def _log(ppo: Learner, count: int, run: Run, stretch: Stretch) -> str:
-    """Writes one line with the mean of every figure and the spread of some; returns a note."""
-    each = [figures(_second(stretch.metrics, index)) for index in range(count)]
-    line = {name: float(np.mean([one[name] for one in each])) for name in each[0]}
-    for name in WATCHED:
-        line |= {f"{name}/{index}": one[name] for index, one in enumerate(each)}
-    line |= speed(stretch, count * ppo.config.worlds * ppo.config.unroll)
-    run.log(stretch.done, line)
-    quarantine.keep(run, stretch.done, one_bad(stretch.metrics.bad), ppo.env.space.names)
-    returns = " ".join(f"{one['return']:.0f}" for one in each)
-    return f"{line['steps_per_s']:,.0f} steps/s  returns {returns}"
+@dataclass
+class _Log:
+    """Writes the lines of all seeds.
+
+    Attributes:
+        ppo: the learner.
+        parts: the run folder of each seed.
+        iterations: how many in all.
+    """
+
+    ppo: Learner
+    parts: list[Run]
+    iterations: int
+    _begun: bool = field(default=False, init=False)
+
+    def write(self, run: Run, stretch: Stretch) -> str:
+        """Writes a line in every seed's folder, and their means above them; returns a note."""
+        if not self._begun:  # what a first try said of these iterations is said again
+            for part in self.parts:
+                part.rewind(stretch.done - stretch.iterations)
+            self._begun = True
+        lines = Lines(self.ppo, self.iterations)
+        each = []
+        for index, part in enumerate(self.parts):
+            metrics = jax.tree.map(lambda leaf, i=index: leaf[:, i], stretch.metrics)
+            own = replace(stretch, state=take(stretch.state, index), metrics=metrics)
+            lines.write(part, own)
+            each.append(figures(metrics))
+        count = len(each)
+        line = {name: float(np.mean([one[name] for one in each])) for name in each[0]}
+        for name in WATCHED:
+            line |= {f"{name}/{index}": one[name] for index, one in enumerate(each)}
+        line |= speed(stretch, count * self.ppo.config.worlds * self.ppo.config.unroll)
+        run.log(stretch.done, line)
+        returns = " ".join(f"{one['return']:.0f}" for one in each)
+        return f"{line['steps_per_s']:,.0f} steps/s  returns {returns}"
 
 
-def one_bad(bads: Bad) -> Bad:
-    """Returns of (K, S, ...) what is kept, (K, ...): the bad world of the first seed with one."""
-    rows, seed = np.arange(len(bads.found)), np.argmax(bads.found, axis=1)
-    return jax.tree.map(lambda leaf: leaf[rows, seed], bads)
-
-
-def _second(metrics: Any, index: int) -> Any:
-    """Returns one seed's part of metrics (K, S, ...)."""
-    return jax.tree.map(lambda leaf: leaf[:, index], metrics)
-
-
-def _part(config: SeedsConfig, ppo: Learner, run: Run, states: Any, index: int) -> Path:
-    """Writes one seed as a run folder of its own; one that is complete already stays."""
-    teacher, folder = config.teacher, run.path / f"seed_{index}"
-    own = replace(teacher, run=folder, seed=teacher.seed + index, resume=True)
-    part = Run.create(folder, own, resume=folder.exists(), may_change=("run", "iterations"))
+def _part(config: SeedsConfig, ppo: Learner, index: int) -> Run:
+    """Opens one seed's run folder, that of the teacher it would be alone."""
+    folder = config.teacher.run / f"seed_{index}"
+    own = replace(config.teacher, run=folder, seed=config.teacher.seed + index, resume=True)
+    part = Run.create(folder, own, resume=(folder / CONFIG).exists(), may_change=MAY_CHANGE)
     part.keep_table(ppo.env.space.rows)
+    return part
+
+
+def _keep(teacher: TeacherConfig, ppo: Learner, part: Run, state: Any) -> None:
+    """Saves the last state of one seed; one that is complete already stays."""
     kept = Checkpoints(part.checkpoints, task=teacher.task, rows=ppo.env.space.names)
     if kept.latest_step() != teacher.iterations:
-        kept.save(teacher.iterations, take(states, index))
+        kept.save(teacher.iterations, state)
     kept.close()
-    return folder
 
 
 def main(argv: Sequence[str]) -> None:

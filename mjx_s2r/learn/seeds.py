@@ -32,8 +32,9 @@ class Seeds:
         return jax.vmap(self.learner.iterate)(states)
 
 
+@jax.jit
 def take(tree: Any, index: int) -> Any:
-    """Returns one seed's part of a tree (S, ...)."""
+    """Returns one seed's part of a tree (S, ...); compiled once for all leaves and seeds."""
     return jax.tree.map(lambda leaf: leaf[index], tree)
 
 

@@ -9,10 +9,10 @@ import jax
 import numpy as np
 import pytest
 
-from mjx_s2r.learn.quarantine import Bad
 from mjx_s2r.learn.settings import PpoConfig
+from mjx_s2r.runs import read_jsonl
 from train import seeds
-from train.seeds import SeedsConfig, one_bad
+from train.seeds import SeedsConfig
 from train.student import load_teacher
 from train.teacher import TeacherConfig
 
@@ -55,13 +55,24 @@ def test_every_seed_is_a_teacher_of_its_own(tmp_path: Path) -> None:
     assert int(load_teacher(folders[1])[2].steps) == 3
 
 
-def test_a_world_that_ceased_to_be_finite_is_kept_whichever_seed_lost_it() -> None:
-    """Iteration 0: seeds 1 and 2; iteration 1: none; iteration 2: seed 2."""
-    found = np.array([[0, 1, 1], [0, 0, 0], [0, 0, 1]], bool)
-    which = np.arange(9).reshape(3, 3)
-    bad = one_bad(Bad(found, which, which, {"qpos": which[..., None]}, {}, which[..., None]))
-    assert bad.found.tolist() == [True, False, True]
-    assert bad.world.tolist() == [1, 3, 8] and bad.sim["qpos"].shape == (3, 1)
+def test_every_seed_says_what_it_did_once(tmp_path: Path) -> None:
+    """Also where the lines of a first try go beyond the checkpoint that is resumed from."""
+    whole = config(tmp_path / "run")
+    folders = seeds.train(whole)
+    for name in ("metrics.jsonl", "bounds.jsonl"):
+        file = folders[1] / name
+        file.write_text(file.read_text() + '{"step": 3, "low": [], "high": []}\n')
+    longer = replace(whole, teacher=replace(whole.teacher, iterations=4, resume=True))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        seeds.train(longer)
+    above = read_jsonl(tmp_path / "run" / "metrics.jsonl")
+    each = [read_jsonl(folder / "metrics.jsonl") for folder in folders]
+    for lines in (above, *each, read_jsonl(folders[1] / "bounds.jsonl")):
+        assert [line["step"] for line in lines] == [1, 2, 3, 4]
+    assert above[-1]["kl"] == pytest.approx(np.mean([lines[-1]["kl"] for lines in each]))
+    assert each[0][-1]["kl"] != each[1][-1]["kl"]
+    assert (folders[1] / "curriculum.svg").exists() and (folders[1] / "learning.svg").exists()
 
 
 @pytest.mark.parametrize(
