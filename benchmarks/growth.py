@@ -15,7 +15,7 @@ import numpy as np
 
 from benchmarks.rows import Row, Settings
 from benchmarks.timing import measure
-from mjx_s2r.devices import picture_options
+from mjx_s2r.devices import light_options
 from mjx_s2r.params import Param, ParamSpace, put
 from mjx_s2r.render import camera, raycast
 from mjx_s2r.render.appearance import appearance, bind_appearance
@@ -96,7 +96,7 @@ def painter(variant: Scenery) -> Callable[[], Any]:
     poses = jax.tree.map(lambda x: jnp.repeat(x[None], variant.worlds, axis=0), one)
     draw = jax.jit(
         lambda poses, looks, key: raycast.render(scene, poses, looks, stock=stock, key=key).rgb,
-        compiler_options=picture_options(),
+        compiler_options=light_options(),
     )
     key = jax.random.key(1)
     return lambda: draw(poses, looks, key)

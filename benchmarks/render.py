@@ -18,7 +18,7 @@ import numpy as np
 from benchmarks.rows import Row, Settings, timed
 from benchmarks.timing import Timing, measure
 from benchmarks.workload import begin, reach, widest
-from mjx_s2r.devices import picture_options
+from mjx_s2r.devices import light_options
 from mjx_s2r.params import ParamSpace
 from mjx_s2r.render import camera, raycast
 from mjx_s2r.render.appearance import Appearance, appearance, bind_appearance
@@ -44,7 +44,7 @@ def run(settings: Settings) -> list[Row]:
     varied = looks(widest(task.space), task.mj_model, settings.images)
     draw = jax.jit(
         lambda pose, look, key: raycast.render(scene, pose, look, key=key).rgb,
-        compiler_options=picture_options(),
+        compiler_options=light_options(),
     )
     ours: dict[str, Callable[[], Any]] = {
         "plain": lambda: draw(pose, plain, None),

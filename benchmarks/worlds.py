@@ -1,12 +1,11 @@
 """What a world costs: PPO's steps/s, and memory, against the number of worlds.
 
 Memory is what the compiler reserves for one iteration: the state that goes in, taken over by the
-state that comes out, and everything in between.
+state that comes out, and everything in between; of the larger half where there are two.
 """
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
 
 import jax
 
@@ -31,12 +30,11 @@ def _one(ppo: Ppo, settings: Settings) -> Iterator[Row]:
     """Yields the figures of one number of worlds."""
     worlds = ppo.config.worlds
     state = ppo.init(jax.random.key(0))
-    memory: Any = ppo.iterate.lower(ppo, state).compile().memory_analysis()
-    held = memory.argument_size_in_bytes + memory.temp_size_in_bytes
+    own, held = ppo.iteration.memory(state)
     stepper = Stepper(lambda state, _: ppo.iterate(state), state)
     timing = measure({"whole": stepper}, settings.repeat, settings.min_s)["whole"]
     steps = worlds * ppo.config.unroll
     yield from timed("worlds", f"{worlds}.steps_per_s", timing, steps, "steps/s")
     yield Row("worlds", f"{worlds}.memory", held / worlds, "B/world")
-    yield Row("worlds", f"{worlds}.state", memory.argument_size_in_bytes / worlds, "B/world")
+    yield Row("worlds", f"{worlds}.state", own / worlds, "B/world")
     yield Row("worlds", f"{worlds}.finite_worlds", finite_share(stepper.state.worlds.obs), "1")

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from mjx_s2r.contract import CameraSignal
-from mjx_s2r.devices import picture_options
+from mjx_s2r.devices import light_options
 from mjx_s2r.params import ParamSpace
 from mjx_s2r.render import camera, raycast
 from mjx_s2r.render.appearance import Appearance, appearance, bind_appearance
@@ -124,7 +124,7 @@ def _ours(
     binding = bind_appearance(task.space, task.mj_model, name)
     stock = stock_of(task.mj_model, scene, binding, render)
 
-    @partial(jax.jit, compiler_options=picture_options())
+    @partial(jax.jit, compiler_options=light_options())
     def draw(where: camera.Pose, looks: Appearance, key: jax.Array) -> jax.Array:
         """Returns the pictures of one step."""
         return jnp.asarray(raycast.render(scene, where, looks, stock=stock, key=key).rgb)

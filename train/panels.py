@@ -14,7 +14,7 @@ import mujoco
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from mjx_s2r.devices import picture_options
+from mjx_s2r.devices import light_options
 from mjx_s2r.params import ParamSpace
 from mjx_s2r.render import camera, raycast
 from mjx_s2r.render.appearance import appearance, bind_appearance
@@ -59,7 +59,7 @@ def drawn(
             for scene, (stock, _), (where, look) in zip(scenes, kept, seen, strict=True)
         ]
 
-    images = jax.jit(draw, compiler_options=picture_options())([seen for _, seen in kept])
+    images = jax.jit(draw, compiler_options=light_options())([seen for _, seen in kept])
     left_out = dict.fromkeys(thing for scene in scenes for thing in scene.left_out)
     return jax.tree.map(lambda leaf: np.asarray(leaf[0]), images), tuple(left_out)
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import jax
 
+from mjx_s2r.devices import light_options
 from mjx_s2r.learn.ppo import Ppo, TrainState
 from mjx_s2r.learn.rollout import Result, rollout
 from mjx_s2r.learn.update import Weights, epochs
@@ -124,10 +125,14 @@ def breakdown(ppo: Ppo, iterate: Iterate, state: TrainState) -> dict[str, float]
     fresh, key_roll, key_learn = fresh_of(state)
     roll = jax.jit(partial(_rolled, ppo))
     rolled = roll(state, fresh, key_roll)
-    batch_of = jax.jit(lambda state, steps: ppo.batch(state, steps, ()))
+    light = light_options()
+    batch_of = jax.jit(lambda state, steps: ppo.batch(state, steps, ()), compiler_options=light)
     batch = batch_of(state, rolled.steps)[0]
     weights = Weights(state.actor, state.critic, state.optimizer, state.learning_rate)
-    update = jax.jit(lambda weights, batch, key: epochs(ppo.nets, weights, batch, key=key))
+    update = jax.jit(
+        lambda weights, batch, key: epochs(ppo.nets, weights, batch, key=key),
+        compiler_options=light,
+    )
     copies = [jax.tree.map(lambda leaf: leaf.copy(), state) for _ in range(2)]
     whole = [_seconds(partial(iterate, copy)) for copy in copies]
     return {

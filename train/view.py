@@ -22,7 +22,7 @@ import tyro
 from envs.tasks import make_task
 from mjx_s2r.bridge.peers import LIBRARIES
 from mjx_s2r.contract import CameraSignal, camera_signal
-from mjx_s2r.devices import picture_options
+from mjx_s2r.devices import light_options
 from mjx_s2r.params import ParamError
 from mjx_s2r.render import pool
 from mjx_s2r.render.composite import overlay
@@ -161,7 +161,7 @@ def _worlds(config: ViewConfig, env: Env) -> tuple[Any, Core]:
     where = poses(bound, data, sizes)
     draw = jax.jit(
         lambda where, xi, key: take_pictures(bound, where, xi, key=key),
-        compiler_options=picture_options(),
+        compiler_options=light_options(),
     )
     taken = draw(where, xi, key_noise)
     for index, (signal, pictures) in enumerate(zip(task.contract.cameras, taken, strict=True)):

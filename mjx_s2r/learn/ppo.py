@@ -1,4 +1,4 @@
-"""PPO (Schulman et al. 2017) as one compiled iteration: rollout, advantages, epochs, curriculum.
+"""PPO (Schulman et al. 2017) as compiled iterations: rollout, advantages, epochs, curriculum.
 
 The actor and the critic read whichever observation the configuration names; a teacher reads
 "privileged" (true state and xi) with both, an asymmetric student-to-be gives its actor "state".
@@ -22,6 +22,7 @@ from mjx_s2r.learn import distribution, normalizer
 from mjx_s2r.learn.actor_critic import ActorCritic, Images, Memory
 from mjx_s2r.learn.distribution import Gaussian
 from mjx_s2r.learn.gae import gae
+from mjx_s2r.learn.iteration import ELSEWHERE, Iteration
 from mjx_s2r.learn.networks import merged, parted
 from mjx_s2r.learn.normalizer import Normalizer
 from mjx_s2r.learn.quarantine import Bad
@@ -130,14 +131,29 @@ class Ppo:
             steps=jnp.int32(0),
         )
 
-    @partial(jax.jit, static_argnums=0, donate_argnums=1)
     def iterate(self, state: TrainState) -> tuple[TrainState, Metrics]:
         """Runs one iteration: rollout, normalizer, advantages, epochs, curriculum."""
-        fresh, key_roll, key_learn = self.prepare(state)
-        act, memory = partial(self.act, state), state.memory.actor
-        steps = self.config.unroll
-        rolled = rollout(self.env, act, memory, state.worlds, fresh, steps, key=key_roll)
-        return self.learn(state, rolled, (), key_learn)
+        state, metrics = self.iteration(state)
+        return state, metrics
+
+    @cached_property
+    def iteration(self) -> Iteration:
+        """The two halves of an iteration, compiled."""
+
+        def act(state: TrainState) -> tuple[TrainState, tuple[Result, jax.Array]]:
+            """Runs the rollout; worlds are in what it leaves behind."""
+            fresh, key_roll, key_learn = self.prepare(state)
+            act, memory, steps = partial(self.act, state), state.memory.actor, self.config.unroll
+            rolled = rollout(self.env, act, memory, state.worlds, fresh, steps, key=key_roll)
+            return replace(state, worlds=ELSEWHERE), (rolled, key_learn)
+
+        def learn(
+            state: TrainState, happened: tuple[Result, jax.Array]
+        ) -> tuple[TrainState, Metrics]:
+            """Learns from it."""
+            return self.learn(state, happened[0], (), happened[1])
+
+        return Iteration(act, learn)
 
     def prepare(self, state: TrainState) -> tuple[State, jax.Array, jax.Array]:
         """Returns fresh worlds for those that finish, and keys for rollout and learning."""

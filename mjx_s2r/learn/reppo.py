@@ -20,6 +20,7 @@ from mjx_s2r.curriculum.interface import Curriculum
 from mjx_s2r.learn import distribution, normalizer
 from mjx_s2r.learn.actor_critic import Images, Memory
 from mjx_s2r.learn.distribution import Gaussian
+from mjx_s2r.learn.iteration import ELSEWHERE, Iteration
 from mjx_s2r.learn.normalizer import Normalizer
 from mjx_s2r.learn.quarantine import Bad
 from mjx_s2r.learn.reppo_networks import ReppoNets
@@ -128,15 +129,30 @@ class Reppo:
             steps=jnp.int32(0),
         )
 
-    @partial(jax.jit, static_argnums=0, donate_argnums=1)
     def iterate(self, state: ReppoState) -> tuple[ReppoState, ReppoMetrics]:
         """Runs one iteration: rollout, targets, epochs, normalizer, curriculum."""
-        key_next, *keys, key_roll, key_learn = jax.random.split(state.key, 5)
-        fresh = fresh_worlds(self.env, self.curriculum, state.curriculum, state.worlds, keys)
-        act, memory, steps = partial(self._act, state), state.memory.actor, self.config.unroll
-        rolled = rollout(self.env, act, memory, state.worlds, fresh, steps, key=key_roll)
-        state, metrics = self._learn(state, rolled, key_learn)
-        return replace(state, key=key_next), metrics
+        state, metrics = self.iteration(state)
+        return state, metrics
+
+    @cached_property
+    def iteration(self) -> Iteration:
+        """The two halves of an iteration, compiled."""
+
+        def act(state: ReppoState) -> tuple[ReppoState, tuple[Result, jax.Array]]:
+            """Runs the rollout; worlds are in what it leaves behind."""
+            key_next, *keys, key_roll, key_learn = jax.random.split(state.key, 5)
+            fresh = fresh_worlds(self.env, self.curriculum, state.curriculum, state.worlds, keys)
+            act, memory, steps = partial(self._act, state), state.memory.actor, self.config.unroll
+            rolled = rollout(self.env, act, memory, state.worlds, fresh, steps, key=key_roll)
+            return replace(state, worlds=ELSEWHERE, key=key_next), (rolled, key_learn)
+
+        def learn(
+            state: ReppoState, happened: tuple[Result, jax.Array]
+        ) -> tuple[ReppoState, ReppoMetrics]:
+            """Learns from it."""
+            return self._learn(state, *happened)
+
+        return Iteration(act, learn)
 
     def watch(
         self, state: ReppoState, memory: jax.Array, worlds: State, images: Images = ()

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from mjx_s2r.contract import CameraSignal, ContractError, PolicyContract
-from mjx_s2r.devices import picture_options
+from mjx_s2r.devices import light_options
 from mjx_s2r.render.camera import Pose
 from mjx_s2r.render.eye import Cameras, poses, take_pictures
 from mjx_s2r.sim.env import Env
@@ -128,7 +128,7 @@ def watch(env: Env, cameras: Cameras, contract: PolicyContract) -> Watch:
 
     paint = jax.jit(
         lambda where, xi, key: take_pictures(cameras, where, xi, key=key),
-        compiler_options=picture_options(),
+        compiler_options=light_options(),
     )
     return Watch(contract.cameras, tuple(every), locate, paint)
 

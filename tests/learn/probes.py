@@ -10,8 +10,15 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from mjx_s2r.learn.iteration import Iteration
 from mjx_s2r.params import ParamSpace
 from mjx_s2r.sim.interface import Draw, State, nominal_draw
+
+
+def programs(iteration: Iteration) -> list[int]:
+    """Returns how often each half, or the whole, was compiled."""
+    compiled = vars(iteration).values()
+    return [part._cache_size() for part in compiled if hasattr(part, "_cache_size")]
 
 
 @struct.dataclass

@@ -14,7 +14,7 @@ from mjx_s2r.learn.ppo import Ppo, TrainState
 from mjx_s2r.learn.settings import PpoConfig
 from mjx_s2r.learn.update import steer
 from mjx_s2r.params import Param, ParamSpace
-from tests.learn.probes import Probe
+from tests.learn.probes import Probe, programs
 
 SPACE = ParamSpace((Param("nothing", "model.body_mass", ("a",)),))
 CONFIG = PpoConfig(
@@ -37,13 +37,13 @@ PROBES = {
 
 
 @cache
-def trained(name: str, iterations: int = 60) -> tuple[Ppo, TrainState, int]:
-    """Returns a learner, its state after ``iterations``, and how often iterate was compiled."""
+def trained(name: str, iterations: int = 60) -> tuple[Ppo, TrainState, list[int]]:
+    """Returns a learner, its state after ``iterations``, and how often its programs were compiled."""
     ppo = Ppo(PROBES[name], uniform(SPACE), CONFIG)  # type: ignore[arg-type]
-    before, state = Ppo.iterate._cache_size(), ppo.init(jax.random.key(0))
+    state = ppo.init(jax.random.key(0))
     for _ in range(iterations):
         state, _ = ppo.iterate(state)
-    return ppo, state, Ppo.iterate._cache_size() - before
+    return ppo, state, programs(ppo.iteration)
 
 
 def value(ppo: Ppo, state: TrainState, step: int) -> float:
@@ -90,7 +90,7 @@ def test_a_truncation_is_bootstrapped_from_what_was_seen_last() -> None:
 
 
 def test_iterate_compiles_once() -> None:
-    assert trained("two steps")[2] == 1
+    assert trained("two steps")[2] in ([1], [1, 1])
 
 
 def test_the_same_state_gives_the_same_bits() -> None:

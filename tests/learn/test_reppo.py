@@ -22,7 +22,7 @@ from mjx_s2r.learn.reppo_update import (
     squashed_log_prob,
 )
 from mjx_s2r.params import Param, ParamSpace
-from tests.learn.probes import Cue, Probe
+from tests.learn.probes import Cue, Probe, programs
 from tests.learn.test_ppo import bits
 
 SPACE = ParamSpace((Param("nothing", "model.body_mass", ("a",)),))
@@ -62,14 +62,14 @@ PROBES = {
 
 
 @cache
-def trained(name: str, iterations: int = 50) -> tuple[Reppo, ReppoState, int]:
-    """Returns a learner, its state after ``iterations``, and how often iterate was compiled."""
+def trained(name: str, iterations: int = 50) -> tuple[Reppo, ReppoState, list[int]]:
+    """Returns a learner, its state after ``iterations``, and how often its programs were compiled."""
     config = CONFIG if name == "cue" else replace(CONFIG, self_prediction=0.0)
     reppo = Reppo(PROBES[name], uniform(SPACE), config)  # type: ignore[arg-type]
-    before, state = Reppo.iterate._cache_size(), reppo.init(jax.random.key(0))
+    state = reppo.init(jax.random.key(0))
     for _ in range(iterations):
         state, _ = reppo.iterate(state)
-    return reppo, state, Reppo.iterate._cache_size() - before
+    return reppo, state, programs(reppo.iteration)
 
 
 def judged(reppo: Reppo, state: ReppoState, obs: dict, action: jax.Array) -> tuple[float, float]:
@@ -116,7 +116,7 @@ def test_values_are_discounted_and_a_truncation_is_bootstrapped_from_what_was_se
 
 
 def test_iterate_compiles_once() -> None:
-    assert trained("loop")[2] == 1
+    assert trained("loop")[2] in ([1], [1, 1])
 
 
 def test_the_same_state_gives_the_same_bits() -> None:
