@@ -38,7 +38,7 @@ PROBES = {
 
 @cache
 def trained(name: str, iterations: int = 60) -> tuple[Ppo, TrainState, list[int]]:
-    """Returns a learner, its state after ``iterations``, and how often its programs were compiled."""
+    """Returns a learner, its state after ``iterations``, and compilations of its programs."""
     ppo = Ppo(PROBES[name], uniform(SPACE), CONFIG)  # type: ignore[arg-type]
     state = ppo.init(jax.random.key(0))
     for _ in range(iterations):

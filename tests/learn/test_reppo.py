@@ -63,7 +63,7 @@ PROBES = {
 
 @cache
 def trained(name: str, iterations: int = 50) -> tuple[Reppo, ReppoState, list[int]]:
-    """Returns a learner, its state after ``iterations``, and how often its programs were compiled."""
+    """Returns a learner, its state after ``iterations``, and compilations of its programs."""
     config = CONFIG if name == "cue" else replace(CONFIG, self_prediction=0.0)
     reppo = Reppo(PROBES[name], uniform(SPACE), config)  # type: ignore[arg-type]
     state = reppo.init(jax.random.key(0))
