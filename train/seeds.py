@@ -44,11 +44,11 @@ class SeedsConfig:
         """
         if self.count < 1:
             raise ValueError(f"count {self.count} must be at least 1")
-        for name in ("eval_every", "episodes", "devices", "profile", "wandb"):
+        for name in ("devices", "profile", "wandb"):
             if getattr(self.teacher, name):
                 raise ValueError(
                     f"teacher.{name} {getattr(self.teacher, name)}: seeds side by side run on one "
-                    "device, untraced, and keep no evaluations or episodes; leave it out"
+                    "device, untraced, and send nothing elsewhere; leave it out"
                 )
 
 
@@ -61,7 +61,8 @@ def train(config: SeedsConfig) -> list[Path]:
     run.keep_table(ppo.env.space.rows)
     checkpoints = Checkpoints(run.checkpoints, task=teacher.task, rows=ppo.env.space.names)
     parts = [_part(config, ppo, index) for index in range(config.count)]
-    seeds, log = Seeds(ppo), _Log(ppo, parts, teacher.iterations)
+    own = Lines(ppo, teacher.iterations, teacher.eval_every)
+    seeds, log = Seeds(ppo), _Log(parts, [replace(own) for _ in parts])
     job = Job(
         what=f"{config.count} teachers {teacher.task}",
         iterations=teacher.iterations,
@@ -86,14 +87,12 @@ class _Log:
     """Writes the lines of all seeds.
 
     Attributes:
-        ppo: the learner.
         parts: the run folder of each seed.
-        iterations: how many in all.
+        lines: what writes in each.
     """
 
-    ppo: Learner
     parts: list[Run]
-    iterations: int
+    lines: list[Lines]
     _begun: bool = field(default=False, init=False)
 
     def write(self, run: Run, stretch: Stretch) -> str:
@@ -102,18 +101,17 @@ class _Log:
             for part in self.parts:
                 part.rewind(stretch.done - stretch.iterations)
             self._begun = True
-        lines = Lines(self.ppo, self.iterations)
         each = []
-        for index, part in enumerate(self.parts):
+        for index, (part, lines) in enumerate(zip(self.parts, self.lines, strict=True)):
             metrics = jax.tree.map(lambda leaf, i=index: leaf[:, i], stretch.metrics)
             own = replace(stretch, state=take(stretch.state, index), metrics=metrics)
             lines.write(part, own)
             each.append(figures(metrics))
-        count = len(each)
         line = {name: float(np.mean([one[name] for one in each])) for name in each[0]}
         for name in WATCHED:
             line |= {f"{name}/{index}": one[name] for index, one in enumerate(each)}
-        line |= speed(stretch, count * self.ppo.config.worlds * self.ppo.config.unroll)
+        config = self.lines[0].ppo.config
+        line |= speed(stretch, len(each) * config.worlds * config.unroll)
         run.log(stretch.done, line)
         returns = " ".join(f"{one['return']:.0f}" for one in each)
         return f"{line['steps_per_s']:,.0f} steps/s  returns {returns}"

@@ -58,6 +58,7 @@ def test_every_seed_is_a_teacher_of_its_own(tmp_path: Path) -> None:
 def test_every_seed_says_what_it_did_once(tmp_path: Path) -> None:
     """Also where the lines of a first try go beyond the checkpoint that is resumed from."""
     whole = config(tmp_path / "run")
+    whole = replace(whole, teacher=replace(whole.teacher, eval_every=1, episodes=8))
     folders = seeds.train(whole)
     for name in ("metrics.jsonl", "bounds.jsonl"):
         file = folders[1] / name
@@ -72,13 +73,16 @@ def test_every_seed_says_what_it_did_once(tmp_path: Path) -> None:
         assert [line["step"] for line in lines] == [1, 2, 3, 4]
     assert above[-1]["kl"] == pytest.approx(np.mean([lines[-1]["kl"] for lines in each]))
     assert each[0][-1]["kl"] != each[1][-1]["kl"]
+    judged = [[line["eval_at"] for line in lines if "eval_at" in line] for lines in each]
+    assert judged[0] == judged[1] and judged[0][-1] == 4
+    assert (folders[0] / "episodes.jsonl").exists()
     assert (folders[1] / "curriculum.svg").exists() and (folders[1] / "learning.svg").exists()
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"eval_every": 5}, "teacher.eval_every 5: seeds side by side"),
+        ({"profile": 5}, "teacher.profile 5: seeds side by side"),
         ({"devices": 2}, "devices 2"),
     ],
 )
