@@ -1,6 +1,5 @@
 """Several seeds from the command line: run folders of their own, resumed as one."""
 
-import json
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -34,8 +33,10 @@ def config(folder: Path) -> SeedsConfig:
     return SeedsConfig(count=2, teacher=teacher)
 
 
-def test_every_seed_is_a_teacher_of_its_own(tmp_path: Path) -> None:
+def test_every_seed_is_a_teacher_of_its_own_and_says_what_it_did_once(tmp_path: Path) -> None:
+    """Also where the lines of a first try go beyond the checkpoint that is resumed from."""
     whole = config(tmp_path / "run")
+    whole = replace(whole, teacher=replace(whole.teacher, eval_every=1, episodes=8))
     folders = seeds.train(whole)
     assert [f.name for f in folders] == ["seed_0", "seed_1"]
     states = []
@@ -45,29 +46,16 @@ def test_every_seed_is_a_teacher_of_its_own(tmp_path: Path) -> None:
         states.append(state)
     leaves = [jax.tree.leaves(s.actor) for s in states]
     assert any((np.asarray(a) != np.asarray(b)).any() for a, b in zip(*leaves, strict=True))
-    lines = [json.loads(x) for x in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
-    assert [line["step"] for line in lines] == [1, 2]
-    assert {"return/0", "return/1", "success/0", "kl"} <= set(lines[-1])
-    longer = replace(whole, teacher=replace(whole.teacher, iterations=3, resume=True))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        assert seeds.train(longer) == folders
-    assert int(load_teacher(folders[1])[2].steps) == 3
-
-
-def test_every_seed_says_what_it_did_once(tmp_path: Path) -> None:
-    """Also where the lines of a first try go beyond the checkpoint that is resumed from."""
-    whole = config(tmp_path / "run")
-    whole = replace(whole, teacher=replace(whole.teacher, eval_every=1, episodes=8))
-    folders = seeds.train(whole)
     for name in ("metrics.jsonl", "bounds.jsonl"):
         file = folders[1] / name
         file.write_text(file.read_text() + '{"step": 3, "low": [], "high": []}\n')
     longer = replace(whole, teacher=replace(whole.teacher, iterations=4, resume=True))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        seeds.train(longer)
+        assert seeds.train(longer) == folders
+    assert int(load_teacher(folders[1])[2].steps) == 4
     above = read_jsonl(tmp_path / "run" / "metrics.jsonl")
+    assert {"return/0", "return/1", "success/0", "kl"} <= set(above[-1])
     each = [read_jsonl(folder / "metrics.jsonl") for folder in folders]
     for lines in (above, *each, read_jsonl(folders[1] / "bounds.jsonl")):
         assert [line["step"] for line in lines] == [1, 2, 3, 4]
