@@ -1,6 +1,5 @@
 """PPO end to end: steps/s of an iteration, and which share of physics' own speed that is."""
 
-import functools
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -11,7 +10,6 @@ from benchmarks.rows import Row, Settings, timed
 from benchmarks.timing import Stepper, measure
 from benchmarks.workload import begin, finite_share, physics_alone, sized
 from mjx_s2r.learn.ppo import Ppo, TrainState
-from mjx_s2r.learn.rollout import rollout
 from mjx_s2r.sim.env import own
 from train.teacher import by_ppo, recipe
 
@@ -58,11 +56,4 @@ def one_task(name: str, settings: Settings) -> list[Row]:
 
 def rollout_alone(ppo: Ppo) -> Callable[[TrainState], Any]:
     """Returns the compiled rollout as `Ppo.iterate` makes it, draws and fresh resets included."""
-
-    @jax.jit
-    def go(state: TrainState) -> Any:
-        fresh, key_roll, _ = ppo.prepare(state)
-        act, memory = functools.partial(ppo.act, state), state.memory.actor
-        return rollout(ppo.env, act, memory, state.worlds, fresh, ppo.config.unroll, key=key_roll)
-
-    return go
+    return jax.jit(ppo.iteration.act)
