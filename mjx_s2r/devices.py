@@ -5,10 +5,15 @@ depends on the version of jaxlib; an unknown one aborts the process. They are re
 first backend starts. So `configure` chooses them from the installed version and must run before any
 array is made. It never touches a switch that the user's own XLA_FLAGS names.
 
+A compiled program that is at hand still has to be traced, which makes millions of small objects
+that stay; Python's search for garbage among them is a fifth of that wait, and `configure` lets it
+search less often.
+
 Nothing here imports jax at module level, and nothing runs at import.
 """
 
 import functools
+import gc
 import importlib.metadata
 import os
 import platform
@@ -43,6 +48,8 @@ CPU_FLAGS: tuple[tuple[tuple[int, int], tuple[int, int], tuple[str, ...]], ...] 
     ((0, 7), (0, 10), (EMITTERS_OFF, SCHEDULER_OFF, PASSES_OFF)),
     ((0, 10), (0, 11), (EMITTERS_OFF, SCHEDULER_OFF, PASSES_OFF, YNN_OFF)),
 )
+USUAL = (700, 10, 10)  # Python's own thresholds of its garbage collector, in new objects
+SELDOM = (200_000, 50, 100)
 HANGS = ((0, 10), (0, 11))  # versions that wait for ever on large batches without their switches
 
 
@@ -102,12 +109,16 @@ def accelerators() -> frozenset[str]:
 def configure(*, host_devices: int | None = None, cache_dir: Path | None = None) -> None:
     """Sets compiler switches, matrix precision, compile cache and off-screen OpenGL. Call it first.
 
+    Python's garbage collector runs less often from here on, unless its thresholds were changed.
+
     Args:
         host_devices: how many devices the CPU shall pretend to be; None leaves it as it is.
         cache_dir: folder of compiled programs; by default $MJX_S2R_CACHE, else
             ~/.cache/mjx_s2r/xla. A JAX_COMPILATION_CACHE_DIR of the user's wins.
     """
     version = importlib.metadata.version("jaxlib")
+    if gc.get_threshold() == USUAL:
+        gc.set_threshold(*SELDOM)
     if sys.platform == "linux" and not os.environ.get("DISPLAY"):
         os.environ.setdefault("MUJOCO_GL", "egl")  # read when mujoco is imported
     found = accelerators()

@@ -83,6 +83,19 @@ def test_configure_before_jax_sets_flags_cache_and_device_count(tmp_path: Path) 
     assert (tmp_path / "xla").is_dir()
 
 
+@pytest.mark.parametrize(
+    ("before", "after"), [("", devices.SELDOM), ("gc.set_threshold(900, 9, 9)", (900, 9, 9))]
+)
+def test_configure_lets_garbage_wait_unless_the_user_chose(
+    before: str, after: tuple[int, int, int]
+) -> None:
+    code = (
+        f"import gc\n{before}\nfrom mjx_s2r import devices\n"
+        "devices.configure()\nprint(gc.get_threshold())"
+    )
+    assert run_python(code).stdout.strip() == str(after)
+
+
 def test_configure_after_jax_started_warns() -> None:
     code = "import jax; jax.devices(); from mjx_s2r import devices; devices.configure()"
     assert "come too late" in run_python(code).stderr

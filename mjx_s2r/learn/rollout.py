@@ -65,26 +65,19 @@ class Tally:
 
 
 @partial(jax.jit, static_argnums=0)
-def _reset(env: Environment, key: jax.Array, draw: Draw) -> State:
-    """Starts an episode in one world; a function of its own, so that JAX traces it only once."""
-    return env.reset(key, draw)
+def reset_worlds(env: Environment, draws: Draw, *, key: jax.Array) -> State:
+    """Returns B worlds at the start of an episode, for ``draws`` with leading axis B.
+
+    A jitted function of its own, so that JAX traces it once for every program that holds it.
+    """
+    keys = jax.random.split(key, draws.role.shape[0])
+    return jax.vmap(env.reset)(keys, draws)
 
 
 @partial(jax.jit, static_argnums=0)
-def _step(env: Environment, state: State, action: jax.Array) -> State:
-    """Takes one control step in one world; traced only once, however many worlds and programs."""
-    return env.step(state, action)
-
-
-def reset_worlds(env: Environment, draws: Draw, *, key: jax.Array) -> State:
-    """Returns B worlds at the start of an episode, for ``draws`` with leading axis B."""
-    keys = jax.random.split(key, draws.role.shape[0])
-    return jax.vmap(partial(_reset, env))(keys, draws)
-
-
 def step_worlds(env: Environment, state: State, action: jax.Array) -> State:
     """Returns B worlds one control step later under ``action`` (B, J) in [-1, 1]."""
-    return jax.vmap(partial(_step, env))(state, action)
+    return jax.vmap(env.step)(state, action)
 
 
 def fresh_worlds(
