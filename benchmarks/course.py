@@ -46,6 +46,11 @@ class Course:
         """Speed once compiled, env steps/s."""
         return self.steps / self.typical_s
 
+    @property
+    def whole_steps_per_s(self) -> float:
+        """Speed from the call to the end, compiling included, env steps/s."""
+        return len(self.seconds) * self.steps / float(self.clock(True)[-1])
+
     def clock(self, compiling: bool) -> np.ndarray:
         """Returns (K,) the time at which each stretch ends, s, with or without compiling."""
         if compiling:
@@ -67,10 +72,9 @@ class Course:
 
     def rows(self, case: str, name: str, wanted: float) -> Iterator[Row]:
         """Yields the figures, and the whole curve under "curve."."""
-        whole = len(self.seconds) * self.steps / self.clock(True)[-1]
         yield Row(case, f"{name}.steps_per_s", self.steps_per_s, "steps/s")
         yield Row(case, f"{name}.steps_per_s.compile", self.compile_s, "s")
-        yield Row(case, f"{name}.steps_per_s_with_compile", float(whole), "steps/s")
+        yield Row(case, f"{name}.steps_per_s_with_compile", self.whole_steps_per_s, "steps/s")
         for part, share in self.shares.items():
             yield Row(case, f"{name}.{part}_share", share, "1")
         yield Row(case, f"{name}.final_return", self.returns[-1], "1")
@@ -87,6 +91,7 @@ def verdicts(
     """Yields the medians of both sides, and of the ratios ours / theirs, seed by seed.
 
     A time ratio counts the seeds in which both sides got there; the share that did stands beside.
+    "_at_most" also counts those in which only we did: the other side needs longer than it trained.
     """
     sides = {"ours": ours, name: theirs}
     for side, courses in sides.items():
@@ -102,6 +107,7 @@ def verdicts(
         yield Row(case, f"{side}.reached", float(np.isfinite(times).mean()), "1")
     asked: dict[str, Callable[[Course], float]] = {
         "speed_ratio": lambda c: c.steps_per_s,
+        "speed_with_compile_ratio": lambda c: c.whole_steps_per_s,
         "compile_ratio": lambda c: c.compile_s,
         "time_to_return_ratio": lambda c: c.time_to(wanted, False),
         "time_to_return_with_compile_ratio": lambda c: c.time_to(wanted, True),
@@ -109,6 +115,17 @@ def verdicts(
     for metric, figure in asked.items():
         pairs = zip(ours, theirs, strict=True)
         yield Row(case, metric, _median([ratio(figure(b), figure(a)) for a, b in pairs]), "1")
+    for metric, compiling in (("", False), ("_with_compile", True)):
+        pairs = zip(ours, theirs, strict=True)
+        bounds = [_at_most(a, b, wanted, compiling) for a, b in pairs]
+        yield Row(case, f"time_to_return{metric}_ratio_at_most", _median(bounds), "1")
+
+
+def _at_most(ours: Course, theirs: Course, wanted: float, compiling: bool) -> float:
+    """Returns what ours / theirs of the time to a return is at most, NaN if unknown."""
+    reached = theirs.time_to(wanted, compiling)
+    limit = reached if math.isfinite(reached) else float(theirs.clock(compiling)[-1])
+    return ours.time_to(wanted, compiling) / limit
 
 
 def _median(values: Sequence[float]) -> float:

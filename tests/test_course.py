@@ -41,6 +41,8 @@ def test_ratios_are_of_ours_to_theirs_and_of_pairs_that_both_arrived() -> None:
     assert got["speed_ratio"] == 4.0
     assert got["time_to_return_ratio"] == 0.25  # 4 s / 16 s; the second pair has none
     assert got["time_to_return_with_compile_ratio"] == pytest.approx(13 / 25)
+    assert got["time_to_return_ratio_at_most"] == pytest.approx((4 / 16 + 4 / 20) / 2)
+    assert got["speed_with_compile_ratio"] == pytest.approx((29 / 15 + 21 / 15) / 2)
     assert got["ours.reached"] == 1.0 and got["brax.reached"] == 0.5
     assert got["brax.final_return"] == 450.0 and got["brax.worst_final_return"] == 0.0
     assert math.isnan(figures(verdicts("a", [FAST], [NEVER], "b", 700.0))["time_to_return_ratio"])

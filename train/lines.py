@@ -29,12 +29,14 @@ class Lines:
         iterations: how many in all.
         eval_every: iterations between two evaluations without exploration; 0 makes none.
         tracker: sends the same figures elsewhere, where that was asked for.
+        line: the figures written last.
     """
 
     ppo: Learner
     iterations: int
     eval_every: int = 0
     tracker: Tracker | None = None
+    line: dict[str, float] = field(default_factory=dict, init=False)
     _pending: tuple[int, Scores] | None = field(default=None, init=False)
     _judged: int = field(default=0, init=False)
 
@@ -46,6 +48,7 @@ class Lines:
         line |= speed(stretch, self.ppo.config.worlds * self.ppo.config.unroll)
         line |= {"entropy": float(report.entropy), "bad_scores": float(report.dropped)}
         line |= self._evaluated(stretch)
+        self.line = line
         run.log(stretch.done, line)
         quarantine.keep(run, stretch.done, stretch.metrics.bad, names)
         more = {"entropy": line["entropy"], "env_steps": line["env_steps"]}

@@ -18,10 +18,8 @@ import jax
 
 from mjx_s2r.devices import light_options
 from mjx_s2r.learn.ppo import Ppo, TrainState
-from mjx_s2r.learn.rollout import Result, rollout
 from mjx_s2r.learn.update import Weights, epochs
 from mjx_s2r.runs import write_json
-from mjx_s2r.sim.interface import State
 from train.common import say
 
 FOLDER = "profile"
@@ -123,7 +121,7 @@ def breakdown(ppo: Ppo, iterate: Iterate, state: TrainState) -> dict[str, float]
     """
     fresh_of = jax.jit(ppo.prepare)
     fresh, key_roll, key_learn = fresh_of(state)
-    roll = jax.jit(partial(_rolled, ppo))
+    roll = jax.jit(ppo.roll)
     rolled = roll(state, fresh, key_roll)
     light = light_options()
     batch_of = jax.jit(lambda state, steps: ppo.batch(state, steps, ()), compiler_options=light)
@@ -142,12 +140,6 @@ def breakdown(ppo: Ppo, iterate: Iterate, state: TrainState) -> dict[str, float]
         "batch_s": _median(lambda: batch_of(state, rolled.steps)),
         "epochs_s": _median(lambda: update(weights, batch, key_learn)),
     }
-
-
-def _rolled(ppo: Ppo, state: TrainState, fresh: State, key: jax.Array) -> Result:
-    """Returns the rollout of one iteration."""
-    act, memory = partial(ppo.act, state), state.memory.actor
-    return rollout(ppo.env, act, memory, state.worlds, fresh, ppo.config.unroll, key=key)
 
 
 def _median(call: Callable[[], Any]) -> float:

@@ -21,7 +21,7 @@ from mjx_s2r.learn.learner import Learner
 from mjx_s2r.learn.seeds import Seeds, take
 from mjx_s2r.runs import CONFIG, Run
 from train.common import Job, Stretch, task_of, work
-from train.lines import Lines, figures, speed
+from train.lines import Lines, speed
 from train.teacher import MAY_CHANGE, TeacherConfig, learner, recipe
 
 WATCHED = ("return", "success")
@@ -106,7 +106,7 @@ class _Log:
             metrics = jax.tree.map(lambda leaf, i=index: leaf[:, i], stretch.metrics)
             own = replace(stretch, state=take(stretch.state, index), metrics=metrics)
             lines.write(part, own)
-            each.append(figures(metrics))
+            each.append(lines.line)
         line = {name: float(np.mean([one[name] for one in each])) for name in each[0]}
         for name in WATCHED:
             line |= {f"{name}/{index}": one[name] for index, one in enumerate(each)}

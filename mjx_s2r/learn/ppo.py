@@ -143,8 +143,7 @@ class Ppo:
         def act(state: TrainState) -> tuple[TrainState, tuple[Result, jax.Array]]:
             """Runs the rollout; worlds are in what it leaves behind."""
             fresh, key_roll, key_learn = self.prepare(state)
-            act, memory, steps = partial(self.act, state), state.memory.actor, self.config.unroll
-            rolled = rollout(self.env, act, memory, state.worlds, fresh, steps, key=key_roll)
+            rolled = self.roll(state, fresh, key_roll)
             return replace(state, worlds=ELSEWHERE), (rolled, key_learn)
 
         def learn(
@@ -160,6 +159,11 @@ class Ppo:
         _, *keys, key_roll, key_learn = jax.random.split(state.key, 5)
         fresh = fresh_worlds(self.env, self.curriculum, state.curriculum, state.worlds, keys)
         return fresh, key_roll, key_learn
+
+    def roll(self, state: TrainState, fresh: State, key: jax.Array) -> Result:
+        """Returns a rollout in which finished worlds become ``fresh`` ones."""
+        act, memory, steps = partial(self.act, state), state.memory.actor, self.config.unroll
+        return rollout(self.env, act, memory, state.worlds, fresh, steps, key=key)
 
     def act(
         self,

@@ -6,12 +6,13 @@ Small networks leave most of a GPU idle; S trainings side by side then take litt
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from mjx_s2r.learn.iteration import Iteration
 from mjx_s2r.learn.learner import Learner
 
 
@@ -26,10 +27,18 @@ class Seeds:
         """Returns the states before the first iteration, for keys (S,)."""
         return jax.vmap(self.learner.init)(keys)
 
-    @partial(jax.jit, static_argnums=0, donate_argnums=1)
     def iterate(self, states: Any) -> tuple[Any, Any]:
         """Runs one iteration of each training; metrics are (S,)."""
-        return jax.vmap(self.learner.iterate)(states)
+        states, metrics = self._iterate(states)
+        return states, metrics
+
+    @cached_property
+    def _iterate(self) -> Any:
+        """The iterations, compiled; in halves where the learner's own are."""
+        one = getattr(self.learner, "iteration", None)
+        if isinstance(one, Iteration):
+            return Iteration(jax.vmap(one.act), jax.vmap(one.learn))
+        return jax.jit(jax.vmap(self.learner.iterate), donate_argnums=0)
 
 
 @jax.jit

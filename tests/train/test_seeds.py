@@ -3,11 +3,14 @@
 import warnings
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from mjx_s2r.learn.seeds import Seeds
 from mjx_s2r.learn.settings import PpoConfig
 from mjx_s2r.runs import read_jsonl
 from train import seeds
@@ -33,8 +36,22 @@ def config(folder: Path) -> SeedsConfig:
     return SeedsConfig(count=2, teacher=teacher)
 
 
-def test_every_seed_is_a_teacher_of_its_own_and_says_what_it_did_once(tmp_path: Path) -> None:
+def spoil(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes a training say that a world of the second seed ceased to be finite."""
+    iterate = Seeds.iterate
+
+    def spoiled(self: Seeds, states: Any) -> tuple[Any, Any]:
+        states, metrics = iterate(self, states)
+        return states, replace(metrics, bad=replace(metrics.bad, found=jnp.array([False, True])))
+
+    monkeypatch.setattr(Seeds, "iterate", spoiled)
+
+
+def test_every_seed_is_a_teacher_of_its_own_and_says_what_it_did_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Also where the lines of a first try go beyond the checkpoint that is resumed from."""
+    spoil(monkeypatch)
     whole = config(tmp_path / "run")
     whole = replace(whole, teacher=replace(whole.teacher, eval_every=1, episodes=8))
     folders = seeds.train(whole)
@@ -64,6 +81,7 @@ def test_every_seed_is_a_teacher_of_its_own_and_says_what_it_did_once(tmp_path: 
     judged = [[line["eval_at"] for line in lines if "eval_at" in line] for lines in each]
     assert judged[0] == judged[1] and judged[0][-1] == 4
     assert (folders[0] / "episodes.jsonl").exists()
+    assert not (folders[0] / "nan").exists() and list((folders[1] / "nan").iterdir())
     assert (folders[1] / "curriculum.svg").exists() and (folders[1] / "learning.svg").exists()
 
 
