@@ -54,7 +54,12 @@ class Checkpoints:
             task: name of the task.
             rows: names of the parameter table's rows, in order.
             max_to_keep: how many of the newest steps stay.
+
+        Raises:
+            CheckpointError: none would stay.
         """
+        if max_to_keep < 1:
+            raise CheckpointError(f"of {folder} {max_to_keep} steps are to stay; keep 1 or more")
         self.folder = Path(folder).absolute()
         self._about = {"schema": SCHEMA, "task": task, "rows": list(rows)}
         self._max_to_keep = max_to_keep
@@ -137,7 +142,10 @@ class Checkpoints:
 
     def _newest(self, like: Any, step: int | None) -> tuple[Any, int]:
         """Returns the newest whole tree and its step, or that of a given ``step``."""
-        steps = [step] if step is not None else self.steps()[::-1]
+        held = self.steps()
+        if step is not None and step not in held:
+            raise CheckpointError(f"{self.folder} holds no checkpoint {step}; it holds {held}")
+        steps = [step] if step is not None else held[::-1]
         for candidate in steps:
             try:
                 return self._read(candidate, like), candidate
@@ -149,8 +157,9 @@ class Checkpoints:
                     stacklevel=2,
                 )
         if steps:
-            held = f"it holds {self.steps()}"
-            raise CheckpointError(f"{self.folder}: none of steps {steps[::-1]} is whole; {held}")
+            raise CheckpointError(
+                f"{self.folder}: none of steps {steps[::-1]} is whole; it holds {held}"
+            )
         raise CheckpointError(f"{self.folder} holds no checkpoint; train first")
 
     def close(self) -> None:

@@ -106,6 +106,11 @@ def test_keeps_the_newest(saved: Checkpoints) -> None:
     assert store(saved.folder / "none").latest_step() is None
 
 
+def test_at_least_one_stays(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="0 steps are to stay; keep 1 or more"):
+        Checkpoints(tmp_path, task="reach", rows=("mass",), max_to_keep=0)
+
+
 def test_restores_placement(tmp_path: Path) -> None:
     tree = shard_worlds({"q": jnp.arange(4.0), "key": jax.random.split(jax.random.key(0), 4)})
     store(tmp_path).save(1, tree)

@@ -34,12 +34,14 @@ class ExportConfig:
     """Folder of the student's run."""
     run: Path | None = None
     """Folder of any run instead, a student's or a teacher's."""
+    iteration: int | None = None
+    """Checkpoint to export; by default the newest."""
     inputs: int = 1000
     """Random inputs on which ONNX Runtime must agree with JAX."""
 
 
-def load_student(run: Path) -> tuple[Distill, DistillState]:
-    """Returns the distillation of a student's run and its newest state.
+def load_student(run: Path, iteration: int | None = None) -> tuple[Distill, DistillState]:
+    """Returns the distillation of a student's run and its state, the newest or of an iteration.
 
     Raises:
         RunError: no run there.
@@ -49,7 +51,7 @@ def load_student(run: Path) -> tuple[Distill, DistillState]:
     distill = distiller(from_dict(StudentConfig, json.loads((run / CONFIG).read_text())))
     space = distill.env.space
     checkpoints = Checkpoints(run / "checkpoints", task=distill.env.task.name, rows=space.names)
-    return distill, checkpoints.restore(distill.like())[0]
+    return distill, checkpoints.restore(distill.like(), step=iteration)[0]
 
 
 def export(distill: Distill, state: DistillState, path: Path, inputs: int) -> exporter.Exported:
@@ -101,10 +103,10 @@ def main(argv: Sequence[str]) -> None:
     config = tyro.cli(ExportConfig, args=list(argv))
     run = config.run or config.student
     if is_student(run):
-        distill, state = load_student(run)
+        distill, state = load_student(run, config.iteration)
         done = export(distill, state, run / POLICY, config.inputs)
     else:
-        _, ppo, trained = load_teacher(run)
+        _, ppo, trained = load_teacher(run, config.iteration)
         done = export_teacher(ppo, trained, run / POLICY, config.inputs)
     console.print(
         f"{done.path}: differs from JAX by at most {done.parity:.1e} on {done.inputs} inputs"

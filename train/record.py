@@ -60,7 +60,7 @@ Act = Callable[[jax.Array, State, tuple[jax.Array, ...]], tuple[jax.Array, jax.A
 
 @dataclass(frozen=True, eq=False)
 class Pilot:
-    """The newest policy of a run; load it with `load_pilot`.
+    """A policy of a run; load it with `load_pilot`.
 
     Attributes:
         env: the environment of one world.
@@ -151,8 +151,8 @@ class Recording:
         return self.pilot.env.task
 
 
-def load_pilot(run: Path) -> Pilot:
-    """Returns the newest policy of a teacher's or a student's run.
+def load_pilot(run: Path, iteration: int | None = None) -> Pilot:
+    """Returns the policy of a teacher's or a student's run, the newest or that of an iteration.
 
     Raises:
         RunError: no run there.
@@ -165,24 +165,26 @@ def load_pilot(run: Path) -> Pilot:
     if isinstance(body.get("teacher"), dict):
         raise RunError(f"{run} holds several seeds; name one of them, e.g. {run / 'seed_0'}")
     if "teacher" in body:
-        distill, student = load_student(run)
+        distill, student = load_student(run, iteration)
         act = partial(_copied, distill, student)
         curriculum, schedule = distill.curriculum, student.curriculum
         return Pilot(distill.env, curriculum, schedule, act, cameras=distill.watch)
     if body.get("ppo", {}).get("actor_obs") == "pixels":
-        return _seeing(run, from_dict(TeacherConfig, body))
-    _, ppo, trained = load_teacher(run)
+        return _seeing(run, from_dict(TeacherConfig, body), iteration)
+    _, ppo, trained = load_teacher(run, iteration)
     act = partial(_taught, ppo, trained)
     return Pilot(own(ppo.env), ppo.curriculum, trained.curriculum, act, ppo.config.units)
 
 
-def record(run: Path, seed: int) -> Recording:
-    """Returns an episode of the newest policy of a run, in worlds from the ranges it trained on.
+def record(run: Path, seed: int, iteration: int | None = None) -> Recording:
+    """Returns an episode of a run's policy in worlds from the ranges that it trained on.
+
+    The policy is the newest, or that of an iteration.
 
     Raises:
         RunError: no run there.
     """
-    pilot = load_pilot(run)
+    pilot = load_pilot(run, iteration)
     key_draw, key_reset = jax.random.split(jax.random.key(seed))
     draws = pilot.draws(WORLDS, key_draw)
     states: list[State] = []
@@ -198,13 +200,14 @@ def record(run: Path, seed: int) -> Recording:
                 bar.update(index + 1, f"{int(now.over.sum())} of {WORLDS} worlds are over")
             if over:
                 break
-    newest = max(int(p.name) for p in (run / CHECKPOINTS).iterdir() if p.name.isdecimal())
-    origin = f"The policy of {run}, iteration {newest}, acting without noise; seed {seed}."
+    kept = (int(p.name) for p in (run / CHECKPOINTS).iterdir() if p.name.isdecimal())
+    taken = max(kept) if iteration is None else iteration
+    origin = f"The policy of {run}, iteration {taken}, acting without noise; seed {seed}."
     return Recording(pilot, draws.xi, states, origin)
 
 
-def _seeing(run: Path, config: TeacherConfig) -> Pilot:
-    """Returns the newest policy of a teacher's run whose actor sees."""
+def _seeing(run: Path, config: TeacherConfig, iteration: int | None) -> Pilot:
+    """Returns the policy of a teacher's run whose actor sees."""
     learner = seeing(config)
     core = learner.core
     like = replace(
@@ -212,7 +215,7 @@ def _seeing(run: Path, config: TeacherConfig) -> Pilot:
         film=cast(Film, learner.cameras.like(config.ppo.worlds)),
     )
     checkpoints = Checkpoints(run / "checkpoints", task=config.task, rows=learner.env.space.names)
-    state = checkpoints.restore(like)[0]
+    state = checkpoints.restore(like, step=iteration)[0]
     act = partial(_taught, core, state)
     units = core.config.units
     return Pilot(learner.env, core.curriculum, state.curriculum, act, units, learner.cameras)

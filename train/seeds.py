@@ -59,7 +59,10 @@ def train(config: SeedsConfig) -> list[Path]:
     may_change = tuple(f"teacher.{name}" for name in MAY_CHANGE)
     run = Run.create(teacher.run, config, resume=teacher.resume, may_change=may_change)
     run.keep_table(ppo.env.space.rows)
-    checkpoints = Checkpoints(run.checkpoints, task=teacher.task, rows=ppo.env.space.names)
+    rows = ppo.env.space.names
+    checkpoints = Checkpoints(
+        run.checkpoints, task=teacher.task, rows=rows, max_to_keep=teacher.keep
+    )
     parts = [_part(config, ppo, index) for index in range(config.count)]
     own = Lines(ppo, teacher.iterations, teacher.eval_every)
     seeds, log = Seeds(ppo), _Log(parts, [replace(own) for _ in parts])

@@ -37,6 +37,8 @@ class StudentConfig:
 
     teacher: Path = Path("runs/teacher")
     """Folder of the teacher's run."""
+    teacher_iteration: int | None = None
+    """Checkpoint of the teacher; by default the newest."""
     run: Path = Path("runs/student")
     """Folder of this run."""
     seed: int = 0
@@ -59,8 +61,8 @@ class StudentConfig:
     """Settings of distillation."""
 
 
-def load_teacher(run: Path) -> tuple[TeacherConfig, Learner, Any]:
-    """Returns settings, learner and newest state of a teacher's run.
+def load_teacher(run: Path, iteration: int | None = None) -> tuple[TeacherConfig, Learner, Any]:
+    """Returns settings, learner and state of a teacher's run, the newest or that of an iteration.
 
     Raises:
         RunError: no run there.
@@ -72,7 +74,7 @@ def load_teacher(run: Path) -> tuple[TeacherConfig, Learner, Any]:
     ppo = learner(config)
     like = jax.eval_shape(ppo.init, jax.random.key(0))
     checkpoints = Checkpoints(run / "checkpoints", task=config.task, rows=ppo.env.space.names)
-    return config, ppo, checkpoints.restore(like)[0]
+    return config, ppo, checkpoints.restore(like, step=iteration)[0]
 
 
 def student_space(ppo: Learner, state: Any, plain_looks: bool) -> ParamSpace:
@@ -90,7 +92,7 @@ def student_space(ppo: Learner, state: Any, plain_looks: bool) -> ParamSpace:
 
 def distiller(config: StudentConfig) -> Distill:
     """Builds a distillation from a teacher's run."""
-    _, ppo, state = load_teacher(config.teacher)
+    _, ppo, state = load_teacher(config.teacher, config.teacher_iteration)
     env = own(ppo.env)
     task = seen_by(env.task, [camera_signal(text) for text in config.cameras])
     space = student_space(ppo, state, config.plain_looks)

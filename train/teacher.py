@@ -46,7 +46,7 @@ from train.recipes import ITERATIONS, ppo_recipe, reppo_recipe
 # What a run that is resumed may be told otherwise.
 MAY_CHANGE = (
     *("run", "resume", "devices", "iterations"),
-    *("log_every", "checkpoint_every", "wandb", "profile"),
+    *("log_every", "checkpoint_every", "keep", "wandb", "profile"),
 )
 
 
@@ -75,6 +75,8 @@ class TeacherConfig:
     """Iterations between two lines of metrics."""
     checkpoint_every: int = 50
     """Iterations between two checkpoints."""
+    keep: int = 3
+    """How many of the newest checkpoints stay; `judge` compares them."""
     resume: bool = False
     """Go on in a folder that holds this run."""
     devices: int = 0
@@ -202,7 +204,8 @@ def train(config: TeacherConfig) -> tuple[Learner, Any]:
     core = ppo.core if isinstance(ppo, PixelPpo) else ppo
     check_worlds(mesh, core.config.worlds)
     run = hosts.together("opening the run", partial(_open, config, core.env.space))
-    checkpoints = Checkpoints(run.checkpoints, task=config.task, rows=core.env.space.names)
+    rows = core.env.space.names
+    checkpoints = Checkpoints(run.checkpoints, task=config.task, rows=rows, max_to_keep=config.keep)
     tracked = track(run.path, config.wandb if run.writes else "", config)
     iterate = kept(mesh, ppo.iterate) if sees else pinned(mesh, ppo.iterate)
     apart = core if isinstance(core, Ppo) and not sees else None

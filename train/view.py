@@ -49,6 +49,8 @@ class ViewConfig:
     """Name of a task, or module:Class; a run brings its own."""
     run: Path | None = None
     """Folder of a teacher's or student's run, to record an episode of."""
+    iteration: int | None = None
+    """Checkpoint of the run; by default the newest."""
     out: Path = Path("runs/view")
     """Folder that the pictures go to."""
     worlds: int = 40
@@ -77,7 +79,7 @@ def main(argv: Sequence[str]) -> None:
     if config.browser:
         browse(config)
         return
-    recording = None if config.run is None else record(config.run, config.seed)
+    recording = None if config.run is None else record(config.run, config.seed, config.iteration)
     task = _named(config.task) if recording is None else recording.task
     task = seen_by(task, [camera_signal(text) for text in config.cameras] or _found(task))
     config.out.mkdir(parents=True, exist_ok=True)
@@ -99,7 +101,7 @@ def browse(config: ViewConfig) -> None:
     if config.run is None:
         raise ParamError("--browser shows a trained policy; name its run, e.g. --run runs/teacher")
     viser = require()
-    pilot = load_pilot(config.run)
+    pilot = load_pilot(config.run, config.iteration)
     server = viser.ViserServer(port=config.port)
     try:
         show(pilot, server, config.seed)

@@ -10,7 +10,7 @@ from flax import struct
 
 from mjx_s2r.learn.learner import Learner
 from mjx_s2r.learn.rollout import reset_worlds, step_worlds
-from mjx_s2r.sim.interface import State
+from mjx_s2r.sim.interface import Draw, State
 
 
 @struct.dataclass
@@ -32,7 +32,14 @@ def evaluate(learner: Learner, state: Any, worlds: int, *, key: jax.Array) -> Sc
     key_draw, key_reset = jax.random.split(key)
     draws = learner.curriculum.sample(state.curriculum, worlds, key_draw)
     draws = replace(draws, role=jnp.full_like(draws.role, -1))
-    fresh = reset_worlds(learner.env, draws, key=key_reset)
+    return judge(learner, state, draws, key=key_reset)
+
+
+@partial(jax.jit, static_argnums=0)
+def judge(learner: Learner, state: Any, draws: Draw, *, key: jax.Array) -> Scores:
+    """Returns the scores of one episode in each of B worlds, of parameters ``draws`` (B, ...)."""
+    worlds = draws.role.shape[0]
+    fresh = reset_worlds(learner.env, draws, key=key)
     memory = learner.nets.blank(worlds).actor
 
     def one(carry: tuple[Any, State, Scores, jax.Array], _: None) -> tuple[Any, None]:

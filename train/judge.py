@@ -1,0 +1,175 @@
+"""python -m train judge --run runs/teacher: how good each checkpoint of a teacher is.
+
+Every checkpoint that is kept plays the same episodes, by its mean action: in nominal worlds, in
+worlds from the ranges that the newest one had opened, and in worlds from the limits of the whole
+table. The best is the one with the most successes in the opened ranges; other verbs take it by
+--iteration (of a student's teacher: --teacher-iteration).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import tyro
+from rich.table import Table
+
+from mjx_s2r.checkpoints import CheckpointError, Checkpoints
+from mjx_s2r.curriculum.law import widened
+from mjx_s2r.curriculum.uniform import uniform
+from mjx_s2r.learn.evaluation import Scores, judge
+from mjx_s2r.learn.learner import Learner
+from mjx_s2r.params import ParamSpace
+from mjx_s2r.runs import CHECKPOINTS, write_json
+from mjx_s2r.sim.interface import Draw
+from mjx_s2r.transfer.intervals import wilson
+from train.common import console, progress, say
+from train.student import load_teacher
+
+JUDGED = "judged.json"
+NOMINAL, OPENED, WHOLE = "nominal", "opened", "whole"
+
+
+@dataclass(frozen=True)
+class JudgeConfig:
+    """Settings of the verdict."""
+
+    run: Path = Path("runs/teacher")
+    """Folder of the teacher's run."""
+    episodes: int = 256
+    """Episodes of each checkpoint in each kind of worlds."""
+    seed: int = 0
+    """Seed of the worlds; they are the same for every checkpoint."""
+
+    def __post_init__(self) -> None:
+        """Checks the settings.
+
+        Raises:
+            ValueError: no episodes.
+        """
+        if self.episodes < 1:
+            raise ValueError(f"episodes {self.episodes} must be at least 1")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What one checkpoint did in one kind of worlds.
+
+    Attributes:
+        iteration: of the checkpoint.
+        worlds: which kind.
+        episodes: how many.
+        successes: how many of them.
+        mean_return: return of an episode.
+        mean_length: control steps of an episode.
+    """
+
+    iteration: int
+    worlds: str
+    episodes: int
+    successes: int
+    mean_return: float
+    mean_length: float
+
+    @property
+    def success(self) -> float:
+        """Share of successes."""
+        return self.successes / self.episodes
+
+
+def verdicts(config: JudgeConfig) -> list[Verdict]:
+    """Judges every checkpoint of a run that is whole, oldest first.
+
+    Raises:
+        RunError: no run there.
+        CheckpointError: no checkpoint that is whole.
+    """
+    teacher, learner, newest = load_teacher(config.run)
+    space = learner.env.space
+    checkpoints = Checkpoints(config.run / CHECKPOINTS, task=teacher.task, rows=space.names)
+    like = jax.eval_shape(learner.init, jax.random.key(0))
+    key_draw, key_play = jax.random.split(jax.random.key(config.seed))
+    kinds = _kinds(learner, newest, config.episodes, key_draw)
+    found, steps = [], checkpoints.steps()
+    with progress(f"judging {teacher.task}", len(steps) * len(kinds)) as bar:
+        for count, step in enumerate(steps):
+            try:
+                state = checkpoints.restore(like, step=step)[0]
+            except CheckpointError as error:
+                say(f"iteration {step} is left out: {error}")
+                continue
+            for place, (name, draws) in enumerate(kinds.items(), 1):
+                scores = judge(learner, state, draws, key=key_play)
+                found.append(_verdict(step, name, scores))
+                note = f"iteration {step}, {name}: {found[-1].success:.0%}"
+                bar.update(count * len(kinds) + place, note)
+    return found
+
+
+def _kinds(learner: Learner, newest: Any, episodes: int, key: jax.Array) -> dict[str, Draw]:
+    """Returns the parameters of each kind of worlds, from the same random numbers."""
+    space = learner.env.space
+    report = jax.device_get(learner.curriculum.report(newest.curriculum))
+    reached = zip(space.names, report.low.tolist(), report.high.tolist(), strict=True)
+    opened = space.with_ranges({name: (low, high) for name, low, high in reached})
+    spaces = {NOMINAL: widened(space, 0.0), OPENED: opened, WHOLE: widened(space, 1.0)}
+    return {name: _draws(space, episodes, key) for name, space in spaces.items()}
+
+
+def _draws(space: ParamSpace, count: int, key: jax.Array) -> Draw:
+    """Returns ``count`` draws from the ranges of a table, none of which tests a bound."""
+    schedule = uniform(space)
+    draws = schedule.sample(schedule.init(), count, key)
+    return replace(draws, role=jnp.full_like(draws.role, -1))
+
+
+def _verdict(step: int, name: str, scores: Scores) -> Verdict:
+    """Returns scores in numbers."""
+    return Verdict(
+        iteration=step,
+        worlds=name,
+        episodes=len(scores.success),
+        successes=int(scores.success.sum()),
+        mean_return=float(scores.total.mean()),
+        mean_length=float(scores.length.mean()),
+    )
+
+
+def best(found: Sequence[Verdict]) -> int:
+    """Returns the iteration with the most successes in the opened ranges, then the most return.
+
+    Of equals the newest counts.
+    """
+    opened = [v for v in found if v.worlds == OPENED]
+    return max(opened, key=lambda v: (v.successes, v.mean_return, v.iteration)).iteration
+
+
+def table(found: Sequence[Verdict]) -> Table:
+    """Returns the verdicts as a table, a row for every checkpoint."""
+    shown = Table(title="success (95 % interval)  mean return")
+    shown.add_column("iteration", justify="right")
+    for name in (NOMINAL, OPENED, WHOLE):
+        shown.add_column(name, justify="right")
+    for step in sorted({v.iteration for v in found}):
+        cells = [_cell(v) for v in found if v.iteration == step]
+        shown.add_row(f"{step}{' *' if step == best(found) else ''}", *cells)
+    return shown
+
+
+def _cell(verdict: Verdict) -> str:
+    """Returns one verdict in a few signs."""
+    low, high = wilson(verdict.successes, verdict.episodes)
+    interval = f"{100 * low:.0f}-{100 * high:.0f}"
+    return f"{verdict.success:.0%} ({interval})  {verdict.mean_return:.4g}"
+
+
+def main(argv: Sequence[str]) -> None:
+    """Parses the command line, judges, prints, and writes RUN/judged.json."""
+    config = tyro.cli(JudgeConfig, args=list(argv))
+    found = verdicts(config)
+    console.print(table(found))
+    lines = [{**vars(v), "success": v.success} for v in found]
+    write_json(config.run / JUDGED, {"best": best(found), "seed": config.seed, "judged": lines})
+    say(f"best within the opened ranges: --iteration {best(found)}; {config.run / JUDGED}")
