@@ -14,6 +14,7 @@ import tyro
 from envs.tasks import make_env
 from mjx_s2r import hosts, tracker
 from mjx_s2r.checkpoints import Checkpoints
+from mjx_s2r.config import ConfigError
 from mjx_s2r.contract import camera_signal
 from mjx_s2r.curriculum.adr import AdrConfig
 from mjx_s2r.curriculum.interface import Curriculum
@@ -118,12 +119,12 @@ def learner(config: TeacherConfig) -> Learner:
 
     Raises:
         ParamError: an unknown task or row.
-        ValueError: an actor that reads pixels, or one with a memory that is to learn by REPPO.
+        ConfigError: an actor that reads pixels, or one with a memory that is to learn by REPPO.
     """
     if config.algorithm == "ppo":
         return by_ppo(config)
     if config.ppo.units:
-        raise ValueError(
+        raise ConfigError(
             f"ppo.units {config.ppo.units}: actors with a memory train by PPO; set ppo.units 0, or "
             "algorithm ppo"
         )
@@ -136,10 +137,12 @@ def by_ppo(config: TeacherConfig) -> Ppo:
 
     Raises:
         ParamError: an unknown task or row.
-        ValueError: an actor that reads pixels.
+        ConfigError: an actor that reads pixels.
     """
     if config.ppo.actor_obs == "pixels":
-        raise ValueError("ppo.actor_obs 'pixels' has no place here; use 'state' or 'privileged'")
+        raise ConfigError(
+            "ppo.actor_obs 'pixels': here an actor must read 'state' or 'privileged'; train another"
+        )
     env = make_env(config.task, config.physics)
     return Ppo(env, schedule(config, env.space), config.ppo)
 
@@ -149,15 +152,15 @@ def seeing(config: TeacherConfig) -> PixelPpo:
 
     Raises:
         ParamError: an unknown task, row or camera; another library's environment.
-        ValueError: an evaluation, which actors that see do not have yet; REPPO.
+        ConfigError: an evaluation, which actors that see do not have yet; REPPO.
     """
     if config.algorithm == "reppo":
-        raise ValueError(
+        raise ConfigError(
             "algorithm 'reppo' with ppo.actor_obs 'pixels': actors that see train by PPO; set "
             "algorithm ppo"
         )
     if config.eval_every:
-        raise ValueError(
+        raise ConfigError(
             f"eval_every {config.eval_every}: an actor that reads pixels is judged while it "
             "explores; leave it at 0"
         )

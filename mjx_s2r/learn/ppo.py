@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
+from mjx_s2r.config import ConfigError
 from mjx_s2r.curriculum.interface import Curriculum
 from mjx_s2r.learn import distribution, normalizer
 from mjx_s2r.learn.actor_critic import ActorCritic, Images, Memory
@@ -193,10 +194,10 @@ class Ppo:
         """Returns the distribution of actions (..., J) of an actor without memory.
 
         Raises:
-            ValueError: this one has a memory, or sees.
+            ConfigError: this one has a memory, or sees.
         """
         if self.config.units or self.pictures:
-            raise ValueError(
+            raise ConfigError(
                 f"this actor has a memory of {self.config.units} units and {len(self.pictures)} "
                 "cameras and cannot be asked one step at a time; train one with ppo.units 0 that "
                 "reads numbers"
