@@ -56,4 +56,5 @@ def one_task(name: str, settings: Settings) -> list[Row]:
 
 def rollout_alone(ppo: Ppo) -> Callable[[TrainState], Any]:
     """Returns the compiled rollout as `Ppo.iterate` makes it, draws and fresh resets included."""
-    return jax.jit(ppo.iteration.act)
+    parts = ppo.iteration
+    return jax.jit(lambda state: parts.act(state, parts.prepare(state)))

@@ -119,8 +119,7 @@ def breakdown(ppo: Ppo, iterate: Iterate, state: TrainState) -> dict[str, float]
     ``epochs_s`` gradient steps. The state is left as it was; the whole is run on copies, so there
     must be room for a second one.
     """
-    fresh_of = jax.jit(ppo.prepare)
-    fresh, key_roll, key_learn = fresh_of(state)
+    fresh, key_roll, key_learn = ppo.prepare(state)
     roll = jax.jit(ppo.roll)
     rolled = roll(state, fresh, key_roll)
     light = light_options()
@@ -135,7 +134,7 @@ def breakdown(ppo: Ppo, iterate: Iterate, state: TrainState) -> dict[str, float]
     whole = [_seconds(partial(iterate, copy)) for copy in copies]
     return {
         "whole_s": min(whole),
-        "resets_s": _median(lambda: fresh_of(state)),
+        "resets_s": _median(lambda: ppo.prepare(state)),
         "rollout_s": _median(lambda: roll(state, fresh, key_roll)),
         "batch_s": _median(lambda: batch_of(state, rolled.steps)),
         "epochs_s": _median(lambda: update(weights, batch, key_learn)),

@@ -32,11 +32,11 @@ from mjx_s2r.learn.rollout import (
     Tally,
     Transition,
     begins,
-    first_worlds,
-    fresh_worlds,
     rollout,
+    stagger,
 )
 from mjx_s2r.learn.settings import PpoConfig
+from mjx_s2r.learn.supply import Supply
 from mjx_s2r.learn.update import Batch, Figures, Weights, adam, epochs
 from mjx_s2r.sim.interface import Environment, State
 
@@ -110,12 +110,20 @@ class Ppo:
         """The networks."""
         return ActorCritic(self.config, self.env.action_size, self.pictures)
 
-    @partial(jax.jit, static_argnums=0)
     def init(self, key: jax.Array) -> TrainState:
         """Returns the state before the first iteration."""
-        *keys, key_nets, key_next = jax.random.split(key, 5)
-        schedule, count = self.curriculum.init(), self.config.worlds
-        worlds = first_worlds(self.env, self.curriculum, schedule, count, keys)
+        return self._begin(*self._supply.first(key))
+
+    @cached_property
+    def _supply(self) -> Supply:
+        """Where worlds come from."""
+        return Supply(self.env, self.curriculum, self.config.worlds)
+
+    @partial(jax.jit, static_argnums=0)
+    def _begin(self, schedule: Any, worlds: State, keys: list[jax.Array]) -> TrainState:
+        """Returns the state of a training that has not begun; its worlds have."""
+        key_times, key_nets, key_next = keys
+        worlds = stagger(self.env, worlds, key=key_times)
         sizes = [worlds.obs[name].shape[-1] for name in self._names]
         actor, critic = self.nets.init(*sizes, key=key_nets)
         return TrainState(
@@ -139,11 +147,13 @@ class Ppo:
 
     @cached_property
     def iteration(self) -> Iteration:
-        """The two halves of an iteration, compiled."""
+        """The parts of an iteration, compiled."""
 
-        def act(state: TrainState) -> tuple[TrainState, tuple[Result, jax.Array]]:
+        def act(
+            state: TrainState, ready: tuple[State, jax.Array, jax.Array]
+        ) -> tuple[TrainState, tuple[Result, jax.Array]]:
             """Runs the rollout; worlds are in what it leaves behind."""
-            fresh, key_roll, key_learn = self.prepare(state)
+            fresh, key_roll, key_learn = ready
             rolled = self.roll(state, fresh, key_roll)
             return replace(state, worlds=ELSEWHERE), (rolled, key_learn)
 
@@ -153,13 +163,12 @@ class Ppo:
             """Learns from it."""
             return self.learn(state, happened[0], (), happened[1])
 
-        return Iteration(act, learn)
+        return Iteration(self.prepare, act, learn)
 
     def prepare(self, state: TrainState) -> tuple[State, jax.Array, jax.Array]:
         """Returns fresh worlds for those that finish, and keys for rollout and learning."""
-        _, *keys, key_roll, key_learn = jax.random.split(state.key, 5)
-        fresh = fresh_worlds(self.env, self.curriculum, state.curriculum, state.worlds, keys)
-        return fresh, key_roll, key_learn
+        fresh, keys = self._supply.fresh(state.curriculum, state.worlds, state.key)
+        return fresh, keys[1], keys[2]
 
     def roll(self, state: TrainState, fresh: State, key: jax.Array) -> Result:
         """Returns a rollout in which finished worlds become ``fresh`` ones."""

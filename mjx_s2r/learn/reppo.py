@@ -36,7 +36,14 @@ from mjx_s2r.learn.reppo_update import (
     first_prices,
     squashed_log_prob,
 )
-from mjx_s2r.learn.rollout import Result, Tally, Transition, first_worlds, fresh_worlds, rollout
+from mjx_s2r.learn.rollout import (
+    Result,
+    Tally,
+    Transition,
+    rollout,
+    stagger,
+)
+from mjx_s2r.learn.supply import Supply
 from mjx_s2r.sim.interface import Environment, State
 
 
@@ -107,12 +114,20 @@ class Reppo:
         """The networks."""
         return ReppoNets(self.config, self.env.action_size)
 
-    @partial(jax.jit, static_argnums=0)
     def init(self, key: jax.Array) -> ReppoState:
         """Returns the state before the first iteration."""
-        *keys, key_nets, key_next = jax.random.split(key, 5)
-        schedule, count = self.curriculum.init(), self.config.worlds
-        worlds = first_worlds(self.env, self.curriculum, schedule, count, keys)
+        return self._begin(*self._supply.first(key))
+
+    @cached_property
+    def _supply(self) -> Supply:
+        """Where worlds come from."""
+        return Supply(self.env, self.curriculum, self.config.worlds)
+
+    @partial(jax.jit, static_argnums=0)
+    def _begin(self, schedule: Any, worlds: State, keys: list[jax.Array]) -> ReppoState:
+        """Returns the state of a training that has not begun; its worlds have."""
+        key_times, key_nets, key_next = keys
+        worlds = stagger(self.env, worlds, key=key_times)
         sizes = [worlds.obs[name].shape[-1] for name in self._names]
         actor, critic = self.nets.init(*sizes, key=key_nets)
         return ReppoState(
@@ -136,12 +151,17 @@ class Reppo:
 
     @cached_property
     def iteration(self) -> Iteration:
-        """The two halves of an iteration, compiled."""
+        """The parts of an iteration, compiled."""
 
-        def act(state: ReppoState) -> tuple[ReppoState, tuple[Result, jax.Array]]:
+        def prepare(state: ReppoState) -> tuple[State, list[jax.Array]]:
+            """Returns fresh worlds, and keys for the next state, the rollout and learning."""
+            return self._supply.fresh(state.curriculum, state.worlds, state.key)
+
+        def act(
+            state: ReppoState, ready: tuple[State, list[jax.Array]]
+        ) -> tuple[ReppoState, tuple[Result, jax.Array]]:
             """Runs the rollout; worlds are in what it leaves behind."""
-            key_next, *keys, key_roll, key_learn = jax.random.split(state.key, 5)
-            fresh = fresh_worlds(self.env, self.curriculum, state.curriculum, state.worlds, keys)
+            fresh, (key_next, key_roll, key_learn) = ready
             act, memory, steps = partial(self._act, state), state.memory.actor, self.config.unroll
             rolled = rollout(self.env, act, memory, state.worlds, fresh, steps, key=key_roll)
             return replace(state, worlds=ELSEWHERE, key=key_next), (rolled, key_learn)
@@ -152,7 +172,7 @@ class Reppo:
             """Learns from it."""
             return self._learn(state, *happened)
 
-        return Iteration(act, learn)
+        return Iteration(prepare, act, learn)
 
     def watch(
         self, state: ReppoState, memory: jax.Array, worlds: State, images: Images = ()

@@ -94,9 +94,16 @@ def fresh_worlds(
         old: B worlds.
         keys: (2,) for the draws and for the starts.
     """
-    draw = old.pipeline_state.draw
-    draws = curriculum.sample(schedule, draw.role.shape[0], keys[0])
-    return reset_worlds(env, keep_worlds(env.space, draws, draw), key=keys[1])
+    draws = fresh_draws(env, curriculum, schedule, old.pipeline_state.draw, key=keys[0])
+    return reset_worlds(env, draws, key=keys[1])
+
+
+def fresh_draws(
+    env: Environment, curriculum: Curriculum, schedule: Any, old: Draw, *, key: jax.Array
+) -> Draw:
+    """Returns the parameters of B fresh worlds, after the ``old`` ones; see `fresh_worlds`."""
+    draws = curriculum.sample(schedule, old.role.shape[0], key)
+    return keep_worlds(env.space, draws, old)
 
 
 def first_worlds(

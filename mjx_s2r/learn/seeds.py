@@ -6,7 +6,7 @@ Small networks leave most of a GPU idle; S trainings side by side then take litt
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any
 
 import jax
@@ -22,7 +22,6 @@ class Seeds:
 
     learner: Learner
 
-    @partial(jax.jit, static_argnums=0)
     def init(self, keys: jax.Array) -> Any:
         """Returns the states before the first iteration, for keys (S,)."""
         return jax.vmap(self.learner.init)(keys)
@@ -34,10 +33,10 @@ class Seeds:
 
     @cached_property
     def _iterate(self) -> Any:
-        """The iterations, compiled; in halves where the learner's own are."""
+        """The iterations, compiled; in parts where the learner's own are."""
         one = getattr(self.learner, "iteration", None)
         if isinstance(one, Iteration):
-            return Iteration(jax.vmap(one.act), jax.vmap(one.learn))
+            return Iteration(jax.vmap(one.prepare), jax.vmap(one.act), jax.vmap(one.learn))
         return jax.jit(jax.vmap(self.learner.iterate), donate_argnums=0)
 
 

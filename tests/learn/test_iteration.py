@@ -1,4 +1,4 @@
-"""An iteration in two halves does what it does in one, and can be part of another program."""
+"""An iteration in parts does what it does in one, and can be part of another program."""
 
 from typing import Any
 
@@ -15,15 +15,16 @@ OPTIONS = {"xla_llvm_disable_expensive_passes": False}
 
 def toy() -> Iteration:
     """Returns an iteration whose state holds a number and worlds that are moved by it."""
+    prepare = jax.jit(lambda state: jnp.sin(state["x"]))
 
-    def act(state: dict[str, Any]) -> tuple[dict[str, Any], jax.Array]:
-        worlds = state["worlds"] + jnp.sin(state["x"])
+    def act(state: dict[str, Any], wave: jax.Array) -> tuple[dict[str, Any], jax.Array]:
+        worlds = state["worlds"] + wave
         return {"x": state["x"]}, worlds
 
     def learn(state: dict[str, Any], worlds: jax.Array) -> tuple[dict[str, Any], jax.Array]:
         return {"x": state["x"] + worlds.mean(), "worlds": worlds}, worlds.sum()
 
-    return Iteration(act, learn)
+    return Iteration(prepare, act, learn)
 
 
 def begin() -> dict[str, Any]:

@@ -1,0 +1,59 @@
+"""Worlds for a training: the first ones, and fresh ones for those that finish.
+
+Both come out of one compiled function, `reset_worlds`: a reset with its dependent constants is a
+quarter of what a training has to compile.
+"""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import jax
+
+from mjx_s2r.curriculum.interface import Curriculum
+from mjx_s2r.learn.rollout import fresh_draws, reset_worlds
+from mjx_s2r.sim.interface import Draw, Environment, State
+
+
+@dataclass(frozen=True, eq=False)
+class Supply:
+    """Makes B worlds at a time.
+
+    Attributes:
+        env: the environment of one world.
+        curriculum: draws their parameters.
+        count: B.
+    """
+
+    env: Environment
+    curriculum: Curriculum
+    count: int
+
+    def first(self, key: jax.Array) -> tuple[Any, State, list[jax.Array]]:
+        """Returns the schedule before the first iteration, B worlds, and three keys to go on."""
+        schedule, draws, start, keys = self._draw(key)
+        return schedule, reset_worlds(self.env, draws, key=start), keys
+
+    def fresh(self, schedule: Any, old: State, key: jax.Array) -> tuple[State, list[jax.Array]]:
+        """Returns B worlds to take the places of ``old`` ones, and three keys to go on.
+
+        What a world keeps for life is kept. The first key is for the next call.
+        """
+        draws, start, keys = self._draw_anew(schedule, old.pipeline_state.draw, key)
+        return reset_worlds(self.env, draws, key=start), keys
+
+    @partial(jax.jit, static_argnums=0)
+    def _draw(self, key: jax.Array) -> tuple[Any, Draw, jax.Array, list[jax.Array]]:
+        """Returns the schedule, what the first worlds draw, a key for their start, and three."""
+        key_draw, key_start, *keys = jax.random.split(key, 5)
+        schedule = self.curriculum.init()
+        return schedule, self.curriculum.sample(schedule, self.count, key_draw), key_start, keys
+
+    @partial(jax.jit, static_argnums=0)
+    def _draw_anew(
+        self, schedule: Any, old: Draw, key: jax.Array
+    ) -> tuple[Draw, jax.Array, list[jax.Array]]:
+        """Returns what fresh worlds draw, a key for their start, and three."""
+        key_next, key_draw, key_start, *keys = jax.random.split(key, 5)
+        draws = fresh_draws(self.env, self.curriculum, schedule, old, key=key_draw)
+        return draws, key_start, [key_next, *keys]
