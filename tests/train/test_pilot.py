@@ -340,7 +340,7 @@ def test_ctrl_c_closes_the_page(monkeypatch: pytest.MonkeyPatch) -> None:
 
     module = SimpleNamespace(ViserServer=lambda port: server)
     monkeypatch.setattr(view, "require", lambda: module)
-    monkeypatch.setattr(view, "load_pilot", lambda run: run)
+    monkeypatch.setattr(view, "load_pilot", lambda run, iteration: run)
     monkeypatch.setattr(view, "show", interrupted)
     view.main(("--browser", "--run", "runs/any"))
     assert server.stopped
