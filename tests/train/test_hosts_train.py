@@ -122,7 +122,8 @@ def test_a_lost_process_ends_the_other_and_one_goes_on(
     alone: dict[str, np.ndarray], tmp_path: Path, victim: int
 ) -> None:
     run, start_s = tmp_path / "run", time.time()
-    children = launch(run, 2, "--die-at", "5", "--die", str(victim))
+    # the pause lets the checkpoint of iteration 3, written beside training, reach the disk
+    children = launch(run, 2, "--die-at", "5", "--die", str(victim), "--pause", "1")
     said = finish(children)
     ended = status(children)
     assert ended[victim] == -signal.SIGKILL
