@@ -7,26 +7,25 @@ table. The best is the one with the most successes in the opened ranges; other v
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import tyro
 from rich.table import Table
 
-from mjx_s2r.checkpoints import CheckpointError, Checkpoints
+from mjx_s2r.checkpoints import CheckpointError
 from mjx_s2r.curriculum.law import widened
 from mjx_s2r.curriculum.uniform import uniform
 from mjx_s2r.learn.evaluation import Scores, judge
 from mjx_s2r.learn.learner import Learner
 from mjx_s2r.params import ParamSpace
-from mjx_s2r.runs import CHECKPOINTS, write_json
+from mjx_s2r.runs import write_json
 from mjx_s2r.sim.interface import Draw
 from mjx_s2r.transfer.intervals import wilson
 from train.common import console, progress, say
-from train.student import load_teacher
+from train.student import open_teacher
 
 JUDGED = "judged.json"
 NOMINAL, OPENED, WHOLE = "nominal", "opened", "whole"
@@ -86,10 +85,8 @@ def verdicts(config: JudgeConfig) -> list[Verdict]:
         RunError: no run there.
         CheckpointError: no checkpoint that is whole.
     """
-    teacher, learner, newest = load_teacher(config.run)
-    space = learner.env.space
-    checkpoints = Checkpoints(config.run / CHECKPOINTS, task=teacher.task, rows=space.names)
-    like = jax.eval_shape(learner.init, jax.random.key(0))
+    teacher, learner, checkpoints, like = open_teacher(config.run)
+    newest = checkpoints.restore(like)[0]
     key_draw, key_play = jax.random.split(jax.random.key(config.seed))
     kinds = _kinds(learner, newest, config.episodes, key_draw)
     found, steps = [], checkpoints.steps()
@@ -119,10 +116,9 @@ def _kinds(learner: Learner, newest: Any, episodes: int, key: jax.Array) -> dict
 
 
 def _draws(space: ParamSpace, count: int, key: jax.Array) -> Draw:
-    """Returns ``count`` draws from the ranges of a table, none of which tests a bound."""
+    """Returns ``count`` plain draws from the ranges of a table."""
     schedule = uniform(space)
-    draws = schedule.sample(schedule.init(), count, key)
-    return replace(draws, role=jnp.full_like(draws.role, -1))
+    return schedule.sample(schedule.init(), count, key)
 
 
 def _verdict(step: int, name: str, scores: Scores) -> Verdict:

@@ -119,7 +119,7 @@ def breakdown(ppo: Ppo, iterate: Iterate, state: TrainState) -> dict[str, float]
     ``epochs_s`` gradient steps. The state is left as it was; the whole is run on copies, so there
     must be room for a second one.
     """
-    fresh, key_roll, key_learn = ppo.prepare(state)
+    fresh, (_, key_roll, key_learn) = ppo.prepare(state)
     roll = jax.jit(ppo.roll)
     rolled = roll(state, fresh, key_roll)
     light = light_options()

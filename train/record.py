@@ -85,7 +85,7 @@ class Pilot:
 
     def begin(self, draws: Draw, key: jax.Array) -> Carried:
         """Returns B worlds at the start of an episode."""
-        worlds = self._reset(draws, key)
+        worlds = reset_worlds(self.env, draws, key=key)
         film: Film = ()
         if self.cameras is not None:
             film = self.cameras.begin(worlds, draws.xi, jax.random.fold_in(key, 1))
@@ -99,11 +99,6 @@ class Pilot:
             xi = self._present(now.worlds)
             film, images = self.cameras.see(film, now.worlds, xi, index, key)
         return replace(self._advance(replace(now, film=()), images), film=film)
-
-    @partial(jax.jit, static_argnums=0)
-    def _reset(self, draws: Draw, key: jax.Array) -> State:
-        """Returns fresh worlds."""
-        return reset_worlds(self.env, draws, key=key)
 
     @partial(jax.jit, static_argnums=0)
     def _present(self, worlds: State) -> jax.Array:

@@ -23,7 +23,7 @@ from mjx_s2r.mesh import mesh as device_mesh
 from mjx_s2r.params import ParamSpace
 from mjx_s2r.render.eye import bind_cameras
 from mjx_s2r.render.stock import RenderConfig
-from mjx_s2r.runs import CONFIG, Run, RunError
+from mjx_s2r.runs import CHECKPOINTS, CONFIG, Run, RunError
 from mjx_s2r.sim.env import own
 from mjx_s2r.sim.task import seen_by
 from train.common import Job, Stretch, work
@@ -68,13 +68,23 @@ def load_teacher(run: Path, iteration: int | None = None) -> tuple[TeacherConfig
         RunError: no run there.
         CheckpointError: no checkpoint, or one of another task or table.
     """
+    config, ppo, checkpoints, like = open_teacher(run)
+    return config, ppo, checkpoints.restore(like, step=iteration)[0]
+
+
+def open_teacher(run: Path) -> tuple[TeacherConfig, Learner, Checkpoints, Any]:
+    """Returns settings, learner, checkpoints and the shapes of a state of a teacher's run.
+
+    Raises:
+        RunError: no run there.
+    """
     if not (run / CONFIG).exists():
         raise RunError(f"{run} holds no teacher ({CONFIG} is missing); train one first")
     config = from_dict(TeacherConfig, json.loads((run / CONFIG).read_text()))
     ppo = learner(config)
     like = jax.eval_shape(ppo.init, jax.random.key(0))
-    checkpoints = Checkpoints(run / "checkpoints", task=config.task, rows=ppo.env.space.names)
-    return config, ppo, checkpoints.restore(like, step=iteration)[0]
+    checkpoints = Checkpoints(run / CHECKPOINTS, task=config.task, rows=ppo.env.space.names)
+    return config, ppo, checkpoints, like
 
 
 def student_space(ppo: Learner, state: Any, plain_looks: bool) -> ParamSpace:

@@ -203,7 +203,7 @@ class Distill:
         """Returns (count, H, W, 3) uint8: what the student sees in ``count`` fresh worlds."""
         key_draw, key_reset, key_picture = jax.random.split(jax.random.fold_in(state.key, 1), 3)
         draws = self.curriculum.sample(state.curriculum, count, key_draw)
-        worlds = jax.jit(partial(reset_worlds, self.env))(draws, key=key_reset)
+        worlds = reset_worlds(self.env, draws, key=key_reset)
         return np.asarray(self.watch.pictures(worlds, draws.xi, key_picture)[0])
 
     def act(self, state: DistillState, obs: jax.Array, images: Sequence[jax.Array]) -> Gaussian:

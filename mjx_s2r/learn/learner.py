@@ -11,6 +11,7 @@ import jax
 from mjx_s2r.curriculum.interface import Curriculum
 from mjx_s2r.learn.actor_critic import Images, Memory
 from mjx_s2r.learn.distribution import Gaussian
+from mjx_s2r.learn.iteration import Iteration
 from mjx_s2r.sim.interface import Environment, State
 
 
@@ -67,6 +68,11 @@ class Learner(Protocol):
     @property
     def nets(self) -> Networks:
         """The networks."""
+        ...
+
+    @property
+    def iteration(self) -> Iteration:
+        """What `iterate` runs, in its parts."""
         ...
 
     def init(self, key: jax.Array) -> Any:

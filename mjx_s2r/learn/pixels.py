@@ -60,7 +60,7 @@ class PixelPpo:
 
     def iterate(self, state: TrainState) -> tuple[TrainState, Metrics]:
         """Runs one iteration."""
-        fresh, keys, key_learn = self._prepare(state)
+        fresh, key_next, keys, key_learn = self._prepare(state)
         begun = self.cameras.begin(fresh, fresh.pipeline_state.draw.xi, key_learn)
         film, worlds, memory = state.film, state.worlds, state.memory.actor
         taken: list[tuple[Step, Images]] = []
@@ -75,15 +75,15 @@ class PixelPpo:
             )
             film = self.cameras.restart(film, begun, worlds)
             taken.append((step, images))
-        state = replace(state, film=())
+        state = replace(state, film=(), key=key_next)
         state, metrics = self._learn(state, (memory, worlds, bad), taken, key_learn)
         return replace(state, film=film), metrics
 
     @partial(jax.jit, static_argnums=0)
-    def _prepare(self, state: TrainState) -> tuple[State, list[jax.Array], jax.Array]:
-        """Returns fresh worlds, T keys for a rollout, and a key for learning."""
-        fresh, key_roll, key_learn = self.core.prepare(state)
-        return fresh, list(jax.random.split(key_roll, self.config.unroll)), key_learn
+    def _prepare(self, state: TrainState) -> tuple[State, jax.Array, list[jax.Array], jax.Array]:
+        """Returns fresh worlds, the next state's key, T for a rollout, and one for learning."""
+        fresh, (key_next, key_roll, key_learn) = self.core.prepare(state)
+        return fresh, key_next, list(jax.random.split(key_roll, self.config.unroll)), key_learn
 
     @partial(jax.jit, static_argnums=0)
     def _present(self, worlds: State) -> jax.Array:

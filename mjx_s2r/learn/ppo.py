@@ -150,12 +150,12 @@ class Ppo:
         """The parts of an iteration, compiled."""
 
         def act(
-            state: TrainState, ready: tuple[State, jax.Array, jax.Array]
+            state: TrainState, ready: tuple[State, list[jax.Array]]
         ) -> tuple[TrainState, tuple[Result, jax.Array]]:
             """Runs the rollout; worlds are in what it leaves behind."""
-            fresh, key_roll, key_learn = ready
+            fresh, (key_next, key_roll, key_learn) = ready
             rolled = self.roll(state, fresh, key_roll)
-            return replace(state, worlds=ELSEWHERE), (rolled, key_learn)
+            return replace(state, worlds=ELSEWHERE, key=key_next), (rolled, key_learn)
 
         def learn(
             state: TrainState, happened: tuple[Result, jax.Array]
@@ -165,10 +165,9 @@ class Ppo:
 
         return Iteration(self.prepare, act, learn)
 
-    def prepare(self, state: TrainState) -> tuple[State, jax.Array, jax.Array]:
-        """Returns fresh worlds for those that finish, and keys for rollout and learning."""
-        fresh, keys = self._supply.fresh(state.curriculum, state.worlds, state.key)
-        return fresh, keys[1], keys[2]
+    def prepare(self, state: TrainState) -> tuple[State, list[jax.Array]]:
+        """Returns fresh worlds, and keys for the next state, the rollout and learning."""
+        return self._supply.fresh(state.curriculum, state.worlds, state.key)
 
     def roll(self, state: TrainState, fresh: State, key: jax.Array) -> Result:
         """Returns a rollout in which finished worlds become ``fresh`` ones."""
@@ -240,7 +239,6 @@ class Ppo:
             worlds=rolled.worlds,
             memory=Memory(rolled.memory, memory),
             curriculum=self.curriculum.update(state.curriculum, rolled.episodes),
-            key=jax.random.split(state.key, 5)[0],
             steps=state.steps + 1,
         )
         return state, Metrics(rolled.tally, rolled.bad, figures, weights.learning_rate, explained)

@@ -28,16 +28,14 @@ class Seeds:
 
     def iterate(self, states: Any) -> tuple[Any, Any]:
         """Runs one iteration of each training; metrics are (S,)."""
-        states, metrics = self._iterate(states)
+        states, metrics = self._iteration(states)
         return states, metrics
 
     @cached_property
-    def _iterate(self) -> Any:
-        """The iterations, compiled; in parts where the learner's own are."""
-        one = getattr(self.learner, "iteration", None)
-        if isinstance(one, Iteration):
-            return Iteration(jax.vmap(one.prepare), jax.vmap(one.act), jax.vmap(one.learn))
-        return jax.jit(jax.vmap(self.learner.iterate), donate_argnums=0)
+    def _iteration(self) -> Iteration:
+        """The iterations of all, in the parts of the learner's own."""
+        one = self.learner.iteration
+        return Iteration(jax.vmap(one.prepare), jax.vmap(one.act), jax.vmap(one.learn))
 
 
 @jax.jit
