@@ -18,6 +18,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 
 from mjx_s2r import hosts
 from mjx_s2r.checkpoints import Checkpoints, DiskFullError
+from mjx_s2r.learn.learner import Learner
+from mjx_s2r.learn.together import compile_together
 from mjx_s2r.runs import Run
 
 console = Console(file=sys.stderr)
@@ -70,6 +72,17 @@ class Bar:
             self._shown.update(self._task, completed=done, note=note)  # type: ignore[arg-type]
         else:
             console.print(f"{self._what} {done}/{self._total} {note}", highlight=False)
+
+
+def compile_ahead(learner: Learner, key: jax.Array) -> None:
+    """Compiles what ``learner`` runs from ``key`` on to the end of its first iteration."""
+    with console.status("compiling") as status:
+
+        def tell(done: int, total: int) -> None:
+            """Shows how far it is."""
+            status.update(f"compiling: {done} of {total} programs")
+
+        compile_together(learner.programs(key), tell)
 
 
 @contextmanager

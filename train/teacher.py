@@ -38,7 +38,7 @@ from mjx_s2r.sim.backend import PhysicsConfig
 from mjx_s2r.sim.env import own
 from mjx_s2r.sim.task import seen_by
 from mjx_s2r.tracker import ending, track
-from train.common import Job, task_of, work
+from train.common import Job, compile_ahead, task_of, work
 from train.curricula import Kind, Schedules, build, felt, mixed
 from train.lines import Lines
 from train.profile import Profiler
@@ -223,6 +223,8 @@ def train(config: TeacherConfig) -> tuple[Learner, Any]:
         log=Lines(core, config.iterations, config.eval_every, tracked).write,
     )
     key = jax.random.key(config.seed)
+    if mesh.size == 1 and not sees:  # other programs run otherwise
+        compile_ahead(core, key)
     fresh = spread(mesh, lambda: core.init(key))
     fresh = ppo.load(fresh, key) if isinstance(ppo, PixelPpo) else fresh
     with closing(profiler), ending(tracked):

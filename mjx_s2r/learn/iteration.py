@@ -7,12 +7,13 @@ worlds are made by the program that made the first ones: compiled once more, as 
 made the wait before reach's first update a sixth longer.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import jax
+from jax.stages import Lowered
 
 from mjx_s2r import devices
 from mjx_s2r.bits import is_key
@@ -44,14 +45,21 @@ class Iteration:
             return self._whole(state)
         return self._second(*self._first(state, self.prepare(state)))
 
-    def memory(self, state: Any) -> tuple[int, int]:
-        """Returns the bytes that the state takes, and those of the largest program at work."""
+    def programs(self, state: Any) -> Iterator[Lowered]:
+        """Yields the programs that a call with ``state``, or its shapes, runs; traced, not run.
+
+        Of these parts only: what `prepare` calls is compiled elsewhere.
+        """
         if devices.light_options() is None:
-            programs = [self._whole.lower(state).compile()]
+            yield self._whole.lower(state)
         else:
             first = self._first.lower(state, jax.eval_shape(self.prepare, state))
-            programs = [first.compile(), self._second.lower(*first.out_info).compile()]
-        held = [program.memory_analysis() for program in programs]
+            yield first
+            yield self._second.lower(*first.out_info)
+
+    def memory(self, state: Any) -> tuple[int, int]:
+        """Returns the bytes that the state takes, and those of the largest program at work."""
+        held: list[Any] = [program.compile().memory_analysis() for program in self.programs(state)]
         sizes = [m.argument_size_in_bytes + m.temp_size_in_bytes for m in held]
         return sum(_nbytes(leaf) for leaf in jax.tree.leaves(state)), max(sizes)
 

@@ -4,9 +4,11 @@
 its learner knows.
 """
 
+from collections.abc import Iterator
 from typing import Any, Protocol
 
 import jax
+from jax.stages import Lowered
 
 from mjx_s2r.curriculum.interface import Curriculum
 from mjx_s2r.learn.actor_critic import Images, Memory
@@ -77,6 +79,10 @@ class Learner(Protocol):
 
     def init(self, key: jax.Array) -> Any:
         """Returns the training's state before the first iteration."""
+        ...
+
+    def programs(self, key: jax.Array) -> Iterator[Lowered]:
+        """Yields the programs that `init` and `iterate` run, traced; see `compile_together`."""
         ...
 
     def iterate(self, state: Any) -> tuple[Any, Any]:

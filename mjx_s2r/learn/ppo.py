@@ -8,6 +8,7 @@ measured KL (Schulman's rule, as in rsl_rl) unless that is switched off. Everyth
 needs to go on bit by bit is in `TrainState`.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any
@@ -16,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import struct
+from jax.stages import Lowered
 
 from mjx_s2r.config import ConfigError
 from mjx_s2r.curriculum.interface import Curriculum
@@ -113,6 +115,12 @@ class Ppo:
     def init(self, key: jax.Array) -> TrainState:
         """Returns the state before the first iteration."""
         return self._begin(*self._supply.first(key))
+
+    def programs(self, key: jax.Array) -> Iterator[Lowered]:
+        """Yields the programs that `init` and `iterate` run, traced; the longest comes first."""
+        yield from self.iteration.programs(jax.eval_shape(self.init, key))
+        yield from self._supply.programs(key)
+        yield Ppo._begin.lower(self, *jax.eval_shape(self._supply.first, key))
 
     @cached_property
     def _supply(self) -> Supply:

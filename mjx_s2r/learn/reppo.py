@@ -7,6 +7,7 @@ several passes over each rollout, while a bound keeps the actor near where the c
 the world. No replay buffer, no target network, no memory and no pictures.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any
@@ -15,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import struct
+from jax.stages import Lowered
 
 from mjx_s2r.curriculum.interface import Curriculum
 from mjx_s2r.learn import distribution, normalizer
@@ -117,6 +119,12 @@ class Reppo:
     def init(self, key: jax.Array) -> ReppoState:
         """Returns the state before the first iteration."""
         return self._begin(*self._supply.first(key))
+
+    def programs(self, key: jax.Array) -> Iterator[Lowered]:
+        """Yields the programs that `init` and `iterate` run, traced; the longest comes first."""
+        yield from self.iteration.programs(jax.eval_shape(self.init, key))
+        yield from self._supply.programs(key)
+        yield Reppo._begin.lower(self, *jax.eval_shape(self._supply.first, key))
 
     @cached_property
     def _supply(self) -> Supply:

@@ -4,11 +4,13 @@ Both come out of one compiled function, `reset_worlds`: a reset with its depende
 long to compile, ten seconds of reach's minute on two cores.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import jax
+from jax.stages import Lowered
 
 from mjx_s2r.curriculum.interface import Curriculum
 from mjx_s2r.learn.rollout import fresh_draws, reset_worlds
@@ -41,6 +43,13 @@ class Supply:
         """
         draws, start, keys = self._draw_anew(schedule, old.pipeline_state.draw, key)
         return reset_worlds(self.env, draws, key=start), keys
+
+    def programs(self, key: jax.Array) -> Iterator[Lowered]:
+        """Yields the programs that `first` and `fresh` run, traced; the longest comes first."""
+        schedule, draws, start, _ = jax.eval_shape(self._draw, key)
+        yield reset_worlds.lower(self.env, draws, key=start)
+        yield Supply._draw_anew.lower(self, schedule, draws, key)
+        yield Supply._draw.lower(self, key)
 
     @partial(jax.jit, static_argnums=0)
     def _draw(self, key: jax.Array) -> tuple[Any, Draw, jax.Array, list[jax.Array]]:
