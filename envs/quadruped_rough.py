@@ -1,6 +1,6 @@
 """Quadruped on uneven ground: the task of quadruped on a field of smooth bumps.
 
-Train it as --task envs.quadruped_rough:quadruped_rough. Heights are judged above the lowest foot,
+Train it as --task quadruped_rough. Heights are judged above the lowest foot,
 so that the task needs no map of the ground.
 """
 

@@ -1,8 +1,13 @@
-"""Names of the tasks in this folder, and how a name or "module:Class" becomes a task."""
+"""Names of the tasks in this folder, and how a name or "module:Class" becomes a task.
+
+"module:function" may also return another library's environment, with rows bound to its model and a
+measure of success (`mjx_s2r.bridge`): what "brax:ant" alone does not have.
+"""
 
 import importlib
 from types import ModuleType
 
+from mjx_s2r.bridge.foreign import Foreign
 from mjx_s2r.bridge.peers import LIBRARIES, peer
 from mjx_s2r.params import ParamError, unknown
 from mjx_s2r.sim.backend import ModelError, PhysicsConfig
@@ -14,6 +19,7 @@ TASKS = {
     "cartpole": "envs.cartpole:Cartpole",
     "lift": "envs.lift:Lift",
     "quadruped": "envs.quadruped:Quadruped",
+    "quadruped_rough": "envs.quadruped_rough:quadruped_rough",
     "reach": "envs.reach:Reach",
     "reorient": "envs.reorient:Reorient",
 }
@@ -42,7 +48,23 @@ def robots_of(name: str) -> ModuleType:
 
 
 def make_task(name: str) -> Task:
-    """Returns the task called ``name``, or the class that "module:Class" points to.
+    """Returns the task called ``name``, or what the class of "module:Class" makes.
+
+    Raises:
+        ParamError: an unknown name, module or class, the near ones listed; another library's
+            environment.
+    """
+    made = named(name)
+    if isinstance(made, Foreign):
+        raise ParamError(
+            f"{name!r} is {made.name!r}, another library's environment: it can be trained, and "
+            "not be seen, exported or flown; write the task as envs/cartpole.py does"
+        )
+    return made
+
+
+def named(name: str) -> Task | Foreign:
+    """Returns the task called ``name``, or what the class or function of "module:name" makes.
 
     Raises:
         ParamError: an unknown name, module or class; lists the near ones.
@@ -58,13 +80,15 @@ def make_task(name: str) -> Task:
         raise unknown("task module", module_name, list(TASKS)) from error
     if not hasattr(module, class_name):
         raise unknown(
-            f"class in {module_name}:", class_name, [n for n in vars(module) if n[0].isupper()]
+            f"class in {module_name}:", class_name, [n for n in vars(module) if n[0] != "_"]
         )
     return getattr(module, class_name)()
 
 
 def make_env(name: str, physics: PhysicsConfig | None = None) -> Environment:
-    """Returns the environment of a task, or another library's: "brax:ant", "playground:NAME".
+    """Returns the environment of a task, or another library's.
+
+    That is called "brax:ant" or "playground:NAME", or a function of "module:function" returns it.
 
     Args:
         name: which one.
@@ -74,11 +98,12 @@ def make_env(name: str, physics: PhysicsConfig | None = None) -> Environment:
         ParamError: an unknown name, or a library that is not installed.
         ModelError: an engine that this machine, the model or a row cannot use.
     """
-    if name.partition(":")[0] not in LIBRARIES:
-        return make(make_task(name), physics)
+    made = None if name.partition(":")[0] in LIBRARIES else named(name)
+    if made is not None and not isinstance(made, Foreign):
+        return make(made, physics)
     if physics is not None and physics.backend != "jax":
         raise ModelError(
             f"physics.backend {physics.backend!r}: {name!r} is another library's environment, "
             "which steps by itself; leave physics.backend at jax"
         )
-    return peer(name)
+    return peer(name) if made is None else made

@@ -98,6 +98,15 @@ def from_json(kind: type[T], text: str) -> T:
     return from_dict(kind, body)
 
 
+def over(config: T, body: Any) -> T:
+    """Returns ``config`` with the settings that ``body``, plain dicts in its shape, names.
+
+    Raises:
+        ConfigError: what `from_dict` raises.
+    """
+    return from_dict(type(config), _merged(to_dict(config), body))
+
+
 def override(config: T, assignments: Sequence[str]) -> T:
     """Returns ``config`` with settings replaced, each written "dotted.name=value".
 
@@ -122,6 +131,13 @@ def differences(old: Any, new: Any, where: str = "") -> dict[str, tuple[Any, Any
     for name in dict.fromkeys([*old, *new]):
         out |= differences(old.get(name), new.get(name), _join(where, name))
     return out
+
+
+def _merged(old: Any, new: Any) -> Any:
+    """Returns ``old`` with what ``new`` names put in its place, dict by dict."""
+    if not (isinstance(old, dict) and isinstance(new, Mapping)):
+        return new
+    return old | {name: _merged(old.get(name), value) for name, value in new.items()}
 
 
 def _find(kind: Any, body: Any, path: str) -> tuple[Any, dict[str, Any], str]:

@@ -76,7 +76,8 @@ class Run:
         Args:
             path: the folder; made where it is missing.
             config: the settings, a dataclass.
-            resume: go on in a folder that holds a run with the same settings.
+            resume: go on where the folder holds a run with the same settings, start where it
+                holds none.
             may_change: dotted names or patterns of settings that may differ when resuming.
             writes: whether this process is the one that checks and writes.
 
@@ -92,13 +93,14 @@ class Run:
         held = [n for n in (CONFIG, METRICS, BOUNDS, CHECKPOINTS) if (path / n).exists()]
         if held and not resume:
             raise RunError(
-                f"{path} holds another run ({', '.join(held)}); resume it or name another"
+                f"{path} holds another run ({', '.join(held)}); resume it (--resume) or name "
+                "another folder"
             )
-        if resume:
+        if held:
             _check_same(path, body, may_change)
         write_json(path / CONFIG, body)
         run = cls(path)
-        if resume:
+        if held:
             run.rewind(None)
         return run
 
@@ -319,10 +321,13 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
 
 
 def _check_same(path: Path, body: Any, may_change: Sequence[str]) -> None:
-    """Refuses to resume where there is no run, or one with other settings."""
+    """Refuses to resume parts of a run without its settings, or one with other settings."""
     file = path / CONFIG
     if not file.exists():
-        raise RunError(f"{path} holds no run to resume ({CONFIG} is missing); start without resume")
+        raise RunError(
+            f"{path} holds parts of a run and not its settings ({CONFIG} is missing), so nothing "
+            "can say whether they fit; put the file back or name another folder"
+        )
     try:
         old = json.loads(file.read_text())
     except ValueError as error:

@@ -102,9 +102,20 @@ def test_settings_that_are_not_finite_are_refused_before_anything(tmp_path: Path
     assert not (tmp_path / "run").exists()
 
 
-def test_resume_needs_a_run(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match="holds no run to resume"):
-        Run.create(tmp_path, Settings(), resume=True)
+def test_resume_starts_where_there_is_no_run(tmp_path: Path) -> None:
+    """So that one command line both starts a run and goes on with it."""
+    for _ in range(2):
+        with Run.create(tmp_path / "run", Settings(), resume=True) as run:
+            run.log(1, {"x": 1.0})
+    assert (tmp_path / "run" / "config.json").exists()
+    assert len(read_jsonl(tmp_path / "run" / "metrics.jsonl")) == 2
+
+
+def test_resume_refuses_a_run_without_settings(run: Run) -> None:
+    run.log(1, {"x": 1.0})
+    (run.path / "config.json").unlink()
+    with pytest.raises(RunError, match=r"parts of a run and not its settings \(config.json"):
+        Run.create(run.path, Settings(), resume=True)
 
 
 def test_resume_names_settings_that_differ(run: Run) -> None:

@@ -9,6 +9,7 @@ import importlib
 import io
 import os
 import sys
+from collections.abc import Sequence
 
 from mjx_s2r import devices
 from mjx_s2r.params import ParamError, unknown
@@ -27,6 +28,8 @@ VERBS = {
     "replay": "take the step again in which a world ceased to be finite, in two engines",
     "view": "look at a task as the student sees it, beside MuJoCo's own picture",
 }
+
+RESUMED = ("teacher", "seeds", "student")  # the others go on by themselves
 
 
 def main() -> int:
@@ -47,13 +50,17 @@ def main() -> int:
     try:
         return int(module.main(sys.argv[2:]) or 0)
     except KeyboardInterrupt:
-        print(
-            "\ninterrupted; what was saved is kept, run the same command to go on", file=sys.stderr
-        )
+        print(f"\ninterrupted; what was saved is kept, {_remedy(sys.argv)}", file=sys.stderr)
         return 130
     except _user_errors() as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+
+
+def _remedy(line: Sequence[str]) -> str:
+    """Returns how to go on from where ``line``, the program and its options, was stopped."""
+    more = " with --resume" if line[0].split()[-1] in RESUMED and "--resume" not in line else ""
+    return f"run the same command{more} to go on"
 
 
 def _hush() -> None:

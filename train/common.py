@@ -4,15 +4,15 @@ import signal
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from types import FrameType
 from typing import Any
 
 import jax
 import numpy as np
-import tyro
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
@@ -31,18 +31,6 @@ def say(text: str) -> None:
     console.print(text, soft_wrap=True, highlight=False)
 
 
-@dataclass(frozen=True)
-class _Task:
-    """The first look at a command line."""
-
-    task: str = "reach"
-
-
-def task_of(argv: Sequence[str]) -> str:
-    """Returns the task that a command line names: whose recipe the other settings start from."""
-    return tyro.cli(_Task, args=list(argv), return_unknown_args=True, add_help=False)[0].task
-
-
 @contextmanager
 def progress(what: str, total: int, done: int = 0) -> Iterator["Bar"]:
     """Shows a bar with elapsed and remaining time and a free text; plain lines in a pipe."""
@@ -56,22 +44,27 @@ def progress(what: str, total: int, done: int = 0) -> Iterator["Bar"]:
     )
     with Progress(*columns, console=console, disable=not console.is_terminal) as shown:
         task = shown.add_task(what, total=total, completed=done, note="compiling")
-        yield Bar(shown, task, what, total)
+        yield Bar(shown, task, what, (done, total))
 
 
 class Bar:
     """The bar of one loop."""
 
-    def __init__(self, shown: Progress, task: object, what: str, total: int) -> None:
-        """Wraps a rich task."""
-        self._shown, self._task, self._what, self._total = shown, task, what, total
+    def __init__(self, shown: Progress, task: object, what: str, span: tuple[int, int]) -> None:
+        """Wraps a rich task that begins and ends at the numbers of ``span``."""
+        self._shown, self._task, self._what = shown, task, what
+        self._first, self._total = span
+        self._began_s = time.perf_counter()
 
     def update(self, done: int, note: str) -> None:
         """Moves the bar; prints a line instead where nobody watches a terminal."""
         if console.is_terminal:
             self._shown.update(self._task, completed=done, note=note)  # type: ignore[arg-type]
         else:
-            console.print(f"{self._what} {done}/{self._total} {note}", highlight=False)
+            took_s = time.perf_counter() - self._began_s
+            left_s = took_s / max(done - self._first, 1) * (self._total - done)
+            left = f"  {timedelta(seconds=round(left_s))} left" if done < self._total else ""
+            console.print(f"{self._what} {done}/{self._total} {note}{left}", highlight=False)
 
 
 def compile_ahead(learner: Learner, key: jax.Array) -> None:

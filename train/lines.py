@@ -64,7 +64,7 @@ class Lines:
             draw(run, self.ppo.env.space)
         return (
             f"{line['steps_per_s']:,.0f} steps/s  success {line['success']:.2f}  "
-            f"return {line['return']:.0f}  width {np.exp(line['entropy']):.2f}"
+            f"return {line['return']:.0f}  width {np.exp(line['entropy']):.2f}{_alarms(line)}"
         )
 
     def _evaluated(self, stretch: Stretch) -> dict[str, float]:
@@ -82,6 +82,12 @@ class Lines:
             key = jax.random.key(1_000_003 + stretch.done)
             self._pending = (stretch.done, _judge(self.ppo, stretch.state, key))
         return _read(self._pending) if last and self._pending else out
+
+
+def _alarms(line: dict[str, float]) -> str:
+    """Returns what must not go unseen of a line's figures, in words; empty if all is well."""
+    words = {"nan_worlds": "worlds not finite", "full_worlds": "steps without room for contacts"}
+    return "".join(f"  {line[n]:,.0f} {what}" for n, what in words.items() if line.get(n))
 
 
 def _judge(ppo: Learner, state: Any, key: jax.Array) -> Scores:

@@ -17,14 +17,14 @@ import numpy as np
 import tyro
 
 from mjx_s2r.learn.learner import Learner
-from mjx_s2r.runs import CONFIG, POLICY, RESULT, check_space, check_writable, write_json
+from mjx_s2r.runs import POLICY, RESULT, check_space, check_writable, write_json
 from mjx_s2r.sim.interface import Draw, State, nominal_draw
 from mjx_s2r.transfer.evaluate import in_simulation
 from mjx_s2r.transfer.intervals import wilson
 from train import evaluate, export, student, teacher
-from train.common import console, task_of
+from train.common import console
 from train.evaluate import EvaluateConfig
-from train.recipes import distill_recipe
+from train.recipes import distill_recipe, start
 from train.student import StudentConfig
 from train.teacher import TeacherConfig
 
@@ -91,8 +91,8 @@ def _stage(path: Path, work: Any) -> dict[str, Any]:
 
 
 def _resuming(config: Any) -> Any:
-    """Returns the settings with resume on where the folder already holds the run."""
-    return replace(config, resume=(config.run / CONFIG).exists())
+    """Returns the settings of a run that goes on where it was left."""
+    return replace(config, resume=True)
 
 
 def _teach(config: TeacherConfig, worlds: int) -> dict[str, Any]:
@@ -137,11 +137,11 @@ def _judge(config: EvaluateConfig, folder: Path) -> dict[str, Any]:
 
 def main(argv: Sequence[str]) -> None:
     """Parses the command line and runs the pipeline."""
-    task = task_of(argv)
+    taught = teacher.recipe(*start(argv))
     default = PipelineConfig(
-        task=task,
-        teacher=teacher.recipe(task),
-        student=StudentConfig(distill=distill_recipe(task)),
+        task=taught.task,
+        teacher=taught,
+        student=StudentConfig(distill=distill_recipe(taught.task)),
     )
     config = tyro.cli(PipelineConfig, args=list(argv), default=default)
     figures = run(config)

@@ -19,9 +19,10 @@ import tyro
 from mjx_s2r.checkpoints import Checkpoints
 from mjx_s2r.learn.learner import Learner
 from mjx_s2r.learn.seeds import Seeds, take
-from mjx_s2r.runs import CONFIG, Run
-from train.common import Job, Stretch, task_of, work
+from mjx_s2r.runs import Run
+from train.common import Job, Stretch, work
 from train.lines import Lines, speed
+from train.recipes import start
 from train.teacher import MAY_CHANGE, TeacherConfig, learner, recipe
 
 WATCHED = ("return", "success")
@@ -124,7 +125,7 @@ def _part(config: SeedsConfig, ppo: Learner, index: int) -> Run:
     """Opens one seed's run folder, that of the teacher it would be alone."""
     folder = config.teacher.run / f"seed_{index}"
     own = replace(config.teacher, run=folder, seed=config.teacher.seed + index, resume=True)
-    part = Run.create(folder, own, resume=(folder / CONFIG).exists(), may_change=MAY_CHANGE)
+    part = Run.create(folder, own, resume=True, may_change=MAY_CHANGE)
     part.keep_table(ppo.env.space.rows)
     return part
 
@@ -139,8 +140,7 @@ def _keep(teacher: TeacherConfig, ppo: Learner, part: Run, state: Any) -> None:
 
 def main(argv: Sequence[str]) -> None:
     """Parses the command line and trains."""
-    task = task_of([part.replace("--teacher.task", "--task") for part in argv])
-    teacher = replace(recipe(task), run=Path("runs/seeds"))
+    teacher = replace(recipe(*start(argv)), run=Path("runs/seeds"))
     default = SeedsConfig(teacher=teacher)
     config = tyro.cli(SeedsConfig, args=list(argv), default=default)
     print("\n".join(map(str, train(config))))

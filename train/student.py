@@ -50,7 +50,7 @@ class StudentConfig:
     checkpoint_every: int = 40
     """Iterations between two checkpoints."""
     resume: bool = False
-    """Go on in a folder that holds this run."""
+    """Go on where the folder holds this run; start where it holds none."""
     devices: int = 0
     """Devices that the worlds are split over; 0 takes all that there are."""
     cameras: tuple[str, ...] = ()

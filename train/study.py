@@ -35,7 +35,7 @@ from mjx_s2r.curriculum.uniform import uniform
 from mjx_s2r.learn.ppo import Ppo
 from mjx_s2r.learn.settings import PpoConfig
 from mjx_s2r.params import ParamError, ParamSpace, unknown
-from mjx_s2r.runs import CONFIG, Run, write_json
+from mjx_s2r.runs import Run, write_json
 from mjx_s2r.sim.env import make
 from mjx_s2r.transfer.plots_curricula import Curve, comparison
 from train.common import console, interruptible, progress
@@ -123,8 +123,7 @@ class StudyConfig:
 def run(config: StudyConfig) -> list[Row]:
     """Runs what is missing of a study; returns its rows."""
     may_change = ("tasks", "methods", "seeds", "run", "result")
-    resume = (config.run / CONFIG).exists()
-    Run.create(config.run, config, resume=resume, may_change=may_change).close()
+    Run.create(config.run, config, resume=True, may_change=may_change).close()
     with interruptible():
         for task in config.tasks:
             _one_task(config, task)

@@ -1,21 +1,21 @@
 """python -m train sweep --seeds 0..4 --set ppo.learning_rate=1e-3,3e-4: many teachers, one table.
 
 Every combination of the settings is one run of `train teacher` in a folder of its own. submitit
-starts them, on this machine or as SLURM jobs. Asked again, the same sweep starts only what has not
-ended, and each run goes on from its last checkpoint.
+starts them, on this machine, where each can have a GPU of its own, or as SLURM jobs. A SLURM job
+that is preempted or whose time is up saves, is queued again and goes on by itself. Asked again, the
+same sweep starts only what has not ended, and each run goes on from its last checkpoint.
 """
 
 import itertools
 import json
 import math
 import re
-import subprocess
 import sys
-import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import tyro
 from rich import box
@@ -25,10 +25,11 @@ from envs.tasks import make_task
 from mjx_s2r.bridge.peers import LIBRARIES
 from mjx_s2r.runs import CHECKPOINTS, CONFIG, METRICS, RunError, check_writable, read_jsonl
 from mjx_s2r.runs import write_json as write
-from train.common import console, say
+from train.common import console, interruptible
+from train.sweep_engine import executor, grace_s, numbers, places, run_all, slurm_options
+from train.sweep_job import Settings
 from train.teacher import TeacherConfig, recipe
 
-ROOT = Path(__file__).parents[1]
 SHOWN = ("success", "return", "env_steps", "seconds")
 RARE = ("nan_worlds",)  # shown where it is not zero
 COMPARED = ("success", "return")
@@ -49,10 +50,15 @@ class SweepConfig:
     """Settings of the teacher, each as name=value,value; every combination is run."""
     where: Literal["local", "slurm"] = "local"
     """Who runs them: processes on this machine, or SLURM."""
-    at_once: int = 1
-    """Runs at the same time on this machine; SLURM has its own limits."""
+    gpus: str = ""
+    """GPUs of this machine, one for each run at a time: 0..7, or 0,1,2; empty: every run sees all
+    of them."""
+    at_once: int = 0
+    """Runs at the same time on this machine; 0 is one, or one for each of the GPUs that are named.
+    More than these share them. SLURM has its own limits."""
     hours: float = 24.0
-    """Longest time of one run."""
+    """Longest time of one job. A SLURM job is then queued again and goes on; on this machine a run
+    is stopped, and the same sweep goes on with it."""
     slurm: tuple[str, ...] = ()
     """Options of SLURM, each as name=value, e.g. partition=gpu, gpus_per_node=1."""
 
@@ -71,13 +77,7 @@ def seeds_of(text: str) -> tuple[str, ...]:
     Raises:
         RunError: it names none.
     """
-    out: list[str] = []
-    for part in text.split(","):
-        match = re.fullmatch(r"(\d+)(?:\.\.(\d+))?", part.strip())
-        if not match or int(match[2] or match[1]) < int(match[1]):
-            raise RunError(f"seeds {text!r}: {part!r} is neither a number nor first..last")
-        out += map(str, range(int(match[1]), int(match[2] or match[1]) + 1))
-    return tuple(dict.fromkeys(out))
+    return numbers("seeds", text)
 
 
 def grid(config: SweepConfig) -> list[Point]:
@@ -109,12 +109,12 @@ def grid(config: SweepConfig) -> list[Point]:
 
 
 def command(config: SweepConfig, point: Point) -> list[str]:
-    """Returns the command line of one run, to go on where there is something to go on from."""
+    """Returns the command line of one run, which starts it, and told again goes on with it."""
     folder = (config.run / point.name).absolute()
     line = [sys.executable, "-m", "train", "teacher", "--task", config.task, "--run", str(folder)]
     for name, value in point.settings:
         line += [f"--{name.replace('_', '-')}", value]
-    return [*line, "--resume"] if (folder / CONFIG).exists() else line
+    return [*line, "--resume"]
 
 
 def check(config: SweepConfig, points: Sequence[Point]) -> None:
@@ -142,54 +142,37 @@ def ended(folder: Path) -> bool:
     return bool(rows) and rows[-1]["step"] >= last and (folder / CHECKPOINTS / str(last)).is_dir()
 
 
-def start(line: Sequence[str]) -> int:
-    """Runs one command from the checkout; returns its exit status. This is what a job does."""
-    return subprocess.run(list(line), cwd=ROOT, check=False).returncode
-
-
-def executor(config: SweepConfig) -> Any:
-    """Returns the engine that starts jobs.
+def slots(config: SweepConfig, runs: int) -> list[Settings]:
+    """Returns the environment of each of the runs that go on at the same time.
 
     Raises:
-        RunError: submitit is not installed, or an option of SLURM is not name=value.
+        RunError: GPUs or a number of runs that cannot be, or GPUs of this machine for SLURM.
     """
-    try:
-        import submitit
-    except ModuleNotFoundError as error:
+    if config.where == "local":
+        return places(config.gpus, config.at_once, runs)
+    if config.gpus:
         raise RunError(
-            "a sweep needs submitit: pip install 'submitit>=1.5' (or the extra 'sweep')"
-        ) from error
-    engine = submitit.AutoExecutor(config.run / "jobs", cluster=config.where)
-    engine.update_parameters(timeout_min=math.ceil(config.hours * 60), name="mjx_s2r")
-    for text in config.slurm if config.where == "slurm" else ():
-        name, _, value = text.partition("=")
-        if not name or not value:
-            raise RunError(f"slurm {text!r}: write name=value, e.g. gpus_per_node=1")
-        engine.update_parameters(**{f"slurm_{name}": int(value) if value.isdecimal() else value})
-    return engine
+            f"gpus {config.gpus!r} are those of this machine; with --where slurm write "
+            "--slurm gpus_per_node=1"
+        )
+    return [()] * runs
 
 
-def run_all(lines: dict[str, list[str]], engine: Any, at_once: int) -> dict[str, str]:
-    """Runs the command of every name, ``at_once`` at a time; returns what became of each."""
-    waiting, became = list(lines), dict[str, str]()
-    running: dict[str, Any] = {}
-    try:
-        while waiting or running:
-            while waiting and len(running) < at_once:
-                name = waiting.pop(0)
-                running[name] = engine.submit(start, lines[name])
-                say(f"started {name} as job {running[name].job_id}, {len(waiting)} more to start")
-            for name in [n for n, job in running.items() if job.done()]:
-                job = running.pop(name)
-                became[name] = _outcome(job)
-                where = "" if became[name] == "ended" else f"; what it said: {job.paths.stderr}"
-                say(f"{name} {became[name]}{where}")
-            time.sleep(0.2)
-    except KeyboardInterrupt:
-        for job in running.values():
-            job.cancel()
-        raise
-    return became
+def start(
+    config: SweepConfig, points: Sequence[Point], at_once: Sequence[Settings]
+) -> dict[str, str]:
+    """Starts the runs of ``points`` and waits for them; returns what became of each.
+
+    Raises:
+        RunError: no engine, or an option of SLURM that is not one.
+        KeyboardInterrupt: asked to stop.
+    """
+    local = config.where == "local"
+    options = {} if local else slurm_options(config.slurm)
+    engine = executor(config.run / "jobs", config.where, config.hours, options)
+    lines = {p.name: command(config, p) for p in points}
+    with interruptible() if local else nullcontext():
+        return run_all(lines, engine, at_once, grace_s(config.where, options))
 
 
 def table(config: SweepConfig, points: Sequence[Point], became: dict[str, str]) -> Table:
@@ -264,14 +247,11 @@ def main(argv: Sequence[str]) -> int:
     """Runs what has not ended yet and shows the table; returns the exit status."""
     config = tyro.cli(SweepConfig, args=list(argv))
     points = grid(config)
+    open_ = [p for p in points if not ended(config.run / p.name)]
+    at_once = slots(config, len(open_))
     check_writable(config.run)
     check(config, points)
-    open_ = [p for p in points if not ended(config.run / p.name)]
-    became: dict[str, str] = {}
-    if open_:
-        at_once = config.at_once if config.where == "local" else len(open_)
-        lines = {p.name: command(config, p) for p in open_}
-        became = run_all(lines, executor(config), max(at_once, 1))
+    became = start(config, open_, at_once) if open_ else {}
     done = {p.name: figures(config.run / p.name) for p in points}
     finite = {n: {k: v for k, v in row.items() if math.isfinite(v)} for n, row in done.items()}
     write(config.run / SWEEP, {"task": config.task, "became": became, "runs": finite})
@@ -285,12 +265,3 @@ def main(argv: Sequence[str]) -> int:
 def _word(name: str, value: str) -> str:
     """Returns a setting as a part of a folder's name."""
     return re.sub(r"[^\w.+-]", "-", f"{name.rpartition('.')[2]}-{value}")
-
-
-def _outcome(job: Any) -> str:
-    """Returns what became of a job, in words."""
-    try:
-        status = job.result()
-    except Exception as error:
-        return f"failed: {str(error).splitlines()[-1][:80]}"
-    return "ended" if status == 0 else f"exit status {status}"

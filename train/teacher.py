@@ -14,7 +14,7 @@ import tyro
 from envs.tasks import make_env
 from mjx_s2r import hosts, tracker
 from mjx_s2r.checkpoints import Checkpoints
-from mjx_s2r.config import ConfigError
+from mjx_s2r.config import ConfigError, over
 from mjx_s2r.contract import camera_signal
 from mjx_s2r.curriculum.adr import AdrConfig
 from mjx_s2r.curriculum.interface import Curriculum
@@ -38,15 +38,15 @@ from mjx_s2r.sim.backend import PhysicsConfig
 from mjx_s2r.sim.env import own
 from mjx_s2r.sim.task import seen_by
 from mjx_s2r.tracker import ending, track
-from train.common import Job, compile_ahead, task_of, work
+from train.common import Job, compile_ahead, work
 from train.curricula import Kind, Schedules, build, felt, mixed
 from train.lines import Lines
 from train.profile import Profiler
-from train.recipes import ITERATIONS, ppo_recipe, reppo_recipe
+from train.recipes import ITERATIONS, ppo_recipe, read, reppo_recipe, start
 
 # What a run that is resumed may be told otherwise.
 MAY_CHANGE = (
-    *("run", "resume", "devices", "iterations"),
+    *("run", "resume", "recipe", "devices", "iterations"),
     *("log_every", "checkpoint_every", "keep", "wandb", "profile"),
 )
 
@@ -59,6 +59,9 @@ class TeacherConfig:
     """Name of a task, or module:Class."""
     run: Path = Path("runs/teacher")
     """Folder of the run."""
+    recipe: Path | None = None
+    """A JSON file with settings to start from, as config.json of another run; by default those
+    that fit the task. What the command line names goes first."""
     seed: int = 0
     """Seed of everything."""
     iterations: int = 140
@@ -79,7 +82,7 @@ class TeacherConfig:
     keep: int = 3
     """How many of the newest checkpoints stay; `judge` compares them."""
     resume: bool = False
-    """Go on in a folder that holds this run."""
+    """Go on where the folder holds this run; start where it holds none."""
     devices: int = 0
     """Devices that the worlds are split over; 0 takes all that there are."""
     eval_every: int = 0
@@ -106,12 +109,24 @@ class TeacherConfig:
     """Settings of the other schedules."""
 
 
-def recipe(task: str) -> TeacherConfig:
-    """Returns the settings that fit a task."""
+def recipe(task: str, file: Path | None = None) -> TeacherConfig:
+    """Returns the settings that fit a task, and over them those of a recipe's ``file``.
+
+    Without a ``task`` it is the file's, else reach.
+
+    Raises:
+        ConfigError: a file that cannot be read, or a setting in it that does not exist or fit.
+    """
+    body = {} if file is None else read(file)
+    task = task or str(body.get("task", "reach"))
     iterations = ITERATIONS.get(task, TeacherConfig.iterations)
-    return TeacherConfig(
+    config = TeacherConfig(
         task=task, iterations=iterations, ppo=ppo_recipe(task), reppo=reppo_recipe(task)
     )
+    try:
+        return replace(over(config, body | {"task": task}), recipe=file)
+    except ConfigError as error:
+        raise ConfigError(f"recipe {file}: {error}") from error
 
 
 def learner(config: TeacherConfig) -> Learner:
@@ -246,4 +261,4 @@ def _open(config: TeacherConfig, space: ParamSpace) -> Run:
 
 def main(argv: Sequence[str]) -> None:
     """Parses the command line and trains."""
-    train(tyro.cli(TeacherConfig, args=list(argv), default=recipe(task_of(argv))))
+    train(tyro.cli(TeacherConfig, args=list(argv), default=recipe(*start(argv))))

@@ -1,6 +1,7 @@
 """Other people's environments as ours: their steps, our ends, nothing lost that a step reads."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -8,6 +9,7 @@ import mujoco
 import numpy as np
 import pytest
 
+from envs.tasks import make_env, make_task
 from mjx_s2r.bridge.foreign import NO_ROWS, Foreign, from_brax
 from mjx_s2r.bridge.peers import peer
 from mjx_s2r.curriculum.interface import Episodes
@@ -16,8 +18,11 @@ from mjx_s2r.learn.ppo import Ppo
 from mjx_s2r.learn.rollout import reset_worlds
 from mjx_s2r.learn.settings import PpoConfig
 from mjx_s2r.params import ParamError, ParamSpace, add, put, scale
+from mjx_s2r.runs import read_jsonl
+from mjx_s2r.sim.backend import ModelError, PhysicsConfig
 from mjx_s2r.sim.interface import Draw, State, renew
 from tests.bridge.fakes import XML, Block, Line
+from train.teacher import recipe, train
 
 MASS = ParamSpace((scale("mass", "model.body_mass", ("block",), (0.25, 4)),))
 
@@ -257,3 +262,29 @@ def test_a_model_changed_after_compiling_is_refused() -> None:
 def test_an_unknown_library_is_named() -> None:
     with pytest.raises(ParamError, match=r"unknown library 'brex'; did you mean 'brax'"):
         peer("brex:ant")
+
+
+def randomized() -> Foreign:
+    """Returns the block on a rail, any mass of it, for the command line."""
+    return from_brax(Block(), MASS, episode_length=20, success=lambda state: state.data.qpos[0] > 0)
+
+
+NAMED = "tests.bridge.test_foreign:randomized"
+
+
+def test_a_function_brings_it_to_the_command_line_with_its_rows(tmp_path: Path) -> None:
+    config = recipe(NAMED)
+    small = PpoConfig(worlds=16, unroll=20, minibatches=2, epochs=1, actor_hidden=(8,))
+    config = replace(config, run=tmp_path, iterations=2, log_every=1, checkpoint_every=1, ppo=small)
+    ppo, state = train(config)
+    assert ppo.env.space.names == MASS.names
+    assert read_jsonl(tmp_path / "bounds.jsonl")[-1]["names"] == ["mass"]
+    assert read_jsonl(tmp_path / "metrics.jsonl")[-1]["episodes"] > 0
+    assert int(state.steps) == 2
+
+
+def test_what_has_no_contract_is_no_task_and_has_no_engine() -> None:
+    with pytest.raises(ParamError, match="another library's environment: it can be trained"):
+        make_task(NAMED)
+    with pytest.raises(ModelError, match=r"leave physics\.backend at jax"):
+        make_env(NAMED, PhysicsConfig("warp"))

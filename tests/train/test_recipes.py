@@ -1,0 +1,89 @@
+"""Where the settings of a command line start from: a task's recipe, a file, another run."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from mjx_s2r.config import ConfigError, over, to_json
+from train import seeds, teacher
+from train.recipes import PPO, start
+from train.teacher import TeacherConfig, recipe
+
+
+@pytest.fixture
+def caught(monkeypatch: pytest.MonkeyPatch) -> list[TeacherConfig]:
+    """What `train` is called with instead of training."""
+    calls: list[TeacherConfig] = []
+    monkeypatch.setattr(teacher, "train", calls.append)
+    return calls
+
+
+def write(path: Path, body: object) -> Path:
+    """Writes a recipe."""
+    path.write_text(json.dumps(body))
+    return path
+
+
+def test_a_file_lies_over_the_recipe_of_the_task(
+    tmp_path: Path, caught: list[TeacherConfig]
+) -> None:
+    file = write(tmp_path / "r.json", {"task": "lift", "ppo": {"unroll": 24}, "iterations": 7})
+    teacher.main(["--recipe", str(file), "--ppo.epochs", "2"])
+    (found,) = caught
+    assert (found.task, found.iterations, found.recipe) == ("lift", 7, file)
+    assert found.ppo.unroll == 24 and found.ppo.epochs == 2
+    assert found.ppo.worlds == PPO["lift"].worlds
+
+
+def test_the_command_line_names_another_task(tmp_path: Path, caught: list[TeacherConfig]) -> None:
+    file = write(tmp_path / "r.json", {"task": "lift", "ppo": {"unroll": 24}})
+    teacher.main(["--task=cartpole", f"--recipe={file}"])
+    assert caught[0].task == "cartpole" and caught[0].ppo.unroll == 24
+    assert caught[0].ppo.worlds == PPO["cartpole"].worlds
+
+
+def test_the_settings_of_a_run_are_a_recipe(tmp_path: Path, caught: list[TeacherConfig]) -> None:
+    """All but what is that run's own."""
+    old = over(recipe("cartpole"), {"seed": 3, "resume": True, "run": "runs/old", "rows": ["m*"]})
+    file = tmp_path / "config.json"
+    file.write_text(to_json(old))
+    teacher.main(["--recipe", str(file)])
+    assert caught[0].rows == ("m*",) and caught[0].seed == 3
+    assert caught[0].run == TeacherConfig.run and not caught[0].resume
+
+
+def test_seeds_take_a_recipe_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = write(tmp_path / "r.json", {"task": "cartpole", "ppo": {"unroll": 24}})
+    calls: list[seeds.SeedsConfig] = []
+    monkeypatch.setattr(seeds, "train", lambda config: calls.append(config) or [])
+    seeds.main(["--teacher.recipe", str(file)])
+    assert calls[0].teacher.task == "cartpole" and calls[0].teacher.ppo.unroll == 24
+
+
+def test_only_the_two_names_are_read_first() -> None:
+    assert start(["--ppo.epochs", "2"]) == ("", None)
+    words = ["--teacher.task", "lift", "--teacher.recipe=a.json", "--teacher.ppo.epochs", "2"]
+    assert start(words) == ("lift", Path("a.json"))
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("{", "not JSON"),
+        ("[1]", "expected settings in braces"),
+        ('{"ppo": {"unrol": 3}}', r"setting of ppo: 'unrol'; did you mean 'unroll'"),
+        ('{"ppo": {"unroll": "many"}}', r"ppo\.unroll"),
+        ('{"ppo": 3}', "ppo: expected settings of PpoConfig"),
+    ],
+)
+def test_a_recipe_that_cannot_be_used_is_named(tmp_path: Path, text: str, says: str) -> None:
+    file = tmp_path / "bad.json"
+    file.write_text(text)
+    with pytest.raises(ConfigError, match=rf"recipe .*bad\.json: .*{says}"):
+        teacher.main(["--recipe", str(file)])
+
+
+def test_a_recipe_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"nowhere\.json: cannot be read"):
+        teacher.main(["--recipe", str(tmp_path / "nowhere.json")])
