@@ -81,8 +81,7 @@ def main(argv: Sequence[str]) -> None:
 
     def opened() -> Run:
         """Opens the folder, whether or not a run lies there."""
-        resume = (asked.run / "config.json").exists()
-        return Run.create(asked.run, config, resume=resume, writes=hosts.writer())
+        return Run.create(asked.run, config, resume=True, writes=hosts.writer())
 
     def log(run: Run, stretch: Stretch) -> str:
         """Writes one line."""
