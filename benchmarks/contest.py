@@ -26,8 +26,12 @@ from benchmarks.course import Course, verdicts
 from benchmarks.rows import Row, Settings
 from mjx_s2r.bridge.foreign import Foreign
 from mjx_s2r.curriculum.uniform import uniform
+from mjx_s2r.learn.learner import Learner
 from mjx_s2r.learn.ppo import Ppo
+from mjx_s2r.learn.reppo import Reppo
+from mjx_s2r.learn.reppo_settings import ReppoConfig
 from mjx_s2r.learn.settings import PpoConfig
+from mjx_s2r.learn.together import compile_together
 
 TASK = "CartpoleSwingup"
 UNROLL, STRETCHES, JUDGED = 30, 20, 64
@@ -118,16 +122,18 @@ def copied(tree: Any) -> Any:
 
 @dataclass(frozen=True, eq=False)
 class Ours:
-    """This project's side."""
+    """This project's side: PPO, or the learner of ``other`` settings with as long a rollout."""
 
     env: Foreign
     settings: Settings
+    other: ReppoConfig | None = None
 
     def train(self, seed: int) -> Course:
         """Trains once, compiling included, and judges every stretch."""
         ppo, many = self._learner(), iterations(self.settings)
-        start = time.perf_counter()
-        state = jax.block_until_ready(ppo.init(jax.random.key(seed)))
+        start, key = time.perf_counter(), jax.random.key(seed)
+        compile_together(ppo.programs(key))
+        state = jax.block_until_ready(ppo.init(key))
         begun = time.perf_counter() - start
         seconds, kept = [], []
         for _ in range(STRETCHES):
@@ -139,9 +145,12 @@ class Ours:
             kept.append(copied((state.actor, state.actor_norm)))
         return Course(begun, tuple(seconds), self._judged(kept), many * ppo.config.worlds * UNROLL)
 
-    def _learner(self) -> Ppo:
+    def _learner(self) -> Learner:
         """Returns a learner that has compiled nothing."""
-        return Ppo(self.env, uniform(self.env.space), shared(self.settings))
+        schedule = uniform(self.env.space)
+        if self.other is not None:
+            return Reppo(self.env, schedule, self.other)
+        return Ppo(self.env, schedule, shared(self.settings))
 
     def _judged(self, kept: list[Any]) -> tuple[float, ...]:
         """Returns the return of each kept policy."""
