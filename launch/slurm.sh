@@ -3,16 +3,22 @@
 #
 #   sbatch launch/slurm.sh --task reach --run /shared/runs/reach --ppo.worlds 8192
 #   sbatch --nodes=1 --gres=gpu:1 launch/slurm.sh --task cartpole --run /shared/runs/cartpole
-#   sbatch --ntasks-per-node=8 launch/slurm.sh ...     one process per GPU instead
+#   sbatch --ntasks-per-node=8 --cpus-per-task=2 launch/slurm.sh ...     one process per GPU instead
+#   scancel JOB                                                          end it for good
 #
-# Everything after the file's name goes to `python -m train teacher`. Submit from the checkout; the
-# folder of the run must lie on a disk that all nodes see. MJX_S2R_VENV names the environment
-# (default .venv). What mjx_s2r.hosts.join needs it reads from SLURM's own variables.
+# Everything after the file's name goes to `python -m train teacher --resume`, which goes on where
+# the folder holds this run. Submit from the checkout; the folder must lie on a disk that all nodes
+# see. MJX_S2R_VENV names the environment (default .venv). What mjx_s2r.hosts.join needs it reads
+# from SLURM's own variables.
 #
-# Nothing is lost: 120 s before the time limit or a preemption every process gets SIGTERM, all of
-# them end the same iteration, process 0 saves it, and the job is queued again and goes on with
-# --resume. A node that dies ends the other processes within MJX_S2R_HEARTBEAT_S seconds; with
-# --requeue SLURM starts the job again from the last checkpoint.
+# SIGTERM makes all processes end the same iteration and process 0 save it. SLURM sends it
+#   - 5 to 6 minutes before the time limit (--signal): the job is queued again and goes on;
+#   - when the job is preempted: it is queued again, by SLURM or by this file. How long there is to
+#     save is the partition's GraceTime, or KillWait (30 s unless the site says otherwise);
+#   - at scancel, with KillWait to save: the job is not queued again.
+# What cannot be saved in time is lost back to the last checkpoint (--checkpoint-every), no further.
+# Where a node dies SLURM queues the job again (--requeue). Where a process dies by itself the
+# others end within MJX_S2R_HEARTBEAT_S seconds, and the job has failed: its log says why.
 #
 #SBATCH --job-name=mjx_s2r
 #SBATCH --nodes=2
@@ -20,32 +26,73 @@
 #SBATCH --gres=gpu:8
 #SBATCH --cpus-per-task=16
 #SBATCH --time=24:00:00
-#SBATCH --signal=TERM@120
+#SBATCH --signal=TERM@300
 #SBATCH --requeue
 #SBATCH --open-mode=append
 #SBATCH --output=%x-%j.log
 set -uo pipefail
-cd "${SLURM_SUBMIT_DIR:?submit this file with sbatch}"
+cd "${SLURM_SUBMIT_DIR:?submit this file with sbatch}" || exit
+python=${MJX_S2R_VENV:-.venv}/bin/python
+job=${SLURM_JOB_ID:?submit this file with sbatch}
 
 export MJX_S2R_HEARTBEAT_S="${MJX_S2R_HEARTBEAT_S:-60}"
 export OMP_NUM_THREADS="${SLURM_CPUS_PER_TASK:-1}"
+# Since SLURM 22.05 srun does not take --cpus-per-task over from sbatch.
+export SRUN_CPUS_PER_TASK="$OMP_NUM_THREADS"
 
-# The folder is the argument after --run; a run that is there already is gone on with.
-run=runs/teacher
-arguments=("$@")
-for ((i = 0; i < $#; i++)); do
-  [[ ${arguments[i]} == --run ]] && run=${arguments[i + 1]:?--run needs a folder}
-  [[ ${arguments[i]} == --run=* ]] && run=${arguments[i]#--run=}
-done
-resume=()
-[[ -e $run/config.json ]] && resume=(--resume)
+# Prints the states of this job, as ['CANCELLED', 'COMPLETING']; nothing if they cannot be had.
+# The plain text of scontrol and squeue has COMPLETING only, for all that ends.
+states() {
+  scontrol --json show job "$job" 2>/dev/null | "$python" -c \
+    'import json, sys; print(json.load(sys.stdin)["jobs"][0]["job_state"])' 2>/dev/null
+}
 
-srun --kill-on-bad-exit=1 "${MJX_S2R_VENV:-.venv}/bin/python" -m train teacher "$@" "${resume[@]}"
+# Queues this job again, unless somebody cancelled it or SLURM has queued it already.
+queue_again() {
+  local found
+  found=$(states)
+  case "$found" in
+  *CANCELLED*)
+    echo "cancelled; not queued again" >&2
+    return
+    ;;
+  *PENDING*)
+    echo "queued again by SLURM" >&2
+    return
+    ;;
+  *RUNNING* | *TIMEOUT* | *PREEMPTED* | *NODE_FAIL*) ;;
+  *)
+    if ((ended)); then
+      echo "SLURM ends this job and does not say why; sbatch the same line again to go on" >&2
+      return
+    fi
+    ;;
+  esac
+  if scontrol requeue "$job"; then
+    echo "stopped; queued again" >&2
+  else
+    echo "stopped, cannot be queued again; sbatch the same line again to go on" >&2
+  fi
+}
+
+# SLURM sends SIGTERM to this shell, too, when it ends the whole job. A trap only runs at once while
+# the shell waits, hence the &.
+ended=0
+trap 'ended=1' TERM
+
+# All of them end by themselves, with a status that says why: --wait ends those that do not.
+srun --kill-on-bad-exit=0 --wait=$((MJX_S2R_HEARTBEAT_S + 60)) \
+  "$python" -m train teacher --resume "$@" &
+step=$!
+wait "$step"
 status=$?
 
-# 130: stopped by SIGTERM, the state is saved. Queue the same job again.
-if ((status == 130)); then
-  echo "stopped and saved; queued again"
-  scontrol requeue "$SLURM_JOB_ID"
+if ((ended)); then
+  queue_again # now: this shell may not live until the processes have ended
+  wait "$step"
+  status=$?
+elif ((status == 130 || status == 143)); then
+  # 130: stopped by SIGTERM, the state is saved. 143: the same before training had begun.
+  queue_again
 fi
 exit "$status"

@@ -2,63 +2,121 @@
 # A teacher on a Cloud TPU slice: the same command on every host, which jax connects by itself.
 #
 #   export PROJECT=... ZONE=us-central2-b NAME=mjx-s2r TYPE=v4-32 BUCKET=gs://...
-#   launch/tpu.sh create                                       ask for the slice and wait for it
-#   launch/tpu.sh setup                                        copy this checkout, install it
+#   ssh-add ~/.ssh/google_compute_engine     once: gcloud asks for it where a slice has many hosts
+#   launch/tpu.sh create     ask for the slice, unless that is done, and wait; SPOT=1: a spot slice
+#   launch/tpu.sh setup      copy the last commit of this checkout, install it, mount the bucket
 #   launch/tpu.sh train --task reach --run /runs/reach --ppo.worlds 8192
+#   launch/tpu.sh log        follow what process 0 says; WORKER=1 follows another
+#   launch/tpu.sh stop       save, end the training and wait for that
 #   launch/tpu.sh delete
 #
-# All hosts must see the folder of the run: `setup` mounts $BUCKET at /runs with gcsfuse. Process 0
-# alone writes there. A bucket has no rename in one piece, so a Filestore share in its place is
-# safer: export SHARE=host:/share instead of BUCKET.
+# VERSION names the software of the hosts; it belongs to TYPE (v6e: v2-alpha-tpuv6e, v5p:
+# v2-alpha-tpuv5, v5e: v2-alpha-tpuv5-lite, v4 and older: tpu-ubuntu2204-base, the default).
 #
-# A slice that is preempted is made again with `create`; `train` goes on from the last checkpoint,
-# because it resumes where there is a run. A host that dies ends the others within
-# MJX_S2R_HEARTBEAT_S seconds.
+# All hosts must see the folder of the run: `setup` mounts $BUCKET at /runs with gcsfuse. Process 0
+# alone writes there. Checkpoints are written under another name and renamed, which a bucket does in
+# one piece only if it has a hierarchical namespace: make it with one, or export SHARE=host:/share,
+# a Filestore share, instead of BUCKET.
+#
+# `train` starts one process on every host and returns: the training needs no connection to here.
+# It goes on where the folder holds this run. A host that dies ends the others within
+# MJX_S2R_HEARTBEAT_S seconds; nothing starts them again but another `train`.
+#
+# A spot slice that is taken away is lost with its disks, and its name stays taken: `delete`,
+# `create`, `setup`, then the same `train`, which goes on from the last checkpoint in /runs.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+
+fail() {
+  echo "error: $*" >&2
+  exit 1
+}
+
 : "${PROJECT:?}" "${ZONE:?}" "${NAME:?}"
 TYPE="${TYPE:-v4-32}"
 VERSION="${VERSION:-tpu-ubuntu2204-base}"
 where=(--project "$PROJECT" --zone "$ZONE")
+verbs="create, setup, train, log, stop or delete"
 
 # Runs a command on every host of the slice.
 everywhere() { gcloud compute tpus tpu-vm ssh "$NAME" "${where[@]}" --worker=all --command "$1"; }
 
-verb=${1:?create, setup, train or delete}
+# Prints the state of the request for the slice; fails where there is none.
+state() {
+  gcloud compute tpus queued-resources describe "$NAME" "${where[@]}" --format 'value(state.state)'
+}
+
+# Waits until the hosts are there.
+await_slice() {
+  local now before="" missed=0
+  while true; do
+    if now=$(state); then
+      missed=0
+    else
+      missed=$((missed + 1)) now="not to be had"
+      ((missed < 5)) || fail "the state of $NAME is not to be had; run create again to wait on"
+    fi
+    [[ $now == "$before" ]] || echo "$NAME: $now"
+    before=$now
+    case "$now" in
+    ACTIVE) return ;;
+    FAILED)
+      fail "$NAME is FAILED: the request cannot be met. The reason is in" \
+        "gcloud compute tpus queued-resources describe $NAME ${where[*]}." \
+        "Run delete, then create, perhaps with another ZONE, TYPE or VERSION"
+      ;;
+    SUSPENDING | SUSPENDED | DELETING)
+      fail "$NAME is $now: its hosts are taken away, or will be. Run delete, create and setup;" \
+        "the same train then goes on from the last checkpoint"
+      ;;
+    *) ;; # CREATING, ACCEPTED, WAITING_FOR_RESOURCES, PROVISIONING
+    esac
+    sleep "${WAIT_S:-20}"
+  done
+}
+
+verb=${1:?$verbs}
 shift
 case "$verb" in
 create)
-  gcloud compute tpus queued-resources create "$NAME" "${where[@]}" --node-id "$NAME" \
-    --accelerator-type "$TYPE" --runtime-version "$VERSION" "${SPOT:+--spot}"
-  until [[ $(gcloud compute tpus queued-resources describe "$NAME" "${where[@]}" \
-    --format 'value(state.state)') == ACTIVE ]]; do sleep 20; done
+  if now=$(state 2>/dev/null); then
+    echo "$NAME is asked for already"
+  else
+    spot=()
+    [[ -z ${SPOT:-} ]] || spot=(--spot)
+    gcloud compute tpus queued-resources create "$NAME" "${where[@]}" --node-id "$NAME" \
+      --accelerator-type "$TYPE" --runtime-version "$VERSION" "${spot[@]}"
+  fi
+  await_slice
   ;;
 setup)
-  git archive --format=tar.gz --output=/tmp/mjx_s2r.tar.gz HEAD
-  gcloud compute tpus tpu-vm scp /tmp/mjx_s2r.tar.gz "$NAME":/tmp/ "${where[@]}" --worker=all
-  everywhere 'mkdir -p ~/mjx_s2r && tar xzf /tmp/mjx_s2r.tar.gz -C ~/mjx_s2r && cd ~/mjx_s2r &&
-    sudo apt-get install -qy python3.11-venv && python3.11 -m venv .venv &&
-    .venv/bin/pip install -q -c constraints.txt -e ".[tpu]"'
-  if [[ -n ${SHARE:-} ]]; then
-    everywhere "sudo mkdir -p /runs && sudo apt-get install -qy nfs-common &&
-      (mountpoint -q /runs || sudo mount $SHARE /runs)"
-  else
-    everywhere "sudo mkdir -p /runs && sudo chmod 777 /runs &&
-      (mountpoint -q /runs || gcsfuse ${BUCKET#gs://} /runs)"
-  fi
+  [[ -n ${SHARE:-}${BUCKET:-} ]] || fail "all hosts must see one disk; export BUCKET or SHARE"
+  disk=${SHARE:-gs://${BUCKET#gs://}}
+  folder=$(mktemp -d)
+  trap 'rm -r "$folder"' EXIT
+  git archive --format=tar.gz --output="$folder/mjx_s2r.tar.gz" HEAD
+  gcloud compute tpus tpu-vm scp "$folder/mjx_s2r.tar.gz" "$NAME:" "${where[@]}" --worker=all
+  everywhere "mkdir -p ~/mjx_s2r && tar xzf ~/mjx_s2r.tar.gz -C ~/mjx_s2r &&
+    bash ~/mjx_s2r/launch/tpu_host.sh setup $(printf '%q' "$disk")"
   ;;
 train)
-  words=$(printf '%q ' "$@")
-  run=$(sed -nE 's/.*--run[ =](([^ \\]|\\.)+).*/\1/p' <<<"$words")
-  everywhere "cd ~/mjx_s2r && export MJX_S2R_HEARTBEAT_S=${MJX_S2R_HEARTBEAT_S:-60} && \
-    if [ -e ${run:?--run FOLDER is needed}/config.json ]; then more=--resume; else more=; fi && \
-    .venv/bin/python -m train teacher $words \$more"
+  [[ " $*" == *" --run "* || " $*" == *" --run="* ]] ||
+    fail "train needs --run FOLDER, a folder in /runs"
+  everywhere "MJX_S2R_HEARTBEAT_S=${MJX_S2R_HEARTBEAT_S:-60} \
+    bash ~/mjx_s2r/launch/tpu_host.sh train $(printf '%q ' "$@")"
+  ;;
+log)
+  gcloud compute tpus tpu-vm ssh "$NAME" "${where[@]}" --worker="${WORKER:-0}" \
+    --command 'tail -n 100 -F ~/mjx_s2r/train.log'
+  ;;
+stop)
+  everywhere 'bash ~/mjx_s2r/launch/tpu_host.sh stop'
   ;;
 delete)
   gcloud compute tpus queued-resources delete "$NAME" "${where[@]}" --force --quiet
   ;;
 *)
-  echo "$verb? create, setup, train or delete" >&2
+  echo "$verb? $verbs" >&2
   exit 2
   ;;
 esac

@@ -4,7 +4,7 @@ import signal
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -13,12 +13,12 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.stages import Lowered
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from mjx_s2r import hosts
 from mjx_s2r.checkpoints import Checkpoints, DiskFullError
-from mjx_s2r.learn.learner import Learner
 from mjx_s2r.learn.together import compile_together
 from mjx_s2r.runs import Run
 
@@ -67,15 +67,15 @@ class Bar:
             console.print(f"{self._what} {done}/{self._total} {note}{left}", highlight=False)
 
 
-def compile_ahead(learner: Learner, key: jax.Array) -> None:
-    """Compiles what ``learner`` runs from ``key`` on to the end of its first iteration."""
+def compile_ahead(programs: Iterable[Lowered]) -> None:
+    """Compiles the ``programs`` of a training side by side, and shows how far it is."""
     with console.status("compiling") as status:
 
         def tell(done: int, total: int) -> None:
             """Shows how far it is."""
             status.update(f"compiling: {done} of {total} programs")
 
-        compile_together(learner.programs(key), tell)
+        compile_together(programs, tell)
 
 
 @contextmanager
@@ -94,7 +94,9 @@ def interruptible() -> Iterator[None]:
 
 @contextmanager
 def patient() -> Iterator[Callable[[], bool]]:
-    """Holds Ctrl-C and SIGTERM back until the loop asks; a second one ends at once.
+    """Holds Ctrl-C and SIGTERM back until the loop asks; a second Ctrl-C ends at once.
+
+    A second SIGTERM does not: schedulers may send two, and mean what they said with the first.
 
     An iteration takes its state's memory over. Stopped in the middle, there would be neither the
     old state nor the new one to save. Yields the question whether one has come.
@@ -102,7 +104,7 @@ def patient() -> Iterator[Callable[[], bool]]:
     asked: list[int] = []
 
     def note(number: int, frame: FrameType | None) -> None:
-        if asked:
+        if asked and number == signal.SIGINT:
             raise KeyboardInterrupt
         asked.append(number)
 

@@ -26,7 +26,7 @@ from mjx_s2r.render.stock import RenderConfig
 from mjx_s2r.runs import CHECKPOINTS, CONFIG, Run, RunError
 from mjx_s2r.sim.env import own
 from mjx_s2r.sim.task import seen_by
-from train.common import Job, Stretch, work
+from train.common import Job, Stretch, compile_ahead, work
 from train.recipes import distill_recipe
 from train.teacher import TeacherConfig, learner
 
@@ -144,6 +144,8 @@ def train(config: StudentConfig) -> tuple[Distill, DistillState]:
         log=partial(_log, distill),
     )
     key = jax.random.key(config.seed)
+    if mesh.size == 1:  # other programs run otherwise
+        compile_ahead(distill.programs(key))
     fresh = distill.load(spread(mesh, lambda: distill.blank(key)), key)
     return distill, work(job, run, checkpoints, fresh)
 

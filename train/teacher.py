@@ -239,7 +239,7 @@ def train(config: TeacherConfig) -> tuple[Learner, Any]:
     )
     key = jax.random.key(config.seed)
     if mesh.size == 1 and not sees:  # other programs run otherwise
-        compile_ahead(core, key)
+        compile_ahead(core.programs(key))
     fresh = spread(mesh, lambda: core.init(key))
     fresh = ppo.load(fresh, key) if isinstance(ppo, PixelPpo) else fresh
     with closing(profiler), ending(tracked):

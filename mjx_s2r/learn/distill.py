@@ -16,7 +16,7 @@ tell, and one rollout then shows T times as many looks; one that sees several pi
 one picture for several steps, gets one look per episode.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, cast
@@ -26,6 +26,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import struct
+from jax.stages import Lowered
 
 from mjx_s2r.curriculum.interface import Curriculum
 from mjx_s2r.learn import distribution, normalizer, shuffle
@@ -158,6 +159,23 @@ class Distill:
         """Returns the shapes and types of a state, to restore one into."""
         state = cast(DistillState, jax.eval_shape(self.blank, jax.random.key(0)))
         return replace(state, film=cast(Film, self.watch.like(self.config.worlds)))
+
+    def programs(self, key: jax.Array) -> Iterator[Lowered]:
+        """Yields the programs that `init` and `iterate` run, traced; those of the pictures not.
+
+        See `mjx_s2r.learn.together`.
+        """
+        state, steps = self.like(), self.config.unroll
+        fresh, _, keys, key_learn = jax.eval_shape(self._prepare, state)
+        shapes = [(self.config.worlds, *camera.shape) for camera in self.watch.signals]
+        images = tuple(jax.ShapeDtypeStruct(shape, jnp.uint8) for shape in shapes)
+        given = (state, state.worlds, fresh, images, keys[0])
+        yield Distill._advance.lower(self, *given)
+        yield Distill._prepare.lower(self, state)
+        yield Distill.blank.lower(self, key)
+        worlds, lesson, outcome = jax.eval_shape(self._advance, *given)
+        state = replace(state, worlds=worlds, film=())
+        yield Distill._learn.lower(self, state, [lesson] * steps, [outcome] * steps, key_learn)
 
     @partial(jax.jit, static_argnums=0)
     def blank(self, key: jax.Array) -> DistillState:

@@ -53,9 +53,9 @@ class Iteration:
         if devices.light_options() is None:
             yield self._whole.lower(state)
         else:
-            first = self._first.lower(state, jax.eval_shape(self.prepare, state))
-            yield first
-            yield self._second.lower(*first.out_info)
+            ready = jax.eval_shape(self.prepare, state)
+            yield self._first.lower(state, ready)
+            yield self._second.lower(*jax.eval_shape(self._first, state, ready))
 
     def memory(self, state: Any) -> tuple[int, int]:
         """Returns the bytes that the state takes, and those of the largest program at work."""

@@ -13,9 +13,11 @@ from mjx_s2r.contract import CameraSignal
 from mjx_s2r.curriculum.uniform import uniform
 from mjx_s2r.learn.distill import Distill, DistillConfig, DistillState, make
 from mjx_s2r.learn.distribution import Gaussian, gaussian
+from mjx_s2r.learn.together import compile_together
 from mjx_s2r.mesh import kept, mesh, spread
 from mjx_s2r.render.eye import bind_cameras
 from mjx_s2r.sim.env import make as make_env
+from tests.learn.heard import compiled
 
 CONFIG = DistillConfig(
     worlds=4,
@@ -43,19 +45,22 @@ def compilations() -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def run() -> tuple[Distill, list[DistillState], list, np.ndarray]:
-    """A learner, its states, its metrics, and how often each part was compiled."""
+def run() -> tuple[Distill, list[DistillState], list, np.ndarray, list[str]]:
+    """A learner, its states, its metrics, how often each part was compiled, and what too late."""
     contract = replace(CONTRACT, cameras=(CameraSignal("fixed", 16, 16, 50.0),))
     task = Cartpole(contract=contract)
     cameras = bind_cameras(task.space, task.mj_model, contract)
     learner = make(make_env(task), cameras, uniform(task.space), teacher, CONFIG)
-    before, state = compilations(), learner.init(jax.random.key(0))
-    states, metrics = [jax.tree.map(jnp.copy, state)], []
-    for _ in range(CONFIG.iterations):
-        state, figures = learner.iterate(state)
-        states.append(jax.tree.map(jnp.copy, state))
-        metrics.append(jax.tree.map(float, figures))
-    return learner, states, metrics, compilations() - before
+    before, key = compilations(), jax.random.key(0)
+    compile_together(learner.programs(key))
+    with compiled("_prepare", "_advance", "_learn", "blank") as late:
+        state = learner.init(key)
+        states, metrics = [jax.tree.map(jnp.copy, state)], []
+        for _ in range(CONFIG.iterations):
+            state, figures = learner.iterate(state)
+            states.append(jax.tree.map(jnp.copy, state))
+            metrics.append(jax.tree.map(float, figures))
+    return learner, states, metrics, compilations() - before, late
 
 
 def test_the_student_comes_nearer_to_its_teacher(run: tuple) -> None:
@@ -74,6 +79,7 @@ def test_the_teacher_leaves_the_wheel(run: tuple) -> None:
 
 def test_distillation_compiles_once(run: tuple) -> None:
     np.testing.assert_array_equal(run[3], (1, 1, 1))
+    assert run[4] == []  # all had been compiled before
 
 
 def test_the_same_state_gives_the_same_student(run: tuple) -> None:
@@ -84,7 +90,7 @@ def test_the_same_state_gives_the_same_student(run: tuple) -> None:
 
 
 def test_two_devices_teach_the_same_student(run: tuple) -> None:
-    learner, states, metrics, _ = run
+    learner, states, metrics, *_ = run
     over = mesh(2)
     key = jax.random.key(0)
     state = learner.load(spread(over, lambda: learner.blank(key)), key)

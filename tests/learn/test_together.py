@@ -16,10 +16,11 @@ from mjx_s2r.learn.reppo import Reppo
 from mjx_s2r.learn.reppo_settings import ReppoConfig
 from mjx_s2r.learn.settings import PpoConfig
 from mjx_s2r.learn.together import compile_together
+from tests.learn.heard import compiled
 from tests.learn.probes import Probe
 
 OPTIONS = {"xla_llvm_disable_expensive_passes": False}
-OURS = {"act", "learn", "whole", "reset_worlds", "_draw", "_draw_anew", "_begin"}
+OURS = ("act", "learn", "whole", "reset_worlds", "_draw", "_draw_anew", "_begin")
 SMALL = {"worlds": 8, "unroll": 4, "minibatches": 2, "epochs": 1}
 
 
@@ -34,39 +35,25 @@ def learners() -> dict[str, Learner]:
     }
 
 
-@pytest.fixture
-def compiled() -> Iterator[list[str]]:
-    """Yields the names of the programs of this project that are compiled from now on."""
-    names: list[str] = []
-    over = Event()
-
-    def hear(event: str, _: float, **about: Any) -> None:
-        name = str(about.get("fun_name", "")).removeprefix("jit(").removesuffix(")")
-        if event.endswith("backend_compile_duration") and name in OURS and not over.is_set():
-            names.append(name)
-
-    jax.monitoring.register_event_duration_secs_listener(hear)
-    yield names
-    over.set()  # a listener cannot be taken back
-
-
 @pytest.mark.parametrize("options", [None, OPTIONS])
 @pytest.mark.parametrize("name", ["ppo", "reppo"])
 def test_the_first_iteration_compiles_nothing_more(
-    monkeypatch: Any, compiled: list[str], name: str, options: dict | None
+    monkeypatch: Any, name: str, options: dict | None
 ) -> None:
     monkeypatch.setattr(devices, "light_options", lambda: options)
     learner, key = learners()[name], jax.random.key(3)
-    compile_together(learner.programs(key))
+    with compiled(*OURS) as before:
+        compile_together(learner.programs(key))
     parts = {"whole"} if options is None else {"act", "learn"}
-    assert set(compiled) == {"reset_worlds", "_draw", "_draw_anew", "_begin"} | parts
-    before = len(compiled)
-    state, metrics = learner.iterate(learner.init(key))
-    learner.iterate(state)
-    assert compiled[before:] == []
+    assert set(before) == {"reset_worlds", "_draw", "_draw_anew", "_begin"} | parts
+    with compiled(*OURS) as after:
+        state, metrics = learner.iterate(learner.init(key))
+        learner.iterate(state)
+    assert after == []
     alone = learners()[name]
-    _, expected = alone.iterate(alone.init(key))
-    assert compiled[before:] != []  # one that was not prepared does compile: the count counts
+    with compiled(*OURS) as unprepared:  # shows that what is compiled is heard
+        _, expected = alone.iterate(alone.init(key))
+    assert unprepared != []
     same = jax.tree.map(jnp.array_equal, metrics, expected)
     assert all(bool(leaf) for leaf in jax.tree.leaves(same))
 
