@@ -83,7 +83,7 @@ stop)
   fi
   kill -TERM "$(<train.pid)" || true # it may end just now
   flock -w "${STOP_S:-600}" train.lock true ||
-    fail "it still saves; run stop again to wait on, or kill -9 $(<train.pid) there to end it unsaved"
+    fail "it still saves; run stop again to wait on, or kill -9 $(<train.pid) to end it unsaved"
   echo "$(hostname): $(tail -n 1 train.log)"
   ;;
 *)

@@ -24,7 +24,7 @@ from mjx_s2r.transfer.intervals import wilson
 from train import evaluate, export, student, teacher
 from train.common import console
 from train.evaluate import EvaluateConfig
-from train.recipes import distill_recipe, start
+from train.recipes import base, distill_recipe
 from train.student import StudentConfig
 from train.teacher import TeacherConfig
 
@@ -137,7 +137,7 @@ def _judge(config: EvaluateConfig, folder: Path) -> dict[str, Any]:
 
 def main(argv: Sequence[str]) -> None:
     """Parses the command line and runs the pipeline."""
-    taught = teacher.recipe(*start(argv))
+    taught = teacher.recipe(*base(argv))
     default = PipelineConfig(
         task=taught.task,
         teacher=taught,

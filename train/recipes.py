@@ -79,7 +79,7 @@ class _Start:
     recipe: Path | None = None
 
 
-def start(argv: Sequence[str]) -> tuple[str, Path | None]:
+def base(argv: Sequence[str]) -> tuple[str, Path | None]:
     """Returns the task and the recipe's file that the other settings of a command line start from.
 
     They are called --task and --recipe, or --teacher.task and --teacher.recipe.

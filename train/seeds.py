@@ -22,7 +22,7 @@ from mjx_s2r.learn.seeds import Seeds, take
 from mjx_s2r.runs import Run
 from train.common import Job, Stretch, work
 from train.lines import Lines, speed
-from train.recipes import start
+from train.recipes import base
 from train.teacher import MAY_CHANGE, TeacherConfig, learner, recipe
 
 WATCHED = ("return", "success")
@@ -140,7 +140,7 @@ def _keep(teacher: TeacherConfig, ppo: Learner, part: Run, state: Any) -> None:
 
 def main(argv: Sequence[str]) -> None:
     """Parses the command line and trains."""
-    teacher = replace(recipe(*start(argv)), run=Path("runs/seeds"))
+    teacher = replace(recipe(*base(argv)), run=Path("runs/seeds"))
     default = SeedsConfig(teacher=teacher)
     config = tyro.cli(SeedsConfig, args=list(argv), default=default)
     print("\n".join(map(str, train(config))))

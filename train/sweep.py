@@ -21,11 +21,13 @@ import tyro
 from rich import box
 from rich.table import Table
 
-from envs.tasks import make_task
+from envs.tasks import named
 from mjx_s2r.bridge.peers import LIBRARIES
+from mjx_s2r.devices import accelerators
 from mjx_s2r.runs import CHECKPOINTS, CONFIG, METRICS, RunError, check_writable, read_jsonl
 from mjx_s2r.runs import write_json as write
 from train.common import console, interruptible
+from train.recipes import base
 from train.sweep_engine import executor, grace_s, numbers, places, run_all, slurm_options
 from train.sweep_job import Settings
 from train.teacher import TeacherConfig, recipe
@@ -122,15 +124,15 @@ def check(config: SweepConfig, points: Sequence[Point]) -> None:
 
     Raises:
         ParamError: an unknown task.
+        ConfigError: a recipe's file that cannot be used.
         SystemExit: a setting that the teacher does not know, or a value that it refuses.
     """
     if config.task.partition(":")[0] not in LIBRARIES:
-        make_task(config.task)
+        named(config.task)
     for point in points:
         line = command(config, point)
-        tyro.cli(
-            TeacherConfig, prog=" ".join(line[1:4]), args=line[4:], default=recipe(config.task)
-        )
+        default = recipe(*base(line[4:]))
+        tyro.cli(TeacherConfig, prog=" ".join(line[1:4]), args=line[4:], default=default)
 
 
 def ended(folder: Path) -> bool:
@@ -149,6 +151,11 @@ def slots(config: SweepConfig, runs: int) -> list[Settings]:
         RunError: GPUs or a number of runs that cannot be, or GPUs of this machine for SLURM.
     """
     if config.where == "local":
+        if config.gpus and "cuda" not in accelerators():
+            raise RunError(
+                f"gpus {config.gpus!r}: jax finds no NVIDIA GPU here; install the extra 'cuda', "
+                "look at JAX_PLATFORMS, or leave --gpus out"
+            )
         return places(config.gpus, config.at_once, runs)
     if config.gpus:
         raise RunError(

@@ -47,8 +47,8 @@ def places(gpus: str, at_once: int, runs: int) -> list[Settings]:
     """Returns what each of the runs at the same time is told of this machine's GPUs.
 
     submitit hides all GPUs from a job on this machine that asks for none. So without ``gpus`` a run
-    is told what the sweep itself was told. With them, a run that finds no GPU fails: jax would
-    train on the CPU instead, without a word.
+    is told what the sweep itself was told. With them, a run that cannot have its GPU fails, where
+    jax would train on the CPU instead.
 
     Args:
         gpus: numbers of GPUs; empty: every run sees those that the sweep sees.
@@ -96,8 +96,15 @@ def slurm_options(texts: Sequence[str]) -> dict[str, str | int]:
 
 
 def grace_s(where: str, options: Mapping[str, str | int]) -> float:
-    """Returns how long a job may wait for its command: most of the time that a signal leaves, s."""
-    return 2 / 3 * float(options.get(DELAY, DELAYS_S[where]))
+    """Returns how long a job may wait for its command: most of the time that a signal leaves, s.
+
+    Raises:
+        RunError: an option gives that time, and not as a number.
+    """
+    delay_s = options.get(DELAY, DELAYS_S[where])
+    if not isinstance(delay_s, int):
+        raise RunError(f"slurm {DELAY}={delay_s}: write whole seconds, e.g. {DELAY}=120")
+    return 2 / 3 * delay_s
 
 
 def executor(folder: Path, where: str, hours: float, options: Mapping[str, str | int]) -> Any:
@@ -129,26 +136,26 @@ def executor(folder: Path, where: str, hours: float, options: Mapping[str, str |
 
 
 def run_all(
-    lines: Mapping[str, Sequence[str]], engine: Any, places: Sequence[Settings], grace_s: float
+    lines: Mapping[str, Sequence[str]], engine: Any, slots: Sequence[Settings], grace_s: float
 ) -> dict[str, str]:
-    """Runs the command of every name, one at a time in every place; returns what became of each.
+    """Runs the command of every name, one at a time in every slot; returns what became of each.
 
     Raises:
         KeyboardInterrupt: asked to stop; on this machine, what ran has saved and ended.
     """
     waiting, became = list(lines), dict[str, str]()
-    free, running = list(places), dict[str, tuple[Any, Settings]]()
+    free, running = list(slots), dict[str, tuple[Any, Settings]]()
     try:
         while waiting or running:
             while waiting and free:
-                name, place = waiting.pop(0), free.pop(0)
+                name, slot = waiting.pop(0), free.pop(0)
                 with held(signal.SIGINT):  # a job must not get the Ctrl-C that is for the sweep
-                    job = engine.submit(Job(tuple(lines[name]), place, grace_s))
-                    running[name] = job, place
+                    job = engine.submit(Job(tuple(lines[name]), slot, grace_s))
+                    running[name] = job, slot
                 say(f"started {name} as job {job.job_id}, {len(waiting)} more to start")
             for name in [n for n, (job, _) in running.items() if job.done()]:
-                job, place = running.pop(name)
-                free.append(place)
+                job, slot = running.pop(name)
+                free.append(slot)
                 became[name] = _outcome(job)
                 where = "" if became[name] == "ended" else f"; what it said: {job.paths.stderr}"
                 say(f"{name} {became[name]}{where}")
@@ -170,7 +177,7 @@ def _stop(jobs: Sequence[Any], local: bool) -> None:
         for job in jobs:
             job.cancel()
         return
-    say(f"stopping {len(jobs)} runs; each saves first, which Ctrl-C does not wait for")
+    say(f"stopping {len(jobs)} runs; each saves first (Ctrl-C again: do not wait for them)")
     while left := [job for job in jobs if not job.done()]:
         for job in left:
             with suppress(ProcessLookupError):
@@ -183,5 +190,7 @@ def _outcome(job: Any) -> str:
     try:
         status = job.result()
     except Exception as error:
-        return f"failed: {str(error).splitlines()[-1][:80]}"
+        said = str(error).partition("You can check full logs")[0].splitlines()
+        last = [line for line in said if line.strip("- ")][-1:] or [type(error).__name__]
+        return "out of time" if "timed-out" in last[0] else f"failed: {last[0][:80]}"
     return "ended" if status == 0 else f"exit status {status}"

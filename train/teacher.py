@@ -42,7 +42,7 @@ from train.common import Job, compile_ahead, work
 from train.curricula import Kind, Schedules, build, felt, mixed
 from train.lines import Lines
 from train.profile import Profiler
-from train.recipes import ITERATIONS, ppo_recipe, read, reppo_recipe, start
+from train.recipes import ITERATIONS, base, ppo_recipe, read, reppo_recipe
 
 # What a run that is resumed may be told otherwise.
 MAY_CHANGE = (
@@ -261,4 +261,4 @@ def _open(config: TeacherConfig, space: ParamSpace) -> Run:
 
 def main(argv: Sequence[str]) -> None:
     """Parses the command line and trains."""
-    train(tyro.cli(TeacherConfig, args=list(argv), default=recipe(*start(argv))))
+    train(tyro.cli(TeacherConfig, args=list(argv), default=recipe(*base(argv))))

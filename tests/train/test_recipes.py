@@ -7,7 +7,7 @@ import pytest
 
 from mjx_s2r.config import ConfigError, over, to_json
 from train import seeds, teacher
-from train.recipes import PPO, start
+from train.recipes import PPO, base
 from train.teacher import TeacherConfig, recipe
 
 
@@ -62,9 +62,9 @@ def test_seeds_take_a_recipe_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def test_only_the_two_names_are_read_first() -> None:
-    assert start(["--ppo.epochs", "2"]) == ("", None)
+    assert base(["--ppo.epochs", "2"]) == ("", None)
     words = ["--teacher.task", "lift", "--teacher.recipe=a.json", "--teacher.ppo.epochs", "2"]
-    assert start(words) == ("lift", Path("a.json"))
+    assert base(words) == ("lift", Path("a.json"))
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import io
 import json
 import sys
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +14,12 @@ from mjx_s2r.params import ParamError
 from mjx_s2r.runs import RunError
 from train import sweep
 from train.sweep import (
-    Point,
     SweepConfig,
     command,
     ended,
     grid,
-    run_all,
     seeds_of,
+    slots,
     summary,
     table,
 )
@@ -70,7 +69,7 @@ def test_two_runs_never_share_a_folder() -> None:
         grid(SweepConfig(set=("rows=a/b,a-b",)))
 
 
-def test_a_command_parses_and_resumes_only_what_was_started(tmp_path: Path) -> None:
+def test_a_command_parses_and_is_the_same_before_and_after_a_first_try(tmp_path: Path) -> None:
     import tyro
 
     from train.teacher import TeacherConfig
@@ -81,10 +80,10 @@ def test_a_command_parses_and_resumes_only_what_was_started(tmp_path: Path) -> N
     assert line[:4] == [sys.executable, "-m", "train", "teacher"]
     parsed = tyro.cli(TeacherConfig, args=line[4:])
     assert (parsed.task, parsed.seed, parsed.ppo.learning_rate) == ("cartpole", 0, 3e-4)
-    assert parsed.run == tmp_path / point.name and not parsed.resume
+    assert parsed.run == tmp_path / point.name and parsed.resume
     finished(tmp_path / point.name, 0.5, step=10)
     assert not ended(tmp_path / point.name)
-    assert command(config, point) == [*line, "--resume"]
+    assert command(config, point) == line
 
 
 def test_the_table_shows_the_last_figures(tmp_path: Path) -> None:
@@ -142,7 +141,8 @@ def test_what_the_teacher_would_refuse_is_refused_before_any_run(
 def test_nothing_is_started_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Both runs have ended: no engine is asked for, and the file and the table are written."""
 
-    def never(_: SweepConfig) -> Any:
+    def never(*_: object) -> Any:
+        """Stands for the engine."""
         raise AssertionError("an engine was asked for")
 
     monkeypatch.setattr(sweep, "executor", never)
@@ -153,22 +153,38 @@ def test_nothing_is_started_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert kept["runs"]["seed-1"]["success"] == 0.75
 
 
-def test_without_submitit_the_remedy_is_named(
+def test_only_what_is_open_is_started_and_each_run_has_a_gpu(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, "submitit", None)
-    with pytest.raises(RunError, match=r"pip install 'submitit>=1\.5'"):
-        sweep.executor(SweepConfig(run=tmp_path))
+    """One of three runs has ended: the other two are started, on the first two of four GPUs."""
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    asked: list[Any] = []
+
+    def take(lines: dict[str, list[str]], engine: Any, at_once: Sequence[Any], _: float) -> Any:
+        """Stands for the loop that runs the jobs."""
+        asked.extend(
+            [list(lines), engine, [dict(place)["CUDA_VISIBLE_DEVICES"] for place in at_once]]
+        )
+        return dict.fromkeys(lines, "exit status 2")
+
+    monkeypatch.setattr(sweep, "accelerators", lambda: {"cuda"})
+    monkeypatch.setattr(sweep, "executor", lambda *words: words[1:])
+    monkeypatch.setattr(sweep, "run_all", take)
+    finished(tmp_path / "seed-1", 0.5)
+    line = ["--run", str(tmp_path), "--seeds", "0..2", "--gpus", "4..7", "--hours", "2"]
+    assert sweep.main(line) == 1
+    assert asked == [["seed-0", "seed-2"], ("local", 2.0, {}), ["4", "5"]]
 
 
-def test_jobs_run_and_their_failures_are_told(tmp_path: Path) -> None:
-    pytest.importorskip("submitit")
-    config = replace(SweepConfig(run=tmp_path), hours=0.1)
-    lines = {
-        "good": [sys.executable, "-c", f"open({str(tmp_path / 'ran')!r}, 'w').write('yes')"],
-        "bad": [sys.executable, "-c", "raise SystemExit(3)"],
-    }
-    became = run_all(lines, sweep.executor(config), at_once=2)
-    assert became == {"good": "ended", "bad": "exit status 3"}
-    assert (tmp_path / "ran").read_text() == "yes"
-    assert Point("good", ()).name in became
+def test_slurm_has_gpus_of_its_own_and_limits_of_its_own() -> None:
+    config = SweepConfig(where="slurm", at_once=2)
+    assert slots(config, 5) == [()] * 5
+    with pytest.raises(RunError, match=r"gpus '0\.\.7'.*--slurm gpus_per_node=1"):
+        slots(SweepConfig(where="slurm", gpus="0..7"), 5)
+
+
+def test_gpus_are_refused_where_there_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sweep, "accelerators", lambda: {"tpu"})
+    with pytest.raises(RunError, match=r"gpus '0': jax finds no NVIDIA GPU.*'cuda'"):
+        slots(SweepConfig(gpus="0"), 1)
+    assert len(slots(SweepConfig(at_once=2), 5)) == 2
