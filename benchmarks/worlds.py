@@ -17,11 +17,13 @@ from train.teacher import by_ppo, recipe
 
 TASK = "reach"
 COUNTS = (64, 256, 1024, 4096, 8192)
+MORE = (16384, 32768, 65536)  # on an accelerator
 
 
 def run(settings: Settings) -> Iterator[Row]:
     """Yields the figures of each number of worlds; compiles once for each."""
-    for count in COUNTS:
+    on_cpu = jax.default_backend() == "cpu"
+    for count in COUNTS if on_cpu else COUNTS + MORE:
         config = recipe(TASK)
         yield from _one(by_ppo(replace(config, ppo=sized(config.ppo, count))), settings)
 
