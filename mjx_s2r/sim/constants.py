@@ -35,7 +35,8 @@ DERIVED_FROM = frozenset(
 def derived_constants(physics: Physics, leaves: Leaves) -> Leaves:
     """Returns the dependent constants of one world whose other ``leaves`` are given."""
     model = world_model(physics, leaves)
-    data = mjx.crb(model, positions(model, physics.blank.replace(qpos=model.qpos0)))
+    place = (model.qpos0, physics.blank.mocap_pos, physics.blank.mocap_quat)
+    data = mjx.crb(model, positions(physics, leaves, place))
     mass_matrix = mjx.full_m(model, data)
     inverse = jnp.linalg.inv(mass_matrix)
     out = {

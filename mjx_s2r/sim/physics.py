@@ -24,6 +24,16 @@ from mjx_s2r.sim.contacts import Gauge
 from mjx_s2r.sim.warp import Engine
 
 Look = Callable[[mjx.Model, mjx.Data], jax.Array]
+Place = tuple[jax.Array, jax.Array, jax.Array]
+"""What moves a world's bodies: qpos (nq,), mocap_pos (nmocap, 3) and mocap_quat (nmocap, 4)."""
+
+# Model fields that positions of bodies and centres of mass depend on (mjx kinematics, com_pos).
+MOVING = frozenset(
+    (
+        *("body_pos", "body_quat", "body_ipos", "body_iquat", "body_mass", "body_inertia"),
+        *("jnt_pos", "jnt_axis", "qpos0", "geom_pos", "geom_quat", "site_pos", "site_quat"),
+    )
+)
 
 
 @struct.dataclass
@@ -240,15 +250,26 @@ def view(physics: Physics, leaves: Leaves, state: Core) -> mjx.Data:
 
     mjx.step leaves them one step behind; a task and a camera must see the present.
     """
-    model = world_model(physics, leaves)
-    return mjx.camlight(model, positions(model, _fill(physics.blank, state)))
+    place = (state.qpos, state.mocap_pos, state.mocap_quat)
+    data = positions(physics, leaves, place)
+    data = replace(_fill(data, state), qpos=data.qpos)  # with quaternions of length one
+    return mjx.camlight(world_model(physics, leaves), data)
+
+
+def positions(physics: Physics, leaves: Leaves, place: Place) -> mjx.Data:
+    """Returns Data of one world with positions of bodies and centres of mass; nothing else is new.
+
+    Several programs ask for them several times each, and MJX takes a second or two to trace: as a
+    function of its own it is traced once, and turned into one for many worlds once for all callers
+    that have the same things per world. So nothing is handed over that positions do not depend on.
+    """
+    moving = {name: leaf for name, leaf in leaves.items() if name in MOVING}
+    return _positions(physics.model, physics.blank, moving, place)
 
 
 @jax.jit
-def positions(model: mjx.Model, data: mjx.Data) -> mjx.Data:
-    """Returns Data with positions of bodies and centres of mass up to date with its qpos.
-
-    Several programs ask for them several times each, and MJX takes a second or two to trace: as a
-    function of its own it is traced once.
-    """
+def _positions(model: mjx.Model, blank: mjx.Data, leaves: Leaves, place: Place) -> mjx.Data:
+    """Returns the Data of `positions`; ``leaves`` are those of `MOVING`."""
+    model = model.tree_replace(leaves) if leaves else model
+    data = blank.replace(qpos=place[0], mocap_pos=place[1], mocap_quat=place[2])
     return mjx.com_pos(model, mjx.kinematics(model, data))
