@@ -67,7 +67,8 @@ def test_no_field_that_matters_is_left_out(engine: Physics) -> None:
 
 def test_each_world_has_its_own_and_all_else_of_its_state(engine: Physics) -> None:
     masses = engine.model.body_mass * jnp.linspace(0.5, 2, 3)[:, None]
-    offsets = engine.model.body_pos + jnp.linspace(0, 0.3, 3)[:, None, None]
+    moved = jnp.arange(engine.model.nbody)[:, None] > 0  # all but the world itself
+    offsets = engine.model.body_pos + jnp.linspace(0, 0.3, 3)[:, None, None] * moved
     leaves = {"body_mass": masses, "body_pos": offsets, "dof_damping": jnp.ones((3, 8))}
     qpos, pos, quat = place(engine)
     state = core(engine, qpos, jnp.arange(8.0)).replace(mocap_pos=pos, mocap_quat=quat)
@@ -75,6 +76,7 @@ def test_each_world_has_its_own_and_all_else_of_its_state(engine: Physics) -> No
     for world in range(3):
         model = mujoco.MjModel.from_xml_string(XML)
         model.body_mass[:], model.body_pos[:] = masses[world], offsets[world]
+        mujoco.mj_setConst(model, mujoco.MjData(model))  # C reads the masses of whole branches
         data = mujoco.MjData(model)
         data.qpos[:], data.qvel[:] = qpos, np.arange(8)
         data.mocap_pos[:], data.mocap_quat[:] = pos, quat
