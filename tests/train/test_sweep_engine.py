@@ -17,6 +17,8 @@ from mjx_s2r.runs import RunError
 from train.sweep_engine import executor, grace_s, numbers, places, run_all, slurm_options
 from train.sweep_job import ROOT, Job
 
+pytestmark = pytest.mark.usefixtures("plain_signals")
+
 GPU = "CUDA_VISIBLE_DEVICES"
 FRACTION = "XLA_PYTHON_CLIENT_MEM_FRACTION"
 
@@ -49,8 +51,9 @@ if os.path.exists(log):
     sys.exit(0)
 say("began")
 os.kill(int(whom) or os.getppid(), getattr(signal, name))
-while True:
+for _ in range(3000):
     time.sleep(0.01)
+say("never told")
 """
 
 
@@ -230,7 +233,7 @@ def test_ctrl_c_in_a_terminal_lets_a_run_save(tmp_path: Path) -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
     )
-    while not log.exists():
+    while not log.exists():  # the command ends by itself, and the sweep with it
         assert sweep.poll() is None, sweep.communicate()[0].decode()
         time.sleep(0.1)
     os.killpg(sweep.pid, signal.SIGINT)

@@ -18,6 +18,8 @@ import pytest
 
 from train.sweep_job import ROOT, Job
 
+pytestmark = pytest.mark.usefixtures("plain_signals")
+
 # Stands for a trainer: argv is its log, what it does once it runs, and how long it takes to save.
 TRAINER = """
 import os, signal, sys, time
@@ -37,8 +39,9 @@ if again:
     say("done")
     sys.exit(0)
 os.kill(os.getppid(), getattr(signal, first))
-while True:
+for _ in range(3000):
     time.sleep(0.01)
+say("never told")
 """
 
 
@@ -46,7 +49,9 @@ while True:
 SIGNALLER = """
 import os, signal, sys, time
 log, word, name = sys.argv[1:]
-while not (os.path.exists(log) and word in open(log).read()):
+for _ in range(3000):
+    if os.path.exists(log) and word in open(log).read():
+        break
     time.sleep(0.01)
 time.sleep(float(word == "saved"))
 os.kill(os.getppid(), getattr(signal, name))
