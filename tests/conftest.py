@@ -1,6 +1,8 @@
 """What every test shares: compiler switches and caches before jax starts, and a random key."""
 
 import os
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import jax
@@ -17,3 +19,16 @@ devices.configure(host_devices=2)  # two, so that placement is tested everywhere
 def key() -> jax.Array:
     """A random key, the same for every test."""
     return jax.random.key(0)
+
+
+@pytest.fixture
+def plain_signals() -> Iterator[None]:
+    """Undoes what a shell or nohup may have set: that Ctrl-C or the end of a terminal is ignored.
+
+    A process that begins with that passes it on to all that it starts.
+    """
+    plain = {signal.SIGINT: signal.default_int_handler, signal.SIGHUP: signal.SIG_DFL}
+    before = {number: signal.signal(number, handler) for number, handler in plain.items()}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)

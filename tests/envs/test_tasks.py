@@ -153,7 +153,7 @@ def test_a_module_and_class_is_a_task() -> None:
     ("name", "message"),
     [
         ("cartpol", "unknown task 'cartpol'; did you mean 'cartpole'"),
-        ("", "unknown task ''; known: cartpole, lift, quadruped, reach, reorient"),
+        ("", "unknown task ''; known: cartpole, lift, quadruped, quadruped_rough, reach, reorient"),
         ("envs.nowhere:Reach", "unknown task module 'envs.nowhere'"),
         ("nowhere.at.all:Reach", "unknown task module 'nowhere.at.all'"),
         ("envs.reach:Raech", "unknown class in envs.reach: 'Raech'; did you mean 'Reach'"),

@@ -102,6 +102,7 @@ def test_exceptions_stop_the_driver(where: str, error: BaseException, tmp_path: 
     assert last.events[0].code == "exception" and type(error).__name__ in last.events[0].name
 
 
+@pytest.mark.usefixtures("plain_signals")
 def test_a_real_ctrl_c_stops_the_driver() -> None:
     driver, policy, clock = parts()
     driver.on_write = lambda command: (
