@@ -11,7 +11,7 @@ from mjx_s2r.bridge.foreign import Foreign
 from mjx_s2r.bridge.peers import LIBRARIES, peer
 from mjx_s2r.params import ParamError, unknown
 from mjx_s2r.sim.backend import ModelError, PhysicsConfig
-from mjx_s2r.sim.env import make
+from mjx_s2r.sim.env import foreign, make
 from mjx_s2r.sim.interface import Environment
 from mjx_s2r.sim.task import Task
 
@@ -56,10 +56,7 @@ def make_task(name: str) -> Task:
     """
     made = named(name)
     if isinstance(made, Foreign):
-        raise ParamError(
-            f"{name!r} is {made.name!r}, another library's environment: it can be trained, and "
-            "not be seen, exported or flown; write the task as envs/cartpole.py does"
-        )
+        raise foreign(repr(name))
     return made
 
 

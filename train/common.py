@@ -1,6 +1,5 @@
-"""What the verbs share: the loop of a training, a progress line, signals that end a run cleanly."""
+"""What the verbs share: the loop of a training, compiling before it, a progress line."""
 
-import signal
 import sys
 import time
 import warnings
@@ -8,11 +7,11 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from types import FrameType
 from typing import Any
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 from jax.stages import Lowered
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -21,6 +20,7 @@ from mjx_s2r import hosts
 from mjx_s2r.checkpoints import Checkpoints, DiskFullError
 from mjx_s2r.learn.together import compile_together
 from mjx_s2r.runs import Run
+from train.signals import patient
 
 console = Console(file=sys.stderr)
 console.soft_wrap = not console.is_terminal  # a path in a pipe must not be broken in two
@@ -67,8 +67,13 @@ class Bar:
             console.print(f"{self._what} {done}/{self._total} {note}{left}", highlight=False)
 
 
-def compile_ahead(programs: Iterable[Lowered]) -> None:
-    """Compiles the ``programs`` of a training side by side, and shows how far it is."""
+def compile_ahead(mesh: Mesh, programs: Iterable[Lowered]) -> None:
+    """Compiles the ``programs`` of a training side by side, and shows how far it is.
+
+    Over several devices other programs run; then nothing is done.
+    """
+    if mesh.size > 1:
+        return
     with console.status("compiling") as status:
 
         def tell(done: int, total: int) -> None:
@@ -76,48 +81,6 @@ def compile_ahead(programs: Iterable[Lowered]) -> None:
             status.update(f"compiling: {done} of {total} programs")
 
         compile_together(programs, tell)
-
-
-@contextmanager
-def interruptible() -> Iterator[None]:
-    """Turns SIGTERM into KeyboardInterrupt, so that a preempted run saves as on Ctrl-C."""
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-@contextmanager
-def patient() -> Iterator[Callable[[], bool]]:
-    """Holds Ctrl-C and SIGTERM back until the loop asks; a second Ctrl-C ends at once.
-
-    A second SIGTERM does not: schedulers may send two, and mean what they said with the first.
-
-    An iteration takes its state's memory over. Stopped in the middle, there would be neither the
-    old state nor the new one to save. Yields the question whether one has come.
-    """
-    asked: list[int] = []
-
-    def note(number: int, frame: FrameType | None) -> None:
-        if asked and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        asked.append(number)
-
-    def come() -> bool:
-        return bool(asked)
-
-    numbers = (signal.SIGTERM, signal.SIGINT)
-    before = [signal.signal(number, note) for number in numbers]
-    try:
-        yield come
-    finally:
-        for number, handler in zip(numbers, before, strict=True):
-            signal.signal(number, handler)
 
 
 @dataclass(frozen=True)

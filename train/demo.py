@@ -29,7 +29,8 @@ from mjx_s2r.runs import (
     read_jsonl,
     write_json,
 )
-from train.common import console, interruptible
+from train.common import console
+from train.signals import interruptible
 from train.summary import write_report
 
 KINDS = ("randomized", "plain")

@@ -144,8 +144,7 @@ def train(config: StudentConfig) -> tuple[Distill, DistillState]:
         log=partial(_log, distill),
     )
     key = jax.random.key(config.seed)
-    if mesh.size == 1:  # other programs run otherwise
-        compile_ahead(distill.programs(key))
+    compile_ahead(mesh, distill.programs(key))
     fresh = distill.load(spread(mesh, lambda: distill.blank(key)), key)
     return distill, work(job, run, checkpoints, fresh)
 

@@ -38,9 +38,10 @@ from mjx_s2r.params import ParamError, ParamSpace, unknown
 from mjx_s2r.runs import Run, write_json
 from mjx_s2r.sim.env import make
 from mjx_s2r.transfer.plots_curricula import Curve, comparison
-from train.common import console, interruptible, progress
+from train.common import console, progress
 from train.curricula import Schedules, build, felt
 from train.recipes import ppo_recipe
+from train.signals import interruptible
 from train.trial import Trial, train_one
 
 Row = dict[str, Any]

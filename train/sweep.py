@@ -26,8 +26,9 @@ from mjx_s2r.bridge.peers import LIBRARIES
 from mjx_s2r.devices import accelerators
 from mjx_s2r.runs import CHECKPOINTS, CONFIG, METRICS, RunError, check_writable, read_jsonl
 from mjx_s2r.runs import write_json as write
-from train.common import console, interruptible
+from train.common import console
 from train.recipes import base
+from train.signals import interruptible
 from train.sweep_engine import executor, grace_s, numbers, places, run_all, slurm_options
 from train.sweep_job import Settings
 from train.teacher import TeacherConfig, recipe

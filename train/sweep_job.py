@@ -5,7 +5,7 @@ command; the handler then asks the job for a `checkpoint`, and queues that. Slur
 runs some time after the signal, so the job waits for the command only as long as it may.
 
 The command is a session of its own, for one Ctrl-C in a terminal would reach it, and then the job's
-SIGTERM, and a trainer takes a second signal for "at once". The job tells it once, and nobody else
+SIGTERM, and a trainer may take a second one for "at once". The job tells it once, and nobody else
 does. Nothing here imports jax: a job only waits beside the command that has the device.
 """
 
@@ -13,12 +13,13 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import FrameType
 from typing import Any
+
+from train.signals import handled
 
 ROOT = Path(__file__).parents[1]
 POLL_S = 0.1
@@ -85,7 +86,7 @@ class Job:
     def __call__(self) -> int:
         """Runs the command from the checkout; returns its exit status."""
         running = self._running
-        with _handled(running.ask):
+        with handled(_asking(), lambda *_: running.ask()):
             try:
                 with held(*_for_job_only()):
                     running.process = self._start()
@@ -125,21 +126,9 @@ def held(*numbers: signal.Signals) -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-@contextmanager
-def _handled(ask: Callable[[], None]) -> Iterator[None]:
-    """Calls ``ask`` on every signal that asks to end, but for ignored ones and submitit's own."""
-
-    def note(number: int, frame: FrameType | None) -> None:
-        """Passes a signal on."""
-        ask()
-
-    mine = [n for n in ENDING if n != _preemption() and signal.getsignal(n) != signal.SIG_IGN]
-    before = [signal.signal(number, note) for number in mine]
-    try:
-        yield
-    finally:
-        for number, handler in zip(mine, before, strict=True):
-            signal.signal(number, handler)
+def _asking() -> list[signal.Signals]:
+    """Returns the signals that ask this job to end: none that is ignored, nor submitit's own."""
+    return [n for n in ENDING if n != _preemption() and signal.getsignal(n) != signal.SIG_IGN]
 
 
 def _preemption() -> signal.Signals:

@@ -123,6 +123,8 @@ def recipe(task: str, file: Path | None = None) -> TeacherConfig:
     config = TeacherConfig(
         task=task, iterations=iterations, ppo=ppo_recipe(task), reppo=reppo_recipe(task)
     )
+    if file is None:
+        return config
     try:
         return replace(over(config, body | {"task": task}), recipe=file)
     except ConfigError as error:
@@ -238,8 +240,8 @@ def train(config: TeacherConfig) -> tuple[Learner, Any]:
         log=Lines(core, config.iterations, config.eval_every, tracked).write,
     )
     key = jax.random.key(config.seed)
-    if mesh.size == 1 and not sees:  # other programs run otherwise
-        compile_ahead(core.programs(key))
+    if not sees:  # an actor that sees runs other programs
+        compile_ahead(mesh, core.programs(key))
     fresh = spread(mesh, lambda: core.init(key))
     fresh = ppo.load(fresh, key) if isinstance(ppo, PixelPpo) else fresh
     with closing(profiler), ending(tracked):

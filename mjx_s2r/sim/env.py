@@ -300,11 +300,16 @@ def own(env: Environment) -> Env:
         ParamError: an adapter's, which has no contract, no cameras and no rows to look at.
     """
     if not isinstance(env, Env):
-        raise ParamError(
-            f"{type(env).__name__} is another library's environment: it can be trained, and not "
-            "be seen, exported or flown; write the task as envs/cartpole.py does"
-        )
+        raise foreign(type(env).__name__)
     return env
+
+
+def foreign(name: str) -> ParamError:
+    """Returns the error for an environment called ``name`` where a task of ours is needed."""
+    return ParamError(
+        f"{name} is another library's environment: it can be trained, and not be seen, exported or "
+        "flown; write the task as envs/cartpole.py does"
+    )
 
 
 def make(task: Task, config: PhysicsConfig | None = None) -> Env:

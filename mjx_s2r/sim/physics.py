@@ -270,6 +270,6 @@ def positions(physics: Physics, leaves: Leaves, place: Place) -> mjx.Data:
 @jax.jit
 def _positions(model: mjx.Model, blank: mjx.Data, leaves: Leaves, place: Place) -> mjx.Data:
     """Returns the Data of `positions`; ``leaves`` are those of `MOVING`."""
-    model = model.tree_replace(leaves) if leaves else model
+    model = world_model(Physics(model, blank), leaves)
     data = blank.replace(qpos=place[0], mocap_pos=place[1], mocap_quat=place[2])
     return mjx.com_pos(model, mjx.kinematics(model, data))

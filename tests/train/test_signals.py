@@ -6,7 +6,7 @@ import signal
 import pytest
 
 from train.__main__ import _remedy
-from train.common import patient
+from train.signals import patient
 
 
 def send(number: signal.Signals) -> None:

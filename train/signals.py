@@ -1,0 +1,51 @@
+"""What a process does when it is told to end: at once, at the next chance, or later.
+
+Nothing here imports jax.
+"""
+
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from types import FrameType
+
+
+@contextmanager
+def handled(
+    numbers: Sequence[signal.Signals], handler: Callable[[int, FrameType | None], None]
+) -> Iterator[None]:
+    """Gives signals another ``handler`` for a while."""
+    before = [signal.signal(number, handler) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, old in zip(numbers, before, strict=True):
+            signal.signal(number, old)
+
+
+def interruptible() -> AbstractContextManager[None]:
+    """Turns SIGTERM into KeyboardInterrupt, so that a preempted run saves as on Ctrl-C."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    return handled([signal.SIGTERM], stop)
+
+
+@contextmanager
+def patient() -> Iterator[Callable[[], bool]]:
+    """Holds Ctrl-C and SIGTERM back until the loop asks; a second Ctrl-C ends at once.
+
+    A second SIGTERM does not: schedulers may send two, and mean what they said with the first.
+
+    An iteration takes its state's memory over. Stopped in the middle, there would be neither the
+    old state nor the new one to save. Yields the question whether one has come.
+    """
+    asked: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        if asked and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        asked.append(number)
+
+    with handled([signal.SIGTERM, signal.SIGINT], note):
+        yield lambda: bool(asked)
