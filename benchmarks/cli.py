@@ -33,9 +33,8 @@ CASES = {
     "checkpoint": "seconds to save and restore a training, and its size",
     "ppo_vs_brax": "PPO here and in Brax: speed, compile time, time to a return (half an hour)",
     "ppo_vs_rsl_rl": "the same against rsl_rl, and where its time goes (half an hour)",
-    "ppo_vs_reppo": "the same between the two learners here (half an hour)",
 }
-LONG = ("ppo_vs_brax", "ppo_vs_rsl_rl", "ppo_vs_reppo")  # run only where they are named
+LONG = ("ppo_vs_brax", "ppo_vs_rsl_rl")  # run only where they are named
 
 
 @dataclass(frozen=True)

@@ -26,10 +26,7 @@ from benchmarks.course import Course, verdicts
 from benchmarks.rows import Row, Settings
 from mjx_s2r.bridge.foreign import Foreign
 from mjx_s2r.curriculum.uniform import uniform
-from mjx_s2r.learn.learner import Learner
 from mjx_s2r.learn.ppo import Ppo
-from mjx_s2r.learn.reppo import Reppo
-from mjx_s2r.learn.reppo_settings import ReppoConfig
 from mjx_s2r.learn.settings import PpoConfig
 from mjx_s2r.learn.together import compile_together
 
@@ -122,11 +119,10 @@ def copied(tree: Any) -> Any:
 
 @dataclass(frozen=True, eq=False)
 class Ours:
-    """This project's side: PPO, or the learner of ``other`` settings with as long a rollout."""
+    """This project's side."""
 
     env: Foreign
     settings: Settings
-    other: ReppoConfig | None = None
 
     def train(self, seed: int) -> Course:
         """Trains once, compiling included, and judges every stretch."""
@@ -145,12 +141,9 @@ class Ours:
             kept.append(copied((state.actor, state.actor_norm)))
         return Course(begun, tuple(seconds), self._judged(kept), many * ppo.config.worlds * UNROLL)
 
-    def _learner(self) -> Learner:
+    def _learner(self) -> Ppo:
         """Returns a learner that has compiled nothing."""
-        schedule = uniform(self.env.space)
-        if self.other is not None:
-            return Reppo(self.env, schedule, self.other)
-        return Ppo(self.env, schedule, shared(self.settings))
+        return Ppo(self.env, uniform(self.env.space), shared(self.settings))
 
     def _judged(self, kept: list[Any]) -> tuple[float, ...]:
         """Returns the return of each kept policy."""

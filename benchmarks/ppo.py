@@ -11,7 +11,7 @@ from benchmarks.timing import Stepper, measure
 from benchmarks.workload import begin, finite_share, physics_alone, sized
 from mjx_s2r.learn.ppo import Ppo, TrainState
 from mjx_s2r.sim.env import own
-from train.teacher import by_ppo, recipe
+from train.teacher import learner, recipe
 
 TASKS = ("reach", "cartpole", "quadruped")
 
@@ -24,7 +24,7 @@ def run(settings: Settings) -> list[Row]:
 def one_task(name: str, settings: Settings) -> list[Row]:
     """Returns the figures of one task."""
     config = recipe(name)
-    ppo = by_ppo(replace(config, ppo=sized(config.ppo, settings.worlds)))
+    ppo = learner(replace(config, ppo=sized(config.ppo, settings.worlds)))
     state = ppo.init(jax.random.key(0))
     env = own(ppo.env)
     alone = physics_alone(env, settings.physics_steps)

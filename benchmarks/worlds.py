@@ -13,7 +13,7 @@ from benchmarks.rows import Row, Settings, timed
 from benchmarks.timing import Stepper, measure
 from benchmarks.workload import finite_share, sized
 from mjx_s2r.learn.ppo import Ppo
-from train.teacher import by_ppo, recipe
+from train.teacher import learner, recipe
 
 TASK = "reach"
 COUNTS = (64, 256, 1024, 4096, 8192)
@@ -25,7 +25,7 @@ def run(settings: Settings) -> Iterator[Row]:
     on_cpu = jax.default_backend() == "cpu"
     for count in COUNTS if on_cpu else COUNTS + MORE:
         config = recipe(TASK)
-        yield from _one(by_ppo(replace(config, ppo=sized(config.ppo, count))), settings)
+        yield from _one(learner(replace(config, ppo=sized(config.ppo, count))), settings)
 
 
 def _one(ppo: Ppo, settings: Settings) -> Iterator[Row]:

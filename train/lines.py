@@ -129,9 +129,6 @@ def figures(kept: Metrics) -> dict[str, float]:
     }
     if tally.full is not None:
         line["full_worlds"] = float(tally.full)
-    own = ("alpha", "beta", "outside")  # of REPPO: the prices, and targets beyond its bins
-    found = {name: getattr(kept.figures, name) for name in own if hasattr(kept.figures, name)}
-    line |= {name: float(values.mean()) for name, values in found.items()}
     if not tally.episodes:
         line |= dict.fromkeys(("success", "return", "length"), float("nan"))
     return line

@@ -15,7 +15,6 @@ import tyro
 
 from mjx_s2r.config import ConfigError
 from mjx_s2r.learn.distill import DistillConfig
-from mjx_s2r.learn.reppo_settings import ReppoConfig
 from mjx_s2r.learn.settings import PpoConfig
 
 PPO = {
@@ -112,17 +111,6 @@ def read(file: Path) -> dict[str, Any]:
 def ppo_recipe(task: str) -> PpoConfig:
     """Returns the PPO settings of a task, the general ones where it has none of its own."""
     return PPO.get(task, PpoConfig())
-
-
-def reppo_recipe(task: str) -> ReppoConfig:
-    """Returns the settings of REPPO that fit a task: what is read, and how rewards are scaled.
-
-    On cartpole PPO is faster by far (see the README); no recipe has been tuned.
-    """
-    ppo = ppo_recipe(task)
-    return ReppoConfig(
-        reward_scale=ppo.reward_scale, actor_obs=ppo.actor_reads, critic_obs=ppo.critic_obs
-    )
 
 
 def distill_recipe(task: str) -> DistillConfig:

@@ -5,7 +5,7 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import numpy as np
@@ -24,8 +24,6 @@ from mjx_s2r.learn import pixels
 from mjx_s2r.learn.learner import Learner
 from mjx_s2r.learn.pixels import PixelPpo
 from mjx_s2r.learn.ppo import Ppo
-from mjx_s2r.learn.reppo import Reppo
-from mjx_s2r.learn.reppo_settings import ReppoConfig
 from mjx_s2r.learn.settings import PpoConfig
 from mjx_s2r.mesh import check_worlds, kept, pinned, spread
 from mjx_s2r.mesh import mesh as device_mesh
@@ -42,7 +40,7 @@ from train.common import Job, compile_ahead, work
 from train.curricula import Kind, Schedules, build, felt, mixed
 from train.lines import Lines
 from train.profile import Profiler
-from train.recipes import ITERATIONS, base, ppo_recipe, read, reppo_recipe
+from train.recipes import ITERATIONS, base, ppo_recipe, read
 
 # What a run that is resumed may be told otherwise.
 MAY_CHANGE = (
@@ -97,12 +95,8 @@ class TeacherConfig:
     """How pictures are drawn, for an actor that reads pixels."""
     physics: PhysicsConfig = field(default_factory=PhysicsConfig)
     """What takes the physics steps: --physics.backend jax or warp."""
-    algorithm: Literal["ppo", "reppo"] = "ppo"
-    """What it learns by; reppo climbs a critic of actions, see mjx_s2r.learn.reppo_settings."""
     ppo: PpoConfig = field(default_factory=PpoConfig)
     """Settings of PPO."""
-    reppo: ReppoConfig = field(default_factory=ReppoConfig)
-    """Settings of REPPO."""
     adr: AdrConfig = field(default_factory=AdrConfig)
     """Settings of ADR."""
     schedules: Schedules = field(default_factory=Schedules)
@@ -120,9 +114,7 @@ def recipe(task: str, file: Path | None = None) -> TeacherConfig:
     body = {} if file is None else read(file)
     task = task or str(body.get("task", "reach"))
     iterations = ITERATIONS.get(task, TeacherConfig.iterations)
-    config = TeacherConfig(
-        task=task, iterations=iterations, ppo=ppo_recipe(task), reppo=reppo_recipe(task)
-    )
+    config = TeacherConfig(task=task, iterations=iterations, ppo=ppo_recipe(task))
     if file is None:
         return config
     try:
@@ -131,25 +123,7 @@ def recipe(task: str, file: Path | None = None) -> TeacherConfig:
         raise ConfigError(f"recipe {file}: {error}") from error
 
 
-def learner(config: TeacherConfig) -> Learner:
-    """Builds task, environment, curriculum and learner for an actor that reads numbers.
-
-    Raises:
-        ParamError: an unknown task or row.
-        ConfigError: an actor that reads pixels, or one with a memory that is to learn by REPPO.
-    """
-    if config.algorithm == "ppo":
-        return by_ppo(config)
-    if config.ppo.units:
-        raise ConfigError(
-            f"ppo.units {config.ppo.units}: actors with a memory train by PPO; set ppo.units 0, or "
-            "algorithm ppo"
-        )
-    env = make_env(config.task, config.physics)
-    return Reppo(env, schedule(config, env.space), config.reppo)
-
-
-def by_ppo(config: TeacherConfig) -> Ppo:
+def learner(config: TeacherConfig) -> Ppo:
     """Builds task, environment, curriculum and PPO for an actor that reads numbers.
 
     Raises:
@@ -169,13 +143,8 @@ def seeing(config: TeacherConfig) -> PixelPpo:
 
     Raises:
         ParamError: an unknown task, row or camera; another library's environment.
-        ConfigError: an evaluation, which actors that see do not have yet; REPPO.
+        ConfigError: an evaluation, which actors that see do not have yet.
     """
-    if config.algorithm == "reppo":
-        raise ConfigError(
-            "algorithm 'reppo' with ppo.actor_obs 'pixels': actors that see train by PPO; set "
-            "algorithm ppo"
-        )
     if config.eval_every:
         raise ConfigError(
             f"eval_every {config.eval_every}: an actor that reads pixels is judged while it "

@@ -1,6 +1,6 @@
 """What a command, a benchmark or a judge needs of a learner, whatever it learns by.
 
-`mjx_s2r.learn.ppo.Ppo` and `mjx_s2r.learn.reppo.Reppo` have it. What a training's state is, only
+`mjx_s2r.learn.ppo.Ppo` has it. What a training's state is, only
 its learner knows.
 """
 

@@ -10,10 +10,7 @@ import pytest
 
 from mjx_s2r import devices
 from mjx_s2r.curriculum.uniform import uniform
-from mjx_s2r.learn.learner import Learner
 from mjx_s2r.learn.ppo import Ppo
-from mjx_s2r.learn.reppo import Reppo
-from mjx_s2r.learn.reppo_settings import ReppoConfig
 from mjx_s2r.learn.settings import PpoConfig
 from mjx_s2r.learn.together import compile_together
 from tests.learn.heard import compiled
@@ -24,24 +21,17 @@ OURS = ("act", "learn", "whole", "reset_worlds", "_draw", "_draw_anew", "_begin"
 SMALL = {"worlds": 8, "unroll": 4, "minibatches": 2, "epochs": 1}
 
 
-def learners() -> dict[str, Learner]:
-    """Returns one learner of each kind."""
+def learner_of_two() -> Ppo:
+    """Returns a small learner that has compiled nothing."""
     env: Any = Probe(2, lambda step, action: action[0])
-    ppo = PpoConfig(**SMALL, actor_hidden=(4,), critic_hidden=(4,))
-    reppo = ReppoConfig(**SMALL, actor_hidden=(4,), critic_hidden=(4,))
-    return {
-        "ppo": Ppo(env, uniform(env.space), ppo),
-        "reppo": Reppo(env, uniform(env.space), reppo),
-    }
+    config = PpoConfig(**SMALL, actor_hidden=(4,), critic_hidden=(4,))
+    return Ppo(env, uniform(env.space), config)
 
 
 @pytest.mark.parametrize("options", [None, OPTIONS])
-@pytest.mark.parametrize("name", ["ppo", "reppo"])
-def test_the_first_iteration_compiles_nothing_more(
-    monkeypatch: Any, name: str, options: dict | None
-) -> None:
+def test_the_first_iteration_compiles_nothing_more(monkeypatch: Any, options: dict | None) -> None:
     monkeypatch.setattr(devices, "light_options", lambda: options)
-    learner, key = learners()[name], jax.random.key(3)
+    learner, key = learner_of_two(), jax.random.key(3)
     with compiled(*OURS) as before:
         compile_together(learner.programs(key))
     parts = {"whole"} if options is None else {"act", "learn"}
@@ -50,7 +40,7 @@ def test_the_first_iteration_compiles_nothing_more(
         state, metrics = learner.iterate(learner.init(key))
         learner.iterate(state)
     assert after == []
-    alone = learners()[name]
+    alone = learner_of_two()
     with compiled(*OURS) as unprepared:  # shows that what is compiled is heard
         _, expected = alone.iterate(alone.init(key))
     assert unprepared != []
