@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 PYTHON ?= $(shell for p in python3.11 python3; do if $$p -c '' >/dev/null 2>&1; then echo $$p; break; fi; done)
 JOBS ?= 2
 STARTED := $(shell date +%s)
-CODE := mjx_s2r envs train benchmarks tests docs
+CODE := mjx_s2r train benchmarks tests docs
 
 .PHONY: help venv demo reach test test-all check format bench clean
 

@@ -2,7 +2,7 @@
 
 import sys
 
-from mjx_s2r import devices
+from mjx_s2r.runtime import devices
 
 if __name__ == "__main__":
     devices.configure()

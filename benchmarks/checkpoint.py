@@ -12,7 +12,7 @@ import numpy as np
 from benchmarks.rows import Row, Settings
 from benchmarks.timing import measure
 from benchmarks.workload import sized
-from mjx_s2r.checkpoints import Checkpoints
+from mjx_s2r.io.checkpoints import Checkpoints
 from train.teacher import learner, recipe
 
 

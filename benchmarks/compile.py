@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 from benchmarks.rows import Row, Settings
-from mjx_s2r.devices import CACHE_ENV
+from mjx_s2r.runtime.devices import CACHE_ENV
 
 ROOT = Path(__file__).parents[1]
 TIMEOUT_S = 900  # some versions of jaxlib can wait for ever: see devices.py

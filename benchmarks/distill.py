@@ -12,7 +12,7 @@ import jax
 from benchmarks.rows import Row, Settings, timed
 from benchmarks.timing import Stepper, measure
 from benchmarks.workload import finite_share, untrained
-from mjx_s2r.learn.distill import Distill, DistillConfig, DistillState
+from mjx_s2r.learn.distill.learner import Distill, DistillConfig, DistillState
 
 UNROLL = 4
 

@@ -18,8 +18,8 @@ import jax.numpy as jnp
 from benchmarks.rows import Row, Settings, timed
 from benchmarks.timing import Stepper, measure
 from benchmarks.workload import finite_share, reach, widest
-from envs.reach import SPACE
 from mjx_s2r.curriculum.uniform import uniform
+from mjx_s2r.envs.reach import SPACE
 from mjx_s2r.learn.rollout import reset_worlds, rollout, stagger
 from mjx_s2r.params import ParamSpace
 from mjx_s2r.sim.env import Env, make

@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
-from mjx_s2r import devices
+from mjx_s2r.runtime import devices
 
 
 def main(argv: Sequence[str]) -> None:
@@ -18,7 +18,7 @@ def main(argv: Sequence[str]) -> None:
     import jax
 
     from benchmarks.workload import sized
-    from mjx_s2r.learn.together import compile_together
+    from mjx_s2r.runtime.compilation import compile_together
     from train.teacher import learner, recipe
 
     config = recipe(argv[0])

@@ -19,7 +19,7 @@ from benchmarks.rows import Row, Settings
 from benchmarks.timing import latencies
 from benchmarks.workload import untrained
 from mjx_s2r.contract import PolicyContract
-from mjx_s2r.learn.distill import DistillConfig
+from mjx_s2r.learn.distill.learner import DistillConfig
 from mjx_s2r.robot import controller
 from mjx_s2r.robot.clock import RealClock
 from mjx_s2r.robot.controller import ControllerConfig

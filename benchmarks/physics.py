@@ -16,7 +16,7 @@ import numpy as np
 from benchmarks.rows import Row, Settings, timed
 from benchmarks.timing import measure
 from benchmarks.workload import begin, finite_share, physics_alone
-from envs.tasks import make_task
+from mjx_s2r.envs.registry import make_task
 from mjx_s2r.sim.env import Env, make
 from mjx_s2r.sim.physics import Core
 

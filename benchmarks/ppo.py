@@ -9,7 +9,7 @@ import jax
 from benchmarks.rows import Row, Settings, timed
 from benchmarks.timing import Stepper, measure
 from benchmarks.workload import begin, finite_share, physics_alone, sized
-from mjx_s2r.learn.ppo import Ppo, TrainState
+from mjx_s2r.learn.ppo.learner import Ppo, TrainState
 from mjx_s2r.sim.env import own
 from train.teacher import learner, recipe
 

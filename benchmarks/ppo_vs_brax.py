@@ -1,6 +1,6 @@
 """PPO here against Brax's PPO: one environment, networks, batches, budget and evaluator for both.
 
-What is measured, and how, says benchmarks/contest.py. Each library keeps what is its own: Brax
+What is measured, and how, says benchmarks/head_to_head.py. Each library keeps what is its own: Brax
 resets to a world's first state and holds its step size; here finished worlds get fresh ones and the
 step size follows the KL. Brax's standard deviation depends on the observation.
 """
@@ -15,7 +15,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from benchmarks.contest import (
+from benchmarks.head_to_head import (
     HIDDEN,
     STRETCHES,
     TASK,
@@ -27,10 +27,10 @@ from benchmarks.contest import (
     play,
     shared,
 )
-from benchmarks.course import Course
+from benchmarks.learning_curve import Course
 from benchmarks.rows import Row, Settings
-from mjx_s2r.bridge.foreign import Foreign
-from mjx_s2r.bridge.peers import playground, require
+from mjx_s2r.bridge.registry import playground, require
+from mjx_s2r.bridge.wrapper import Foreign
 
 CASE = "ppo_vs_brax"
 

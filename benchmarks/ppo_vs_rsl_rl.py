@@ -1,6 +1,6 @@
 """PPO here against rsl_rl's PPO (Isaac Lab, mjlab): one environment, settings, budget and judge.
 
-What is measured, and how, says benchmarks/contest.py. The environment is Playground's, as in
+What is measured, and how, says benchmarks/head_to_head.py. The environment is Playground's, as in
 ppo_vs_brax: it belongs to neither side, Playground itself lends its environments to rsl_rl, and
 figures of the three libraries are of one task. rsl_rl's own runner drives the compiled step through
 benchmarks/torch_worlds.py. Torch gets one thread or as many as there are cores, whichever a trial
@@ -33,15 +33,15 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from benchmarks.contest import STRETCHES, TASK, UNROLL, Ours, iterations, judge, play, shared
-from benchmarks.course import COMPILING, Course
+from benchmarks.head_to_head import STRETCHES, TASK, UNROLL, Ours, iterations, judge, play, shared
+from benchmarks.learning_curve import COMPILING, Course
 from benchmarks.rows import BenchmarkError, Row, Settings
 from benchmarks.timing import measure
 from benchmarks.torch_worlds import TorchWorlds
-from mjx_s2r.bridge.foreign import Foreign
-from mjx_s2r.bridge.peers import playground, require
-from mjx_s2r.learn.settings import PpoConfig
-from mjx_s2r.learn.swish import swish
+from mjx_s2r.bridge.registry import playground, require
+from mjx_s2r.bridge.wrapper import Foreign
+from mjx_s2r.learn.networks.swish import swish
+from mjx_s2r.learn.ppo.config import PpoConfig
 
 CASE = "ppo_vs_rsl_rl"
 TRIAL = 3  # iterations

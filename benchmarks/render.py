@@ -18,12 +18,13 @@ import numpy as np
 from benchmarks.rows import Row, Settings, timed
 from benchmarks.timing import Timing, measure
 from benchmarks.workload import begin, reach, widest
-from mjx_s2r.devices import light_options
 from mjx_s2r.params import ParamSpace
-from mjx_s2r.render import camera, raycast
-from mjx_s2r.render.appearance import Appearance, appearance, bind_appearance
-from mjx_s2r.render.camera import Pose
-from mjx_s2r.render.scene import Scene, build
+from mjx_s2r.render import raycast
+from mjx_s2r.render.geometry import pose as poses
+from mjx_s2r.render.geometry.pose import Pose
+from mjx_s2r.render.geometry.scene import Scene, build
+from mjx_s2r.render.looks.appearance import Appearance, appearance, bind_appearance
+from mjx_s2r.runtime.devices import light_options
 from mjx_s2r.sim import physics
 from mjx_s2r.sim.env import make
 from mjx_s2r.sim.physics import Core
@@ -39,7 +40,7 @@ def run(settings: Settings) -> list[Row]:
     env, signal = make(task), task.contract.cameras[0]
     scene = build(task.mj_model, CAMERA, signal.height, signal.width)
     core, _ = begin(env, settings.images, key=jax.random.key(0))
-    pose = camera.pose(scene, jax.jit(jax.vmap(lambda c: physics.view(env.physics, {}, c)))(core))
+    pose = poses.pose(scene, jax.jit(jax.vmap(lambda c: physics.view(env.physics, {}, c)))(core))
     plain = looks(ParamSpace(()), task.mj_model, settings.images)
     varied = looks(widest(task.space), task.mj_model, settings.images)
     draw = jax.jit(

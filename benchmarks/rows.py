@@ -77,7 +77,7 @@ def timed(case: str, metric: str, timing: Timing, amount: float, unit: str) -> l
 
 def about(settings: Settings) -> dict[str, Any]:
     """Returns what a run must carry to be compared: machine, versions, commit, date, sizes."""
-    from mjx_s2r import devices  # here, so that files are compared without starting jax
+    from mjx_s2r.runtime import devices  # here, so that files are compared without starting jax
 
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
     now = datetime.now(UTC).isoformat(timespec="seconds")

@@ -11,10 +11,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from mjx_s2r.bridge.peers import require
+from mjx_s2r.bridge.registry import require
 from mjx_s2r.curriculum.uniform import uniform
+from mjx_s2r.learn.ppo.config import PpoConfig
 from mjx_s2r.learn.rollout import first_worlds, fresh_worlds
-from mjx_s2r.learn.settings import PpoConfig
 from mjx_s2r.sim.interface import Environment, State, renew
 
 

@@ -8,15 +8,15 @@ from typing import Any, cast
 import jax
 import jax.numpy as jnp
 
-from envs.reach import SPACE, Reach
 from mjx_s2r.curriculum.uniform import uniform
-from mjx_s2r.learn.distill import Distill, DistillConfig
-from mjx_s2r.learn.distill import make as make_distill
-from mjx_s2r.learn.distribution import Gaussian
-from mjx_s2r.learn.networks import Actor
-from mjx_s2r.learn.settings import PpoConfig
+from mjx_s2r.envs.reach import SPACE, Reach
+from mjx_s2r.learn.distill.learner import Distill, DistillConfig
+from mjx_s2r.learn.distill.learner import make as make_distill
+from mjx_s2r.learn.networks.gaussian import Gaussian
+from mjx_s2r.learn.networks.modules import Actor
+from mjx_s2r.learn.ppo.config import PpoConfig
 from mjx_s2r.params import ParamSpace
-from mjx_s2r.render.eye import bind_cameras
+from mjx_s2r.render.cameras import bind_cameras
 from mjx_s2r.sim import physics
 from mjx_s2r.sim.env import Env, make
 from mjx_s2r.sim.physics import Core

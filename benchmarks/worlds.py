@@ -12,7 +12,7 @@ import jax
 from benchmarks.rows import Row, Settings, timed
 from benchmarks.timing import Stepper, measure
 from benchmarks.workload import finite_share, sized
-from mjx_s2r.learn.ppo import Ppo
+from mjx_s2r.learn.ppo.learner import Ppo
 from train.teacher import learner, recipe
 
 TASK = "reach"

@@ -15,5 +15,5 @@ One table of parameters (`params`) drives everything. A map, in the order of the
     config      frozen settings to and from JSON
     devices     compiler switches, compile cache, placement on several devices
 
-Import what you need from where it lives, e.g. `from mjx_s2r.params import Param`.
+Import what you need from where it lives, e.g. `from mjx_s2r.params.space import Param`.
 """

@@ -8,7 +8,7 @@ from pathlib import Path
 import jax
 import pytest
 
-from mjx_s2r import devices
+from mjx_s2r.runtime import devices
 
 os.environ.setdefault("MUJOCO_GL", "egl")
 os.environ.setdefault(devices.CACHE_ENV, str(Path(__file__).parents[1] / ".cache" / "xla"))

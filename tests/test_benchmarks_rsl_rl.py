@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 
 from benchmarks import ppo_vs_rsl_rl, torch_worlds
-from benchmarks.contest import play, shared
-from benchmarks.course import Course, verdicts
+from benchmarks.head_to_head import play, shared
+from benchmarks.learning_curve import Course, verdicts
 from benchmarks.ppo_vs_rsl_rl import Copy, Watch, agree, answer, copy, recipe, shares
 from benchmarks.rows import BenchmarkError, Settings
 from benchmarks.timing import Timing
 from benchmarks.torch_worlds import TorchWorlds
-from mjx_s2r.learn.settings import PpoConfig
+from mjx_s2r.learn.ppo.config import PpoConfig
 from tests.learn.probes import Probe
 
 LENGTH = 5

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from benchmarks import cli, ppo_vs_brax
-from benchmarks.course import Course, verdicts
+from benchmarks.learning_curve import Course, verdicts
 from benchmarks.ppo_vs_brax import iterations
 from benchmarks.rows import Row, Settings
 

@@ -14,9 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mjx_s2r import checkpoints as module
-from mjx_s2r.checkpoints import Checkpoints, DiskFullError
-from mjx_s2r.runs import METRICS, Run, read_jsonl
+from mjx_s2r.io import checkpoints as module
+from mjx_s2r.io.checkpoints import Checkpoints, DiskFullError
+from mjx_s2r.io.run import METRICS, Run, read_jsonl
 from train.common import Job, Stretch, work
 
 FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -83,7 +83,7 @@ def test_half_a_line_is_taken_back(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         left[0] -= len(part)
         return write(file, part)
 
-    monkeypatch.setattr("mjx_s2r.runs.os.write", short)
+    monkeypatch.setattr("mjx_s2r.io.run.os.write", short)
     run.log(1, {"loss": 1.0})
     left[0] = 10
     with pytest.warns(RuntimeWarning, match="are lost"):
@@ -104,7 +104,7 @@ def test_points_without_room_do_not_stop_the_training(
     def fail(*_: Any) -> None:
         raise FULL
 
-    monkeypatch.setattr("mjx_s2r.board.EventsWriter.write_event", fail)
+    monkeypatch.setattr("mjx_s2r.io.tensorboard.EventsWriter.write_event", fail)
     with pytest.warns(RuntimeWarning, match="TensorBoard"):
         for step in range(1, 30):
             run.log(step, {"a": 1.0, "b": 2.0})

@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from mjx_s2r import hosts
+from mjx_s2r.runtime import distributed
 
 yaml: Any = pytest.importorskip("yaml")
 
@@ -380,11 +380,13 @@ def test_kubernetes_sets_what_join_reads() -> None:
     _, job, pod = kubernetes()
     (teacher,) = pod["containers"]
     values = {setting["name"]: setting["value"] for setting in teacher["env"]}
-    found = hosts.detect(values | {"JOB_COMPLETION_INDEX": "1"})
+    found = distributed.detect(values | {"JOB_COMPLETION_INDEX": "1"})
     assert found is not None and found.address == "mjx-s2r-teacher-0-0.mjx-s2r:8476"
     assert found.count == job["completions"] == job["parallelism"]
     assert job["completionMode"] == "Indexed"
-    assert int(values[hosts.JOIN_ENV]) >= 3600 and int(values[hosts.HEARTBEAT_ENV]) <= 60
+    assert (
+        int(values[distributed.JOIN_ENV]) >= 3600 and int(values[distributed.HEARTBEAT_ENV]) <= 60
+    )
     assert teacher["args"][:2] == ["teacher", "--resume"] and "command" not in teacher
     assert pod["terminationGracePeriodSeconds"] >= 300
 

@@ -23,7 +23,7 @@ JAX = ("jax", "jaxlib", "flax", "optax", "orbax", "jax2onnx", "mujoco.mjx")
 FREE_OF_JAX = tuple(
     f"mjx_s2r/{n}.py" for n in ["params", "row", "laws", "contract", "config", "runs"]
 )
-FOR_ROBOT = ("mjx_s2r.params", "mjx_s2r.contract", "mjx_s2r.robot")
+FOR_ROBOT = ("mjx_s2r.params.space", "mjx_s2r.contract", "mjx_s2r.robot")
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -134,7 +134,7 @@ def test_importing_the_robot_side_loads_no_jax() -> None:
 
 def test_devices_imports_jax_only_inside_functions() -> None:
     top = ast.Module(
-        [n for n in parsed("mjx_s2r/devices.py").body if not isinstance(n, ast.If)], []
+        [n for n in parsed("mjx_s2r/runtime/devices.py").body if not isinstance(n, ast.If)], []
     )
     outside = [n for n in top.body if not isinstance(n, Function)]
     assert not [name for n in outside for name in imports(n) if within(name, JAX)]

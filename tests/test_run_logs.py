@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from mjx_s2r.io.run import BOUNDS, EPISODES, TABLE, Run, RunError, read_jsonl
 from mjx_s2r.params import Param
-from mjx_s2r.runs import BOUNDS, EPISODES, TABLE, Run, RunError, read_jsonl
 
 ROWS = (
     Param("mass", "model.body_mass", ("a",), limits=(0.5, 2.0)),

@@ -11,8 +11,8 @@ import os
 import sys
 from collections.abc import Sequence
 
-from mjx_s2r import devices
 from mjx_s2r.params import ParamError, unknown
+from mjx_s2r.runtime import devices
 
 VERBS = {
     "teacher": "train a privileged teacher with PPO and a curriculum",
@@ -71,16 +71,16 @@ def _hush() -> None:
 
 def _user_errors() -> tuple[type[Exception], ...]:
     """Returns the errors that name their own remedy; anything else keeps its traceback."""
-    from mjx_s2r.checkpoints import CheckpointError
-    from mjx_s2r.config import ConfigError
     from mjx_s2r.contract import ContractError
     from mjx_s2r.export import ExportError
-    from mjx_s2r.hosts import HostError
-    from mjx_s2r.mesh import MeshError
-    from mjx_s2r.render.scene import SceneError
-    from mjx_s2r.runs import RunError
+    from mjx_s2r.io.checkpoints import CheckpointError
+    from mjx_s2r.io.config import ConfigError
+    from mjx_s2r.io.run import RunError
+    from mjx_s2r.render.geometry.scene import SceneError
+    from mjx_s2r.runtime.distributed import HostError
+    from mjx_s2r.runtime.sharding import MeshError
+    from mjx_s2r.sim.nan_replay import QuarantineError
     from mjx_s2r.sim.physics import ModelError
-    from mjx_s2r.sim.quarantine import QuarantineError
 
     runs = (RunError, CheckpointError, QuarantineError, HostError, MeshError)
     return (ParamError, ConfigError, ContractError, ExportError, ModelError, SceneError, *runs)

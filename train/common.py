@@ -16,11 +16,11 @@ from jax.stages import Lowered
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from mjx_s2r import hosts
-from mjx_s2r.checkpoints import Checkpoints, DiskFullError
-from mjx_s2r.learn.together import compile_together
-from mjx_s2r.runs import Run
-from train.signals import patient
+from mjx_s2r.io.checkpoints import Checkpoints, DiskFullError
+from mjx_s2r.io.run import Run
+from mjx_s2r.runtime import distributed
+from mjx_s2r.runtime.compilation import compile_together
+from mjx_s2r.runtime.signals import patient
 
 console = Console(file=sys.stderr)
 console.soft_wrap = not console.is_terminal  # a path in a pipe must not be broken in two
@@ -136,9 +136,9 @@ def work(job: Job, run: Run, checkpoints: Checkpoints, fresh: Any) -> Any:
         KeyboardInterrupt: asked to stop; the state is saved.
         DiskFullError: there is no room for the last checkpoint.
     """
-    with hosts.watch(checkpoints.settle):
+    with distributed.watch(checkpoints.settle):
         state, first = fresh, 0
-        if job.resume and hosts.told(checkpoints.latest_step() or 0):
+        if job.resume and distributed.told(checkpoints.latest_step() or 0):
             state, first = checkpoints.restore(fresh)
         if job.resume:
             run.rewind(first)  # also where there is none yet, and lines of a first try are
@@ -165,12 +165,12 @@ def _loop(
         lined = done % job.log_every == 0 or last
         if lined:
             note = job.log(run, window.close(done, state))
-            if hosts.writer():
+            if distributed.writer():
                 bar.update(done, note)
         if done % job.checkpoint_every == 0 or last:
             _save(checkpoints, done, state, last)
         # Several processes stop at the same iteration; asking them costs time, so only at a line.
-        if (lined or not hosts.several()) and hosts.any_of(stopped()):
+        if (lined or not distributed.several()) and distributed.any_of(stopped()):
             if not last and done % job.checkpoint_every:
                 _save(checkpoints, done, state, last=True)
             checkpoints.close()

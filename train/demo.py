@@ -20,7 +20,7 @@ from typing import Any, Literal
 import tyro
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from mjx_s2r.runs import (
+from mjx_s2r.io.run import (
     METRICS,
     REPORT,
     RESULT,
@@ -29,9 +29,9 @@ from mjx_s2r.runs import (
     read_jsonl,
     write_json,
 )
+from mjx_s2r.runtime.signals import interruptible
 from train.common import console
-from train.signals import interruptible
-from train.summary import write_report
+from train.demo_summary import write_report
 
 KINDS = ("randomized", "plain")
 

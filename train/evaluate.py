@@ -12,13 +12,13 @@ from typing import Literal
 import numpy as np
 import tyro
 
-from mjx_s2r.render.eye import RayCamera
+from mjx_s2r.eval.intervals import wilson
+from mjx_s2r.eval.robot_episodes import Episode, Robot, Rules, fly, interventions
+from mjx_s2r.render.cameras import RayCamera
 from mjx_s2r.robot.controller import ControllerConfig
-from mjx_s2r.robot.drivers.mujoco_standin import can_render
+from mjx_s2r.robot.drivers.sim_robot import can_render
 from mjx_s2r.robot.policy import Policy
 from mjx_s2r.robot.safety import SafetyConfig
-from mjx_s2r.transfer.evaluate import Episode, Robot, Rules, fly, interventions
-from mjx_s2r.transfer.intervals import wilson
 from train.common import console, progress
 
 
@@ -48,7 +48,7 @@ def robots(task: str, family: str, count: int) -> list[Robot]:
     Raises:
         ParamError: the task has none.
     """
-    from envs.tasks import robots_of
+    from mjx_s2r.envs.registry import robots_of
 
     make = getattr(robots_of(task), family)
     return [make(index) for index in range(count)]
@@ -57,7 +57,7 @@ def robots(task: str, family: str, count: int) -> list[Robot]:
 def evaluate(config: EvaluateConfig) -> list[Episode]:
     """Runs every episode; shows progress."""
     os.environ.setdefault("MUJOCO_GL", "egl")
-    from envs.tasks import make_task
+    from mjx_s2r.envs.registry import make_task
 
     policy = Policy.load(config.policy)
     task = make_task(policy.contract.task)

@@ -16,11 +16,11 @@ import numpy as np
 import tyro
 
 from mjx_s2r import export as exporter
-from mjx_s2r.checkpoints import Checkpoints
-from mjx_s2r.config import from_dict
-from mjx_s2r.learn.distill import Distill, DistillState
-from mjx_s2r.learn.learner import Learner
-from mjx_s2r.runs import CONFIG, POLICY, RunError
+from mjx_s2r.io.checkpoints import Checkpoints
+from mjx_s2r.io.config import from_dict
+from mjx_s2r.io.run import CONFIG, POLICY, RunError
+from mjx_s2r.learn.algorithm import Learner
+from mjx_s2r.learn.distill.learner import Distill, DistillState
 from mjx_s2r.sim.env import own
 from train.common import console
 from train.student import StudentConfig, distiller, load_teacher

@@ -15,15 +15,15 @@ import jax
 import tyro
 from rich.table import Table
 
-from mjx_s2r.checkpoints import CheckpointError
-from mjx_s2r.curriculum.law import widened
+from mjx_s2r.curriculum.coordinates import widened
 from mjx_s2r.curriculum.uniform import uniform
-from mjx_s2r.learn.evaluation import Scores, judge
-from mjx_s2r.learn.learner import Learner
+from mjx_s2r.eval.intervals import wilson
+from mjx_s2r.eval.simulation import Scores, judge
+from mjx_s2r.io.checkpoints import CheckpointError
+from mjx_s2r.io.run import write_json
+from mjx_s2r.learn.algorithm import Learner
 from mjx_s2r.params import ParamSpace
-from mjx_s2r.runs import write_json
 from mjx_s2r.sim.interface import Draw
-from mjx_s2r.transfer.intervals import wilson
 from train.common import console, progress, say
 from train.student import open_teacher
 

@@ -16,11 +16,11 @@ import jax.numpy as jnp
 import numpy as np
 import tyro
 
-from mjx_s2r.learn.learner import Learner
-from mjx_s2r.runs import POLICY, RESULT, check_space, check_writable, write_json
+from mjx_s2r.eval.intervals import wilson
+from mjx_s2r.eval.robot_episodes import in_simulation
+from mjx_s2r.io.run import POLICY, RESULT, check_space, check_writable, write_json
+from mjx_s2r.learn.algorithm import Learner
 from mjx_s2r.sim.interface import Draw, State, nominal_draw
-from mjx_s2r.transfer.evaluate import in_simulation
-from mjx_s2r.transfer.intervals import wilson
 from train import evaluate, export, student, teacher
 from train.common import console
 from train.evaluate import EvaluateConfig

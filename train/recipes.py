@@ -13,9 +13,9 @@ from typing import Any
 
 import tyro
 
-from mjx_s2r.config import ConfigError
-from mjx_s2r.learn.distill import DistillConfig
-from mjx_s2r.learn.settings import PpoConfig
+from mjx_s2r.io.config import ConfigError
+from mjx_s2r.learn.distill.learner import DistillConfig
+from mjx_s2r.learn.ppo.config import PpoConfig
 
 PPO = {
     "reach": PpoConfig(reward_scale=0.1),

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import tyro
 
-from envs.tasks import make_env
-from mjx_s2r.runs import CONFIG, RunError
+from mjx_s2r.envs.registry import make_env
+from mjx_s2r.io.run import CONFIG, RunError
 from mjx_s2r.sim.env import own
-from mjx_s2r.sim.quarantine import record_about, records, replay
+from mjx_s2r.sim.nan_replay import record_about, records, replay
 
 
 @dataclass(frozen=True)

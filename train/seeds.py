@@ -16,12 +16,12 @@ import jax.numpy as jnp
 import numpy as np
 import tyro
 
-from mjx_s2r.checkpoints import Checkpoints
-from mjx_s2r.learn.learner import Learner
-from mjx_s2r.learn.seeds import Seeds, take
-from mjx_s2r.runs import Run
+from mjx_s2r.io.checkpoints import Checkpoints
+from mjx_s2r.io.run import Run
+from mjx_s2r.learn.algorithm import Learner
+from mjx_s2r.learn.multi_seed import Seeds, take
+from mjx_s2r.learn.train_logger import Lines, speed
 from train.common import Job, Stretch, work
-from train.lines import Lines, speed
 from train.recipes import base
 from train.teacher import MAY_CHANGE, TeacherConfig, learner, recipe
 

@@ -10,20 +10,20 @@ from typing import Any
 import jax
 import tyro
 
-from mjx_s2r import hosts
-from mjx_s2r.checkpoints import Checkpoints
-from mjx_s2r.config import from_dict
 from mjx_s2r.contract import camera_signal
 from mjx_s2r.curriculum.uniform import uniform
-from mjx_s2r.learn import distill as distillation
-from mjx_s2r.learn.distill import Distill, DistillConfig, DistillState
-from mjx_s2r.learn.learner import Learner
-from mjx_s2r.mesh import check_worlds, kept, spread
-from mjx_s2r.mesh import mesh as device_mesh
+from mjx_s2r.io.checkpoints import Checkpoints
+from mjx_s2r.io.config import from_dict
+from mjx_s2r.io.run import CHECKPOINTS, CONFIG, Run, RunError
+from mjx_s2r.learn.algorithm import Learner
+from mjx_s2r.learn.distill import learner as distillation
+from mjx_s2r.learn.distill.learner import Distill, DistillConfig, DistillState
 from mjx_s2r.params import ParamSpace
-from mjx_s2r.render.eye import bind_cameras
-from mjx_s2r.render.stock import RenderConfig
-from mjx_s2r.runs import CHECKPOINTS, CONFIG, Run, RunError
+from mjx_s2r.render.cameras import bind_cameras
+from mjx_s2r.render.looks.assets import RenderConfig
+from mjx_s2r.runtime import distributed
+from mjx_s2r.runtime.sharding import check_worlds, kept, spread
+from mjx_s2r.runtime.sharding import mesh as device_mesh
 from mjx_s2r.sim.env import own
 from mjx_s2r.sim.task import seen_by
 from train.common import Job, Stretch, compile_ahead, work
@@ -122,7 +122,7 @@ def train(config: StudentConfig) -> tuple[Distill, DistillState]:
         MeshError: devices that are not there, or that do not divide the worlds.
         HostError: several processes; a student trains in one, on all its devices.
     """
-    hosts.alone(f"student {config.run}")
+    distributed.alone(f"student {config.run}")
     mesh = device_mesh(config.devices)
     check_worlds(mesh, config.distill.worlds)
     distill = distiller(config)

@@ -23,26 +23,26 @@ import tyro
 from rich.table import Table
 from scipy.stats import qmc
 
-from envs.tasks import make_task
-from mjx_s2r import devices
 from mjx_s2r.curriculum.adr import AdrConfig
+from mjx_s2r.curriculum.coordinates import box, widened
+from mjx_s2r.curriculum.doraemon_solver import MaxentConfig
 from mjx_s2r.curriculum.interface import Curriculum
-from mjx_s2r.curriculum.law import box, widened
 from mjx_s2r.curriculum.mixture import choice
+from mjx_s2r.curriculum.registry import Schedules, build, felt
 from mjx_s2r.curriculum.scalar import DIFFICULTY
-from mjx_s2r.curriculum.solve import MaxentConfig
 from mjx_s2r.curriculum.uniform import uniform
-from mjx_s2r.learn.ppo import Ppo
-from mjx_s2r.learn.settings import PpoConfig
+from mjx_s2r.envs.registry import make_task
+from mjx_s2r.io.run import Run, write_json
+from mjx_s2r.learn.ppo.config import PpoConfig
+from mjx_s2r.learn.ppo.learner import Ppo
 from mjx_s2r.params import ParamError, ParamSpace, unknown
-from mjx_s2r.runs import Run, write_json
+from mjx_s2r.report.curriculum_plots import Curve, comparison
+from mjx_s2r.runtime import devices
+from mjx_s2r.runtime.signals import interruptible
 from mjx_s2r.sim.env import make
-from mjx_s2r.transfer.plots_curricula import Curve, comparison
 from train.common import console, progress
-from train.curricula import Schedules, build, felt
 from train.recipes import ppo_recipe
-from train.signals import interruptible
-from train.trial import Trial, train_one
+from train.study_run import Trial, train_one
 
 Row = dict[str, Any]
 Method = Literal[

@@ -21,16 +21,16 @@ import tyro
 from rich import box
 from rich.table import Table
 
-from envs.tasks import named
-from mjx_s2r.bridge.peers import LIBRARIES
-from mjx_s2r.devices import accelerators
-from mjx_s2r.runs import CHECKPOINTS, CONFIG, METRICS, RunError, check_writable, read_jsonl
-from mjx_s2r.runs import write_json as write
+from mjx_s2r.bridge.registry import LIBRARIES
+from mjx_s2r.envs.registry import named
+from mjx_s2r.io.run import CHECKPOINTS, CONFIG, METRICS, RunError, check_writable, read_jsonl
+from mjx_s2r.io.run import write_json as write
+from mjx_s2r.runtime.devices import accelerators
+from mjx_s2r.runtime.signals import interruptible
 from train.common import console
 from train.recipes import base
-from train.signals import interruptible
-from train.sweep_engine import executor, grace_s, numbers, places, run_all, slurm_options
-from train.sweep_job import Settings
+from train.sweeping.engine import executor, grace_s, numbers, places, run_all, slurm_options
+from train.sweeping.job import Settings
 from train.teacher import TeacherConfig, recipe
 
 SHOWN = ("success", "return", "env_steps", "seconds")

@@ -11,35 +11,36 @@ import jax
 import numpy as np
 import tyro
 
-from envs.tasks import make_env
-from mjx_s2r import hosts, tracker
-from mjx_s2r.checkpoints import Checkpoints
-from mjx_s2r.config import ConfigError, over
 from mjx_s2r.contract import camera_signal
 from mjx_s2r.curriculum.adr import AdrConfig
+from mjx_s2r.curriculum.episode_recorder import record
 from mjx_s2r.curriculum.interface import Curriculum
-from mjx_s2r.curriculum.record import record
+from mjx_s2r.curriculum.registry import Kind, Schedules, build, felt, mixed
 from mjx_s2r.curriculum.uniform import uniform
-from mjx_s2r.learn import pixels
-from mjx_s2r.learn.learner import Learner
-from mjx_s2r.learn.pixels import PixelPpo
-from mjx_s2r.learn.ppo import Ppo
-from mjx_s2r.learn.settings import PpoConfig
-from mjx_s2r.mesh import check_worlds, kept, pinned, spread
-from mjx_s2r.mesh import mesh as device_mesh
+from mjx_s2r.envs.registry import make_env
+from mjx_s2r.io import tracker
+from mjx_s2r.io.checkpoints import Checkpoints
+from mjx_s2r.io.config import ConfigError, over
+from mjx_s2r.io.run import Run
+from mjx_s2r.io.tracker import ending, track
+from mjx_s2r.learn.algorithm import Learner
+from mjx_s2r.learn.ppo import pixels
+from mjx_s2r.learn.ppo.config import PpoConfig
+from mjx_s2r.learn.ppo.learner import Ppo
+from mjx_s2r.learn.ppo.pixels import PixelPpo
+from mjx_s2r.learn.profiler import Profiler
+from mjx_s2r.learn.train_logger import Lines
 from mjx_s2r.params import ParamSpace
-from mjx_s2r.render.eye import bind_cameras
-from mjx_s2r.render.stock import RenderConfig
-from mjx_s2r.runs import Run
-from mjx_s2r.sim import warp
-from mjx_s2r.sim.backend import PhysicsConfig
+from mjx_s2r.render.cameras import bind_cameras
+from mjx_s2r.render.looks.assets import RenderConfig
+from mjx_s2r.runtime import distributed
+from mjx_s2r.runtime.sharding import check_worlds, kept, pinned, spread
+from mjx_s2r.runtime.sharding import mesh as device_mesh
+from mjx_s2r.sim.backends import warp
+from mjx_s2r.sim.backends.physics_config import PhysicsConfig
 from mjx_s2r.sim.env import own
 from mjx_s2r.sim.task import seen_by
-from mjx_s2r.tracker import ending, track
 from train.common import Job, compile_ahead, work
-from train.curricula import Kind, Schedules, build, felt, mixed
-from train.lines import Lines
-from train.profile import Profiler
 from train.recipes import ITERATIONS, base, ppo_recipe, read
 
 # What a run that is resumed may be told otherwise.
@@ -181,18 +182,18 @@ def train(config: TeacherConfig) -> tuple[Learner, Any]:
         HostError: another process of the same run failed.
         RunError: a folder that cannot be used, or a tracker that is not installed.
     """
-    hosts.join()
+    distributed.join()
     if config.wandb:
         tracker.require()
     sees = config.ppo.actor_obs == "pixels"
     if sees:
-        hosts.alone(f"an actor that reads pixels, {config.run},")
+        distributed.alone(f"an actor that reads pixels, {config.run},")
     mesh = device_mesh(config.devices)
     warp.one_device(config.physics, mesh.size)
     ppo = seeing(config) if sees else learner(config)
     core = ppo.core if isinstance(ppo, PixelPpo) else ppo
     check_worlds(mesh, core.config.worlds)
-    run = hosts.together("opening the run", partial(_open, config, core.env.space))
+    run = distributed.together("opening the run", partial(_open, config, core.env.space))
     rows = core.env.space.names
     checkpoints = Checkpoints(run.checkpoints, task=config.task, rows=rows, max_to_keep=config.keep)
     tracked = track(run.path, config.wandb if run.writes else "", config)
@@ -224,7 +225,7 @@ def _open(config: TeacherConfig, space: ParamSpace) -> Run:
         config,
         resume=config.resume,
         may_change=MAY_CHANGE,
-        writes=hosts.writer(),
+        writes=distributed.writer(),
     )
     run.keep_table(space.rows)
     return run

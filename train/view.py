@@ -19,26 +19,26 @@ import jax.numpy as jnp
 import numpy as np
 import tyro
 
-from envs.tasks import make_task
-from mjx_s2r.bridge.peers import LIBRARIES
+from mjx_s2r.bridge.registry import LIBRARIES
 from mjx_s2r.contract import CameraSignal, camera_signal
-from mjx_s2r.devices import light_options
+from mjx_s2r.envs.registry import make_task
 from mjx_s2r.params import ParamError
-from mjx_s2r.render import pool
-from mjx_s2r.render.composite import overlay
-from mjx_s2r.render.eye import bind_cameras, poses, take_pictures
-from mjx_s2r.render.mosaic import write_mosaic
-from mjx_s2r.render.stock import RenderConfig
+from mjx_s2r.render.cameras import bind_cameras, poses, take_pictures
+from mjx_s2r.render.looks import textures
+from mjx_s2r.render.looks.assets import RenderConfig
+from mjx_s2r.render.looks.green_screen import overlay
+from mjx_s2r.report.mosaic import write_mosaic
+from mjx_s2r.runtime.devices import light_options
 from mjx_s2r.sim.env import Env, make
 from mjx_s2r.sim.interface import Draw
 from mjx_s2r.sim.physics import Core
 from mjx_s2r.sim.task import Task, seen_by
-from train.browser import require, show
 from train.common import say
-from train.film import film_page
-from train.opengl import following
-from train.panels import drawn, panels, sheet
-from train.record import load_pilot, record
+from train.viewer.browser import require, show
+from train.viewer.film import film_page
+from train.viewer.opengl import following
+from train.viewer.panels import drawn, panels, sheet
+from train.viewer.pilot import load_pilot, record
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ def _named(name: str) -> Task:
     if name.partition(":")[0] in LIBRARIES:
         raise ParamError(
             f"task {name!r} is another library's environment: it can be trained, and not be looked "
-            "at; write the task as envs/cartpole.py does"
+            "at; write the task as mjx_s2r/envs/cartpole.py does"
         )
     return make_task(name)
 
@@ -197,7 +197,7 @@ def _beside(config: ViewConfig, env: Env, data: Any, core: Core) -> None:
     say(f"{path}: the nominal world, {with_mujoco}; cameras {', '.join(names)}")
     if config.photo is not None:
         ours = np.asarray(images[0].rgb)
-        photo = pool.photographs([str(config.photo)], config.px, config.px)[0]
+        photo = textures.photographs([str(config.photo)], config.px, config.px)[0]
         laid = config.out / "overlay.png"
         row = (("the photograph", photo), ("both", overlay(ours, photo)), ("nominal", ours))
         write_mosaic(laid, sheet([row])[None])

@@ -6,8 +6,8 @@ The text is in docs/other_environments.md.
 import jax
 from mujoco_playground import State
 
-from mjx_s2r.bridge.foreign import Foreign
-from mjx_s2r.bridge.peers import playground
+from mjx_s2r.bridge.registry import playground
+from mjx_s2r.bridge.wrapper import Foreign
 from mjx_s2r.params import ParamSpace, add, scale
 
 ROWS = ParamSpace(

@@ -16,8 +16,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from mjx_s2r.bridge.foreign import Foreign
-from mjx_s2r.bridge.peers import require
+from mjx_s2r.bridge.registry import require
+from mjx_s2r.bridge.wrapper import Foreign
 from mjx_s2r.curriculum.uniform import uniform
 from mjx_s2r.params import ParamError
 from mjx_s2r.sim.env import Env

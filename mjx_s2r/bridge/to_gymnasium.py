@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mjx_s2r.bridge.peers import missing
+from mjx_s2r.bridge.registry import missing
 from mjx_s2r.curriculum.uniform import uniform
 from mjx_s2r.params import ParamError
 from mjx_s2r.sim.interface import Draw, Environment, State, keep_worlds

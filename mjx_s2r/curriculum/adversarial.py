@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mjx_s2r.curriculum.law import from_unit, movable, to_unit
+from mjx_s2r.curriculum.coordinates import from_unit, movable, to_unit
 from mjx_s2r.params import ParamError, ParamSpace
 
 Score = Callable[[jax.Array, jax.Array], jax.Array]  # (xi (N, D), key) -> (N,), lower is harder

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
+from mjx_s2r.curriculum.coordinates import from_unit, movable, opened, to_unit
 from mjx_s2r.curriculum.interface import (
     Curriculum,
     Episodes,
@@ -27,7 +28,6 @@ from mjx_s2r.curriculum.interface import (
     sound,
     summarize,
 )
-from mjx_s2r.curriculum.law import from_unit, movable, opened, to_unit
 from mjx_s2r.params import ParamError, ParamSpace
 from mjx_s2r.sim.interface import Draw
 

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from mjx_s2r.curriculum.law import place, to_law
+from mjx_s2r.curriculum.coordinates import place, to_law
 from mjx_s2r.params import ParamSpace
 from mjx_s2r.sim.interface import Draw
 

@@ -35,6 +35,8 @@ from flax import struct
 
 from mjx_s2r.curriculum import beta
 from mjx_s2r.curriculum.beta import Betas
+from mjx_s2r.curriculum.coordinates import from_unit, movable, to_unit
+from mjx_s2r.curriculum.doraemon_solver import MaxentConfig, Problem, solve
 from mjx_s2r.curriculum.interface import (
     Curriculum,
     Episodes,
@@ -45,8 +47,6 @@ from mjx_s2r.curriculum.interface import (
     sound,
     summarize,
 )
-from mjx_s2r.curriculum.law import from_unit, movable, to_unit
-from mjx_s2r.curriculum.solve import MaxentConfig, Problem, solve
 from mjx_s2r.curriculum.uniform import plain
 from mjx_s2r.params import ParamSpace
 from mjx_s2r.sim.interface import Draw

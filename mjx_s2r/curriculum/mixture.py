@@ -20,8 +20,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
+from mjx_s2r.curriculum.coordinates import select
 from mjx_s2r.curriculum.interface import Curriculum, Episodes, Report, normalized_entropy
-from mjx_s2r.curriculum.law import select
 from mjx_s2r.params import ParamError, ParamSpace
 from mjx_s2r.sim.interface import Draw
 

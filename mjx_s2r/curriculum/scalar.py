@@ -28,6 +28,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
+from mjx_s2r.curriculum.coordinates import from_law, matches, movable, to_law
 from mjx_s2r.curriculum.interface import (
     Curriculum,
     Episodes,
@@ -40,7 +41,6 @@ from mjx_s2r.curriculum.interface import (
     open_window,
     summarize,
 )
-from mjx_s2r.curriculum.law import from_law, matches, movable, to_law
 from mjx_s2r.curriculum.uniform import plain
 from mjx_s2r.params import ParamError, ParamSpace
 from mjx_s2r.sim.interface import Draw

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from mjx_s2r.curriculum.interface import Curriculum, Episodes
-from mjx_s2r.learn.quarantine import Bad, first_bad, nothing
+from mjx_s2r.learn.nan_guard import Bad, first_bad, nothing
 from mjx_s2r.sim.interface import Draw, Environment, State, keep_worlds, renew
 
 # (memory, worlds, key) -> memory, raw action (B, J), its log density (B,)

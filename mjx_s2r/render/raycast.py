@@ -15,14 +15,15 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from mjx_s2r.render import depth_camera, lens, photometry, shade, trace
-from mjx_s2r.render.appearance import Appearance
-from mjx_s2r.render.camera import Pose
-from mjx_s2r.render.composite import put_behind
-from mjx_s2r.render.photometry import Planes
-from mjx_s2r.render.scene import Scene, SceneError
-from mjx_s2r.render.stock import Stock
-from mjx_s2r.render.view import View, look_from, rays_of
+from mjx_s2r.render.geometry.pose import Pose
+from mjx_s2r.render.geometry.rays import View, look_from, rays_of
+from mjx_s2r.render.geometry.scene import Scene, SceneError
+from mjx_s2r.render.looks.appearance import Appearance
+from mjx_s2r.render.looks.assets import Stock
+from mjx_s2r.render.looks.green_screen import put_behind
+from mjx_s2r.render.sensor import depth_camera, optics, photometry
+from mjx_s2r.render.sensor.photometry import Planes
+from mjx_s2r.render.shading import shade, visibility
 
 OUTPUTS = ("rgb", "depth", "segmentation", "mask", "normal")
 CHUNK_PIXELS = 2**16  # pixels drawn at once; a few planes of them fit a core's cache
@@ -145,7 +146,7 @@ class _Painter:
         if set(wants) - {"rgb"}:
             everything = tuple(range(len(scene.geoms)))
             nearest = self._stage(sane, functools.partial(self._nearest, everything), frame)
-            far, slot = trace.unpack(scene, nearest)
+            far, slot = visibility.unpack(scene, nearest)
             far = jnp.where(slot < 0, 0.0, far)
         if "depth" in wants:
             far = jax.vmap(functools.partial(depth_camera.read, width=scene.width))(
@@ -168,13 +169,13 @@ class _Painter:
         scene, look = self._scene, frame.look
         stage = functools.partial(self._stage, sane)
         layer = self._layer(stage, frame, scene.opaque)
-        if not scene.clear and not lens.spreads(look):
+        if not scene.clear and not optics.spreads(look):
             return stage(self._develop_layer, frame, layer)
         raw = stage(self._raw, frame, layer)
         if scene.clear:
             front = self._layer(stage, frame, scene.clear)
             raw = stage(self._blend, frame, layer, front, raw, stage(self._raw, frame, front))
-        for effect in lens.effects(look):
+        for effect in optics.effects(look):
             raw = stage(functools.partial(self._through, effect), frame, raw)
         return stage(self._develop, frame, raw)
 
@@ -206,17 +207,17 @@ class _Painter:
     def _nearest(self, among: tuple[int, ...], frame: _Frame) -> jax.Array:
         """Returns depth and geom (P,) of each pixel in one integer; see `trace.nearest`."""
         view = frame.view
-        return trace.nearest(self._scene, view, rays_of(self._scene, view), among)
+        return visibility.nearest(self._scene, view, rays_of(self._scene, view), among)
 
     def _arriving(self, frame: _Frame, nearest: jax.Array) -> jax.Array:
         """Returns how much of each light arrives (P,), packed."""
-        view, hit = frame.view, trace.unpack(self._scene, nearest)
+        view, hit = frame.view, visibility.unpack(self._scene, nearest)
         rays = rays_of(self._scene, view)
-        return trace.arriving(self._scene, view, frame.look, rays, *hit)
+        return visibility.arriving(self._scene, view, frame.look, rays, *hit)
 
     def _normal(self, frame: _Frame, nearest: jax.Array) -> jax.Array:
         """Returns the packed normals (P,)."""
-        view, hit = frame.view, trace.unpack(self._scene, nearest)
+        view, hit = frame.view, visibility.unpack(self._scene, nearest)
         return shade.pack_normal(shade.normals(self._scene, view, rays_of(self._scene, view), *hit))
 
     def _pattern(self, frame: _Frame, layer: _Layer) -> jax.Array:
@@ -228,7 +229,7 @@ class _Painter:
 
     def _surface(self, frame: _Frame, layer: _Layer) -> shade.Surface:
         """Returns what each pixel shows (P,), unpacked."""
-        depth, slot = trace.unpack(self._scene, layer.nearest)
+        depth, slot = visibility.unpack(self._scene, layer.nearest)
         return shade.Surface(
             rays=rays_of(self._scene, frame.view),
             depth=depth,
@@ -250,13 +251,13 @@ class _Painter:
         self, frame: _Frame, behind: _Layer, front: _Layer, raw: jax.Array, raw_front: jax.Array
     ) -> jax.Array:
         """Returns the packed picture (P,) with what shines through drawn over the rest."""
-        depth, slot = trace.unpack(self._scene, front.nearest)
+        depth, slot = visibility.unpack(self._scene, front.nearest)
         alpha = shade.choose(slot, [g.alpha for g in self._scene.geoms], 0.0)
-        alpha = jnp.where(depth < trace.unpack(self._scene, behind.nearest)[0], alpha, 0.0)
+        alpha = jnp.where(depth < visibility.unpack(self._scene, behind.nearest)[0], alpha, 0.0)
         pairs = zip(photometry.unpack(raw), photometry.unpack(raw_front), strict=True)
         return photometry.pack(tuple(b + alpha * (f - b) for b, f in pairs))
 
-    def _through(self, effect: lens.Effect, frame: _Frame, raw: jax.Array) -> jax.Array:
+    def _through(self, effect: optics.Effect, frame: _Frame, raw: jax.Array) -> jax.Array:
         """Returns the packed picture (P,) after one effect of the lens."""
         planes = photometry.unpack(raw)
         return photometry.pack(effect(frame.look, planes, self._scene.height))
@@ -305,16 +306,16 @@ def float_image(
     view = look_from(scene, pose, look)
     rays = rays_of(scene, view)
     everything = tuple(range(len(scene.geoms)))
-    depth, slot = trace.unpack(scene, trace.nearest(scene, view, rays, everything))
-    depth = trace.refined(scene, view, rays, depth, slot)
+    depth, slot = visibility.unpack(scene, visibility.nearest(scene, view, rays, everything))
+    depth = visibility.refined(scene, view, rays, depth, slot)
     normal = shade.normals(scene, view, rays, depth, slot)
-    light = trace.arriving(scene, view, look, rays, depth, slot)
+    light = visibility.arriving(scene, view, look, rays, depth, slot)
     surface = shade.Surface(rays, depth, slot, normal, light)
     if shade.textured(look, stock or Stock()):
         own = shade.pattern(scene, view, look, stock or Stock(), surface)
         surface = replace(surface, pattern=own)
     planes = _lit(scene, view, look, stock or Stock(), surface)
-    for effect in lens.effects(look):
+    for effect in optics.effects(look):
         planes = effect(look, planes, scene.height)
     planes = photometry.expose(look, planes, scene.height)
     return jnp.stack(planes, axis=-1).reshape(scene.height, scene.width, 3)

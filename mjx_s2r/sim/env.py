@@ -25,19 +25,20 @@ from mujoco import mjx
 
 from mjx_s2r.contract import ContractError, assemble, next_command
 from mjx_s2r.params import ParamError, ParamSpace, unknown
-from mjx_s2r.sim import actuator, adversary, motor, physics, sensor, world
-from mjx_s2r.sim.actuator import ActuatorSpec, ActuatorState
-from mjx_s2r.sim.adversary import Adversary
-from mjx_s2r.sim.backend import PhysicsConfig
-from mjx_s2r.sim.contacts import warn_of_lost_contacts
+from mjx_s2r.sim import physics
+from mjx_s2r.sim.backends.contacts import warn_of_lost_contacts
+from mjx_s2r.sim.backends.physics_config import PhysicsConfig
+from mjx_s2r.sim.effects import actuator, adversary, motor, sensor, world
+from mjx_s2r.sim.effects.actuator import ActuatorSpec, ActuatorState
+from mjx_s2r.sim.effects.adversary import Adversary
+from mjx_s2r.sim.effects.motor import MotorSpec
+from mjx_s2r.sim.effects.sensor import SensorSpec, SensorState
+from mjx_s2r.sim.effects.world import Push, WorldSpec
 from mjx_s2r.sim.interface import Draw, Environment, State, nominal_draw
-from mjx_s2r.sim.model import Binding, bind_model, element_names, leaves, refuse_shared
-from mjx_s2r.sim.motor import MotorSpec
+from mjx_s2r.sim.model.leaves import Binding, bind_model, element_names, leaves, refuse_shared
+from mjx_s2r.sim.model.row_checks import closed_rows
 from mjx_s2r.sim.physics import Core, Leaves, Physics
-from mjx_s2r.sim.refuse import closed_rows
-from mjx_s2r.sim.sensor import SensorSpec, SensorState
 from mjx_s2r.sim.task import Start, Task
-from mjx_s2r.sim.world import Push, WorldSpec
 
 
 @struct.dataclass
@@ -308,7 +309,7 @@ def foreign(name: str) -> ParamError:
     """Returns the error for an environment called ``name`` where a task of ours is needed."""
     return ParamError(
         f"{name} is another library's environment: it can be trained, and not be seen, exported or "
-        "flown; write the task as envs/cartpole.py does"
+        "flown; write the task as mjx_s2r/envs/cartpole.py does"
     )
 
 

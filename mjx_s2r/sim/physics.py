@@ -16,12 +16,12 @@ from flax import struct
 from jax.custom_batching import custom_vmap
 from mujoco import mjx
 
-from mjx_s2r.sim import contacts, warp
-from mjx_s2r.sim.backend import Leaves as Leaves
-from mjx_s2r.sim.backend import ModelError as ModelError
-from mjx_s2r.sim.backend import PhysicsConfig
-from mjx_s2r.sim.contacts import Gauge
-from mjx_s2r.sim.warp import Engine
+from mjx_s2r.sim.backends import contacts, warp
+from mjx_s2r.sim.backends.contacts import Gauge
+from mjx_s2r.sim.backends.physics_config import Leaves as Leaves
+from mjx_s2r.sim.backends.physics_config import ModelError as ModelError
+from mjx_s2r.sim.backends.physics_config import PhysicsConfig
+from mjx_s2r.sim.backends.warp import Engine
 
 Look = Callable[[mjx.Model, mjx.Data], jax.Array]
 Place = tuple[jax.Array, jax.Array, jax.Array]

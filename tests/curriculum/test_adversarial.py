@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from mjx_s2r.curriculum.adversarial import SearchConfig, first_order, hardest
+from mjx_s2r.curriculum.coordinates import to_unit
 from mjx_s2r.curriculum.hard import UNIFORM, HardConfig, HardState, hard
 from mjx_s2r.curriculum.interface import Curriculum, Episodes
-from mjx_s2r.curriculum.law import to_unit
 from mjx_s2r.params import Param, ParamError, ParamSpace
 from tests.curriculum.fakes import SPACE as SMALL
 from tests.curriculum.fakes import episodes

@@ -10,17 +10,17 @@ import numpy as np
 import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from mjx_s2r.checkpoints import Checkpoints
 from mjx_s2r.curriculum.adr import AdrConfig, adr
+from mjx_s2r.curriculum.doraemon_solver import MaxentConfig
+from mjx_s2r.curriculum.episode_recorder import record
 from mjx_s2r.curriculum.hard import HardConfig, hard
 from mjx_s2r.curriculum.interface import Curriculum, Episodes
+from mjx_s2r.curriculum.learnability import ReplayConfig, replay
 from mjx_s2r.curriculum.maxent import maxent
 from mjx_s2r.curriculum.mixture import choice, mixture
-from mjx_s2r.curriculum.record import record
-from mjx_s2r.curriculum.replay import ReplayConfig, replay
 from mjx_s2r.curriculum.scalar import ScalarConfig, scalar
-from mjx_s2r.curriculum.solve import MaxentConfig
 from mjx_s2r.curriculum.uniform import uniform
+from mjx_s2r.io.checkpoints import Checkpoints
 from mjx_s2r.params import Param, ParamSpace
 
 # Every law, a closed row, a look, and ranges that are open from the start.

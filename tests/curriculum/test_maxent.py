@@ -11,9 +11,9 @@ from scipy import stats
 
 from mjx_s2r.curriculum import beta
 from mjx_s2r.curriculum.beta import Betas
+from mjx_s2r.curriculum.doraemon_solver import Figures, MaxentConfig, Problem, judge, solve
 from mjx_s2r.curriculum.interface import Episodes
 from mjx_s2r.curriculum.maxent import MaxentState, collect, maxent
-from mjx_s2r.curriculum.solve import Figures, MaxentConfig, Problem, judge, solve
 from mjx_s2r.params import Param, ParamError, ParamSpace
 
 SPACE = ParamSpace(

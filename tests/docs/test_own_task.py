@@ -14,11 +14,11 @@ import tyro
 
 from docs.own_task.fly import fly
 from docs.own_task.pendulum import XML
-from envs.tasks import make_env
 from mjx_s2r.contract import PolicyContract
+from mjx_s2r.envs.registry import make_env
 from mjx_s2r.export import ExportError
 from mjx_s2r.learn import normalizer
-from mjx_s2r.learn.ppo import Ppo, TrainState
+from mjx_s2r.learn.ppo.learner import Ppo, TrainState
 from mjx_s2r.robot.policy import Policy
 from mjx_s2r.sim.env import Env, own
 from train.export import ExportConfig, export_teacher

@@ -8,7 +8,7 @@ import mujoco
 import numpy as np
 import pytest
 
-from envs.cartpole import Cartpole, tolerance
+from mjx_s2r.envs.cartpole import Cartpole, tolerance
 from mjx_s2r.sim import physics
 
 TASK = Cartpole()

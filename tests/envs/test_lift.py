@@ -10,10 +10,10 @@ import mujoco
 import numpy as np
 import pytest
 
-from envs.lift import HALF, HEIGHT, HELD, HOME, RADIUS, SECTOR, SPACE, Lift
-from envs.reach import JOINTS, Reach
+from mjx_s2r.envs.lift import HALF, HEIGHT, HELD, HOME, RADIUS, SECTOR, SPACE, Lift
+from mjx_s2r.envs.reach import JOINTS, Reach
 from mjx_s2r.sim import physics
-from mjx_s2r.sim.model import bind_model, write
+from mjx_s2r.sim.model.leaves import bind_model, write
 from mjx_s2r.sim.physics import Core, Physics
 
 TASK = Lift()

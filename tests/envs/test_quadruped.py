@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from mujoco import mjx
 
-from envs.quadruped import ASKED, FOOT_M, HOME, LEGS, Memory, Quadruped, keep
-from envs.quadruped_rough import BUMP_M, FIELD_M, heights, quadruped_rough
+from mjx_s2r.envs.quadruped import ASKED, FOOT_M, HOME, LEGS, Memory, Quadruped, keep
+from mjx_s2r.envs.quadruped_rough import BUMP_M, FIELD_M, heights, quadruped_rough
 from mjx_s2r.sim import physics
 from mjx_s2r.sim.task import Start
 

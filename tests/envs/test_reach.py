@@ -8,9 +8,9 @@ import mujoco
 import numpy as np
 import pytest
 
-from envs.reach import ABOVE, HOME, JOINTS, RADIUS, SECTOR, TOLERANCE, Reach
-from mjx_s2r.render import camera
-from mjx_s2r.render.eye import bind_cameras, take_pictures
+from mjx_s2r.envs.reach import ABOVE, HOME, JOINTS, RADIUS, SECTOR, TOLERANCE, Reach
+from mjx_s2r.render.cameras import bind_cameras, take_pictures
+from mjx_s2r.render.geometry import pose
 from mjx_s2r.sim import physics
 from mjx_s2r.sim.task import Verdict
 
@@ -136,7 +136,7 @@ def test_every_visual_row_changes_pixels() -> None:
     data = mujoco.MjData(task.mj_model)
     data.qpos[:] = HOME
     mujoco.mj_forward(task.mj_model, data)
-    one = jax.tree.map(jnp.float32, camera.pose(cameras.scenes[0], data))
+    one = jax.tree.map(jnp.float32, pose.pose(cameras.scenes[0], data))
     poses = jax.tree.map(lambda x: jnp.repeat(x[None], len(xi), axis=0), one)
     draw = jax.jit(lambda xi: take_pictures(cameras, (poses,), xi, key=jax.random.key(0))[0])
     pictures = np.asarray(draw(jnp.asarray(xi)))

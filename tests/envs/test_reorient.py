@@ -10,7 +10,7 @@ import mujoco
 import numpy as np
 import pytest
 
-from envs.reorient import (
+from mjx_s2r.envs.reorient import (
     FACES,
     HALF,
     HOME,

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from mjx_s2r.learn.iteration import Iteration
+from mjx_s2r.learn.compiled_step import Iteration
 from mjx_s2r.params import ParamSpace
 from mjx_s2r.sim.interface import Draw, State, nominal_draw
 

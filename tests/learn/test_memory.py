@@ -11,12 +11,12 @@ import pytest
 
 from mjx_s2r.contract import CameraSignal
 from mjx_s2r.curriculum.uniform import uniform
-from mjx_s2r.learn.actor_critic import ActorCritic
-from mjx_s2r.learn.pixels import PixelPpo
-from mjx_s2r.learn.ppo import Ppo, TrainState
-from mjx_s2r.learn.settings import PpoConfig
-from mjx_s2r.mesh import kept, mesh, spread
+from mjx_s2r.learn.networks.actor_critic import ActorCritic
+from mjx_s2r.learn.ppo.config import PpoConfig
+from mjx_s2r.learn.ppo.learner import Ppo, TrainState
+from mjx_s2r.learn.ppo.pixels import PixelPpo
 from mjx_s2r.params import ParamSpace
+from mjx_s2r.runtime.sharding import kept, mesh, spread
 from mjx_s2r.sim.interface import State
 from tests.learn.probes import Cue
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from mjx_s2r.render.appearance import Appearance
+from mjx_s2r.render.looks.appearance import Appearance
 
 
 def only(**effects: Any) -> Appearance:

@@ -8,11 +8,11 @@ import mujoco
 import numpy as np
 
 from mjx_s2r.params import ParamSpace
-from mjx_s2r.render import camera
-from mjx_s2r.render.appearance import Appearance, appearance, bind_appearance, nominal
-from mjx_s2r.render.camera import Pose
-from mjx_s2r.render.scene import Scene
-from mjx_s2r.render.stock import RenderConfig, Stock, stock_of
+from mjx_s2r.render.geometry import pose as poses
+from mjx_s2r.render.geometry.pose import Pose
+from mjx_s2r.render.geometry.scene import Scene
+from mjx_s2r.render.looks.appearance import Appearance, appearance, bind_appearance, nominal
+from mjx_s2r.render.looks.assets import RenderConfig, Stock, stock_of
 
 EVERYTHING = """
 <mujoco>
@@ -73,7 +73,7 @@ def load(xml: str) -> tuple[mujoco.MjModel, mujoco.MjData]:
 
 def pose_of(scene: Scene, data: mujoco.MjData, worlds: int = 1) -> Pose:
     """Returns the pose of C MuJoCo's data, the same in every world."""
-    return repeat(jax.tree.map(jnp.float32, camera.pose(scene, data)), worlds)
+    return repeat(jax.tree.map(jnp.float32, poses.pose(scene, data)), worlds)
 
 
 def look_of(
@@ -108,7 +108,7 @@ def cast(model: mujoco.MjModel, data: mujoco.MjData, scene: Scene) -> tuple[np.n
 
     Depth is 0 and the id -1 for the sky and past the far plane.
     """
-    x, y = camera.pixels(scene.height, scene.width)
+    x, y = poses.pixels(scene.height, scene.width)
     focal = np.tan(np.deg2rad(model.cam_fovy[scene.camera_id]) / 2)
     rays = np.stack([x * focal, y * focal, -np.ones_like(x)], axis=1).astype(float)
     rays = rays @ data.cam_xmat[scene.camera_id].reshape(3, 3).T

@@ -9,9 +9,9 @@ import numpy as np
 import optax
 import pytest
 
-from mjx_s2r.render.appearance import Appearance
+from mjx_s2r.render.geometry.scene import build
+from mjx_s2r.render.looks.appearance import Appearance
 from mjx_s2r.render.raycast import float_image
-from mjx_s2r.render.scene import build
 from tests.render.scenes import load, look_of, pose_of, single
 
 # A round shape that fills the picture: shading carries gradients, silhouettes do not.

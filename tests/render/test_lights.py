@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from mjx_s2r.render import raycast
-from mjx_s2r.render.appearance import Appearance
-from mjx_s2r.render.scene import Scene, build
-from mjx_s2r.render.temperature import tint
+from mjx_s2r.render.geometry.scene import Scene, build
+from mjx_s2r.render.looks.appearance import Appearance
+from mjx_s2r.render.looks.temperature import tint
 from tests.render.scenes import load, look_of, pose_of, single
 
 SIZE = 64

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from mjx_s2r.render import raycast
+from mjx_s2r.render.geometry.scene import Scene, SceneError, build
 from mjx_s2r.render.raycast import OUTPUTS, Image, render
-from mjx_s2r.render.scene import Scene, SceneError, build
 from tests.render.scenes import EVERYTHING, FEW, cast, load, look_of, pose_of, repeat, single, stock
 
 SIZE = 96

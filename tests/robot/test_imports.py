@@ -21,7 +21,7 @@ MODULES = (
     "mjx_s2r.robot",
     *(f"mjx_s2r.robot.{m}" for m in ("clock", "controller", "driver", "log", "policy", "safety")),
     "mjx_s2r.robot.drivers",
-    "mjx_s2r.robot.drivers.effects",
+    "mjx_s2r.robot.drivers.imperfections",
 )
 TRAINING = ("jax", "jaxlib", "flax", "brax", "optax", "orbax", "jax2onnx", "onnx", "scipy")
 
@@ -34,7 +34,7 @@ TRAINING = ("jax", "jaxlib", "flax", "brax", "optax", "orbax", "jax2onnx", "onnx
             ("mjx_s2r.robot.log", "mjx_s2r.robot.safety"),
             (*TRAINING, "mujoco", "onnxruntime"),
         ),
-        (("mjx_s2r.robot.drivers.mujoco_standin",), (*TRAINING, "onnxruntime")),
+        (("mjx_s2r.robot.drivers.sim_robot",), (*TRAINING, "onnxruntime")),
     ],
 )
 def test_import_without(modules: tuple[str, ...], blocked: tuple[str, ...]) -> None:

@@ -8,7 +8,8 @@ import mujoco
 import numpy as np
 
 from mjx_s2r.params import Param, ParamSpace
-from mjx_s2r.sim import model, physics
+from mjx_s2r.sim import physics
+from mjx_s2r.sim.model import leaves
 from mjx_s2r.sim.physics import Leaves
 
 FREE = """
@@ -101,11 +102,11 @@ def draws(n: int, seed: int = 0) -> np.ndarray:
 def batch_of_leaves(name: str) -> tuple[Callable[[np.ndarray], Leaves], list[str]]:
     """Returns the compiled leaves of a batch of worlds and a list that grows by every trace."""
     mj_model = load(name)
-    engine, binding = physics.put(mj_model), model.bind_model(SPACE, mj_model)
+    engine, binding = physics.put(mj_model), leaves.bind_model(SPACE, mj_model)
     traces: list[str] = []
 
     def one(xi: jax.Array) -> Leaves:
         traces.append(name)
-        return model.leaves(engine, binding, xi)
+        return leaves.leaves(engine, binding, xi)
 
     return jax.jit(jax.vmap(one)), traces

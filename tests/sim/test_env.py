@@ -9,9 +9,9 @@ import mujoco
 import numpy as np
 import pytest
 
-from envs.cartpole import Cartpole
 from mjx_s2r.contract import ContractError
 from mjx_s2r.curriculum.uniform import uniform
+from mjx_s2r.envs.cartpole import Cartpole
 from mjx_s2r.params import ParamError, ParamSpace, put, scale
 from mjx_s2r.sim.env import Env, make
 from mjx_s2r.sim.interface import Draw, State, nominal_draw, renew

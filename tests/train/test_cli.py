@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from mjx_s2r.config import ConfigError
+from mjx_s2r.io.config import ConfigError
+from mjx_s2r.io.run import RunError
 from mjx_s2r.params import ParamError
-from mjx_s2r.runs import RunError
 from train import evaluate, student, teacher
 
 ROOT = Path(__file__).parents[2]
@@ -56,7 +56,7 @@ def test_a_user_error_is_one_line_without_a_traceback() -> None:
 @pytest.mark.parametrize(
     ("words", "error", "says"),
     [
-        (("--task", "envs.reach:Rech"), ParamError, "Reach"),
+        (("--task", "mjx_s2r.envs.reach:Rech"), ParamError, "Reach"),
         (("--task", "nowhere:Task"), ParamError, "nowhere"),
         (("--ppo.learning-rate", "nan"), ConfigError, "ppo.learning_rate"),
         (("--run", "/dev/null/run"), RunError, "cannot write here"),

@@ -13,8 +13,8 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
-from mjx_s2r.hosts import ADDRESS_ENV, COUNT_ENV, HEARTBEAT_ENV, INDEX_ENV
-from mjx_s2r.runs import read_jsonl
+from mjx_s2r.io.run import read_jsonl
+from mjx_s2r.runtime.distributed import ADDRESS_ENV, COUNT_ENV, HEARTBEAT_ENV, INDEX_ENV
 
 ROOT = Path(__file__).parents[2]
 ITERATIONS = 6

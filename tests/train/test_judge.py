@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from mjx_s2r.checkpoints import CheckpointError
-from mjx_s2r.learn.settings import PpoConfig
+from mjx_s2r.io.checkpoints import CheckpointError
+from mjx_s2r.learn.ppo.config import PpoConfig
 from train import judge, teacher
 from train.judge import NOMINAL, OPENED, WHOLE, JudgeConfig, Verdict, best, table
 from train.student import load_teacher

@@ -12,7 +12,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
-from mjx_s2r.runs import read_jsonl
+from mjx_s2r.io.run import read_jsonl
 
 ROOT = Path(__file__).parents[2]
 ITERATIONS = 24

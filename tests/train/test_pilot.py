@@ -17,26 +17,27 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mjx_s2r.checkpoints import Checkpoints
 from mjx_s2r.contract import CameraSignal
+from mjx_s2r.eval.simulation import evaluate
+from mjx_s2r.io.checkpoints import Checkpoints
+from mjx_s2r.io.run import Run, RunError, write_json
 from mjx_s2r.learn import normalizer
-from mjx_s2r.learn.evaluation import evaluate
-from mjx_s2r.learn.ppo import Ppo, TrainState
-from mjx_s2r.learn.settings import PpoConfig
+from mjx_s2r.learn.ppo.config import PpoConfig
+from mjx_s2r.learn.ppo.learner import Ppo, TrainState
 from mjx_s2r.params import ParamError
-from mjx_s2r.render.stock import RenderConfig
-from mjx_s2r.runs import Run, RunError, write_json
+from mjx_s2r.render.looks.assets import RenderConfig
 from mjx_s2r.sim.interface import State
 from mjx_s2r.sim.physics import Core
 from tests.train.fake_viser import FakeServer
-from train import film, view
-from train.browser import require, show
-from train.film import animation, told
-from train.opengl import following, mujoco_pictures
-from train.panels import GAP, TEXT
-from train.record import WORLDS, Recording, load_pilot, record
-from train.stage import Stage, bounds, led
+from train import view
 from train.teacher import TeacherConfig, learner
+from train.viewer import film
+from train.viewer.browser import require, show
+from train.viewer.film import animation, told
+from train.viewer.opengl import following, mujoco_pictures
+from train.viewer.panels import GAP, TEXT
+from train.viewer.pilot import WORLDS, Recording, load_pilot, record
+from train.viewer.viser_scene import Stage, bounds, led
 
 CONFIG = TeacherConfig(
     task="tests.sim.toy:Toy",

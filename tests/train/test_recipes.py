@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from mjx_s2r.config import ConfigError, over, to_json
+from mjx_s2r.io.config import ConfigError, over, to_json
 from train import seeds, teacher
 from train.recipes import PPO, base
 from train.teacher import TeacherConfig, recipe

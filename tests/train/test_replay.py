@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from mjx_s2r.io.run import RunError, write_json
 from mjx_s2r.params import ParamError
-from mjx_s2r.runs import RunError, write_json
 from train import replay
 from train.replay import task_of
 

@@ -14,8 +14,8 @@ import jax
 import numpy as np
 import pytest
 
-from mjx_s2r.checkpoints import CheckpointError, Checkpoints
-from mjx_s2r.runs import RunError, read_jsonl
+from mjx_s2r.io.checkpoints import CheckpointError, Checkpoints
+from mjx_s2r.io.run import RunError, read_jsonl
 from train import teacher
 from train.recipes import ppo_recipe
 from train.teacher import TeacherConfig

@@ -10,9 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mjx_s2r.learn.seeds import Seeds
-from mjx_s2r.learn.settings import PpoConfig
-from mjx_s2r.runs import read_jsonl
+from mjx_s2r.io.run import read_jsonl
+from mjx_s2r.learn.multi_seed import Seeds
+from mjx_s2r.learn.ppo.config import PpoConfig
 from train import seeds
 from train.seeds import SeedsConfig
 from train.student import load_teacher

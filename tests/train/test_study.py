@@ -10,10 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mjx_s2r.learn.iteration import Iteration
-from mjx_s2r.learn.settings import PpoConfig
+from mjx_s2r.io.run import RunError
+from mjx_s2r.learn.compiled_step import Iteration
+from mjx_s2r.learn.ppo.config import PpoConfig
 from mjx_s2r.params import Param, ParamError, ParamSpace
-from mjx_s2r.runs import RunError
 from tests.learn.probes import programs
 from train import study
 from train.study import StudyConfig

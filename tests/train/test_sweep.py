@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from mjx_s2r.io.run import RunError
 from mjx_s2r.params import ParamError
-from mjx_s2r.runs import RunError
 from train import sweep
 from train.sweep import (
     SweepConfig,

@@ -7,8 +7,8 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from mjx_s2r.learn.settings import PpoConfig
-from mjx_s2r.runs import BOUNDS, EPISODES, METRICS, TABLE, RunError, read_jsonl
+from mjx_s2r.io.run import BOUNDS, EPISODES, METRICS, TABLE, RunError, read_jsonl
+from mjx_s2r.learn.ppo.config import PpoConfig
 from train import teacher
 from train.teacher import TeacherConfig
 

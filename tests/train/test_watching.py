@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from mjx_s2r.learn.settings import PpoConfig
-from mjx_s2r.runs import METRICS, RunError, read_jsonl
+from mjx_s2r.io.run import METRICS, RunError, read_jsonl
+from mjx_s2r.learn.ppo.config import PpoConfig
+from mjx_s2r.learn.profiler import FIRST, PARTS, Profiler
 from tests.fake_wandb import FakeWandb
 from train import teacher
 from train.common import console
-from train.profile import FIRST, PARTS, Profiler
 from train.teacher import TeacherConfig
 
 SMALL = PpoConfig(

@@ -59,29 +59,29 @@ def main(argv: Sequence[str]) -> None:
     import jax
     import jax.numpy as jnp
 
-    from mjx_s2r import hosts, mesh
-    from mjx_s2r.checkpoints import Checkpoints
     from mjx_s2r.curriculum.uniform import uniform
-    from mjx_s2r.learn.ppo import Ppo
-    from mjx_s2r.learn.settings import PpoConfig
-    from mjx_s2r.params import Param, ParamSpace
-    from mjx_s2r.runs import Run
+    from mjx_s2r.io.checkpoints import Checkpoints
+    from mjx_s2r.io.run import Run
+    from mjx_s2r.learn.ppo.config import PpoConfig
+    from mjx_s2r.learn.ppo.learner import Ppo
+    from mjx_s2r.params.space import Param, ParamSpace
+    from mjx_s2r.runtime import distributed, sharding
     from tests.learn.probes import Probe
     from train.common import Job, Stretch, work
 
-    hosts.join()
+    distributed.join()
     config = TinyConfig()
     settings = PpoConfig(
         worlds=config.worlds, unroll=4, minibatches=2, epochs=1, actor_hidden=(8,), critic_hidden=()
     )
     space = ParamSpace((Param("nothing", "model.body_mass", ("a",)),))
     probe = Probe(2, lambda step, action: jnp.where(step == 1, action[0], 0.5))
-    ppo, over = Ppo(probe, uniform(space), settings), mesh.mesh()
-    mesh.check_worlds(over, config.worlds)
+    ppo, over = Ppo(probe, uniform(space), settings), sharding.mesh()
+    sharding.check_worlds(over, config.worlds)
 
     def opened() -> Run:
         """Opens the folder, whether or not a run lies there."""
-        return Run.create(asked.run, config, resume=True, writes=hosts.writer())
+        return Run.create(asked.run, config, resume=True, writes=distributed.writer())
 
     def log(run: Run, stretch: Stretch) -> str:
         """Writes one line."""
@@ -95,12 +95,12 @@ def main(argv: Sequence[str]) -> None:
         log_every=1,
         checkpoint_every=asked.every,
         resume=True,
-        iterate=paced(mesh.pinned(over, ppo.iterate), asked, jax.process_index()),
+        iterate=paced(sharding.pinned(over, ppo.iterate), asked, jax.process_index()),
         log=log,
     )
-    run = hosts.together("opening the run", opened)
+    run = distributed.together("opening the run", opened)
     checkpoints = Checkpoints(run.checkpoints, task="tiny", rows=space.names)
-    fresh = mesh.spread(over, lambda: ppo.init(jax.random.key(3)))
+    fresh = sharding.spread(over, lambda: ppo.init(jax.random.key(3)))
     work(job, run, checkpoints, fresh)
 
 

@@ -1,0 +1,159 @@
+"""What comparisons with other libraries' PPO share: task, settings, our side, the judge, the turns.
+
+The task is MuJoCo Playground's CartpoleSwingup on MJX-JAX, without randomization: nobody here wrote
+it, and users of either library train on it. All run under the compiler switches of
+mjx_s2r.runtime.devices, without which an arm in MJX is up to 16 times slower on a CPU. On a task
+this light Brax is faster without them: to see that, name XLA's own in XLA_FLAGS, which is never
+overruled.
+
+A training is cut into stretches of equal work. The first two contain compiling; without it they
+count as much as the median of the others. Policies are judged afterwards, from copies made between
+stretches, by their mean action in 64 worlds over whole episodes, so judging costs neither side. Of
+a pair, the side that goes first changes with the seed.
+"""
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from benchmarks.learning_curve import Course, verdicts
+from benchmarks.rows import Row, Settings
+from mjx_s2r.bridge.wrapper import Foreign
+from mjx_s2r.curriculum.uniform import uniform
+from mjx_s2r.learn.ppo.config import PpoConfig
+from mjx_s2r.learn.ppo.learner import Ppo
+from mjx_s2r.runtime.compilation import compile_together
+
+TASK = "CartpoleSwingup"
+UNROLL, STRETCHES, JUDGED = 30, 20, 64
+HIDDEN = (64, 64)
+Judge = Callable[[Any], jax.Array]
+
+
+class Side(Protocol):
+    """One library's PPO."""
+
+    def train(self, seed: int) -> Course:
+        """Trains once, compiling included, and judges every stretch."""
+        ...
+
+
+def play(case: str, ours: Side, theirs: Side, name: str, settings: Settings) -> Iterator[Row]:
+    """Yields the figures of each seed as soon as it is done, then those of all."""
+    sides = {"ours": ours, name: theirs}
+    courses: dict[str, list[Course]] = {side: [] for side in sides}
+    for seed in range(settings.seeds):
+        for side in list(sides)[:: -1 if seed % 2 else 1]:
+            course = sides[side].train(seed)
+            courses[side].append(course)
+            print(f"{case} {side} seed {seed}: {course.note()}", file=sys.stderr, flush=True)
+            yield from course.rows(case, f"{side}.seed{seed}", settings.peer_return)
+    yield Row(case, "return_asked", settings.peer_return, "1")
+    yield from verdicts(case, courses["ours"], courses[name], name, settings.peer_return)
+
+
+def shared(settings: Settings) -> PpoConfig:
+    """Returns the settings that both sides train with."""
+    return PpoConfig(
+        worlds=settings.worlds,
+        unroll=UNROLL,
+        minibatches=4,
+        epochs=4,
+        discount=0.995,
+        trace=0.95,
+        clip=0.2,
+        value_weight=0.5,
+        entropy_weight=0.01,
+        learning_rate=1e-3,
+        max_grad_norm=1.0,
+        reward_scale=1.0,
+        first_std=1.0,
+        actor_hidden=HIDDEN,
+        critic_hidden=HIDDEN,
+        actor_obs="state",
+        critic_obs="state",
+    )
+
+
+def iterations(settings: Settings) -> int:
+    """Returns the iterations of one stretch: the budget split evenly, rounded up."""
+    return -(-settings.peer_steps // (settings.worlds * UNROLL * STRETCHES))
+
+
+def judge(env: Foreign, act: Callable[[Any, dict[str, jax.Array]], jax.Array]) -> Judge:
+    """Returns the compiled function parameters -> () mean return over whole episodes.
+
+    ``act`` is (parameters, observations of B worlds) -> actions (B, J) in [-1, 1].
+    """
+
+    @jax.jit
+    def go(params: Any) -> jax.Array:
+        worlds = jax.vmap(env.reset)(jax.random.split(jax.random.key(1_000_003), JUDGED))
+        return _whole(env, partial(act, params), worlds)
+
+    return go
+
+
+def _whole(env: Foreign, act: Callable[[dict[str, jax.Array]], jax.Array], worlds: Any) -> Any:
+    """Returns () the mean return of worlds until each one's first end."""
+
+    def one(carry: tuple, _: None) -> tuple[tuple, None]:
+        worlds, total, alive = carry
+        worlds = jax.vmap(env.step)(worlds, act(worlds.obs))
+        return (worlds, total + alive * worlds.reward, alive * (1 - worlds.done)), None
+
+    carry = (worlds, jnp.zeros(JUDGED), jnp.ones(JUDGED))
+    return jax.lax.scan(one, carry, length=env.episode_steps)[0][1].mean()
+
+
+def copied(tree: Any) -> Any:
+    """Returns a copy on the host that no later step can overwrite."""
+    return jax.tree.map(lambda x: np.array(x, copy=True), tree)
+
+
+@dataclass(frozen=True, eq=False)
+class Ours:
+    """This project's side."""
+
+    env: Foreign
+    settings: Settings
+
+    def train(self, seed: int) -> Course:
+        """Trains once, compiling included, and judges every stretch."""
+        ppo, many = self._learner(), iterations(self.settings)
+        start, key = time.perf_counter(), jax.random.key(seed)
+        compile_together(ppo.programs(key))
+        state = jax.block_until_ready(ppo.init(key))
+        begun = time.perf_counter() - start
+        seconds, kept = [], []
+        for _ in range(STRETCHES):
+            start = time.perf_counter()
+            for _ in range(many):
+                state, _ = ppo.iterate(state)
+            jax.block_until_ready(state)
+            seconds.append(time.perf_counter() - start)
+            kept.append(copied((state.actor, state.actor_norm)))
+        return Course(begun, tuple(seconds), self._judged(kept), many * ppo.config.worlds * UNROLL)
+
+    def _learner(self) -> Ppo:
+        """Returns a learner that has compiled nothing."""
+        return Ppo(self.env, uniform(self.env.space), shared(self.settings))
+
+    def _judged(self, kept: list[Any]) -> tuple[float, ...]:
+        """Returns the return of each kept policy."""
+        ppo = self._learner()
+        blank = jax.eval_shape(ppo.init, jax.random.key(0))
+
+        def act(params: Any, obs: dict[str, jax.Array]) -> jax.Array:
+            state = replace(blank, actor=params[0], actor_norm=params[1])
+            return jnp.tanh(ppo.answer(state, obs).mean)
+
+        score = judge(self.env, act)
+        return tuple(float(score(params)) for params in kept)

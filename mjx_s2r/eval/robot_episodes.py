@@ -1,0 +1,237 @@
+"""How often a policy reaches its goal: in simulation by the thousand, on a robot one at a time.
+
+On a robot (or its stand-in) every episode runs through the same controller, guard and ONNX file as
+in service; there is no second path. Success is measured on the stand-in's true state, at the rate
+of control: the goal must hold for the task's ``hold_s``.
+"""
+
+import functools
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import mujoco
+import numpy as np
+
+from mjx_s2r.robot.clock import VirtualClock
+from mjx_s2r.robot.controller import ControllerConfig, run
+from mjx_s2r.robot.driver import Reading
+from mjx_s2r.robot.drivers.imperfections import Reality
+from mjx_s2r.robot.drivers.mujoco_wiring import Camera, Pose, rig_for
+from mjx_s2r.robot.drivers.sim_robot import StandIn
+from mjx_s2r.robot.log import FlightLog
+from mjx_s2r.robot.policy import Policy
+from mjx_s2r.sim.interface import Draw, Environment, State
+
+ActIn = Callable[[State, jax.Array], jax.Array]  # (worlds, key) -> squashed action (B, J)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where an episode on the robot starts: joint positions and bodies by name."""
+
+    qpos: np.ndarray
+    bodies: Mapping[str, Pose]
+
+
+@dataclass(frozen=True)
+class Robot:
+    """A stand-in to be judged on.
+
+    Attributes:
+        name: what it is called in the report.
+        model: its C MuJoCo model, held-out numbers already in it.
+        reality: its flaws.
+        place: draws the start of an episode.
+        on_goal: whether the goal holds now, from the true state.
+    """
+
+    name: str
+    model: mujoco.MjModel
+    reality: Reality
+    place: Callable[[np.random.Generator], Place]
+    on_goal: Callable[[mujoco.MjModel, mujoco.MjData], bool]
+
+
+@dataclass(frozen=True)
+class Episode:
+    """One episode on a robot.
+
+    Attributes:
+        robot: its name.
+        success: the goal was held long enough.
+        steps: commands sent.
+        reason: why it ended, see `robot.controller.FlightSummary`.
+        events: interventions of the guard by code.
+        overruns: missed deadlines.
+        act_s: (steps,) time that the policy took, s.
+        frames: (F, H, W, 3) uint8 of the first camera, where a film was asked for.
+    """
+
+    robot: str
+    success: bool
+    steps: int
+    reason: str
+    events: Mapping[str, int]
+    overruns: int
+    act_s: np.ndarray
+    frames: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What an episode is.
+
+    Attributes:
+        episode_s: longest episode, s.
+        hold_s: how long the goal must hold, s.
+        films: of how many episodes per robot the frames are kept.
+        logs: folder for flight logs, one a robot's first episode; None writes none.
+        camera: another renderer than MuJoCo's, where there is no OpenGL.
+        controller: settings of controller and guard.
+    """
+
+    episode_s: float
+    hold_s: float
+    films: int = 0
+    logs: Path | None = None
+    camera: Camera | None = None
+    controller: ControllerConfig = field(default_factory=ControllerConfig)
+
+
+class _Watch:
+    """Ends an episode when the goal has been held; keeps frames."""
+
+    def __init__(self, robot: Robot, stand_in: StandIn, steps: int, film: str | None) -> None:
+        """Says what is watched, for how many steps the goal must hold, and which camera is kept."""
+        self._robot, self._stand_in, self._steps, self._film = robot, stand_in, steps, film
+        self.held = 0
+        self.frames: list[np.ndarray] = []
+
+    def __call__(self, reading: Reading) -> bool:
+        """Returns whether the episode is over."""
+        here = self._robot.on_goal(self._stand_in.model, self._stand_in.data)
+        self.held = self.held + 1 if here else 0
+        if self._film is not None:
+            self.frames.append(np.array(reading.images[self._film]))
+        return self.held >= self._steps
+
+
+class _Timed:
+    """An actor that keeps the time each call took."""
+
+    def __init__(self, policy: Policy) -> None:
+        """Wraps a policy."""
+        self._policy, self.contract = policy, policy.contract
+        self.seconds: list[float] = []
+
+    def act(self, obs: np.ndarray, images: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Returns the policy's action and notes the time."""
+        before = time.perf_counter()
+        action = self._policy.act(obs, images)
+        self.seconds.append(time.perf_counter() - before)
+        return action
+
+
+def fly(policy: Policy, robots: Sequence[Robot], episodes: int, rules: Rules) -> Iterator[Episode]:
+    """Runs ``episodes`` on each robot, one after another, and yields each as it ends.
+
+    Starts are drawn from the robot's own seed, so that two policies meet the same ones.
+    """
+    for robot in robots:
+        clock = VirtualClock()
+        rig = rig_for(policy.contract, rules.camera)
+        stand_in = StandIn(robot.model, rig, clock, robot.reality)
+        stand_in.connect()
+        try:
+            for index in range(episodes):
+                yield _episode(policy, robot, (stand_in, clock), index, rules)
+        finally:
+            stand_in.close()
+
+
+def _episode(
+    policy: Policy, robot: Robot, rig: tuple[StandIn, VirtualClock], index: int, rules: Rules
+) -> Episode:
+    """Runs one episode."""
+    stand_in, clock = rig
+    seed = (robot.reality.seed, index)
+    place = robot.place(np.random.default_rng((1, *seed)))
+    stand_in.reset(place.qpos, bodies=place.bodies, seed=int(1000 * seed[0] + index))
+    film = policy.contract.cameras[0].name if index < rules.films else None
+    hold = round(rules.hold_s * policy.contract.control_hz)
+    watch, timed = _Watch(robot, stand_in, hold, film), _Timed(policy)
+    controller = ControllerConfig(rules.episode_s, rules.controller.safety)
+    log = None
+    if rules.logs is not None and index == 0:
+        rules.logs.mkdir(parents=True, exist_ok=True)
+        path = rules.logs / f"{robot.name.replace(' ', '_')}.flight"
+        path.unlink(missing_ok=True)
+        log = FlightLog(path, policy.contract, robot.name)
+    try:
+        summary = run(stand_in, timed, clock, controller, log, watch)
+    finally:
+        if log is not None:
+            log.close()
+    return Episode(
+        robot=robot.name,
+        success=watch.held >= hold,
+        steps=summary.steps,
+        reason=summary.reason,
+        events=summary.events,
+        overruns=summary.overruns,
+        act_s=np.array(timed.seconds),
+        frames=np.stack(watch.frames) if watch.frames else None,
+    )
+
+
+def interventions(episodes: Sequence[Episode]) -> Counter[str]:
+    """Returns how often the guard acted, by kind, over all episodes."""
+    total: Counter[str] = Counter()
+    for episode in episodes:
+        total.update(episode.events)
+    return total
+
+
+def in_simulation(env: Environment, act: ActIn, draws: Draw, *, key: jax.Array) -> np.ndarray:
+    """Returns (B,) bool: the first episode of each world was a success.
+
+    Args:
+        env: the environment.
+        act: the policy, without exploration; jitted here.
+        draws: parameters of the B worlds.
+        key: random key.
+    """
+    whole = jax.jit(functools.partial(_whole_episode, env, act))
+    return np.asarray(whole(draws, key))
+
+
+def _whole_episode(env: Environment, act: ActIn, draws: Draw, key: jax.Array) -> jax.Array:
+    """Returns (B,) bool: the first episode of each world was a success."""
+    key_reset, key_steps = jax.random.split(key)
+    worlds = jax.vmap(env.reset)(jax.random.split(key_reset, draws.role.shape[0]), draws)
+    return succeeds(env, act, worlds, key_steps)
+
+
+def succeeds(env: Environment, act: ActIn, worlds: State, key: jax.Array) -> jax.Array:
+    """Returns (B,) bool: the episode that each world is at the start of ends in a success.
+
+    For use inside jit; ``act`` and ``key`` are those of `in_simulation`.
+    """
+    steps = env.episode_steps
+
+    def one(carry: tuple[State, jax.Array, jax.Array], key: jax.Array) -> tuple[Any, None]:
+        """Takes one step; an episode that is over stays judged as it was."""
+        worlds, over, success = carry
+        worlds = jax.vmap(env.step)(worlds, act(worlds, key))
+        success = success | (~over & (worlds.metrics["success"] > 0))
+        return (worlds, over | (worlds.done > 0), success), None
+
+    none = jnp.zeros(worlds.done.shape, bool)
+    last, _ = jax.lax.scan(one, (worlds, none, none), jax.random.split(key, steps))
+    return jnp.asarray(last[2])

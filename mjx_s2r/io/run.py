@@ -1,0 +1,381 @@
+"""A run folder: its settings, metrics and results. One run is one folder.
+
+    config.json     the settings, written first
+    metrics.jsonl   one line a log: step and numbers; the same goes to TensorBoard
+    bounds.jsonl    one line a log: the ranges that the curriculum draws from
+    table.json      the rows of the parameter table that the run was started with
+    episodes.jsonl  where asked for, one line a log: xi, score and role of every episode
+    checkpoints/    see `mjx_s2r.io.checkpoints`
+    policy.onnx, result.json, report.html   written at the end
+
+    nan/            where a world's numbers ceased to be finite, see `mjx_s2r.sim.nan_replay`
+
+Lines are flushed as they are written. A process killed in the middle leaves at most one torn last
+line, which reading ignores and resuming removes. A line that finds no room on the disk is lost with
+a warning and no trace, since figures of a training are worth less than the training.
+"""
+
+import fnmatch
+import json
+import math
+import os
+import shutil
+import tempfile
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mjx_s2r.io.config import differences, to_dict
+from mjx_s2r.io.tensorboard import Board
+
+CONFIG = "config.json"
+METRICS = "metrics.jsonl"
+BOUNDS = "bounds.jsonl"
+EPISODES = "episodes.jsonl"
+TABLE = "table.json"
+CHECKPOINTS = "checkpoints"
+POLICY = "policy.onnx"
+RESULT = "result.json"
+REPORT = "report.html"
+FREE_MB = 200
+
+
+class RunError(RuntimeError):
+    """A run folder that cannot be used as asked; the message names it and the remedy."""
+
+
+class Run:
+    """One run folder, open for writing. Make it with `Run.create`, end it with `close`."""
+
+    def __init__(self, path: Path, *, writes: bool = True) -> None:
+        """Wraps an existing folder; nothing is checked or written.
+
+        Args:
+            path: the folder.
+            writes: whether anything is ever written; of several processes only the first one does.
+        """
+        self.path = path
+        self.writes = writes
+        self.lost_lines = 0
+        self._board = Board(path)
+        self._seen: int | None = None
+
+    @classmethod
+    def create(
+        cls,
+        path: Path,
+        config: Any,
+        *,
+        resume: bool = False,
+        may_change: Sequence[str] = (),
+        writes: bool = True,
+    ) -> "Run":
+        """Opens a run folder, after every check that can fail before work is lost.
+
+        Args:
+            path: the folder; made where it is missing.
+            config: the settings, a dataclass.
+            resume: go on where the folder holds a run with the same settings, start where it
+                holds none.
+            may_change: dotted names or patterns of settings that may differ when resuming.
+            writes: whether this process is the one that checks and writes.
+
+        Raises:
+            RunError: not writable, too little space, another run's folder, other settings.
+        """
+        path = Path(path)
+        if not writes:
+            return cls(path, writes=False)
+        body = to_dict(config)
+        check_writable(path)
+        check_space(path)
+        held = [n for n in (CONFIG, METRICS, BOUNDS, CHECKPOINTS) if (path / n).exists()]
+        if held and not resume:
+            raise RunError(
+                f"{path} holds another run ({', '.join(held)}); resume it (--resume) or name "
+                "another folder"
+            )
+        if held:
+            _check_same(path, body, may_change)
+        write_json(path / CONFIG, body)
+        run = cls(path)
+        if held:
+            run.rewind(None)
+        return run
+
+    def __enter__(self) -> "Run":
+        """Returns the run itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Closes the run."""
+        self.close()
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of the checkpoints."""
+        return self.path / CHECKPOINTS
+
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Writes one line of numbers, and the same numbers to TensorBoard.
+
+        NaN and infinity become null in the file, since JSON has no word for them.
+        """
+        values = {name: float(value) for name, value in metrics.items()}
+        self._line(METRICS, {"step": int(step)} | values)
+        if self.writes:
+            try:
+                self._board.add(int(step), values)
+            except OSError as error:
+                self.note_loss("TensorBoard", error)
+
+    def log_bounds(
+        self,
+        step: int,
+        names: Sequence[str],
+        low: Iterable[float],
+        high: Iterable[float],
+        scores: Sequence[Iterable[float]] | None = None,
+        **extra: float,
+    ) -> None:
+        """Writes one line of the ranges that are drawn from.
+
+        Args:
+            step: when.
+            names: the D row names.
+            low: (D,) lower ends, in each row's unit.
+            high: (D,) upper ends.
+            scores: (2, D) success at the lower and at the upper end; negative where not known.
+            **extra: further numbers of the curriculum, e.g. its entropy.
+
+        Raises:
+            RunError: the lengths differ.
+        """
+        ends = [float(x) for x in low], [float(x) for x in high]
+        if not len(names) == len(ends[0]) == len(ends[1]):
+            raise RunError(f"bounds: {len(names)} names, {len(ends[0])} low, {len(ends[1])} high")
+        more = {name: float(value) for name, value in extra.items()}
+        line = {"step": int(step), "names": list(names), "low": ends[0], "high": ends[1]}
+        if scores is not None:
+            at_ends = [[float(x) if x >= 0 else math.nan for x in end] for end in scores]
+            line |= {"score_low": at_ends[0], "score_high": at_ends[1]}
+        self._line(BOUNDS, line | more)
+
+    def keep_table(self, rows: Sequence[Any]) -> None:
+        """Keeps the table's rows, dataclasses with a name, or compares them with those kept.
+
+        Raises:
+            RunError: the run was started with other rows; names them and what differs.
+        """
+        if not self.writes:
+            return
+        file, body = self.path / TABLE, {row.name: to_dict(row) for row in rows}
+        if not file.exists():
+            write_json(file, body)
+            return
+        old, new = json.loads(file.read_text()), json.loads(json.dumps(body))
+        changed = [
+            f"{name}: the run has {was!r}, now {now!r}"
+            for name, (was, now) in differences(old, new).items()
+            if not name.endswith(".source")  # words, not numbers
+        ]
+        if list(old) != list(new) and not changed:
+            changed = ["the order of the rows"]
+        if changed:
+            raise RunError(
+                f"{self.path} was started with another parameter table; start a new run or take "
+                "the change back:\n  " + "\n  ".join(changed)
+            )
+
+    def log_episodes(
+        self, step: int, columns: Mapping[str, Sequence[Any]], *, count: int, lost: int = 0
+    ) -> None:
+        """Writes one line of episodes: each column holds one entry per episode.
+
+        Args:
+            step: when.
+            columns: name -> N entries, e.g. "xi" (N, D), "score", "role".
+            count: N.
+            lost: episodes before these that could not be kept.
+        """
+        self._seen = self.seen_episodes() + lost + count
+        held = {"step": int(step), "seen": self._seen, "lost": int(lost)}
+        self._line(EPISODES, held | {name: list(x) for name, x in columns.items()})
+
+    def seen_episodes(self) -> int:
+        """Returns how many episodes the log accounts for, lost ones included."""
+        if self._seen is None:
+            file = self.path / EPISODES
+            rows = read_jsonl(file) if file.exists() else []
+            self._seen = int(rows[-1]["seen"]) if rows else 0
+        return self._seen
+
+    def rewind(self, step: int | None) -> None:
+        """Drops every line after ``step``, so that work done again is not logged twice.
+
+        Call it with the step of the restored checkpoint; None only drops a torn last line.
+        """
+        self.close()
+        if not self.writes:
+            return
+        self._board = Board(self.path, purge=None if step is None else step + 1)
+        self._seen = None
+        for name in (METRICS, BOUNDS, EPISODES):
+            file = self.path / name
+            if file.exists():
+                kept = [row for row in read_jsonl(file) if step is None or row["step"] <= step]
+                _replace(file, "".join(_line(row) for row in kept))
+
+    def write_result(self, body: Mapping[str, Any]) -> Path:
+        """Writes result.json whole or not at all; returns its path."""
+        if self.writes:
+            write_json(self.path / RESULT, body)
+        return self.path / RESULT
+
+    def close(self) -> None:
+        """Ends the TensorBoard file; logging again opens another."""
+        try:
+            self._board.close()
+        except OSError as error:
+            self.note_loss("TensorBoard", error)
+
+    def _line(self, name: str, row: Mapping[str, Any]) -> None:
+        """Adds one line to the file called ``name``; without room for it, it is lost."""
+        if not self.writes:
+            return
+        try:
+            _append(self.path / name, row)
+        except OSError as error:
+            self.note_loss(name, error)
+
+    def note_loss(self, name: str, error: OSError) -> None:
+        """Counts what was not written, and warns of the first."""
+        self.lost_lines += 1
+        if self.lost_lines == 1:
+            warnings.warn(
+                f"{self.path / name}: figures are lost ({error.strerror}); training goes on",
+                RuntimeWarning,
+                stacklevel=4,
+            )
+
+
+def check_writable(path: Path) -> None:
+    """Makes the folder ``path`` and proves that a file can be written in it.
+
+    Raises:
+        RunError: it cannot.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        raise RunError(
+            f"{path}: cannot write here ({error.strerror}); name another folder"
+        ) from error
+
+
+def check_space(path: Path, need_mb: float = FREE_MB) -> None:
+    """Proves that the disk of ``path`` has room.
+
+    Raises:
+        RunError: fewer than ``need_mb`` megabytes are free.
+    """
+    free_mb = shutil.disk_usage(path).free / 1e6
+    if free_mb < need_mb:
+        raise RunError(
+            f"{path}: {free_mb:.0f} MB free, {need_mb:.0f} MB needed; "
+            "make room or name a folder on another disk"
+        )
+
+
+def write_json(path: Path, body: Any) -> None:
+    """Writes ``body`` as JSON, whole or not at all.
+
+    Raises:
+        ConfigError: NaN, infinity or a value that JSON cannot hold, named by its path.
+    """
+    _replace(path, json.dumps(to_dict(body), indent=2, allow_nan=False) + "\n")
+
+
+def read_jsonl(path: Path) -> list[dict[str, Any]]:
+    """Returns the lines of a .jsonl file; null numbers become NaN, a torn last line is left out.
+
+    Raises:
+        RunError: a broken line that is not the last.
+    """
+    lines = Path(path).read_text().split("\n")
+    rows = []
+    for number, line in enumerate(lines, 1):
+        if not line:
+            continue
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            if number == len(lines):
+                break
+            raise RunError(f"{path} line {number} is not JSON: {line[:60]!r}; remove it") from error
+        rows.append({name: math.nan if v is None else v for name, v in row.items()})
+    return rows
+
+
+def _check_same(path: Path, body: Any, may_change: Sequence[str]) -> None:
+    """Refuses to resume parts of a run without its settings, or one with other settings."""
+    file = path / CONFIG
+    if not file.exists():
+        raise RunError(
+            f"{path} holds parts of a run and not its settings ({CONFIG} is missing), so nothing "
+            "can say whether they fit; put the file back or name another folder"
+        )
+    try:
+        old = json.loads(file.read_text())
+    except ValueError as error:
+        raise RunError(f"{file} is not readable JSON ({error}); start a new run") from error
+    changed = [
+        f"{name}: the run has {was!r}, now {now!r}"
+        for name, (was, now) in differences(old, json.loads(json.dumps(body))).items()
+        if not any(fnmatch.fnmatchcase(name, pattern) for pattern in may_change)
+    ]
+    if changed:
+        raise RunError(f"{path} was started with other settings:\n  " + "\n  ".join(changed))
+
+
+def _append(path: Path, row: Mapping[str, Any]) -> None:
+    """Adds one line and hands it to the operating system at once; all of it, or nothing."""
+    line = _line(row).encode()
+    file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+    try:
+        size = os.fstat(file).st_size
+        done = 0
+        try:
+            while done < len(line):
+                done += os.write(file, line[done:])
+        except OSError:
+            if done:  # half a line would spoil the next one
+                os.ftruncate(file, size)
+            raise
+    finally:
+        os.close(file)
+
+
+def _line(row: Mapping[str, Any]) -> str:
+    """Returns a row as one line of JSON."""
+    return json.dumps({name: _finite(value) for name, value in row.items()}) + "\n"
+
+
+def _finite(value: Any) -> Any:
+    """Returns ``value``, numbers that JSON cannot hold as None."""
+    if isinstance(value, list):
+        return [_finite(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _replace(path: Path, text: str) -> None:
+    """Writes ``text`` beside ``path``, then renames it into place."""
+    beside = path.with_name(path.name + ".tmp")
+    with beside.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    beside.replace(path)

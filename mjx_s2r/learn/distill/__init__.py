@@ -1,0 +1,1 @@
+"""Distillation of a camera student from a privileged teacher: settings, learner and losses."""

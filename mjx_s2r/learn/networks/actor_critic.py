@@ -1,0 +1,126 @@
+"""Actor and critic over a stretch of time: eyes and memory first, then layers.
+
+Everything here takes time-major arrays (T, B, ...); one step is a stretch with T = 1.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, cast
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from mjx_s2r.learn.networks.gaussian import Gaussian
+from mjx_s2r.learn.networks.modules import Actor, Critic, Trunk, merged, parted
+from mjx_s2r.learn.ppo.config import PpoConfig
+
+Images = tuple[jax.Array, ...]
+
+
+@struct.dataclass
+class Memory:
+    """What actor and critic remember of each world, both (B, H); H = 0 for those that do not."""
+
+    actor: jax.Array
+    critic: jax.Array
+
+
+@dataclass(frozen=True)
+class ActorCritic:
+    """The networks that a configuration asks for, without parameters.
+
+    Attributes:
+        config: settings of PPO.
+        actions: J.
+        pictures: (H, W, C) of each camera that the actor sees.
+    """
+
+    config: PpoConfig
+    actions: int
+    pictures: tuple[tuple[int, int, int], ...] = ()
+
+    @cached_property
+    def _actor(self) -> tuple[Trunk, Actor]:
+        """What stands before the actor's layers, and these."""
+        trunk = Trunk(self.config.channels, self.config.units, self._dtype)
+        layers, std = self.config.actor_hidden, self.config.first_std
+        return trunk, Actor(layers, self.actions, std, dtype=self._dtype)
+
+    @cached_property
+    def _critic(self) -> tuple[Trunk, Critic]:
+        """What stands before the critic's layers, and these."""
+        trunk = Trunk(units=self.config.units)
+        return trunk, Critic(self.config.critic_hidden, dtype=self._dtype)
+
+    @property
+    def _dtype(self) -> Any:
+        """What hidden layers compute in."""
+        return jnp.bfloat16 if self.config.bf16 else jnp.float32
+
+    def blank(self, worlds: int) -> Memory:
+        """Returns the memory of B worlds that have seen nothing."""
+        none = jnp.zeros((worlds, self.config.units))
+        return Memory(none, none)
+
+    def init(self, actor_size: int, critic_size: int, *, key: jax.Array) -> tuple[Any, Any]:
+        """Returns parameters of actor and critic for readings (P,) and (Q,)."""
+        keys = jax.random.split(key)
+        images = tuple(jnp.zeros((1, 1, *shape), jnp.uint8) for shape in self.pictures)
+        return (
+            _begin(self._actor, actor_size, images, key=keys[0]),
+            _begin(self._critic, critic_size, (), key=keys[1]),
+        )
+
+    def policy(
+        self, params: Any, memory: jax.Array, x: jax.Array, images: Images, first: jax.Array
+    ) -> tuple[jax.Array, Gaussian]:
+        """Returns memories (T, B, H) and action distributions (T, B, J).
+
+        Args:
+            params: the actor's parameters.
+            memory: (B, H) before the first step.
+            x: (T, B, P) normalized readings.
+            images: per camera (T, B, H, W, C) uint8.
+            first: (T, B) bool: an episode begins here.
+        """
+        return cast(tuple[jax.Array, Gaussian], _run(self._actor, params, memory, x, images, first))
+
+    def value(
+        self, params: Any, memory: jax.Array, x: jax.Array, first: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
+        """Returns memories (T, B, H) and values (T, B); arguments as those of `policy`."""
+        return cast(tuple[jax.Array, jax.Array], _run(self._critic, params, memory, x, (), first))
+
+
+def _begin(
+    parts: tuple[Trunk, Actor | Critic], size: int, images: Images, *, key: jax.Array
+) -> dict[str, Any]:
+    """Returns the parameters of a trunk and the layers behind it."""
+    trunk, head = parts
+    keys = jax.random.split(key)
+    x, first = jnp.zeros((1, 1, size)), jnp.zeros((1, 1), bool)
+    memory = jnp.zeros((1, trunk.units))
+    (_, features), held = trunk.init_with_output(keys[0], memory, x, images, first)
+    return {"trunk": held, "head": head.init(keys[1], features)}
+
+
+def _run(
+    parts: tuple[Trunk, Actor | Critic],
+    params: Any,
+    memory: jax.Array,
+    x: jax.Array,
+    images: Sequence[jax.Array],
+    first: jax.Array,
+) -> tuple[Any, Any]:
+    """Applies a trunk and the layers behind it.
+
+    Layers see worlds and time as one axis: XLA on a CPU computes the gradient of a kernel four
+    times as slowly where there are two. Worlds come first, so that each device keeps its own.
+    """
+    trunk, head = parts
+    through: Any = trunk.apply(params["trunk"], memory, x, images, first)
+    kept, features = through
+    out = head.apply(params["head"], merged(features))
+    return kept, jax.tree.map(lambda y: parted(y, first.shape[0]), out)

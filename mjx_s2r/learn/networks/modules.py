@@ -1,0 +1,189 @@
+"""Networks: an actor and a critic, what stands before them, and a camera student.
+
+A `Trunk` turns what a policy is given, readings and perhaps pictures, over a stretch of time into
+features; one with a memory is a gated recurrent unit (Cho et al. 2014) behind the eyes.
+
+The student finds things in an image the way visuomotor policies of Levine et al. 2016 do: a few
+convolutions, then the expected pixel position of each feature map (spatial soft-argmax), so that a
+position in the picture is a number early on.
+"""
+
+from collections.abc import Sequence
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from mjx_s2r.learn.networks.augment import to_float
+from mjx_s2r.learn.networks.conv import Conv
+from mjx_s2r.learn.networks.gaussian import Gaussian, gaussian
+from mjx_s2r.learn.networks.swish import swish
+
+
+class Mlp(nn.Module):
+    """Dense layers with swish in between: (..., P) -> (..., last size) float32.
+
+    Hidden layers compute in ``dtype``; parameters and the last layer stay float32.
+    """
+
+    sizes: Sequence[int]
+    last_scale: float = 1.0
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Applies the layers."""
+        first = nn.initializers.lecun_normal()
+        for size in self.sizes[:-1]:
+            x = swish(nn.Dense(size, kernel_init=first, dtype=self.dtype)(x))
+        scale = nn.initializers.variance_scaling(self.last_scale, "fan_in", "truncated_normal")
+        return nn.Dense(self.sizes[-1], kernel_init=scale)(x.astype(jnp.float32))
+
+
+class Actor(nn.Module):
+    """Features (..., P) -> distribution over raw actions (..., J); log_std is one vector."""
+
+    hidden: Sequence[int]
+    actions: int
+    first_std: float = 0.6
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> Gaussian:
+        """Returns the action distribution."""
+        mean = Mlp((*self.hidden, self.actions), last_scale=0.01, dtype=self.dtype)(x)
+        first = nn.initializers.constant(jnp.log(self.first_std))
+        return gaussian(mean, self.param("log_std", first, (self.actions,)))
+
+
+class Critic(nn.Module):
+    """Features (..., Q) -> value (...)."""
+
+    hidden: Sequence[int]
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Returns the value."""
+        return Mlp((*self.hidden, 1), dtype=self.dtype)(x)[..., 0]
+
+
+class Trunk(nn.Module):
+    """Readings and pictures over time -> features over time; without both parts, the readings.
+
+    Attributes:
+        channels: feature maps of each eye.
+        units: size of the memory, H; 0 remembers nothing.
+        dtype: what the eyes compute in; the memory stays float32.
+    """
+
+    channels: int = 16
+    units: int = 0
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, memory: jax.Array, x: jax.Array, images: Sequence[jax.Array], first: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
+        """Returns what is remembered after each step (T, B, H) and the features (T, B, P').
+
+        Args:
+            memory: (B, H) before the first step.
+            x: (T, B, P) normalized readings.
+            images: per camera (T, B, H, W, C) uint8.
+            first: (T, B) bool: an episode begins here, what was before is forgotten.
+        """
+        if images:
+            eyes = [Eye(self.channels, self.dtype)(to_float(merged(i))) for i in images]
+            seen = [parted(eye, x.shape[0]).astype(jnp.float32) for eye in eyes]
+            x = jnp.concatenate((*seen, x), axis=-1)
+        if not self.units:
+            return jnp.zeros((*x.shape[:2], 0)), x
+
+        def one(
+            cell: nn.GRUCell, memory: jax.Array, inputs: tuple[jax.Array, jax.Array]
+        ) -> tuple[jax.Array, jax.Array]:
+            """Takes in one step."""
+            x, first = inputs
+            memory, _ = cell(jnp.where(first[:, None], 0.0, memory), x)
+            return memory, memory
+
+        scan = nn.scan(one, variable_broadcast="params", split_rngs={"params": False})
+        kept = scan(nn.GRUCell(self.units), memory, (x, first))[1]
+        return kept, kept
+
+
+def merged(x: jax.Array) -> jax.Array:
+    """Returns (B T, ...) of x (T, B, ...), worlds first: those of one device stay together."""
+    return x.swapaxes(0, 1).reshape(x.shape[0] * x.shape[1], *x.shape[2:])
+
+
+def parted(x: jax.Array, steps: int) -> jax.Array:
+    """Returns (T, B, ...) of x (B T, ...) with T = ``steps``: what `merged` undoes."""
+    return x.reshape(x.shape[0] // steps, steps, *x.shape[1:]).swapaxes(0, 1)
+
+
+def soft_argmax(features: jax.Array) -> jax.Array:
+    """Returns (N, 2C) the expected column and row, in [-1, 1], of C feature maps (N, H, W, C)."""
+    height, width = features.shape[1:3]
+    flat = features.reshape(features.shape[0], height * width, -1)
+    weight = jax.nn.softmax(flat, axis=1)
+    rows, cols = jnp.meshgrid(
+        jnp.linspace(-1, 1, height), jnp.linspace(-1, 1, width), indexing="ij"
+    )
+    grid = jnp.stack((cols.reshape(-1), rows.reshape(-1)))  # (2, HW)
+    return jnp.einsum("gp,npc->ngc", grid, weight).reshape(features.shape[0], -1)
+
+
+class Eye(nn.Module):
+    """Images (N, H, W, 3) in [-0.5, 0.5] -> keypoints (N, 2C), on a grid a quarter as fine.
+
+    The first layer is a convolution of size 8 and stride 4, written over blocks of 4 by 4 pixels
+    (size 2, stride 1, 48 channels): the same function in larger matrix products. H and W must be
+    multiples of 4.
+    """
+
+    channels: int = 16
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, image: jax.Array) -> jax.Array:
+        """Returns the keypoints."""
+        x = jnp.pad(image.astype(self.dtype), ((0, 0), (2, 2), (2, 2), (0, 0)))
+        n, height, width, colours = x.shape
+        x = x.reshape(n, height // 4, 4, width // 4, 4, colours).transpose(0, 1, 3, 2, 4, 5)
+        x = x.reshape(n, height // 4, width // 4, 16 * colours)
+        x = nn.relu(Conv(self.channels, 2)(x))
+        x = nn.relu(Conv(self.channels, 3, pad=1)(x))
+        return soft_argmax(Conv(self.channels, 3, pad=1)(x).astype(jnp.float32))
+
+
+class Student(nn.Module):
+    """Images and joint readings -> action distribution, and where the thing to find is.
+
+    Attributes:
+        hidden: sizes of the layers after the eye.
+        actions: J.
+        labels: L, size of the auxiliary estimate.
+        channels: feature maps of each eye.
+    """
+
+    hidden: Sequence[int]
+    actions: int
+    labels: int
+    channels: int = 16
+
+    @nn.compact
+    def __call__(self, obs: jax.Array, images: Sequence[jax.Array]) -> tuple[Gaussian, jax.Array]:
+        """Returns the action distribution and the estimate (N, L).
+
+        Args:
+            obs: (N, P) normalized readings.
+            images: per camera (N, H, W, 3), in [-0.5, 0.5].
+        """
+        seen = jnp.concatenate([Eye(self.channels)(image) for image in images], -1)
+        estimate = Mlp((64, self.labels))(jnp.concatenate((seen, obs), -1))
+        x = jnp.concatenate((seen, obs, jax.lax.stop_gradient(estimate)), -1)
+        mean = Mlp((*self.hidden, self.actions), last_scale=0.1)(x)
+        first = nn.initializers.constant(-1.0)
+        return gaussian(mean, self.param("log_std", first, (self.actions,))), estimate

@@ -1,0 +1,105 @@
+"""Settings of PPO."""
+
+from dataclasses import dataclass
+
+from mjx_s2r.learn import minibatches
+
+
+@dataclass(frozen=True)
+class PpoConfig:
+    """Settings of PPO."""
+
+    worlds: int = 512
+    """Number of worlds, B."""
+    unroll: int = 16
+    """Control steps per rollout, T."""
+    minibatches: int = 4
+    """Minibatches per epoch."""
+    epochs: int = 4
+    """Passes over a rollout."""
+    discount: float = 0.97
+    """gamma per control step."""
+    trace: float = 0.95
+    """lambda of GAE."""
+    clip: float = 0.2
+    """Clip of the probability ratio."""
+    value_weight: float = 0.5
+    """Weight of the value loss."""
+    entropy_weight: float = 2e-3
+    """Weight of the entropy bonus."""
+    learning_rate: float = 1e-3
+    """Adam step size at the start."""
+    target_kl: float = 0.01
+    """KL per update that the learning rate is steered to; 0 keeps the rate."""
+    clip_value: float = 0.0
+    """How far a value may move from what it was per rollout before it earns no more; 0: freely."""
+    max_grad_norm: float = 1.0
+    """Largest global norm of a gradient."""
+    reward_scale: float = 1.0
+    """Rewards are multiplied by this."""
+    first_std: float = 0.6
+    """Standard deviation of raw actions at the start: how far it explores."""
+    actor_hidden: tuple[int, ...] = (64, 64)
+    """Hidden layers of the actor."""
+    critic_hidden: tuple[int, ...] = (64, 64)
+    """Hidden layers of the critic."""
+    actor_obs: str = "privileged"
+    """What the actor reads: "state", "privileged", or "pixels": its cameras and "state"."""
+    critic_obs: str = "privileged"
+    """What the critic reads: "state" or "privileged"."""
+    units: int = 0
+    """Size of the memory (GRU) of actor and critic, H; 0 remembers nothing."""
+    channels: int = 16
+    """Feature maps of each eye of an actor that reads pixels."""
+    bf16: bool = False
+    """Hidden layers and eyes compute in bfloat16; parameters, memory and losses stay float32."""
+
+    def __post_init__(self) -> None:
+        """Checks the settings.
+
+        Raises:
+            ValueError: a setting that cannot work, named.
+        """
+        for name in ("worlds", "unroll", "minibatches", "epochs", "channels"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"ppo.{name} {getattr(self, name)} must be at least 1")
+        if self.units and self.worlds % self.minibatches:
+            raise ValueError(
+                f"ppo: {self.worlds} worlds do not divide into {self.minibatches} minibatches, "
+                "which are made of whole worlds where the networks remember"
+            )
+        if self._items % self.minibatches:
+            raise ValueError(
+                f"ppo: {self.worlds} worlds x {self.unroll} steps do not divide into "
+                f"{self.minibatches} minibatches"
+            )
+        if self.first_std <= 0:
+            raise ValueError(f"ppo.first_std {self.first_std} must be above 0")
+        if self.units < 0 or self.clip_value < 0:
+            raise ValueError(
+                f"ppo.units {self.units} and ppo.clip_value {self.clip_value} must not be negative"
+            )
+        kinds = ("state", "privileged")
+        self._check("actor_obs", (*kinds, "pixels"))
+        self._check("critic_obs", kinds)
+
+    def _check(self, name: str, kinds: tuple[str, ...]) -> None:
+        """Raises ValueError unless a setting is one of ``kinds``."""
+        if getattr(self, name) not in kinds:
+            known = " or ".join(map(repr, kinds))
+            raise ValueError(f"ppo.{name} {getattr(self, name)!r} must be {known}")
+
+    @property
+    def actor_reads(self) -> str:
+        """Name of the observation with the actor's numbers."""
+        return "state" if self.actor_obs == "pixels" else self.actor_obs
+
+    @property
+    def groups(self) -> int:
+        """Number of groups of neighbouring worlds within which minibatches are shuffled."""
+        return minibatches.groups(self.worlds, self._items, self.minibatches)
+
+    @property
+    def _items(self) -> int:
+        """What minibatches are made of: steps, or whole worlds where the networks remember."""
+        return self.worlds if self.units else self.worlds * self.unroll

@@ -1,0 +1,171 @@
+"""Where the time of an iteration goes: a trace for a profiler, and seconds by part for everybody.
+
+Traces the iterations after the first two, which compile, into RUN/profile. Then the parts of an
+iteration are compiled one by one and timed, each waited for. Together they may take longer than the
+whole, in which the compiler can merge and overlap them.
+"""
+
+import statistics
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from mjx_s2r.io.run import write_json
+from mjx_s2r.learn.ppo.learner import Ppo, TrainState
+from mjx_s2r.learn.ppo.losses import Weights, epochs
+from mjx_s2r.runtime.devices import light_options
+from train.common import say
+
+FOLDER = "profile"
+PARTS = "parts.json"
+PERFETTO = "perfetto_trace.json.gz"
+FIRST = 2  # iterations that are left alone: they compile
+REPEAT = 3
+
+Iterate = Callable[[Any], tuple[Any, Any]]
+
+
+@dataclass
+class Profiler:
+    """Runs iterations, traces some of them, and then times the parts.
+
+    Attributes:
+        iterate: runs one iteration.
+        ppo: its learner, for the seconds by part; None where its parts cannot be compiled apart.
+        folder: the run's folder.
+        count: how many iterations are traced.
+        writes: whether this process is the one that traces and tells.
+    """
+
+    iterate: Iterate
+    ppo: Ppo | None
+    folder: Path
+    count: int
+    writes: bool = True
+    _called: int = 0
+    _tracing: bool = False
+
+    def __call__(self, state: Any) -> tuple[Any, Any]:
+        """Runs one iteration."""
+        if self._called == FIRST and self.writes:
+            self._start(state)
+        self._called += 1
+        state, metrics = self.iterate(state)
+        if self._called == FIRST + self.count:
+            jax.block_until_ready(state)
+            self.close()
+            self._parts(state)
+        return state, metrics
+
+    def close(self) -> None:
+        """Ends a trace that is still open and says where it is, or why there is none."""
+        if not self._tracing:
+            if self._called <= FIRST and self.count and self.writes:
+                say(
+                    f"nothing was traced: the first {FIRST} iterations compile, and {self._called} "
+                    f"were run; ask for at least {FIRST + self.count} with --iterations"
+                )
+            return
+        self._tracing = False
+        try:
+            jax.profiler.stop_trace()
+        except (OSError, RuntimeError) as error:
+            _give_up(self._where, error)
+            return
+        _tell(self._where, min(self._called - FIRST, self.count))
+
+    @property
+    def _where(self) -> Path:
+        """The folder of the traces."""
+        return self.folder / FOLDER
+
+    def _start(self, state: Any) -> None:
+        """Begins the trace once all that was asked for before is done."""
+        jax.block_until_ready(state)
+        try:
+            self._where.mkdir(exist_ok=True)
+            jax.profiler.start_trace(str(self._where), create_perfetto_trace=True)
+            self._tracing = True
+        except (OSError, RuntimeError) as error:
+            _give_up(self._where, error)
+
+    def _parts(self, state: Any) -> None:
+        """Times the parts and writes them down."""
+        if self.ppo is None:
+            return
+        if self.writes:
+            say("timing the parts of an iteration; each is compiled once more by itself")
+        line = breakdown(self.ppo, self.iterate, state)
+        if not self.writes:
+            return
+        parts = "  ".join(f"{name[:-2]} {s:.4f}" for name, s in line.items() if name != "whole_s")
+        say(f"seconds of an iteration: {line['whole_s']:.4f}; apart: {parts}")
+        try:
+            write_json(self._where / PARTS, line)
+        except OSError as error:
+            _give_up(self._where, error)
+
+
+def breakdown(ppo: Ppo, iterate: Iterate, state: TrainState) -> dict[str, float]:
+    """Returns the seconds of a whole iteration and of each part, the medians of a few calls.
+
+    ``resets_s`` fresh worlds, ``rollout_s`` acting and physics, ``batch_s`` values and advantages,
+    ``epochs_s`` gradient steps. The state is left as it was; the whole is run on copies, so there
+    must be room for a second one.
+    """
+    fresh, (_, key_roll, key_learn) = ppo.prepare(state)
+    roll = jax.jit(ppo.roll)
+    rolled = roll(state, fresh, key_roll)
+    light = light_options()
+    batch_of = jax.jit(lambda state, steps: ppo.batch(state, steps, ()), compiler_options=light)
+    batch = batch_of(state, rolled.steps)[0]
+    weights = Weights(state.actor, state.critic, state.optimizer, state.learning_rate)
+    update = jax.jit(
+        lambda weights, batch, key: epochs(ppo.nets, weights, batch, key=key),
+        compiler_options=light,
+    )
+    copies = [jax.tree.map(lambda leaf: leaf.copy(), state) for _ in range(2)]
+    whole = [_seconds(partial(iterate, copy)) for copy in copies]
+    return {
+        "whole_s": min(whole),
+        "resets_s": _median(lambda: ppo.prepare(state)),
+        "rollout_s": _median(lambda: roll(state, fresh, key_roll)),
+        "batch_s": _median(lambda: batch_of(state, rolled.steps)),
+        "epochs_s": _median(lambda: update(weights, batch, key_learn)),
+    }
+
+
+def _median(call: Callable[[], Any]) -> float:
+    """Returns the seconds of a call, the median of some after one that compiles."""
+    jax.block_until_ready(call())
+    return statistics.median(_seconds(call) for _ in range(REPEAT))
+
+
+def _seconds(call: Callable[[], Any]) -> float:
+    """Returns the seconds of one call, its result waited for."""
+    start_s = time.perf_counter()
+    jax.block_until_ready(call())
+    return time.perf_counter() - start_s
+
+
+def _tell(where: Path, count: int) -> None:
+    """Says where the newest trace is and how to open it."""
+    found = sorted(where.glob(f"plugins/profile/*/{PERFETTO}"))
+    say(f"{where}: {count} iterations; pip install xprof && xprof --logdir {where}")
+    if found:
+        say(f"{found[-1]}: open it at https://ui.perfetto.dev")
+
+
+def _give_up(where: Path, error: Exception) -> None:
+    """Warns that there is no trace."""
+    warnings.warn(
+        f"{where}: no profile ({type(error).__name__}: {error}); training goes on",
+        RuntimeWarning,
+        stacklevel=3,
+    )

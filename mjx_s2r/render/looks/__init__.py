@@ -1,0 +1,1 @@
+"""The look of each world: colours, textures, lamps, backgrounds."""

@@ -1,0 +1,1 @@
+"""The camera sensor: optics, photometry and depth noise."""

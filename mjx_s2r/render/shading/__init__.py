@@ -1,0 +1,1 @@
+"""Shading: visibility, lights and shadows, materials and textures."""

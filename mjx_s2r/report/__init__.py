@@ -1,0 +1,1 @@
+"""Reports and plots: self-contained HTML pages, charts and films."""

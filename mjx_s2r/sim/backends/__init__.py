@@ -1,0 +1,1 @@
+"""Physics engines: MJX on JAX and MuJoCo Warp."""

@@ -1,0 +1,1 @@
+"""Actuator, sensor and world effects that the physics engine does not model."""

@@ -1,0 +1,134 @@
+"""From xi to the model of one world: the "model" room of the table.
+
+`Binding` holds the rows bound by name, `leaves` returns the touched MJX fields of one world,
+`write` puts the same values into a C MuJoCo model. Always from the nominal value. Which arrays rows
+may touch is in sim/fields.py, what those mean that MuJoCo does not know in sim/expand.py, and what
+is refused in sim/refuse.py.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import mujoco
+import numpy as np
+
+from mjx_s2r.params import Array, Edit, ParamSpace, apply, bind
+from mjx_s2r.sim.backends import warp
+from mjx_s2r.sim.model import row_checks
+from mjx_s2r.sim.model import virtual_fields as trade
+from mjx_s2r.sim.model.derived_constants import DERIVED_FROM, derived_constants
+from mjx_s2r.sim.model.fields import ELEMENTS, SERVO, VIRTUAL, base, nominal
+from mjx_s2r.sim.model.fields import element_names as element_names
+from mjx_s2r.sim.model.virtual_fields import Anatomy, anatomy
+from mjx_s2r.sim.physics import Leaves, ModelError, Physics
+
+
+@dataclass(frozen=True)
+class Binding:
+    """The model rows of a table bound to one MuJoCo model.
+
+    Attributes:
+        edits: the bound rows.
+        nominal: array name -> nominal value.
+        fixed: MuJoCo arrays that `expand` starts from beside the touched ones.
+        form: what hangs on what.
+        resized: (nbody,) bodies whose length a row touches.
+        radius: (ngeom,) geom_rbound as written.
+    """
+
+    edits: tuple[Edit, ...]
+    nominal: Mapping[str, np.ndarray]
+    fixed: Mapping[str, np.ndarray]
+    form: Anatomy
+    resized: np.ndarray
+    radius: np.ndarray
+
+
+def bind_model(space: ParamSpace, mj_model: mujoco.MjModel) -> Binding:
+    """Binds the "model" rows of the table to a MuJoCo model, by name.
+
+    Raises:
+        ParamError: an unknown array, element or column.
+        ModelError: a row that would have no effect, or leave an impossible model.
+    """
+    arrays = nominal(mj_model)
+    names = {a: element_names(mj_model, k) for a, k in ELEMENTS.items() if k is not None}
+    edits = bind(space, "model", arrays, names)
+    row_checks.check(space, edits, mj_model, arrays, names)
+    resized = np.zeros(mj_model.nbody, bool)
+    for edit in edits:
+        if edit.array == "link_length":
+            resized |= edit.mask
+    radius = np.array(mj_model.geom_rbound, np.float32)
+    return Binding(edits, arrays, base(mj_model), anatomy(mj_model), resized, radius)
+
+
+def expand(xp: ModuleType, binding: Binding, touched: Mapping[str, Array]) -> dict[str, Array]:
+    """Returns the MuJoCo fields (dotted paths) that follow from one world's touched arrays."""
+    out = {name: value for name, value in touched.items() if name not in VIRTUAL}
+    out |= trade.bodies(xp, binding.nominal, binding.fixed, touched)
+    out |= trade.geoms(xp, binding.fixed, touched)
+    if "link_length" in touched:
+        now = {**binding.fixed, **out}
+        out |= trade.links(xp, binding.form, binding.resized, touched["link_length"], now)
+    if "geom_size" in out:
+        out["geom_rbound"] = trade.reach_of_geoms(
+            xp, binding.form.geom_type, out["geom_size"], binding.radius
+        )
+    if touched.keys() & set(SERVO):
+        out |= trade.actuators(xp, binding.nominal, binding.fixed, touched)
+    if touched.keys() & {"gravity", "gravity_tilt"}:
+        out |= trade.gravity(xp, binding.nominal, touched)
+    return out
+
+
+def leaves(physics: Physics, binding: Binding, xi: jax.Array) -> Leaves:
+    """Returns the MJX model fields of one world for xi (D,), dependent constants recomputed.
+
+    Only fields that the table touches, and the constants that follow from them, are returned.
+    """
+    out = expand(jnp, binding, apply(jnp, binding.nominal, binding.edits, xi))
+    if DERIVED_FROM & out.keys():
+        out |= derived_constants(physics, out)
+    if physics.engine is not None:
+        out |= warp.boxes(physics.engine, binding.form.geom_type, out)
+    return out
+
+
+def refuse_shared(space: ParamSpace, binding: Binding) -> None:
+    """Refuses rows on fields that MuJoCo Warp cannot vary from world to world.
+
+    Raises:
+        ModelError: names the row, the field and the remedy.
+    """
+    for edit in binding.edits:
+        touched = apply(np, binding.nominal, (edit,), space.nominal)
+        shared = [name for name in expand(np, binding, touched) if not warp.varies(name)]
+        if shared:
+            raise ModelError(
+                f"parameter {space.rows[edit.row].name!r} randomizes {shared[0]!r}, of which "
+                f"MuJoCo Warp has one for all worlds; {warp.REMEDY}, or drop the row"
+            )
+
+
+def write(mj_model: mujoco.MjModel, binding: Binding, xi: np.ndarray) -> None:
+    """Puts xi (D,) into a C MuJoCo model and has MuJoCo recompute its dependent constants.
+
+    Where sizes or places of geoms change, the mid-phase of collision is switched off: its tree of
+    boxes was built by the compiler and is not rebuilt.
+    """
+    fields: dict[str, Any] = expand(np, binding, apply(np, binding.nominal, binding.edits, xi))
+    for path, value in fields.items():
+        holder = mj_model.opt if path.startswith("opt.") else mj_model
+        getattr(holder, path.removeprefix("opt."))[:] = value
+    if "geom_size" in fields:
+        mj_model.geom_aabb[:] = trade.boxes_of_geoms(
+            np, mj_model.geom_type, mj_model.geom_size, mj_model.geom_aabb
+        )
+    if fields.keys() & {"geom_size", "geom_pos", "geom_quat"}:
+        mj_model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_MIDPHASE
+    mujoco.mj_setConst(mj_model, mujoco.MjData(mj_model))

@@ -1,0 +1,203 @@
+"""What became not finite, on disk and once more: in MJX, and in C MuJoCo with the same commands.
+
+A record is two files in the run's folder: nan/000123.npz holds every array of the world before the
+step, nan/000123.json says which world it was and what its parameters were. `replay` tells whose
+fault it was: a model that C MuJoCo cannot simulate either has an impossible draw of the table, one
+that only MJX loses is a matter of MJX (float32, solver iterations), and one that neither loses is a
+task whose reward is not finite.
+"""
+
+import copy
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import mujoco
+import numpy as np
+
+from mjx_s2r.io import checkpoint_leaves
+from mjx_s2r.io.run import Run, write_json
+from mjx_s2r.sim.effects import actuator, motor, world
+from mjx_s2r.sim.env import Env
+from mjx_s2r.sim.interface import State
+from mjx_s2r.sim.model.leaves import write
+
+FOLDER = "nan"
+MOST = 20  # records in one run; a training that loses worlds all the time shows it in the first
+WARNINGS = ("mjWARN_BADQPOS", "mjWARN_BADQVEL", "mjWARN_BADQACC")
+
+
+class QuarantineError(RuntimeError):
+    """A record that cannot be replayed; the message names it and why."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a replay showed.
+
+    Attributes:
+        record: its name.
+        mjx: names of what is not finite after the step in MJX; empty if all is.
+        c_step: physics step, from 1, at which C MuJoCo gave up; 0 if it did not.
+        c_warning: what it said then.
+        c_speed: largest |qvel| in C MuJoCo, rad/s or m/s.
+    """
+
+    record: str
+    mjx: tuple[str, ...]
+    c_step: int
+    c_warning: str
+    c_speed: float
+
+    def __str__(self) -> str:
+        """Returns the finding in one line."""
+        ours = f"MJX loses {', '.join(self.mjx)}" if self.mjx else "MJX stays finite"
+        theirs = (
+            f"C MuJoCo gives up in physics step {self.c_step} ({self.c_warning})"
+            if self.c_step
+            else f"C MuJoCo stays finite (largest speed {self.c_speed:.3g})"
+        )
+        return f"{self.record}: {ours}; {theirs}"
+
+
+def keep(run: Run, last: int, bads: Any, names: tuple[str, ...]) -> int:
+    """Writes the records of a stretch of iterations; returns how many.
+
+    Args:
+        run: the run.
+        last: number of the stretch's last iteration.
+        bads: `mjx_s2r.learn.nan_guard.Bad` on the host, every leaf stacked [K, ...].
+        names: names of the table's rows.
+    """
+    folder, count = run.path / FOLDER, 0
+    if not run.writes or not bads.found.any():
+        return 0
+    for k in np.flatnonzero(bads.found):
+        one = jax.tree.map(lambda x, k=k: x[k], bads)
+        iteration = last - len(bads.found) + 1 + int(k)
+        try:
+            folder.mkdir(exist_ok=True)
+            if len(list(folder.glob("*.json"))) >= MOST:
+                break
+            _write(folder / f"{iteration:06d}", iteration, one, names)
+            count += 1
+        except OSError as error:
+            run.note_loss(FOLDER, error)
+    return count
+
+
+def records(path: Path) -> list[Path]:
+    """Returns the records of the run in ``path``, oldest first, without their suffix."""
+    return [file.with_suffix("") for file in sorted((path / FOLDER).glob("*.json"))]
+
+
+def load(env: Env, record: Path) -> tuple[State, jax.Array]:
+    """Returns the world before the step and the action it was given.
+
+    Raises:
+        QuarantineError: files missing or cut short, or of another task or program.
+    """
+    try:
+        with np.load(record.with_suffix(".npz")) as file:
+            held = {name: file[name] for name in file.files}
+    except (OSError, ValueError) as error:
+        raise QuarantineError(f"{record}.npz cannot be read: {error}") from error
+    like = jax.eval_shape(env.reset, jax.random.key(0))
+    sim = _fill(like.pipeline_state, held, "sim", record)
+    obs = _fill(like.obs, held, "obs", record)
+    blank = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), replace(like, pipeline_state=None))
+    return replace(blank, pipeline_state=sim, obs=obs), jnp.asarray(held["action"])
+
+
+def replay(env: Env, record: Path) -> Finding:
+    """Takes the recorded step again, in MJX and in C MuJoCo, and says which of them loses it.
+
+    Raises:
+        QuarantineError: a record that does not fit the environment.
+    """
+    before, action = load(env, record)
+    after = jax.jit(env.step)(before, action)
+    core = after.pipeline_state.core
+    seen = {"qpos": core.qpos, "qvel": core.qvel, "command": after.pipeline_state.command}
+    lost = tuple(name for name, x in seen.items() if not np.isfinite(x).all())
+    if not lost and float(after.metrics["nan"]):
+        lost = ("reward",)
+    step, warning, speed = _in_c(env, before, after)
+    return Finding(record.name, lost, step, warning, speed)
+
+
+def _in_c(env: Env, before: State, after: State) -> tuple[int, str, float]:
+    """Returns where C MuJoCo gave up, what it said, and its largest speed."""
+    old, new = before.pipeline_state, after.pipeline_state
+    xi = env.present(before)
+    mj_model = copy.copy(env.task.mj_model)
+    write(mj_model, env.binding, np.asarray(old.draw.xi))
+    mj_model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_AUTORESET
+    data = mujoco.MjData(mj_model)
+    data.qpos[:], data.qvel[:], data.time = old.core.qpos, old.core.qvel, float(old.core.time)
+    data.act[:], data.qacc_warmstart[:] = old.core.act, old.core.warmstart
+    data.mocap_pos[:], data.mocap_quat[:] = old.core.mocap_pos, old.core.mocap_quat
+    if new.push is not None:
+        data.xfrc_applied[:] = world.wrench(env.world, new.push, xi)
+    stall = mj_model.actuator_forcerange.copy()
+    loss = actuator.values(env.actuator, xi)["speed_loss"]
+    speed = 0.0
+    for step in range(env.task.substeps):
+        drive = actuator.drive(env.actuator, new.actuator, xi, jnp.int32(step))
+        data.ctrl[list(env.ctrl_index)] = drive
+        if env.motor is not None:
+            qvel = jnp.asarray(data.qvel)
+            force = motor.force_range(env.motor, jnp.asarray(stall), loss, qvel)
+            mj_model.actuator_forcerange[:] = force
+        mujoco.mj_step(mj_model, data)
+        given_up = [w for w in WARNINGS if data.warning[getattr(mujoco.mjtWarning, w)].number]
+        if given_up:
+            return step + 1, ", ".join(w.removeprefix("mjWARN_") for w in given_up), speed
+        speed = max(speed, float(np.abs(data.qvel).max(initial=0.0)))
+    return 0, "", speed
+
+
+def _write(path: Path, iteration: int, bad: Any, names: tuple[str, ...]) -> None:
+    """Writes one record; the .json comes last and makes it valid."""
+    arrays = {"action": np.asarray(bad.action)}
+    for part in ("sim", "obs"):
+        for where, leaf in jax.tree_util.tree_leaves_with_path(getattr(bad, part)):
+            arrays[part + jax.tree_util.keystr(where)] = np.asarray(leaf)
+    np.savez(path.with_suffix(".npz"), **arrays)  # type: ignore[arg-type]
+    xi = [float(x) for x in bad.sim.draw.xi]
+    about = {
+        "iteration": iteration,
+        "step": int(bad.step),
+        "world": int(bad.world),
+        "xi": dict(zip(names, map(repr, xi), strict=True)),  # words: they may not be finite
+        "action": [repr(float(x)) for x in bad.action],
+    }
+    write_json(path.with_suffix(".json"), about)
+
+
+def _fill(like: Any, held: dict[str, np.ndarray], part: str, record: Path) -> Any:
+    """Returns the tree ``like`` with the arrays of a record."""
+    pairs, structure = jax.tree_util.tree_flatten_with_path(like)
+    leaves = []
+    for where, leaf in pairs:
+        name = part + jax.tree_util.keystr(where)
+        value = held.get(name)
+        is_key = checkpoint_leaves.is_key(leaf)
+        if value is None or (not is_key and value.shape != leaf.shape):
+            found = "nothing" if value is None else value.shape
+            raise QuarantineError(
+                f"{record} holds {found} for {name}, the environment expects {leaf.shape}; replay "
+                "it with the program and the task that wrote it"
+            )
+        leaves.append(
+            jax.random.wrap_key_data(jnp.asarray(value)) if is_key else jnp.asarray(value)
+        )
+    return jax.tree.unflatten(structure, leaves)
+
+
+def record_about(record: Path) -> dict[str, Any]:
+    """Returns what a record says of itself: iteration, step, world, xi and action in words."""
+    return dict(json.loads(record.with_suffix(".json").read_text()))

@@ -1,1 +1,0 @@
-"""From logs back to parameters: identification, evaluation over the table, the gap, the report."""

@@ -1,0 +1,129 @@
+"""Distillation on the cartpole with a thumbnail camera: the parts fit, compile once and learn."""
+
+from dataclasses import replace
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mjx_s2r.contract import CameraSignal
+from mjx_s2r.curriculum.uniform import uniform
+from mjx_s2r.envs.cartpole import CONTRACT, Cartpole
+from mjx_s2r.learn.distill.learner import Distill, DistillConfig, DistillState, make
+from mjx_s2r.learn.networks.gaussian import Gaussian, gaussian
+from mjx_s2r.render.cameras import bind_cameras
+from mjx_s2r.runtime.compilation import compile_together
+from mjx_s2r.runtime.sharding import kept, mesh, spread
+from mjx_s2r.sim.env import make as make_env
+from tests.learn.heard import compiled
+
+CONFIG = DistillConfig(
+    worlds=4,
+    unroll=4,
+    iterations=10,
+    minibatches=2,
+    epochs=2,
+    beta_share=0.2,
+    hidden=(16,),
+    channels=4,
+    shift_pixels=1,
+)
+
+
+def teacher(obs: dict[str, jax.Array]) -> Gaussian:
+    """Pushes against the cart's position and the pole's sine, which are signals 0 and 2."""
+    mean = 0.5 - 0.5 * obs["state"][:, :1] - 0.5 * obs["state"][:, 2:3]
+    return gaussian(mean, jnp.full((1,), -1.0))
+
+
+def compilations() -> np.ndarray:
+    """Returns how often each part of an iteration has been compiled."""
+    parts = (Distill._prepare, Distill._advance, Distill._learn)
+    return np.array([part._cache_size() for part in parts])
+
+
+@pytest.fixture(scope="module")
+def run() -> tuple[Distill, list[DistillState], list, np.ndarray, list[str]]:
+    """A learner, its states, its metrics, how often each part was compiled, and what too late."""
+    contract = replace(CONTRACT, cameras=(CameraSignal("fixed", 16, 16, 50.0),))
+    task = Cartpole(contract=contract)
+    cameras = bind_cameras(task.space, task.mj_model, contract)
+    learner = make(make_env(task), cameras, uniform(task.space), teacher, CONFIG)
+    before, key = compilations(), jax.random.key(0)
+    compile_together(learner.programs(key))
+    with compiled("_prepare", "_advance", "_learn", "blank") as late:
+        state = learner.init(key)
+        states, metrics = [jax.tree.map(jnp.copy, state)], []
+        for _ in range(CONFIG.iterations):
+            state, figures = learner.iterate(state)
+            states.append(jax.tree.map(jnp.copy, state))
+            metrics.append(jax.tree.map(float, figures))
+    return learner, states, metrics, compilations() - before, late
+
+
+def test_the_student_comes_nearer_to_its_teacher(run: tuple) -> None:
+    metrics = run[2]
+    assert all(np.isfinite(x) for m in metrics for x in jax.tree.leaves(m))
+    first, last = (np.mean([m.mean_error for m in part]) for part in (metrics[:2], metrics[-2:]))
+    assert last < 0.5 * first
+    labels = [m.label_error_m for m in metrics]
+    assert np.mean(labels[-2:]) < 0.7 * labels[0]
+
+
+def test_the_teacher_leaves_the_wheel(run: tuple) -> None:
+    """A fifth of ten iterations: 1, a half, then nothing."""
+    np.testing.assert_allclose([m.beta for m in run[2]], [1, 0.5, *[0] * 8])
+
+
+def test_distillation_compiles_once(run: tuple) -> None:
+    np.testing.assert_array_equal(run[3], (1, 1, 1))
+    assert run[4] == []  # all had been compiled before
+
+
+def test_the_same_state_gives_the_same_student(run: tuple) -> None:
+    learner, states, *_ = run
+    again, _ = learner.iterate(jax.tree.map(jnp.copy, states[0]))
+    for a, b in zip(jax.tree.leaves(again.params), jax.tree.leaves(states[1].params), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_two_devices_teach_the_same_student(run: tuple) -> None:
+    learner, states, metrics, *_ = run
+    over = mesh(2)
+    key = jax.random.key(0)
+    state = learner.load(spread(over, lambda: learner.blank(key)), key)
+    iterate = kept(over, learner.iterate)
+    for before in metrics[:2]:
+        state, figures = iterate(state)
+        np.testing.assert_allclose(figures.label_error_m, before.label_error_m, rtol=1e-3)
+    for leaf in jax.tree.leaves(state.worlds):
+        assert [s.data.shape[0] for s in leaf.addressable_shards] == [CONFIG.worlds // 2] * 2
+    assert all(leaf.is_fully_replicated for leaf in jax.tree.leaves(state.params))
+    # Not the parameters: a spatial softmax does not feel the bias below it, and Adam moves it.
+    obs = jax.random.normal(key, (8, CONTRACT.size))
+    images = (jax.random.randint(key, (8, 16, 16, 3), 0, 256).astype(jnp.uint8),)
+    mine, one = (jax.device_get(learner.act(s, obs, images)) for s in (state, states[2]))
+    np.testing.assert_allclose(mine.mean, one.mean, rtol=1e-3, atol=1e-3)
+    still = jax.device_get(learner.act(states[0], obs, images))
+    assert np.abs(one.mean - still.mean).max() > 0.03  # there was something to differ in
+
+
+def test_act_reads_bytes(run: tuple) -> None:
+    learner, states, *_ = run
+    obs, image = jnp.zeros((3, CONTRACT.size)), jnp.zeros((3, 16, 16, 3), jnp.uint8)
+    policy = jax.eval_shape(partial(learner.act, states[0]), obs, (image,))
+    assert policy.mean.shape == (3, 1)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"worlds": 5, "unroll": 3}, "5 worlds x 3 steps do not divide into 4 minibatches"),
+        ({"beta_share": 1.5}, r"distill.beta_share 1.5 must lie in \[0, 1\]"),
+    ],
+)
+def test_settings_that_cannot_work_are_named(settings: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        DistillConfig(**settings)

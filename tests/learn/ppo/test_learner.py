@@ -1,0 +1,142 @@
+"""PPO finds the known answers of the probes, compiles once and repeats itself to the bit."""
+
+from functools import cache
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mjx_s2r.curriculum.uniform import uniform
+from mjx_s2r.learn import normalizer
+from mjx_s2r.learn.ppo.config import PpoConfig
+from mjx_s2r.learn.ppo.learner import Ppo, TrainState
+from mjx_s2r.learn.ppo.losses import steer
+from mjx_s2r.params import Param, ParamSpace
+from tests.learn.probes import Probe, programs
+
+SPACE = ParamSpace((Param("nothing", "model.body_mass", ("a",)),))
+CONFIG = PpoConfig(
+    worlds=32,
+    unroll=8,
+    minibatches=2,
+    epochs=4,
+    discount=0.5,
+    learning_rate=1e-2,
+    target_kl=0.0,
+    entropy_weight=0.0,
+    actor_hidden=(8,),
+    critic_hidden=(16,),
+)
+PROBES = {
+    "bandit": Probe(1, lambda step, action: 1 - (action[0] - 0.5) ** 2),
+    "two steps": Probe(2, lambda step, action: jnp.where(step == 1, 1.0, 0.0)),
+    "truncated": Probe(1, lambda step, action: jnp.float32(1), terminates=False),
+}
+
+
+@cache
+def trained(name: str, iterations: int = 60) -> tuple[Ppo, TrainState, list[int]]:
+    """Returns a learner, its state after ``iterations``, and compilations of its programs."""
+    ppo = Ppo(PROBES[name], uniform(SPACE), CONFIG)  # type: ignore[arg-type]
+    state = ppo.init(jax.random.key(0))
+    for _ in range(iterations):
+        state, _ = ppo.iterate(state)
+    return ppo, state, programs(ppo.iteration)
+
+
+def value(ppo: Ppo, state: TrainState, step: int) -> float:
+    """Returns the critic's value of being at ``step``."""
+    obs = ppo.env.see(jnp.int32(step))["privileged"]  # type: ignore[attr-defined]
+    x = normalizer.apply(state.critic_norm, obs)[None, None]
+    first, memory = jnp.ones((1, 1), bool), jnp.zeros((1, ppo.config.units))
+    return float(ppo.nets.value(state.critic, memory, x, first)[1][0, 0])
+
+
+def bits(tree: Any) -> list[bytes]:
+    """Returns the bytes of every leaf."""
+    leaves = jax.tree.leaves(tree)
+    is_key = [jnp.issubdtype(x.dtype, jax.dtypes.prng_key) for x in leaves]
+    raw = [jax.random.key_data(x) if k else x for x, k in zip(leaves, is_key, strict=True)]
+    return [np.asarray(x).tobytes() for x in raw]
+
+
+def test_the_bandit_is_solved() -> None:
+    """The best action is 0.5; its value is 1 less what exploration still costs."""
+    ppo, state, _ = trained("bandit")
+    policy = ppo.answer(state, ppo.env.see(jnp.int32(0)))  # type: ignore[attr-defined]
+    assert float(jnp.tanh(policy.mean[0])) == pytest.approx(0.5, abs=0.12)
+    assert 0.85 < value(ppo, state, 0) < 1.0
+    assert float(policy.log_std[0]) < np.log(0.6)  # exploration has shrunk from where it began
+
+
+def test_values_are_discounted_and_stop_at_a_termination() -> None:
+    """The reward of 1 comes at the second step: V = (gamma, 1) = (0.5, 1)."""
+    ppo, state, _ = trained("two steps")
+    assert value(ppo, state, 0) == pytest.approx(0.5, abs=0.06)
+    assert value(ppo, state, 1) == pytest.approx(1.0, abs=0.06)
+
+
+def test_a_truncation_is_bootstrapped_from_what_was_seen_last() -> None:
+    """Reward 1 at the only step; V = 1 + gamma v, where v is the value of the last observation.
+
+    That one is never acted on, so v is whatever the critic says. A termination would give 1.
+    """
+    ppo, state, _ = trained("truncated")
+    last = value(ppo, state, 1)
+    assert value(ppo, state, 0) == pytest.approx(1 + 0.5 * last, abs=0.1)
+    assert abs(last) > 0.2
+
+
+def test_iterate_compiles_once() -> None:
+    assert trained("two steps")[2] in ([1], [1, 1])
+
+
+def test_the_same_state_gives_the_same_bits() -> None:
+    ppo, _, _ = trained("bandit")
+    first, second = (ppo.iterate(ppo.init(jax.random.key(7))) for _ in range(2))
+    assert bits(first) == bits(second)
+    other = ppo.iterate(ppo.init(jax.random.key(8)))
+    assert bits(first) != bits(other)
+
+
+def test_metrics_count_the_episodes() -> None:
+    """32 worlds x 8 steps of episodes with one step, a success each, all paid at most 1."""
+    ppo, _, _ = trained("bandit")
+    state, metrics = ppo.iterate(ppo.init(jax.random.key(1)))
+    assert int(metrics.tally.episodes) == 32 * 8
+    assert float(metrics.tally.success) == float(metrics.tally.length) == 32 * 8
+    assert float(metrics.tally.nan) == 0 and float(metrics.tally.total) <= 32 * 8
+    assert int(metrics.tally.reused) == 32 * 7
+    assert float(metrics.learning_rate) == pytest.approx(1e-2)
+    assert int(state.steps) == 1 and float(state.actor_norm.count) == 32 * 8
+    assert all(np.isfinite(x).all() for x in jax.tree.leaves(metrics))
+
+
+def test_the_learning_rate_follows_the_divergence() -> None:
+    config = PpoConfig(target_kl=0.01)
+    rates = [float(steer(config, jnp.float32(1e-3), jnp.float32(kl))) for kl in (0.1, 0.01, 1e-4)]
+    np.testing.assert_allclose(rates, (1e-3 / 1.5, 1e-3, 1.5e-3), rtol=1e-6)
+    assert float(steer(config, jnp.float32(1e-2), jnp.float32(0))) == pytest.approx(1e-2)
+    assert float(steer(config, jnp.float32(1e-5), jnp.float32(9))) == pytest.approx(1e-5)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"worlds": 0}, "ppo.worlds 0 must be at least 1"),
+        ({"epochs": 0}, "ppo.epochs 0 must be at least 1"),
+        ({"worlds": 6, "units": 8}, "6 worlds do not divide into 4 minibatches"),
+        ({"worlds": 3, "unroll": 2}, "3 worlds x 2 steps do not divide into 4 minibatches"),
+        ({"first_std": 0.0}, "ppo.first_std 0.0 must be above 0"),
+        (
+            {"actor_obs": "everything"},
+            "ppo.actor_obs 'everything' must be 'state' or 'privileged' or 'pixels'",
+        ),
+        ({"critic_obs": ""}, "ppo.critic_obs '' must be"),
+    ],
+)
+def test_settings_that_cannot_work_are_named(settings: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        PpoConfig(**settings)

@@ -1,0 +1,34 @@
+"""Seeds side by side are the trainings that each gives alone."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mjx_s2r.curriculum.uniform import uniform
+from mjx_s2r.learn.multi_seed import Seeds, join, take
+from mjx_s2r.learn.ppo.config import PpoConfig
+from mjx_s2r.learn.ppo.learner import Ppo
+from mjx_s2r.params import ParamSpace
+from tests.learn.probes import Cue
+
+CONFIG = PpoConfig(worlds=8, unroll=6, minibatches=2, actor_hidden=(8,), critic_hidden=(8,))
+
+
+def test_each_seed_is_the_training_that_it_gives_alone() -> None:
+    ppo = Ppo(Cue(), uniform(ParamSpace(())), CONFIG)
+    seeds = Seeds(ppo)
+    keys = jax.vmap(jax.random.key)(jnp.arange(3))
+    states = seeds.init(keys)
+    for _ in range(3):
+        states, metrics = seeds.iterate(states)
+    assert metrics.tally.episodes.shape == (3,)
+    alone = ppo.init(jax.random.key(1))
+    for _ in range(3):
+        alone, _ = ppo.iterate(alone)
+    mine = take(states, 1)
+    for a, b in zip(jax.tree.leaves(mine.actor), jax.tree.leaves(alone.actor), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+    again = join([take(states, i) for i in range(3)])
+    assert jax.tree.structure(again) == jax.tree.structure(states)
+    for a, b in zip(jax.tree.leaves(again.actor), jax.tree.leaves(states.actor), strict=True):
+        np.testing.assert_array_equal(a, b)

@@ -1,0 +1,90 @@
+"""What is compiled side by side beforehand is all that a training's first iteration runs."""
+
+from collections.abc import Iterator
+from threading import Event
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from mjx_s2r.curriculum.uniform import uniform
+from mjx_s2r.learn.ppo.config import PpoConfig
+from mjx_s2r.learn.ppo.learner import Ppo
+from mjx_s2r.runtime import devices
+from mjx_s2r.runtime.compilation import compile_together
+from tests.learn.heard import compiled
+from tests.learn.probes import Probe
+
+OPTIONS = {"xla_llvm_disable_expensive_passes": False}
+OURS = ("act", "learn", "whole", "reset_worlds", "_draw", "_draw_anew", "_begin")
+SMALL = {"worlds": 8, "unroll": 4, "minibatches": 2, "epochs": 1}
+
+
+def learner_of_two() -> Ppo:
+    """Returns a small learner that has compiled nothing."""
+    env: Any = Probe(2, lambda step, action: action[0])
+    config = PpoConfig(**SMALL, actor_hidden=(4,), critic_hidden=(4,))
+    return Ppo(env, uniform(env.space), config)
+
+
+@pytest.mark.parametrize("options", [None, OPTIONS])
+def test_the_first_iteration_compiles_nothing_more(monkeypatch: Any, options: dict | None) -> None:
+    monkeypatch.setattr(devices, "light_options", lambda: options)
+    learner, key = learner_of_two(), jax.random.key(3)
+    with compiled(*OURS) as before:
+        compile_together(learner.programs(key))
+    parts = {"whole"} if options is None else {"act", "learn"}
+    assert set(before) == {"reset_worlds", "_draw", "_draw_anew", "_begin"} | parts
+    with compiled(*OURS) as after:
+        state, metrics = learner.iterate(learner.init(key))
+        learner.iterate(state)
+    assert after == []
+    alone = learner_of_two()
+    with compiled(*OURS) as unprepared:  # shows that what is compiled is heard
+        _, expected = alone.iterate(alone.init(key))
+    assert unprepared != []
+    same = jax.tree.map(jnp.array_equal, metrics, expected)
+    assert all(bool(leaf) for leaf in jax.tree.leaves(same))
+
+
+class Program:
+    """Stands for a traced program."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        """Remembers what it shall raise."""
+        self.error = error
+
+    def compile(self) -> None:
+        """Compiles, or fails."""
+        if self.error:
+            raise self.error
+
+
+def test_it_says_how_far_it_is_and_what_went_wrong() -> None:
+    told: list[tuple[int, int]] = []
+    programs: Any = [Program(), Program(), Program()]
+    compile_together(iter(programs), lambda *count: told.append(count))
+    assert told == [(1, 3), (2, 3), (3, 3)]
+    broken: Any = [Program(), Program(MemoryError("no room"))]
+    with pytest.raises(MemoryError, match="no room"):
+        compile_together(broken)
+
+
+def test_one_compiles_while_the_next_is_traced() -> None:
+    begun, traced = Event(), Event()
+
+    class Waits(Program):
+        """Compiles until the program after it has been traced."""
+
+        def compile(self) -> None:
+            begun.set()
+            assert traced.wait(10)
+
+    def programs() -> Iterator[Any]:
+        yield Waits()
+        assert begun.wait(10)
+        traced.set()
+        yield Program()
+
+    compile_together(programs())

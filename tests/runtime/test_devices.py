@@ -1,0 +1,145 @@
+"""Compiler switches by version, merging with the user's, and placement on two devices."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mjx_s2r.runtime import devices
+
+ROOT = Path(__file__).parents[2]
+BOTH = (devices.EMITTERS_OFF, devices.SCHEDULER_OFF, devices.PASSES_OFF)
+
+
+def run_python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Runs ``code`` in a fresh process whose XLA_FLAGS are only those given."""
+    clean = {k: v for k, v in os.environ.items() if k not in ("XLA_FLAGS", "JAX_PLATFORMS")}
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        env=clean | {"JAX_PLATFORMS": "cpu"} | environment,
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        timeout=60,
+        check=True,
+    )
+
+
+@pytest.mark.parametrize(
+    ("version", "flags"),
+    [
+        ("0.4.38", ()),
+        ("0.6.2", ()),
+        ("0.7.0", BOTH),
+        ("0.9.2", BOTH),
+        ("0.9.0.1", BOTH),
+        ("0.10.2", (*BOTH, devices.YNN_OFF)),
+        ("0.11.0", ()),
+        ("0.12.0.1", ()),
+        ("1.0.0", ()),
+    ],
+)
+def test_flags_follow_the_measured_table(version: str, flags: tuple[str, ...]) -> None:
+    assert devices.cpu_flags(version) == flags
+
+
+def test_merge_keeps_what_the_user_named() -> None:
+    mine = "--xla_cpu_use_fusion_emitters=true  --xla_dump_to=x"
+    merged = devices.merge_flags(mine, BOTH)
+    assert merged.split() == [*mine.split(), *BOTH[1:]]
+    assert devices.merge_flags(merged, BOTH) == merged
+
+
+def test_merge_leaves_a_flags_file_alone() -> None:
+    assert devices.merge_flags("flags.txt", BOTH) == "flags.txt"
+
+
+def test_configure_before_jax_sets_flags_cache_and_device_count(tmp_path: Path) -> None:
+    code = (
+        "import json, os, sys\n"
+        "from mjx_s2r import devices\n"
+        "assert 'jax' not in sys.modules\n"
+        "devices.configure(host_devices=3)\n"
+        "import jax\n"
+        "print(json.dumps([os.environ['XLA_FLAGS'], jax.device_count(),"
+        " jax.config.jax_compilation_cache_dir]))"
+    )
+    done = run_python(
+        code,
+        XLA_FLAGS="--xla_cpu_use_fusion_emitters=true",
+        MJX_S2R_CACHE=str(tmp_path / "xla"),
+    )
+    flags, count, cache = json.loads(done.stdout)
+    assert flags.startswith("--xla_cpu_use_fusion_emitters=true ")
+    assert devices.EMITTERS_OFF not in flags
+    assert count == 3
+    assert cache == str(tmp_path / "xla")
+    assert (tmp_path / "xla").is_dir()
+
+
+@pytest.mark.parametrize(
+    ("before", "after"), [("", devices.SELDOM), ("gc.set_threshold(900, 9, 9)", (900, 9, 9))]
+)
+def test_configure_lets_garbage_wait_unless_the_user_chose(
+    before: str, after: tuple[int, int, int]
+) -> None:
+    code = (
+        f"import gc\n{before}\nfrom mjx_s2r import devices\n"
+        "devices.configure()\nprint(gc.get_threshold())"
+    )
+    assert run_python(code).stdout.strip() == str(after)
+
+
+def test_configure_after_jax_started_warns() -> None:
+    code = "import jax; jax.devices(); from mjx_s2r import devices; devices.configure()"
+    assert "come too late" in run_python(code).stderr
+
+
+def test_version_that_hangs_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    jax.devices()  # started, so that nothing can be added
+    monkeypatch.setenv("XLA_FLAGS", " ".join(BOTH))
+    monkeypatch.setattr(devices.importlib.metadata, "version", lambda _: "0.10.2")
+    with pytest.warns(RuntimeWarning) as caught:
+        devices.configure()
+    assert any("wait for ever" in str(w.message) for w in caught)
+    assert any(devices.YNN_OFF in str(w.message) for w in caught)
+
+
+def test_cache_folder_that_cannot_be_made_warns_and_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
+    (tmp_path / "file").write_text("")
+    with pytest.warns(RuntimeWarning, match=devices.CACHE_ENV):
+        devices.configure(cache_dir=tmp_path / "file" / "xla")
+
+
+def test_worlds_are_split_and_parameters_copied() -> None:
+    tree = {"q": jnp.arange(8.0).reshape(4, 2), "key": jax.random.split(jax.random.key(1), 4)}
+    worlds = devices.shard_worlds(tree)
+    assert [s.data.shape for s in worlds["q"].addressable_shards] == [(2, 2), (2, 2)]
+    assert worlds["key"].sharding.is_equivalent_to(devices.world_sharding(), 1)
+    np.testing.assert_array_equal(worlds["q"], np.arange(8.0).reshape(4, 2))
+    weights = devices.replicate(jnp.ones(3))
+    assert [s.data.shape for s in weights.addressable_shards] == [(3,), (3,)]
+    assert jax.jit(lambda w, q: (w[:2] * q).sum())(weights, worlds["q"]) == 28.0
+
+
+def test_worlds_that_do_not_divide_are_named() -> None:
+    with pytest.raises(devices.DeviceError, match=r"\['q'\] has 3 worlds for 2 devices"):
+        devices.shard_worlds({"q": jnp.zeros((3, 1))})
+    with pytest.raises(devices.DeviceError, match="no world axis"):
+        devices.shard_worlds(jnp.float32(1))
+
+
+def test_describe_is_json_and_names_versions() -> None:
+    about = json.loads(json.dumps(devices.describe()))
+    assert about["versions"]["jax"] == jax.__version__
+    assert about["devices"] == ["cpu", "cpu"]
+    assert about["cores"] >= 1

@@ -1,0 +1,102 @@
+"""From the folders of a demo to the fields of its report."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mjx_s2r.envs.registry import make_task, robots_of
+from mjx_s2r.io.run import BOUNDS, METRICS, REPORT
+from mjx_s2r.report import demo_report
+from mjx_s2r.report.findings import (
+    NOMINAL,
+    PLAIN,
+    RANDOMIZED,
+    STAND_IN,
+    DemoReport,
+    Film,
+    Outcome,
+    Pipeline,
+    Provenance,
+    RobotSide,
+)
+from mjx_s2r.robot.drivers.imperfections import SERVO_ARM
+from mjx_s2r.runtime import devices
+
+TARGET = 0.8
+NOT_MODELLED = (
+    "A real robot: the stand-in is another simulation with other numbers.",
+    "Contact in training: collisions are switched off there and on in the stand-in.",
+    "Heat, cable drag, a soft table, motion blur, rolling shutter.",
+)
+
+
+def write_report(
+    folder: Path, config: tuple[str, int], result: Mapping[str, Any], figures: Mapping[str, Any]
+) -> None:
+    """Writes report.html of a demo of ``config``, (task, seed)."""
+    name, seed = config
+    task = make_task(name)
+    about = devices.describe()
+    page = DemoReport(
+        task=task.name,
+        goal=robots_of(name).GOAL,
+        total_s=result["seconds"],
+        outcomes=_outcomes(figures),
+        target=TARGET,
+        space=task.space,
+        randomized=_pipeline(folder / "randomized", figures["randomized"]),
+        plain=_pipeline(folder / "plain", figures["plain"]),
+        provenance=Provenance(
+            command="make demo",
+            machine=str(about.get("machine", "")),
+            commit=str(about.get("commit", "")),
+            seeds={"training": seed},
+            versions=dict(about.get("versions", {})),
+            effects=asdict(SERVO_ARM),
+            not_modelled=NOT_MODELLED,
+        ),
+    )
+    demo_report.write(folder / REPORT, page)
+
+
+def _outcomes(figures: Mapping[str, Any]) -> tuple[Outcome, ...]:
+    """Returns the rows of the table of successes."""
+    rows = []
+    for kind, name in ((RANDOMIZED, "randomized"), (PLAIN, "plain")):
+        teacher, student = figures[name]["teacher"], figures[name]["student"]
+        good = round(teacher["success"] * teacher["episodes"])
+        rows.append(Outcome("teacher", kind, NOMINAL, good, teacher["episodes"]))
+        rows.append(Outcome("student", kind, STAND_IN, student["successes"], student["episodes"]))
+    return tuple(rows)
+
+
+def _pipeline(folder: Path, figures: Mapping[str, Any]) -> Pipeline:
+    """Returns what the page shows of one pipeline."""
+    student = figures["student"]
+    return Pipeline(
+        teacher=folder / "teacher" / METRICS,
+        student=folder / "student" / METRICS,
+        bounds=folder / "teacher" / BOUNDS,
+        ranges=folder / "student" / BOUNDS,
+        worlds=np.load(folder / "mosaic.npz")["images"],
+        films=_films(folder / "films.npz"),
+        robot=RobotSide(
+            steps=student["steps"],
+            events=student["interventions"],
+            latency_us=(student["act_p50_us"], student["act_p99_us"]),
+            parity_error=figures["export"]["parity"],
+        ),
+    )
+
+
+def _films(path: Path) -> tuple[Film, ...]:
+    """Returns the kept episodes."""
+    kept = np.load(path)
+    names = sorted((n for n in kept if n.startswith("film")), key=lambda n: int(n[4:]))
+    return tuple(
+        Film(kept[name], bool(kept[f"end{name[4:]}"]), f"robot {i + 1}")
+        for i, name in enumerate(names)
+    )

@@ -1,0 +1,104 @@
+"""One training of a study: from a method's number and a seed to its success on the grid."""
+
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mjx_s2r.eval.robot_episodes import succeeds
+from mjx_s2r.learn.ppo.learner import Ppo, TrainState
+from mjx_s2r.learn.rollout import reset_worlds, stagger
+from mjx_s2r.sim.env import own
+from mjx_s2r.sim.interface import Draw, State
+
+
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """What all trainings of a task share; its functions are compiled once.
+
+    Attributes:
+        ppo: the learner; its curriculum is a choice among the methods.
+        widths: the W boxes of the grid.
+        grid: (W, N, D) held-out worlds.
+        seed: of the starts on the grid.
+        points: how many of the N are Sobol points; the rest are corners.
+    """
+
+    ppo: Ppo
+    widths: tuple[float, ...]
+    grid: np.ndarray
+    seed: int
+    points: int
+
+    @partial(jax.jit, static_argnums=0)
+    def begin(self, which: jax.Array, key: jax.Array) -> TrainState:
+        """Returns the state before the first iteration, all worlds drawn by method ``which``."""
+        key_init, key_draw, key_reset, key_stagger = jax.random.split(key, 4)
+        state = self.ppo.init(key_init)
+        schedule = replace(state.curriculum, which=which)
+        draws = self.ppo.curriculum.sample(schedule, self.ppo.config.worlds, key_draw)
+        worlds = reset_worlds(self.ppo.env, draws, key=key_reset)
+        worlds = stagger(self.ppo.env, worlds, key=key_stagger)
+        return replace(state, curriculum=schedule, worlds=worlds)
+
+    @partial(jax.jit, static_argnums=0)
+    def judge(
+        self, state: TrainState, xi: jax.Array, known: jax.Array, key: jax.Array
+    ) -> jax.Array:
+        """Returns (B,) bool: the teacher succeeds in the worlds ``xi`` (B, D), not exploring.
+
+        A teacher reads the world's parameters, and here it reads ``known`` (B, D): the nearest to
+        xi within its ranges. What is judged is how it copes, not what a network makes of a number
+        that it has never been shown.
+        """
+        env = own(self.ppo.env)
+        minus = jnp.full((xi.shape[0],), -1, jnp.int32)
+        start = reset_worlds(env, Draw(xi, minus, jnp.zeros_like(minus)), key=key)
+
+        def act(worlds: State, key: jax.Array) -> jax.Array:
+            """Returns what the teacher does that reads ``known``."""
+            obs = jax.vmap(env.told)(worlds.obs, known)
+            return jnp.tanh(self.ppo.answer(state, obs).mean)
+
+        return succeeds(env, act, start, key)
+
+
+def train_one(trial: Trial, which: int, iterations: int, seed: int) -> dict[str, Any]:
+    """Returns what one training came to: its width and success, and a figure per box.
+
+    Starts and worlds of the grid are the same for every training.
+    """
+    ppo = trial.ppo
+    state = trial.begin(jnp.int32(which), jax.random.key(seed))
+    episodes, nan = [], []
+    for _ in range(iterations):
+        state, metrics = ppo.iterate(state)
+        episodes.append(metrics.tally.episodes)
+        nan.append(metrics.tally.nan)
+    report = ppo.curriculum.report(state.curriculum)
+    width, count, rows = trial.grid.shape
+    flat = jnp.asarray(trial.grid.reshape(-1, rows))
+    known = jnp.clip(flat, report.low, report.high)
+    good = np.asarray(trial.judge(state, flat, known, jax.random.key(trial.seed)))
+    good = good.reshape(width, count)
+    return {
+        "iterations": iterations,
+        "env_steps": iterations * ppo.config.worlds * ppo.config.unroll,
+        "episodes": int(sum(map(int, episodes))),
+        "nan_worlds": int(sum(map(int, nan))),
+        "entropy": float(report.entropy),
+        "train_success": float(report.plain_score),
+        "widths": [
+            {
+                "width": at,
+                "worlds": count,
+                "success": float(good[i].mean()),
+                "sobol": float(good[i, : trial.points].mean()),
+                "corners": float(good[i, trial.points :].mean()),
+            }
+            for i, at in enumerate(trial.widths)
+        ],
+    }

@@ -1,0 +1,1 @@
+"""Sweeps: a grid of trainings on one machine or on SLURM."""
