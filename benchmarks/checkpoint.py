@@ -19,7 +19,7 @@ from train.teacher import learner, recipe
 def run(settings: Settings) -> list[Row]:
     """Returns times, size and the share of leaves that come back to the bit."""
     config = recipe("reach")
-    ppo = learner(replace(config, ppo=sized(config.ppo, settings.worlds)))
+    ppo = learner(replace(config, ppo=sized(config.ppo, settings.num_envs)))
     state = jax.block_until_ready(ppo.init(jax.random.key(0)))
     steps = itertools.count(1)
     with tempfile.TemporaryDirectory() as folder:

@@ -25,7 +25,7 @@ def run(settings: Settings) -> list[Row]:
     counts importing JAX and MuJoCo and starting the backend.
     """
     with tempfile.TemporaryDirectory() as cache:
-        cold, warm = (_first("reach", settings.worlds, Path(cache)) for _ in range(2))
+        cold, warm = (_first("reach", settings.num_envs, Path(cache)) for _ in range(2))
         size = sum(f.stat().st_size for f in Path(cache).rglob("*") if f.is_file())
     return [
         Row("compile", "cold", cold["seconds"], "s"),

@@ -20,7 +20,7 @@ UNROLL = 4
 def run(settings: Settings) -> list[Row]:
     """Returns images/s, the share of drawing, and whether the losses are sound."""
     worlds = max(1, settings.images // UNROLL)
-    config = DistillConfig(worlds=worlds, unroll=UNROLL, minibatches=UNROLL)
+    config = DistillConfig(num_envs=worlds, num_steps=UNROLL, num_minibatches=UNROLL)
     distill = untrained(config, key=jax.random.key(0))
     drawn = drawing_alone(distill)
     whole = Stepper(lambda state, _: distill.iterate(state), distill.init(jax.random.key(1)))
@@ -44,9 +44,9 @@ def drawing_alone(distill: Distill) -> Callable[[DistillState], Any]:
 
     @jax.jit
     def looks(state: DistillState) -> list[jax.Array]:
-        worlds = distill.config.worlds
-        keys = jax.random.split(state.key, distill.config.unroll)
+        worlds = distill.config.num_envs
+        keys = jax.random.split(state.key, distill.config.num_steps)
         return [schedule.sample(state.curriculum, worlds, key).xi for key in keys]
 
     take = distill.watch.pictures
-    return lambda state: [take(state.worlds, xi, state.key) for xi in looks(state)]
+    return lambda state: [take(state.env_state, xi, state.key) for xi in looks(state)]

@@ -23,13 +23,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks.learning_curve import Course, verdicts
+from benchmarks.learning_curve import LearningCurve, verdicts
 from benchmarks.rows import Row, Settings
-from mjx_s2r.bridge.wrapper import Foreign
+from mjx_s2r.bridge.wrapper import WrappedEnv
 from mjx_s2r.curriculum.uniform import uniform
-from mjx_s2r.learn.ppo.config import PpoConfig
-from mjx_s2r.learn.ppo.learner import Ppo
-from mjx_s2r.runtime.compilation import compile_together
+from mjx_s2r.learn.ppo.config import PPOConfig
+from mjx_s2r.learn.ppo.learner import PPOLearner
+from mjx_s2r.runtime.compilation import compile_all
 
 TASK = "CartpoleSwingup"
 UNROLL, STRETCHES, JUDGED = 30, 20, 64
@@ -40,15 +40,15 @@ Judge = Callable[[Any], jax.Array]
 class Side(Protocol):
     """One library's PPO."""
 
-    def train(self, seed: int) -> Course:
+    def train(self, seed: int) -> LearningCurve:
         """Trains once, compiling included, and judges every stretch."""
         ...
 
 
-def play(case: str, ours: Side, theirs: Side, name: str, settings: Settings) -> Iterator[Row]:
+def run_both(case: str, ours: Side, theirs: Side, name: str, settings: Settings) -> Iterator[Row]:
     """Yields the figures of each seed as soon as it is done, then those of all."""
     sides = {"ours": ours, name: theirs}
-    courses: dict[str, list[Course]] = {side: [] for side in sides}
+    courses: dict[str, list[LearningCurve]] = {side: [] for side in sides}
     for seed in range(settings.seeds):
         for side in list(sides)[:: -1 if seed % 2 else 1]:
             course = sides[side].train(seed)
@@ -59,22 +59,22 @@ def play(case: str, ours: Side, theirs: Side, name: str, settings: Settings) -> 
     yield from verdicts(case, courses["ours"], courses[name], name, settings.peer_return)
 
 
-def shared(settings: Settings) -> PpoConfig:
+def shared(settings: Settings) -> PPOConfig:
     """Returns the settings that both sides train with."""
-    return PpoConfig(
-        worlds=settings.worlds,
-        unroll=UNROLL,
-        minibatches=4,
-        epochs=4,
-        discount=0.995,
-        trace=0.95,
-        clip=0.2,
-        value_weight=0.5,
-        entropy_weight=0.01,
+    return PPOConfig(
+        num_envs=settings.num_envs,
+        num_steps=UNROLL,
+        num_minibatches=4,
+        num_epochs=4,
+        gamma=0.995,
+        gae_lambda=0.95,
+        clip_epsilon=0.2,
+        value_coef=0.5,
+        entropy_coef=0.01,
         learning_rate=1e-3,
         max_grad_norm=1.0,
         reward_scale=1.0,
-        first_std=1.0,
+        init_std=1.0,
         actor_hidden=HIDDEN,
         critic_hidden=HIDDEN,
         actor_obs="state",
@@ -84,10 +84,10 @@ def shared(settings: Settings) -> PpoConfig:
 
 def iterations(settings: Settings) -> int:
     """Returns the iterations of one stretch: the budget split evenly, rounded up."""
-    return -(-settings.peer_steps // (settings.worlds * UNROLL * STRETCHES))
+    return -(-settings.peer_steps // (settings.num_envs * UNROLL * STRETCHES))
 
 
-def judge(env: Foreign, act: Callable[[Any, dict[str, jax.Array]], jax.Array]) -> Judge:
+def judge(env: WrappedEnv, act: Callable[[Any, dict[str, jax.Array]], jax.Array]) -> Judge:
     """Returns the compiled function parameters -> () mean return over whole episodes.
 
     ``act`` is (parameters, observations of B worlds) -> actions (B, J) in [-1, 1].
@@ -101,7 +101,7 @@ def judge(env: Foreign, act: Callable[[Any, dict[str, jax.Array]], jax.Array]) -
     return go
 
 
-def _whole(env: Foreign, act: Callable[[dict[str, jax.Array]], jax.Array], worlds: Any) -> Any:
+def _whole(env: WrappedEnv, act: Callable[[dict[str, jax.Array]], jax.Array], worlds: Any) -> Any:
     """Returns () the mean return of worlds until each one's first end."""
 
     def one(carry: tuple, _: None) -> tuple[tuple, None]:
@@ -122,14 +122,14 @@ def copied(tree: Any) -> Any:
 class Ours:
     """This project's side."""
 
-    env: Foreign
+    env: WrappedEnv
     settings: Settings
 
-    def train(self, seed: int) -> Course:
+    def train(self, seed: int) -> LearningCurve:
         """Trains once, compiling included, and judges every stretch."""
         ppo, many = self._learner(), iterations(self.settings)
         start, key = time.perf_counter(), jax.random.key(seed)
-        compile_together(ppo.programs(key))
+        compile_all(ppo.programs(key))
         state = jax.block_until_ready(ppo.init(key))
         begun = time.perf_counter() - start
         seconds, kept = [], []
@@ -140,11 +140,13 @@ class Ours:
             jax.block_until_ready(state)
             seconds.append(time.perf_counter() - start)
             kept.append(copied((state.actor, state.actor_norm)))
-        return Course(begun, tuple(seconds), self._judged(kept), many * ppo.config.worlds * UNROLL)
+        return LearningCurve(
+            begun, tuple(seconds), self._judged(kept), many * ppo.config.num_envs * UNROLL
+        )
 
-    def _learner(self) -> Ppo:
+    def _learner(self) -> PPOLearner:
         """Returns a learner that has compiled nothing."""
-        return Ppo(self.env, uniform(self.env.space), shared(self.settings))
+        return PPOLearner(self.env, uniform(self.env.space), shared(self.settings))
 
     def _judged(self, kept: list[Any]) -> tuple[float, ...]:
         """Returns the return of each kept policy."""
@@ -153,7 +155,7 @@ class Ours:
 
         def act(params: Any, obs: dict[str, jax.Array]) -> jax.Array:
             state = replace(blank, actor=params[0], actor_norm=params[1])
-            return jnp.tanh(ppo.answer(state, obs).mean)
+            return jnp.tanh(ppo.policy(state, obs).mean)
 
         score = judge(self.env, act)
         return tuple(float(score(params)) for params in kept)

@@ -13,7 +13,7 @@ COMPILING = 2  # stretches in which something may still be compiled
 
 
 @dataclass(frozen=True)
-class Course:
+class LearningCurve:
     """One training in stretches of equal work.
 
     Attributes:
@@ -86,7 +86,11 @@ class Course:
 
 
 def verdicts(
-    case: str, ours: Sequence[Course], theirs: Sequence[Course], name: str, wanted: float
+    case: str,
+    ours: Sequence[LearningCurve],
+    theirs: Sequence[LearningCurve],
+    name: str,
+    wanted: float,
 ) -> Iterator[Row]:
     """Yields the medians of both sides, and of the ratios ours / theirs, seed by seed.
 
@@ -105,7 +109,7 @@ def verdicts(
         yield Row(case, f"{side}.worst_final_return", min(finals), "1")
         yield Row(case, f"{side}.time_to_return", _median(times), "s")
         yield Row(case, f"{side}.reached", float(np.isfinite(times).mean()), "1")
-    asked: dict[str, Callable[[Course], float]] = {
+    asked: dict[str, Callable[[LearningCurve], float]] = {
         "speed_ratio": lambda c: c.steps_per_s,
         "speed_with_compile_ratio": lambda c: c.whole_steps_per_s,
         "compile_ratio": lambda c: c.compile_s,
@@ -121,7 +125,7 @@ def verdicts(
         yield Row(case, f"time_to_return{metric}_ratio_at_most", _median(bounds), "1")
 
 
-def _at_most(ours: Course, theirs: Course, wanted: float, compiling: bool) -> float:
+def _at_most(ours: LearningCurve, theirs: LearningCurve, wanted: float, compiling: bool) -> float:
     """Returns what ours / theirs of the time to a return is at most, NaN if unknown."""
     reached = theirs.time_to(wanted, compiling)
     limit = reached if math.isfinite(reached) else float(theirs.clock(compiling)[-1])

@@ -32,7 +32,7 @@ PARITY_INPUTS = 64
 
 def run(settings: Settings) -> list[Row]:
     """Returns p50 and p99 of each latency, and how far the graph is from JAX."""
-    distill = untrained(DistillConfig(worlds=4), key=jax.random.key(0))
+    distill = untrained(DistillConfig(num_envs=4), key=jax.random.key(0))
     state = distill.init(jax.random.key(1))
     with tempfile.TemporaryDirectory() as folder:
         done = export(distill, state, Path(folder) / "policy.onnx", PARITY_INPUTS)

@@ -15,10 +15,10 @@ import numpy as np
 
 from benchmarks.rows import Row, Settings, timed
 from benchmarks.timing import measure
-from benchmarks.workload import begin, finite_share, physics_alone
+from benchmarks.workload import finite_share, initial_states, physics_alone
 from mjx_s2r.envs.registry import make_task
 from mjx_s2r.sim.env import Env, make
-from mjx_s2r.sim.physics import Core
+from mjx_s2r.sim.physics import PhysicsState
 
 TASKS = ("reach", "cartpole")
 COMPARED = 8  # worlds that C MuJoCo runs as well
@@ -30,11 +30,11 @@ def run(settings: Settings) -> list[Row]:
     rows = []
     for name in TASKS:
         env = make(make_task(name))
-        core, ctrl = begin(env, settings.worlds, key=jax.random.key(0))
+        core, ctrl = initial_states(env, settings.num_envs, key=jax.random.key(0))
         go = physics_alone(env, settings.physics_steps)
         call = functools.partial(go, core, ctrl)
         timing = measure({name: call}, settings.repeat, settings.min_s)[name]
-        steps = settings.worlds * settings.physics_steps
+        steps = settings.num_envs * settings.physics_steps
         after = go(core, ctrl)
         rows += timed("physics", f"{name}.steps_per_s", timing, steps, "steps/s")
         rows += [
@@ -44,13 +44,15 @@ def run(settings: Settings) -> list[Row]:
     return rows
 
 
-def drift(env: Env, before: tuple[Core, jax.Array], after: Core, settings: Settings) -> list[Row]:
+def drift(
+    env: Env, before: tuple[PhysicsState, jax.Array], after: PhysicsState, settings: Settings
+) -> list[Row]:
     """Returns the largest differences of a position, over a few worlds."""
     model, name = env.task.mj_model, env.task.name
     exact = copy.copy(model)
     exact.opt.iterations, exact.opt.ls_iterations = CONVERGED
     worst = np.zeros(2)
-    for world in range(min(COMPARED, settings.worlds)):
+    for world in range(min(COMPARED, settings.num_envs)):
         core, ctrl = jax.tree.map(lambda x, w=world: np.asarray(x[w]), before)
         theirs, best = (_mujoco(m, core, ctrl, settings.physics_steps) for m in (model, exact))
         gaps = np.abs(after.qpos[world] - theirs).max(), np.abs(best - theirs).max()
@@ -61,7 +63,7 @@ def drift(env: Env, before: tuple[Core, jax.Array], after: Core, settings: Setti
     ]
 
 
-def _mujoco(model: mujoco.MjModel, core: Core, ctrl: np.ndarray, steps: int) -> np.ndarray:
+def _mujoco(model: mujoco.MjModel, core: PhysicsState, ctrl: np.ndarray, steps: int) -> np.ndarray:
     """Returns positions (nq,) after some steps of C MuJoCo."""
     data = mujoco.MjData(model)
     data.qpos[:], data.qvel[:], data.ctrl[:] = core.qpos, core.qvel, ctrl

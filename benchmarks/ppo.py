@@ -8,9 +8,9 @@ import jax
 
 from benchmarks.rows import Row, Settings, timed
 from benchmarks.timing import Stepper, measure
-from benchmarks.workload import begin, finite_share, physics_alone, sized
-from mjx_s2r.learn.ppo.learner import Ppo, TrainState
-from mjx_s2r.sim.env import own
+from benchmarks.workload import finite_share, initial_states, physics_alone, sized
+from mjx_s2r.learn.ppo.learner import PPOLearner, TrainState
+from mjx_s2r.sim.env import require_native
 from train.teacher import learner, recipe
 
 TASKS = ("reach", "cartpole", "quadruped")
@@ -24,11 +24,11 @@ def run(settings: Settings) -> list[Row]:
 def one_task(name: str, settings: Settings) -> list[Row]:
     """Returns the figures of one task."""
     config = recipe(name)
-    ppo = learner(replace(config, ppo=sized(config.ppo, settings.worlds)))
+    ppo = learner(replace(config, ppo=sized(config.ppo, settings.num_envs)))
     state = ppo.init(jax.random.key(0))
-    env = own(ppo.env)
+    env = require_native(ppo.env)
     alone = physics_alone(env, settings.physics_steps)
-    start = begin(env, settings.worlds, key=jax.random.key(1))
+    start = initial_states(env, settings.num_envs, key=jax.random.key(1))
     rolled = rollout_alone(ppo)
     whole = Stepper(lambda state, _: ppo.iterate(state), state)
     calls: dict[str, Callable[[], Any]] = {
@@ -37,9 +37,9 @@ def one_task(name: str, settings: Settings) -> list[Row]:
         "physics": lambda: alone(*start),
     }
     timings = measure(calls, settings.repeat, settings.min_s)
-    steps = ppo.config.worlds * ppo.config.unroll
+    steps = ppo.config.num_envs * ppo.config.num_steps
     speed = steps / timings["whole"].median_s
-    physics_speed = settings.worlds * settings.physics_steps / timings["physics"].median_s
+    physics_speed = settings.num_envs * settings.physics_steps / timings["physics"].median_s
     share = speed * env.task.substeps / physics_speed
     rollout_share = timings["rollout"].median_s / timings["whole"].median_s
     return [
@@ -50,11 +50,11 @@ def one_task(name: str, settings: Settings) -> list[Row]:
         Row("ppo", f"{name}.rollout_share", rollout_share, "1"),
         Row("ppo", f"{name}.update_share", 1 - rollout_share, "1"),
         Row("ppo", f"{name}.finite_worlds", finite_share(whole.state.worlds.obs), "1"),
-        Row("ppo", f"{name}.last_kl", float(whole.out.figures.kl), "nat"),
+        Row("ppo", f"{name}.last_kl", float(whole.out.loss.kl), "nat"),
     ]
 
 
-def rollout_alone(ppo: Ppo) -> Callable[[TrainState], Any]:
+def rollout_alone(ppo: PPOLearner) -> Callable[[TrainState], Any]:
     """Returns the compiled rollout as `Ppo.iterate` makes it, draws and fresh resets included."""
     parts = ppo.iteration
     return jax.jit(lambda state: parts.act(state, parts.prepare(state)))

@@ -24,13 +24,13 @@ from benchmarks.head_to_head import (
     copied,
     iterations,
     judge,
-    play,
+    run_both,
     shared,
 )
-from benchmarks.learning_curve import Course
+from benchmarks.learning_curve import LearningCurve
 from benchmarks.rows import Row, Settings
 from mjx_s2r.bridge.registry import playground, require
-from mjx_s2r.bridge.wrapper import Foreign
+from mjx_s2r.bridge.wrapper import WrappedEnv
 
 CASE = "ppo_vs_brax"
 
@@ -41,7 +41,7 @@ def run(settings: Settings) -> Iterator[Row]:
         print(f"{CASE} is left out: {why}", file=sys.stderr)
         return
     env = playground(TASK)
-    yield from play(CASE, Ours(env, settings), _Brax(env, settings), "brax", settings)
+    yield from run_both(CASE, Ours(env, settings), _Brax(env, settings), "brax", settings)
 
 
 def _unfit() -> str:
@@ -58,10 +58,10 @@ def _unfit() -> str:
 class _Brax:
     """Brax's side, on the same environment in Playground's own wrappers."""
 
-    env: Foreign
+    env: WrappedEnv
     settings: Settings
 
-    def train(self, seed: int) -> Course:
+    def train(self, seed: int) -> LearningCurve:
         """Trains once, compiling included, and judges every stretch."""
         config, many = shared(self.settings), iterations(self.settings)
         marks: list[float] = []
@@ -76,21 +76,21 @@ class _Brax:
         require("brax.training.agents.ppo.train").train(
             environment=self.env.env,
             wrap_env_fn=require("mujoco_playground").wrapper.wrap_for_brax_training,
-            num_timesteps=STRETCHES * many * config.worlds * UNROLL,
+            num_timesteps=STRETCHES * many * config.num_envs * UNROLL,
             num_evals=STRETCHES + 1,
             run_evals=False,
             policy_params_fn=between,
             episode_length=self.env.episode_steps,
-            num_envs=config.worlds,
+            num_envs=config.num_envs,
             unroll_length=UNROLL,
-            batch_size=config.worlds // config.minibatches,
-            num_minibatches=config.minibatches,
-            num_updates_per_batch=config.epochs,
-            discounting=config.discount,
-            gae_lambda=config.trace,
-            clipping_epsilon=config.clip,
-            vf_loss_coefficient=config.value_weight,
-            entropy_cost=config.entropy_weight,
+            batch_size=config.num_envs // config.num_minibatches,
+            num_minibatches=config.num_minibatches,
+            num_updates_per_batch=config.num_epochs,
+            discounting=config.gamma,
+            gae_lambda=config.gae_lambda,
+            clipping_epsilon=config.clip_epsilon,
+            vf_loss_coefficient=config.value_coef,
+            entropy_cost=config.entropy_coef,
             learning_rate=config.learning_rate,
             max_grad_norm=config.max_grad_norm,
             reward_scaling=config.reward_scale,
@@ -101,7 +101,7 @@ class _Brax:
         )
         seconds = tuple(np.subtract(marks[2::2], marks[1:-1:2]).tolist())
         judged = self._judged(kept[1:])
-        return Course(marks[0] - start, seconds, judged, many * config.worlds * UNROLL)
+        return LearningCurve(marks[0] - start, seconds, judged, many * config.num_envs * UNROLL)
 
     def _judged(self, kept: list[Any]) -> tuple[float, ...]:
         """Returns the return of each kept policy."""

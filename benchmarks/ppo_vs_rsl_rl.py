@@ -33,15 +33,24 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from benchmarks.head_to_head import STRETCHES, TASK, UNROLL, Ours, iterations, judge, play, shared
-from benchmarks.learning_curve import COMPILING, Course
+from benchmarks.head_to_head import (
+    STRETCHES,
+    TASK,
+    UNROLL,
+    Ours,
+    iterations,
+    judge,
+    run_both,
+    shared,
+)
+from benchmarks.learning_curve import COMPILING, LearningCurve
 from benchmarks.rows import BenchmarkError, Row, Settings
 from benchmarks.timing import measure
 from benchmarks.torch_worlds import TorchWorlds
 from mjx_s2r.bridge.registry import playground, require
-from mjx_s2r.bridge.wrapper import Foreign
+from mjx_s2r.bridge.wrapper import WrappedEnv
 from mjx_s2r.learn.networks.swish import swish
-from mjx_s2r.learn.ppo.config import PpoConfig
+from mjx_s2r.learn.ppo.config import PPOConfig
 
 CASE = "ppo_vs_rsl_rl"
 TRIAL = 3  # iterations
@@ -56,7 +65,7 @@ def run(settings: Settings) -> Iterator[Row]:
     env = playground(TASK)
     theirs = _RslRl(env, settings)
     yield Row(CASE, "rsl_rl.threads", theirs.threads, "1")
-    yield from play(CASE, Ours(env, settings), theirs, "rsl_rl", settings)
+    yield from run_both(CASE, Ours(env, settings), theirs, "rsl_rl", settings)
 
 
 def _unfit() -> str:
@@ -67,7 +76,7 @@ def _unfit() -> str:
     return ""
 
 
-def recipe(config: PpoConfig) -> dict[str, Any]:
+def recipe(config: PPOConfig) -> dict[str, Any]:
     """Returns the settings of rsl_rl's runner (5.5) that mean what ``config`` says.
 
     Our value loss is half the squared error, rsl_rl's the whole.
@@ -75,21 +84,21 @@ def recipe(config: PpoConfig) -> dict[str, Any]:
     model = {"class_name": "MLPModel", "activation": "swish", "obs_normalization": True}
     spread = {"class_name": "GaussianDistribution"}
     return {
-        "num_steps_per_env": config.unroll,
+        "num_steps_per_env": config.num_steps,
         "check_for_nan": False,
         "obs_groups": {"actor": [config.actor_reads], "critic": [config.critic_obs]},
         "actor": {**model, "hidden_dims": list(config.actor_hidden), "distribution_cfg": spread},
         "critic": {**model, "hidden_dims": list(config.critic_hidden)},
         "algorithm": {
             "class_name": "PPO",
-            "num_learning_epochs": config.epochs,
-            "num_mini_batches": config.minibatches,
-            "clip_param": config.clip,
-            "gamma": config.discount,
-            "lam": config.trace,
-            "value_loss_coef": 0.5 * config.value_weight,
-            "use_clipped_value_loss": config.clip_value > 0,
-            "entropy_coef": config.entropy_weight,
+            "num_learning_epochs": config.num_epochs,
+            "num_mini_batches": config.num_minibatches,
+            "clip_param": config.clip_epsilon,
+            "gamma": config.gamma,
+            "lam": config.gae_lambda,
+            "value_loss_coef": 0.5 * config.value_coef,
+            "use_clipped_value_loss": config.value_clip > 0,
+            "entropy_coef": config.entropy_coef,
             "learning_rate": config.learning_rate,
             "max_grad_norm": config.max_grad_norm,
             "schedule": "adaptive" if config.target_kl > 0 else "fixed",
@@ -126,7 +135,7 @@ def shares(seconds: np.ndarray) -> dict[str, float]:
     }
 
 
-class Watch:
+class TimedStep:
     """A function that remembers how long its calls took in all, s."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
@@ -145,17 +154,20 @@ class Watch:
 class _RslRl:
     """rsl_rl's side: its runner and its algorithm, untouched."""
 
-    env: Foreign
+    env: WrappedEnv
     settings: Settings
 
-    def train(self, seed: int) -> Course:
+    def train(self, seed: int) -> LearningCurve:
         """Trains once, compiling included, and judges every stretch."""
         require("torch").set_num_threads(self.threads)
         many = iterations(self.settings)
         start = time.perf_counter()
         runner = self._runner(seed)
         begun = time.perf_counter() - start
-        runner.env.step, runner.alg.update = Watch(runner.env.step), Watch(runner.alg.update)
+        runner.env.step, runner.alg.update = (
+            TimedStep(runner.env.step),
+            TimedStep(runner.alg.update),
+        )
         marks, kept = [], []
         for _ in range(STRETCHES):
             before = time.perf_counter(), runner.env.step.seconds, runner.alg.update.seconds
@@ -164,9 +176,9 @@ class _RslRl:
             marks.append(np.subtract(after, before))
             kept.append(copy(runner.alg.get_policy()))
         agree(kept[-1], runner.alg.get_policy(), runner.env.get_observations())
-        seconds, steps = np.array(marks), many * self.settings.worlds * UNROLL
+        seconds, steps = np.array(marks), many * self.settings.num_envs * UNROLL
         whole = tuple(seconds[:, 0].tolist())
-        return Course(begun, whole, self._judged(kept), steps, shares(seconds))
+        return LearningCurve(begun, whole, self._judged(kept), steps, shares(seconds))
 
     @cached_property
     def threads(self) -> int:

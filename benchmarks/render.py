@@ -17,17 +17,17 @@ import numpy as np
 
 from benchmarks.rows import Row, Settings, timed
 from benchmarks.timing import Timing, measure
-from benchmarks.workload import begin, reach, widest
+from benchmarks.workload import initial_states, reach, widest
 from mjx_s2r.params import ParamSpace
 from mjx_s2r.render import raycast
 from mjx_s2r.render.geometry import pose as poses
 from mjx_s2r.render.geometry.pose import Pose
 from mjx_s2r.render.geometry.scene import Scene, build
 from mjx_s2r.render.looks.appearance import Appearance, appearance, bind_appearance
-from mjx_s2r.runtime.devices import light_options
+from mjx_s2r.runtime.devices import gradient_compiler_options
 from mjx_s2r.sim import physics
 from mjx_s2r.sim.env import make
-from mjx_s2r.sim.physics import Core
+from mjx_s2r.sim.physics import PhysicsState
 
 CAMERA = "front"
 QUALITY = {"mujoco": (512, 0), "mujoco_default": (4096, 4)}  # shadowsize, offsamples
@@ -39,13 +39,15 @@ def run(settings: Settings) -> list[Row]:
     task = reach()
     env, signal = make(task), task.contract.cameras[0]
     scene = build(task.mj_model, CAMERA, signal.height, signal.width)
-    core, _ = begin(env, settings.images, key=jax.random.key(0))
-    pose = poses.pose(scene, jax.jit(jax.vmap(lambda c: physics.view(env.physics, {}, c)))(core))
+    core, _ = initial_states(env, settings.images, key=jax.random.key(0))
+    pose = poses.pose(
+        scene, jax.jit(jax.vmap(lambda c: physics.forward_positions(env.physics, {}, c)))(core)
+    )
     plain = looks(ParamSpace(()), task.mj_model, settings.images)
     varied = looks(widest(task.space), task.mj_model, settings.images)
     draw = jax.jit(
         lambda pose, look, key: raycast.render(scene, pose, look, key=key).rgb,
-        compiler_options=light_options(),
+        compiler_options=gradient_compiler_options(),
     )
     ours: dict[str, Callable[[], Any]] = {
         "plain": lambda: draw(pose, plain, None),
@@ -72,7 +74,7 @@ def looks(space: ParamSpace, mj_model: mujoco.MjModel, count: int) -> Appearance
 class Painter:
     """MuJoCo's renderer on a few worlds."""
 
-    def __init__(self, mj_model: mujoco.MjModel, scene: Scene, core: Core) -> None:
+    def __init__(self, mj_model: mujoco.MjModel, scene: Scene, core: PhysicsState) -> None:
         """Opens an OpenGL context and places the worlds."""
         self._renderer = mujoco.Renderer(mj_model, scene.height, scene.width)
         self._worlds = []
@@ -104,7 +106,7 @@ class Painter:
 
 
 def painters(
-    mj_model: mujoco.MjModel, scene: Scene, core: Core, stack: contextlib.ExitStack
+    mj_model: mujoco.MjModel, scene: Scene, core: PhysicsState, stack: contextlib.ExitStack
 ) -> dict[str, Painter]:
     """Returns MuJoCo's renderer in each quality; none where this machine has no OpenGL."""
     out = {}

@@ -28,9 +28,9 @@ class Settings:
     """How often each timing is taken; the median counts."""
     min_s: float = 0.3
     """Shortest timing, s; a quicker call is repeated within it."""
-    worlds: int = 512
+    num_envs: int = 512
     """Worlds simulated at once."""
-    unroll: int = 16
+    num_steps: int = 16
     """Control steps per rollout of the env case."""
     physics_steps: int = 50
     """Physics steps per timing, and in the comparison with C MuJoCo."""

@@ -15,13 +15,13 @@ import numpy as np
 
 from benchmarks.rows import Row, Settings
 from benchmarks.timing import measure
-from mjx_s2r.params import Param, ParamSpace, put
+from mjx_s2r.params import Param, ParamSpace, set_to
 from mjx_s2r.render import raycast
 from mjx_s2r.render.geometry import pose
 from mjx_s2r.render.geometry.scene import build
 from mjx_s2r.render.looks.appearance import appearance, bind_appearance
-from mjx_s2r.render.looks.assets import RenderConfig, stock_of
-from mjx_s2r.runtime.devices import light_options
+from mjx_s2r.render.looks.assets import RenderConfig, build_assets
+from mjx_s2r.runtime.devices import gradient_compiler_options
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def painter(variant: Scenery) -> Callable[[], Any]:
     scene = build(model, "front", variant.px, variant.px)
     space = ParamSpace(tuple(_row(name) for name in variant.rows))
     binding = bind_appearance(space, model, "front")
-    stock = stock_of(model, scene, binding, RenderConfig())
+    stock = build_assets(model, scene, binding, RenderConfig())
     unit = jax.random.uniform(jax.random.key(0), (variant.worlds, len(space)))
     looks = jax.vmap(lambda x: appearance(binding, x))(
         space.sample(jnp, unit, *jnp.asarray(space.limits))
@@ -97,7 +97,7 @@ def painter(variant: Scenery) -> Callable[[], Any]:
     poses = jax.tree.map(lambda x: jnp.repeat(x[None], variant.worlds, axis=0), one)
     draw = jax.jit(
         lambda poses, looks, key: raycast.render(scene, poses, looks, stock=stock, key=key).rgb,
-        compiler_options=light_options(),
+        compiler_options=gradient_compiler_options(),
     )
     key = jax.random.key(1)
     return lambda: draw(poses, looks, key)
@@ -116,7 +116,7 @@ def _row(array: str) -> Param:
         "background": (0.0, 1.0, 0.0),
         "blur_px": (0.0, 1.0, 0.0),
     }.get(array, (0.8, 1.2, 1.0))
-    return put(array, f"visual.{array}", of, (low, high), nominal=start)
+    return set_to(array, f"visual.{array}", of, (low, high), nominal=start)
 
 
 def _xml(variant: Scenery) -> str:

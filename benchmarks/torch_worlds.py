@@ -13,17 +13,17 @@ import jax.numpy as jnp
 
 from mjx_s2r.bridge.registry import require
 from mjx_s2r.curriculum.uniform import uniform
-from mjx_s2r.learn.ppo.config import PpoConfig
+from mjx_s2r.learn.ppo.config import PPOConfig
 from mjx_s2r.learn.rollout import first_worlds, fresh_worlds
-from mjx_s2r.sim.interface import Environment, State, renew
+from mjx_s2r.sim.interface import Environment, State, auto_reset
 
 
 class TorchWorlds:
     """B worlds of one environment, with the names that rsl_rl's VecEnv gives to things."""
 
-    def __init__(self, env: Environment, config: PpoConfig, *, key: jax.Array) -> None:
+    def __init__(self, env: Environment, config: PPOConfig, *, key: jax.Array) -> None:
         """Starts the worlds, at different times of an episode."""
-        self.num_envs, self.num_actions = config.worlds, env.action_size
+        self.num_envs, self.num_actions = config.num_envs, env.action_size
         self.max_episode_length = env.episode_steps
         self.cfg: dict[str, Any] = {}
         self._env, self._config = env, config
@@ -44,7 +44,7 @@ class TorchWorlds:
 
     def step(self, actions: Any) -> tuple[Any, Any, Any, dict[str, Any]]:
         """Returns observations, reward (B,), done (B,) and extras after ``actions`` (B, J)."""
-        if self._steps % self._config.unroll == 0:
+        if self._steps % self._config.num_steps == 0:
             self._key, self._fresh = self._prepare(self._key, self._state)
         self._steps += 1
         self._state, told = self._move(self._state, self._fresh, jnp.from_dlpack(actions))
@@ -66,7 +66,7 @@ class TorchWorlds:
         self, state: State, fresh: State, actions: jax.Array
     ) -> tuple[State, tuple[jax.Array, jax.Array, jax.Array]]:
         """Returns the worlds one step later; reward, done and end by time, float32 (B,)."""
-        state = renew(jax.vmap(self._env.step)(state, actions), fresh)
+        state = auto_reset(jax.vmap(self._env.step)(state, actions), fresh)
         timeout = state.info["truncated"].astype(jnp.float32)
         return state, (state.reward * self._config.reward_scale, state.done, timeout)
 

@@ -14,26 +14,26 @@ from mjx_s2r.learn.distill.learner import Distill, DistillConfig
 from mjx_s2r.learn.distill.learner import make as make_distill
 from mjx_s2r.learn.networks.gaussian import Gaussian
 from mjx_s2r.learn.networks.modules import Actor
-from mjx_s2r.learn.ppo.config import PpoConfig
+from mjx_s2r.learn.ppo.config import PPOConfig
 from mjx_s2r.params import ParamSpace
 from mjx_s2r.render.cameras import bind_cameras
 from mjx_s2r.sim import physics
 from mjx_s2r.sim.env import Env, make
-from mjx_s2r.sim.physics import Core
+from mjx_s2r.sim.physics import PhysicsState
 from mjx_s2r.sim.task import Task
 
 
-def sized(config: PpoConfig, worlds: int) -> PpoConfig:
+def sized(config: PPOConfig, worlds: int) -> PPOConfig:
     """Returns a recipe with another number of worlds, and as many minibatches as these allow."""
-    parts = math.gcd(config.minibatches, worlds)
-    return replace(config, worlds=worlds, minibatches=parts)
+    parts = math.gcd(config.num_minibatches, worlds)
+    return replace(config, num_envs=worlds, num_minibatches=parts)
 
 
-def begin(env: Env, worlds: int, *, key: jax.Array) -> tuple[Core, jax.Array]:
+def initial_states(env: Env, worlds: int, *, key: jax.Array) -> tuple[PhysicsState, jax.Array]:
     """Returns B worlds at the start of an episode and one command (B, nu) for each, near home."""
     key_start, key_ctrl = jax.random.split(key)
-    start = jax.vmap(lambda k: env.task.start(key=k))(jax.random.split(key_start, worlds))
-    core = jax.vmap(lambda q, v: physics.core(env.physics, q, v))(start.qpos, start.qvel)
+    start = jax.vmap(lambda k: env.task.reset(key=k))(jax.random.split(key_start, worlds))
+    core = jax.vmap(lambda q, v: physics.initial_state(env.physics, q, v))(start.qpos, start.qvel)
     core = replace(core, mocap_pos=start.mocap_pos, mocap_quat=start.mocap_quat)
     if start.memory is not None:
         core = replace(core, memory=start.memory)
@@ -44,14 +44,14 @@ def begin(env: Env, worlds: int, *, key: jax.Array) -> tuple[Core, jax.Array]:
     return core, blank.at[:, jnp.array(env.ctrl_index)].set(command)
 
 
-def physics_alone(env: Env, steps: int) -> Callable[[Core, jax.Array], Core]:
+def physics_alone(env: Env, steps: int) -> Callable[[PhysicsState, jax.Array], PhysicsState]:
     """Returns the compiled function (B worlds, commands) -> the worlds ``steps`` later."""
 
-    def one(core: Core, ctrl: jax.Array) -> Core:
+    def one(core: PhysicsState, ctrl: jax.Array) -> PhysicsState:
         return physics.advance(env.physics, {}, core, ctrl)
 
     @jax.jit
-    def go(core: Core, ctrl: jax.Array) -> Core:
+    def go(core: PhysicsState, ctrl: jax.Array) -> PhysicsState:
         return jax.lax.scan(lambda c, _: (jax.vmap(one)(c, ctrl), None), core, length=steps)[0]
 
     return go

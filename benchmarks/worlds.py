@@ -12,7 +12,7 @@ import jax
 from benchmarks.rows import Row, Settings, timed
 from benchmarks.timing import Stepper, measure
 from benchmarks.workload import finite_share, sized
-from mjx_s2r.learn.ppo.learner import Ppo
+from mjx_s2r.learn.ppo.learner import PPOLearner
 from train.teacher import learner, recipe
 
 TASK = "reach"
@@ -28,14 +28,14 @@ def run(settings: Settings) -> Iterator[Row]:
         yield from _one(learner(replace(config, ppo=sized(config.ppo, count))), settings)
 
 
-def _one(ppo: Ppo, settings: Settings) -> Iterator[Row]:
+def _one(ppo: PPOLearner, settings: Settings) -> Iterator[Row]:
     """Yields the figures of one number of worlds."""
-    worlds = ppo.config.worlds
+    worlds = ppo.config.num_envs
     state = ppo.init(jax.random.key(0))
     own, held = ppo.iteration.memory(state)
     stepper = Stepper(lambda state, _: ppo.iterate(state), state)
     timing = measure({"whole": stepper}, settings.repeat, settings.min_s)["whole"]
-    steps = worlds * ppo.config.unroll
+    steps = worlds * ppo.config.num_steps
     speed, spread, _ = timed("worlds", f"{worlds}.steps_per_s", timing, steps, "steps/s")
     yield from (speed, spread)  # it was compiled already, for its memory
     yield Row("worlds", f"{worlds}.memory", held / worlds, "B/world")

@@ -1,7 +1,7 @@
 #!/bin/bash
 # A teacher on SLURM: one process per node, or per GPU, that train as one.
 #
-#   sbatch launch/slurm.sh --task reach --run /shared/runs/reach --ppo.worlds 8192
+#   sbatch launch/slurm.sh --task reach --run /shared/runs/reach --ppo.num-envs 8192
 #   sbatch --nodes=1 --gres=gpu:1 launch/slurm.sh --task cartpole --run /shared/runs/cartpole
 #   sbatch --ntasks-per-node=8 --cpus-per-task=2 launch/slurm.sh ...     one process per GPU instead
 #   scancel JOB                                                          end it for good

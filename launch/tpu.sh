@@ -5,7 +5,7 @@
 #   ssh-add ~/.ssh/google_compute_engine     once: gcloud asks for it where a slice has many hosts
 #   launch/tpu.sh create     ask for the slice, unless that is done, and wait; SPOT=1: a spot slice
 #   launch/tpu.sh setup      copy the last commit of this checkout, install it, mount the bucket
-#   launch/tpu.sh train --task reach --run /runs/reach --ppo.worlds 8192
+#   launch/tpu.sh train --task reach --run /runs/reach --ppo.num-envs 8192
 #   launch/tpu.sh log        follow what process 0 says; WORKER=1 follows another
 #   launch/tpu.sh stop       save, end the training and wait for that
 #   launch/tpu.sh delete

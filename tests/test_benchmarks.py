@@ -14,7 +14,7 @@ from benchmarks import cli, compare, rows, timing
 from benchmarks.rows import BenchmarkError, Row, Settings
 from benchmarks.workload import finite_share
 
-TINY = ("--cache", "--worlds", "2", "--repeat", "1", "--min-s", "0")
+TINY = ("--cache", "--num-envs", "2", "--repeat", "1", "--min-s", "0")
 
 
 class FakeTime:
@@ -80,7 +80,7 @@ def test_every_case_is_there(name: str) -> None:
 
 def test_sizes_below_one_are_refused() -> None:
     with pytest.raises(ValueError, match="worlds 0 must be at least 1"):
-        Settings(worlds=0)
+        Settings(num_envs=0)
 
 
 def test_a_run_holds_the_versions_of_the_libraries_compared_with(

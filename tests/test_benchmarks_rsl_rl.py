@@ -11,17 +11,17 @@ import numpy as np
 import pytest
 
 from benchmarks import ppo_vs_rsl_rl, torch_worlds
-from benchmarks.head_to_head import play, shared
-from benchmarks.learning_curve import Course, verdicts
-from benchmarks.ppo_vs_rsl_rl import Copy, Watch, agree, answer, copy, recipe, shares
+from benchmarks.head_to_head import run_both, shared
+from benchmarks.learning_curve import LearningCurve, verdicts
+from benchmarks.ppo_vs_rsl_rl import Copy, TimedStep, agree, answer, copy, recipe, shares
 from benchmarks.rows import BenchmarkError, Settings
 from benchmarks.timing import Timing
 from benchmarks.torch_worlds import TorchWorlds
-from mjx_s2r.learn.ppo.config import PpoConfig
+from mjx_s2r.learn.ppo.config import PPOConfig
 from tests.learn.probes import Probe
 
 LENGTH = 5
-TINY = Settings(worlds=4, seeds=1, peer_steps=1)  # one iteration per stretch
+TINY = Settings(num_envs=4, seeds=1, peer_steps=1)  # one iteration per stretch
 
 
 def reward(step: jax.Array, action: jax.Array) -> jax.Array:
@@ -52,7 +52,7 @@ def flat(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
         ("learning_rate", 0.1, {"algorithm.learning_rate": 0.1}),
         ("target_kl", 0.02, {"algorithm.desired_kl": 0.02}),
         ("target_kl", 0.0, {"algorithm.desired_kl": 0.0, "algorithm.schedule": "fixed"}),
-        ("clip_value", 0.2, {"algorithm.use_clipped_value_loss": True}),
+        ("value_clip", 0.2, {"algorithm.use_clipped_value_loss": True}),
         ("max_grad_norm", 3.0, {"algorithm.max_grad_norm": 3.0}),
         ("actor_hidden", (3, 4), {"actor.hidden_dims": [3, 4]}),
         ("critic_hidden", (5,), {"critic.hidden_dims": [5]}),
@@ -79,13 +79,13 @@ def test_the_time_is_split_between_environment_networks_and_gradient_steps() -> 
 def test_a_watched_function_remembers_its_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
     now = iter([1.0, 3.0, 10.0, 15.0])
     monkeypatch.setattr(ppo_vs_rsl_rl.time, "perf_counter", lambda: next(now))
-    watched = Watch(lambda a, b: a + b)
+    watched = TimedStep(lambda a, b: a + b)
     assert (watched(1, 2), watched(3, 4)) == (3, 7)
     assert watched.seconds == 2.0 + 5.0
 
 
 def test_shares_are_told_of_each_training_and_of_all() -> None:
-    course = Course(1.0, (1.0,) * 3, (5.0,) * 3, 10, {"env": 0.25})
+    course = LearningCurve(1.0, (1.0,) * 3, (5.0,) * 3, 10, {"env": 0.25})
     other = dataclasses.replace(course, shares={"env": 0.75})
     plain = dataclasses.replace(course, shares={})
     told = {row.metric: row.value for row in course.rows("a", "x", 1.0)}
@@ -103,16 +103,16 @@ class Racer:
     seconds: float
     order: list[tuple[str, int]]
 
-    def train(self, seed: int) -> Course:
+    def train(self, seed: int) -> LearningCurve:
         """Returns a course of three stretches."""
         self.order.append((self.name, seed))
-        return Course(0.0, (self.seconds,) * 3, (0.0, 9.0, 9.0), 100)
+        return LearningCurve(0.0, (self.seconds,) * 3, (0.0, 9.0, 9.0), 100)
 
 
 def test_the_sides_take_turns_at_going_first(capsys: pytest.CaptureFixture[str]) -> None:
     order: list[tuple[str, int]] = []
     sides = Racer("ours", 1.0, order), Racer("zoo", 4.0, order)
-    rows = play("c", *sides, "zoo", Settings(seeds=2, peer_return=5.0))
+    rows = run_both("c", *sides, "zoo", Settings(seeds=2, peer_return=5.0))
     got = {row.metric: row.value for row in rows}
     assert order == [("ours", 0), ("zoo", 0), ("zoo", 1), ("ours", 1)]
     assert got["speed_ratio"] == 4.0 and got["time_to_return_ratio"] == 0.25
@@ -156,7 +156,7 @@ def test_worlds_step_tell_and_renew(monkeypatch: pytest.MonkeyPatch, terminates:
     monkeypatch.setattr(torch_worlds, "_torch", lambda x: x)
     plain = SimpleNamespace(TensorDict=lambda seen, batch_size: seen)
     monkeypatch.setattr(torch_worlds, "require", lambda name: plain)
-    config = PpoConfig(worlds=8, unroll=3, reward_scale=2.0, actor_obs="state")
+    config = PPOConfig(num_envs=8, num_steps=3, reward_scale=2.0, actor_obs="state")
     worlds = TorchWorlds(Probe(LENGTH, reward, terminates), config, key=jax.random.key(0))
     clock = np.argmax(worlds.step(np.zeros((8, 1), np.float32))[0]["state"], -1)
     assert len(set(clock.tolist())) > 1  # they do not all end at once
@@ -192,7 +192,7 @@ def test_rsl_rl_takes_the_recipe_and_its_actor_is_copied(side: Any) -> None:
     runner, config = side._runner(0), shared(TINY)
     learner = runner.alg
     taken = (learner.gamma, learner.lam, learner.desired_kl, learner.num_mini_batches)
-    assert taken == (config.discount, config.trace, config.target_kl, config.minibatches)
+    assert taken == (config.gamma, config.gae_lambda, config.target_kl, config.num_minibatches)
     assert learner.value_loss_coef == 0.25 and not learner.use_clipped_value_loss
     runner.learn(2)  # so that the moments of what it sees are not 0 and 1
     actor, policy = copy(learner.get_policy()), learner.get_policy()

@@ -6,13 +6,13 @@ import sys
 import pytest
 
 from benchmarks import cli, ppo_vs_brax
-from benchmarks.learning_curve import Course, verdicts
+from benchmarks.learning_curve import LearningCurve, verdicts
 from benchmarks.ppo_vs_brax import iterations
 from benchmarks.rows import Row, Settings
 
-FAST = Course(3.0, (6.0, 2.0, 1.0, 1.0, 2.0), (0.0, 100.0, 600.0, 800.0, 750.0), 1000)
-SLOW = Course(1.0, (12.0, 4.0, 4.0, 4.0, 4.0), (0.0, 0.0, 50.0, 700.0, 900.0), 1000)
-NEVER = Course(1.0, (4.0, 4.0, 4.0, 4.0, 4.0), (0.0,) * 5, 1000)
+FAST = LearningCurve(3.0, (6.0, 2.0, 1.0, 1.0, 2.0), (0.0, 100.0, 600.0, 800.0, 750.0), 1000)
+SLOW = LearningCurve(1.0, (12.0, 4.0, 4.0, 4.0, 4.0), (0.0, 0.0, 50.0, 700.0, 900.0), 1000)
+NEVER = LearningCurve(1.0, (4.0, 4.0, 4.0, 4.0, 4.0), (0.0,) * 5, 1000)
 
 
 def test_compiling_is_told_from_running() -> None:
@@ -58,8 +58,8 @@ def test_the_rows_of_a_training_hold_its_curve() -> None:
 
 def test_the_budget_is_split_into_stretches() -> None:
     one = 512 * ppo_vs_brax.UNROLL * ppo_vs_brax.STRETCHES
-    assert iterations(Settings(worlds=512, peer_steps=one)) == 1
-    assert iterations(Settings(worlds=512, peer_steps=one + 1)) == 2
+    assert iterations(Settings(num_envs=512, peer_steps=one)) == 1
+    assert iterations(Settings(num_envs=512, peer_steps=one + 1)) == 2
 
 
 def test_without_the_other_library_the_case_is_left_out(

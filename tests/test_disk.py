@@ -17,7 +17,7 @@ import pytest
 from mjx_s2r.io import checkpoints as module
 from mjx_s2r.io.checkpoints import Checkpoints, DiskFullError
 from mjx_s2r.io.run import METRICS, Run, read_jsonl
-from train.common import Job, Stretch, work
+from train.common import LogWindow, LoopConfig, run_loop
 
 FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -165,14 +165,14 @@ def test_an_error_beside_the_training_comes_up(
     assert store.steps() == [2]
 
 
-def job(when_full: Callable[[int], bool], switch: Callable[[bool], None], every: int) -> Job:
+def job(when_full: Callable[[int], bool], switch: Callable[[bool], None], every: int) -> LoopConfig:
     """Returns a training that counts to 8 while the disk fills and empties."""
 
     def iterate(state: Any) -> tuple[Any, Any]:
         switch(when_full(int(state) + 1))
         return state + 1, {"x": state}
 
-    return Job("count", 8, 1, every, False, iterate, lambda run, stretch: "")
+    return LoopConfig("count", 8, 1, every, False, iterate, lambda run, stretch: "")
 
 
 def test_a_checkpoint_without_room_is_tried_again(
@@ -182,7 +182,7 @@ def test_a_checkpoint_without_room_is_tried_again(
     switch = without_room(monkeypatch, store.folder)
     counting = job(lambda done: 3 <= done <= 6, switch, every=2)
     with pytest.warns(RuntimeWarning, match=r"the disk is full.*Training goes on"):
-        state = work(counting, Run(tmp_path), store, jnp.int32(0))
+        state = run_loop(counting, Run(tmp_path), store, jnp.int32(0))
     assert int(state) == 8
     assert 8 in store.steps() and 4 not in store.steps()
 
@@ -195,12 +195,12 @@ def test_a_run_without_a_checkpoint_begins_its_lines_anew(
     for step in (1, 2, 3):
         run.log(step, {"loss": 0.0})
     run.close()
-    again = Job("count", 4, 1, 4, True, lambda state: (state + 1, {"x": state}), _count_line)
-    work(again, Run(tmp_path), store, jnp.int32(0))
+    again = LoopConfig("count", 4, 1, 4, True, lambda state: (state + 1, {"x": state}), _count_line)
+    run_loop(again, Run(tmp_path), store, jnp.int32(0))
     assert [row["step"] for row in read_jsonl(tmp_path / METRICS)] == [1, 2, 3, 4]
 
 
-def _count_line(run: Run, stretch: Stretch) -> str:
+def _count_line(run: Run, stretch: LogWindow) -> str:
     """Writes one line."""
     run.log(stretch.done, {"loss": 1.0})
     return ""
@@ -215,5 +215,5 @@ def test_a_last_checkpoint_without_room_is_an_error(
         pytest.warns(RuntimeWarning, match="Training goes on"),
         pytest.raises(DiskFullError, match=r"step 8 is not saved; steps \[4\] are kept"),
     ):
-        work(job(lambda done: True, switch, every=100), Run(tmp_path), store, jnp.int32(0))
+        run_loop(job(lambda done: True, switch, every=100), Run(tmp_path), store, jnp.int32(0))
     assert store.steps() == [4]

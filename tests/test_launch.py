@@ -240,11 +240,11 @@ def test_tpu_that_will_not_come_is_not_waited_for(tpu: Path, state: str, words: 
 
 
 def test_tpu_trains_without_a_connection_until_it_is_stopped(tpu: Path) -> None:
-    options = ("--run", "/runs/a b", "--ppo.worlds", "8")
+    options = ("--run", "/runs/a b", "--ppo.num-envs", "8")
     done, words = call(tpu, "tpu.sh", "train", *options, **TPU, MJX_S2R_HEARTBEAT_S="7")
     assert done == 0, words  # and nothing waits for the words of the trainer
     log = tpu / "home" / "mjx_s2r" / "train.log"
-    expected = "trains -m train teacher --resume --run /runs/a b --ppo.worlds 8, heartbeat 7"
+    expected = "trains -m train teacher --resume --run /runs/a b --ppo.num-envs 8, heartbeat 7"
     wait_for(lambda: expected in log.read_text())
     pid = int((log.parent / "train.pid").read_text())
     assert os.getsid(pid) != os.getsid(0)

@@ -79,10 +79,10 @@ def _user_errors() -> tuple[type[Exception], ...]:
     from mjx_s2r.render.geometry.scene import SceneError
     from mjx_s2r.runtime.distributed import HostError
     from mjx_s2r.runtime.sharding import MeshError
-    from mjx_s2r.sim.nan_replay import QuarantineError
+    from mjx_s2r.sim.nan_replay import NanReplayError
     from mjx_s2r.sim.physics import ModelError
 
-    runs = (RunError, CheckpointError, QuarantineError, HostError, MeshError)
+    runs = (RunError, CheckpointError, NanReplayError, HostError, MeshError)
     return (ParamError, ConfigError, ContractError, ExportError, ModelError, SceneError, *runs)
 
 

@@ -19,20 +19,20 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from mjx_s2r.io.checkpoints import Checkpoints, DiskFullError
 from mjx_s2r.io.run import Run
 from mjx_s2r.runtime import distributed
-from mjx_s2r.runtime.compilation import compile_together
-from mjx_s2r.runtime.signals import patient
+from mjx_s2r.runtime.compilation import compile_all
+from mjx_s2r.runtime.signals import defer_signals
 
 console = Console(file=sys.stderr)
 console.soft_wrap = not console.is_terminal  # a path in a pipe must not be broken in two
 
 
-def say(text: str) -> None:
+def print_line(text: str) -> None:
     """Writes a line to the screen, as long as it is: a broken path cannot be copied."""
     console.print(text, soft_wrap=True, highlight=False)
 
 
 @contextmanager
-def progress(what: str, total: int, done: int = 0) -> Iterator["Bar"]:
+def progress(what: str, total: int, done: int = 0) -> Iterator["ProgressBar"]:
     """Shows a bar with elapsed and remaining time and a free text; plain lines in a pipe."""
     columns = (
         TextColumn("{task.description}"),
@@ -44,10 +44,10 @@ def progress(what: str, total: int, done: int = 0) -> Iterator["Bar"]:
     )
     with Progress(*columns, console=console, disable=not console.is_terminal) as shown:
         task = shown.add_task(what, total=total, completed=done, note="compiling")
-        yield Bar(shown, task, what, (done, total))
+        yield ProgressBar(shown, task, what, (done, total))
 
 
-class Bar:
+class ProgressBar:
     """The bar of one loop."""
 
     def __init__(self, shown: Progress, task: object, what: str, span: tuple[int, int]) -> None:
@@ -80,11 +80,11 @@ def compile_ahead(mesh: Mesh, programs: Iterable[Lowered]) -> None:
             """Shows how far it is."""
             status.update(f"compiling: {done} of {total} programs")
 
-        compile_together(programs, tell)
+        compile_all(programs, tell)
 
 
 @dataclass(frozen=True)
-class Stretch:
+class LogWindow:
     """What happened since the last line.
 
     Attributes:
@@ -105,7 +105,7 @@ class Stretch:
 
 
 @dataclass(frozen=True)
-class Job:
+class LoopConfig:
     """A training that can be interrupted and resumed.
 
     Attributes:
@@ -124,10 +124,10 @@ class Job:
     checkpoint_every: int
     resume: bool
     iterate: Callable[[Any], tuple[Any, Any]]
-    log: Callable[[Run, Stretch], str]
+    log: Callable[[Run, LogWindow], str]
 
 
-def work(job: Job, run: Run, checkpoints: Checkpoints, fresh: Any) -> Any:
+def run_loop(job: LoopConfig, run: Run, checkpoints: Checkpoints, fresh: Any) -> Any:
     """Runs or resumes a training from its ``fresh`` state; returns the last state.
 
     Checkpoints are written beside the training, the last one is waited for.
@@ -136,24 +136,24 @@ def work(job: Job, run: Run, checkpoints: Checkpoints, fresh: Any) -> Any:
         KeyboardInterrupt: asked to stop; the state is saved.
         DiskFullError: there is no room for the last checkpoint.
     """
-    with distributed.watch(checkpoints.settle):
+    with distributed.fail_fast(checkpoints.settle):
         state, first = fresh, 0
-        if job.resume and distributed.told(checkpoints.latest_step() or 0):
+        if job.resume and distributed.broadcast(checkpoints.latest_step() or 0):
             state, first = checkpoints.restore(fresh)
         if job.resume:
             run.rewind(first)  # also where there is none yet, and lines of a first try are
-        with run, patient() as stopped, progress(job.what, job.iterations, first) as bar:
+        with run, defer_signals() as stopped, progress(job.what, job.iterations, first) as bar:
             state = _loop(job, run, checkpoints, (state, first), (stopped, bar))
         checkpoints.close()
     return state
 
 
 def _loop(
-    job: Job,
+    job: LoopConfig,
     run: Run,
     checkpoints: Checkpoints,
     start: tuple[Any, int],
-    hooks: tuple[Callable[[], bool], Bar],
+    hooks: tuple[Callable[[], bool], ProgressBar],
 ) -> Any:
     """Iterates from the ``start`` (state, iterations done); returns the last state."""
     (state, first), (stopped, bar) = start, hooks
@@ -165,12 +165,12 @@ def _loop(
         lined = done % job.log_every == 0 or last
         if lined:
             note = job.log(run, window.close(done, state))
-            if distributed.writer():
+            if distributed.is_writer():
                 bar.update(done, note)
         if done % job.checkpoint_every == 0 or last:
             _save(checkpoints, done, state, last)
         # Several processes stop at the same iteration; asking them costs time, so only at a line.
-        if (lined or not distributed.several()) and distributed.any_of(stopped()):
+        if (lined or not distributed.is_distributed()) and distributed.any_process(stopped()):
             if not last and done % job.checkpoint_every:
                 _save(checkpoints, done, state, last=True)
             checkpoints.close()
@@ -217,7 +217,7 @@ class _Window:
             jax.block_until_ready(metrics)
             self._untimed, self._last_s = 1, time.perf_counter()
 
-    def close(self, done: int, state: Any) -> Stretch:
+    def close(self, done: int, state: Any) -> LogWindow:
         """Returns what was kept, and begins anew."""
         metrics = jax.tree.map(lambda *x: np.stack(x), *jax.device_get(self._kept))
         now_s, count = time.perf_counter(), len(self._kept)
@@ -225,4 +225,4 @@ class _Window:
         since_s = self._last_s if timed else self._start_s  # a line of the first iteration alone
         speed = (timed or count) / (now_s - since_s)
         self._kept, self._last_s, self._untimed = [], now_s, 0
-        return Stretch(done, state, metrics, count, now_s - self._start_s, speed)
+        return LogWindow(done, state, metrics, count, now_s - self._start_s, speed)

@@ -29,7 +29,7 @@ from mjx_s2r.io.run import (
     read_jsonl,
     write_json,
 )
-from mjx_s2r.runtime.signals import interruptible
+from mjx_s2r.runtime.signals import sigterm_interrupts
 from train.common import console
 from train.demo_summary import write_report
 
@@ -139,7 +139,7 @@ def _watch(folder: Path, children: Mapping[str, subprocess.Popen[bytes]], budget
         TextColumn("{task.fields[note]}"),
     )
     with (
-        interruptible(),
+        sigterm_interrupts(),
         Progress(*columns, console=console, disable=not console.is_terminal) as shown,
     ):
         bars = {k: shown.add_task(f"{k:<10}", total=1.0, note="starting") for k in children}

@@ -13,7 +13,13 @@ import numpy as np
 import tyro
 
 from mjx_s2r.eval.intervals import wilson
-from mjx_s2r.eval.robot_episodes import Episode, Robot, Rules, fly, interventions
+from mjx_s2r.eval.robot_episodes import (
+    EvalConfig,
+    JudgedRobot,
+    RobotEpisode,
+    interventions,
+    run_episodes,
+)
 from mjx_s2r.render.cameras import RayCamera
 from mjx_s2r.robot.controller import ControllerConfig
 from mjx_s2r.robot.drivers.sim_robot import can_render
@@ -42,7 +48,7 @@ class EvaluateConfig:
     """Settings of the guard."""
 
 
-def robots(task: str, family: str, count: int) -> list[Robot]:
+def robots(task: str, family: str, count: int) -> list[JudgedRobot]:
     """Returns the robots that a task is judged on.
 
     Raises:
@@ -54,7 +60,7 @@ def robots(task: str, family: str, count: int) -> list[Robot]:
     return [make(index) for index in range(count)]
 
 
-def evaluate(config: EvaluateConfig) -> list[Episode]:
+def evaluate(config: EvaluateConfig) -> list[RobotEpisode]:
     """Runs every episode; shows progress."""
     os.environ.setdefault("MUJOCO_GL", "egl")
     from mjx_s2r.envs.registry import make_task
@@ -65,7 +71,7 @@ def evaluate(config: EvaluateConfig) -> list[Episode]:
     if not can_render():
         console.print("no OpenGL here: the robots' cameras use this project's own renderer")
         camera = RayCamera(policy.contract)
-    rules = Rules(
+    rules = EvalConfig(
         camera=camera,
         episode_s=task.episode_s,
         hold_s=task.hold_s,
@@ -74,10 +80,10 @@ def evaluate(config: EvaluateConfig) -> list[Episode]:
         controller=ControllerConfig(task.episode_s, config.safety),
     )
     chosen = robots(policy.contract.task, config.robots, config.count)
-    done: list[Episode] = []
+    done: list[RobotEpisode] = []
     total = config.count * config.episodes
     with progress(f"on {config.robots} robots", total) as bar:
-        for episode in fly(policy, chosen, config.episodes, rules):
+        for episode in run_episodes(policy, chosen, config.episodes, rules):
             done.append(episode)
             good = sum(e.success for e in done)
             if len(done) % 10 == 0 or len(done) == total:
@@ -85,7 +91,7 @@ def evaluate(config: EvaluateConfig) -> list[Episode]:
     return done
 
 
-def summary(episodes: Sequence[Episode]) -> dict[str, object]:
+def summary(episodes: Sequence[RobotEpisode]) -> dict[str, object]:
     """Returns the figures of an evaluation as JSON values."""
     good = sum(e.success for e in episodes)
     act_us = 1e6 * np.concatenate([e.act_s for e in episodes])

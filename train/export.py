@@ -21,7 +21,7 @@ from mjx_s2r.io.config import from_dict
 from mjx_s2r.io.run import CONFIG, POLICY, RunError
 from mjx_s2r.learn.algorithm import Learner
 from mjx_s2r.learn.distill.learner import Distill, DistillState
-from mjx_s2r.sim.env import own
+from mjx_s2r.sim.env import require_native
 from train.common import console
 from train.student import StudentConfig, distiller, load_teacher
 
@@ -74,19 +74,19 @@ def export_teacher(ppo: Learner, state: Any, path: Path, inputs: int) -> exporte
         ParamError: a teacher of another library's environment, which has no contract.
     """
     told = ppo.config.actor_obs
-    if told != "state" or ppo.config.units:
+    if told != "state" or ppo.config.rnn_hidden:
         raise exporter.ExportError(
-            f"this teacher's actor reads {told!r} with a memory of {ppo.config.units} units; a "
-            "robot can run one that reads 'state' with 0: train it with --ppo.actor-obs state, "
+            f"this teacher's actor reads {told!r} with a memory of {ppo.config.rnn_hidden} units; "
+            "a robot can run one that reads 'state' with 0: train it with --ppo.actor-obs state, "
             "or distil a student from this one"
         )
-    task = own(ppo.env).task
+    task = require_native(ppo.env).task
     report = jax.device_get(ppo.curriculum.report(state.curriculum))
     ranges = exporter.trained_ranges(task.space, np.asarray(report.low), np.asarray(report.high))
 
     def policy(obs: jax.Array) -> jax.Array:
         """Returns the squashed mean action."""
-        return jnp.tanh(ppo.answer(state, {"state": obs}).mean)
+        return jnp.tanh(ppo.policy(state, {"state": obs}).mean)
 
     contract = replace(task.contract, cameras=())
     return exporter.export(policy, contract, path, ranges=ranges, inputs=inputs)

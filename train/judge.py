@@ -18,13 +18,13 @@ from rich.table import Table
 from mjx_s2r.curriculum.coordinates import widened
 from mjx_s2r.curriculum.uniform import uniform
 from mjx_s2r.eval.intervals import wilson
-from mjx_s2r.eval.simulation import Scores, judge
+from mjx_s2r.eval.simulation import EpisodeScores, judge
 from mjx_s2r.io.checkpoints import CheckpointError
 from mjx_s2r.io.run import write_json
 from mjx_s2r.learn.algorithm import Learner
 from mjx_s2r.params import ParamSpace
-from mjx_s2r.sim.interface import Draw
-from train.common import console, progress, say
+from mjx_s2r.sim.interface import EpisodeParams
+from train.common import console, print_line, progress
 from train.student import open_teacher
 
 JUDGED = "judged.json"
@@ -53,7 +53,7 @@ class JudgeConfig:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class CheckpointScore:
     """What one checkpoint did in one kind of worlds.
 
     Attributes:
@@ -78,7 +78,7 @@ class Verdict:
         return self.successes / self.episodes
 
 
-def verdicts(config: JudgeConfig) -> list[Verdict]:
+def score_checkpoints(config: JudgeConfig) -> list[CheckpointScore]:
     """Judges every checkpoint of a run that is whole, oldest first.
 
     Raises:
@@ -95,17 +95,19 @@ def verdicts(config: JudgeConfig) -> list[Verdict]:
             try:
                 state = checkpoints.restore(like, step=step)[0]
             except CheckpointError as error:
-                say(f"iteration {step} is left out: {error}")
+                print_line(f"iteration {step} is left out: {error}")
                 continue
             for place, (name, draws) in enumerate(kinds.items(), 1):
                 scores = judge(learner, state, draws, key=key_play)
-                found.append(_verdict(step, name, scores))
+                found.append(_score(step, name, scores))
                 note = f"iteration {step}, {name}: {found[-1].success:.0%}"
                 bar.update(count * len(kinds) + place, note)
     return found
 
 
-def _kinds(learner: Learner, newest: Any, episodes: int, key: jax.Array) -> dict[str, Draw]:
+def _kinds(
+    learner: Learner, newest: Any, episodes: int, key: jax.Array
+) -> dict[str, EpisodeParams]:
     """Returns the parameters of each kind of worlds, from the same random numbers."""
     space = learner.env.space
     report = jax.device_get(learner.curriculum.report(newest.curriculum))
@@ -115,25 +117,25 @@ def _kinds(learner: Learner, newest: Any, episodes: int, key: jax.Array) -> dict
     return {name: _draws(space, episodes, key) for name, space in spaces.items()}
 
 
-def _draws(space: ParamSpace, count: int, key: jax.Array) -> Draw:
+def _draws(space: ParamSpace, count: int, key: jax.Array) -> EpisodeParams:
     """Returns ``count`` plain draws from the ranges of a table."""
     schedule = uniform(space)
     return schedule.sample(schedule.init(), count, key)
 
 
-def _verdict(step: int, name: str, scores: Scores) -> Verdict:
+def _score(step: int, name: str, scores: EpisodeScores) -> CheckpointScore:
     """Returns scores in numbers."""
-    return Verdict(
+    return CheckpointScore(
         iteration=step,
         worlds=name,
         episodes=len(scores.success),
         successes=int(scores.success.sum()),
-        mean_return=float(scores.total.mean()),
+        mean_return=float(scores.episode_return.mean()),
         mean_length=float(scores.length.mean()),
     )
 
 
-def best(found: Sequence[Verdict]) -> int:
+def best(found: Sequence[CheckpointScore]) -> int:
     """Returns the iteration with the most successes in the opened ranges, then the most return.
 
     Of equals the newest counts.
@@ -142,7 +144,7 @@ def best(found: Sequence[Verdict]) -> int:
     return max(opened, key=lambda v: (v.successes, v.mean_return, v.iteration)).iteration
 
 
-def table(found: Sequence[Verdict]) -> Table:
+def table(found: Sequence[CheckpointScore]) -> Table:
     """Returns the verdicts as a table, a row for every checkpoint."""
     shown = Table(title="success (95 % interval)  mean return")
     shown.add_column("iteration", justify="right")
@@ -154,7 +156,7 @@ def table(found: Sequence[Verdict]) -> Table:
     return shown
 
 
-def _cell(verdict: Verdict) -> str:
+def _cell(verdict: CheckpointScore) -> str:
     """Returns one verdict in a few signs."""
     low, high = wilson(verdict.successes, verdict.episodes)
     interval = f"{100 * low:.0f}-{100 * high:.0f}"
@@ -164,8 +166,8 @@ def _cell(verdict: Verdict) -> str:
 def main(argv: Sequence[str]) -> None:
     """Parses the command line, judges, prints, and writes RUN/judged.json."""
     config = tyro.cli(JudgeConfig, args=list(argv))
-    found = verdicts(config)
+    found = score_checkpoints(config)
     console.print(table(found))
     lines = [{**vars(v), "success": v.success} for v in found]
     write_json(config.run / JUDGED, {"best": best(found), "seed": config.seed, "judged": lines})
-    say(f"best within the opened ranges: --iteration {best(found)}; {config.run / JUDGED}")
+    print_line(f"best within the opened ranges: --iteration {best(found)}; {config.run / JUDGED}")

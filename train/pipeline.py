@@ -20,7 +20,7 @@ from mjx_s2r.eval.intervals import wilson
 from mjx_s2r.eval.robot_episodes import in_simulation
 from mjx_s2r.io.run import POLICY, RESULT, check_space, check_writable, write_json
 from mjx_s2r.learn.algorithm import Learner
-from mjx_s2r.sim.interface import Draw, State, nominal_draw
+from mjx_s2r.sim.interface import EpisodeParams, State, nominal_params
 from train import evaluate, export, student, teacher
 from train.common import console
 from train.evaluate import EvaluateConfig
@@ -108,10 +108,10 @@ def nominal_success(ppo: Learner, state: Any, worlds: int, *, seed: int) -> int:
     """Returns in how many of ``worlds`` nominal worlds the teacher succeeds."""
 
     def act(worlds: State, key: jax.Array) -> jax.Array:
-        return jnp.tanh(ppo.answer(state, worlds.obs).mean)
+        return jnp.tanh(ppo.policy(state, worlds.obs).mean)
 
-    nominal = nominal_draw(ppo.env.space)
-    draws: Draw = jax.tree.map(lambda x: jnp.broadcast_to(x, (worlds, *x.shape)), nominal)
+    nominal = nominal_params(ppo.env.space)
+    draws: EpisodeParams = jax.tree.map(lambda x: jnp.broadcast_to(x, (worlds, *x.shape)), nominal)
     return int(in_simulation(ppo.env, act, draws, key=jax.random.key(seed)).sum())
 
 

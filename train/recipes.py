@@ -15,42 +15,42 @@ import tyro
 
 from mjx_s2r.io.config import ConfigError
 from mjx_s2r.learn.distill.learner import DistillConfig
-from mjx_s2r.learn.ppo.config import PpoConfig
+from mjx_s2r.learn.ppo.config import PPOConfig
 
 PPO = {
-    "reach": PpoConfig(reward_scale=0.1),
-    "cartpole": PpoConfig(
-        worlds=512,
-        unroll=32,
-        minibatches=8,
-        discount=0.995,
-        entropy_weight=0.01,
-        first_std=1.0,
+    "reach": PPOConfig(reward_scale=0.1),
+    "cartpole": PPOConfig(
+        num_envs=512,
+        num_steps=32,
+        num_minibatches=8,
+        gamma=0.995,
+        entropy_coef=0.01,
+        init_std=1.0,
     ),
-    "lift": PpoConfig(
-        worlds=1024,
-        unroll=16,
-        minibatches=8,
-        entropy_weight=5e-3,
+    "lift": PPOConfig(
+        num_envs=1024,
+        num_steps=16,
+        num_minibatches=8,
+        entropy_coef=5e-3,
         target_kl=0.02,
         reward_scale=0.1,
         actor_hidden=(128, 128),
         critic_hidden=(128, 128),
     ),
     # reorient has not been trained to its end: this is where to begin.
-    "reorient": PpoConfig(
-        worlds=2048,
-        unroll=40,
-        minibatches=16,
-        discount=0.99,
-        entropy_weight=0.01,
+    "reorient": PPOConfig(
+        num_envs=2048,
+        num_steps=40,
+        num_minibatches=16,
+        gamma=0.99,
+        entropy_coef=0.01,
         actor_hidden=(256, 128, 64),
         critic_hidden=(256, 128, 64),
     ),
-    "quadruped": PpoConfig(
-        unroll=24,
-        discount=0.97,
-        entropy_weight=0.005,
+    "quadruped": PPOConfig(
+        num_steps=24,
+        gamma=0.97,
+        entropy_coef=0.005,
         target_kl=0.02,
         actor_hidden=(128, 128, 64),
         critic_hidden=(128, 128, 64),
@@ -58,13 +58,13 @@ PPO = {
 }
 PPO["quadruped_rough"] = PPO["quadruped"]
 # The same task in MuJoCo Playground; benchmarks/ppo_vs_brax.py measures it with these.
-PPO["playground:CartpoleSwingup"] = replace(PPO["cartpole"], unroll=30, actor_obs="state")
+PPO["playground:CartpoleSwingup"] = replace(PPO["cartpole"], num_steps=30, actor_obs="state")
 ITERATIONS = {"reach": 120, "cartpole": 400, "quadruped": 800, "lift": 300, "reorient": 2500}
 ITERATIONS["quadruped_rough"] = ITERATIONS["quadruped"]
 
 DISTILL = {
     "reach": DistillConfig(),
-    "cartpole": DistillConfig(unroll=16),
+    "cartpole": DistillConfig(num_steps=16),
 }
 
 ONCE = ("run", "resume", "recipe")  # settings of one run, which no other takes over
@@ -108,9 +108,9 @@ def read(file: Path) -> dict[str, Any]:
     return {name: value for name, value in body.items() if name not in ONCE}
 
 
-def ppo_recipe(task: str) -> PpoConfig:
+def ppo_recipe(task: str) -> PPOConfig:
     """Returns the PPO settings of a task, the general ones where it has none of its own."""
-    return PPO.get(task, PpoConfig())
+    return PPO.get(task, PPOConfig())
 
 
 def distill_recipe(task: str) -> DistillConfig:

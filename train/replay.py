@@ -9,8 +9,8 @@ import tyro
 
 from mjx_s2r.envs.registry import make_env
 from mjx_s2r.io.run import CONFIG, RunError
-from mjx_s2r.sim.env import own
-from mjx_s2r.sim.nan_replay import record_about, records, replay
+from mjx_s2r.sim.env import require_native
+from mjx_s2r.sim.nan_replay import record_about, replay_snapshot, snapshot_files
 
 
 @dataclass(frozen=True)
@@ -49,14 +49,14 @@ def main(argv: Sequence[str]) -> int:
     """
     config = tyro.cli(ReplayConfig, args=list(argv))
     task = config.task or task_of(config.run)
-    found = records(config.run)
+    found = snapshot_files(config.run)
     if not found:
         print(f"{config.run}: no world has ceased to be finite")
         return 0
-    env = own(make_env(task))
+    env = require_native(make_env(task))
     for record in found[: config.most]:
         about = record_about(record)
-        print(replay(env, record))
+        print(replay_snapshot(env, record))
         print(f"  iteration {about['iteration']}, step {about['step']}, world {about['world']}")
         print("  " + ", ".join(f"{name} {value}" for name, value in about["xi"].items()))
     if len(found) > config.most:

@@ -20,8 +20,8 @@ from mjx_s2r.io.checkpoints import Checkpoints
 from mjx_s2r.io.run import Run
 from mjx_s2r.learn.algorithm import Learner
 from mjx_s2r.learn.multi_seed import Seeds, take
-from mjx_s2r.learn.train_logger import Lines, speed
-from train.common import Job, Stretch, work
+from mjx_s2r.learn.train_logger import TrainLogger, speed
+from train.common import LogWindow, LoopConfig, run_loop
 from train.recipes import base
 from train.teacher import MAY_CHANGE, TeacherConfig, learner, recipe
 
@@ -65,9 +65,9 @@ def train(config: SeedsConfig) -> list[Path]:
         run.checkpoints, task=teacher.task, rows=rows, max_to_keep=teacher.keep
     )
     parts = [_part(config, ppo, index) for index in range(config.count)]
-    own = Lines(ppo, teacher.iterations, teacher.eval_every)
+    own = TrainLogger(ppo, teacher.iterations, teacher.eval_every)
     seeds, log = Seeds(ppo), _Log(parts, [replace(own) for _ in parts])
-    job = Job(
+    job = LoopConfig(
         what=f"{config.count} teachers {teacher.task}",
         iterations=teacher.iterations,
         log_every=teacher.log_every,
@@ -80,7 +80,7 @@ def train(config: SeedsConfig) -> list[Path]:
     with ExitStack() as open_parts:
         for part in parts:
             open_parts.enter_context(part)
-        states = work(job, run, checkpoints, seeds.init(keys))
+        states = run_loop(job, run, checkpoints, seeds.init(keys))
         for index, part in enumerate(parts):
             _keep(teacher, ppo, part, take(states, index))
     return [part.path for part in parts]
@@ -96,10 +96,10 @@ class _Log:
     """
 
     parts: list[Run]
-    lines: list[Lines]
+    lines: list[TrainLogger]
     _begun: bool = field(default=False, init=False)
 
-    def write(self, run: Run, stretch: Stretch) -> str:
+    def write(self, run: Run, stretch: LogWindow) -> str:
         """Writes a line in every seed's folder, and their means above them; returns a note."""
         if not self._begun:  # what a first try said of these iterations is said again
             for part in self.parts:
@@ -115,7 +115,7 @@ class _Log:
         for name in WATCHED:
             line |= {f"{name}/{index}": one[name] for index, one in enumerate(each)}
         config = self.lines[0].ppo.config
-        line |= speed(stretch, len(each) * config.worlds * config.unroll)
+        line |= speed(stretch, len(each) * config.num_envs * config.num_steps)
         run.log(stretch.done, line)
         returns = " ".join(f"{one['return']:.0f}" for one in each)
         return f"{line['steps_per_s']:,.0f} steps/s  returns {returns}"

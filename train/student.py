@@ -22,11 +22,11 @@ from mjx_s2r.params import ParamSpace
 from mjx_s2r.render.cameras import bind_cameras
 from mjx_s2r.render.looks.assets import RenderConfig
 from mjx_s2r.runtime import distributed
-from mjx_s2r.runtime.sharding import check_worlds, kept, spread
-from mjx_s2r.runtime.sharding import mesh as device_mesh
-from mjx_s2r.sim.env import own
+from mjx_s2r.runtime.sharding import check_num_envs, init_sharded, reshard
+from mjx_s2r.runtime.sharding import device_mesh as device_mesh
+from mjx_s2r.sim.env import require_native
 from mjx_s2r.sim.task import seen_by
-from train.common import Job, Stretch, compile_ahead, work
+from train.common import LogWindow, LoopConfig, compile_ahead, run_loop
 from train.recipes import distill_recipe
 from train.teacher import TeacherConfig, learner
 
@@ -91,7 +91,7 @@ def student_space(ppo: Learner, state: Any, plain_looks: bool) -> ParamSpace:
     """Returns the table with the ranges that the teacher reached, and looks over their limits."""
     space = ppo.env.space
     report = jax.device_get(ppo.curriculum.report(state.curriculum))
-    looks = space.in_room("visual")
+    looks = space.in_group("visual")
     ranges = {}
     for i, row in enumerate(space.rows):
         nominal = (row.nominal, row.nominal)
@@ -103,14 +103,14 @@ def student_space(ppo: Learner, state: Any, plain_looks: bool) -> ParamSpace:
 def distiller(config: StudentConfig) -> Distill:
     """Builds a distillation from a teacher's run."""
     _, ppo, state = load_teacher(config.teacher, config.teacher_iteration)
-    env = own(ppo.env)
+    env = require_native(ppo.env)
     task = seen_by(env.task, [camera_signal(text) for text in config.cameras])
     space = student_space(ppo, state, config.plain_looks)
     return distillation.make(
         env=replace(env, task=task),
         cameras=bind_cameras(task.space, task.mj_model, task.contract, config.render),
         curriculum=uniform(space),
-        teacher=partial(ppo.answer, state),
+        teacher=partial(ppo.policy, state),
         config=config.distill,
     )
 
@@ -122,9 +122,9 @@ def train(config: StudentConfig) -> tuple[Distill, DistillState]:
         MeshError: devices that are not there, or that do not divide the worlds.
         HostError: several processes; a student trains in one, on all its devices.
     """
-    distributed.alone(f"student {config.run}")
+    distributed.require_single(f"student {config.run}")
     mesh = device_mesh(config.devices)
-    check_worlds(mesh, config.distill.worlds)
+    check_num_envs(mesh, config.distill.num_envs)
     distill = distiller(config)
     task, total = distill.env.task, config.distill.iterations
     run = Run.create(
@@ -134,25 +134,25 @@ def train(config: StudentConfig) -> tuple[Distill, DistillState]:
         may_change=("run", "teacher", "resume", "log_every", "checkpoint_every", "devices"),
     )
     checkpoints = Checkpoints(run.checkpoints, task=task.name, rows=task.space.names)
-    job = Job(
+    job = LoopConfig(
         what=f"student {task.name}",
         iterations=total,
         log_every=config.log_every,
         checkpoint_every=config.checkpoint_every,
         resume=config.resume,
-        iterate=kept(mesh, distill.iterate),
+        iterate=reshard(mesh, distill.iterate),
         log=partial(_log, distill),
     )
     key = jax.random.key(config.seed)
     compile_ahead(mesh, distill.programs(key))
-    fresh = distill.load(spread(mesh, lambda: distill.blank(key)), key)
-    return distill, work(job, run, checkpoints, fresh)
+    fresh = distill.load(init_sharded(mesh, lambda: distill.blank(key)), key)
+    return distill, run_loop(job, run, checkpoints, fresh)
 
 
-def _log(distill: Distill, run: Run, stretch: Stretch) -> str:
+def _log(distill: Distill, run: Run, stretch: LogWindow) -> str:
     """Writes one line of metrics, and the ranges at the end; returns a note for the screen."""
     kept, config = stretch.metrics, distill.config
-    per_iteration = config.worlds * config.unroll
+    per_iteration = config.num_envs * config.num_steps
     episodes = float(kept.episodes.sum())
     line = {
         "images": float(stretch.done * per_iteration),

@@ -23,26 +23,26 @@ import tyro
 from rich.table import Table
 from scipy.stats import qmc
 
-from mjx_s2r.curriculum.adr import AdrConfig
+from mjx_s2r.curriculum.adr import ADRConfig
 from mjx_s2r.curriculum.coordinates import box, widened
 from mjx_s2r.curriculum.doraemon_solver import MaxentConfig
 from mjx_s2r.curriculum.interface import Curriculum
 from mjx_s2r.curriculum.mixture import choice
-from mjx_s2r.curriculum.registry import Schedules, build, felt
+from mjx_s2r.curriculum.registry import Schedules, build_curriculum, rows_or_default
 from mjx_s2r.curriculum.scalar import DIFFICULTY
 from mjx_s2r.curriculum.uniform import uniform
 from mjx_s2r.envs.registry import make_task
 from mjx_s2r.io.run import Run, write_json
-from mjx_s2r.learn.ppo.config import PpoConfig
-from mjx_s2r.learn.ppo.learner import Ppo
+from mjx_s2r.learn.ppo.config import PPOConfig
+from mjx_s2r.learn.ppo.learner import PPOLearner
 from mjx_s2r.params import ParamError, ParamSpace, unknown
 from mjx_s2r.report.curriculum_plots import Curve, comparison
 from mjx_s2r.runtime import devices
-from mjx_s2r.runtime.signals import interruptible
+from mjx_s2r.runtime.signals import sigterm_interrupts
 from mjx_s2r.sim.env import make
 from train.common import console, progress
 from train.recipes import ppo_recipe
-from train.study_run import Trial, train_one
+from train.study_run import StudyRun, train_and_score
 
 Row = dict[str, Any]
 Method = Literal[
@@ -96,11 +96,11 @@ class StudyConfig:
     """Folder of the study."""
     result: Path = Path("benchmarks/results/curricula.json")
     """Where the rows go; the picture lies beside it."""
-    ppo: PpoConfig | None = None
+    ppo: PPOConfig | None = None
     """Settings of PPO for every task; absent, each task's recipe."""
-    adr: AdrConfig = field(default_factory=AdrConfig)
+    adr: ADRConfig = field(default_factory=ADRConfig)
     """Settings of method adr."""
-    adr_fast: AdrConfig = field(default_factory=lambda: AdrConfig(window=12, step=0.15))
+    adr_fast: ADRConfig = field(default_factory=lambda: ADRConfig(window=12, step=0.15))
     """Settings of method adr_fast: fewer scores per move, longer moves."""
     schedules: Schedules = SCHEDULES
     """Settings of the other schedules."""
@@ -125,7 +125,7 @@ def run(config: StudyConfig) -> list[Row]:
     """Runs what is missing of a study; returns its rows."""
     may_change = ("tasks", "methods", "seeds", "run", "result")
     Run.create(config.run, config, resume=True, may_change=may_change).close()
-    with interruptible():
+    with sigterm_interrupts():
         for task in config.tasks:
             _one_task(config, task)
             rows = gather(config.run)
@@ -145,7 +145,7 @@ def _one_task(config: StudyConfig, task: str) -> None:
     with progress(f"study {task}", len(plan), len(plan) - len(missing)) as bar:
         for done, (method, seed) in enumerate(missing, len(plan) - len(missing) + 1):
             start_s = time.perf_counter()
-            found = train_one(trial, config.methods.index(method), total, seed)
+            found = train_and_score(trial, config.methods.index(method), total, seed)
             about = {"task": task, "method": method, "seed": seed}
             row = about | found | {"seconds": time.perf_counter() - start_s}
             path = _file(config.run, task, method, seed)
@@ -155,7 +155,7 @@ def _one_task(config: StudyConfig, task: str) -> None:
             bar.update(done, f"{method} seed {seed}: success {widest['success']:.2f} at full width")
 
 
-def build_trial(config: StudyConfig, task: str) -> Trial:
+def build_trial(config: StudyConfig, task: str) -> StudyRun:
     """Builds what all trainings of a task share: learner, grid and compiled functions.
 
     Raises:
@@ -163,19 +163,19 @@ def build_trial(config: StudyConfig, task: str) -> Trial:
     """
     env = make(make_task(task))
     space = env.space
-    rows = felt(space, config.rows)
+    rows = rows_or_default(space, config.rows)
     parts = [schedule(config, space, method, rows) for method in config.methods]
-    ppo = Ppo(env, choice(parts), config.ppo or ppo_recipe(task))
-    return Trial(ppo, config.widths, grid(config, space, rows), config.grid_seed, config.points)
+    ppo = PPOLearner(env, choice(parts), config.ppo or ppo_recipe(task))
+    return StudyRun(ppo, config.widths, grid(config, space, rows), config.grid_seed, config.points)
 
 
 def schedule(config: StudyConfig, space: ParamSpace, method: str, rows: np.ndarray) -> Curriculum:
     """Returns the curriculum of a method over the ``rows`` (D,); all others stay nominal."""
     if method == "adr_fast":
-        return build("adr", config.schedules, config.adr_fast, space.pinned(), rows)
+        return build_curriculum("adr", config.schedules, config.adr_fast, space.pinned(), rows)
     if method in FIXED:
         return uniform(widened(space, FIXED[method], rows), rows)
-    return build(method, config.schedules, config.adr, space.pinned(), rows)
+    return build_curriculum(method, config.schedules, config.adr, space.pinned(), rows)
 
 
 def grid(config: StudyConfig, space: ParamSpace, rows: np.ndarray) -> np.ndarray:
@@ -202,7 +202,9 @@ def _inside(space: ParamSpace, unit: np.ndarray, low: np.ndarray, high: np.ndarr
     log = space.logarithmic
     ends = [np.where(log, np.log(np.where(log, x, 1.0)), x) for x in (low, high)]
     flat = ends[0] + (ends[1] - ends[0]) * unit
-    return np.clip(space.settle(np, np.where(log, np.exp(np.where(log, flat, 0)), flat)), low, high)
+    return np.clip(
+        space.snap_discrete(np, np.where(log, np.exp(np.where(log, flat, 0)), flat)), low, high
+    )
 
 
 def _iterations(task: str) -> int:

@@ -9,14 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from mjx_s2r.eval.robot_episodes import succeeds
-from mjx_s2r.learn.ppo.learner import Ppo, TrainState
-from mjx_s2r.learn.rollout import reset_worlds, stagger
-from mjx_s2r.sim.env import own
-from mjx_s2r.sim.interface import Draw, State
+from mjx_s2r.learn.ppo.learner import PPOLearner, TrainState
+from mjx_s2r.learn.rollout import randomize_episode_time, reset_envs
+from mjx_s2r.sim.env import require_native
+from mjx_s2r.sim.interface import EpisodeParams, State
 
 
 @dataclass(frozen=True, eq=False)
-class Trial:
+class StudyRun:
     """What all trainings of a task share; its functions are compiled once.
 
     Attributes:
@@ -27,7 +27,7 @@ class Trial:
         points: how many of the N are Sobol points; the rest are corners.
     """
 
-    ppo: Ppo
+    ppo: PPOLearner
     widths: tuple[float, ...]
     grid: np.ndarray
     seed: int
@@ -39,10 +39,10 @@ class Trial:
         key_init, key_draw, key_reset, key_stagger = jax.random.split(key, 4)
         state = self.ppo.init(key_init)
         schedule = replace(state.curriculum, which=which)
-        draws = self.ppo.curriculum.sample(schedule, self.ppo.config.worlds, key_draw)
-        worlds = reset_worlds(self.ppo.env, draws, key=key_reset)
-        worlds = stagger(self.ppo.env, worlds, key=key_stagger)
-        return replace(state, curriculum=schedule, worlds=worlds)
+        draws = self.ppo.curriculum.sample(schedule, self.ppo.config.num_envs, key_draw)
+        worlds = reset_envs(self.ppo.env, draws, key=key_reset)
+        worlds = randomize_episode_time(self.ppo.env, worlds, key=key_stagger)
+        return replace(state, curriculum=schedule, env_state=worlds)
 
     @partial(jax.jit, static_argnums=0)
     def judge(
@@ -54,19 +54,19 @@ class Trial:
         xi within its ranges. What is judged is how it copes, not what a network makes of a number
         that it has never been shown.
         """
-        env = own(self.ppo.env)
+        env = require_native(self.ppo.env)
         minus = jnp.full((xi.shape[0],), -1, jnp.int32)
-        start = reset_worlds(env, Draw(xi, minus, jnp.zeros_like(minus)), key=key)
+        start = reset_envs(env, EpisodeParams(xi, minus, jnp.zeros_like(minus)), key=key)
 
         def act(worlds: State, key: jax.Array) -> jax.Array:
             """Returns what the teacher does that reads ``known``."""
-            obs = jax.vmap(env.told)(worlds.obs, known)
-            return jnp.tanh(self.ppo.answer(state, obs).mean)
+            obs = jax.vmap(env.with_privileged_params)(worlds.obs, known)
+            return jnp.tanh(self.ppo.policy(state, obs).mean)
 
         return succeeds(env, act, start, key)
 
 
-def train_one(trial: Trial, which: int, iterations: int, seed: int) -> dict[str, Any]:
+def train_and_score(trial: StudyRun, which: int, iterations: int, seed: int) -> dict[str, Any]:
     """Returns what one training came to: its width and success, and a figure per box.
 
     Starts and worlds of the grid are the same for every training.
@@ -76,8 +76,8 @@ def train_one(trial: Trial, which: int, iterations: int, seed: int) -> dict[str,
     episodes, nan = [], []
     for _ in range(iterations):
         state, metrics = ppo.iterate(state)
-        episodes.append(metrics.tally.episodes)
-        nan.append(metrics.tally.nan)
+        episodes.append(metrics.episodes.episodes)
+        nan.append(metrics.episodes.nan_envs)
     report = ppo.curriculum.report(state.curriculum)
     width, count, rows = trial.grid.shape
     flat = jnp.asarray(trial.grid.reshape(-1, rows))
@@ -86,7 +86,7 @@ def train_one(trial: Trial, which: int, iterations: int, seed: int) -> dict[str,
     good = good.reshape(width, count)
     return {
         "iterations": iterations,
-        "env_steps": iterations * ppo.config.worlds * ppo.config.unroll,
+        "env_steps": iterations * ppo.config.num_envs * ppo.config.num_steps,
         "episodes": int(sum(map(int, episodes))),
         "nan_worlds": int(sum(map(int, nan))),
         "entropy": float(report.entropy),

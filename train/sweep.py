@@ -26,7 +26,7 @@ from mjx_s2r.envs.registry import named
 from mjx_s2r.io.run import CHECKPOINTS, CONFIG, METRICS, RunError, check_writable, read_jsonl
 from mjx_s2r.io.run import write_json as write
 from mjx_s2r.runtime.devices import accelerators
-from mjx_s2r.runtime.signals import interruptible
+from mjx_s2r.runtime.signals import sigterm_interrupts
 from train.common import console
 from train.recipes import base
 from train.sweeping.engine import executor, grace_s, numbers, places, run_all, slurm_options
@@ -179,7 +179,7 @@ def start(
     options = {} if local else slurm_options(config.slurm)
     engine = executor(config.run / "jobs", config.where, config.hours, options)
     lines = {p.name: command(config, p) for p in points}
-    with interruptible() if local else nullcontext():
+    with sigterm_interrupts() if local else nullcontext():
         return run_all(lines, engine, at_once, grace_s(config.where, options))
 
 

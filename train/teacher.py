@@ -12,10 +12,16 @@ import numpy as np
 import tyro
 
 from mjx_s2r.contract import camera_signal
-from mjx_s2r.curriculum.adr import AdrConfig
-from mjx_s2r.curriculum.episode_recorder import record
+from mjx_s2r.curriculum.adr import ADRConfig
+from mjx_s2r.curriculum.episode_recorder import with_episode_recorder
 from mjx_s2r.curriculum.interface import Curriculum
-from mjx_s2r.curriculum.registry import Kind, Schedules, build, felt, mixed
+from mjx_s2r.curriculum.registry import (
+    Kind,
+    Schedules,
+    build_curriculum,
+    build_mixture,
+    rows_or_default,
+)
 from mjx_s2r.curriculum.uniform import uniform
 from mjx_s2r.envs.registry import make_env
 from mjx_s2r.io import tracker
@@ -25,22 +31,22 @@ from mjx_s2r.io.run import Run
 from mjx_s2r.io.tracker import ending, track
 from mjx_s2r.learn.algorithm import Learner
 from mjx_s2r.learn.ppo import pixels
-from mjx_s2r.learn.ppo.config import PpoConfig
-from mjx_s2r.learn.ppo.learner import Ppo
+from mjx_s2r.learn.ppo.config import PPOConfig
+from mjx_s2r.learn.ppo.learner import PPOLearner
 from mjx_s2r.learn.ppo.pixels import PixelPpo
 from mjx_s2r.learn.profiler import Profiler
-from mjx_s2r.learn.train_logger import Lines
+from mjx_s2r.learn.train_logger import TrainLogger
 from mjx_s2r.params import ParamSpace
 from mjx_s2r.render.cameras import bind_cameras
 from mjx_s2r.render.looks.assets import RenderConfig
 from mjx_s2r.runtime import distributed
-from mjx_s2r.runtime.sharding import check_worlds, kept, pinned, spread
-from mjx_s2r.runtime.sharding import mesh as device_mesh
+from mjx_s2r.runtime.sharding import check_num_envs, init_sharded, jit_sharded, reshard
+from mjx_s2r.runtime.sharding import device_mesh as device_mesh
 from mjx_s2r.sim.backends import warp
 from mjx_s2r.sim.backends.physics_config import PhysicsConfig
-from mjx_s2r.sim.env import own
+from mjx_s2r.sim.env import require_native
 from mjx_s2r.sim.task import seen_by
-from train.common import Job, compile_ahead, work
+from train.common import LoopConfig, compile_ahead, run_loop
 from train.recipes import ITERATIONS, base, ppo_recipe, read
 
 # What a run that is resumed may be told otherwise.
@@ -96,9 +102,9 @@ class TeacherConfig:
     """How pictures are drawn, for an actor that reads pixels."""
     physics: PhysicsConfig = field(default_factory=PhysicsConfig)
     """What takes the physics steps: --physics.backend jax or warp."""
-    ppo: PpoConfig = field(default_factory=PpoConfig)
+    ppo: PPOConfig = field(default_factory=PPOConfig)
     """Settings of PPO."""
-    adr: AdrConfig = field(default_factory=AdrConfig)
+    adr: ADRConfig = field(default_factory=ADRConfig)
     """Settings of ADR."""
     schedules: Schedules = field(default_factory=Schedules)
     """Settings of the other schedules."""
@@ -124,7 +130,7 @@ def recipe(task: str, file: Path | None = None) -> TeacherConfig:
         raise ConfigError(f"recipe {file}: {error}") from error
 
 
-def learner(config: TeacherConfig) -> Ppo:
+def learner(config: TeacherConfig) -> PPOLearner:
     """Builds task, environment, curriculum and PPO for an actor that reads numbers.
 
     Raises:
@@ -136,7 +142,7 @@ def learner(config: TeacherConfig) -> Ppo:
             "ppo.actor_obs 'pixels': here an actor must read 'state' or 'privileged'; train another"
         )
     env = make_env(config.task, config.physics)
-    return Ppo(env, schedule(config, env.space), config.ppo)
+    return PPOLearner(env, schedule(config, env.space), config.ppo)
 
 
 def seeing(config: TeacherConfig) -> PixelPpo:
@@ -151,11 +157,11 @@ def seeing(config: TeacherConfig) -> PixelPpo:
             f"eval_every {config.eval_every}: an actor that reads pixels is judged while it "
             "explores; leave it at 0"
         )
-    env = own(make_env(config.task, config.physics))
+    env = require_native(make_env(config.task, config.physics))
     task = seen_by(env.task, [camera_signal(text) for text in config.cameras])
     cameras = bind_cameras(task.space, task.mj_model, task.contract, config.render)
     env = replace(env, task=task)
-    looks = [row for row in env.space.rows if row.room == "visual"]
+    looks = [row for row in env.space.rows if row.group == "visual"]
     wide = {} if config.curriculum == "none" else {row.name: row.limits for row in looks}
     return pixels.make(env, cameras, schedule(config, env.space.with_ranges(wide)), config.ppo)
 
@@ -167,11 +173,11 @@ def schedule(config: TeacherConfig, space: ParamSpace) -> Curriculum:
 
     def make(kind: str, space: ParamSpace, rows: np.ndarray) -> Curriculum:
         """Builds one schedule."""
-        return build(kind, config.schedules, config.adr, space, rows)
+        return build_curriculum(kind, config.schedules, config.adr, space, rows)
 
-    rows = felt(space, config.rows)
-    whole = mixed(config.curriculum, rows, config.mix, make, space)
-    return record(space, whole, config.episodes) if config.episodes else whole
+    rows = rows_or_default(space, config.rows)
+    whole = build_mixture(config.curriculum, rows, config.mix, make, space)
+    return with_episode_recorder(space, whole, config.episodes) if config.episodes else whole
 
 
 def train(config: TeacherConfig) -> tuple[Learner, Any]:
@@ -187,35 +193,35 @@ def train(config: TeacherConfig) -> tuple[Learner, Any]:
         tracker.require()
     sees = config.ppo.actor_obs == "pixels"
     if sees:
-        distributed.alone(f"an actor that reads pixels, {config.run},")
+        distributed.require_single(f"an actor that reads pixels, {config.run},")
     mesh = device_mesh(config.devices)
     warp.one_device(config.physics, mesh.size)
     ppo = seeing(config) if sees else learner(config)
     core = ppo.core if isinstance(ppo, PixelPpo) else ppo
-    check_worlds(mesh, core.config.worlds)
-    run = distributed.together("opening the run", partial(_open, config, core.env.space))
+    check_num_envs(mesh, core.config.num_envs)
+    run = distributed.run_on_all("opening the run", partial(_open, config, core.env.space))
     rows = core.env.space.names
     checkpoints = Checkpoints(run.checkpoints, task=config.task, rows=rows, max_to_keep=config.keep)
     tracked = track(run.path, config.wandb if run.writes else "", config)
-    iterate = kept(mesh, ppo.iterate) if sees else pinned(mesh, ppo.iterate)
-    apart = core if isinstance(core, Ppo) and not sees else None
+    iterate = reshard(mesh, ppo.iterate) if sees else jit_sharded(mesh, ppo.iterate)
+    apart = core if isinstance(core, PPOLearner) and not sees else None
     profiler = Profiler(iterate, apart, run.path, config.profile, run.writes)
-    job = Job(
+    job = LoopConfig(
         what=f"teacher {config.task}",
         iterations=config.iterations,
         log_every=config.log_every,
         checkpoint_every=config.checkpoint_every,
         resume=config.resume,
         iterate=profiler if config.profile else iterate,
-        log=Lines(core, config.iterations, config.eval_every, tracked).write,
+        log=TrainLogger(core, config.iterations, config.eval_every, tracked).write,
     )
     key = jax.random.key(config.seed)
     if not sees:  # an actor that sees runs other programs
         compile_ahead(mesh, core.programs(key))
-    fresh = spread(mesh, lambda: core.init(key))
+    fresh = init_sharded(mesh, lambda: core.init(key))
     fresh = ppo.load(fresh, key) if isinstance(ppo, PixelPpo) else fresh
     with closing(profiler), ending(tracked):
-        return core, work(job, run, checkpoints, fresh)
+        return core, run_loop(job, run, checkpoints, fresh)
 
 
 def _open(config: TeacherConfig, space: ParamSpace) -> Run:
@@ -225,7 +231,7 @@ def _open(config: TeacherConfig, space: ParamSpace) -> Run:
         config,
         resume=config.resume,
         may_change=MAY_CHANGE,
-        writes=distributed.writer(),
+        writes=distributed.is_writer(),
     )
     run.keep_table(space.rows)
     return run

@@ -28,17 +28,17 @@ from mjx_s2r.render.looks import textures
 from mjx_s2r.render.looks.assets import RenderConfig
 from mjx_s2r.render.looks.green_screen import overlay
 from mjx_s2r.report.mosaic import write_mosaic
-from mjx_s2r.runtime.devices import light_options
+from mjx_s2r.runtime.devices import gradient_compiler_options
 from mjx_s2r.sim.env import Env, make
-from mjx_s2r.sim.interface import Draw
-from mjx_s2r.sim.physics import Core
+from mjx_s2r.sim.interface import EpisodeParams
+from mjx_s2r.sim.physics import PhysicsState
 from mjx_s2r.sim.task import Task, seen_by
-from train.common import say
+from train.common import print_line
 from train.viewer.browser import require, show
 from train.viewer.film import film_page
 from train.viewer.opengl import following
 from train.viewer.panels import drawn, panels, sheet
-from train.viewer.pilot import load_pilot, record
+from train.viewer.pilot import load_policy, record_episode
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class ViewConfig:
     """Checkpoint of the run; by default the newest."""
     out: Path = Path("runs/view")
     """Folder that the pictures go to."""
-    worlds: int = 40
+    num_envs: int = 40
     """How many worlds."""
     columns: int = 10
     """Worlds in a row."""
@@ -79,15 +79,19 @@ def main(argv: Sequence[str]) -> None:
     if config.browser:
         browse(config)
         return
-    recording = None if config.run is None else record(config.run, config.seed, config.iteration)
+    recording = (
+        None if config.run is None else record_episode(config.run, config.seed, config.iteration)
+    )
     task = _named(config.task) if recording is None else recording.task
     task = seen_by(task, [camera_signal(text) for text in config.cameras] or _found(task))
     config.out.mkdir(parents=True, exist_ok=True)
     if recording is not None:
         path = config.out / "episode.html"
         path.write_text(film_page(recording, task.contract.cameras[0], config.px, config.render))
-        say(f"{path}: {len(recording.xi)} worlds, below them MuJoCo's picture of the same")
-    say(f"{config.worlds} worlds of {task.name}; compiling, some minutes for a large robot")
+        print_line(f"{path}: {len(recording.xi)} worlds, below them MuJoCo's picture of the same")
+    print_line(
+        f"{config.num_envs} worlds of {task.name}; compiling, some minutes for a large robot"
+    )
     env = make(task)
     _beside(config, env, *_worlds(config, env))
 
@@ -101,12 +105,12 @@ def browse(config: ViewConfig) -> None:
     if config.run is None:
         raise ParamError("--browser shows a trained policy; name its run, e.g. --run runs/teacher")
     viser = require()
-    pilot = load_pilot(config.run, config.iteration)
+    pilot = load_policy(config.run, config.iteration)
     server = viser.ViserServer(port=config.port)
     try:
         show(pilot, server, config.seed)
     except KeyboardInterrupt:
-        say("the page is closed")
+        print_line("the page is closed")
     finally:
         server.stop()
 
@@ -143,19 +147,19 @@ def _found(task: Task) -> list[CameraSignal]:
     return [CameraSignal(next(filter(None, names)), 64, 64, task.contract.control_hz)]
 
 
-def _worlds(config: ViewConfig, env: Env) -> tuple[Any, Core]:
+def _worlds(config: ViewConfig, env: Env) -> tuple[Any, PhysicsState]:
     """Writes worlds.png: worlds over the limits of the table, the first nominal.
 
     Returns where everything is in that first world, and its physics state.
     """
-    task, count = env.task, config.worlds
+    task, count = env.task, config.num_envs
     key_xi, key_reset, key_noise = jax.random.split(jax.random.key(config.seed), 3)
     unit = jax.random.uniform(key_xi, (count, len(task.space)))
     xi = task.space.sample(jnp, unit, *jnp.asarray(task.space.limits))
     xi = xi.at[0].set(task.space.nominal)
     none = jnp.full((count,), -1, jnp.int32)
     worlds = jax.jit(jax.vmap(env.reset))(
-        jax.random.split(key_reset, count), Draw(xi, none, jnp.zeros_like(none))
+        jax.random.split(key_reset, count), EpisodeParams(xi, none, jnp.zeros_like(none))
     )
     bound = bind_cameras(task.space, task.mj_model, task.contract, config.render)
     sizes = worlds.pipeline_state.leaves.get("geom_size")
@@ -163,17 +167,17 @@ def _worlds(config: ViewConfig, env: Env) -> tuple[Any, Core]:
     where = poses(bound, data, sizes)
     draw = jax.jit(
         lambda where, xi, key: take_pictures(bound, where, xi, key=key),
-        compiler_options=light_options(),
+        compiler_options=gradient_compiler_options(),
     )
     taken = draw(where, xi, key_noise)
     for index, (signal, pictures) in enumerate(zip(task.contract.cameras, taken, strict=True)):
         path = config.out / (f"worlds_{signal.name}.png" if index else "worlds.png")
         write_mosaic(path, np.asarray(pictures), config.columns, zoom=2)
-        say(f"{path}: {count} worlds over the limits of the table, the first nominal")
-    return jax.tree.map(lambda leaf: leaf[0], (data, worlds.pipeline_state.core))
+        print_line(f"{path}: {count} worlds over the limits of the table, the first nominal")
+    return jax.tree.map(lambda leaf: leaf[0], (data, worlds.pipeline_state.physics_state))
 
 
-def _beside(config: ViewConfig, env: Env, data: Any, core: Core) -> None:
+def _beside(config: ViewConfig, env: Env, data: Any, core: PhysicsState) -> None:
     """Writes beside.png of a nominal world, and overlay.png where there is a photograph.
 
     Args:
@@ -187,18 +191,18 @@ def _beside(config: ViewConfig, env: Env, data: Any, core: Core) -> None:
     names = list(dict.fromkeys((*(c.name for c in task.contract.cameras), *followers)))
     images, left_out = drawn(task.mj_model, names, config.px, data, config.render)
     for thing in left_out:
-        say(f"not drawn: {thing}")
+        print_line(f"not drawn: {thing}")
     rows = [
         panels(task.mj_model, name, image, core) for name, image in zip(names, images, strict=True)
     ]
     path = config.out / "beside.png"
     write_mosaic(path, sheet(rows)[None])
     with_mujoco = "beside MuJoCo's" if len(rows[0]) > 4 else "alone: MuJoCo found no OpenGL"
-    say(f"{path}: the nominal world, {with_mujoco}; cameras {', '.join(names)}")
+    print_line(f"{path}: the nominal world, {with_mujoco}; cameras {', '.join(names)}")
     if config.photo is not None:
         ours = np.asarray(images[0].rgb)
         photo = textures.photographs([str(config.photo)], config.px, config.px)[0]
         laid = config.out / "overlay.png"
         row = (("the photograph", photo), ("both", overlay(ours, photo)), ("nominal", ours))
         write_mosaic(laid, sheet([row])[None])
-        say(f"{laid}: the photograph, both, the nominal picture")
+        print_line(f"{laid}: the photograph, both, the nominal picture")

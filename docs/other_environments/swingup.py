@@ -7,7 +7,7 @@ import jax
 from mujoco_playground import State
 
 from mjx_s2r.bridge.registry import playground
-from mjx_s2r.bridge.wrapper import Foreign
+from mjx_s2r.bridge.wrapper import WrappedEnv
 from mjx_s2r.params import ParamSpace, add, scale
 
 ROWS = ParamSpace(
@@ -24,6 +24,6 @@ def upright(state: State) -> jax.Array:
     return state.reward > 0.9
 
 
-def swingup() -> Foreign:
+def swingup() -> WrappedEnv:
     """Returns the environment that --task docs.other_environments.swingup:swingup trains."""
     return playground("CartpoleSwingup", ROWS, success=upright)

@@ -8,8 +8,8 @@ import mujoco
 from mujoco import mjx
 
 from mjx_s2r.contract import ActionSpec, PolicyContract, Signal
-from mjx_s2r.params import ParamSpace, add, put, scale
-from mjx_s2r.sim.task import Start, Verdict
+from mjx_s2r.params import ParamSpace, add, scale, set_to
+from mjx_s2r.sim.task import InitialState, StepResult
 
 # 1. The model. Upright is 0 rad; the motor is too weak to lift the pole in one go.
 XML = """
@@ -40,8 +40,8 @@ SPACE = ParamSpace(
         scale("length", "model.link_length", ("pole",), (0.8, 1.25), source=BENCH),
         add("damping", "model.dof_damping", ("hinge",), (0, 0.006), unit="N m s/rad", source=MOTOR),
         scale("strength", "model.actuator_strength", ("hinge",), (0.8, 1.2), source=MOTOR),
-        put("speed_noise", "sensor.noise", ("speed",), (0, 0.2), unit="rad/s", source="encoder"),
-        put("delay", "actuator.delay_s", (), (0, 0.02), unit="s", source="one bus cycle"),
+        set_to("speed_noise", "sensor.noise", ("speed",), (0, 0.2), unit="rad/s", source="encoder"),
+        set_to("delay", "actuator.delay_s", (), (0, 0.02), unit="s", source="one bus cycle"),
     )
 )
 
@@ -82,12 +82,12 @@ class Pendulum:
     contract: PolicyContract = CONTRACT
     mj_model: mujoco.MjModel = field(default_factory=lambda: mujoco.MjModel.from_xml_string(XML))
 
-    def start(self, *, key: jax.Array) -> Start:
+    def reset(self, *, key: jax.Array) -> InitialState:
         """Lets the pole hang at any angle near down, all but still."""
         key_pos, key_vel = jax.random.split(key)
         qpos = jnp.pi + 0.3 * jax.random.normal(key_pos, (1,))
         none = jnp.zeros((0, 3)), jnp.zeros((0, 4))
-        return Start(qpos, 0.1 * jax.random.normal(key_vel, (1,)), *none)
+        return InitialState(qpos, 0.1 * jax.random.normal(key_vel, (1,)), *none)
 
     def signals(self, data: mjx.Data) -> dict[str, jax.Array]:
         """Cosine and sine of the angle, and the speed."""
@@ -102,10 +102,10 @@ class Pendulum:
         """Where the pole's tip is, m: (3,)."""
         return data.geom_xpos[-1]
 
-    def judge(self, data: mjx.Data, action: jax.Array) -> Verdict:
+    def reward(self, data: mjx.Data, action: jax.Array) -> StepResult:
         """Rewards an upright, slow pole and little effort, between 0 and 1 a step."""
         upright = (jnp.cos(data.qpos[0]) + 1) / 2
         slow = jnp.exp(-0.05 * data.qvel[0] ** 2)
         reward = upright * (0.7 + 0.2 * slow + 0.1 * (1 - action[0] ** 2))
         on_goal = (jnp.cos(data.qpos[0]) > 0.95) & (jnp.abs(data.qvel[0]) < 1.0)
-        return Verdict(reward, on_goal, jnp.zeros((), bool))
+        return StepResult(reward, on_goal, jnp.zeros((), bool))

@@ -23,7 +23,7 @@ HOLDERS = ("_mjx_model", "sys")
 
 
 @dataclass(frozen=True, eq=False)
-class Swap:
+class ModelOverride:
     """The rows bound to the MuJoCo model of another library's environment.
 
     Attributes:
@@ -41,7 +41,7 @@ class Swap:
         return leaves(self.physics, self.binding, xi)
 
 
-def bind_swap(env: Any, space: ParamSpace, name: str) -> Swap | None:
+def bind_model_override(env: Any, space: ParamSpace, name: str) -> ModelOverride | None:
     """Binds a table to an environment; None for a table without rows.
 
     Raises:
@@ -52,7 +52,7 @@ def bind_swap(env: Any, space: ParamSpace, name: str) -> Swap | None:
     if not len(space):
         return None
     for row in space.rows:
-        if row.room != "model":
+        if row.group != "model":
             raise ParamError(
                 f"parameter {row.name!r}: {name} is another library's environment, of which only "
                 f"the model can be randomized, not {row.field!r}; drop the row, or write the task "
@@ -67,12 +67,12 @@ def bind_swap(env: Any, space: ParamSpace, name: str) -> Swap | None:
         )
     own = getattr(base, holder)
     mj_model = base.mj_model if holder == "_mjx_model" else own.mj_model
-    swap = Swap(physics.put(mj_model), bind_model(space, mj_model), holder)
+    swap = ModelOverride(physics.put_model(mj_model), bind_model(space, mj_model), holder)
     _agree(swap, own, space, name)
     return swap
 
 
-def _agree(swap: Swap, own: mjx.Model, space: ParamSpace, name: str) -> None:
+def _agree(swap: ModelOverride, own: mjx.Model, space: ParamSpace, name: str) -> None:
     """Raises ParamError where the environment's MJX model is not its MuJoCo model."""
     touched = apply(np, swap.binding.nominal, swap.binding.edits, space.nominal)
     for path, value in expand(np, swap.binding, touched).items():
@@ -84,7 +84,7 @@ def _agree(swap: Swap, own: mjx.Model, space: ParamSpace, name: str) -> None:
             )
 
 
-def within(env: Any, swap: Swap | None, model: Leaves) -> Any:
+def within(env: Any, swap: ModelOverride | None, model: Leaves) -> Any:
     """Returns the environment of one world, whose model has the fields ``model``."""
     if swap is None:
         return env

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
-from mjx_s2r.bridge.wrapper import NO_ROWS, Foreign, Success, from_brax
+from mjx_s2r.bridge.wrapper import NO_ROWS, Success, WrappedEnv, from_brax
 from mjx_s2r.params import ParamError, ParamSpace, unknown
 
 LIBRARIES = ("brax", "playground")
@@ -37,7 +37,7 @@ def require(module: str) -> ModuleType:
         raise missing(module, error) from error
 
 
-def peer(name: str) -> Foreign:
+def make_peer(name: str) -> WrappedEnv:
     """Returns the environment that "brax:ant" or "playground:CartpoleSwingup" names.
 
     Raises:
@@ -59,7 +59,7 @@ def brax(
     action_repeat: int = 1,
     success: Success | None = None,
     **options: Any,
-) -> Foreign:
+) -> WrappedEnv:
     """Returns an environment of Brax by name; ``options`` are its own, e.g. backend="mjx".
 
     Raises:
@@ -84,7 +84,7 @@ def playground(
     *,
     config_overrides: Mapping[str, Any] | None = None,
     success: Success | None = None,
-) -> Foreign:
+) -> WrappedEnv:
     """Returns an environment of MuJoCo Playground by name.
 
     Length of an episode and action repeat are its own (``config_overrides`` may set

@@ -17,14 +17,14 @@ import jax
 import jax.numpy as jnp
 
 from mjx_s2r.bridge.registry import require
-from mjx_s2r.bridge.wrapper import Foreign
+from mjx_s2r.bridge.wrapper import WrappedEnv
 from mjx_s2r.curriculum.uniform import uniform
 from mjx_s2r.params import ParamError
 from mjx_s2r.sim.env import Env
 from mjx_s2r.sim.interface import Environment, State
 
 
-class BraxShape:
+class BraxEnv:
     """The environment of one world with the members that Brax asks of its own."""
 
     backend = "mjx"
@@ -52,7 +52,7 @@ class BraxShape:
         return self.env.episode_steps
 
     @property
-    def unwrapped(self) -> "BraxShape":
+    def unwrapped(self) -> "BraxEnv":
         """Itself."""
         return self
 
@@ -107,7 +107,7 @@ class BraxShape:
         )
 
 
-def to_brax(env: Environment, *, asymmetric: bool = True, dt: float | None = None) -> BraxShape:
+def to_brax(env: Environment, *, asymmetric: bool = True, dt: float | None = None) -> BraxEnv:
     """Returns an environment in Brax's shape.
 
     Args:
@@ -121,8 +121,8 @@ def to_brax(env: Environment, *, asymmetric: bool = True, dt: float | None = Non
     """
     if dt is None and isinstance(env, Env):
         dt = 1 / env.task.contract.control_hz
-    if dt is None and isinstance(env, Foreign):
+    if dt is None and isinstance(env, WrappedEnv):
         dt = float(env.env.dt) * env.action_repeat
     if dt is None:
         raise ParamError(f"{type(env).__name__} does not say how long its step is; give dt in s")
-    return BraxShape(env, dt, asymmetric)
+    return BraxEnv(env, dt, asymmetric)

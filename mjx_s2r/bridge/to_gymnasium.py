@@ -20,7 +20,7 @@ import numpy as np
 from mjx_s2r.bridge.registry import missing
 from mjx_s2r.curriculum.uniform import uniform
 from mjx_s2r.params import ParamError
-from mjx_s2r.sim.interface import Draw, Environment, State, keep_worlds
+from mjx_s2r.sim.interface import Environment, EpisodeParams, State, keep_per_env_rows
 
 try:
     from gymnasium.spaces import Box
@@ -30,7 +30,7 @@ except ModuleNotFoundError as error:
     raise missing("gymnasium", error) from error
 
 
-class GymnasiumWorlds(VectorEnv):
+class GymnasiumVectorEnv(VectorEnv):
     """B worlds of one environment; info holds success, return, length and nan of each world."""
 
     def __init__(
@@ -53,7 +53,7 @@ class GymnasiumWorlds(VectorEnv):
         self.observation_space = batch_space(self.single_observation_space, worlds)
         self.action_space = batch_space(self.single_action_space, worlds)
         self._curriculum = uniform(env.space)
-        self._sticky = bool(env.space.where("per", "world").any())
+        self._sticky = bool(env.space.where("resample", "world").any())
         self._begin = jax.jit(self._fresh)
         self._move = jax.jit(jax.vmap(env.step))
         self._swap = jax.jit(_swap)
@@ -104,18 +104,18 @@ class GymnasiumWorlds(VectorEnv):
         obs, reward = np.array(self._state.obs[self._obs]), np.array(state.reward, np.float64)
         return obs, reward, *flags, info  # type: ignore[return-value]
 
-    def _fresh(self, keys: jax.Array, old: Draw | None) -> tuple[jax.Array, State]:
+    def _fresh(self, keys: jax.Array, old: EpisodeParams | None) -> tuple[jax.Array, State]:
         """Returns the worlds' next keys (B,) and B worlds at the start of an episode."""
         key_next, key_draw, key_reset = jax.vmap(lambda k: jax.random.split(k, 3))(keys).T
         schedule = self._curriculum.init()
 
-        def draw(key: jax.Array) -> Draw:
+        def draw(key: jax.Array) -> EpisodeParams:
             one = self._curriculum.sample(schedule, 1, key)
             return jax.tree.map(lambda x: x[0], one)
 
         draws = jax.vmap(draw)(key_draw)
         if old is not None:
-            draws = keep_worlds(self.env.space, draws, old)
+            draws = keep_per_env_rows(self.env.space, draws, old)
         return key_next, jax.vmap(self.env.reset)(key_reset, draws)
 
     def _renew(self, mask: np.ndarray, new_worlds: bool = False) -> None:
@@ -123,7 +123,7 @@ class GymnasiumWorlds(VectorEnv):
         assert self._keys is not None
         old = None
         if self._sticky and self._state is not None and not new_worlds:
-            old = self._state.pipeline_state.draw
+            old = self._state.pipeline_state.episode_params
         keys, fresh = self._begin(self._keys, old)
         self._keys = jnp.where(mask, keys, self._keys)
         self._state = fresh if self._state is None else self._swap(mask, fresh, self._state)

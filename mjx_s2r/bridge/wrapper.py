@@ -20,10 +20,10 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from mjx_s2r.bridge.model_override import Swap, bind_swap, within
+from mjx_s2r.bridge.model_override import ModelOverride, bind_model_override, within
 from mjx_s2r.bridge.state_pruning import carried, pack, settle, strong, unpack
 from mjx_s2r.params import ParamError, ParamSpace
-from mjx_s2r.sim.interface import Draw, State, nominal_draw
+from mjx_s2r.sim.interface import EpisodeParams, State, nominal_params
 from mjx_s2r.sim.physics import Leaves
 
 NO_ROWS = ParamSpace(())
@@ -34,13 +34,13 @@ Success = Callable[[Any], jax.Array]
 
 
 @struct.dataclass
-class Guest:
+class WrappedState:
     """What one world carries from step to step.
 
     Attributes:
         kept: leaves of the environment's own state that its step reads.
         leaves: model fields of this world.
-        draw: the episode's parameters and role.
+        episode_params: the episode's parameters and role.
         steps: () int32 control steps so far.
         success: () bool the episode has succeeded.
         total: () return so far.
@@ -48,14 +48,14 @@ class Guest:
 
     kept: tuple[jax.Array, ...]
     leaves: Leaves
-    draw: Draw
+    episode_params: EpisodeParams
     steps: jax.Array
     success: jax.Array
     total: jax.Array
 
 
 @struct.dataclass
-class Seen:
+class WrappedStep:
     """What is watched of one step: obs (state and privileged), reward, and three flags, all ()."""
 
     obs: tuple[jax.Array, jax.Array]
@@ -66,7 +66,7 @@ class Seen:
 
 
 @dataclass(frozen=True, eq=False)
-class Foreign:
+class WrappedEnv:
     """Another library's environment as one of ours. Build it with `from_brax`.
 
     Attributes:
@@ -87,7 +87,7 @@ class Foreign:
     episode_steps: int
     action_repeat: int
     success: Success | None
-    swap: Swap | None
+    swap: ModelOverride | None
     shape: Any
     keep: tuple[bool, ...]
 
@@ -96,15 +96,17 @@ class Foreign:
         """Number of action components, J."""
         return int(self.env.action_size)
 
-    def reset(self, key: jax.Array, draw: Draw | None = None) -> State:
+    def reset(self, key: jax.Array, draw: EpisodeParams | None = None) -> State:
         """Starts an episode with the parameters of ``draw``, nominal if absent."""
-        draw = nominal_draw(self.space) if draw is None else draw
-        draw = replace(draw, xi=self.space.settle(jnp, draw.xi))
+        draw = nominal_params(self.space) if draw is None else draw
+        draw = replace(draw, xi=self.space.snap_discrete(jnp, draw.xi))
         model = {} if self.swap is None else self.swap.leaves(draw.xi)
         inner = _begin(within(self.env, self.swap, model), key)
         no, zero = jnp.zeros((), bool), jnp.float32(0)
         return State(
-            pipeline_state=Guest(pack(inner, self.keep), model, draw, jnp.int32(0), no, zero),
+            pipeline_state=WrappedState(
+                pack(inner, self.keep), model, draw, jnp.int32(0), no, zero
+            ),
             obs=self._told(_split(inner.obs), draw.xi),
             reward=zero,
             done=zero,
@@ -116,7 +118,7 @@ class Foreign:
         """Returns the state one control step later under ``action`` (J,) in [-1, 1]."""
         guest = state.pipeline_state
         before = unpack(guest.kept, self.shape, self.keep)
-        inner, seen = self.watch(before, jnp.clip(action, -1.0, 1.0), guest.leaves)
+        inner, seen = self.reward(before, jnp.clip(action, -1.0, 1.0), guest.leaves)
         reward = jnp.where(seen.nan, 0.0, seen.reward)
         steps, success = guest.steps + 1, guest.success | seen.success
         terminated = seen.failed | seen.nan
@@ -128,7 +130,7 @@ class Foreign:
             success=success,
             total=guest.total + reward,
         )
-        obs = self._told(seen.obs, guest.draw.xi)
+        obs = self._told(seen.obs, guest.episode_params.xi)
         metrics = {"success": success, "return": guest.total, "length": steps, "nan": seen.nan}
         return State(
             pipeline_state=guest,
@@ -139,7 +141,7 @@ class Foreign:
             info={"terminated": terminated, "truncated": truncated},
         )
 
-    def watch(self, before: Any, action: jax.Array, model: Leaves) -> tuple[Any, Seen]:
+    def reward(self, before: Any, action: jax.Array, model: Leaves) -> tuple[Any, WrappedStep]:
         """Returns the environment's own state after a control step, and what is watched of it."""
         env = within(self.env, self.swap, model)
 
@@ -158,7 +160,9 @@ class Foreign:
             inner, reward, over = one(carry, None)[0]
         obs = _split(inner.obs)
         success = jnp.zeros((), bool) if self.success is None else self.success(inner) > 0
-        return inner, Seen(obs, reward, over, success, ~_finite((*obs, reward, *_body(inner))))
+        return inner, WrappedStep(
+            obs, reward, over, success, ~_finite((*obs, reward, *_body(inner)))
+        )
 
     def _told(self, obs: tuple[jax.Array, jax.Array], xi: jax.Array) -> dict[str, jax.Array]:
         """Returns our two observations."""
@@ -174,7 +178,7 @@ def from_brax(
     action_repeat: int = 1,
     success: Success | None = None,
     name: str = "",
-) -> Foreign:
+) -> WrappedEnv:
     """Returns an environment of Brax's or Playground's shape as one of ours.
 
     Args:
@@ -194,15 +198,15 @@ def from_brax(
     for label, value in (("episode_length", episode_length), ("action_repeat", action_repeat)):
         if value < 1:
             raise ParamError(f"{name}: {label} {value} must be at least 1")
-    swap = bind_swap(env, space, name)
+    swap = bind_model_override(env, space, name)
     shape = jax.eval_shape(lambda key: _begin(env, key), jax.random.key(0))
     _check(shape, name)
     steps = -(-episode_length // action_repeat)
-    bare = Foreign(name, env, space, steps, action_repeat, success, swap, shape, ())
+    bare = WrappedEnv(name, env, space, steps, action_repeat, success, swap, shape, ())
     action = jax.ShapeDtypeStruct((bare.action_size,), jnp.float32)
     xi = jax.ShapeDtypeStruct((len(space),), jnp.float32)
     model = {} if swap is None else jax.eval_shape(swap.leaves, xi)
-    return replace(bare, keep=carried(bare.watch, shape, action, model))
+    return replace(bare, keep=carried(bare.reward, shape, action, model))
 
 
 def _begin(env: Any, key: jax.Array) -> Any:

@@ -16,7 +16,7 @@ Where this differs from the sources, and why:
 
 A pinned table is the narrowest start: every row with open limits is tested and widens. To hold rows
 where they are, leave them out of ``active``; then they are neither tested nor moved, whatever their
-limits. Rows of any room can take part; a look that the policy cannot see just widens. Rows per
+limits. Rows of any group can take part; a look that the policy cannot see just widens. Rows per
 world are not tested, since a world keeps its first value of them.
 """
 
@@ -30,20 +30,20 @@ from flax import struct
 from mjx_s2r.curriculum.coordinates import from_law, movable, to_law
 from mjx_s2r.curriculum.interface import (
     Curriculum,
+    CurriculumStats,
     Episodes,
     Report,
-    Track,
-    begin,
-    follow,
-    sound,
-    summarize,
+    init_stats,
+    make_report,
+    update_stats,
+    valid,
 )
 from mjx_s2r.params import ParamError, ParamSpace
-from mjx_s2r.sim.interface import Draw
+from mjx_s2r.sim.interface import EpisodeParams
 
 
 @dataclass(frozen=True)
-class AdrConfig:
+class ADRConfig:
     """Settings of boundary ADR."""
 
     boundary_share: float = 0.4
@@ -77,7 +77,7 @@ class AdrConfig:
 
 
 @struct.dataclass
-class AdrState:
+class ADRState:
     """Bounds in law space (logarithm for log_uniform rows) and the scores collected at each.
 
     Bound 2i is the lower one of row i, 2i+1 the upper one.
@@ -87,18 +87,18 @@ class AdrState:
         scores: (2D, M) collected scores, the first ``count`` of each row are valid.
         count: (2D,) int32 how many.
         moved: (2D,) int32 how often each bound has moved.
-        track: the figures.
+        stats: the figures.
     """
 
     bounds: jax.Array
     scores: jax.Array
     count: jax.Array
     moved: jax.Array
-    track: Track
+    stats: CurriculumStats
 
 
 @struct.dataclass
-class Rails:
+class Bounds:
     """Between what each bound may move, (2D,) in law space: inner, outer, and one ``step``."""
 
     inner: jax.Array
@@ -106,27 +106,27 @@ class Rails:
     step: jax.Array
 
 
-def adr(space: ParamSpace, config: AdrConfig, active: np.ndarray | None = None) -> Curriculum:
+def adr(space: ParamSpace, config: ADRConfig, active: np.ndarray | None = None) -> Curriculum:
     """Returns boundary ADR over the ``active`` (D,) rows; others keep their initial ranges."""
-    rails = _rails(space, config)
+    rails = _bounds(space, config)
     tested = jnp.asarray(movable(space, active))
     testable = jnp.repeat(tested, 2) & (rails.inner != rails.outer)
 
-    def ends(state: AdrState) -> tuple[jax.Array, jax.Array]:
+    def ends(state: ADRState) -> tuple[jax.Array, jax.Array]:
         """Returns low and high (D,) as values."""
         return from_law(space, state.bounds[0::2]), from_law(space, state.bounds[1::2])
 
-    def init() -> AdrState:
+    def init() -> ADRState:
         size = 2 * len(space)
-        return AdrState(
+        return ADRState(
             bounds=rails.inner,
             scores=jnp.zeros((size, config.window)),
             count=jnp.zeros((size,), jnp.int32),
             moved=jnp.zeros((size,), jnp.int32),
-            track=begin(space),
+            stats=init_stats(space),
         )
 
-    def sample(state: AdrState, n: int, key: jax.Array) -> Draw:
+    def sample(state: ADRState, n: int, key: jax.Array) -> EpisodeParams:
         key_unit, key_role, key_bound = jax.random.split(key, 3)
         low, high = ends(state)
         xi = space.sample(jnp, jax.random.uniform(key_unit, (n, len(space))), low, high)
@@ -135,37 +135,37 @@ def adr(space: ParamSpace, config: AdrConfig, active: np.ndarray | None = None) 
         tests = jax.random.uniform(key_role, (n,)) < config.boundary_share
         role = jnp.where(tests & testable.any(), bound, -1).astype(jnp.int32)
         pinned = role[:, None] // 2 == jnp.arange(len(space))
-        at_bound: jax.Array = space.settle(jnp, from_law(space, state.bounds[role][:, None]))
+        at_bound: jax.Array = space.snap_discrete(jnp, from_law(space, state.bounds[role][:, None]))
         xi = jnp.where(pinned, at_bound, xi)
-        return Draw(xi, role, jnp.where(role >= 0, state.moved[role], 0))
+        return EpisodeParams(xi, role, jnp.where(role >= 0, state.moved[role], 0))
 
-    def update(state: AdrState, episodes: Episodes) -> AdrState:
-        track = follow(space, state.track, episodes, *ends(state))
-        return replace(_move(_collect(state, episodes, config.window), rails, config), track=track)
+    def update(state: ADRState, episodes: Episodes) -> ADRState:
+        track = update_stats(space, state.stats, episodes, *ends(state))
+        return replace(_move(_collect(state, episodes, config.window), rails, config), stats=track)
 
-    def report(state: AdrState) -> Report:
-        return summarize(space, state.track, *ends(state), active)
+    def report(state: ADRState) -> Report:
+        return make_report(space, state.stats, *ends(state), active)
 
     return Curriculum(init, sample, update, report)
 
 
-def _rails(space: ParamSpace, config: AdrConfig) -> Rails:
+def _bounds(space: ParamSpace, config: ADRConfig) -> Bounds:
     """Returns the rails of every bound: initial range inside, limits outside."""
     inner = to_law(space, jnp.asarray(space.initial)).T.reshape(-1)
     outer = to_law(space, jnp.asarray(space.limits)).T.reshape(-1)
     step = jnp.repeat(config.step * (outer[1::2] - outer[0::2]), 2)
-    return Rails(inner, outer, step)
+    return Bounds(inner, outer, step)
 
 
-def _collect(state: AdrState, episodes: Episodes, window: int) -> AdrState:
+def _collect(state: ADRState, episodes: Episodes, window: int) -> ADRState:
     """Files the scores of finished boundary episodes under their bounds.
 
     Scores beyond a full window are left out; they were collected at the same bound and the window
     is emptied in the same update.
     """
-    role, score = episodes.role.reshape(-1), episodes.score.reshape(-1)
-    current = episodes.stamp.reshape(-1) == state.moved[role]
-    use = sound(episodes).reshape(-1) & (role >= 0) & current
+    role, score = episodes.kind.reshape(-1), episodes.score.reshape(-1)
+    current = episodes.version.reshape(-1) == state.moved[role]
+    use = valid(episodes).reshape(-1) & (role >= 0) & current
     mine = use[:, None] & (role[:, None] == jnp.arange(state.count.shape[0]))
     slot = jnp.sum(jnp.where(mine, jnp.cumsum(mine, 0) - 1 + state.count, 0), 1)
     where = jnp.where(use & (slot < window), role, state.count.shape[0])
@@ -176,7 +176,7 @@ def _collect(state: AdrState, episodes: Episodes, window: int) -> AdrState:
     )
 
 
-def _move(state: AdrState, rails: Rails, config: AdrConfig) -> AdrState:
+def _move(state: ADRState, rails: Bounds, config: ADRConfig) -> ADRState:
     """Moves every bound whose window is full, and empties the window whether it moved or not."""
     full = state.count >= config.window
     mean = state.scores.mean(-1)

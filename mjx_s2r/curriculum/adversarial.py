@@ -175,7 +175,7 @@ def _search(
 
 def _values(space: ParamSpace, unit: np.ndarray, moves: np.ndarray) -> np.ndarray:
     """Returns the worlds (N, D) at unit coordinates, rows that are not searched nominal."""
-    xi = space.settle(jnp, from_unit(space, jnp.asarray(unit, jnp.float32)))
+    xi = space.snap_discrete(jnp, from_unit(space, jnp.asarray(unit, jnp.float32)))
     return np.where(moves, np.asarray(xi), space.nominal)
 
 

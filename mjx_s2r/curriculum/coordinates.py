@@ -15,8 +15,8 @@ import numpy as np
 from mjx_s2r.params import ParamError, ParamSpace, unknown
 
 
-def select(space: ParamSpace, patterns: Sequence[str]) -> np.ndarray:
-    """Returns (D,) True for rows whose name or field ("room.array") fits one of the patterns.
+def select_rows(space: ParamSpace, patterns: Sequence[str]) -> np.ndarray:
+    """Returns (D,) True for rows whose name or field ("group.array") fits one of the patterns.
 
     Raises:
         ParamError: a pattern that fits no row; lists the near names and fields.
@@ -54,7 +54,7 @@ def movable(space: ParamSpace, active: np.ndarray | None = None) -> np.ndarray:
             "make it with select(space, patterns)"
         )
     chosen = np.ones(len(space), bool) if active is None else active
-    return chosen & (high > low) & ~space.where("per", "world")
+    return chosen & (high > low) & ~space.where("resample", "world")
 
 
 def opened(space: ParamSpace, moves: np.ndarray) -> jax.Array:
@@ -75,7 +75,7 @@ def from_law(space: ParamSpace, flat: jax.Array) -> jax.Array:
     return jnp.clip(jnp.where(log, jnp.exp(jnp.where(log, flat, 0.0)), flat), low, high)
 
 
-def place(space: ParamSpace, values: jax.Array, low: jax.Array, high: jax.Array) -> jax.Array:
+def interpolate(space: ParamSpace, values: jax.Array, low: jax.Array, high: jax.Array) -> jax.Array:
     """Returns where values (..., D) lie between ``low`` and ``high``, 0 to 1; 0.5 if closed."""
     start, end = to_law(space, low), to_law(space, high)
     width = end - start
@@ -86,7 +86,7 @@ def place(space: ParamSpace, values: jax.Array, low: jax.Array, high: jax.Array)
 def to_unit(space: ParamSpace, values: jax.Array) -> jax.Array:
     """Returns the unit coordinates (..., D) of values; 0.5 where the limits are closed."""
     low, high = jnp.asarray(space.limits)
-    return place(space, values, low, high)
+    return interpolate(space, values, low, high)
 
 
 def from_unit(space: ParamSpace, unit: jax.Array) -> jax.Array:
@@ -107,7 +107,7 @@ def box(space: ParamSpace, width: float, active: np.ndarray | None = None) -> np
         raise ParamError(f"width {width} is a share of the way to the limits; it lies in [0, 1]")
     nominal = jnp.asarray(space.nominal)
     centre, ends = to_law(space, nominal), to_law(space, jnp.asarray(space.limits))
-    found = space.settle(jnp, from_law(space, centre + width * (ends - centre)))
+    found = space.snap_discrete(jnp, from_law(space, centre + width * (ends - centre)))
     return np.asarray(jnp.where(jnp.asarray(movable(space, active)), found, nominal))
 
 

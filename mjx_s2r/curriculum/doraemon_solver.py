@@ -86,7 +86,7 @@ class Problem:
 
 
 @struct.dataclass
-class Figures:
+class Estimate:
     """What decides about a density, all (): entropy, KL from the present one, nats; G; ESS / N."""
 
     entropy: jax.Array
@@ -95,13 +95,13 @@ class Figures:
     effective: jax.Array
 
 
-def judge(problem: Problem, betas: Betas) -> Figures:
+def estimate(problem: Problem, betas: Betas) -> Estimate:
     """Returns the figures of a density, rows that do not move left out."""
     now, dense = problem.now, problem.dense
     ratio = beta.log_density(betas, problem.unit) - beta.log_density(now, problem.unit)
     log_weight = jnp.sum(jnp.where(dense, ratio, 0.0), -1)
     weight = jax.nn.softmax(log_weight)
-    return Figures(
+    return Estimate(
         entropy=jnp.sum(jnp.where(dense, beta.entropy(betas), 0.0)),
         kl=jnp.sum(jnp.where(dense, beta.kl(betas, now), 0.0)),
         success=jnp.sum(weight * problem.score),
@@ -115,13 +115,13 @@ def solve(problem: Problem, config: MaxentConfig) -> Betas:
     def phase(index: jax.Array, betas: Betas) -> Betas:
         """Solves the back-up problem (0) where ``betas`` fails, the main one (1) where not."""
         main = index == 1
-        due = (judge(problem, betas).success >= config.success) == main
+        due = (estimate(problem, betas).success >= config.success) == main
         return jax.lax.cond(due, lambda b: _search(problem, b, main, config), lambda b: b, betas)
 
     return jax.lax.fori_loop(0, 2, phase, problem.now)
 
 
-def _loss(figures: Figures, main: jax.Array, config: MaxentConfig) -> jax.Array:
+def _loss(figures: Estimate, main: jax.Array, config: MaxentConfig) -> jax.Array:
     """Returns the penalized main or back-up problem."""
     short = jnp.maximum(0.0, config.success - figures.success)
     far = jnp.maximum(0.0, figures.kl / config.trust - 1)
@@ -133,7 +133,7 @@ def _loss(figures: Figures, main: jax.Array, config: MaxentConfig) -> jax.Array:
 def _search(problem: Problem, start: Betas, main: jax.Array, config: MaxentConfig) -> Betas:
     """Returns the best allowed density between ``start`` and what Adam finds from there."""
     optimizer = optax.adam(optax.linear_schedule(config.learning_rate, 0.0, config.steps))
-    slope = jax.grad(lambda z: _loss(judge(problem, _from_free(z, config)), main, config))
+    slope = jax.grad(lambda z: _loss(estimate(problem, _from_free(z, config)), main, config))
 
     def descend(_: int, carry: tuple[Betas, optax.OptState]) -> tuple[Betas, optax.OptState]:
         """Takes one projected Adam step."""
@@ -148,7 +148,7 @@ def _search(problem: Problem, start: Betas, main: jax.Array, config: MaxentConfi
     share = jnp.linspace(0.0, 1.0, POINTS)[:, None]
     path = jax.tree.map(lambda a, b: a + share * (b - a), first, last)
     betas = jax.tree.map(lambda x, x0: x.at[0].set(x0), _from_free(path, config), start)
-    found = jax.lax.map(lambda b: judge(problem, b), betas)
+    found = jax.lax.map(lambda b: estimate(problem, b), betas)
     allowed = (found.kl <= config.trust + SLACK) & (found.effective >= config.effective - SLACK)
     allowed &= ~main | (found.success >= config.success)
     value = jnp.where(main, found.entropy, found.success)

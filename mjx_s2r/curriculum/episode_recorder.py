@@ -13,31 +13,31 @@ from flax import struct
 
 from mjx_s2r.curriculum.interface import Curriculum, Episodes, Report
 from mjx_s2r.params import ParamError, ParamSpace
-from mjx_s2r.sim.interface import Draw
+from mjx_s2r.sim.interface import EpisodeParams
 
 
 @struct.dataclass
-class RecordState:
+class RecorderState:
     """A schedule's state and a ring of R episodes.
 
     Attributes:
         inner: the schedule's state.
         xi: (R, D) parameters.
         score: (R,) scores, as they came.
-        role: (R,) int32 roles.
-        stamp: (R,) int32 stamps.
+        kind: (R,) int32 roles.
+        version: (R,) int32 stamps.
         seen: () int32 episodes in all; episode i lies at place i mod R.
     """
 
     inner: Any
     xi: jax.Array
     score: jax.Array
-    role: jax.Array
-    stamp: jax.Array
+    kind: jax.Array
+    version: jax.Array
     seen: jax.Array
 
 
-def record(space: ParamSpace, curriculum: Curriculum, size: int) -> Curriculum:
+def with_episode_recorder(space: ParamSpace, curriculum: Curriculum, size: int) -> Curriculum:
     """Returns ``curriculum`` with a ring of the last ``size`` episodes.
 
     Raises:
@@ -46,29 +46,29 @@ def record(space: ParamSpace, curriculum: Curriculum, size: int) -> Curriculum:
     if size < 1:
         raise ParamError(f"record: a ring of {size} episodes holds nothing; use at least 1")
 
-    def init() -> RecordState:
-        return RecordState(
+    def init() -> RecorderState:
+        return RecorderState(
             inner=curriculum.init(),
             xi=jnp.zeros((size, len(space))),
             score=jnp.zeros((size,)),
-            role=jnp.zeros((size,), jnp.int32),
-            stamp=jnp.zeros((size,), jnp.int32),
+            kind=jnp.zeros((size,), jnp.int32),
+            version=jnp.zeros((size,), jnp.int32),
             seen=jnp.int32(0),
         )
 
-    def sample(state: RecordState, n: int, key: jax.Array) -> Draw:
+    def sample(state: RecorderState, n: int, key: jax.Array) -> EpisodeParams:
         return curriculum.sample(state.inner, n, key)
 
-    def update(state: RecordState, episodes: Episodes) -> RecordState:
+    def update(state: RecorderState, episodes: Episodes) -> RecorderState:
         return replace(_push(state, episodes), inner=curriculum.update(state.inner, episodes))
 
-    def report(state: RecordState) -> Report:
+    def report(state: RecorderState) -> Report:
         return curriculum.report(state.inner)
 
     return Curriculum(init, sample, update, report)
 
 
-def _push(state: RecordState, episodes: Episodes) -> RecordState:
+def _push(state: RecorderState, episodes: Episodes) -> RecorderState:
     """Returns the ring with the episodes that ended; of more than R the last R stay."""
     size = state.score.shape[0]
     ended = episodes.ended.reshape(-1)
@@ -84,14 +84,14 @@ def _push(state: RecordState, episodes: Episodes) -> RecordState:
         state,
         xi=put(state.xi, episodes.xi),
         score=put(state.score, episodes.score),
-        role=put(state.role, episodes.role),
-        stamp=put(state.stamp, episodes.stamp),
+        kind=put(state.kind, episodes.kind),
+        version=put(state.version, episodes.version),
         seen=state.seen + ended.sum(dtype=jnp.int32),
     )
 
 
 @struct.dataclass
-class Log:
+class EpisodeLog:
     """Episodes on the host, oldest first: xi (N, D), score, role and stamp (N,).
 
     ``lost`` counts those that had left the ring before they were read.
@@ -99,15 +99,17 @@ class Log:
 
     xi: np.ndarray
     score: np.ndarray
-    role: np.ndarray
-    stamp: np.ndarray
+    kind: np.ndarray
+    version: np.ndarray
     lost: int
 
 
-def since(state: RecordState, seen: int) -> Log:
+def episodes_since(state: RecorderState, seen: int) -> EpisodeLog:
     """Returns the episodes after the first ``seen`` ones."""
     host = jax.device_get(replace(state, inner=None))
     size, total = host.score.shape[0], int(host.seen)
     first = max(seen, total - size)
     index = np.arange(first, total) % size
-    return Log(host.xi[index], host.score[index], host.role[index], host.stamp[index], first - seen)
+    return EpisodeLog(
+        host.xi[index], host.score[index], host.kind[index], host.version[index], first - seen
+    )

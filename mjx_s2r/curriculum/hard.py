@@ -20,16 +20,16 @@ from flax import struct
 from mjx_s2r.curriculum.coordinates import from_unit, movable, opened, to_unit
 from mjx_s2r.curriculum.interface import (
     Curriculum,
+    CurriculumStats,
     Episodes,
     Report,
-    Track,
-    begin,
-    follow,
-    sound,
-    summarize,
+    init_stats,
+    make_report,
+    update_stats,
+    valid,
 )
 from mjx_s2r.params import ParamError, ParamSpace
-from mjx_s2r.sim.interface import Draw
+from mjx_s2r.sim.interface import EpisodeParams
 
 UNIFORM = 12**-0.5  # standard deviation of the uniform density on [0, 1]
 
@@ -78,7 +78,7 @@ class HardState:
         fails: () sum of (1 - score).
         count: () int32 episodes.
         moved: () int32 how often it has moved.
-        track: the figures.
+        stats: the figures.
     """
 
     mean: jax.Array
@@ -88,7 +88,7 @@ class HardState:
     fails: jax.Array
     count: jax.Array
     moved: jax.Array
-    track: Track
+    stats: CurriculumStats
 
 
 def hard(space: ParamSpace, config: HardConfig, active: np.ndarray | None = None) -> Curriculum:
@@ -106,33 +106,33 @@ def hard(space: ParamSpace, config: HardConfig, active: np.ndarray | None = None
             fails=jnp.float32(0),
             count=jnp.int32(0),
             moved=jnp.int32(0),
-            track=begin(space),
+            stats=init_stats(space),
         )
 
-    def sample(state: HardState, n: int, key: jax.Array) -> Draw:
+    def sample(state: HardState, n: int, key: jax.Array) -> EpisodeParams:
         key_unit, key_hard, key_role = jax.random.split(key, 3)
         shape = (n, len(space))
         xi = space.sample(jnp, jax.random.uniform(key_unit, shape), low, high)
         unit = jnp.clip(state.mean + state.spread * jax.random.normal(key_hard, shape), 0.0, 1.0)
-        worst: jax.Array = space.settle(jnp, from_unit(space, unit))
+        worst: jax.Array = space.snap_discrete(jnp, from_unit(space, unit))
         chosen = jax.random.uniform(key_role, (n,)) < config.share
         role = jnp.where(chosen, 0, -1).astype(jnp.int32)
         xi = jnp.where(chosen[:, None] & moves, worst, xi)
-        return Draw(xi, role, jnp.where(chosen, state.moved, 0).astype(jnp.int32))
+        return EpisodeParams(xi, role, jnp.where(chosen, state.moved, 0).astype(jnp.int32))
 
     def update(state: HardState, episodes: Episodes) -> HardState:
-        track = follow(space, state.track, episodes, low, high)
-        return _move(replace(_add(space, state, episodes), track=track), config)
+        track = update_stats(space, state.stats, episodes, low, high)
+        return _move(replace(_add(space, state, episodes), stats=track), config)
 
     def report(state: HardState) -> Report:
-        return summarize(space, state.track, low, high, active)
+        return make_report(space, state.stats, low, high, active)
 
     return Curriculum(init, sample, update, report)
 
 
 def _add(space: ParamSpace, state: HardState, episodes: Episodes) -> HardState:
     """Adds the hard episodes that carry the present stamp."""
-    mine = sound(episodes) & (episodes.role >= 0) & (episodes.stamp == state.moved)
+    mine = valid(episodes) & (episodes.kind >= 0) & (episodes.version == state.moved)
     failed = jnp.where(mine, 1 - episodes.score, 0.0).reshape(-1)
     unit = to_unit(space, episodes.xi.reshape(-1, len(space)))
     return replace(

@@ -18,9 +18,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from mjx_s2r.curriculum.coordinates import place, to_law
+from mjx_s2r.curriculum.coordinates import interpolate, to_law
 from mjx_s2r.params import ParamSpace
-from mjx_s2r.sim.interface import Draw
+from mjx_s2r.sim.interface import EpisodeParams
 
 EDGE = 0.2  # share of a range, at either end, whose episodes count as those of that end
 KEEP = 0.9  # weight of the old in running means
@@ -33,15 +33,15 @@ class Episodes:
     Attributes:
         ended: bool, an episode ended at this step; the other entries count only there.
         score: success of the episode, in [0, 1].
-        role: int32 of the episode's `Draw`.
-        stamp: int32 of the episode's `Draw`.
+        kind: int32 of the episode's `Draw`.
+        version: int32 of the episode's `Draw`.
         xi: (T, B, D) parameters of the episode.
     """
 
     ended: jax.Array
     score: jax.Array
-    role: jax.Array
-    stamp: jax.Array
+    kind: jax.Array
+    version: jax.Array
     xi: jax.Array
 
 
@@ -77,7 +77,7 @@ class Curriculum(NamedTuple):
     """
 
     init: Callable[[], Any]
-    sample: Callable[[Any, int, jax.Array], Draw]
+    sample: Callable[[Any, int, jax.Array], EpisodeParams]
     update: Callable[[Any, Episodes], Any]
     report: Callable[[Any], Report]
 
@@ -99,7 +99,7 @@ def normalized_entropy(
 
 
 @struct.dataclass
-class Track:
+class CurriculumStats:
     """The figures that every schedule keeps beside its own state; see `Report`.
 
     plain_score (), edge_score (2, D), dropped () int32.
@@ -110,38 +110,40 @@ class Track:
     dropped: jax.Array
 
 
-def begin(space: ParamSpace) -> Track:
+def init_stats(space: ParamSpace) -> CurriculumStats:
     """Returns the figures before the first episode."""
-    return Track(jnp.float32(0), jnp.full((2, len(space)), -1.0, jnp.float32), jnp.int32(0))
+    return CurriculumStats(
+        jnp.float32(0), jnp.full((2, len(space)), -1.0, jnp.float32), jnp.int32(0)
+    )
 
 
-def sound(episodes: Episodes) -> jax.Array:
+def valid(episodes: Episodes) -> jax.Array:
     """Returns [T, B] True where an episode ended with a score that is one: finite, in [0, 1]."""
     score = episodes.score
     return episodes.ended & jnp.isfinite(score) & (score >= 0) & (score <= 1)
 
 
-def follow(
-    space: ParamSpace, track: Track, episodes: Episodes, low: jax.Array, high: jax.Array
-) -> Track:
+def update_stats(
+    space: ParamSpace, track: CurriculumStats, episodes: Episodes, low: jax.Array, high: jax.Array
+) -> CurriculumStats:
     """Returns the figures after ``episodes`` that were drawn between ``low`` and ``high`` (D,)."""
-    fine = sound(episodes)
+    fine = valid(episodes)
     score = jnp.where(fine, episodes.score, 0.0)
-    flat = place(space, episodes.xi.reshape(score.size, len(space)), low, high)
+    flat = interpolate(space, episodes.xi.reshape(score.size, len(space)), low, high)
     at_edge = jnp.stack((flat <= EDGE, flat >= 1 - EDGE)).astype(jnp.float32)
     count = jnp.einsum("end,n->ed", at_edge, fine.reshape(-1).astype(jnp.float32))
     mean = jnp.einsum("end,n->ed", at_edge, score.reshape(-1)) / jnp.maximum(count, 1.0)
     old = jnp.where(track.edge_score < 0, mean, track.edge_score)
-    return Track(
-        plain_score=running(track.plain_score, episodes),
+    return CurriculumStats(
+        plain_score=running_mean(track.plain_score, episodes),
         edge_score=jnp.where(count > 0, KEEP * old + (1 - KEEP) * mean, track.edge_score),
         dropped=track.dropped + (episodes.ended & ~fine).sum(dtype=jnp.int32),
     )
 
 
-def summarize(
+def make_report(
     space: ParamSpace,
-    track: Track,
+    track: CurriculumStats,
     low: jax.Array,
     high: jax.Array,
     active: np.ndarray | None = None,
@@ -151,9 +153,9 @@ def summarize(
     return Report(low, high, entropy, track.plain_score, track.edge_score, track.dropped)
 
 
-def running(score: jax.Array, episodes: Episodes) -> jax.Array:
+def running_mean(score: jax.Array, episodes: Episodes) -> jax.Array:
     """Returns the running mean success of plain episodes, unchanged where none has ended."""
-    plain = sound(episodes) & (episodes.role < 0)
+    plain = valid(episodes) & (episodes.kind < 0)
     count = plain.sum()
     mean = jnp.sum(jnp.where(plain, episodes.score, 0.0)) / jnp.maximum(count, 1)
     return jnp.where(count > 0, KEEP * score + (1 - KEEP) * mean, score)
@@ -167,14 +169,14 @@ class Window:
     count: jax.Array
 
 
-def open_window() -> Window:
+def init_window() -> Window:
     """Returns an empty window."""
     return Window(jnp.float32(0), jnp.int32(0))
 
 
-def gather(window: Window, episodes: Episodes, stamp: jax.Array) -> Window:
+def accumulate(window: Window, episodes: Episodes, stamp: jax.Array) -> Window:
     """Returns the window with the sound scores of plain episodes that carry ``stamp``."""
-    mine = sound(episodes) & (episodes.role < 0) & (episodes.stamp == stamp)
+    mine = valid(episodes) & (episodes.kind < 0) & (episodes.version == stamp)
     total = jnp.sum(jnp.where(mine, episodes.score, 0.0))
     return replace(
         window, total=window.total + total, count=window.count + mine.sum(dtype=jnp.int32)

@@ -22,20 +22,20 @@ from flax import struct
 from mjx_s2r.curriculum.coordinates import movable, opened
 from mjx_s2r.curriculum.interface import (
     Curriculum,
+    CurriculumStats,
     Episodes,
     Report,
-    Track,
-    begin,
-    follow,
-    sound,
-    summarize,
+    init_stats,
+    make_report,
+    update_stats,
+    valid,
 )
 from mjx_s2r.params import ParamError, ParamSpace
-from mjx_s2r.sim.interface import Draw
+from mjx_s2r.sim.interface import EpisodeParams
 
 
 @dataclass(frozen=True)
-class ReplayConfig:
+class LearnabilityConfig:
     """Settings of learnability-weighted replay."""
 
     size: int = 256
@@ -67,7 +67,7 @@ class ReplayConfig:
 
 
 @struct.dataclass
-class ReplayState:
+class LearnabilityState:
     """The buffer.
 
     Attributes:
@@ -75,62 +75,66 @@ class ReplayState:
         success: (M,) running success of each.
         visits: (M,) int32 episodes played in each; 0 is an empty place.
         taken: (M,) int32 how often each place was taken.
-        track: the figures.
+        stats: the figures.
     """
 
     xi: jax.Array
     success: jax.Array
     visits: jax.Array
     taken: jax.Array
-    track: Track
+    stats: CurriculumStats
 
 
-def replay(space: ParamSpace, config: ReplayConfig, active: np.ndarray | None = None) -> Curriculum:
+def learnability_replay(
+    space: ParamSpace, config: LearnabilityConfig, active: np.ndarray | None = None
+) -> Curriculum:
     """Returns the schedule; ``active`` (D,) rows range over their limits, others as at first."""
     moves = movable(space, active)
     low, high = opened(space, moves)
 
-    def init() -> ReplayState:
-        return ReplayState(
+    def init() -> LearnabilityState:
+        return LearnabilityState(
             xi=jnp.tile(jnp.asarray(space.nominal), (config.size, 1)),
             success=jnp.full((config.size,), 0.5, jnp.float32),
             visits=jnp.zeros((config.size,), jnp.int32),
             taken=jnp.zeros((config.size,), jnp.int32),
-            track=begin(space),
+            stats=init_stats(space),
         )
 
-    def sample(state: ReplayState, n: int, key: jax.Array) -> Draw:
+    def sample(state: LearnabilityState, n: int, key: jax.Array) -> EpisodeParams:
         key_unit, key_role, key_place = jax.random.split(key, 3)
         fresh = space.sample(jnp, jax.random.uniform(key_unit, (n, len(space))), low, high)
-        weight = learnability(state)
+        weight = learnability_score(state)
         index = jax.random.categorical(key_place, jnp.log(weight), shape=(n,))
         again = jax.random.uniform(key_role, (n,)) < config.share
         role = jnp.where(again & (weight > 0).any(), index, -1).astype(jnp.int32)
         xi = jnp.where(role[:, None] >= 0, state.xi[role], fresh)
-        return Draw(xi, role, jnp.where(role >= 0, state.taken[role], 0))
+        return EpisodeParams(xi, role, jnp.where(role >= 0, state.taken[role], 0))
 
-    def update(state: ReplayState, episodes: Episodes) -> ReplayState:
-        state = replace(state, track=follow(space, state.track, episodes, low, high))
+    def update(state: LearnabilityState, episodes: Episodes) -> LearnabilityState:
+        state = replace(state, stats=update_stats(space, state.stats, episodes, low, high))
         return _admit(_score(state, episodes, config), episodes, config)
 
-    def report(state: ReplayState) -> Report:
-        return summarize(space, state.track, low, high, active)
+    def report(state: LearnabilityState) -> Report:
+        return make_report(space, state.stats, low, high, active)
 
     return Curriculum(init, sample, update, report)
 
 
-def learnability(state: ReplayState) -> jax.Array:
+def learnability_score(state: LearnabilityState) -> jax.Array:
     """Returns (M,) p (1 - p), 0 for empty places; worlds of certain outcome keep a little."""
     taught = jnp.maximum(state.success * (1 - state.success), 1e-3)
     return jnp.where(state.visits > 0, taught, 0.0)
 
 
-def _score(state: ReplayState, episodes: Episodes, config: ReplayConfig) -> ReplayState:
+def _score(
+    state: LearnabilityState, episodes: Episodes, config: LearnabilityConfig
+) -> LearnabilityState:
     """Moves the running success of the worlds that were played again."""
-    role, stamp = episodes.role.reshape(-1), episodes.stamp.reshape(-1)
+    role, stamp = episodes.kind.reshape(-1), episodes.version.reshape(-1)
     size = state.visits.shape[0]
     inside = (role >= 0) & (role < size)
-    mine = sound(episodes).reshape(-1) & inside & (stamp == state.taken[role])
+    mine = valid(episodes).reshape(-1) & inside & (stamp == state.taken[role])
     where = jnp.where(mine, role, size)
     score = jnp.where(mine, episodes.score.reshape(-1), 0.0)
     count = jnp.zeros((size,), jnp.int32).at[where].add(1, mode="drop")
@@ -143,12 +147,16 @@ def _score(state: ReplayState, episodes: Episodes, config: ReplayConfig) -> Repl
     return replace(state, success=success, visits=visits)
 
 
-def _admit(state: ReplayState, episodes: Episodes, config: ReplayConfig) -> ReplayState:
+def _admit(
+    state: LearnabilityState, episodes: Episodes, config: LearnabilityConfig
+) -> LearnabilityState:
     """Gives the places that teach least to the first fresh worlds that ended in this update."""
-    fresh = (sound(episodes) & (episodes.role < 0)).reshape(-1)
+    fresh = (valid(episodes) & (episodes.kind < 0)).reshape(-1)
     (index,) = jnp.nonzero(fresh, size=config.swaps, fill_value=-1)
     first = (episodes.score.reshape(-1)[index] + 1) / 3
-    worth = jnp.where((state.visits > 0) & (state.visits < config.visits), 1.0, learnability(state))
+    worth = jnp.where(
+        (state.visits > 0) & (state.visits < config.visits), 1.0, learnability_score(state)
+    )
     place = jnp.argsort(worth)[: config.swaps]
     better = (index >= 0) & (first * (1 - first) > worth[place])
     where = jnp.where(better, place, state.visits.shape[0])

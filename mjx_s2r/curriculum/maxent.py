@@ -39,17 +39,17 @@ from mjx_s2r.curriculum.coordinates import from_unit, movable, to_unit
 from mjx_s2r.curriculum.doraemon_solver import MaxentConfig, Problem, solve
 from mjx_s2r.curriculum.interface import (
     Curriculum,
+    CurriculumStats,
     Episodes,
     Report,
-    Track,
-    begin,
-    follow,
-    sound,
-    summarize,
+    init_stats,
+    make_report,
+    update_stats,
+    valid,
 )
 from mjx_s2r.curriculum.uniform import plain
 from mjx_s2r.params import ParamSpace
-from mjx_s2r.sim.interface import Draw
+from mjx_s2r.sim.interface import EpisodeParams
 
 
 @struct.dataclass
@@ -62,7 +62,7 @@ class MaxentState:
         score: (N,) their scores.
         count: () int32 how many.
         moved: () int32 how often the density has moved.
-        track: the figures.
+        stats: the figures.
     """
 
     betas: Betas
@@ -70,7 +70,7 @@ class MaxentState:
     score: jax.Array
     count: jax.Array
     moved: jax.Array
-    track: Track
+    stats: CurriculumStats
 
 
 def maxent(space: ParamSpace, config: MaxentConfig, active: np.ndarray | None = None) -> Curriculum:
@@ -96,10 +96,10 @@ def maxent(space: ParamSpace, config: MaxentConfig, active: np.ndarray | None = 
             score=jnp.zeros((config.window,)),
             count=jnp.int32(0),
             moved=jnp.int32(0),
-            track=begin(space),
+            stats=init_stats(space),
         )
 
-    def sample(state: MaxentState, n: int, key: jax.Array) -> Draw:
+    def sample(state: MaxentState, n: int, key: jax.Array) -> EpisodeParams:
         key_law, key_beta = jax.random.split(key)
         shape = (n, len(space))
         rest = space.sample(jnp, jax.random.uniform(key_law, shape), *jnp.asarray(space.initial))
@@ -107,13 +107,13 @@ def maxent(space: ParamSpace, config: MaxentConfig, active: np.ndarray | None = 
         return plain(jnp.where(dense, from_unit(space, unit), rest), state.moved)
 
     def update(state: MaxentState, episodes: Episodes) -> MaxentState:
-        track = follow(space, state.track, episodes, *ends(state))
-        state = replace(collect(space, state, episodes), track=track)
+        track = update_stats(space, state.stats, episodes, *ends(state))
+        state = replace(add_episodes(space, state, episodes), stats=track)
         full = state.count >= config.window
         return jax.lax.cond(full, lambda s: _move(s, dense, config), lambda s: s, state)
 
     def report(state: MaxentState) -> Report:
-        return summarize(space, state.track, *ends(state), active)
+        return make_report(space, state.stats, *ends(state), active)
 
     return Curriculum(init, sample, update, jax.jit(report))
 
@@ -123,9 +123,9 @@ def _flat(betas: Betas) -> jax.Array:
     return (betas.a < 1.01) & (betas.b < 1.01)
 
 
-def collect(space: ParamSpace, state: MaxentState, episodes: Episodes) -> MaxentState:
+def add_episodes(space: ParamSpace, state: MaxentState, episodes: Episodes) -> MaxentState:
     """Files the episodes of the present density; those beyond the window are left out."""
-    mine = sound(episodes) & (episodes.role < 0) & (episodes.stamp == state.moved)
+    mine = valid(episodes) & (episodes.kind < 0) & (episodes.version == state.moved)
     mine = mine.reshape(-1)
     size = state.score.shape[0]
     slot = jnp.where(mine, state.count + jnp.cumsum(mine) - 1, size)

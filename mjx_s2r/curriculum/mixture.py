@@ -20,10 +20,10 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from mjx_s2r.curriculum.coordinates import select
+from mjx_s2r.curriculum.coordinates import select_rows
 from mjx_s2r.curriculum.interface import Curriculum, Episodes, Report, normalized_entropy
 from mjx_s2r.params import ParamError, ParamSpace
-from mjx_s2r.sim.interface import Draw
+from mjx_s2r.sim.interface import EpisodeParams
 
 STRIDE = 1 << 20
 
@@ -44,7 +44,7 @@ def mixture(space: ParamSpace, parts: Sequence[Part]) -> Curriculum:
     def init() -> tuple[Any, ...]:
         return tuple(part.init() for part in built)
 
-    def sample(state: tuple[Any, ...], n: int, key: jax.Array) -> Draw:
+    def sample(state: tuple[Any, ...], n: int, key: jax.Array) -> EpisodeParams:
         key_rest, key_speaker, *keys = jax.random.split(key, 2 + 2 * len(built))
         unit = jax.random.uniform(key_rest, (n, len(space)))
         xi = space.sample(jnp, unit, *jnp.asarray(space.initial))
@@ -56,10 +56,10 @@ def mixture(space: ParamSpace, parts: Sequence[Part]) -> Curriculum:
             others = _plain_rows(draw, keys[2 * k + 1])
             mine = jnp.where(speaks[:, None], draw.xi, others)
             xi = jnp.where(jnp.asarray(masks[k]), mine, xi)
-            named = jnp.where(draw.role < 0, -1 - k, k * STRIDE + draw.role)
+            named = jnp.where(draw.kind < 0, -1 - k, k * STRIDE + draw.kind)
             role = jnp.where(speaks, named, role)
-            stamp = jnp.where(speaks, draw.stamp, stamp)
-        return Draw(xi, role, stamp)
+            stamp = jnp.where(speaks, draw.version, stamp)
+        return EpisodeParams(xi, role, stamp)
 
     def update(state: tuple[Any, ...], episodes: Episodes) -> tuple[Any, ...]:
         return tuple(part.update(state[k], heard_by(episodes, k)) for k, part in enumerate(built))
@@ -85,15 +85,15 @@ def mixture(space: ParamSpace, parts: Sequence[Part]) -> Curriculum:
 
 def heard_by(episodes: Episodes, k: int) -> Episodes:
     """Returns the episodes that part ``k`` speaks for, with the part's own roles."""
-    role = episodes.role
+    role = episodes.kind
     speaker = jnp.where(role < 0, -1 - role, role // STRIDE)
     own = jnp.where(role < 0, -1, role % STRIDE)
-    return replace(episodes, ended=episodes.ended & (speaker == k), role=own)
+    return replace(episodes, ended=episodes.ended & (speaker == k), kind=own)
 
 
-def _plain_rows(draw: Draw, key: jax.Array) -> jax.Array:
+def _plain_rows(draw: EpisodeParams, key: jax.Array) -> jax.Array:
     """Returns xi (n, D) with special worlds replaced by plain ones of the same draw, at random."""
-    is_plain = draw.role < 0
+    is_plain = draw.kind < 0
     count = is_plain.shape[0]
     plain_first = jnp.argsort(~is_plain)
     place = jax.random.randint(key, (count,), 0, jnp.maximum(is_plain.sum(), 1))
@@ -108,7 +108,7 @@ def _masks(space: ParamSpace, rows: Sequence[np.ndarray | Sequence[str]]) -> lis
     """
     if not rows:
         raise ParamError("mixture: no part; name at least one")
-    masks = [r if isinstance(r, np.ndarray) else select(space, r) for r in rows]
+    masks = [r if isinstance(r, np.ndarray) else select_rows(space, r) for r in rows]
     twice = np.sum(masks, 0) > 1
     if twice.any():
         names = [name for name, both in zip(space.names, twice, strict=True) if both]
@@ -134,7 +134,7 @@ def choice(parts: Sequence[Curriculum]) -> Curriculum:
     def init() -> ChoiceState:
         return ChoiceState(jnp.int32(0), tuple(part.init() for part in parts))
 
-    def sample(state: ChoiceState, n: int, key: jax.Array) -> Draw:
+    def sample(state: ChoiceState, n: int, key: jax.Array) -> EpisodeParams:
         ways = [partial(_sample_one, part, k, n) for k, part in enumerate(parts)]
         return jax.lax.switch(state.which, ways, state.states, key)
 
@@ -149,7 +149,9 @@ def choice(parts: Sequence[Curriculum]) -> Curriculum:
     return Curriculum(init, sample, update, report)
 
 
-def _sample_one(part: Curriculum, k: int, n: int, states: tuple[Any, ...], key: jax.Array) -> Draw:
+def _sample_one(
+    part: Curriculum, k: int, n: int, states: tuple[Any, ...], key: jax.Array
+) -> EpisodeParams:
     """Draws from part ``k``."""
     return part.sample(states[k], n, key)
 

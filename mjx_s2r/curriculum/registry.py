@@ -7,12 +7,12 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from mjx_s2r.curriculum.adr import AdrConfig, adr
-from mjx_s2r.curriculum.coordinates import select, widened
+from mjx_s2r.curriculum.adr import ADRConfig, adr
+from mjx_s2r.curriculum.coordinates import select_rows, widened
 from mjx_s2r.curriculum.doraemon_solver import MaxentConfig
 from mjx_s2r.curriculum.hard import HardConfig, hard
 from mjx_s2r.curriculum.interface import Curriculum
-from mjx_s2r.curriculum.learnability import ReplayConfig, replay
+from mjx_s2r.curriculum.learnability import LearnabilityConfig, learnability_replay
 from mjx_s2r.curriculum.maxent import maxent
 from mjx_s2r.curriculum.mixture import Part, mixture
 from mjx_s2r.curriculum.scalar import (
@@ -58,12 +58,12 @@ class Schedules:
     """The widest density that keeps the success."""
     hard: HardConfig = field(default_factory=HardConfig)
     """A share of the worlds where the policy fails."""
-    replay: ReplayConfig = field(default_factory=ReplayConfig)
+    replay: LearnabilityConfig = field(default_factory=LearnabilityConfig)
     """Worlds that teach most are drawn again."""
 
 
-def build(
-    kind: str, settings: Schedules, adr_settings: AdrConfig, space: ParamSpace, rows: np.ndarray
+def build_curriculum(
+    kind: str, settings: Schedules, adr_settings: ADRConfig, space: ParamSpace, rows: np.ndarray
 ) -> Curriculum:
     """Returns the schedule ``kind`` over the ``rows`` (D,).
 
@@ -83,19 +83,19 @@ def build(
         "difficulty": lambda: scalar(space, settings.difficulty, rows),
         "maxent": lambda: maxent(space, settings.maxent, rows),
         "hard": lambda: hard(space, settings.hard, rows),
-        "replay": lambda: replay(space, settings.replay, rows),
+        "replay": lambda: learnability_replay(space, settings.replay, rows),
     }
     if kind not in makers:
         raise unknown("curriculum", kind, get_args(Kind))
     return makers[kind]()
 
 
-def felt(space: ParamSpace, patterns: Sequence[str]) -> np.ndarray:
+def rows_or_default(space: ParamSpace, patterns: Sequence[str]) -> np.ndarray:
     """Returns (D,) the rows that fit the patterns; without any, all that a teacher can feel."""
-    return select(space, patterns) if patterns else ~space.in_room("visual")
+    return select_rows(space, patterns) if patterns else ~space.in_group("visual")
 
 
-def mixed(
+def build_mixture(
     kind: str,
     rows: np.ndarray,
     mix: Sequence[str],
@@ -118,7 +118,7 @@ def mixed(
         name, colon, patterns = entry.partition(":")
         if not (colon and patterns):
             raise ParamError(f"mix {entry!r}: write it as kind:pattern,pattern, e.g. adr:model.*")
-        mine = select(space, [p.strip() for p in patterns.split(",")])
+        mine = select_rows(space, [p.strip() for p in patterns.split(",")])
         left &= ~mine
         parts.append((mine, partial(make, name)))
     if left.any():

@@ -31,19 +31,19 @@ from flax import struct
 from mjx_s2r.curriculum.coordinates import from_law, matches, movable, to_law
 from mjx_s2r.curriculum.interface import (
     Curriculum,
+    CurriculumStats,
     Episodes,
     Report,
-    Track,
     Window,
-    begin,
-    follow,
-    gather,
-    open_window,
-    summarize,
+    accumulate,
+    init_stats,
+    init_window,
+    make_report,
+    update_stats,
 )
 from mjx_s2r.curriculum.uniform import plain
 from mjx_s2r.params import ParamError, ParamSpace
-from mjx_s2r.sim.interface import Draw
+from mjx_s2r.sim.interface import EpisodeParams
 
 
 @dataclass(frozen=True)
@@ -115,14 +115,14 @@ class ScalarState:
         window: scores of plain episodes with the present stamp.
         waited: () int32 updates since the last decision.
         moved: () int32 how often s has moved.
-        track: the figures.
+        stats: the figures.
     """
 
     scale: jax.Array
     window: Window
     waited: jax.Array
     moved: jax.Array
-    track: Track
+    stats: CurriculumStats
 
 
 def scalar(space: ParamSpace, config: ScalarConfig, active: np.ndarray | None = None) -> Curriculum:
@@ -144,24 +144,24 @@ def scalar(space: ParamSpace, config: ScalarConfig, active: np.ndarray | None = 
     def init() -> ScalarState:
         return ScalarState(
             scale=jnp.float32(config.start),
-            window=open_window(),
+            window=init_window(),
             waited=jnp.int32(0),
             moved=jnp.int32(0),
-            track=begin(space),
+            stats=init_stats(space),
         )
 
-    def sample(state: ScalarState, n: int, key: jax.Array) -> Draw:
+    def sample(state: ScalarState, n: int, key: jax.Array) -> EpisodeParams:
         unit = jax.random.uniform(key, (n, len(space)))
         return plain(space.sample(jnp, unit, *ends(state)), state.moved)
 
     def update(state: ScalarState, episodes: Episodes) -> ScalarState:
-        track = follow(space, state.track, episodes, *ends(state))
-        window = gather(state.window, episodes, state.moved)
-        state = replace(state, track=track, window=window, waited=state.waited + 1)
+        track = update_stats(space, state.stats, episodes, *ends(state))
+        window = accumulate(state.window, episodes, state.moved)
+        state = replace(state, stats=track, window=window, waited=state.waited + 1)
         return _decide(state, config)
 
     def report(state: ScalarState) -> Report:
-        return summarize(space, state.track, *ends(state), active)
+        return make_report(space, state.stats, *ends(state), active)
 
     return Curriculum(init, sample, update, report)
 

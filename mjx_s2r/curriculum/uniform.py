@@ -9,15 +9,15 @@ from flax import struct
 
 from mjx_s2r.curriculum.interface import (
     Curriculum,
+    CurriculumStats,
     Episodes,
     Report,
-    Track,
-    begin,
-    follow,
-    summarize,
+    init_stats,
+    make_report,
+    update_stats,
 )
 from mjx_s2r.params import ParamSpace
-from mjx_s2r.sim.interface import Draw
+from mjx_s2r.sim.interface import EpisodeParams
 
 
 @struct.dataclass
@@ -26,7 +26,7 @@ class UniformState:
 
     low: jax.Array
     high: jax.Array
-    track: Track
+    stats: CurriculumStats
 
 
 def uniform(space: ParamSpace, active: np.ndarray | None = None) -> Curriculum:
@@ -34,22 +34,26 @@ def uniform(space: ParamSpace, active: np.ndarray | None = None) -> Curriculum:
 
     def init() -> UniformState:
         low, high = jnp.asarray(space.initial)
-        return UniformState(low, high, begin(space))
+        return UniformState(low, high, init_stats(space))
 
-    def sample(state: UniformState, n: int, key: jax.Array) -> Draw:
+    def sample(state: UniformState, n: int, key: jax.Array) -> EpisodeParams:
         unit = jax.random.uniform(key, (n, len(space)))
         return plain(space.sample(jnp, unit, state.low, state.high))
 
     def update(state: UniformState, episodes: Episodes) -> UniformState:
-        return replace(state, track=follow(space, state.track, episodes, state.low, state.high))
+        return replace(
+            state, stats=update_stats(space, state.stats, episodes, state.low, state.high)
+        )
 
     def report(state: UniformState) -> Report:
-        return summarize(space, state.track, state.low, state.high, active)
+        return make_report(space, state.stats, state.low, state.high, active)
 
     return Curriculum(init, sample, update, report)
 
 
-def plain(xi: jax.Array, stamp: jax.Array | int = 0) -> Draw:
+def plain(xi: jax.Array, stamp: jax.Array | int = 0) -> EpisodeParams:
     """Returns plain draws of ``xi`` (n, D), all with one ``stamp``."""
     count = xi.shape[0]
-    return Draw(xi, jnp.full((count,), -1, jnp.int32), jnp.full((count,), stamp, jnp.int32))
+    return EpisodeParams(
+        xi, jnp.full((count,), -1, jnp.int32), jnp.full((count,), stamp, jnp.int32)
+    )

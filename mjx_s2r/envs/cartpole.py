@@ -13,8 +13,8 @@ import mujoco
 from mujoco import mjx
 
 from mjx_s2r.contract import ActionSpec, CameraSignal, PolicyContract, Signal
-from mjx_s2r.params import ParamSpace, add, put, scale
-from mjx_s2r.sim.task import Start, Verdict
+from mjx_s2r.params import ParamSpace, add, scale, set_to
+from mjx_s2r.sim.task import InitialState, StepResult
 
 CART, POLE, HINGE, LOG = ("slider",), ("pole",), ("hinge",), "log_uniform"
 
@@ -33,12 +33,12 @@ SPACE = ParamSpace(
         add("pole_damping", "model.dof_damping", HINGE, (0, 0.02), unit="N m s/rad", source=BENCH),
         scale("gravity", "model.gravity", (), (0.9, 1.1), column=2, source=BENCH),
         add("slope", "model.gravity_tilt", (), (-0.05, 0.05), column=1, unit="rad", source=BENCH),
-        put("push", "world.push", POLE, (0, 1.0), unit="N", source="the weight of the pole"),
+        set_to("push", "world.push", POLE, (0, 1.0), unit="N", source="the weight of the pole"),
         scale("strength", "model.actuator_strength", CART, (0.7, 1.3), source=MOTOR),
-        put("action_noise", "actuator.noise", CART, (0, 0.1), source=MOTOR),
-        put("action_delay", "actuator.delay_s", (), (0, 0.03), unit="s", source=BUS),
-        put("speed_noise", "sensor.noise", ("speeds",), (0, 0.2), unit="rad/s", source=BUS),
-        put("sensor_delay", "sensor.delay_s", (), (0, 0.02), unit="s", source=BUS),
+        set_to("action_noise", "actuator.noise", CART, (0, 0.1), source=MOTOR),
+        set_to("action_delay", "actuator.delay_s", (), (0, 0.03), unit="s", source=BUS),
+        set_to("speed_noise", "sensor.noise", ("speeds",), (0, 0.2), unit="rad/s", source=BUS),
+        set_to("sensor_delay", "sensor.delay_s", (), (0, 0.02), unit="s", source=BUS),
     )
 )
 
@@ -90,12 +90,12 @@ class Cartpole:
         )
     )
 
-    def start(self, *, key: jax.Array) -> Start:
+    def reset(self, *, key: jax.Array) -> InitialState:
         """Hangs the pole down, all but still."""
         key_pos, key_vel = jax.random.split(key)
         qpos = jnp.array((0.0, jnp.pi)) + 0.01 * jax.random.normal(key_pos, (2,))
         none = jnp.zeros((0, 3)), jnp.zeros((0, 4))
-        return Start(qpos, 0.01 * jax.random.normal(key_vel, (2,)), *none)
+        return InitialState(qpos, 0.01 * jax.random.normal(key_vel, (2,)), *none)
 
     def signals(self, data: mjx.Data) -> dict[str, jax.Array]:
         """Cart position, cosine and sine of the pole's angle, both speeds."""
@@ -114,11 +114,11 @@ class Cartpole:
         """Nothing that the signals do not hold: (0,)."""
         return jnp.zeros((0,))
 
-    def judge(self, data: mjx.Data, action: jax.Array) -> Verdict:
+    def reward(self, data: mjx.Data, action: jax.Array) -> StepResult:
         """Rewards an upright pole on a centred cart, little control and little speed."""
         upright = (jnp.cos(data.qpos[1]) + 1) / 2
         centred = (1 + tolerance(data.qpos[0], 2.0)) / 2
         gentle = (4 + jnp.maximum(0.0, 1 - action[0] ** 2)) / 5
         slow = (1 + tolerance(data.qvel[1], 5.0)) / 2
         on_goal = jnp.cos(data.qpos[1]) > 0.95
-        return Verdict(upright * centred * gentle * slow, on_goal, jnp.zeros((), bool))
+        return StepResult(upright * centred * gentle * slow, on_goal, jnp.zeros((), bool))

@@ -20,7 +20,7 @@ from mujoco import mjx
 from mjx_s2r.contract import ActionSpec, CameraSignal, PolicyContract, Signal
 from mjx_s2r.envs.reach import JOINTS, LOOKS, PHYSICS, TIMING_AND_SENSING
 from mjx_s2r.params import ParamSpace, add, scale
-from mjx_s2r.sim.task import Start, Verdict
+from mjx_s2r.sim.task import InitialState, StepResult
 
 HOME = (0.0, -0.9, 0.75, 1.2, 0.0, 0.6)  # rad; open gripper raised above the middle of the table
 GRASP = (-0.014, 0.013, 0.0)  # m from the tip to the middle of a cube between finger and jaw
@@ -100,7 +100,7 @@ class Lift:
         """Returns the policy's contract."""
         return _contract(self.mj_model)
 
-    def start(self, *, key: jax.Array) -> Start:
+    def reset(self, *, key: jax.Array) -> InitialState:
         """Puts the arm near home and the cube anywhere within reach, turned at random."""
         key_arm, key_radius, key_angle, key_turn = jax.random.split(key, 4)
         spread = jnp.array((0.5, 0.2, 0.2, 0.2, 0.3, 0.2))
@@ -115,7 +115,7 @@ class Lift:
         half = 0.25 * jnp.pi * jax.random.uniform(key_turn, minval=-1.0)
         turn = jnp.stack((jnp.cos(half), jnp.float32(0), jnp.float32(0), jnp.sin(half)))
         none = jnp.zeros((0, 3)), jnp.zeros((0, 4))
-        return Start(jnp.concatenate((arm, place, turn)), jnp.zeros(12), *none)
+        return InitialState(jnp.concatenate((arm, place, turn)), jnp.zeros(12), *none)
 
     def signals(self, data: mjx.Data) -> dict[str, jax.Array]:
         """Joint angles and speeds, rad and rad/s."""
@@ -163,7 +163,7 @@ class Lift:
             gaps.append((outside + jnp.minimum(over.max(-1), 0.0)).min() - geom.size[0])
         return jnp.stack(gaps)
 
-    def judge(self, data: mjx.Data, action: jax.Array) -> Verdict:
+    def reward(self, data: mjx.Data, action: jax.Array) -> StepResult:
         """Rewards nearness, a grip from both sides, height in the grip; charges effort."""
         grasp, cube = self.grasp(data), self.label(data)
         distance = jnp.linalg.norm(cube - grasp)
@@ -176,7 +176,7 @@ class Lift:
         reward = near + 0.25 * pinch + 2.0 * rise + on_goal - 0.02 * jnp.sum(action**2)
         low, high = jnp.array(TABLE)
         off = (cube[:2] < low).any() | (cube[:2] > high).any() | (jnp.abs(cube[2]) > 0.6)
-        return Verdict(reward=reward, on_goal=on_goal, failed=off)
+        return StepResult(reward=reward, on_goal=on_goal, failed=off)
 
     def _body(self, name: str) -> int:
         """Index of a body."""

@@ -19,8 +19,8 @@ from flax import struct
 from mujoco import mjx
 
 from mjx_s2r.contract import ActionSpec, CameraSignal, PolicyContract, Signal
-from mjx_s2r.params import ParamSpace, add, put, scale
-from mjx_s2r.sim.task import Start, Verdict
+from mjx_s2r.params import ParamSpace, add, scale, set_to
+from mjx_s2r.sim.task import InitialState, StepResult
 
 LEGS = ("FL", "FR", "RL", "RR")
 JOINTS = tuple(f"{leg}_{part}" for leg in LEGS for part in ("hip", "thigh", "calf"))
@@ -65,20 +65,20 @@ SPACE = ParamSpace(
         scale("kp", "model.actuator_kp", JOINTS, (0.8, 1.3), source=GAINS),
         scale("kd", "model.actuator_kd", JOINTS, (0.5, 1.5), source=GAINS),
         scale("strength", "model.actuator_strength", JOINTS, (0.9, 1.1), source=GAINS),
-        put("action_delay", "actuator.delay_s", (), (0, 0.03), unit="s", source=BUS),
-        put("sensor_delay", "sensor.delay_s", (), (0, 0.02), unit="s", source=BUS),
-        put("push", "world.push", TRUNK, (0, 75.0), unit="N", source=SHOVE),
-        put("push_rate", "world.push_rate_hz", (), (0.1, 0.4), nominal=0.2, unit="Hz"),
-        put("angle_bias", "sensor.bias", ("joint_pos",), (0, 0.03), unit="rad", source=GO1),
-        put("angle_noise", "sensor.noise", ("joint_pos",), (0, 0.02), unit="rad", source=GO1),
-        put("speed_noise", "sensor.noise", ("joint_vel",), (0, 0.9), unit="rad/s", source=GO1),
-        put("gyro_noise", "sensor.noise", ("gyro",), (0, 0.12), unit="rad/s", source=GO1),
-        put("gravity_noise", "sensor.noise", ("gravity",), (0, 0.03), source=GO1),
-        put("floor_texture", "visual.texture", FLOOR, (0, 1), source=LAMP),
+        set_to("action_delay", "actuator.delay_s", (), (0, 0.03), unit="s", source=BUS),
+        set_to("sensor_delay", "sensor.delay_s", (), (0, 0.02), unit="s", source=BUS),
+        set_to("push", "world.push", TRUNK, (0, 75.0), unit="N", source=SHOVE),
+        set_to("push_rate", "world.push_rate_hz", (), (0.1, 0.4), nominal=0.2, unit="Hz"),
+        set_to("angle_bias", "sensor.bias", ("joint_pos",), (0, 0.03), unit="rad", source=GO1),
+        set_to("angle_noise", "sensor.noise", ("joint_pos",), (0, 0.02), unit="rad", source=GO1),
+        set_to("speed_noise", "sensor.noise", ("joint_vel",), (0, 0.9), unit="rad/s", source=GO1),
+        set_to("gyro_noise", "sensor.noise", ("gyro",), (0, 0.12), unit="rad/s", source=GO1),
+        set_to("gravity_noise", "sensor.noise", ("gravity",), (0, 0.03), source=GO1),
+        set_to("floor_texture", "visual.texture", FLOOR, (0, 1), source=LAMP),
         scale("light_strength", "visual.light_strength", ("sun",), (0.4, 1.6), source=LAMP),
         scale("ambient", "visual.ambient", (), (0.5, 1.6), source=LAMP),
         scale("brightness", "visual.brightness", (), (0.7, 1.3), source=LAMP),
-        put("pixel_noise", "visual.noise_std", (), (0, 0.03), source=LAMP),
+        set_to("pixel_noise", "visual.noise_std", (), (0, 0.03), source=LAMP),
     )
 )
 
@@ -186,7 +186,7 @@ class Quadruped:
         """Returns the policy's contract."""
         return _contract(self.name, self.mj_model)
 
-    def start(self, *, key: jax.Array) -> Start:
+    def reset(self, *, key: jax.Array) -> InitialState:
         """Lets the robot down near its home pose, facing anywhere, nearly at rest."""
         key_yaw, key_pose, key_speed, key_asked = jax.random.split(key, 4)
         half = 0.5 * jnp.pi * jax.random.uniform(key_yaw, minval=-1.0)
@@ -194,7 +194,7 @@ class Quadruped:
         pose = jnp.array(HOME) + 0.1 * jax.random.uniform(key_pose, (12,), minval=-1.0)
         speed = 0.3 * jax.random.uniform(key_speed, (6,), minval=-1.0)
         fresh = Memory(draw_asked(key_asked), jnp.zeros(12), jnp.zeros((4, 2)), jnp.zeros(3), 0.0)
-        return Start(
+        return InitialState(
             qpos=jnp.concatenate((jnp.array((0.0, 0.0, HEIGHT_M)), quat, pose)),
             qvel=jnp.concatenate((speed, jnp.zeros(12))),
             mocap_pos=jnp.zeros((0, 3)),
@@ -225,7 +225,7 @@ class Quadruped:
         speed, height = data.qvel[:3] @ self._turn(data), self._clearance(data)[:1]
         return jnp.concatenate((speed, recall(data).mean, 10 * self._lifted(data), 4 * height))
 
-    def judge(self, data: mjx.Data, action: jax.Array) -> Verdict:
+    def reward(self, data: mjx.Data, action: jax.Array) -> StepResult:
         """Pays for following the command with a trot; charges what robots should not do.
 
         Weights are those of Playground's Go1, divided so that a step pays 1 at most; torque is
@@ -254,7 +254,7 @@ class Quadruped:
         )
         low = self._clearance(data) < jnp.array(LOWEST_M)
         memory = Memory(then.asked, action, feet[:, :2], mean, followed_s)
-        return Verdict(
+        return StepResult(
             reward=jnp.maximum(gain - loss, 0.0) / 3,
             on_goal=followed_s > FOLLOWED_S - 1e-3,
             failed=low.any() | (turn[2, 2] < UPRIGHT),

@@ -14,8 +14,8 @@ import mujoco
 from mujoco import mjx
 
 from mjx_s2r.contract import ActionSpec, CameraSignal, PolicyContract, Signal
-from mjx_s2r.params import Param, ParamSpace, add, put, scale
-from mjx_s2r.sim.task import Start, Verdict
+from mjx_s2r.params import Param, ParamSpace, add, scale, set_to
+from mjx_s2r.sim.task import InitialState, StepResult
 
 JOINTS = ("shoulder_pan", "shoulder_lift", "elbow_flex", "wrist_flex", "wrist_roll", "gripper")
 HOME = (0.0, -0.9, 0.75, 1.2, 0.0, 0.3)  # rad; tip raised above the middle of the table
@@ -61,34 +61,36 @@ PHYSICS = (
         for i, c in enumerate("xy")
     ),
     scale("link_length", "model.link_length", ARM, (0.98, 1.02), source="printed parts: 2 %"),
-    put("push", "world.push", HAND, (0, 1.5), unit="N", source="a cable that pulls, a finger"),
+    set_to("push", "world.push", HAND, (0, 1.5), unit="N", source="a cable that pulls, a finger"),
 )
 TIMING_AND_SENSING = (
-    put("action_delay", "actuator.delay_s", (), (0, 0.06), unit="s", source=BUS),
-    put("action_hold", "actuator.hold", (), (0, 0.15), source=BUS),
-    put("action_noise", "actuator.noise", ("*",), (0, 0.01), unit="rad", source=BUS),
-    put("backlash", "actuator.backlash", ("*",), (0, 0.015), unit="rad", source=GEAR),
-    put("speed_loss", "actuator.speed_loss", ("*",), (0, 0.2), unit="s/rad", source=CURVE),
-    put("adversary", "actuator.adversary", (), (0, 0.1), source=RNA),
+    set_to("action_delay", "actuator.delay_s", (), (0, 0.06), unit="s", source=BUS),
+    set_to("action_hold", "actuator.hold", (), (0, 0.15), source=BUS),
+    set_to("action_noise", "actuator.noise", ("*",), (0, 0.01), unit="rad", source=BUS),
+    set_to("backlash", "actuator.backlash", ("*",), (0, 0.015), unit="rad", source=GEAR),
+    set_to("speed_loss", "actuator.speed_loss", ("*",), (0, 0.2), unit="s/rad", source=CURVE),
+    set_to("adversary", "actuator.adversary", (), (0, 0.1), source=RNA),
     *(
         add(f"zero_{joint}", "model.qpos0", (joint,), (-0.05, 0.05), unit="rad", source=ZERO)
         for joint in JOINTS[:4]
     ),
-    put("angle_noise", "sensor.noise", ("joint_pos",), (0, 0.01), unit="rad", source=BUS),
-    put("angle_bias", "sensor.bias", ("joint_pos",), (0, 0.03), unit="rad", source=BUS),
-    put("speed_noise", "sensor.noise", ("joint_vel",), (0, 0.2), unit="rad/s", source=BUS),
-    put("sensor_delay", "sensor.delay_s", (), (0, 0.04), unit="s", source=BUS),
-    put("sensor_jitter", "sensor.jitter_s", (), (0, 0.02), unit="s", source=BUS),
-    put("sensor_dropout", "sensor.dropout", (), (0, 0.1), source=BUS),
-    put("angle_step", "sensor.quantum", ("joint_pos",), (0, 0.006), unit="rad", source=COUNTS),
-    put("angle_walk", "sensor.walk", ("joint_pos",), (0, 0.005), unit="rad/sqrt(s)", source=WARM),
+    set_to("angle_noise", "sensor.noise", ("joint_pos",), (0, 0.01), unit="rad", source=BUS),
+    set_to("angle_bias", "sensor.bias", ("joint_pos",), (0, 0.03), unit="rad", source=BUS),
+    set_to("speed_noise", "sensor.noise", ("joint_vel",), (0, 0.2), unit="rad/s", source=BUS),
+    set_to("sensor_delay", "sensor.delay_s", (), (0, 0.04), unit="s", source=BUS),
+    set_to("sensor_jitter", "sensor.jitter_s", (), (0, 0.02), unit="s", source=BUS),
+    set_to("sensor_dropout", "sensor.dropout", (), (0, 0.1), source=BUS),
+    set_to("angle_step", "sensor.quantum", ("joint_pos",), (0, 0.006), unit="rad", source=COUNTS),
+    set_to(
+        "angle_walk", "sensor.walk", ("joint_pos",), (0, 0.005), unit="rad/sqrt(s)", source=WARM
+    ),
 )
 
 
 def _colour(geom: str, nominal: tuple[float, ...], *limits: tuple[float, float]) -> list[Param]:
     """Returns three rows that set the colour of a geom, red, green and blue."""
     return [
-        put(f"{geom}_{c}", "visual.geom_rgb", (geom,), limits[i], nominal=nominal[i], column=i)
+        set_to(f"{geom}_{c}", "visual.geom_rgb", (geom,), limits[i], nominal=nominal[i], column=i)
         for i, c in enumerate("rgb")
     ]
 
@@ -102,12 +104,12 @@ LOOKS = (
         for i, c in enumerate("rgb")
     ),
     add("servo_grey", "visual.geom_rgb", SERVOS, (-0.1, 0.15)),
-    *(put(f"{g}_texture", "visual.texture", (g,), (0, 1), source=TOBIN) for g in FLAT),
+    *(set_to(f"{g}_texture", "visual.texture", (g,), (0, 1), source=TOBIN) for g in FLAT),
     scale("texture_size", "visual.texture_m", FLAT, (0.5, 4.0), law=LOG, source=TOBIN),
     add("light_x", "visual.light_dir", ("sun",), (-0.6, 0.8), column=0, source=TOBIN),
     add("light_y", "visual.light_dir", ("sun",), (-0.5, 0.9), column=1, source=TOBIN),
     scale("light_strength", "visual.light_strength", ("sun",), (0.3, 1.6), source=TOBIN),
-    put(
+    set_to(
         "light_kelvin",
         "visual.light_kelvin",
         ("*",),
@@ -117,10 +119,10 @@ LOOKS = (
         unit="K",
         source=DAYLIGHT,
     ),
-    put("light_softness", "visual.light_softness", ("*",), (0, 0.15), unit="rad", source=LAMP),
+    set_to("light_softness", "visual.light_softness", ("*",), (0, 0.15), unit="rad", source=LAMP),
     add("window_x", "visual.light_dir", ("window",), (-0.8, 0.8), column=0, source=TOBIN),
     add("window_y", "visual.light_dir", ("window",), (-0.8, 0.8), column=1, source=TOBIN),
-    put("window_strength", "visual.light_strength", ("window",), (0, 0.35), source=TOBIN),
+    set_to("window_strength", "visual.light_strength", ("window",), (0, 0.35), source=TOBIN),
     scale("ambient", "visual.ambient", (), (0.5, 1.8), source=TOBIN),
     scale("headlight", "visual.headlight", (), (0.2, 1.8), source=TOBIN),
     scale("specular", "visual.specular", (), (0.0, 3.0), source=TOBIN),
@@ -147,11 +149,11 @@ LOOKS = (
     scale("gamma", "visual.gamma", (), (0.8, 1.25), law=LOG, source=CONSUMER),
     scale("white_red", "visual.white_balance", (), TINT, column=0, law=LOG, source=CONSUMER),
     scale("white_blue", "visual.white_balance", (), TINT, column=2, law=LOG, source=CONSUMER),
-    put("hue", "visual.hue", (), (-0.15, 0.15), unit="rad", source=CONSUMER),
-    put("vignette", "visual.vignette", (), (0, 0.3), source=CONSUMER),
-    put("pixel_noise", "visual.noise_std", (), (0, 0.03), source=CONSUMER),
-    put("shot_noise", "visual.shot_noise", (), (0, 0.002), source=CONSUMER),
-    put("defocus", "visual.blur_px", (), (0, 0.8), unit="px", source=CONSUMER),
+    set_to("hue", "visual.hue", (), (-0.15, 0.15), unit="rad", source=CONSUMER),
+    set_to("vignette", "visual.vignette", (), (0, 0.3), source=CONSUMER),
+    set_to("pixel_noise", "visual.noise_std", (), (0, 0.03), source=CONSUMER),
+    set_to("shot_noise", "visual.shot_noise", (), (0, 0.002), source=CONSUMER),
+    set_to("defocus", "visual.blur_px", (), (0, 0.8), unit="px", source=CONSUMER),
 )
 SPACE = ParamSpace((*PHYSICS, *TIMING_AND_SENSING, *LOOKS))
 
@@ -217,7 +219,7 @@ class Reach:
         """Returns the policy's contract."""
         return _contract(self.mj_model)
 
-    def start(self, *, key: jax.Array) -> Start:
+    def reset(self, *, key: jax.Array) -> InitialState:
         """Puts the arm near home and the cube anywhere on the table, turned at random."""
         key_arm, key_radius, key_angle, key_turn = jax.random.split(key, 4)
         spread = jnp.array((0.5, 0.2, 0.2, 0.2, 0.3, 0.1))
@@ -230,7 +232,7 @@ class Reach:
         )
         half = 0.5 * jnp.pi * jax.random.uniform(key_turn)
         turn = jnp.stack((jnp.cos(half), jnp.float32(0), jnp.float32(0), jnp.sin(half)))
-        return Start(qpos, jnp.zeros(6), place[None], turn[None])
+        return InitialState(qpos, jnp.zeros(6), place[None], turn[None])
 
     def signals(self, data: mjx.Data) -> dict[str, jax.Array]:
         """Joint angles and speeds, rad and rad/s."""
@@ -245,7 +247,7 @@ class Reach:
         tip, cube = data.site_xpos[self._tip], data.mocap_pos[0]
         return 10 * jnp.concatenate((tip, cube, cube + jnp.array(ABOVE) - tip))
 
-    def judge(self, data: mjx.Data, action: jax.Array) -> Verdict:
+    def reward(self, data: mjx.Data, action: jax.Array) -> StepResult:
         """Rewards nearness to the goal, on two scales; charges effort and low links."""
         tip, cube = data.site_xpos[self._tip], data.mocap_pos[0]
         distance = jnp.linalg.norm(cube + jnp.array(ABOVE) - tip)
@@ -259,4 +261,4 @@ class Reach:
             - 0.05 * jnp.sum(action**2)
             - 10.0 * low
         )
-        return Verdict(reward=reward, on_goal=on_goal, failed=jnp.zeros((), bool))
+        return StepResult(reward=reward, on_goal=on_goal, failed=jnp.zeros((), bool))

@@ -18,8 +18,8 @@ import mujoco
 import numpy as np
 
 from mjx_s2r.envs.reach import ABOVE, HOME, RADIUS, SECTOR, SPACE, TOLERANCE
-from mjx_s2r.eval.robot_episodes import Place, Robot
-from mjx_s2r.robot.drivers.imperfections import SERVO_ARM, Reality
+from mjx_s2r.eval.robot_episodes import JudgedRobot, StartPose
+from mjx_s2r.robot.drivers.imperfections import SERVO_ARM, Imperfections
 from mjx_s2r.sim.model.leaves import bind_model, write
 
 XML = Path(__file__).parent / "assets" / "reach.xml"
@@ -37,7 +37,7 @@ TABLES = (
 _HELD_OUT_SEED = 70_000  # another one for every verdict that is to count
 
 
-def held_out(index: int) -> Robot:
+def held_out(index: int) -> JudgedRobot:
     """Returns the held-out robot number ``index`` in its room."""
     rng = np.random.default_rng(_HELD_OUT_SEED + index)
     spec = _spec()
@@ -49,22 +49,24 @@ def held_out(index: int) -> Robot:
     reality = replace(
         SERVO_ARM, seed=index, strength=float(rng.uniform(0.88, 1.0)), offset_deg=offset
     )
-    return Robot(f"held out {index}", model, reality, place, on_goal)
+    return JudgedRobot(f"held out {index}", model, reality, place, on_goal)
 
 
-def rehearsal(index: int) -> Robot:
+def rehearsal(index: int) -> JudgedRobot:
     """Returns the nominal robot, seen by MuJoCo's camera, without flaws."""
-    return Robot(f"rehearsal {index}", _spec().compile(), Reality(seed=index), place, on_goal)
+    return JudgedRobot(
+        f"rehearsal {index}", _spec().compile(), Imperfections(seed=index), place, on_goal
+    )
 
 
-def place(rng: np.random.Generator) -> Place:
+def place(rng: np.random.Generator) -> StartPose:
     """Draws where an episode starts: arm near home, cube anywhere in the task's area."""
     spread = np.array((0.5, 0.2, 0.2, 0.2, 0.3, 0.1))
     radius = np.sqrt(rng.uniform(RADIUS[0] ** 2, RADIUS[1] ** 2))
     angle, half = rng.uniform(-SECTOR, SECTOR), rng.uniform(0, np.pi / 2)
     where = (0.0388 + radius * np.cos(angle), radius * np.sin(angle), 0.02)
     turn = (np.cos(half), 0.0, 0.0, np.sin(half))
-    return Place(np.array(HOME) + spread * rng.uniform(-1, 1, 6), {"cube": (where, turn)})
+    return StartPose(np.array(HOME) + spread * rng.uniform(-1, 1, 6), {"cube": (where, turn)})
 
 
 def on_goal(model: mujoco.MjModel, data: mujoco.MjData) -> bool:

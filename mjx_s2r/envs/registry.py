@@ -7,11 +7,11 @@ measure of success (`mjx_s2r.bridge`): what "brax:ant" alone does not have.
 import importlib
 from types import ModuleType
 
-from mjx_s2r.bridge.registry import LIBRARIES, peer
-from mjx_s2r.bridge.wrapper import Foreign
+from mjx_s2r.bridge.registry import LIBRARIES, make_peer
+from mjx_s2r.bridge.wrapper import WrappedEnv
 from mjx_s2r.params import ParamError, unknown
 from mjx_s2r.sim.backends.physics_config import ModelError, PhysicsConfig
-from mjx_s2r.sim.env import foreign, make
+from mjx_s2r.sim.env import make, not_native_error
 from mjx_s2r.sim.interface import Environment
 from mjx_s2r.sim.task import Task
 
@@ -55,12 +55,12 @@ def make_task(name: str) -> Task:
             environment.
     """
     made = named(name)
-    if isinstance(made, Foreign):
-        raise foreign(repr(name))
+    if isinstance(made, WrappedEnv):
+        raise not_native_error(repr(name))
     return made
 
 
-def named(name: str) -> Task | Foreign:
+def named(name: str) -> Task | WrappedEnv:
     """Returns the task called ``name``, or what the class or function of "module:name" makes.
 
     Raises:
@@ -96,11 +96,11 @@ def make_env(name: str, physics: PhysicsConfig | None = None) -> Environment:
         ModelError: an engine that this machine, the model or a row cannot use.
     """
     made = None if name.partition(":")[0] in LIBRARIES else named(name)
-    if made is not None and not isinstance(made, Foreign):
+    if made is not None and not isinstance(made, WrappedEnv):
         return make(made, physics)
     if physics is not None and physics.backend != "jax":
         raise ModelError(
             f"physics.backend {physics.backend!r}: {name!r} is another library's environment, "
             "which steps by itself; leave physics.backend at jax"
         )
-    return peer(name) if made is None else made
+    return make_peer(name) if made is None else made

@@ -21,8 +21,8 @@ import mujoco
 from mujoco import mjx
 
 from mjx_s2r.contract import ActionSpec, CameraSignal, PolicyContract, Signal
-from mjx_s2r.params import ParamSpace, add, put, scale
-from mjx_s2r.sim.task import Start, Verdict
+from mjx_s2r.params import ParamSpace, add, scale, set_to
+from mjx_s2r.sim.task import InitialState, StepResult
 
 FINGERS = ("if", "mf", "rf")
 JOINTS = (
@@ -81,24 +81,24 @@ PHYSICS = (
         add(f"tilt_{c}", "model.gravity_tilt", (), (-0.1, 0.1), column=i, unit="rad", source=MOUNT)
         for i, c in enumerate("xy")
     ),
-    put("push", "world.push", CUBE, (0, 0.3), unit="N", source="a third of the cube's weight"),
+    set_to("push", "world.push", CUBE, (0, 0.3), unit="N", source="a third of the cube's weight"),
 )
 TIMING_AND_SENSING = (
-    put("action_delay", "actuator.delay_s", (), (0, 0.08), unit="s", source=LATENCY),
-    put("action_hold", "actuator.hold", (), (0, 0.3), source=LOST),
-    put("action_noise", "actuator.noise", ("*",), (0, 0.02), unit="rad", source=DEXTREME),
-    put("backlash", "actuator.backlash", ("*",), (0, 0.02), unit="rad", source=PLAY),
-    put("adversary", "actuator.adversary", (), (0, 0.15), source=NETWORK),
+    set_to("action_delay", "actuator.delay_s", (), (0, 0.08), unit="s", source=LATENCY),
+    set_to("action_hold", "actuator.hold", (), (0, 0.3), source=LOST),
+    set_to("action_noise", "actuator.noise", ("*",), (0, 0.02), unit="rad", source=DEXTREME),
+    set_to("backlash", "actuator.backlash", ("*",), (0, 0.02), unit="rad", source=PLAY),
+    set_to("adversary", "actuator.adversary", (), (0, 0.15), source=NETWORK),
     *(
         add(f"zero_{joint}", "model.qpos0", (joint,), (-0.05, 0.05), unit="rad", source=OFFSET)
         for joint in JOINTS
     ),
-    put("angle_noise", "sensor.noise", ("joint_pos",), (0, 0.03), unit="rad", source=NOISE),
-    put("angle_bias", "sensor.bias", ("joint_pos",), (0, 0.05), unit="rad", source=NOISE),
-    put("speed_noise", "sensor.noise", ("joint_vel",), (0, 0.3), unit="rad/s", source=NOISE),
-    put("sensor_delay", "sensor.delay_s", (), (0, 0.05), unit="s", source=LATENCY),
-    put("sensor_dropout", "sensor.dropout", (), (0, 0.1), source=LATENCY),
-    put("angle_step", "sensor.quantum", ("joint_pos",), (0, 0.006), unit="rad", source=COUNTS),
+    set_to("angle_noise", "sensor.noise", ("joint_pos",), (0, 0.03), unit="rad", source=NOISE),
+    set_to("angle_bias", "sensor.bias", ("joint_pos",), (0, 0.05), unit="rad", source=NOISE),
+    set_to("speed_noise", "sensor.noise", ("joint_vel",), (0, 0.3), unit="rad/s", source=NOISE),
+    set_to("sensor_delay", "sensor.delay_s", (), (0, 0.05), unit="s", source=LATENCY),
+    set_to("sensor_dropout", "sensor.dropout", (), (0, 0.1), source=LATENCY),
+    set_to("angle_step", "sensor.quantum", ("joint_pos",), (0, 0.006), unit="rad", source=COUNTS),
 )
 LOOKS = (
     *(
@@ -110,7 +110,7 @@ LOOKS = (
         for i, c in enumerate("rgb")
     ),
     add("shell_grey", "visual.geom_rgb", ("palm_shell",), (-0.7, 0.1)),
-    put("floor_texture", "visual.texture", ("floor",), (0, 1), source=ROOM),
+    set_to("floor_texture", "visual.texture", ("floor",), (0, 1), source=ROOM),
     add("light_x", "visual.light_dir", ("sun",), (-0.6, 0.8), column=0, source=ROOM),
     add("light_y", "visual.light_dir", ("sun",), (-0.5, 0.9), column=1, source=ROOM),
     scale("light_strength", "visual.light_strength", ("sun",), (0.3, 1.6), source=ROOM),
@@ -130,9 +130,9 @@ LOOKS = (
     scale("brightness", "visual.brightness", (), (0.7, 1.3), source=CONSUMER),
     scale("contrast", "visual.contrast", (), (0.8, 1.2), source=CONSUMER),
     scale("saturation", "visual.saturation", (), (0.7, 1.3), source=CONSUMER),
-    put("hue", "visual.hue", (), (-0.1, 0.1), unit="rad", source=CONSUMER),
-    put("pixel_noise", "visual.noise_std", (), (0, 0.03), source=CONSUMER),
-    put("defocus", "visual.blur_px", (), (0, 0.8), unit="px", source=CONSUMER),
+    set_to("hue", "visual.hue", (), (-0.1, 0.1), unit="rad", source=CONSUMER),
+    set_to("pixel_noise", "visual.noise_std", (), (0, 0.03), source=CONSUMER),
+    set_to("defocus", "visual.blur_px", (), (0, 0.8), unit="px", source=CONSUMER),
 )
 SPACE = ParamSpace((*PHYSICS, *TIMING_AND_SENSING, *LOOKS))
 
@@ -217,7 +217,7 @@ class Reorient:
         """Returns the policy's contract."""
         return _contract(self.mj_model)
 
-    def start(self, *, key: jax.Array) -> Start:
+    def reset(self, *, key: jax.Array) -> InitialState:
         """Puts the cube on the palm, turned about the upright, and draws a target from there.
 
         The angle of the turn to the target is uniform, so near and far targets are equally many.
@@ -232,7 +232,7 @@ class Reorient:
         place = jnp.array(PLACE) + jnp.array((0.0, 0.0, 0.008)) + shift
         beside = jnp.asarray(self.mj_model.body("target").pos, jnp.float32)
         qpos = jnp.concatenate((hand, place, quat))
-        return Start(qpos, jnp.zeros(22), beside[None], goal[None])
+        return InitialState(qpos, jnp.zeros(22), beside[None], goal[None])
 
     def signals(self, data: mjx.Data) -> dict[str, jax.Array]:
         """Joint angles and speeds, rad and rad/s; the target."""
@@ -293,7 +293,7 @@ class Reorient:
         outside = jnp.linalg.norm(jnp.maximum(over, 0.0), axis=-1)
         return outside + jnp.minimum(over.max(-1), 0.0) - radius
 
-    def judge(self, data: mjx.Data, action: jax.Array) -> Verdict:
+    def reward(self, data: mjx.Data, action: jax.Array) -> StepResult:
         """Rewards the angle and the place; charges a strained hand, effort and a lost cube."""
         cube, angle = data.qpos[16:19], self.angle(data)
         low, high = jnp.array(PALM)
@@ -311,4 +311,4 @@ class Reorient:
             - 100.0 * lost
         )
         dt = 1.0 / self.contract.control_hz
-        return Verdict(reward=rate * dt, on_goal=(angle < TOLERANCE) & ~lost, failed=lost)
+        return StepResult(reward=rate * dt, on_goal=(angle < TOLERANCE) & ~lost, failed=lost)

@@ -21,18 +21,18 @@ import numpy as np
 from mjx_s2r.robot.clock import VirtualClock
 from mjx_s2r.robot.controller import ControllerConfig, run
 from mjx_s2r.robot.driver import Reading
-from mjx_s2r.robot.drivers.imperfections import Reality
+from mjx_s2r.robot.drivers.imperfections import Imperfections
 from mjx_s2r.robot.drivers.mujoco_wiring import Camera, Pose, rig_for
-from mjx_s2r.robot.drivers.sim_robot import StandIn
+from mjx_s2r.robot.drivers.sim_robot import SimRobot
 from mjx_s2r.robot.log import FlightLog
 from mjx_s2r.robot.policy import Policy
-from mjx_s2r.sim.interface import Draw, Environment, State
+from mjx_s2r.sim.interface import Environment, EpisodeParams, State
 
 ActIn = Callable[[State, jax.Array], jax.Array]  # (worlds, key) -> squashed action (B, J)
 
 
 @dataclass(frozen=True)
-class Place:
+class StartPose:
     """Where an episode on the robot starts: joint positions and bodies by name."""
 
     qpos: np.ndarray
@@ -40,26 +40,26 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Robot:
+class JudgedRobot:
     """A stand-in to be judged on.
 
     Attributes:
         name: what it is called in the report.
         model: its C MuJoCo model, held-out numbers already in it.
-        reality: its flaws.
-        place: draws the start of an episode.
+        imperfections: its flaws.
+        start_pose: draws the start of an episode.
         on_goal: whether the goal holds now, from the true state.
     """
 
     name: str
     model: mujoco.MjModel
-    reality: Reality
-    place: Callable[[np.random.Generator], Place]
+    imperfections: Imperfections
+    start_pose: Callable[[np.random.Generator], StartPose]
     on_goal: Callable[[mujoco.MjModel, mujoco.MjData], bool]
 
 
 @dataclass(frozen=True)
-class Episode:
+class RobotEpisode:
     """One episode on a robot.
 
     Attributes:
@@ -84,7 +84,7 @@ class Episode:
 
 
 @dataclass(frozen=True)
-class Rules:
+class EvalConfig:
     """What an episode is.
 
     Attributes:
@@ -104,10 +104,12 @@ class Rules:
     controller: ControllerConfig = field(default_factory=ControllerConfig)
 
 
-class _Watch:
+class _GoalMonitor:
     """Ends an episode when the goal has been held; keeps frames."""
 
-    def __init__(self, robot: Robot, stand_in: StandIn, steps: int, film: str | None) -> None:
+    def __init__(
+        self, robot: JudgedRobot, stand_in: SimRobot, steps: int, film: str | None
+    ) -> None:
         """Says what is watched, for how many steps the goal must hold, and which camera is kept."""
         self._robot, self._stand_in, self._steps, self._film = robot, stand_in, steps, film
         self.held = 0
@@ -122,7 +124,7 @@ class _Watch:
         return self.held >= self._steps
 
 
-class _Timed:
+class _TimedPolicy:
     """An actor that keeps the time each call took."""
 
     def __init__(self, policy: Policy) -> None:
@@ -138,7 +140,9 @@ class _Timed:
         return action
 
 
-def fly(policy: Policy, robots: Sequence[Robot], episodes: int, rules: Rules) -> Iterator[Episode]:
+def run_episodes(
+    policy: Policy, robots: Sequence[JudgedRobot], episodes: int, rules: EvalConfig
+) -> Iterator[RobotEpisode]:
     """Runs ``episodes`` on each robot, one after another, and yields each as it ends.
 
     Starts are drawn from the robot's own seed, so that two policies meet the same ones.
@@ -146,7 +150,7 @@ def fly(policy: Policy, robots: Sequence[Robot], episodes: int, rules: Rules) ->
     for robot in robots:
         clock = VirtualClock()
         rig = rig_for(policy.contract, rules.camera)
-        stand_in = StandIn(robot.model, rig, clock, robot.reality)
+        stand_in = SimRobot(robot.model, rig, clock, robot.imperfections)
         stand_in.connect()
         try:
             for index in range(episodes):
@@ -156,16 +160,20 @@ def fly(policy: Policy, robots: Sequence[Robot], episodes: int, rules: Rules) ->
 
 
 def _episode(
-    policy: Policy, robot: Robot, rig: tuple[StandIn, VirtualClock], index: int, rules: Rules
-) -> Episode:
+    policy: Policy,
+    robot: JudgedRobot,
+    rig: tuple[SimRobot, VirtualClock],
+    index: int,
+    rules: EvalConfig,
+) -> RobotEpisode:
     """Runs one episode."""
     stand_in, clock = rig
-    seed = (robot.reality.seed, index)
-    place = robot.place(np.random.default_rng((1, *seed)))
+    seed = (robot.imperfections.seed, index)
+    place = robot.start_pose(np.random.default_rng((1, *seed)))
     stand_in.reset(place.qpos, bodies=place.bodies, seed=int(1000 * seed[0] + index))
     film = policy.contract.cameras[0].name if index < rules.films else None
     hold = round(rules.hold_s * policy.contract.control_hz)
-    watch, timed = _Watch(robot, stand_in, hold, film), _Timed(policy)
+    watch, timed = _GoalMonitor(robot, stand_in, hold, film), _TimedPolicy(policy)
     controller = ControllerConfig(rules.episode_s, rules.controller.safety)
     log = None
     if rules.logs is not None and index == 0:
@@ -178,7 +186,7 @@ def _episode(
     finally:
         if log is not None:
             log.close()
-    return Episode(
+    return RobotEpisode(
         robot=robot.name,
         success=watch.held >= hold,
         steps=summary.steps,
@@ -190,7 +198,7 @@ def _episode(
     )
 
 
-def interventions(episodes: Sequence[Episode]) -> Counter[str]:
+def interventions(episodes: Sequence[RobotEpisode]) -> Counter[str]:
     """Returns how often the guard acted, by kind, over all episodes."""
     total: Counter[str] = Counter()
     for episode in episodes:
@@ -198,7 +206,9 @@ def interventions(episodes: Sequence[Episode]) -> Counter[str]:
     return total
 
 
-def in_simulation(env: Environment, act: ActIn, draws: Draw, *, key: jax.Array) -> np.ndarray:
+def in_simulation(
+    env: Environment, act: ActIn, draws: EpisodeParams, *, key: jax.Array
+) -> np.ndarray:
     """Returns (B,) bool: the first episode of each world was a success.
 
     Args:
@@ -211,10 +221,10 @@ def in_simulation(env: Environment, act: ActIn, draws: Draw, *, key: jax.Array) 
     return np.asarray(whole(draws, key))
 
 
-def _whole_episode(env: Environment, act: ActIn, draws: Draw, key: jax.Array) -> jax.Array:
+def _whole_episode(env: Environment, act: ActIn, draws: EpisodeParams, key: jax.Array) -> jax.Array:
     """Returns (B,) bool: the first episode of each world was a success."""
     key_reset, key_steps = jax.random.split(key)
-    worlds = jax.vmap(env.reset)(jax.random.split(key_reset, draws.role.shape[0]), draws)
+    worlds = jax.vmap(env.reset)(jax.random.split(key_reset, draws.kind.shape[0]), draws)
     return succeeds(env, act, worlds, key_steps)
 
 

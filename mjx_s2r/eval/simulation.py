@@ -9,21 +9,21 @@ import jax.numpy as jnp
 from flax import struct
 
 from mjx_s2r.learn.algorithm import Learner
-from mjx_s2r.learn.rollout import reset_worlds, step_worlds
-from mjx_s2r.sim.interface import Draw, State
+from mjx_s2r.learn.rollout import reset_envs, step_envs
+from mjx_s2r.sim.interface import EpisodeParams, State
 
 
 @struct.dataclass
-class Scores:
+class EpisodeScores:
     """What became of each world's episode, all (B,): return, success, length, control steps."""
 
-    total: jax.Array
+    episode_return: jax.Array
     success: jax.Array
     length: jax.Array
 
 
 @partial(jax.jit, static_argnums=(0, 2))
-def evaluate(learner: Learner, state: Any, worlds: int, *, key: jax.Array) -> Scores:
+def evaluate(learner: Learner, state: Any, worlds: int, *, key: jax.Array) -> EpisodeScores:
     """Returns the scores of one episode in each of ``worlds`` worlds B.
 
     Their parameters are drawn as those of training are now, but none tests a bound. The call comes
@@ -31,27 +31,29 @@ def evaluate(learner: Learner, state: Any, worlds: int, *, key: jax.Array) -> Sc
     """
     key_draw, key_reset = jax.random.split(key)
     draws = learner.curriculum.sample(state.curriculum, worlds, key_draw)
-    draws = replace(draws, role=jnp.full_like(draws.role, -1))
+    draws = replace(draws, kind=jnp.full_like(draws.kind, -1))
     return judge(learner, state, draws, key=key_reset)
 
 
 @partial(jax.jit, static_argnums=0)
-def judge(learner: Learner, state: Any, draws: Draw, *, key: jax.Array) -> Scores:
+def judge(learner: Learner, state: Any, draws: EpisodeParams, *, key: jax.Array) -> EpisodeScores:
     """Returns the scores of one episode in each of B worlds, of parameters ``draws`` (B, ...)."""
-    worlds = draws.role.shape[0]
-    fresh = reset_worlds(learner.env, draws, key=key)
-    memory = learner.nets.blank(worlds).actor
+    worlds = draws.kind.shape[0]
+    fresh = reset_envs(learner.env, draws, key=key)
+    memory = learner.nets.zero_state(worlds).actor
 
-    def one(carry: tuple[Any, State, Scores, jax.Array], _: None) -> tuple[Any, None]:
+    def one(carry: tuple[Any, State, EpisodeScores, jax.Array], _: None) -> tuple[Any, None]:
         """Takes one step; an episode that is over stays judged as it was."""
         memory, worlds, scores, over = carry
-        memory, policy = learner.watch(state, memory, worlds)
-        worlds = step_worlds(learner.env, worlds, jnp.tanh(policy.mean))
-        now = Scores(worlds.metrics["return"], worlds.metrics["success"], worlds.metrics["length"])
+        memory, policy = learner.apply_policy(state, memory, worlds)
+        worlds = step_envs(learner.env, worlds, jnp.tanh(policy.mean))
+        now = EpisodeScores(
+            worlds.metrics["return"], worlds.metrics["success"], worlds.metrics["length"]
+        )
         scores = jax.tree.map(lambda new, old: jnp.where(over, old, new), now, scores)
         return (memory, worlds, scores, over | (worlds.done > 0)), None
 
     zero = jnp.zeros((worlds,))
-    start = (memory, fresh, Scores(zero, zero, zero), jnp.zeros((worlds,), bool))
+    start = (memory, fresh, EpisodeScores(zero, zero, zero), jnp.zeros((worlds,), bool))
     last, _ = jax.lax.scan(one, start, length=learner.env.episode_steps)
     return last[2]

@@ -118,19 +118,19 @@ class Checkpoints:
             CheckpointError: none there or none whole; another task, table, leaf, shape or dtype.
         """
         self.wait()
-        return distributed.together("restoring", lambda: self._restore(like, step))
+        return distributed.run_on_all("restoring", lambda: self._restore(like, step))
 
     def _restore(self, like: Any, step: int | None) -> tuple[Any, int]:
         """Returns tree and step, of several processes the step that the first one finds whole."""
-        if not distributed.several():
+        if not distributed.is_distributed():
             return self._newest(like, step)
         found, failure = -1, None
-        if distributed.writer():
+        if distributed.is_writer():
             try:
                 found = self._newest(jax.tree.map(checkpoint_leaves.shape_of, like), step)[1]
             except Exception as error:
                 failure = error
-        found = distributed.told(found)
+        found = distributed.broadcast(found)
         if found < 0:
             raise failure or CheckpointError(f"{self.folder}: process 0 found nothing to restore")
         try:
@@ -183,13 +183,13 @@ class Checkpoints:
             except DiskFullError as error:
                 full.append(error)
 
-        distributed.together("checkpoint", careful)
-        if distributed.any_of(bool(full)):
+        distributed.run_on_all("checkpoint", careful)
+        if distributed.any_process(bool(full)):
             raise full[0] if full else DiskFullError(f"{self.folder}: the disk is full")
 
     def _begin(self, step: int, names: list[str], leaves: list[Any], wait: bool) -> None:
         """Copies the leaves and writes them, or has a thread write them."""
-        if not distributed.writer():
+        if not distributed.is_writer():
             return
         for damaged in sorted(self._damaged):
             shutil.rmtree(self.folder / str(damaged), ignore_errors=True)
@@ -249,7 +249,11 @@ class Checkpoints:
         """Hands one step to orbax, which must not wait for other processes: they do not write."""
         if self._manager is None:
             self._sweep()
-            alone = MultiprocessingOptions(active_processes={0}) if distributed.several() else None
+            alone = (
+                MultiprocessingOptions(active_processes={0})
+                if distributed.is_distributed()
+                else None
+            )
             options = ocp.CheckpointManagerOptions(
                 max_to_keep=self._max_to_keep,
                 enable_async_checkpointing=False,
@@ -304,7 +308,7 @@ def _load(folder: Path, item: str, handler: Any) -> Any:
     mine = jax.process_index()
     alone = MultiprocessingOptions(primary_host=mine, active_processes={mine})
     try:
-        if not distributed.several():
+        if not distributed.is_distributed():
             return ocp.Checkpointer(handler).restore(folder / item)
         # each process reads for itself; orbax would wait for the others at every file
         return ocp.Checkpointer(handler, multiprocessing_options=alone).restore(folder / item)

@@ -11,8 +11,8 @@ import jax
 from jax.stages import Lowered
 
 from mjx_s2r.curriculum.interface import Curriculum
-from mjx_s2r.learn.compiled_step import Iteration
-from mjx_s2r.learn.networks.actor_critic import Images, Memory
+from mjx_s2r.learn.compiled_step import CompiledStep
+from mjx_s2r.learn.networks.actor_critic import Images, RnnState
 from mjx_s2r.learn.networks.gaussian import Gaussian
 from mjx_s2r.sim.interface import Environment, State
 
@@ -21,12 +21,12 @@ class Settings(Protocol):
     """What every learner's settings say."""
 
     @property
-    def worlds(self) -> int:
+    def num_envs(self) -> int:
         """Number of worlds, B."""
         ...
 
     @property
-    def unroll(self) -> int:
+    def num_steps(self) -> int:
         """Control steps per iteration, T."""
         ...
 
@@ -36,7 +36,7 @@ class Settings(Protocol):
         ...
 
     @property
-    def units(self) -> int:
+    def rnn_hidden(self) -> int:
         """Size of the actor's memory, H; 0 remembers nothing."""
         ...
 
@@ -44,7 +44,7 @@ class Settings(Protocol):
 class Networks(Protocol):
     """What every learner's networks can do."""
 
-    def blank(self, worlds: int) -> Memory:
+    def zero_state(self, worlds: int) -> RnnState:
         """Returns the memory of ``worlds`` episodes that have not begun."""
         ...
 
@@ -73,7 +73,7 @@ class Learner(Protocol):
         ...
 
     @property
-    def iteration(self) -> Iteration:
+    def iteration(self) -> CompiledStep:
         """What `iterate` runs, in its parts."""
         ...
 
@@ -89,12 +89,12 @@ class Learner(Protocol):
         """Runs one iteration; returns the state and its metrics. The old state is given away."""
         ...
 
-    def watch(
+    def apply_policy(
         self, state: Any, memory: jax.Array, worlds: State, images: Images = ()
     ) -> tuple[jax.Array, Gaussian]:
         """Returns the memory (B, H) after this step and the distribution of actions (B, J)."""
         ...
 
-    def answer(self, state: Any, obs: dict[str, jax.Array]) -> Gaussian:
+    def policy(self, state: Any, obs: dict[str, jax.Array]) -> Gaussian:
         """Returns the distribution of actions (..., J) of an actor without memory or cameras."""
         ...

@@ -17,42 +17,42 @@ import jax.numpy as jnp
 from mjx_s2r.contract import CameraSignal, ContractError, PolicyContract
 from mjx_s2r.render.cameras import Cameras, poses, take_pictures
 from mjx_s2r.render.geometry.pose import Pose
-from mjx_s2r.runtime.devices import light_options
+from mjx_s2r.runtime.devices import gradient_compiler_options
 from mjx_s2r.sim.env import Env
 from mjx_s2r.sim.interface import State
 
-Film = tuple[jax.Array, ...]  # per camera, (B, F, H, W, 3) uint8, newest first
+Frames = tuple[jax.Array, ...]  # per camera, (B, F, H, W, 3) uint8, newest first
 Images = tuple[jax.Array, ...]  # per camera, (B, H, W, 3 F) uint8
 
 
 @dataclass(frozen=True, eq=False)
-class Watch:
+class CameraSchedule:
     """Cameras on worlds; build it with `watch`.
 
     Attributes:
         signals: the cameras of the contract.
-        every: control steps between two pictures, per camera.
+        period: control steps between two pictures, per camera.
         locate: worlds -> where everything is, per camera; compiled with the switches of physics.
-        paint: (poses, xi (B, D), key) -> pictures (B, H, W, 3) per camera; compiled with others.
+        draw: (poses, xi (B, D), key) -> pictures (B, H, W, 3) per camera; compiled with others.
     """
 
     signals: tuple[CameraSignal, ...]
-    every: tuple[int, ...]
+    period: tuple[int, ...]
     locate: Callable[[State], tuple[Pose, ...]]
-    paint: Callable[[tuple[Pose, ...], jax.Array, jax.Array], tuple[jax.Array, ...]]
+    draw: Callable[[tuple[Pose, ...], jax.Array, jax.Array], tuple[jax.Array, ...]]
 
     @property
-    def remembers(self) -> bool:
+    def keeps_frames(self) -> bool:
         """Whether a world's pictures outlive a control step."""
-        return any(e > 1 or c.frames > 1 for e, c in zip(self.every, self.signals, strict=True))
+        return any(e > 1 or c.frames > 1 for e, c in zip(self.period, self.signals, strict=True))
 
-    def check_turns(self, worlds: int) -> None:
+    def check_num_envs(self, worlds: int) -> None:
         """Proves that so many worlds can take turns.
 
         Raises:
             ValueError: they do not divide by the control steps between two pictures.
         """
-        for signal, every in zip(self.signals, self.every, strict=True):
+        for signal, every in zip(self.signals, self.period, strict=True):
             if worlds % every:
                 raise ValueError(
                     f"{worlds} worlds cannot take turns of {every} steps before camera "
@@ -61,49 +61,49 @@ class Watch:
 
     def pictures(self, worlds: State, xi: jax.Array, key: jax.Array) -> tuple[jax.Array, ...]:
         """Returns (B, H, W, 3) uint8 per camera: what there is to see now."""
-        return self.paint(self.locate(worlds), xi, key)
+        return self.draw(self.locate(worlds), xi, key)
 
-    def like(self, worlds: int) -> tuple[jax.ShapeDtypeStruct, ...]:
-        """Returns shapes and type of the film of so many worlds."""
-        if not self.remembers:
+    def frame_shapes(self, worlds: int) -> tuple[jax.ShapeDtypeStruct, ...]:
+        """Returns shapes and type of the frames of so many worlds."""
+        if not self.keeps_frames:
             return ()
         shapes = [(worlds, c.frames, c.height, c.width, 3) for c in self.signals]
         return tuple(jax.ShapeDtypeStruct(shape, jnp.uint8) for shape in shapes)
 
-    def begin(self, worlds: State, xi: jax.Array, key: jax.Array) -> Film:
-        """Returns the film of worlds at the start of an episode."""
-        if not self.remembers:
+    def initial(self, worlds: State, xi: jax.Array, key: jax.Array) -> Frames:
+        """Returns the frames of worlds at the start of an episode."""
+        if not self.keeps_frames:
             return ()
-        return cast(Film, _repeat(self.signals, self.pictures(worlds, xi, key)))
+        return cast(Frames, _repeat(self.signals, self.pictures(worlds, xi, key)))
 
-    def see(
-        self, film: Film, worlds: State, xi: jax.Array, step: int, key: jax.Array
-    ) -> tuple[Film, Images]:
-        """Draws the worlds whose turn it is; returns the film and what the policy sees.
+    def observe(
+        self, frames: Frames, worlds: State, xi: jax.Array, step: int, key: jax.Array
+    ) -> tuple[Frames, Images]:
+        """Draws the worlds whose turn it is; returns the frames and what the policy sees.
 
         Args:
-            film: what was kept, from `begin` or here.
+            frames: what was kept, from `begin` or here.
             worlds: B worlds.
             xi: (B, D) whose visual rows give each world its look.
             step: control steps so far; it says whose turn it is.
             key: random key for pixel noise.
         """
-        if not self.remembers:
+        if not self.keeps_frames:
             images = self.pictures(worlds, xi, key)
             return (), images
-        for every in sorted(set(self.every)):
+        for every in sorted(set(self.period)):
             turn = jnp.int32(-step % every)
             due = worlds if every == 1 else _turn(every, worlds, turn)
             look = xi if every == 1 else _turn(every, xi, turn)
-            film = _wind(self.every, every, film, self.pictures(due, look, key), turn)
-        return film, _stack(film)
+            frames = _wind(self.period, every, frames, self.pictures(due, look, key), turn)
+        return frames, _stack(frames)
 
-    def restart(self, film: Film, fresh: Film, worlds: State) -> Film:
-        """Returns the film, ``fresh`` where a world has just begun an episode."""
-        return cast(Film, _restart(film, fresh, worlds.done)) if self.remembers else ()
+    def auto_reset(self, frames: Frames, fresh: Frames, worlds: State) -> Frames:
+        """Returns the frames, ``fresh`` where a world has just begun an episode."""
+        return cast(Frames, _restart(frames, fresh, worlds.done)) if self.keeps_frames else ()
 
 
-def watch(env: Env, cameras: Cameras, contract: PolicyContract) -> Watch:
+def bind_camera_schedule(env: Env, cameras: Cameras, contract: PolicyContract) -> CameraSchedule:
     """Binds cameras to an environment.
 
     Raises:
@@ -128,13 +128,13 @@ def watch(env: Env, cameras: Cameras, contract: PolicyContract) -> Watch:
 
     paint = jax.jit(
         lambda where, xi, key: take_pictures(cameras, where, xi, key=key),
-        compiler_options=light_options(),
+        compiler_options=gradient_compiler_options(),
     )
-    return Watch(contract.cameras, tuple(every), locate, paint)
+    return CameraSchedule(contract.cameras, tuple(every), locate, paint)
 
 
 @partial(jax.jit, static_argnums=0)
-def _repeat(signals: tuple[CameraSignal, ...], pictures: tuple[jax.Array, ...]) -> Film:
+def _repeat(signals: tuple[CameraSignal, ...], pictures: tuple[jax.Array, ...]) -> Frames:
     """Returns films (B, F, H, W, 3) of one picture each."""
     pairs = zip(pictures, signals, strict=True)
     return tuple(jnp.repeat(picture[:, None], c.frames, axis=1) for picture, c in pairs)
@@ -153,11 +153,15 @@ def _turn(every: int, tree: Any, turn: jax.Array) -> Any:
 
 @partial(jax.jit, static_argnums=(0, 1), donate_argnums=2)
 def _wind(
-    steps: tuple[int, ...], every: int, film: Film, pictures: tuple[jax.Array, ...], turn: jax.Array
-) -> Film:
+    steps: tuple[int, ...],
+    every: int,
+    frames: Frames,
+    pictures: tuple[jax.Array, ...],
+    turn: jax.Array,
+) -> Frames:
     """Returns the films with new ``pictures`` in front, where a camera takes turns of ``every``."""
     out = []
-    for kept, new, own in zip(film, pictures, steps, strict=True):
+    for kept, new, own in zip(frames, pictures, steps, strict=True):
         if own != every:
             out.append(kept)
             continue
@@ -170,15 +174,15 @@ def _wind(
 
 
 @jax.jit
-def _stack(film: Film) -> Images:
+def _stack(frames: Frames) -> Images:
     """Returns what the policy sees: the frames of each world side by side along the channels."""
     return tuple(
-        jnp.moveaxis(kept, 1, 3).reshape(*kept.shape[:1], *kept.shape[2:4], -1) for kept in film
+        jnp.moveaxis(kept, 1, 3).reshape(*kept.shape[:1], *kept.shape[2:4], -1) for kept in frames
     )
 
 
 @partial(jax.jit, donate_argnums=0)
-def _restart(film: Film, fresh: Film, done: jax.Array) -> Film:
+def _restart(frames: Frames, fresh: Frames, done: jax.Array) -> Frames:
     """Returns ``fresh`` films where an episode has ended, else the old ones."""
     over = (done > 0)[:, None, None, None, None]
-    return jax.tree.map(lambda new, old: jnp.where(over, new, old), fresh, film)
+    return jax.tree.map(lambda new, old: jnp.where(over, new, old), fresh, frames)

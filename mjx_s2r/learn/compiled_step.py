@@ -1,9 +1,9 @@
 """One iteration of a learner: it makes fresh worlds, acts in its own, learns from what happened.
 
 On an accelerator that is one compiled program. On a CPU physics runs up to 16 times as fast with
-compiler switches that slow gradient steps down (`devices.light_options`), and a program has
-only one set of them; so there acting and learning are compiled apart, each with its own. Fresh
-worlds are made by the program that made the first ones: compiled once more, as a part of acting, it
+compiler switches that slow gradient steps down (`devices.gradient_compiler_options`), and a
+program has only one set of them; so there acting and learning are compiled apart, each with its
+own. Fresh worlds are made by the program that made the first ones: compiled once more, as a part of acting, it
 made the wait before reach's first update a sixth longer.
 """
 
@@ -22,7 +22,7 @@ ELSEWHERE: Any = ()  # stands where a part of the state has been taken out
 
 
 @dataclass(frozen=True, eq=False)
-class Iteration:
+class CompiledStep:
     """Its parts, compiled when they are first called; the state that goes in is given away.
 
     Attributes:
@@ -41,7 +41,7 @@ class Iteration:
         Inside another compiled function, over several devices or seeds, it is part of that one.
         """
         traced = any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(state))
-        if traced or devices.light_options() is None:
+        if traced or devices.gradient_compiler_options() is None:
             return self._whole(state)
         return self._second(*self._first(state, self.prepare(state)))
 
@@ -50,7 +50,7 @@ class Iteration:
 
         Of these parts only: what `prepare` calls is compiled elsewhere.
         """
-        if devices.light_options() is None:
+        if devices.gradient_compiler_options() is None:
             yield self._whole.lower(state)
         else:
             ready = jax.eval_shape(self.prepare, state)
@@ -81,7 +81,7 @@ class Iteration:
     @cached_property
     def _second(self) -> Any:
         """The part without."""
-        options = devices.light_options()
+        options = devices.gradient_compiler_options()
         return jax.jit(self.learn, donate_argnums=0, compiler_options=options)
 
 

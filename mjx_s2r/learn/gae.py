@@ -11,8 +11,8 @@ def gae(
     terminated: jax.Array,
     done: jax.Array,
     *,
-    discount: float,
-    trace: float,
+    gamma: float,
+    gae_lambda: float,
 ) -> tuple[jax.Array, jax.Array]:
     """Returns advantages and value targets, both [T, B].
 
@@ -25,11 +25,11 @@ def gae(
         next_values: [T, B] value of the observation after each step, before any reset.
         terminated: [T, B] the future is worth nothing.
         done: [T, B] the episode ended here, terminated or truncated.
-        discount: gamma.
-        trace: lambda.
+        gamma: gamma.
+        gae_lambda: lambda.
     """
-    delta = rewards + discount * (1.0 - terminated) * next_values - values
-    carry_on = discount * trace * (1.0 - done)
+    delta = rewards + gamma * (1.0 - terminated) * next_values - values
+    carry_on = gamma * gae_lambda * (1.0 - done)
 
     def back(
         advantage: jax.Array, inputs: tuple[jax.Array, jax.Array]

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from mjx_s2r.learn.algorithm import Learner
-from mjx_s2r.learn.compiled_step import Iteration
+from mjx_s2r.learn.compiled_step import CompiledStep
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,10 +32,10 @@ class Seeds:
         return states, metrics
 
     @cached_property
-    def _iteration(self) -> Iteration:
+    def _iteration(self) -> CompiledStep:
         """The iterations of all, in the parts of the learner's own."""
         one = self.learner.iteration
-        return Iteration(jax.vmap(one.prepare), jax.vmap(one.act), jax.vmap(one.learn))
+        return CompiledStep(jax.vmap(one.prepare), jax.vmap(one.act), jax.vmap(one.learn))
 
 
 @jax.jit

@@ -16,14 +16,14 @@ from mjx_s2r.sim.interface import State
 
 
 @struct.dataclass
-class Bad:
+class NanSnapshot:
     """The first world of a rollout that ceased to be finite, as it was before that step.
 
     Attributes:
         found: () bool whether there was one; all else is zero where not.
         step: () int32 step of the rollout.
         world: () int32 which of the B worlds.
-        sim: its pipeline_state, random keys as their bits.
+        env_state: its pipeline_state, random keys as their bits.
         obs: its observations.
         action: (J,) what it was told to do.
     """
@@ -31,12 +31,12 @@ class Bad:
     found: jax.Array
     step: jax.Array
     world: jax.Array
-    sim: Any
+    env_state: Any
     obs: dict[str, jax.Array]
     action: jax.Array
 
 
-def nothing(state: State, size: int) -> Bad:
+def empty_snapshot(state: State, size: int) -> NanSnapshot:
     """Returns the record before the first step of B worlds ``state`` with actions (size,)."""
 
     def blank(leaf: jax.Array) -> jax.Array:
@@ -44,10 +44,12 @@ def nothing(state: State, size: int) -> Bad:
 
     sim, obs = jax.tree.map(blank, (_plain(state.pipeline_state), state.obs))
     no, zero = jnp.zeros((), bool), jnp.int32(0)
-    return Bad(no, zero, zero, sim, obs, jnp.zeros((size,), jnp.float32))
+    return NanSnapshot(no, zero, zero, sim, obs, jnp.zeros((size,), jnp.float32))
 
 
-def first_bad(bad: Bad, before: State, after: State, action: jax.Array, step: jax.Array) -> Bad:
+def record_first_nan(
+    bad: NanSnapshot, before: State, after: State, action: jax.Array, step: jax.Array
+) -> NanSnapshot:
     """Returns the record after one step of B worlds; unchanged once a world is in it.
 
     Args:
@@ -59,11 +61,11 @@ def first_bad(bad: Bad, before: State, after: State, action: jax.Array, step: ja
     """
     worlds = after.metrics["nan"] > 0
 
-    def note() -> Bad:
+    def note() -> NanSnapshot:
         i = jnp.argmax(worlds)
         held = (_plain(before.pipeline_state), before.obs, action)
         sim, obs, told = jax.tree.map(lambda x: x[i], held)
-        return Bad(jnp.ones((), bool), jnp.int32(step), jnp.int32(i), sim, obs, told)
+        return NanSnapshot(jnp.ones((), bool), jnp.int32(step), jnp.int32(i), sim, obs, told)
 
     return jax.lax.cond(worlds.any() & ~bad.found, note, lambda: bad)
 

@@ -17,10 +17,10 @@ from typing import Any
 import jax
 
 from mjx_s2r.io.run import write_json
-from mjx_s2r.learn.ppo.learner import Ppo, TrainState
-from mjx_s2r.learn.ppo.losses import Weights, epochs
-from mjx_s2r.runtime.devices import light_options
-from train.common import say
+from mjx_s2r.learn.ppo.learner import PPOLearner, TrainState
+from mjx_s2r.learn.ppo.losses import TrainableParams, run_epochs
+from mjx_s2r.runtime.devices import gradient_compiler_options
+from train.common import print_line
 
 FOLDER = "profile"
 PARTS = "parts.json"
@@ -44,7 +44,7 @@ class Profiler:
     """
 
     iterate: Iterate
-    ppo: Ppo | None
+    ppo: PPOLearner | None
     folder: Path
     count: int
     writes: bool = True
@@ -67,7 +67,7 @@ class Profiler:
         """Ends a trace that is still open and says where it is, or why there is none."""
         if not self._tracing:
             if self._called <= FIRST and self.count and self.writes:
-                say(
+                print_line(
                     f"nothing was traced: the first {FIRST} iterations compile, and {self._called} "
                     f"were run; ask for at least {FIRST + self.count} with --iterations"
                 )
@@ -100,19 +100,19 @@ class Profiler:
         if self.ppo is None:
             return
         if self.writes:
-            say("timing the parts of an iteration; each is compiled once more by itself")
+            print_line("timing the parts of an iteration; each is compiled once more by itself")
         line = breakdown(self.ppo, self.iterate, state)
         if not self.writes:
             return
         parts = "  ".join(f"{name[:-2]} {s:.4f}" for name, s in line.items() if name != "whole_s")
-        say(f"seconds of an iteration: {line['whole_s']:.4f}; apart: {parts}")
+        print_line(f"seconds of an iteration: {line['whole_s']:.4f}; apart: {parts}")
         try:
             write_json(self._where / PARTS, line)
         except OSError as error:
             _give_up(self._where, error)
 
 
-def breakdown(ppo: Ppo, iterate: Iterate, state: TrainState) -> dict[str, float]:
+def breakdown(ppo: PPOLearner, iterate: Iterate, state: TrainState) -> dict[str, float]:
     """Returns the seconds of a whole iteration and of each part, the medians of a few calls.
 
     ``resets_s`` fresh worlds, ``rollout_s`` acting and physics, ``batch_s`` values and advantages,
@@ -122,12 +122,12 @@ def breakdown(ppo: Ppo, iterate: Iterate, state: TrainState) -> dict[str, float]
     fresh, (_, key_roll, key_learn) = ppo.prepare(state)
     roll = jax.jit(ppo.roll)
     rolled = roll(state, fresh, key_roll)
-    light = light_options()
+    light = gradient_compiler_options()
     batch_of = jax.jit(lambda state, steps: ppo.batch(state, steps, ()), compiler_options=light)
     batch = batch_of(state, rolled.steps)[0]
-    weights = Weights(state.actor, state.critic, state.optimizer, state.learning_rate)
+    weights = TrainableParams(state.actor, state.critic, state.optimizer, state.learning_rate)
     update = jax.jit(
-        lambda weights, batch, key: epochs(ppo.nets, weights, batch, key=key),
+        lambda weights, batch, key: run_epochs(ppo.nets, weights, batch, key=key),
         compiler_options=light,
     )
     copies = [jax.tree.map(lambda leaf: leaf.copy(), state) for _ in range(2)]
@@ -157,9 +157,9 @@ def _seconds(call: Callable[[], Any]) -> float:
 def _tell(where: Path, count: int) -> None:
     """Says where the newest trace is and how to open it."""
     found = sorted(where.glob(f"plugins/profile/*/{PERFETTO}"))
-    say(f"{where}: {count} iterations; pip install xprof && xprof --logdir {where}")
+    print_line(f"{where}: {count} iterations; pip install xprof && xprof --logdir {where}")
     if found:
-        say(f"{found[-1]}: open it at https://ui.perfetto.dev")
+        print_line(f"{found[-1]}: open it at https://ui.perfetto.dev")
 
 
 def _give_up(where: Path, error: Exception) -> None:

@@ -15,8 +15,8 @@ import jax.numpy as jnp
 from flax import struct
 
 from mjx_s2r.curriculum.interface import Curriculum, Episodes
-from mjx_s2r.learn.nan_guard import Bad, first_bad, nothing
-from mjx_s2r.sim.interface import Draw, Environment, State, keep_worlds, renew
+from mjx_s2r.learn.nan_guard import NanSnapshot, empty_snapshot, record_first_nan
+from mjx_s2r.sim.interface import Environment, EpisodeParams, State, auto_reset, keep_per_env_rows
 
 # (memory, worlds, key) -> memory, raw action (B, J), its log density (B,)
 Act = Callable[[Any, State, jax.Array], tuple[Any, jax.Array, jax.Array]]
@@ -29,26 +29,26 @@ class Transition:
     Attributes:
         obs: what was seen before the step.
         next_obs: what was seen after it, before any reset.
-        raw: (J,) raw action.
+        raw_action: (J,) raw action.
         log_prob: its log density when it was taken.
         reward: reward.
         terminated: the future is worth nothing.
         done: the episode ended.
-        first: bool, the step is the first of an episode.
+        is_first: bool, the step is the first of an episode.
     """
 
     obs: dict[str, jax.Array]
     next_obs: dict[str, jax.Array]
-    raw: jax.Array
+    raw_action: jax.Array
     log_prob: jax.Array
     reward: jax.Array
     terminated: jax.Array
     done: jax.Array
-    first: jax.Array
+    is_first: jax.Array
 
 
 @struct.dataclass
-class Tally:
+class EpisodeStats:
     """Sums over the episodes that ended in a rollout, all ().
 
     ``nan`` and ``full`` count control steps: worlds that ceased to be finite, and worlds that had
@@ -56,26 +56,26 @@ class Tally:
     """
 
     episodes: jax.Array
-    success: jax.Array
-    total: jax.Array
-    length: jax.Array
-    nan: jax.Array
-    reused: jax.Array
-    full: jax.Array | None = None
+    successes: jax.Array
+    return_sum: jax.Array
+    length_sum: jax.Array
+    nan_envs: jax.Array
+    reused_resets: jax.Array
+    full_contacts: jax.Array | None = None
 
 
 @partial(jax.jit, static_argnums=0)
-def reset_worlds(env: Environment, draws: Draw, *, key: jax.Array) -> State:
+def reset_envs(env: Environment, draws: EpisodeParams, *, key: jax.Array) -> State:
     """Returns B worlds at the start of an episode, for ``draws`` with leading axis B.
 
     A jitted function of its own, so that JAX traces it once for every program that holds it.
     """
-    keys = jax.random.split(key, draws.role.shape[0])
+    keys = jax.random.split(key, draws.kind.shape[0])
     return jax.vmap(env.reset)(keys, draws)
 
 
 @partial(jax.jit, static_argnums=0)
-def step_worlds(env: Environment, state: State, action: jax.Array) -> State:
+def step_envs(env: Environment, state: State, action: jax.Array) -> State:
     """Returns B worlds one control step later under ``action`` (B, J) in [-1, 1]."""
     return jax.vmap(env.step)(state, action)
 
@@ -94,16 +94,18 @@ def fresh_worlds(
         old: B worlds.
         keys: (2,) for the draws and for the starts.
     """
-    draws = fresh_draws(env, curriculum, schedule, old.pipeline_state.draw, key=keys[0])
-    return reset_worlds(env, draws, key=keys[1])
+    draws = resample_params(
+        env, curriculum, schedule, old.pipeline_state.episode_params, key=keys[0]
+    )
+    return reset_envs(env, draws, key=keys[1])
 
 
-def fresh_draws(
-    env: Environment, curriculum: Curriculum, schedule: Any, old: Draw, *, key: jax.Array
-) -> Draw:
+def resample_params(
+    env: Environment, curriculum: Curriculum, schedule: Any, old: EpisodeParams, *, key: jax.Array
+) -> EpisodeParams:
     """Returns the parameters of B fresh worlds, after the ``old`` ones; see `fresh_worlds`."""
-    draws = curriculum.sample(schedule, old.role.shape[0], key)
-    return keep_worlds(env.space, draws, old)
+    draws = curriculum.sample(schedule, old.kind.shape[0], key)
+    return keep_per_env_rows(env.space, draws, old)
 
 
 def first_worlds(
@@ -114,10 +116,10 @@ def first_worlds(
     ``keys`` (3,) are for the draws, the starts and the times.
     """
     draws = curriculum.sample(schedule, count, keys[0])
-    return stagger(env, reset_worlds(env, draws, key=keys[1]), key=keys[2])
+    return randomize_episode_time(env, reset_envs(env, draws, key=keys[1]), key=keys[2])
 
 
-def stagger(env: Environment, state: State, *, key: jax.Array) -> State:
+def randomize_episode_time(env: Environment, state: State, *, key: jax.Array) -> State:
     """Returns worlds whose clocks start at random, so that later resets do not come in bursts."""
     longest = env.episode_steps
     sim = state.pipeline_state
@@ -125,30 +127,30 @@ def stagger(env: Environment, state: State, *, key: jax.Array) -> State:
     return replace(state, pipeline_state=replace(sim, steps=steps))
 
 
-def begins(worlds: State) -> jax.Array:
+def is_first(worlds: State) -> jax.Array:
     """Returns (B,) bool: the next step is the first of an episode."""
     return jnp.asarray(worlds.pipeline_state.steps == 0)
 
 
 @struct.dataclass
-class Result:
+class Rollout:
     """What a rollout leaves behind.
 
     Attributes:
-        memory: what the actor remembers now.
-        worlds: the B worlds now.
-        steps: transitions [T, B, ...].
+        rnn_state: what the actor remembers now.
+        env_state: the B worlds now.
+        transitions: transitions [T, B, ...].
         episodes: the episodes, [T, B], of which some ended.
-        tally: sums over those that did.
-        bad: the first world that ceased to be finite.
+        stats: sums over those that did.
+        nan_snapshot: the first world that ceased to be finite.
     """
 
-    memory: Any
-    worlds: State
-    steps: Transition
+    rnn_state: Any
+    env_state: State
+    transitions: Transition
     episodes: Episodes
-    tally: Tally
-    bad: Bad
+    stats: EpisodeStats
+    nan_snapshot: NanSnapshot
 
 
 Step = tuple[Transition, Episodes, dict[str, jax.Array]]
@@ -159,9 +161,9 @@ def advance(
     state: State,
     fresh: State,
     choice: tuple[jax.Array, jax.Array],
-    bad: Bad,
+    bad: NanSnapshot,
     count: jax.Array | int,
-) -> tuple[State, Step, Bad]:
+) -> tuple[State, Step, NanSnapshot]:
     """Takes one control step in every world and renews those that finish.
 
     Args:
@@ -174,22 +176,22 @@ def advance(
     """
     raw, log_prob = choice
     action = jnp.tanh(raw)
-    after = step_worlds(env, state, action)
-    bad = first_bad(bad, state, after, action, jnp.int32(count))
-    draw = after.pipeline_state.draw
+    after = step_envs(env, state, action)
+    bad = record_first_nan(bad, state, after, action, jnp.int32(count))
+    draw = after.pipeline_state.episode_params
     done = after.done > 0
     transition = Transition(
         obs=state.obs,
         next_obs=after.obs,
-        raw=raw,
+        raw_action=raw,
         log_prob=log_prob,
         reward=after.reward,
         terminated=after.info["terminated"],
         done=done,
-        first=begins(state),
+        is_first=is_first(state),
     )
-    episodes = Episodes(done, after.metrics["success"], draw.role, draw.stamp, draw.xi)
-    return renew(after, fresh), (transition, episodes, after.metrics), bad
+    episodes = Episodes(done, after.metrics["success"], draw.kind, draw.version, draw.xi)
+    return auto_reset(after, fresh), (transition, episodes, after.metrics), bad
 
 
 def rollout(
@@ -201,7 +203,7 @@ def rollout(
     steps: int,
     *,
     key: jax.Array,
-) -> Result:
+) -> Rollout:
     """Runs ``steps`` control steps in every world.
 
     Args:
@@ -215,32 +217,32 @@ def rollout(
     """
 
     def one(
-        carry: tuple[Any, State, Bad], inputs: tuple[jax.Array, jax.Array]
-    ) -> tuple[tuple[Any, State, Bad], Step]:
+        carry: tuple[Any, State, NanSnapshot], inputs: tuple[jax.Array, jax.Array]
+    ) -> tuple[tuple[Any, State, NanSnapshot], Step]:
         memory, state, bad = carry
         memory, raw, log_prob = act(memory, state, inputs[0])
         state, step, bad = advance(env, state, fresh, (raw, log_prob), bad, inputs[1])
         return (memory, state, bad), step
 
-    carry = (memory, state, nothing(state, env.action_size))
+    carry = (memory, state, empty_snapshot(state, env.action_size))
     inputs = (jax.random.split(key, steps), jnp.arange(steps))
     (memory, state, bad), (transitions, episodes, metrics) = jax.lax.scan(one, carry, inputs)
-    return Result(memory, state, transitions, episodes, tally(episodes, metrics), bad)
+    return Rollout(memory, state, transitions, episodes, episode_stats(episodes, metrics), bad)
 
 
-def tally(episodes: Episodes, metrics: dict[str, jax.Array]) -> Tally:
+def episode_stats(episodes: Episodes, metrics: dict[str, jax.Array]) -> EpisodeStats:
     """Returns sums over the finished episodes of a rollout, plain ones only for success and return.
 
     Worlds that test a bound are harder by design and would colour the figures.
     """
     ended = episodes.ended
-    plain = ended & (episodes.role < 0)
-    return Tally(
+    plain = ended & (episodes.kind < 0)
+    return EpisodeStats(
         episodes=plain.sum(),
-        success=jnp.sum(plain * metrics["success"]),
-        total=jnp.sum(plain * metrics["return"]),
-        length=jnp.sum(plain * metrics["length"]),
-        nan=jnp.sum(metrics["nan"]),
-        reused=jnp.sum(jnp.maximum(ended.sum(0) - 1, 0)),
-        full=jnp.sum(metrics["full"]) if "full" in metrics else None,
+        successes=jnp.sum(plain * metrics["success"]),
+        return_sum=jnp.sum(plain * metrics["return"]),
+        length_sum=jnp.sum(plain * metrics["length"]),
+        nan_envs=jnp.sum(metrics["nan"]),
+        reused_resets=jnp.sum(jnp.maximum(ended.sum(0) - 1, 0)),
+        full_contacts=jnp.sum(metrics["full"]) if "full" in metrics else None,
     )

@@ -11,11 +11,11 @@ from typing import Any, Literal, get_args
 
 Mode = Literal["scale", "add", "set"]
 Law = Literal["uniform", "log_uniform", "gaussian", "categorical"]
-Per = Literal["episode", "world", "step"]
+Resample = Literal["episode", "world", "step"]
 Range = tuple[float, float]
 
-ROOMS = ("model", "actuator", "sensor", "visual", "world")
-EVERY_STEP = ("actuator", "sensor", "visual")  # rooms whose rows may change at every step
+GROUPS = ("model", "actuator", "sensor", "visual", "world")
+EVERY_STEP = ("actuator", "sensor", "visual")  # groups whose rows may change at every step
 
 
 class ParamError(ValueError):
@@ -35,8 +35,8 @@ class Param:
 
     Attributes:
         name: unique name of the row.
-        field: "room.array", e.g. "model.geom_friction" or "visual.light_dir".
-        of: names (or glob patterns) of the elements; empty for an array without named elements.
+        field: "group.array", e.g. "model.geom_friction" or "visual.light_dir".
+        elements: names (or glob patterns) of elements; empty for an array without named ones.
         column: component within an element; None touches all of them.
         mode: how the value enters: nominal * x, nominal + x, or x.
         nominal: the value that leaves the model as it was written (1 for scale, 0 for add).
@@ -45,10 +45,10 @@ class Param:
         law: "uniform"; "log_uniform" (uniform in the logarithm; limits must be positive);
             "gaussian" (mean in the middle of the bounds, which lie two deviations away and cut it
             off); "categorical" (whole numbers, each as likely).
-        per: "episode"; "world" (a world keeps its first value through all its episodes); "step"
-            (xi is how far it may go: at each control step the value is drawn between nominal
+        resample: "episode"; "world" (a world keeps its first value through all its episodes);
+            "step" (xi is how far it may go: at each control step the value is drawn between nominal
             and xi).
-        group: rows of one name are drawn together; the first of them in the table leads.
+        correlation: rows of one name are drawn together; the first of them in the table leads.
         rho: correlation of this row's normal score with the leader's, -1 to 1.
         unit: unit of the value; "1" for a ratio.
         source: where the limits come from.
@@ -56,7 +56,7 @@ class Param:
 
     name: str
     field: str
-    of: tuple[str, ...] = ()
+    elements: tuple[str, ...] = ()
     column: int | None = None
     mode: Mode = "scale"
     nominal: float = 1.0
@@ -65,24 +65,24 @@ class Param:
     law: Law = "uniform"
     unit: str = "1"
     source: str = ""
-    per: Per = "episode"
-    group: str = ""
+    resample: Resample = "episode"
+    correlation: str = ""
     rho: float = 1.0
 
     def __post_init__(self) -> None:
         """Checks the row by itself.
 
         Raises:
-            ParamError: an unknown room, mode, law or period; a range that is NaN, turned round or
+            ParamError: an unknown group, mode, law or period; a range that is NaN, turned round or
                 outside its limits; a law or a period that does not fit.
         """
         where = f"parameter {self.name!r}"
-        room = self.field.split(".", 1)[0]
-        if room not in ROOMS or "." not in self.field:
+        group = self.field.split(".", 1)[0]
+        if group not in GROUPS or "." not in self.field:
             raise ParamError(
-                f"{where}: field {self.field!r} must start with one of {ROOMS} and a dot"
+                f"{where}: field {self.field!r} must start with one of {GROUPS} and a dot"
             )
-        for label in ("mode", "law", "per"):
+        for label in ("mode", "law", "resample"):
             known, value = _WORDS[label], getattr(self, label)
             if value not in known:
                 listed = ", ".join(map(repr, known[:-1]))
@@ -113,48 +113,61 @@ class Param:
             )
         if not -1 <= self.rho <= 1:
             raise ParamError(f"{where}: rho {self.rho} is a correlation; it must lie in [-1, 1]")
-        if self.rho != 1 and not self.group:
-            raise ParamError(f"{where}: rho {self.rho} needs a group; name it, e.g. group='supply'")
-        if self.per != "step":
-            return
-        if self.room not in EVERY_STEP:
+        if self.rho != 1 and not self.correlation:
             raise ParamError(
-                f"{where}: a row of room {self.room!r} cannot change at every step (its constants "
-                f"are computed at reset); use per='episode', or a row of one of {EVERY_STEP}"
+                f"{where}: rho {self.rho} needs a correlation; name it, e.g. correlation='supply'"
+            )
+        if self.resample != "step":
+            return
+        if self.group not in EVERY_STEP:
+            raise ParamError(
+                f"{where}: a row of group {self.group!r} cannot change at every step (its "
+                "constants are computed at reset); use resample='episode', or a row of one of "
+                f"{EVERY_STEP}"
             )
         if self.law == "log_uniform" and self.nominal <= 0:
             raise ParamError(
-                f"{where}: per='step' draws between nominal and xi; log_uniform needs a nominal "
-                f"above zero, got {self.nominal}"
+                f"{where}: resample='step' draws between nominal and xi; log_uniform needs a "
+                f"nominal above zero, got {self.nominal}"
             )
 
     @property
-    def room(self) -> str:
+    def group(self) -> str:
         """The part of the system that the row belongs to: one of `ROOMS`."""
         return self.field.split(".", 1)[0]
 
     @property
     def array(self) -> str:
-        """The name of the array that the row touches, without its room."""
+        """The name of the array that the row touches, without its group."""
         return self.field.split(".", 1)[1]
 
 
-_WORDS = {"mode": get_args(Mode), "law": get_args(Law), "per": get_args(Per)}
+_WORDS = {"mode": get_args(Mode), "law": get_args(Law), "resample": get_args(Resample)}
 
 
-def scale(name: str, field: str, of: tuple[str, ...], limits: Range, **more: Any) -> Param:
+def scale(name: str, field: str, elements: tuple[str, ...], limits: Range, **more: Any) -> Param:
     """Returns a row that multiplies; nominal 1, closed at the start."""
-    return Param(name, field, of, limits=limits, **more)
+    return Param(name, field, elements, limits=limits, **more)
 
 
-def add(name: str, field: str, of: tuple[str, ...], limits: Range, **more: Any) -> Param:
+def add(name: str, field: str, elements: tuple[str, ...], limits: Range, **more: Any) -> Param:
     """Returns a row that is added; nominal 0, closed at the start."""
-    return Param(name, field, of, mode="add", nominal=0.0, initial=(0, 0), limits=limits, **more)
+    return Param(
+        name, field, elements, mode="add", nominal=0.0, initial=(0, 0), limits=limits, **more
+    )
 
 
-def put(
-    name: str, field: str, of: tuple[str, ...], limits: Range, *, nominal: float = 0.0, **more: Any
+def set_to(
+    name: str,
+    field: str,
+    elements: tuple[str, ...],
+    limits: Range,
+    *,
+    nominal: float = 0.0,
+    **more: Any,
 ) -> Param:
     """Returns a row that replaces the value; closed at its nominal value at the start."""
     start = (nominal, nominal)
-    return Param(name, field, of, mode="set", nominal=nominal, initial=start, limits=limits, **more)
+    return Param(
+        name, field, elements, mode="set", nominal=nominal, initial=start, limits=limits, **more
+    )

@@ -1,7 +1,7 @@
 """The table of parameters: everything that may differ between simulation and reality.
 
 One row is one scalar. Its value for one world is one entry of `xi`, shape (D,), D rows. What a row
-touches is written as ``field`` ("room.array"), the names of the elements in that array and a
+touches is written as ``field`` ("group.array"), the names of the elements in that array and a
 column; how the value enters (scale, add, set) is its ``mode``. Values always enter from the nominal
 arrays, so applying twice equals applying once.
 
@@ -18,7 +18,7 @@ from typing import Any, Literal
 import numpy as np
 
 from mjx_s2r.params import distributions
-from mjx_s2r.params.param import ROOMS, Mode, Param, ParamError, Range, unknown
+from mjx_s2r.params.param import GROUPS, Mode, Param, ParamError, Range, unknown
 
 Array = Any  # numpy.ndarray or jax.Array; which one follows from `xp`
 
@@ -44,14 +44,14 @@ class ParamSpace:
             if row.name in seen:
                 raise ParamError(f"parameter {row.name!r} appears twice; rename one of the rows")
             seen.add(row.name)
-        for group in {row.group for row in self.rows} - {""}:
-            rows = [row for row in self.rows if row.group == group]
+        for group in {row.correlation for row in self.rows} - {""}:
+            rows = [row for row in self.rows if row.correlation == group]
             if len(rows) == 1:
                 raise ParamError(
                     f"parameter {rows[0].name!r} is alone in group {group!r}; name the group in "
                     "another row or drop it"
                 )
-            if len({row.per for row in rows}) > 1 or rows[0].per == "step":
+            if len({row.resample for row in rows}) > 1 or rows[0].resample == "step":
                 raise ParamError(
                     f"group {group!r}: rows {[row.name for row in rows]} must all be drawn per "
                     "episode or all per world"
@@ -86,8 +86,8 @@ class ParamSpace:
         """(D,) True where the law is log_uniform."""
         return self.where("law", "log_uniform")
 
-    def where(self, attribute: Literal["law", "per", "room"], value: str) -> np.ndarray:
-        """Returns (D,) True for the rows whose law, period or room is ``value``."""
+    def where(self, attribute: Literal["law", "resample", "group"], value: str) -> np.ndarray:
+        """Returns (D,) True for the rows whose law, period or group is ``value``."""
         return np.array([getattr(row, attribute) == value for row in self.rows], bool)
 
     def index(self, name: str) -> int:
@@ -100,16 +100,16 @@ class ParamSpace:
             raise unknown("parameter", name, self.names)
         return self.names.index(name)
 
-    def in_room(self, *rooms: str) -> np.ndarray:
-        """Returns (D,) True for the rows of the given rooms.
+    def in_group(self, *groups: str) -> np.ndarray:
+        """Returns (D,) True for the rows of the given groups.
 
         Raises:
-            ParamError: a room that does not exist.
+            ParamError: a group that does not exist.
         """
-        for room in rooms:
-            if room not in ROOMS:
-                raise unknown("room", room, ROOMS)
-        return np.array([row.room in rooms for row in self.rows], bool)
+        for group in groups:
+            if group not in GROUPS:
+                raise unknown("group", group, GROUPS)
+        return np.array([row.group in groups for row in self.rows], bool)
 
     def with_ranges(self, ranges: Mapping[str, Range]) -> "ParamSpace":
         """Returns the table with other initial ranges, by row name.
@@ -158,7 +158,7 @@ class ParamSpace:
 
         log_uniform: x = low (high/low)^u, so log x is uniform.
         """
-        if any(row.group for row in self.rows):
+        if any(row.correlation for row in self.rows):
             unit = distributions.correlate(
                 xp, unit, self._leaders(), np.array([r.rho for r in self.rows])
             )
@@ -170,7 +170,7 @@ class ParamSpace:
         bent = xp.exp(xp.log(safe[0]) + (xp.log(safe[1]) - xp.log(safe[0])) * unit)
         x = xp.clip(xp.where(log, bent, flat), low, high)
         if (whole := self.where("law", "categorical")).any():
-            first, last = self.settle(xp, low), self.settle(xp, high)
+            first, last = self.snap_discrete(xp, low), self.snap_discrete(xp, high)
             x = xp.where(
                 whole, xp.clip(xp.floor(first + (last - first + 1) * unit), first, last), x
             )
@@ -178,10 +178,10 @@ class ParamSpace:
 
     def _leaders(self) -> np.ndarray:
         """Returns (D,) the row that leads each row's group; a row without a group leads itself."""
-        groups = [row.group for row in self.rows]
+        groups = [row.correlation for row in self.rows]
         return np.array([groups.index(g) if g else i for i, g in enumerate(groups)])
 
-    def settle(self, xp: ModuleType, xi: Array) -> Array:
+    def snap_discrete(self, xp: ModuleType, xi: Array) -> Array:
         """Returns xi (..., D) with categorical rows at the next whole number towards nominal.
 
         A schedule may move a bound by a fraction; the value that acts is a whole number.
@@ -192,7 +192,7 @@ class ParamSpace:
         inner = xp.where(xi >= self.nominal, xp.floor(xi + 1e-4), xp.ceil(xi - 1e-4))
         return xp.where(whole, inner, xi)
 
-    def momentary(self, xp: ModuleType, xi: Array, unit: Array) -> Array:
+    def resample_steps(self, xp: ModuleType, xi: Array, unit: Array) -> Array:
         """Returns the xi (D,) of one control step: rows per step drawn between nominal and xi.
 
         Args:
@@ -200,7 +200,7 @@ class ParamSpace:
             xi: (D,) the episode's parameters.
             unit: (S,) draws in [0, 1], one for each row per step, in table order.
         """
-        often = self.where("per", "step")
+        often = self.where("resample", "step")
         place = np.flatnonzero(often)
         nominal, reach = self.nominal[place], xi[place]
         some = ParamSpace(tuple(self.rows[i] for i in place))
@@ -226,15 +226,15 @@ class Edit:
 
 def bind(
     space: ParamSpace,
-    room: str,
+    group: str,
     nominal: Mapping[str, np.ndarray],
     elements: Mapping[str, Sequence[str]],
 ) -> tuple[Edit, ...]:
-    """Binds the rows of one room to its nominal arrays, by name.
+    """Binds the rows of one group to its nominal arrays, by name.
 
     Args:
         space: the table.
-        room: which rows to bind.
+        group: which rows to bind.
         nominal: array name -> nominal value, (E, ...) where the array has named elements.
         elements: array name -> the E element names; absent where elements have no names.
 
@@ -244,15 +244,15 @@ def bind(
     """
     edits = []
     for index, row in enumerate(space.rows):
-        if row.room != room:
+        if row.group != group:
             continue
         if row.array not in nominal:
             raise unknown(
-                f"array of room {room!r} in parameter {row.name!r}:", row.array, list(nominal)
+                f"array of group {group!r} in parameter {row.name!r}:", row.array, list(nominal)
             )
         value = nominal[row.array]
         mask = _mask(row, np.shape(value), elements.get(row.array))
-        if row.mode == "scale" and room != "visual" and not np.asarray(value)[mask].any():
+        if row.mode == "scale" and group != "visual" and not np.asarray(value)[mask].any():
             raise ParamError(
                 f"parameter {row.name!r} scales {row.array!r}, which is zero there and would stay "
                 "zero; use mode 'add' or 'set'"
@@ -266,14 +266,14 @@ def _mask(row: Param, shape: tuple[int, ...], names: Sequence[str] | None) -> np
     mask = np.zeros(shape, bool)
     chosen: Any = ...
     if names is not None:
-        if not row.of:
+        if not row.elements:
             raise ParamError(
                 f"parameter {row.name!r}: say which of {row.array!r} it touches, e.g. ('*',)"
             )
-        chosen = [i for pattern in row.of for i in _matches(row, pattern, names)]
-    elif row.of:
+        chosen = [i for pattern in row.elements for i in _matches(row, pattern, names)]
+    elif row.elements:
         raise ParamError(
-            f"parameter {row.name!r}: {row.array!r} has no named elements, drop {row.of}"
+            f"parameter {row.name!r}: {row.array!r} has no named elements, drop {row.elements}"
         )
     if row.column is None:
         mask[chosen] = True

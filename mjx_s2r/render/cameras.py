@@ -16,7 +16,7 @@ from mjx_s2r.render.geometry import pose
 from mjx_s2r.render.geometry.pose import Pose
 from mjx_s2r.render.geometry.scene import Scene, build
 from mjx_s2r.render.looks.appearance import Appearance, Binding, appearance, bind_appearance
-from mjx_s2r.render.looks.assets import RenderConfig, Stock, stock_of
+from mjx_s2r.render.looks.assets import RenderAssets, RenderConfig, build_assets
 from mjx_s2r.render.warp_camera import WarpCamera, refuse
 
 
@@ -27,13 +27,13 @@ class Cameras:
     Attributes:
         scenes: what is drawn.
         bindings: the visual rows.
-        stocks: textures and photographs.
+        assets: textures and photographs.
         warp: MuJoCo Warp's renderer for each camera, or nothing for this project's own.
     """
 
     scenes: tuple[Scene, ...]
     bindings: tuple[Binding, ...]
-    stocks: tuple[Stock, ...]
+    assets: tuple[RenderAssets, ...]
     warp: tuple[WarpCamera, ...] = ()
 
 
@@ -58,7 +58,7 @@ def bind_cameras(
         binding = bind_appearance(space, mj_model, c.name)
         scenes.append(scene)
         bindings.append(binding)
-        stocks.append(stock_of(mj_model, scene, binding, config))
+        stocks.append(build_assets(mj_model, scene, binding, config))
     warp = tuple(WarpCamera(mj_model, scene) for scene in scenes if config.backend == "warp")
     for scene, binding in zip(scenes, bindings, strict=True):
         if warp:
@@ -89,7 +89,7 @@ def take_pictures(
         if cameras.warp:
             image = cameras.warp[i].render(where[i], looks, key=keys[i])
         else:
-            scene, stock = cameras.scenes[i], cameras.stocks[i]
+            scene, stock = cameras.scenes[i], cameras.assets[i]
             image = raycast.render(scene, where[i], looks, stock=stock, key=keys[i])
         pictures.append(jnp.asarray(image.rgb))
     return tuple(pictures)
@@ -101,14 +101,14 @@ class RayCamera:
     def __init__(self, contract: PolicyContract) -> None:
         """Remembers the size of each camera's picture."""
         self._sizes = {c.name: (c.height, c.width) for c in contract.cameras}
-        self._bound: dict[tuple[int, str], tuple[Scene, Appearance, Stock]] = {}
+        self._bound: dict[tuple[int, str], tuple[Scene, Appearance, RenderAssets]] = {}
 
     def __call__(self, model: mujoco.MjModel, data: mujoco.MjData, name: str) -> np.ndarray:
         """Returns (H, W, 3) uint8: what the camera called ``name`` sees now."""
         if (id(model), name) not in self._bound:
             scene = build(model, name, *self._sizes[name])
             binding = bind_appearance(ParamSpace(()), model, name)
-            stock = stock_of(model, scene, binding, RenderConfig())
+            stock = build_assets(model, scene, binding, RenderConfig())
             look = appearance(binding, jnp.zeros(0))
             self._bound[id(model), name] = scene, look, stock
         scene, look, stock = self._bound[id(model), name]
@@ -118,6 +118,6 @@ class RayCamera:
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _draw_one(scene: Scene, where: Pose, look: Appearance, stock: Stock) -> raycast.Image:
+def _draw_one(scene: Scene, where: Pose, look: Appearance, stock: RenderAssets) -> raycast.Image:
     """Draws one world."""
     return raycast.render(scene, where, look, stock=stock)

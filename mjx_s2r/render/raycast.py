@@ -19,7 +19,7 @@ from mjx_s2r.render.geometry.pose import Pose
 from mjx_s2r.render.geometry.rays import View, look_from, rays_of
 from mjx_s2r.render.geometry.scene import Scene, SceneError
 from mjx_s2r.render.looks.appearance import Appearance
-from mjx_s2r.render.looks.assets import Stock
+from mjx_s2r.render.looks.assets import RenderAssets
 from mjx_s2r.render.looks.green_screen import put_behind
 from mjx_s2r.render.sensor import depth_camera, optics, photometry
 from mjx_s2r.render.sensor.photometry import Planes
@@ -77,7 +77,7 @@ def render(
     pose: Pose,
     look: Appearance,
     *,
-    stock: Stock | None = None,
+    stock: RenderAssets | None = None,
     outputs: Sequence[str] = ("rgb",),
     chunk: int | None = None,
     key: jax.Array | None = None,
@@ -119,14 +119,14 @@ def render(
         return leaf.swapaxes(0, 1).reshape(-1, *leaf.shape[2:])[:worlds]
 
     chunks = jax.tree.map(split, (pose, look, seeds))
-    painter = _Painter(scene, stock or Stock(), tuple(outputs))
+    painter = _Painter(scene, stock or RenderAssets(), tuple(outputs))
     return jax.tree.map(join, jax.lax.map(lambda c: painter.draw(*c), chunks))
 
 
 class _Painter:
     """Draws one chunk of worlds at once, stage by stage."""
 
-    def __init__(self, scene: Scene, stock: Stock, outputs: tuple[str, ...]) -> None:
+    def __init__(self, scene: Scene, stock: RenderAssets, outputs: tuple[str, ...]) -> None:
         """Keeps what is the same in every world."""
         self._scene, self._stock, self._outputs = scene, stock, outputs
 
@@ -279,7 +279,7 @@ class _Painter:
 
 
 def _lit(
-    scene: Scene, view: View, look: Appearance, stock: Stock, surface: shade.Surface
+    scene: Scene, view: View, look: Appearance, stock: RenderAssets, surface: shade.Surface
 ) -> Planes:
     """Returns the light that reaches the lens (P,), before a photograph where one is behind it."""
     planes = shade.colour(scene, view, look, stock, surface)
@@ -296,7 +296,7 @@ def _finite(tree: Any) -> jax.Array:
 
 
 def float_image(
-    scene: Scene, pose: Pose, look: Appearance, stock: Stock | None = None
+    scene: Scene, pose: Pose, look: Appearance, stock: RenderAssets | None = None
 ) -> jax.Array:
     """Returns one picture (H, W, 3) in [0, 1] before noise and rounding, to differentiate.
 
@@ -311,10 +311,10 @@ def float_image(
     normal = shade.normals(scene, view, rays, depth, slot)
     light = visibility.arriving(scene, view, look, rays, depth, slot)
     surface = shade.Surface(rays, depth, slot, normal, light)
-    if shade.textured(look, stock or Stock()):
-        own = shade.pattern(scene, view, look, stock or Stock(), surface)
+    if shade.textured(look, stock or RenderAssets()):
+        own = shade.pattern(scene, view, look, stock or RenderAssets(), surface)
         surface = replace(surface, pattern=own)
-    planes = _lit(scene, view, look, stock or Stock(), surface)
+    planes = _lit(scene, view, look, stock or RenderAssets(), surface)
     for effect in optics.effects(look):
         planes = effect(look, planes, scene.height)
     planes = photometry.expose(look, planes, scene.height)

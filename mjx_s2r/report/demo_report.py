@@ -29,7 +29,7 @@ from mjx_s2r.report.findings import Pipeline as Pipeline
 from mjx_s2r.report.findings import Provenance as Provenance
 from mjx_s2r.report.findings import RobotSide as RobotSide
 from mjx_s2r.report.plots import rate_bar, short
-from mjx_s2r.report.training_sections import ROOM_WORDS, bounds, learning, ranges
+from mjx_s2r.report.training_sections import GROUP_WORDS, bounds, learning, ranges
 
 MOST_FILMS, STRIP, MOST_TILES = 4, 6, 64
 PLACE_WORDS = {
@@ -114,8 +114,8 @@ def _head(report: DemoReport) -> str:
 
 def _story(report: DemoReport) -> str:
     """Returns how the policies came about, in plain words."""
-    rooms = dict.fromkeys(row.room for row in report.space.rows) if report.space else {}
-    differ = ", ".join(ROOM_WORDS[room].lower() for room in rooms)
+    groups = dict.fromkeys(row.group for row in report.space.rows) if report.space else {}
+    differ = ", ".join(GROUP_WORDS[group].lower() for group in groups)
     worlds = "simulated worlds that differ from each other" + (f" ({differ})" if differ else "")
     if report.plain == Pipeline() and all(o.pipeline != PLAIN for o in report.outcomes):
         practice = f"One policy was trained in {worlds}. First a teacher that knows the true state"

@@ -16,7 +16,7 @@ from mjx_s2r.report.findings import KIND, PLAIN, RANDOMIZED, WORDS, DemoReport
 from mjx_s2r.report.plots import Axis, Band, Line, band_chart, line_chart, range_bar, short
 
 Rows = Sequence[Mapping[str, Any]]
-ROOM_WORDS = {
+GROUP_WORDS = {
     "model": "Physics",
     "actuator": "Actuators",
     "sensor": "Sensors",
@@ -160,19 +160,19 @@ def _chart(curve: Curve, logs: Mapping[tuple[str, str], Rows]) -> str:
 
 
 def _bounds(report: DemoReport, rows: Rows) -> str:
-    """Returns the entropy chart and the small charts by room."""
+    """Returns the entropy chart and the small charts by group."""
     space, x_key = report.space, "env_steps" if any("env_steps" in row for row in rows) else "step"
     x = _column(rows, x_key)
     entropy = Line("a", x, _column(rows, "entropy"))
     parts = [_entropy(entropy, X_WORDS[x_key])]
     still: list[str] = []
-    for room, words in ROOM_WORDS.items() if space else ():
+    for group, words in GROUP_WORDS.items() if space else ():
         charts = []
         for row in space.rows if space else ():
             band = _band(row, x, rows)
-            if row.room == room and band is not None and (band.high > band.low).any():
+            if row.group == group and band is not None and (band.high > band.low).any():
                 charts.append(page.figure(band_chart(row.name, band), _row_words(row)))
-            elif row.room == room and band is not None:
+            elif row.group == group and band is not None:
                 still.append(row.name)
         if charts:
             parts.append(f'<h3>{words}</h3><div class="grid small">{"".join(charts)}</div>')

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from jax.stages import Lowered
 
 
-def compile_together(
+def compile_all(
     programs: Iterable[Lowered], done: Callable[[int, int], None] = lambda *_: None
 ) -> None:
     """Compiles ``programs``, each as soon as it is traced; waits for all.

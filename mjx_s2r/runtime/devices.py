@@ -63,7 +63,7 @@ def cpu_flags(version: str) -> tuple[str, ...]:
     return next((flags for low, high, flags in CPU_FLAGS if low <= release < high), ())
 
 
-def light_options() -> dict[str, bool] | None:
+def gradient_compiler_options() -> dict[str, bool] | None:
     """Returns the compiler options of a function without physics, for `jax.jit`.
 
     Pictures and gradient steps are faster on a CPU with exactly what slows physics down: the ray

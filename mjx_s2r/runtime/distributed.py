@@ -117,7 +117,7 @@ def join() -> bool:
     return jax.process_count() > 1
 
 
-def alone(what: str) -> None:
+def require_single(what: str) -> None:
     """Proves that no other process was started to share this work.
 
     Raises:
@@ -131,21 +131,21 @@ def alone(what: str) -> None:
         )
 
 
-def writer() -> bool:
+def is_writer() -> bool:
     """Returns whether this process writes the run's folder: process 0, or the only one."""
     import jax
 
     return jax.process_index() == 0
 
 
-def several() -> bool:
+def is_distributed() -> bool:
     """Returns whether more than one process runs."""
     import jax
 
     return jax.process_count() > 1
 
 
-def together(what: str, action: Callable[[], T]) -> T:
+def run_on_all(what: str, action: Callable[[], T]) -> T:
     """Returns ``action()`` of this process once all have ended theirs; fails if one failed.
 
     Without this, those that wait for the result of a process that failed would wait for ever.
@@ -153,7 +153,7 @@ def together(what: str, action: Callable[[], T]) -> T:
     Raises:
         HostError: another process failed.
     """
-    if not several():
+    if not is_distributed():
         return action()
     failure, result = None, None
     try:
@@ -168,14 +168,14 @@ def together(what: str, action: Callable[[], T]) -> T:
     return result  # type: ignore[return-value]
 
 
-def any_of(flag: bool) -> bool:
+def any_process(flag: bool) -> bool:
     """Returns whether ``flag`` is set on any process; all of them must ask."""
-    return bool(any(_everywhere(flag))) if several() else flag
+    return bool(any(_everywhere(flag))) if is_distributed() else flag
 
 
-def told(value: int) -> int:
+def broadcast(value: int) -> int:
     """Returns process 0's ``value``; all of them must ask."""
-    return int(_everywhere(value)[0]) if several() else value
+    return int(_everywhere(value)[0]) if is_distributed() else value
 
 
 def collect(tree: Any) -> Any:
@@ -198,7 +198,7 @@ def collect(tree: Any) -> Any:
 
 
 @contextmanager
-def watch(finish: Callable[[], None]) -> "Iterator[None]":
+def fail_fast(finish: Callable[[], None]) -> "Iterator[None]":
     """Ends this process with a message when its work fails while others wait for it.
 
     A process that leaves in the ordinary way first waits for the others; they wait for its part.
@@ -207,7 +207,7 @@ def watch(finish: Callable[[], None]) -> "Iterator[None]":
     try:
         yield
     except Exception as error:
-        if not several():
+        if not is_distributed():
             raise
         words = f"{type(error).__name__}: {error}"
         if any(word in words.lower() for word in LOST):

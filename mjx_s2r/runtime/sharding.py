@@ -15,14 +15,18 @@ import jax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 WORLDS = "worlds"  # name of the mesh's axis
-SPLIT = ("worlds", "memory", "film")  # fields of a training's state with one entry per world
+SPLIT = (
+    "env_state",
+    "rnn_state",
+    "frames",
+)  # fields of a training's state with one entry per world
 
 
 class MeshError(ValueError):
     """Devices that cannot be used as asked; the message names the sizes and the remedy."""
 
 
-def mesh(count: int = 0) -> Mesh:
+def device_mesh(count: int = 0) -> Mesh:
     """Returns the first ``count`` devices as a mesh with one axis; 0 takes all of them.
 
     Raises:
@@ -42,7 +46,7 @@ def mesh(count: int = 0) -> Mesh:
     return Mesh(found[: count or len(found)], (WORLDS,))
 
 
-def check_worlds(mesh: Mesh, worlds: int) -> None:
+def check_num_envs(mesh: Mesh, worlds: int) -> None:
     """Proves that the devices divide the worlds.
 
     Raises:
@@ -77,7 +81,7 @@ def placement(mesh: Mesh, tree: Any, split: Sequence[str] = SPLIT) -> Any:
     return jax.tree_util.tree_map_with_path(place, tree)
 
 
-def spread(mesh: Mesh, make: Callable[[], Any], split: Sequence[str] = SPLIT) -> Any:
+def init_sharded(mesh: Mesh, make: Callable[[], Any], split: Sequence[str] = SPLIT) -> Any:
     """Returns ``make()``, every leaf made where it belongs; see `placement`.
 
     No process ever holds the worlds of another. On one device this is ``make()`` itself.
@@ -87,7 +91,7 @@ def spread(mesh: Mesh, make: Callable[[], Any], split: Sequence[str] = SPLIT) ->
     return jax.jit(make, out_shardings=placement(mesh, jax.eval_shape(make), split))()
 
 
-def pinned(
+def jit_sharded(
     mesh: Mesh, iterate: Callable[[Any], tuple[Any, Any]], split: Sequence[str] = SPLIT
 ) -> Callable[[Any], tuple[Any, Any]]:
     """Returns ``iterate``: state -> (state, metrics), whose state stays where it lies.
@@ -111,7 +115,7 @@ def pinned(
     return step
 
 
-def kept(
+def reshard(
     mesh: Mesh, iterate: Callable[[Any], tuple[Any, Any]], split: Sequence[str] = SPLIT
 ) -> Callable[[Any], tuple[Any, Any]]:
     """Returns ``iterate``: state -> (state, metrics), whose state is put back where it belongs.

@@ -22,7 +22,7 @@ def handled(
             signal.signal(number, old)
 
 
-def interruptible() -> AbstractContextManager[None]:
+def sigterm_interrupts() -> AbstractContextManager[None]:
     """Turns SIGTERM into KeyboardInterrupt, so that a preempted run saves as on Ctrl-C."""
 
     def stop(number: int, frame: FrameType | None) -> None:
@@ -32,7 +32,7 @@ def interruptible() -> AbstractContextManager[None]:
 
 
 @contextmanager
-def patient() -> Iterator[Callable[[], bool]]:
+def defer_signals() -> Iterator[Callable[[], bool]]:
     """Holds Ctrl-C and SIGTERM back until the loop asks; a second Ctrl-C ends at once.
 
     A second SIGTERM does not: schedulers may send two, and mean what they said with the first.

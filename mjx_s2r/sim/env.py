@@ -34,43 +34,43 @@ from mjx_s2r.sim.effects.adversary import Adversary
 from mjx_s2r.sim.effects.motor import MotorSpec
 from mjx_s2r.sim.effects.sensor import SensorSpec, SensorState
 from mjx_s2r.sim.effects.world import Push, WorldSpec
-from mjx_s2r.sim.interface import Draw, Environment, State, nominal_draw
+from mjx_s2r.sim.interface import Environment, EpisodeParams, State, nominal_params
 from mjx_s2r.sim.model.leaves import Binding, bind_model, element_names, leaves, refuse_shared
 from mjx_s2r.sim.model.row_checks import closed_rows
-from mjx_s2r.sim.physics import Core, Leaves, Physics
-from mjx_s2r.sim.task import Start, Task
+from mjx_s2r.sim.physics import Leaves, Physics, PhysicsState
+from mjx_s2r.sim.task import InitialState, Task
 
 
 @struct.dataclass
-class Sim:
+class EnvState:
     """Everything that one world carries from step to step.
 
     Attributes:
-        core: physics state.
+        physics_state: physics state.
         leaves: model fields of this world.
-        draw: the episode's parameters and role.
+        episode_params: the episode's parameters and role.
         actuator: commands on their way.
         sensor: readings kept.
         command: (J,) last command.
         steps: () int32 control steps so far.
-        held: () int32 control steps for which the goal has held.
-        success: () bool the goal has been held long enough in this episode.
-        total: () return so far.
+        goal_steps: () int32 control steps for which the goal has held.
+        success: () bool the goal has been goal_steps long enough in this episode.
+        episode_return: () return so far.
         key: random key of the world.
         push: the push under way; None where no row pushes.
         adversary: the network that bends actions; None where no row asks for it.
     """
 
-    core: Core
+    physics_state: PhysicsState
     leaves: Leaves
-    draw: Draw
+    episode_params: EpisodeParams
     actuator: ActuatorState
     sensor: SensorState
     command: jax.Array
     steps: jax.Array
-    held: jax.Array
+    goal_steps: jax.Array
     success: jax.Array
-    total: jax.Array
+    episode_return: jax.Array
     key: jax.Array
     push: Push | None = None
     adversary: Adversary | None = None
@@ -104,34 +104,34 @@ class Env:
         """Longest episode, control steps."""
         return round(self.task.episode_s * self.task.contract.control_hz)
 
-    def reset(self, key: jax.Array, draw: Draw | None = None) -> State:
+    def reset(self, key: jax.Array, draw: EpisodeParams | None = None) -> State:
         """Starts an episode in a new place, with the parameters of ``draw`` (nominal if absent)."""
         key_start, key_sensor, key_read, key_next, key_world = jax.random.split(key, 5)
         key_scatter, key_drift, key_network = jax.random.split(key_world, 3)
-        draw = nominal_draw(self.space) if draw is None else draw
-        draw = replace(draw, xi=self.task.space.settle(jnp, draw.xi))
-        start = self.task.start(key=key_start)
+        draw = nominal_params(self.space) if draw is None else draw
+        draw = replace(draw, xi=self.task.space.snap_discrete(jnp, draw.xi))
+        start = self.task.reset(key=key_start)
         model = leaves(self.physics, self.binding, draw.xi)
         core = _place(self.physics, start)
         core = world.scatter(self.world, core, draw.xi, key=key_scatter)
-        data = physics.view(self.physics, model, core)
-        core, data = physics.remember(core, data, start.memory)
+        data = physics.forward_positions(self.physics, model, core)
+        core, data = physics.with_memory(core, data, start.memory)
         command = jnp.asarray(self._home(data))
         true = {**self.task.signals(data), "command": command}
-        sim = Sim(
-            core=core,
+        sim = EnvState(
+            physics_state=core,
             leaves=model,
-            draw=draw,
+            episode_params=draw,
             actuator=actuator.init(self.actuator, command, key=key_drift),
             sensor=sensor.init(self.sensor, true, key=key_sensor),
             command=command,
             steps=jnp.int32(0),
-            held=jnp.int32(0),
+            goal_steps=jnp.int32(0),
             success=jnp.zeros((), bool),
-            total=jnp.float32(0),
+            episode_return=jnp.float32(0),
             key=key_next,
             push=world.calm(self.world),
-            adversary=self._opponent(key_network),
+            adversary=self._sample_adversary(key_network),
         )
         no, zero = jnp.zeros((), bool), jnp.float32(0)
         sim, obs = self._observe(sim, data, key_read)
@@ -148,21 +148,21 @@ class Env:
         """Returns the state one control step later under ``action`` (J,) in [-1, 1]."""
         sim, task = state.pipeline_state, self.task
         key_next, key_issue, key_read, key_push = jax.random.split(sim.key, 4)
-        xi, action = self._present(sim), jnp.clip(action, -1.0, 1.0)
-        output = self._bent(sim, xi, action, state.obs["state"])
+        xi, action = self._current_params(sim), jnp.clip(action, -1.0, 1.0)
+        output = self._perturb_action(sim, xi, action, state.obs["state"])
         output = output * jnp.asarray(task.contract.action.scale)
         command = next_command(jnp, task.contract.action, sim.command, output)
         moving = actuator.issue(self.actuator, sim.actuator, xi, command, key=key_issue)
         pushed = None if sim.push is None else world.push(self.world, sim.push, xi, key=key_push)
         core = self._simulate(replace(sim, actuator=moving, push=pushed), xi)
-        data = physics.view(self.physics, sim.leaves, core)
-        verdict = task.judge(data, action)
-        core, data = physics.remember(core, data, verdict.memory)
+        data = physics.forward_positions(self.physics, sim.leaves, core)
+        verdict = task.reward(data, action)
+        core, data = physics.with_memory(core, data, verdict.memory)
         true = {**task.signals(data), "command": command}
         nan = ~_finite((core.qpos, core.qvel, command, verdict.reward))
-        held = jnp.where(verdict.on_goal & ~nan, sim.held + 1, 0)
+        goal_steps = jnp.where(verdict.on_goal & ~nan, sim.goal_steps + 1, 0)
         steps = sim.steps + 1
-        success = sim.success | (held >= round(task.hold_s * task.contract.control_hz))
+        success = sim.success | (goal_steps >= round(task.hold_s * task.contract.control_hz))
         reward = verdict.reward + task.success_reward * (success & ~sim.success)
         reward = jnp.where(nan, 0.0, reward)
         terminated = verdict.failed | nan | (success & task.ends_on_success)
@@ -170,19 +170,19 @@ class Env:
         truncated = last & ~terminated
         sim = replace(
             sim,
-            core=core,
+            physics_state=core,
             actuator=moving,
             sensor=sensor.push(self.sensor, sim.sensor, true),
             command=command,
             steps=steps,
-            held=held,
+            goal_steps=goal_steps,
             success=success,
-            total=sim.total + reward,
+            episode_return=sim.episode_return + reward,
             key=key_next,
             push=pushed,
         )
         sim, obs = self._observe(sim, data, key_read)
-        metrics = {"success": success, "return": sim.total, "length": steps, "nan": nan}
+        metrics = {"success": success, "return": sim.episode_return, "length": steps, "nan": nan}
         return State(
             pipeline_state=sim,
             obs=jax.tree.map(lambda x: jnp.where(nan, 0.0, x), obs),
@@ -194,11 +194,15 @@ class Env:
 
     def view(self, state: State) -> mjx.Data:
         """Returns positions of bodies, geoms, sites and cameras of one world."""
-        return physics.view(self.physics, state.pipeline_state.leaves, state.pipeline_state.core)
+        return physics.forward_positions(
+            self.physics, state.pipeline_state.leaves, state.pipeline_state.physics_state
+        )
 
-    def told(self, obs: dict[str, jax.Array], xi: jax.Array) -> dict[str, jax.Array]:
+    def with_privileged_params(
+        self, obs: dict[str, jax.Array], xi: jax.Array
+    ) -> dict[str, jax.Array]:
         """Returns observations that speak of ``xi`` (D,) where they show a world's parameters."""
-        hidden = ~self.task.space.in_room("visual")
+        hidden = ~self.task.space.in_group("visual")
         shown = self.task.space.normalize(jnp, xi)[hidden]
         own = obs["privileged"][: obs["privileged"].shape[0] - int(hidden.sum())]
         return {**obs, "privileged": jnp.concatenate((own, shown))}
@@ -212,38 +216,40 @@ class Env:
             self.task.signals(data)["joint_pos"], jnp.array(spec.low), jnp.array(spec.high)
         )
 
-    def present(self, state: State) -> jax.Array:
+    def current_params(self, state: State) -> jax.Array:
         """Returns the xi (D,) that holds now: rows per step have another value at every step."""
-        return self._present(state.pipeline_state)
+        return self._current_params(state.pipeline_state)
 
-    def _present(self, sim: Sim) -> jax.Array:
+    def _current_params(self, sim: EnvState) -> jax.Array:
         """Returns (D,) the parameters of this control step."""
-        count = int(self.task.space.where("per", "step").sum())
+        count = int(self.task.space.where("resample", "step").sum())
         if not count:
-            return sim.draw.xi
+            return sim.episode_params.xi
         unit = jax.random.uniform(jax.random.fold_in(sim.key, 1), (count,))
-        return self.task.space.momentary(jnp, sim.draw.xi, unit)
+        return self.task.space.resample_steps(jnp, sim.episode_params.xi, unit)
 
-    def _opponent(self, key: jax.Array) -> Adversary | None:
+    def _sample_adversary(self, key: jax.Array) -> Adversary | None:
         """Returns the random network of an episode, if a row asks for one."""
         asked = self.actuator.touches("adversary")
-        return adversary.draw(self.action_size, key=key) if asked else None
+        return adversary.sample(self.action_size, key=key) if asked else None
 
-    def _bent(self, sim: Sim, xi: jax.Array, action: jax.Array, obs: jax.Array) -> jax.Array:
+    def _perturb_action(
+        self, sim: EnvState, xi: jax.Array, action: jax.Array, obs: jax.Array
+    ) -> jax.Array:
         """Returns ``action`` (J,) with the adversary's share mixed in."""
         if sim.adversary is None:
             return action
         alpha = actuator.values(self.actuator, xi)["adversary"]
-        return adversary.mix(alpha, action, adversary.answer(sim.adversary, obs))
+        return adversary.mix(alpha, action, adversary.forward(sim.adversary, obs))
 
-    def _simulate(self, sim: Sim, xi: jax.Array) -> Core:
+    def _simulate(self, sim: EnvState, xi: jax.Array) -> PhysicsState:
         """Runs the physics steps of one control step."""
         index = jnp.array(self.ctrl_index)
-        blank = self.physics.blank.ctrl
+        blank = self.physics.empty_data.ctrl
         outside = None if sim.push is None else world.wrench(self.world, sim.push, xi)
         loss = actuator.values(self.actuator, xi)["speed_loss"]
 
-        def one(core: Core, step: jax.Array) -> tuple[Core, None]:
+        def one(core: PhysicsState, step: jax.Array) -> tuple[PhysicsState, None]:
             ctrl = blank.at[index].set(actuator.drive(self.actuator, sim.actuator, xi, step))
             model = sim.leaves
             if self.motor is not None:
@@ -252,22 +258,22 @@ class Env:
                 model = {**model, motor.FIELD: force}
             return physics.advance(self.physics, model, core, ctrl, outside), None
 
-        return jax.lax.scan(one, _cleared(sim.core), jnp.arange(self.task.substeps))[0]
+        return jax.lax.scan(one, _cleared(sim.physics_state), jnp.arange(self.task.substeps))[0]
 
     def _observe(
-        self, sim: Sim, data: mjx.Data, key: jax.Array
-    ) -> tuple[Sim, dict[str, jax.Array]]:
+        self, sim: EnvState, data: mjx.Data, key: jax.Array
+    ) -> tuple[EnvState, dict[str, jax.Array]]:
         """Returns the world after the sample; what the policy is told, what only a teacher sees."""
         contract, space = self.task.contract, self.task.space
-        reading, told = sensor.read(self.sensor, sim.sensor, self._present(sim), key=key)
+        reading, told = sensor.read(self.sensor, sim.sensor, self._current_params(sim), key=key)
         true = {**self.task.signals(data), "command": sim.command}
         behind = sim.command - sim.actuator.history[1:]
-        hidden = ~space.in_room("visual")
+        hidden = ~space.in_group("visual")
         parts = (
             assemble(jnp, contract, true),
             self.task.privileged(data),
             (behind / jnp.asarray(contract.action.scale)).reshape(-1),
-            space.normalize(jnp, sim.draw.xi)[hidden],
+            space.normalize(jnp, sim.episode_params.xi)[hidden],
         )
         obs = {"state": assemble(jnp, contract, told), "privileged": jnp.concatenate(parts)}
         return replace(sim, sensor=reading), obs
@@ -278,34 +284,34 @@ def _finite(arrays: tuple[jax.Array, ...]) -> jax.Array:
     return jnp.stack([jnp.isfinite(x).all() for x in arrays]).all()
 
 
-def _cleared(core: Core) -> Core:
+def _cleared(core: PhysicsState) -> PhysicsState:
     """Returns the physics state with no step in it that had no room for contacts."""
     return core if core.full is None else replace(core, full=jnp.zeros((), bool))
 
 
-def _full(core: Core) -> dict[str, jax.Array]:
+def _full(core: PhysicsState) -> dict[str, jax.Array]:
     """Returns the metric "full": 1 where a step had no room for contacts; {} if all have."""
     return {} if core.full is None else {"full": jnp.asarray(core.full, jnp.float32)}
 
 
-def _place(engine: Physics, start: Start) -> Core:
+def _place(engine: Physics, start: InitialState) -> PhysicsState:
     """Returns the physics state at the start of an episode."""
-    core = physics.core(engine, start.qpos, start.qvel)
+    core = physics.initial_state(engine, start.qpos, start.qvel)
     return replace(core, mocap_pos=start.mocap_pos, mocap_quat=start.mocap_quat)
 
 
-def own(env: Environment) -> Env:
+def require_native(env: Environment) -> Env:
     """Returns an environment of this project as such.
 
     Raises:
         ParamError: an adapter's, which has no contract, no cameras and no rows to look at.
     """
     if not isinstance(env, Env):
-        raise foreign(type(env).__name__)
+        raise not_native_error(type(env).__name__)
     return env
 
 
-def foreign(name: str) -> ParamError:
+def not_native_error(name: str) -> ParamError:
     """Returns the error for an environment called ``name`` where a task of ours is needed."""
     return ParamError(
         f"{name} is another library's environment: it can be trained, and not be seen, exported or "
@@ -345,7 +351,7 @@ def make(task: Task, config: PhysicsConfig | None = None) -> Env:
         warn_of_lost_contacts(mj_model)
     return Env(
         task=task,
-        physics=physics.put(mj_model, config),
+        physics=physics.put_model(mj_model, config),
         binding=binding,
         actuator=actuator.bind_actuator(task.space, joints, control_dt, physics_dt, effort),
         sensor=sensor.bind_sensor(

@@ -23,18 +23,18 @@ from mjx_s2r.params import ParamSpace
 
 
 @struct.dataclass
-class Draw:
+class EpisodeParams:
     """What a curriculum decides for one episode.
 
     Attributes:
         xi: (D,) the world's parameters.
-        role: () int32; -1 plain, 2i or 2i+1 when row i is pinned at its lower or upper bound.
-        stamp: () int32 how often that bound had moved when this was drawn.
+        kind: () int32; -1 plain, 2i or 2i+1 when row i is pinned at its lower or upper bound.
+        version: () int32 how often that bound had moved when this was drawn.
     """
 
     xi: jax.Array
-    role: jax.Array
-    stamp: jax.Array
+    kind: jax.Array
+    version: jax.Array
 
 
 @struct.dataclass
@@ -71,7 +71,7 @@ class Environment(Protocol):
         """Longest episode, control steps."""
         ...
 
-    def reset(self, key: jax.Array, draw: Draw | None = None) -> State:
+    def reset(self, key: jax.Array, draw: EpisodeParams | None = None) -> State:
         """Starts an episode with the parameters of ``draw``, nominal if absent."""
         ...
 
@@ -80,13 +80,13 @@ class Environment(Protocol):
         ...
 
 
-def nominal_draw(space: ParamSpace) -> Draw:
+def nominal_params(space: ParamSpace) -> EpisodeParams:
     """Returns the draw that leaves the model unchanged."""
     minus_one, zero = jnp.int32(-1), jnp.int32(0)
-    return Draw(jnp.asarray(space.nominal), minus_one, zero)
+    return EpisodeParams(jnp.asarray(space.nominal), minus_one, zero)
 
 
-def renew(state: State, fresh: State) -> State:
+def auto_reset(state: State, fresh: State) -> State:
     """Returns ``state`` with finished worlds (leading axis B) swapped for ``fresh`` ones.
 
     Reward, done, metrics and info stay those of the step that has just been taken.
@@ -104,12 +104,12 @@ def renew(state: State, fresh: State) -> State:
     )
 
 
-def keep_worlds(space: ParamSpace, draws: Draw, old: Draw) -> Draw:
+def keep_per_env_rows(space: ParamSpace, draws: EpisodeParams, old: EpisodeParams) -> EpisodeParams:
     """Returns ``draws`` (B, ...) for fresh worlds with the rows per world kept from ``old``.
 
     World b of both is the same world. Schedules have no say over such rows and cannot test them.
     """
-    mine = space.where("per", "world")
+    mine = space.where("resample", "world")
     if not mine.any():
         return draws
     return replace(draws, xi=jnp.where(mine, old.xi, draws.xi))

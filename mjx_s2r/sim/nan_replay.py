@@ -30,12 +30,12 @@ MOST = 20  # records in one run; a training that loses worlds all the time shows
 WARNINGS = ("mjWARN_BADQPOS", "mjWARN_BADQVEL", "mjWARN_BADQACC")
 
 
-class QuarantineError(RuntimeError):
+class NanReplayError(RuntimeError):
     """A record that cannot be replayed; the message names it and why."""
 
 
 @dataclass(frozen=True)
-class Finding:
+class ReplayResult:
     """What a replay showed.
 
     Attributes:
@@ -63,7 +63,7 @@ class Finding:
         return f"{self.record}: {ours}; {theirs}"
 
 
-def keep(run: Run, last: int, bads: Any, names: tuple[str, ...]) -> int:
+def save_snapshots(run: Run, last: int, bads: Any, names: tuple[str, ...]) -> int:
     """Writes the records of a stretch of iterations; returns how many.
 
     Args:
@@ -89,12 +89,12 @@ def keep(run: Run, last: int, bads: Any, names: tuple[str, ...]) -> int:
     return count
 
 
-def records(path: Path) -> list[Path]:
+def snapshot_files(path: Path) -> list[Path]:
     """Returns the records of the run in ``path``, oldest first, without their suffix."""
     return [file.with_suffix("") for file in sorted((path / FOLDER).glob("*.json"))]
 
 
-def load(env: Env, record: Path) -> tuple[State, jax.Array]:
+def load_snapshot(env: Env, record: Path) -> tuple[State, jax.Array]:
     """Returns the world before the step and the action it was given.
 
     Raises:
@@ -104,42 +104,49 @@ def load(env: Env, record: Path) -> tuple[State, jax.Array]:
         with np.load(record.with_suffix(".npz")) as file:
             held = {name: file[name] for name in file.files}
     except (OSError, ValueError) as error:
-        raise QuarantineError(f"{record}.npz cannot be read: {error}") from error
+        raise NanReplayError(f"{record}.npz cannot be read: {error}") from error
     like = jax.eval_shape(env.reset, jax.random.key(0))
-    sim = _fill(like.pipeline_state, held, "sim", record)
+    sim = _fill(like.pipeline_state, held, "env_state", record)
     obs = _fill(like.obs, held, "obs", record)
     blank = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), replace(like, pipeline_state=None))
     return replace(blank, pipeline_state=sim, obs=obs), jnp.asarray(held["action"])
 
 
-def replay(env: Env, record: Path) -> Finding:
+def replay_snapshot(env: Env, record: Path) -> ReplayResult:
     """Takes the recorded step again, in MJX and in C MuJoCo, and says which of them loses it.
 
     Raises:
         QuarantineError: a record that does not fit the environment.
     """
-    before, action = load(env, record)
+    before, action = load_snapshot(env, record)
     after = jax.jit(env.step)(before, action)
-    core = after.pipeline_state.core
+    core = after.pipeline_state.physics_state
     seen = {"qpos": core.qpos, "qvel": core.qvel, "command": after.pipeline_state.command}
     lost = tuple(name for name, x in seen.items() if not np.isfinite(x).all())
     if not lost and float(after.metrics["nan"]):
         lost = ("reward",)
     step, warning, speed = _in_c(env, before, after)
-    return Finding(record.name, lost, step, warning, speed)
+    return ReplayResult(record.name, lost, step, warning, speed)
 
 
 def _in_c(env: Env, before: State, after: State) -> tuple[int, str, float]:
     """Returns where C MuJoCo gave up, what it said, and its largest speed."""
     old, new = before.pipeline_state, after.pipeline_state
-    xi = env.present(before)
+    xi = env.current_params(before)
     mj_model = copy.copy(env.task.mj_model)
-    write(mj_model, env.binding, np.asarray(old.draw.xi))
+    write(mj_model, env.binding, np.asarray(old.episode_params.xi))
     mj_model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_AUTORESET
     data = mujoco.MjData(mj_model)
-    data.qpos[:], data.qvel[:], data.time = old.core.qpos, old.core.qvel, float(old.core.time)
-    data.act[:], data.qacc_warmstart[:] = old.core.act, old.core.warmstart
-    data.mocap_pos[:], data.mocap_quat[:] = old.core.mocap_pos, old.core.mocap_quat
+    data.qpos[:], data.qvel[:], data.time = (
+        old.physics_state.qpos,
+        old.physics_state.qvel,
+        float(old.physics_state.time),
+    )
+    data.act[:], data.qacc_warmstart[:] = old.physics_state.act, old.physics_state.warmstart
+    data.mocap_pos[:], data.mocap_quat[:] = (
+        old.physics_state.mocap_pos,
+        old.physics_state.mocap_quat,
+    )
     if new.push is not None:
         data.xfrc_applied[:] = world.wrench(env.world, new.push, xi)
     stall = mj_model.actuator_forcerange.copy()
@@ -163,11 +170,11 @@ def _in_c(env: Env, before: State, after: State) -> tuple[int, str, float]:
 def _write(path: Path, iteration: int, bad: Any, names: tuple[str, ...]) -> None:
     """Writes one record; the .json comes last and makes it valid."""
     arrays = {"action": np.asarray(bad.action)}
-    for part in ("sim", "obs"):
+    for part in ("env_state", "obs"):
         for where, leaf in jax.tree_util.tree_leaves_with_path(getattr(bad, part)):
             arrays[part + jax.tree_util.keystr(where)] = np.asarray(leaf)
     np.savez(path.with_suffix(".npz"), **arrays)  # type: ignore[arg-type]
-    xi = [float(x) for x in bad.sim.draw.xi]
+    xi = [float(x) for x in bad.env_state.episode_params.xi]
     about = {
         "iteration": iteration,
         "step": int(bad.step),
@@ -188,7 +195,7 @@ def _fill(like: Any, held: dict[str, np.ndarray], part: str, record: Path) -> An
         is_key = checkpoint_leaves.is_key(leaf)
         if value is None or (not is_key and value.shape != leaf.shape):
             found = "nothing" if value is None else value.shape
-            raise QuarantineError(
+            raise NanReplayError(
                 f"{record} holds {found} for {name}, the environment expects {leaf.shape}; replay "
                 "it with the program and the task that wrote it"
             )

@@ -37,7 +37,7 @@ MOVING = frozenset(
 
 
 @struct.dataclass
-class Core:
+class PhysicsState:
     """What must be kept of one world between two physics steps.
 
     Attributes:
@@ -70,18 +70,18 @@ class Physics:
 
     Attributes:
         model: the model in MJX on jax; positions and constants come from it on every backend.
-        blank: an empty Data of it.
-        gauge: where the model's own limits can drop contacts; None where they cannot.
-        engine: the model in MuJoCo Warp, which then takes the steps; None where MJX on jax does.
+        empty_data: an empty Data of it.
+        contact_limits: where the model's own limits can drop contacts; None where they cannot.
+        warp: the model in MuJoCo Warp, which then takes the steps; None where MJX on jax does.
     """
 
     model: mjx.Model
-    blank: mjx.Data
-    gauge: Gauge | None = struct.field(pytree_node=False, default=None)
-    engine: Engine | None = struct.field(pytree_node=False, default=None)
+    empty_data: mjx.Data
+    contact_limits: Gauge | None = struct.field(pytree_node=False, default=None)
+    warp: Engine | None = struct.field(pytree_node=False, default=None)
 
 
-def put(mj_model: mujoco.MjModel, config: PhysicsConfig | None = None) -> Physics:
+def put_model(mj_model: mujoco.MjModel, config: PhysicsConfig | None = None) -> Physics:
     """Checks a MuJoCo model and puts it on the device.
 
     Raises:
@@ -112,10 +112,10 @@ def _refuse_native_delay(mj_model: mujoco.MjModel) -> None:
                 )
 
 
-def core(physics: Physics, qpos: jax.Array, qvel: jax.Array) -> Core:
+def initial_state(physics: Physics, qpos: jax.Array, qvel: jax.Array) -> PhysicsState:
     """Returns the Core of a world at rest in ``qpos`` (nq,), ``qvel`` (nv,)."""
-    blank = physics.blank
-    return Core(
+    blank = physics.empty_data
+    return PhysicsState(
         qpos=qpos,
         qvel=qvel,
         act=blank.act,
@@ -124,11 +124,13 @@ def core(physics: Physics, qpos: jax.Array, qvel: jax.Array) -> Core:
         warmstart=jnp.zeros_like(qvel),
         time=jnp.zeros(()),
         memory=blank.userdata,
-        full=None if physics.gauge is None and physics.engine is None else jnp.zeros((), bool),
+        full=None
+        if physics.contact_limits is None and physics.warp is None
+        else jnp.zeros((), bool),
     )
 
 
-def _fill(blank: mjx.Data, state: Core) -> mjx.Data:
+def _fill(blank: mjx.Data, state: PhysicsState) -> mjx.Data:
     """Returns a Data that holds ``state`` and nothing derived from it."""
     return blank.replace(
         qpos=state.qpos,
@@ -148,24 +150,28 @@ def world_model(physics: Physics, leaves: Leaves) -> mjx.Model:
 
 
 def advance(
-    physics: Physics, leaves: Leaves, state: Core, ctrl: jax.Array, wrench: jax.Array | None = None
-) -> Core:
+    physics: Physics,
+    leaves: Leaves,
+    state: PhysicsState,
+    ctrl: jax.Array,
+    wrench: jax.Array | None = None,
+) -> PhysicsState:
     """Returns the world one physics step later under ``ctrl`` (nu,).
 
     A ``wrench`` (nbody, 6), force N and torque N m in the world's axes at each body's centre of
     mass, pushes from outside.
     """
-    if physics.engine is not None:
+    if physics.warp is not None:
         one = jax.tree.map(lambda x: x[None], (warp.usable(leaves), state, ctrl, wrench))
-        return jax.tree.map(lambda x: x[0], _together(physics.engine)(*one))
-    limits = physics.gauge
+        return jax.tree.map(lambda x: x[0], _together(physics.warp)(*one))
+    limits = physics.contact_limits
     look = None if limits is None else partial(contacts.full, limits)
-    return _step(world_model(physics, leaves), physics.blank, look, (state, ctrl, wrench))
+    return _step(world_model(physics, leaves), physics.empty_data, look, (state, ctrl, wrench))
 
 
 def _step(
-    model: mjx.Model, blank: mjx.Data, look: Look | None, given: tuple[Core, jax.Array, Any]
-) -> Core:
+    model: mjx.Model, blank: mjx.Data, look: Look | None, given: tuple[PhysicsState, jax.Array, Any]
+) -> PhysicsState:
     """Returns the world one step later.
 
     Args:
@@ -179,7 +185,7 @@ def _step(
     if wrench is not None:
         before = before.replace(xfrc_applied=wrench)
     data = mjx.step(model, before)
-    return Core(
+    return PhysicsState(
         qpos=data.qpos,
         qvel=data.qvel,
         act=data.act,
@@ -193,7 +199,7 @@ def _step(
 
 
 @cache
-def _together(engine: Engine) -> Callable[..., Core]:
+def _together(engine: Engine) -> Callable[..., PhysicsState]:
     """Returns the step of N worlds in MuJoCo Warp: every argument and the result (N, ...).
 
     Under `vmap`, nested or not, it stays one call for all worlds. Their number is known only here,
@@ -201,12 +207,12 @@ def _together(engine: Engine) -> Callable[..., Core]:
     """
 
     @custom_vmap
-    def step(*given: Any) -> Core:
+    def step(*given: Any) -> PhysicsState:
         """Steps N worlds."""
         return _worlds(engine, *given)
 
     @step.def_vmap
-    def steps(axis_size: int, batched: list[Any], *args: Any) -> tuple[Core, Core]:
+    def steps(axis_size: int, batched: list[Any], *args: Any) -> tuple[PhysicsState, PhysicsState]:
         """Steps A times N worlds as one."""
         out = step(*warp.merged(axis_size, batched, args))
         count = out.time.shape[0] // axis_size
@@ -217,19 +223,21 @@ def _together(engine: Engine) -> Callable[..., Core]:
 
 
 def _worlds(
-    engine: Engine, leaves: Leaves, state: Core, ctrl: jax.Array, wrench: jax.Array | None
-) -> Core:
+    engine: Engine, leaves: Leaves, state: PhysicsState, ctrl: jax.Array, wrench: jax.Array | None
+) -> PhysicsState:
     """Returns N worlds one step later in MuJoCo Warp; see `advance`, every argument (N, ...)."""
     blank = warp.room(engine.blank, state.time.shape[0])
 
-    def one(leaves: Leaves, *given: Any) -> Core:
+    def one(leaves: Leaves, *given: Any) -> PhysicsState:
         """Steps one of them."""
         return _step(engine.model.tree_replace(leaves), blank, warp.full, given)
 
     return jax.vmap(one)(leaves, state, ctrl, wrench)
 
 
-def remember(state: Core, data: mjx.Data, memory: jax.Array | None) -> tuple[Core, mjx.Data]:
+def with_memory(
+    state: PhysicsState, data: mjx.Data, memory: jax.Array | None
+) -> tuple[PhysicsState, mjx.Data]:
     """Returns the world and its view with another ``memory`` (nuserdata,); None changes nothing.
 
     Raises:
@@ -245,7 +253,7 @@ def remember(state: Core, data: mjx.Data, memory: jax.Array | None) -> tuple[Cor
     return replace(state, memory=memory), data.replace(userdata=memory)
 
 
-def view(physics: Physics, leaves: Leaves, state: Core) -> mjx.Data:
+def forward_positions(physics: Physics, leaves: Leaves, state: PhysicsState) -> mjx.Data:
     """Returns Data with positions of bodies, geoms, sites and cameras up to date with ``state``.
 
     mjx.step leaves them one step behind; a task and a camera must see the present.
@@ -264,7 +272,7 @@ def positions(physics: Physics, leaves: Leaves, place: Place) -> mjx.Data:
     that have the same things per world. So nothing is handed over that positions do not depend on.
     """
     moving = {name: leaf for name, leaf in leaves.items() if name in MOVING}
-    return _positions(physics.model, physics.blank, moving, place)
+    return _positions(physics.model, physics.empty_data, moving, place)
 
 
 @jax.jit

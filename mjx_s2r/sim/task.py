@@ -14,7 +14,7 @@ from mjx_s2r.params import ParamSpace
 
 
 @struct.dataclass
-class Start:
+class InitialState:
     """Where an episode begins.
 
     Attributes:
@@ -33,7 +33,7 @@ class Start:
 
 
 @struct.dataclass
-class Verdict:
+class StepResult:
     """What a task thinks of one control step, () each.
 
     Attributes:
@@ -79,7 +79,7 @@ class Task(Protocol):
     ends_on_success: bool
     success_reward: float
 
-    def start(self, *, key: jax.Array) -> Start:
+    def reset(self, *, key: jax.Array) -> InitialState:
         """Draws where an episode begins."""
         ...
 
@@ -95,7 +95,7 @@ class Task(Protocol):
         """Returns (L,) what a camera student should be able to see, m."""
         ...
 
-    def judge(self, data: mjx.Data, action: jax.Array) -> Verdict:
+    def reward(self, data: mjx.Data, action: jax.Array) -> StepResult:
         """Returns the verdict on the step that led to ``data`` under ``action`` (J,) in [-1, 1]."""
         ...
 

@@ -10,7 +10,7 @@ from flax import struct
 from mujoco import mjx
 
 from mjx_s2r.params import ParamSpace
-from mjx_s2r.sim.interface import Draw, State, nominal_draw
+from mjx_s2r.sim.interface import EpisodeParams, State, nominal_params
 
 XML = """
 <mujoco><option timestep="0.01" gravity="0 0 0"><flag constraint="disable"/></option><worldbody>
@@ -145,7 +145,7 @@ class Block:
 class GainSim:
     """What one world of `Gain` carries."""
 
-    draw: Draw
+    episode_params: EpisodeParams
     steps: jax.Array
     x: jax.Array
     total: jax.Array
@@ -164,9 +164,9 @@ class Gain:
     action_size: int = 1
     episode_steps: int = 5
 
-    def reset(self, key: jax.Array, draw: Draw | None = None) -> State:
+    def reset(self, key: jax.Array, draw: EpisodeParams | None = None) -> State:
         """Starts near zero."""
-        draw = nominal_draw(self.space) if draw is None else draw
+        draw = nominal_params(self.space) if draw is None else draw
         x, zero = 0.01 * jax.random.normal(key), jnp.float32(0)
         no = jnp.zeros((), bool)
         return State(
@@ -181,14 +181,14 @@ class Gain:
     def step(self, state: State, action: jax.Array) -> State:
         """Moves."""
         sim = state.pipeline_state
-        x, steps = sim.x + action[0] * sim.draw.xi[0], sim.steps + 1
+        x, steps = sim.x + action[0] * sim.episode_params.xi[0], sim.steps + 1
         total, success = sim.total + x, sim.success | (x >= 0.5)
         over = jnp.abs(x) > 1
         out = (steps >= self.episode_steps) & ~over
         metrics = {"success": success, "return": total, "length": steps, "nan": jnp.float32(0)}
         return State(
-            GainSim(sim.draw, steps, x, total, success),
-            {"state": x[None], "privileged": jnp.concatenate((x[None], sim.draw.xi))},
+            GainSim(sim.episode_params, steps, x, total, success),
+            {"state": x[None], "privileged": jnp.concatenate((x[None], sim.episode_params.xi))},
             x,
             (over | out).astype(jnp.float32),
             {name: jnp.asarray(v, jnp.float32) for name, v in metrics.items()},

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mjx_s2r.bridge.registry import brax, playground, require
-from mjx_s2r.bridge.wrapper import Foreign, from_brax
+from mjx_s2r.bridge.wrapper import WrappedEnv, from_brax
 from mjx_s2r.envs.registry import make_env
 from mjx_s2r.params import ParamError, ParamSpace, scale
 from mjx_s2r.sim.env import Env
@@ -44,7 +44,7 @@ def test_playground_steps_as_by_itself_and_with_other_masses() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         env = playground("CartpoleSwingup", MASS)
-        assert isinstance(env, Foreign) and env.episode_steps == 1000
+        assert isinstance(env, WrappedEnv) and env.episode_steps == 1000
         with pytest.raises(ParamError, match="did you mean 'CartpoleSwingup'"):
             playground("CartpoleSwingUp")
         action = jnp.array([0.5])
@@ -52,7 +52,7 @@ def test_playground_steps_as_by_itself_and_with_other_masses() -> None:
         theirs = jax.jit(env.env.step)
         inner = jax.jit(env.env.reset)(jax.random.key_data(jax.random.key(4)))
         heavy = jax.jit(env.reset)(
-            jax.random.key(4), state.pipeline_state.draw.replace(xi=jnp.array([2.0]))
+            jax.random.key(4), state.pipeline_state.episode_params.replace(xi=jnp.array([2.0]))
         )
         for _ in range(20):
             state, inner, heavy = ours(state, action), theirs(inner, action), ours(heavy, action)

@@ -9,7 +9,7 @@ pytest.importorskip("gymnasium")
 
 from gymnasium.vector import AutoresetMode, VectorEnv
 
-from mjx_s2r.bridge.to_gymnasium import GymnasiumWorlds
+from mjx_s2r.bridge.to_gymnasium import GymnasiumVectorEnv
 from mjx_s2r.params import Param, ParamSpace
 from tests.bridge.fakes import Gain
 
@@ -18,24 +18,24 @@ SPACE = ParamSpace((ROW,))
 STEP = np.float32([[0.25], [0.0], [0.0]])
 
 
-def worlds(autoreset: str, count: int = 3, space: ParamSpace = SPACE) -> GymnasiumWorlds:
+def worlds(autoreset: str, count: int = 3, space: ParamSpace = SPACE) -> GymnasiumVectorEnv:
     """Returns worlds that show x and the gain."""
-    return GymnasiumWorlds(Gain(space), count, obs="privileged", autoreset=autoreset)  # type: ignore[arg-type]
+    return GymnasiumVectorEnv(Gain(space), count, obs="privileged", autoreset=autoreset)  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
-def following() -> GymnasiumWorlds:
+def following() -> GymnasiumVectorEnv:
     """Worlds renewed at the next step."""
     return worlds("NextStep")
 
 
 @pytest.fixture(scope="module")
-def same() -> GymnasiumWorlds:
+def same() -> GymnasiumVectorEnv:
     """Worlds renewed at once."""
     return worlds("SameStep")
 
 
-def test_it_is_a_vector_env_and_says_what_it_takes(following: GymnasiumWorlds) -> None:
+def test_it_is_a_vector_env_and_says_what_it_takes(following: GymnasiumVectorEnv) -> None:
     assert isinstance(following, VectorEnv)
     assert following.metadata["autoreset_mode"] == AutoresetMode.NEXT_STEP
     assert following.single_observation_space.shape == (2,)
@@ -45,7 +45,7 @@ def test_it_is_a_vector_env_and_says_what_it_takes(following: GymnasiumWorlds) -
     assert obs.flags.writeable
 
 
-def test_world_i_of_seed_s_is_world_0_of_seed_s_plus_i(following: GymnasiumWorlds) -> None:
+def test_world_i_of_seed_s_is_world_0_of_seed_s_plus_i(following: GymnasiumVectorEnv) -> None:
     first, _ = following.reset(seed=7)
     again, _ = following.reset(seed=7)
     np.testing.assert_array_equal(first, again)
@@ -56,7 +56,7 @@ def test_world_i_of_seed_s_is_world_0_of_seed_s_plus_i(following: GymnasiumWorld
     assert len(np.unique(first)) == 6 and (first[:, 1] >= 0.5).all() and (first[:, 1] <= 2).all()
 
 
-def test_next_step_renews_after_the_last_observation(following: GymnasiumWorlds) -> None:
+def test_next_step_renews_after_the_last_observation(following: GymnasiumVectorEnv) -> None:
     start, _ = following.reset(seed=1)
     for n in range(1, 6):
         obs, reward, terminated, truncated, info = following.step(0 * STEP)
@@ -73,7 +73,7 @@ def test_next_step_renews_after_the_last_observation(following: GymnasiumWorlds)
     np.testing.assert_array_equal(moved, obs)
 
 
-def test_only_the_world_that_ended_is_renewed(same: GymnasiumWorlds) -> None:
+def test_only_the_world_that_ended_is_renewed(same: GymnasiumVectorEnv) -> None:
     start, _ = same.reset(seed=2)
     gain = start[:, 1]
     action = np.float32([[1.1 / gain[0] if gain[0] > 1.1 else 1.0], [0.1], [0.1]])
@@ -111,7 +111,7 @@ def test_disabled_waits_for_a_mask() -> None:
 
 
 def test_rows_per_world_keep_their_value_until_a_new_seed() -> None:
-    env = worlds("NextStep", 2, ParamSpace((replace(ROW, per="world"),)))
+    env = worlds("NextStep", 2, ParamSpace((replace(ROW, resample="world"),)))
     first, _ = env.reset(seed=0)
     later, _ = env.reset()
     np.testing.assert_array_equal(first[:, 1], later[:, 1])
@@ -120,7 +120,7 @@ def test_rows_per_world_keep_their_value_until_a_new_seed() -> None:
     assert not (other[:, 1] == first[:, 1]).any()
 
 
-def test_wrong_calls_are_named(following: GymnasiumWorlds) -> None:
+def test_wrong_calls_are_named(following: GymnasiumVectorEnv) -> None:
     with pytest.raises(ValueError, match="step before reset"):
         worlds("NextStep").step(STEP)
     with pytest.raises(ValueError, match=r"shape \(3,\), not \(3, 1\)"):

@@ -9,25 +9,25 @@ import mujoco
 import numpy as np
 import pytest
 
-from mjx_s2r.bridge.registry import peer
-from mjx_s2r.bridge.wrapper import NO_ROWS, Foreign, from_brax
+from mjx_s2r.bridge.registry import make_peer
+from mjx_s2r.bridge.wrapper import NO_ROWS, WrappedEnv, from_brax
 from mjx_s2r.curriculum.interface import Episodes
 from mjx_s2r.curriculum.uniform import uniform
 from mjx_s2r.envs.registry import make_env, make_task
 from mjx_s2r.io.run import read_jsonl
-from mjx_s2r.learn.ppo.config import PpoConfig
-from mjx_s2r.learn.ppo.learner import Ppo
-from mjx_s2r.learn.rollout import reset_worlds
-from mjx_s2r.params import ParamError, ParamSpace, add, put, scale
+from mjx_s2r.learn.ppo.config import PPOConfig
+from mjx_s2r.learn.ppo.learner import PPOLearner
+from mjx_s2r.learn.rollout import reset_envs
+from mjx_s2r.params import ParamError, ParamSpace, add, scale, set_to
 from mjx_s2r.sim.backends.physics_config import ModelError, PhysicsConfig
-from mjx_s2r.sim.interface import Draw, State, renew
+from mjx_s2r.sim.interface import EpisodeParams, State, auto_reset
 from tests.bridge.fakes import XML, Block, Line
 from train.teacher import recipe, train
 
 MASS = ParamSpace((scale("mass", "model.body_mass", ("block",), (0.25, 4)),))
 
 
-def line(**options: object) -> Foreign:
+def line(**options: object) -> WrappedEnv:
     """Returns the point on a line, 5 steps long."""
     return from_brax(
         Line(),
@@ -37,7 +37,7 @@ def line(**options: object) -> Foreign:
     )
 
 
-def run(env: Foreign, actions: list[float]) -> list[State]:
+def run(env: WrappedEnv, actions: list[float]) -> list[State]:
     """Returns the states of one world after each action, the first one before."""
     states = [env.reset(jax.random.key(3))]
     for action in actions:
@@ -127,22 +127,22 @@ def test_types_do_not_change_from_reset_to_step_to_renewal() -> None:
     after = jax.eval_shape(jax.vmap(env.step), first, jnp.zeros((2, 1)))
     types = [
         [(x.shape, x.dtype, x.weak_type) for x in jax.tree.leaves(s)]
-        for s in (first, after, jax.eval_shape(renew, after, first))
+        for s in (first, after, jax.eval_shape(auto_reset, after, first))
     ]
     assert types[0] == types[1] == types[2]
 
 
 @pytest.fixture(scope="module")
-def block() -> Foreign:
+def block() -> WrappedEnv:
     """The block on a rail with its mass in the table."""
     return from_brax(Block(), MASS, episode_length=20)
 
 
-def test_each_world_has_the_mass_of_its_draw(block: Foreign) -> None:
+def test_each_world_has_the_mass_of_its_draw(block: WrappedEnv) -> None:
     xi = jnp.array([[0.5], [1.0], [3.0]])
     minus = jnp.full((3,), -1, jnp.int32)
-    begin = jax.jit(lambda draws: reset_worlds(block, draws, key=jax.random.key(0)))
-    state = begin(Draw(xi, minus, minus + 1))
+    begin = jax.jit(lambda draws: reset_envs(block, draws, key=jax.random.key(0)))
+    state = begin(EpisodeParams(xi, minus, minus + 1))
     step = jax.jit(jax.vmap(block.step))
     for _ in range(5):
         state = step(state, jnp.ones((3, 1)))
@@ -166,29 +166,29 @@ def test_each_world_has_the_mass_of_its_draw(block: Foreign) -> None:
     )
 
 
-def test_few_leaves_of_mjx_data_are_carried(block: Foreign) -> None:
+def test_few_leaves_of_mjx_data_are_carried(block: WrappedEnv) -> None:
     held = jax.tree.unflatten(jax.tree.structure(block.shape), block.keep)
     assert held.data.qpos and held.data.qvel and not held.data.xpos and not held.data.ctrl
     assert sum(block.keep) < len(block.keep) / 5
 
 
-def test_our_learner_trains_it(block: Foreign) -> None:
-    config = PpoConfig(worlds=4, unroll=25, minibatches=2, epochs=1)
-    ppo = Ppo(block, uniform(MASS.with_ranges({"mass": (0.5, 2)})), config)
+def test_our_learner_trains_it(block: WrappedEnv) -> None:
+    config = PPOConfig(num_envs=4, num_steps=25, num_minibatches=2, num_epochs=1)
+    ppo = PPOLearner(block, uniform(MASS.with_ranges({"mass": (0.5, 2)})), config)
     state, metrics = ppo.iterate(ppo.init(jax.random.key(0)))
-    assert metrics.tally.episodes >= 4 and metrics.tally.nan == 0
+    assert metrics.episodes.episodes >= 4 and metrics.episodes.nan_envs == 0
     assert all(np.isfinite(x).all() for x in jax.tree.leaves(metrics))
-    masses = state.worlds.pipeline_state.draw.xi[:, 0]
+    masses = state.env_state.pipeline_state.episode_params.xi[:, 0]
     assert len(set(masses.tolist())) == 4 and (masses >= 0.5).all() and (masses <= 2).all()
     np.testing.assert_allclose(  # the model that a renewed world steps with is that of its draw
-        state.worlds.pipeline_state.leaves["body_mass"][:, 1], 2 * masses, rtol=1e-6
+        state.env_state.pipeline_state.leaves["body_mass"][:, 1], 2 * masses, rtol=1e-6
     )
 
 
 def test_a_table_without_rows_has_a_schedule_that_counts_success() -> None:
     schedule = uniform(NO_ROWS)
     draws = schedule.sample(schedule.init(), 3, jax.random.key(0))
-    assert draws.xi.shape == (3, 0) and draws.role.tolist() == [-1] * 3
+    assert draws.xi.shape == (3, 0) and draws.kind.tolist() == [-1] * 3
     ended = jnp.array([[True, True, False]])
     score = jnp.array([[1.0, jnp.nan, 0.0]])
     blank = jnp.zeros((1, 3), jnp.int32)
@@ -242,7 +242,7 @@ def test_what_cannot_be_trained_is_named(env: Line, words: str) -> None:
 
 
 def test_rows_that_do_not_fit_are_refused() -> None:
-    delay = ParamSpace((put("delay", "actuator.delay_s", (), (0, 0.1)),))
+    delay = ParamSpace((set_to("delay", "actuator.delay_s", (), (0, 0.1)),))
     with pytest.raises(ParamError, match=r"'delay': Block .* not 'actuator.delay_s'"):
         from_brax(Block(), delay)
     with pytest.raises(ParamError, match="Line has no MJX model to randomize"):
@@ -261,26 +261,26 @@ def test_a_model_changed_after_compiling_is_refused() -> None:
 
 def test_an_unknown_library_is_named() -> None:
     with pytest.raises(ParamError, match=r"unknown library 'brex'; did you mean 'brax'"):
-        peer("brex:ant")
+        make_peer("brex:ant")
 
 
-def randomized() -> Foreign:
+def randomized() -> WrappedEnv:
     """Returns the block on a rail, any mass of it, for the command line."""
     return from_brax(Block(), MASS, episode_length=20, success=lambda state: state.data.qpos[0] > 0)
 
 
-NAMED = "tests.bridge.test_foreign:randomized"
+NAMED = "tests.bridge.test_wrapper:randomized"
 
 
 def test_a_function_brings_it_to_the_command_line_with_its_rows(tmp_path: Path) -> None:
     config = recipe(NAMED)
-    small = PpoConfig(worlds=16, unroll=20, minibatches=2, epochs=1, actor_hidden=(8,))
+    small = PPOConfig(num_envs=16, num_steps=20, num_minibatches=2, num_epochs=1, actor_hidden=(8,))
     config = replace(config, run=tmp_path, iterations=2, log_every=1, checkpoint_every=1, ppo=small)
     ppo, state = train(config)
     assert ppo.env.space.names == MASS.names
     assert read_jsonl(tmp_path / "bounds.jsonl")[-1]["names"] == ["mass"]
     assert read_jsonl(tmp_path / "metrics.jsonl")[-1]["episodes"] > 0
-    assert int(state.steps) == 2
+    assert int(state.iteration) == 2
 
 
 def test_what_has_no_contract_is_no_task_and_has_no_engine() -> None:

@@ -29,7 +29,7 @@ def episodes_of(
     return Episodes(
         ended=jnp.ones((1, n), bool),
         score=jnp.array([scores], jnp.float32),
-        role=jnp.array([roles], jnp.int32),
-        stamp=jnp.array([stamps or [0] * n], jnp.int32),
+        kind=jnp.array([roles], jnp.int32),
+        version=jnp.array([stamps or [0] * n], jnp.int32),
         xi=jnp.asarray(np.tile(space.nominal, (1, n, 1))),
     )

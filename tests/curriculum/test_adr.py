@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from mjx_s2r.curriculum.adr import AdrConfig, AdrState, adr
+from mjx_s2r.curriculum.adr import ADRConfig, ADRState, adr
 from mjx_s2r.curriculum.interface import Curriculum, Episodes
 from mjx_s2r.params import Param, ParamError, ParamSpace
 from tests.curriculum.fakes import SPACE, episodes, episodes_of
 
-CONFIG = AdrConfig(window=4, step=0.1)
+CONFIG = ADRConfig(window=4, step=0.1)
 MASS_LOW, MASS_HIGH, FRICTION_LOW, FRICTION_HIGH = 0, 1, 4, 5
 OPEN = (MASS_LOW, MASS_HIGH, FRICTION_LOW, FRICTION_HIGH)
 
@@ -26,12 +26,12 @@ def schedule() -> Curriculum:
 
 
 @pytest.fixture(scope="module")
-def update(schedule: Curriculum) -> Callable[[AdrState, Episodes], AdrState]:
+def update(schedule: Curriculum) -> Callable[[ADRState, Episodes], ADRState]:
     """Its compiled update."""
     return jax.jit(schedule.update)
 
 
-def bounds(schedule: Curriculum, state: AdrState) -> np.ndarray:
+def bounds(schedule: Curriculum, state: ADRState) -> np.ndarray:
     """Returns (D, 2) the bounds in the units of the table."""
     report = schedule.report(state)
     return np.stack((report.low, report.high), 1)
@@ -39,7 +39,7 @@ def bounds(schedule: Curriculum, state: AdrState) -> np.ndarray:
 
 def test_forty_percent_of_the_worlds_test_a_bound(schedule: Curriculum, key: jax.Array) -> None:
     """20,000 draws: the share is known to 0.35 %, each bound's share of the tests to 0.5 %."""
-    role = np.asarray(schedule.sample(schedule.init(), 20000, key).role)
+    role = np.asarray(schedule.sample(schedule.init(), 20000, key).kind)
     assert np.mean(role >= 0) == pytest.approx(0.4, abs=0.02)
     shares = [np.mean(role[role >= 0] == bound) for bound in OPEN]
     np.testing.assert_allclose(shares, 0.25, atol=0.03)
@@ -51,7 +51,7 @@ def test_a_test_pins_one_row_at_its_bound_and_draws_the_others(
 ) -> None:
     state = update(schedule.init(), episodes([FRICTION_HIGH] * 4, [1] * 4))
     draw = schedule.sample(state, 2000, key)
-    now, role, xi = bounds(schedule, state), np.asarray(draw.role), np.asarray(draw.xi)
+    now, role, xi = bounds(schedule, state), np.asarray(draw.kind), np.asarray(draw.xi)
     for bound in OPEN:
         mine = xi[role == bound]
         np.testing.assert_array_equal(mine[:, bound // 2], now[bound // 2, bound % 2])
@@ -59,7 +59,7 @@ def test_a_test_pins_one_row_at_its_bound_and_draws_the_others(
         if now[other, 0] < now[other, 1]:
             assert len(np.unique(mine[:, other])) > 10
     assert (xi >= now[:, 0] - 1e-6).all() and (xi <= now[:, 1] + 1e-6).all()
-    stamp = np.asarray(draw.stamp)
+    stamp = np.asarray(draw.version)
     np.testing.assert_array_equal(stamp, role == FRICTION_HIGH)  # only that bound has moved, once
 
 
@@ -115,7 +115,7 @@ def test_scores_for_a_bound_that_has_moved_since_are_not_counted(
 ) -> None:
     state = update(schedule.init(), episodes([MASS_HIGH] * 4, [1] * 4))
     late = update(state, episodes([MASS_HIGH] * 6, [0] * 6, [0] * 6))
-    assert late.count[MASS_HIGH] == 0 and late.track.dropped == 0
+    assert late.count[MASS_HIGH] == 0 and late.stats.dropped == 0
     mixed = update(state, episodes([MASS_HIGH] * 6, [0, 0, 0, 1, 1, 1], [0, 0, 0, 1, 1, 1]))
     assert mixed.count[MASS_HIGH] == 3
     np.testing.assert_array_equal(mixed.scores[MASS_HIGH, :3], 1)
@@ -132,7 +132,7 @@ def test_scores_that_are_no_scores_are_dropped_and_counted(
 ) -> None:
     bad = [np.nan, np.inf, -np.inf, -0.1, 1.1]
     state = update(schedule.init(), episodes([MASS_HIGH] * 6, [*bad, 1]))
-    assert state.track.dropped == 5 and state.count[MASS_HIGH] == 1
+    assert state.stats.dropped == 5 and state.count[MASS_HIGH] == 1
     for leaf in jax.tree.leaves(state):
         assert np.isfinite(leaf).all()
 
@@ -143,7 +143,7 @@ def test_episodes_that_did_not_end_or_tested_nothing_are_not_filed(
     what = episodes([MASS_HIGH, -1, MASS_LOW], [1, 1, 1])
     state = update(schedule.init(), what.replace(ended=jnp.array([[False, True, True]])))
     assert int(state.count.sum()) == 1 and state.count[MASS_LOW] == 1
-    assert float(state.track.plain_score) == pytest.approx(0.1)
+    assert float(state.stats.plain_score) == pytest.approx(0.1)
 
 
 def test_bounds_keep_to_their_rails_through_a_thousand_random_updates(
@@ -151,7 +151,7 @@ def test_bounds_keep_to_their_rails_through_a_thousand_random_updates(
 ) -> None:
     n = 40
 
-    def one(state: AdrState, inputs: tuple) -> tuple:
+    def one(state: ADRState, inputs: tuple) -> tuple:
         index, key = inputs
         key_draw, key_score, key_ended, key_bad = jax.random.split(key, 4)
         draw = schedule.sample(state, n, key_draw)
@@ -159,7 +159,7 @@ def test_bounds_keep_to_their_rails_through_a_thousand_random_updates(
         score = (jax.random.uniform(key_score, (n,)) < lean).astype(jnp.float32)
         score = jnp.where(jax.random.uniform(key_bad, (n,)) < 0.02, jnp.nan, score)
         ended = jax.random.bernoulli(key_ended, 0.7, (n,))
-        what = Episodes(ended, score, draw.role, draw.stamp, draw.xi)
+        what = Episodes(ended, score, draw.kind, draw.version, draw.xi)
         state = schedule.update(state, jax.tree.map(lambda x: x[None], what))
         report = schedule.report(state)
         return state, (report.low, report.high, report.entropy, draw.xi)
@@ -173,14 +173,14 @@ def test_bounds_keep_to_their_rails_through_a_thousand_random_updates(
     assert (low <= SPACE.initial[0] + tiny).all() and (high >= SPACE.initial[1] - tiny).all()
     assert (xi >= SPACE.limits[0]).all() and (xi <= SPACE.limits[1]).all()
     assert (entropy <= tiny).all() and np.isfinite(entropy).all()
-    assert state.moved[list(OPEN)].min() > 20 and state.track.dropped > 0
+    assert state.moved[list(OPEN)].min() > 20 and state.stats.dropped > 0
     assert np.ptp(high[:, 0]) > 1.0  # it did go far
 
 
 def test_inactive_rows_are_never_tested_and_keep_their_range(key: jax.Array) -> None:
     schedule = adr(SPACE, CONFIG, active=np.array((False, True, True)))
     draw = schedule.sample(schedule.init(), 2000, key)
-    assert set(np.unique(draw.role)) == {-1, FRICTION_LOW, FRICTION_HIGH}
+    assert set(np.unique(draw.kind)) == {-1, FRICTION_LOW, FRICTION_HIGH}
     assert np.ptp(draw.xi[:, 0]) > 0.15
 
 
@@ -188,7 +188,7 @@ def test_a_pinned_table_is_the_narrowest_start_of_the_same_rows(key: jax.Array) 
     """What holds a row still is ``active``; a closed range with open limits is tested and moves."""
     schedule = adr(SPACE.pinned(), CONFIG)
     draw = schedule.sample(schedule.init(), 2000, key)
-    assert set(np.unique(draw.role)) == {-1, *OPEN}
+    assert set(np.unique(draw.kind)) == {-1, *OPEN}
     np.testing.assert_allclose(draw.xi, np.tile(SPACE.nominal, (2000, 1)), rtol=1e-6)
     state = schedule.update(schedule.init(), episodes([MASS_HIGH] * 4, [1] * 4))
     np.testing.assert_allclose(bounds(schedule, state)[0], (1.0, 1.2), rtol=1e-6)
@@ -199,12 +199,12 @@ def test_looks_take_part_and_rows_per_world_do_not(key: jax.Array) -> None:
     space = ParamSpace(
         (
             Param("look", "visual.brightness", limits=(0.5, 2.0)),
-            Param("gain", "sensor.gain", ("p",), limits=(0.5, 2.0), per="world"),
+            Param("gain", "sensor.gain", ("p",), limits=(0.5, 2.0), resample="world"),
         )
     )
     schedule = adr(space, CONFIG)
     draw = schedule.sample(schedule.init(), 500, key)
-    assert set(np.unique(draw.role)) == {-1, 0, 1}
+    assert set(np.unique(draw.kind)) == {-1, 0, 1}
     state = schedule.update(schedule.init(), episodes_of(space, [1] * 4, [1] * 4))
     np.testing.assert_allclose(bounds(schedule, state)[0], (1.0, 1.15), rtol=1e-6)
 
@@ -215,14 +215,14 @@ def test_a_bound_of_whole_numbers_is_tested_at_a_whole_number(key: jax.Array) ->
     schedule = adr(ParamSpace((steps,)), CONFIG)
     state = replace(schedule.init(), bounds=jnp.array((0.0, 1.2)))
     draw = schedule.sample(state, 300, key)
-    np.testing.assert_array_equal(draw.xi[np.asarray(draw.role) == 1], 1.0)
+    np.testing.assert_array_equal(draw.xi[np.asarray(draw.kind) == 1], 1.0)
     assert set(np.unique(draw.xi)) == {0.0, 1.0}
 
 
 def test_without_an_open_row_every_world_is_plain(key: jax.Array) -> None:
     schedule = adr(SPACE, CONFIG, active=np.array((False, True, False)))
     draw = schedule.sample(schedule.init(), 500, key)
-    assert (np.asarray(draw.role) == -1).all() and not draw.stamp.any()
+    assert (np.asarray(draw.kind) == -1).all() and not draw.version.any()
 
 
 def test_two_devices_give_the_update_of_one(schedule: Curriculum, key: jax.Array) -> None:
@@ -259,4 +259,4 @@ def test_two_devices_give_the_update_of_one(schedule: Curriculum, key: jax.Array
 )
 def test_settings_that_cannot_work_are_named(settings: dict, message: str) -> None:
     with pytest.raises(ParamError, match=message):
-        AdrConfig(**settings)
+        ADRConfig(**settings)

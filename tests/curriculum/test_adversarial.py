@@ -106,9 +106,9 @@ def test_a_share_of_the_worlds_is_hard(schedule: Curriculum, key: jax.Array) -> 
         schedule.init(), mean=jnp.full(3, 0.9), spread=jnp.full(3, 0.05), moved=jnp.int32(5)
     )
     draw = schedule.sample(state, 10000, key)
-    chosen = np.asarray(draw.role) == 0
+    chosen = np.asarray(draw.kind) == 0
     assert chosen.mean() == pytest.approx(0.3, abs=0.02)
-    np.testing.assert_array_equal(draw.stamp, np.where(chosen, 5, 0))
+    np.testing.assert_array_equal(draw.version, np.where(chosen, 5, 0))
     unit = np.asarray(to_unit(SMALL, draw.xi))[:, 0]
     assert unit[chosen].mean() == pytest.approx(0.9, abs=0.01)
     assert unit[~chosen].mean() == pytest.approx(0.5, abs=0.02)

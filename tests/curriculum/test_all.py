@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from mjx_s2r.curriculum.adr import AdrConfig, adr
+from mjx_s2r.curriculum.adr import ADRConfig, adr
 from mjx_s2r.curriculum.doraemon_solver import MaxentConfig
-from mjx_s2r.curriculum.episode_recorder import record
+from mjx_s2r.curriculum.episode_recorder import with_episode_recorder
 from mjx_s2r.curriculum.hard import HardConfig, hard
 from mjx_s2r.curriculum.interface import Curriculum, Episodes
-from mjx_s2r.curriculum.learnability import ReplayConfig, replay
+from mjx_s2r.curriculum.learnability import LearnabilityConfig, learnability_replay
 from mjx_s2r.curriculum.maxent import maxent
 from mjx_s2r.curriculum.mixture import choice, mixture
 from mjx_s2r.curriculum.scalar import ScalarConfig, scalar
@@ -38,7 +38,7 @@ LEFT_OUT = SPACE.index("friction")
 ACTIVE = np.arange(len(SPACE)) != LEFT_OUT
 WORLDS = 40
 
-ADR = AdrConfig(window=4)
+ADR = ADRConfig(window=4)
 MAXENT = MaxentConfig(window=32, steps=15, learning_rate=0.2)
 SCALAR = ScalarConfig(step=0.1, back=0.05, widen_above=0.6, narrow_below=0.4, window=16)
 BUILT: dict[str, Callable[[ParamSpace, np.ndarray | None], Curriculum]] = {
@@ -49,7 +49,9 @@ BUILT: dict[str, Callable[[ParamSpace, np.ndarray | None], Curriculum]] = {
         space, ScalarConfig(step=0.1, window=16, stages=("sensor.*", "*delay*", "*")), active
     ),
     "maxent": lambda space, active: maxent(space, MAXENT, active),
-    "replay": lambda space, active: replay(space, ReplayConfig(size=16, swaps=8), active),
+    "replay": lambda space, active: learnability_replay(
+        space, LearnabilityConfig(size=16, swaps=8), active
+    ),
     "hard": lambda space, active: hard(space, HardConfig(window=16), active),
     "mixture": lambda space, _: mixture(
         space,
@@ -58,7 +60,7 @@ BUILT: dict[str, Callable[[ParamSpace, np.ndarray | None], Curriculum]] = {
             (("noise", "delay"), lambda s, rows: scalar(s, SCALAR, rows)),
         ),
     ),
-    "record": lambda space, active: record(space, adr(space, ADR, active), 64),
+    "record": lambda space, active: with_episode_recorder(space, adr(space, ADR, active), 64),
 }
 
 
@@ -77,7 +79,7 @@ def play(schedule: Curriculum, state: Any, inputs: tuple) -> tuple[Any, tuple]:
     score = (jax.random.uniform(key_score, (WORLDS,)) < lean).astype(jnp.float32)
     score = jnp.where(jax.random.uniform(key_bad, (WORLDS,)) < 0.02, jnp.nan, score)
     ended = jax.random.bernoulli(key_ended, 0.7, (WORLDS,))
-    what = Episodes(ended, score, draw.role, draw.stamp, draw.xi)
+    what = Episodes(ended, score, draw.kind, draw.version, draw.xi)
     what = jax.tree.map(lambda x: x[None], what)
     bad = (ended & jnp.isnan(score)).sum()
     state = schedule.update(state, what)
@@ -119,7 +121,7 @@ def test_two_devices_give_the_update_of_one(schedule: Curriculum, key: jax.Array
     draw = jax.tree.map(lambda x: x.reshape(*shape, *x.shape[1:]), draw)
     score = jax.random.bernoulli(key_score, 0.9, shape).astype(jnp.float32)
     ended = jax.random.bernoulli(key_ended, 0.9, shape)
-    what = Episodes(ended, score, draw.role, draw.stamp, draw.xi)
+    what = Episodes(ended, score, draw.kind, draw.version, draw.xi)
     split = NamedSharding(Mesh(np.array(cpus), ("worlds",)), PartitionSpec(None, "worlds"))
     whole = NamedSharding(split.mesh, PartitionSpec())
     update = jax.jit(schedule.update)

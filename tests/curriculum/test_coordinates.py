@@ -4,20 +4,28 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mjx_s2r.curriculum.coordinates import box, from_unit, movable, place, select, to_unit, widened
+from mjx_s2r.curriculum.coordinates import (
+    box,
+    from_unit,
+    interpolate,
+    movable,
+    select_rows,
+    to_unit,
+    widened,
+)
 from mjx_s2r.params import Param, ParamError, ParamSpace
 from tests.curriculum.fakes import SPACE
 
 
 def test_rows_are_named_by_name_or_field() -> None:
-    np.testing.assert_array_equal(select(SPACE, ["mass"]), (True, False, False))
-    np.testing.assert_array_equal(select(SPACE, ["model.body_*"]), (True, True, False))
-    np.testing.assert_array_equal(select(SPACE, ["fri*", "fixed"]), (False, True, True))
+    np.testing.assert_array_equal(select_rows(SPACE, ["mass"]), (True, False, False))
+    np.testing.assert_array_equal(select_rows(SPACE, ["model.body_*"]), (True, True, False))
+    np.testing.assert_array_equal(select_rows(SPACE, ["fri*", "fixed"]), (False, True, True))
 
 
 def test_a_pattern_without_rows_lists_the_near_names() -> None:
     with pytest.raises(ParamError, match="'masss'; did you mean 'mass'"):
-        select(SPACE, ["masss"])
+        select_rows(SPACE, ["masss"])
 
 
 def test_only_open_active_rows_move() -> None:
@@ -36,7 +44,7 @@ def test_the_unit_box_is_even_in_the_law_coordinate() -> None:
     np.testing.assert_allclose(to_unit(SPACE, outside), (1, 0.5, 0), rtol=1e-6)
     low, high = jnp.array((1.0, 1.0, 1.0)), jnp.array((2.0, 1.0, 4.0))
     xi = jnp.array((1.5, 1.0, 2.0))
-    np.testing.assert_allclose(place(SPACE, xi, low, high), (0.5, 0.5, 0.5), rtol=1e-5)
+    np.testing.assert_allclose(interpolate(SPACE, xi, low, high), (0.5, 0.5, 0.5), rtol=1e-5)
 
 
 @pytest.mark.parametrize(

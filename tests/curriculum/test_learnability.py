@@ -8,20 +8,25 @@ import numpy as np
 import pytest
 
 from mjx_s2r.curriculum.interface import Curriculum, Episodes
-from mjx_s2r.curriculum.learnability import ReplayConfig, ReplayState, learnability, replay
+from mjx_s2r.curriculum.learnability import (
+    LearnabilityConfig,
+    LearnabilityState,
+    learnability_replay,
+    learnability_score,
+)
 from mjx_s2r.params import ParamError
 from tests.curriculum.fakes import SPACE, episodes
 
-CONFIG = ReplayConfig(size=8, share=0.5, swaps=4, visits=2, forget=0.1)
+CONFIG = LearnabilityConfig(size=8, share=0.5, swaps=4, visits=2, forget=0.1)
 
 
 @pytest.fixture(scope="module")
 def schedule() -> Curriculum:
     """The schedule over the small table."""
-    return replay(SPACE, CONFIG)
+    return learnability_replay(SPACE, CONFIG)
 
 
-def filled(schedule: Curriculum, success: list[float]) -> ReplayState:
+def filled(schedule: Curriculum, success: list[float]) -> LearnabilityState:
     """Returns a state whose places hold masses 0.5, 0.6, ... with these running successes."""
     xi = jnp.tile(jnp.asarray(SPACE.nominal), (8, 1)).at[:, 0].set(0.5 + 0.1 * jnp.arange(8))
     visits = jnp.full((8,), 9, jnp.int32)
@@ -32,7 +37,7 @@ def test_worlds_are_drawn_by_what_they_teach(schedule: Curriculum, key: jax.Arra
     """By p (1 - p): 0.25 of 0.5, 0.09 of 0.9 and of 0.1, and a thousandth of certain ones."""
     state = filled(schedule, [0.5, 0.9, 0.1, 1, 1, 1, 0, 0])
     draw = schedule.sample(state, 20000, key)
-    role = np.asarray(draw.role)
+    role = np.asarray(draw.kind)
     assert np.mean(role >= 0) == pytest.approx(0.5, abs=0.02)
     weight = np.array((0.25, 0.09, 0.09, *(5 * [1e-3])))
     share = np.bincount(role[role >= 0], minlength=8) / (role >= 0).sum()
@@ -44,7 +49,7 @@ def test_worlds_are_drawn_by_what_they_teach(schedule: Curriculum, key: jax.Arra
 
 
 def test_an_empty_buffer_draws_fresh_worlds_only(schedule: Curriculum, key: jax.Array) -> None:
-    assert (np.asarray(schedule.sample(schedule.init(), 100, key).role) == -1).all()
+    assert (np.asarray(schedule.sample(schedule.init(), 100, key).kind) == -1).all()
 
 
 def test_fresh_worlds_take_empty_places(schedule: Curriculum) -> None:
@@ -88,20 +93,20 @@ def test_worlds_on_trial_keep_their_place(schedule: Curriculum) -> None:
 
 def test_it_finds_the_border_of_what_is_learned(key: jax.Array) -> None:
     """Masses far below 1.5 succeed, far above fail: worlds past their trial lie around 1.5."""
-    schedule = replay(SPACE, replace(CONFIG, size=64, swaps=2, visits=4))
+    schedule = learnability_replay(SPACE, replace(CONFIG, size=64, swaps=2, visits=4))
 
-    def one(state: ReplayState, key: jax.Array) -> tuple[ReplayState, None]:
+    def one(state: LearnabilityState, key: jax.Array) -> tuple[LearnabilityState, None]:
         """Plays 64 episodes."""
         key_draw, key_score = jax.random.split(key)
         draw = schedule.sample(state, 64, key_draw)
         chance = jax.nn.sigmoid((1.5 - draw.xi[:, 0]) / 0.1)
         score = (jax.random.uniform(key_score, (64,)) < chance).astype(jnp.float32)
-        what = Episodes(jnp.ones_like(score, bool), score, draw.role, draw.stamp, draw.xi)
+        what = Episodes(jnp.ones_like(score, bool), score, draw.kind, draw.version, draw.xi)
         return schedule.update(state, jax.tree.map(lambda x: x[None], what)), None
 
     state, _ = jax.jit(lambda k: jax.lax.scan(one, schedule.init(), jax.random.split(k, 300)))(key)
     away = np.abs(np.asarray(state.xi[:, 0]) - 1.5)
-    kept = (np.asarray(learnability(state)) > 0.15) & (np.asarray(state.visits) >= 8)
+    kept = (np.asarray(learnability_score(state)) > 0.15) & (np.asarray(state.visits) >= 8)
     assert kept.sum() > 20
     assert np.median(away[kept]) < 0.2  # 0.5 for uniform draws
 
@@ -112,4 +117,4 @@ def test_it_finds_the_border_of_what_is_learned(key: jax.Array) -> None:
 )
 def test_settings_that_cannot_work_are_named(settings: dict, message: str) -> None:
     with pytest.raises(ParamError, match=message):
-        ReplayConfig(**settings)
+        LearnabilityConfig(**settings)

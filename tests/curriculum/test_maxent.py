@@ -11,9 +11,9 @@ from scipy import stats
 
 from mjx_s2r.curriculum import beta
 from mjx_s2r.curriculum.beta import Betas
-from mjx_s2r.curriculum.doraemon_solver import Figures, MaxentConfig, Problem, judge, solve
+from mjx_s2r.curriculum.doraemon_solver import Estimate, MaxentConfig, Problem, estimate, solve
 from mjx_s2r.curriculum.interface import Episodes
-from mjx_s2r.curriculum.maxent import MaxentState, collect, maxent
+from mjx_s2r.curriculum.maxent import MaxentState, add_episodes, maxent
 from mjx_s2r.params import Param, ParamError, ParamSpace
 
 SPACE = ParamSpace(
@@ -28,7 +28,7 @@ DENSE = jnp.array((True, True, False))
 NOW = Betas(jnp.full(3, 30.0), jnp.full(3, 30.0))
 
 run = jax.jit(partial(solve, config=CONFIG))
-figures = jax.jit(judge)
+figures = jax.jit(estimate)
 
 
 def problem(succeeds: object, seed: int = 0) -> Problem:
@@ -37,7 +37,7 @@ def problem(succeeds: object, seed: int = 0) -> Problem:
     return Problem(NOW, DENSE, jnp.asarray(unit), jnp.asarray(succeeds(unit), jnp.float32))  # type: ignore[operator]
 
 
-def found(task: Problem) -> tuple[Betas, Figures]:
+def found(task: Problem) -> tuple[Betas, Estimate]:
     """Returns the next density and its figures."""
     betas = run(task)
     return betas, figures(task, betas)
@@ -114,7 +114,7 @@ def trained() -> tuple[MaxentState, np.ndarray]:
         """Plays a window."""
         draw = schedule.sample(state, CONFIG.window, key)
         score = (draw.xi[:, 0] > 0.8).astype(jnp.float32)
-        what = Episodes(jnp.ones_like(score, bool), score, draw.role, draw.stamp, draw.xi)
+        what = Episodes(jnp.ones_like(score, bool), score, draw.kind, draw.version, draw.xi)
         state = schedule.update(state, jax.tree.map(lambda x: x[None], what))
         return state, jnp.sum(beta.entropy(state.betas)[:2])
 
@@ -140,7 +140,7 @@ def test_it_starts_around_the_initial_ranges(key: jax.Array) -> None:
     unit = np.asarray(draw.xi[:, 0]) - 0.5
     assert unit.mean() == pytest.approx(0.5, abs=0.01)
     assert unit.std() == pytest.approx(np.sqrt(0.25 / 103), rel=0.1)  # Beta(51, 51)
-    assert (np.asarray(draw.role) == -1).all()
+    assert (np.asarray(draw.kind) == -1).all()
     np.testing.assert_array_equal(draw.xi[:, 2], 0)
 
 
@@ -149,7 +149,7 @@ def test_scores_of_an_older_density_are_left_out() -> None:
     xi = jnp.tile(jnp.asarray(SPACE.nominal), (1, 4, 1)).at[0, 3, 0].set(1.25)
     fine, role = jnp.ones((1, 4), bool), jnp.array([[-1, -1, -1, -1]])
     score, stamp = jnp.array([[1.0, 1.0, jnp.nan, 0.5]]), jnp.array([[2, 1, 2, 2]])
-    state = collect(SPACE, state, Episodes(fine, score, role, stamp, xi))
+    state = add_episodes(SPACE, state, Episodes(fine, score, role, stamp, xi))
     assert state.count == 2
     np.testing.assert_array_equal(state.score[:2], (1.0, 0.5))
     np.testing.assert_allclose(state.unit[:2, 0], (0.5, 0.75), rtol=1e-6)

@@ -6,15 +6,15 @@ import jax
 import numpy as np
 import pytest
 
-from mjx_s2r.curriculum.adr import AdrConfig, adr
+from mjx_s2r.curriculum.adr import ADRConfig, adr
 from mjx_s2r.curriculum.interface import Curriculum, Episodes
 from mjx_s2r.curriculum.mixture import STRIDE, heard_by, mixture
 from mjx_s2r.curriculum.scalar import ScalarConfig, scalar
 from mjx_s2r.params import ParamError
 from tests.curriculum.fakes import SPACE, episodes
 
-ADR = AdrConfig(window=4, step=0.1)
-OTHER = AdrConfig(window=4, step=0.25, boundary_share=0.5)
+ADR = ADRConfig(window=4, step=0.1)
+OTHER = ADRConfig(window=4, step=0.25, boundary_share=0.5)
 SCALAR = ScalarConfig(step=0.5, window=4)
 FRICTION_HIGH = 5
 
@@ -33,7 +33,7 @@ def schedule() -> Curriculum:
 
 def test_each_world_is_spoken_for_by_one_part(schedule: Curriculum, key: jax.Array) -> None:
     """Half of the worlds each; 40 % and 50 % of those test a bound of the part's own row."""
-    role = np.asarray(schedule.sample(schedule.init(), 20000, key).role)
+    role = np.asarray(schedule.sample(schedule.init(), 20000, key).kind)
     assert set(np.unique(role)) == {-2, -1, 0, 1, STRIDE + 4, STRIDE + 5}
     assert np.mean((role == -1) | ((role >= 0) & (role < STRIDE))) == pytest.approx(0.5, abs=0.02)
     assert np.mean((role >= 0) & (role < STRIDE)) == pytest.approx(0.2, abs=0.02)
@@ -46,13 +46,13 @@ def test_only_the_speaker_tests(schedule: Curriculum, key: jax.Array) -> None:
     high = float(schedule.report(state).high[2])
     assert high == pytest.approx(10**0.5, rel=1e-5)
     draw = schedule.sample(state, 4000, key)
-    role, friction = np.asarray(draw.role), np.asarray(draw.xi[:, 2])
+    role, friction = np.asarray(draw.kind), np.asarray(draw.xi[:, 2])
     testing = friction[role == STRIDE + FRICTION_HIGH]
     np.testing.assert_allclose(testing, high, rtol=1e-6)
     others = friction[(role >= 0) & (role < STRIDE)]
     assert len(others) > 500 and not np.isclose(others, high, rtol=1e-6).any()
     np.testing.assert_array_equal(
-        np.asarray(draw.stamp), (role == STRIDE + FRICTION_HIGH).astype(int)
+        np.asarray(draw.version), (role == STRIDE + FRICTION_HIGH).astype(int)
     )
 
 
@@ -63,7 +63,7 @@ def test_a_part_hears_its_own_worlds_only(schedule: Curriculum) -> None:
     ):
         heard = heard_by(what, k)
         np.testing.assert_array_equal(heard.ended[0], ended)
-        assert all(r is None or int(heard.role[0, i]) == r for i, r in enumerate(role))
+        assert all(r is None or int(heard.kind[0, i]) == r for i, r in enumerate(role))
     state = schedule.update(schedule.init(), what)
     np.testing.assert_array_equal(state[0].count, [0, 1, 0, 0, 0, 0])
     np.testing.assert_array_equal(state[1].count, [0, 0, 0, 0, 0, 1])
@@ -83,7 +83,7 @@ def test_parts_of_other_kinds_keep_their_stamps_apart(key: jax.Array) -> None:
         state = both.update(state, episodes([-2] * 4, [1] * 4, [stamp] * 4))
     assert state[1].moved == 2 and state[0].moved.sum() == 0
     draw = both.sample(state, 1000, key)
-    np.testing.assert_array_equal(draw.stamp, np.where(draw.role == -2, 2, 0))
+    np.testing.assert_array_equal(draw.version, np.where(draw.kind == -2, 2, 0))
     report = both.report(state)
     np.testing.assert_allclose((report.low[2], report.high[2]), (0.1, 10), rtol=1e-5)
     np.testing.assert_allclose((report.low[0], report.high[0]), (0.9, 1.1), rtol=1e-6)

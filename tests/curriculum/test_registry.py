@@ -55,7 +55,7 @@ def test_schedules_can_be_mixed_by_row(key: jax.Array) -> None:
     config = replace(CONFIG, mix=("uniform:visual.*", "progressive:noise"))
     mixed = schedule(config, SPACE)
     draw = mixed.sample(mixed.init(), 2000, key)
-    assert set(np.unique(draw.role)) == {-3, -2, -1, 2 * STRIDE, 2 * STRIDE + 1}
+    assert set(np.unique(draw.kind)) == {-3, -2, -1, 2 * STRIDE, 2 * STRIDE + 1}
     assert np.ptp(draw.xi[:, 2]) > 1.2
     assert np.asarray(draw.xi[:, 1]).max() == pytest.approx(0.02, rel=0.1)  # a tenth of 0.2
 

@@ -21,14 +21,14 @@ def test_draws_follow_the_law_of_each_row(key: jax.Array) -> None:
     np.testing.assert_array_equal(xi[:, 1], 1.0)
     assert np.log(xi[:, 2]).mean() == pytest.approx(0.0, abs=0.1)
     assert np.log(xi[:, 2]).std() == pytest.approx(np.log(100) / np.sqrt(12), rel=0.05)
-    assert (np.asarray(draw.role) == -1).all() and not draw.stamp.any()
+    assert (np.asarray(draw.kind) == -1).all() and not draw.version.any()
 
 
 def test_a_pinned_table_gives_nominal_worlds_only(key: jax.Array) -> None:
     curriculum = uniform(OPEN.pinned())
     draw = curriculum.sample(curriculum.init(), 64, key)
     np.testing.assert_allclose(draw.xi, np.tile(SPACE.nominal, (64, 1)), rtol=1e-6)
-    assert (np.asarray(draw.role) == -1).all()
+    assert (np.asarray(draw.kind) == -1).all()
 
 
 def test_bounds_stay_and_success_is_followed() -> None:
@@ -44,14 +44,14 @@ def test_bounds_stay_and_success_is_followed() -> None:
 def test_worlds_that_test_a_bound_or_did_not_end_do_not_count() -> None:
     curriculum = uniform(OPEN)
     state = curriculum.update(curriculum.init(), episodes([-1, -1], [1, 1]))
-    before = float(state.track.plain_score)
+    before = float(state.stats.plain_score)
     running = episodes([-1, -1], [0, 0])
     running = running.replace(ended=running.ended & False)
     for what in (running, episodes([0, 5], [0, 0])):
-        assert float(curriculum.update(state, what).track.plain_score) == before
+        assert float(curriculum.update(state, what).stats.plain_score) == before
 
 
 def test_a_score_that_is_not_finite_does_not_spoil_the_mean() -> None:
     curriculum = uniform(OPEN)
     state = curriculum.update(curriculum.init(), episodes([-1, -1, 0], [1, np.nan, np.nan]))
-    assert float(state.track.plain_score) == pytest.approx(0.1)
+    assert float(state.stats.plain_score) == pytest.approx(0.1)

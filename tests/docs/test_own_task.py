@@ -18,9 +18,9 @@ from mjx_s2r.contract import PolicyContract
 from mjx_s2r.envs.registry import make_env
 from mjx_s2r.export import ExportError
 from mjx_s2r.learn import normalizer
-from mjx_s2r.learn.ppo.learner import Ppo, TrainState
+from mjx_s2r.learn.ppo.learner import PPOLearner, TrainState
 from mjx_s2r.robot.policy import Policy
-from mjx_s2r.sim.env import Env, own
+from mjx_s2r.sim.env import Env, require_native
 from train.export import ExportConfig, export_teacher
 from train.teacher import TeacherConfig, learner
 from train.view import ViewConfig
@@ -37,21 +37,21 @@ CONFIG = replace(
 @pytest.fixture(scope="module")
 def env() -> Env:
     """The environment of the example."""
-    return own(make_env(TASK))
+    return require_native(make_env(TASK))
 
 
 def test_a_few_steps_go_as_mujoco_says(env: Env) -> None:
     state = jax.jit(env.reset)(jax.random.key(0))
     model = mujoco.MjModel.from_xml_string(XML)
     data = mujoco.MjData(model)
-    core = state.pipeline_state.core
+    core = state.pipeline_state.physics_state
     data.qpos[:], data.qvel[:] = np.asarray(core.qpos), np.asarray(core.qvel)
     step = jax.jit(env.step)
     for action in (1.0, 1.0, -0.5, 0.0):
         state = step(state, jnp.full(1, action))
         data.ctrl[:] = 0.35 * action
         mujoco.mj_step(model, data, env.task.substeps)
-    assert np.asarray(state.pipeline_state.core.qpos) == pytest.approx(data.qpos, abs=1e-4)
+    assert np.asarray(state.pipeline_state.physics_state.qpos) == pytest.approx(data.qpos, abs=1e-4)
     angle = data.qpos[0]
     seen = np.asarray(state.obs["state"])
     assert seen == pytest.approx((np.cos(angle), np.sin(angle), 0.1 * data.qvel[0]), abs=1e-3)
@@ -59,15 +59,15 @@ def test_a_few_steps_go_as_mujoco_says(env: Env) -> None:
 
 
 def test_hanging_is_worth_nothing_and_standing_everything(env: Env) -> None:
-    blank = env.physics.blank
+    blank = env.physics.empty_data
     down, up = (blank.replace(qpos=jnp.array([q]), qvel=jnp.zeros(1)) for q in (jnp.pi, 0.0))
-    assert float(env.task.judge(down, jnp.zeros(1)).reward) == pytest.approx(0, abs=1e-6)
-    upright = env.task.judge(up, jnp.zeros(1))
+    assert float(env.task.reward(down, jnp.zeros(1)).reward) == pytest.approx(0, abs=1e-6)
+    upright = env.task.reward(up, jnp.zeros(1))
     assert float(upright.reward) == pytest.approx(1) and bool(upright.on_goal)
 
 
 @pytest.fixture(scope="module")
-def teacher() -> tuple[Ppo, TrainState]:
+def teacher() -> tuple[PPOLearner, TrainState]:
     """The example's learner and a state with everything that an export reads."""
     ppo = learner(CONFIG)
     like = jax.eval_shape(ppo.init, jax.random.key(0))
@@ -77,7 +77,9 @@ def teacher() -> tuple[Ppo, TrainState]:
     return ppo, replace(like, actor=actor, actor_norm=norm, curriculum=ppo.curriculum.init())
 
 
-def test_an_export_leaves_jax_as_it_was(teacher: tuple[Ppo, TrainState], tmp_path: Path) -> None:
+def test_an_export_leaves_jax_as_it_was(
+    teacher: tuple[PPOLearner, TrainState], tmp_path: Path
+) -> None:
     before = {name: value for name, value in vars(jnp).items() if callable(value)}
     export_teacher(*teacher, tmp_path / "policy.onnx", inputs=8)
     assert not [name for name, value in before.items() if getattr(jnp, name) is not value]
@@ -85,7 +87,7 @@ def test_an_export_leaves_jax_as_it_was(teacher: tuple[Ppo, TrainState], tmp_pat
 
 
 def test_an_actor_that_reads_what_the_robot_has_is_exported(
-    teacher: tuple[Ppo, TrainState], tmp_path: Path
+    teacher: tuple[PPOLearner, TrainState], tmp_path: Path
 ) -> None:
     ppo, state = teacher
     done = export_teacher(ppo, state, tmp_path / "policy.onnx", inputs=40)
@@ -93,20 +95,20 @@ def test_an_actor_that_reads_what_the_robot_has_is_exported(
     policy = Policy.load(done.path)
     rng = np.random.default_rng(0)
     obs = rng.standard_normal((5, 3)).astype(np.float32)
-    expected = 0.35 * np.tanh(np.asarray(ppo.answer(state, {"state": jnp.asarray(obs)}).mean))
+    expected = 0.35 * np.tanh(np.asarray(ppo.policy(state, {"state": jnp.asarray(obs)}).mean))
     assert policy.act_batch(obs, {}) == pytest.approx(expected, abs=1e-5)
     assert np.ptp(expected) > 1e-3, "the network answers"
-    task = own(ppo.env).task
+    task = require_native(ppo.env).task
     assert [r.name for r in policy.contract.ranges] == list(task.space.names)
     assert replace(policy.contract, ranges=()) == task.contract
 
 
 @pytest.mark.parametrize(("name", "value"), [("actor_obs", "privileged"), ("units", 4)])
 def test_an_actor_that_no_robot_can_run_is_refused(
-    name: str, value: object, teacher: tuple[Ppo, TrainState], tmp_path: Path
+    name: str, value: object, teacher: tuple[PPOLearner, TrainState], tmp_path: Path
 ) -> None:
     ppo, state = teacher
-    other = Ppo(ppo.env, ppo.curriculum, replace(ppo.config, **{name: value}))
+    other = PPOLearner(ppo.env, ppo.curriculum, replace(ppo.config, **{name: value}))
     with pytest.raises(ExportError, match="train it with"):
         export_teacher(other, state, tmp_path / "policy.onnx", inputs=8)
     assert not (tmp_path / "policy.onnx").exists()

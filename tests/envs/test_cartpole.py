@@ -17,12 +17,12 @@ TASK = Cartpole()
 @pytest.fixture(scope="module")
 def look() -> Callable:
     """Returns verdict, signals and label at (qpos, qvel, action)."""
-    engine = physics.put(TASK.mj_model)
+    engine = physics.put_model(TASK.mj_model)
 
     @jax.jit
     def at(qpos: jax.Array, qvel: jax.Array, action: jax.Array) -> tuple:
-        data = physics.view(engine, {}, physics.core(engine, qpos, qvel))
-        return TASK.judge(data, action), TASK.signals(data), TASK.label(data)
+        data = physics.forward_positions(engine, {}, physics.initial_state(engine, qpos, qvel))
+        return TASK.reward(data, action), TASK.signals(data), TASK.label(data)
 
     return lambda *given: at(*(jnp.array(x, jnp.float32) for x in given))
 
@@ -66,7 +66,7 @@ def test_signals_and_label_are_those_of_c(look: Callable) -> None:
 
 
 def test_the_pole_starts_hanging() -> None:
-    starts = jax.vmap(lambda k: TASK.start(key=k))(jax.random.split(jax.random.key(0), 200))
+    starts = jax.vmap(lambda k: TASK.reset(key=k))(jax.random.split(jax.random.key(0), 200))
     assert np.abs(np.asarray(starts.qpos) - (0, np.pi)).max() < 0.06
     assert 0.005 < np.std(np.asarray(starts.qpos)[:, 1]) < 0.02
 

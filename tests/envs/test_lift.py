@@ -14,7 +14,7 @@ from mjx_s2r.envs.lift import HALF, HEIGHT, HELD, HOME, RADIUS, SECTOR, SPACE, L
 from mjx_s2r.envs.reach import JOINTS, Reach
 from mjx_s2r.sim import physics
 from mjx_s2r.sim.model.leaves import bind_model, write
-from mjx_s2r.sim.physics import Core, Physics
+from mjx_s2r.sim.physics import Physics, PhysicsState
 
 TASK = Lift()
 MODEL = TASK.mj_model
@@ -87,26 +87,26 @@ class Engine:
 def ride(put: Physics, start: jax.Array, targets: jax.Array) -> jax.Array:
     """Returns qpos (T, 13) of MJX after each control step."""
 
-    def one(core: Core, target: jax.Array) -> tuple[Core, jax.Array]:
+    def one(core: PhysicsState, target: jax.Array) -> tuple[PhysicsState, jax.Array]:
         core = jax.lax.fori_loop(
             0, SUBSTEPS, lambda _, c: physics.advance(put, {}, c, target), core
         )
         return core, core.qpos
 
-    return jax.lax.scan(one, physics.core(put, start, jnp.zeros(12)), targets)[1]
+    return jax.lax.scan(one, physics.initial_state(put, start, jnp.zeros(12)), targets)[1]
 
 
 def look(put: Physics, qpos: jax.Array, action: jax.Array) -> tuple:
     """Returns verdict, label, hint, gaps and grasp of one configuration."""
-    data = physics.view(put, {}, physics.core(put, qpos, jnp.zeros(12)))
+    data = physics.forward_positions(put, {}, physics.initial_state(put, qpos, jnp.zeros(12)))
     seen = TASK.label(data), TASK.privileged(data), TASK.gaps(data), TASK.grasp(data)
-    return TASK.judge(data, action), *seen
+    return TASK.reward(data, action), *seen
 
 
 @pytest.fixture(scope="module")
 def engine() -> Engine:
     """MJX, compiled once."""
-    put = physics.put(MODEL)
+    put = physics.put_model(MODEL)
     run, seen = jax.jit(partial(ride, put)), jax.jit(partial(look, put))
     return Engine(run, lambda qpos, action=REST: seen(jnp.asarray(qpos), action))
 
@@ -228,7 +228,7 @@ def test_it_is_the_arm_of_reach() -> None:
 
 
 def test_starts_lie_where_the_task_says() -> None:
-    starts = jax.jit(jax.vmap(lambda k: TASK.start(key=k)))(
+    starts = jax.jit(jax.vmap(lambda k: TASK.reset(key=k)))(
         jax.random.split(jax.random.key(0), 2000)
     )
     qpos, action = np.asarray(starts.qpos), TASK.contract.action

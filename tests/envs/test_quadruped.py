@@ -12,7 +12,7 @@ from mujoco import mjx
 from mjx_s2r.envs.quadruped import ASKED, FOOT_M, HOME, LEGS, Memory, Quadruped, keep
 from mjx_s2r.envs.quadruped_rough import BUMP_M, FIELD_M, heights, quadruped_rough
 from mjx_s2r.sim import physics
-from mjx_s2r.sim.task import Start
+from mjx_s2r.sim.task import InitialState
 
 TASK = Quadruped()
 STANDING = 0.2868  # m: 2 x 0.213 cos 0.9 + 0.022
@@ -47,16 +47,16 @@ def feet_of(qpos: object) -> np.ndarray:
 @pytest.fixture(scope="module")
 def look() -> Callable:
     """Returns verdict, signals, privileged and label of a `state`."""
-    engine = physics.put(TASK.mj_model)
+    engine = physics.put_model(TASK.mj_model)
 
     @jax.jit
     def at(s: dict) -> tuple:
-        core = physics.core(engine, s["qpos"], s["qvel"])
+        core = physics.initial_state(engine, s["qpos"], s["qvel"])
         parts = (s[k] for k in ("asked", "last", "feet", "mean", "followed_s"))
         core = core.replace(time=s["time"], memory=keep(Memory(*parts)))
-        data = physics.view(engine, {}, core)
+        data = physics.forward_positions(engine, {}, core)
         seen = TASK.signals(data), TASK.privileged(data), TASK.label(data)
-        return TASK.judge(data, s["action"]), *seen
+        return TASK.reward(data, s["action"]), *seen
 
     return lambda **changes: at(state(**changes))
 
@@ -191,12 +191,12 @@ def test_the_memory_keeps_the_step(look: Callable) -> None:
 
 
 @pytest.fixture(scope="module")
-def starts() -> Start:
+def starts() -> InitialState:
     """Returns the starts of 1,000 episodes."""
-    return jax.jit(jax.vmap(lambda k: TASK.start(key=k)))(jax.random.split(jax.random.key(0), 1000))
+    return jax.jit(jax.vmap(lambda k: TASK.reset(key=k)))(jax.random.split(jax.random.key(0), 1000))
 
 
-def test_commands_fill_their_range_and_parts_of_them_are_zero(starts: Start) -> None:
+def test_commands_fill_their_range_and_parts_of_them_are_zero(starts: InitialState) -> None:
     """Still: 0.1 + 0.9 x 0.25^3 = 0.114; one part zero: 0.1 + 0.9 x 0.25 = 0.325."""
     drawn = np.asarray(starts.memory)[:, :6].reshape(-1, 3)
     assert (drawn == 0).all(-1).mean() == pytest.approx(0.114, abs=0.025)  # 3.5 deviations
@@ -208,7 +208,7 @@ def test_commands_fill_their_range_and_parts_of_them_are_zero(starts: Start) -> 
     assert not np.asarray(starts.memory)[:, 6:].any()
 
 
-def test_robots_start_on_their_feet_and_face_anywhere(starts: Start) -> None:
+def test_robots_start_on_their_feet_and_face_anywhere(starts: InitialState) -> None:
     qpos = np.asarray(starts.qpos)
     np.testing.assert_allclose(np.linalg.norm(qpos[:, 3:7], axis=-1), 1, rtol=1e-5)
     yaw = 2 * np.arctan2(qpos[:, 6], qpos[:, 3])

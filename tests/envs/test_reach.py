@@ -12,22 +12,22 @@ from mjx_s2r.envs.reach import ABOVE, HOME, JOINTS, RADIUS, SECTOR, TOLERANCE, R
 from mjx_s2r.render.cameras import bind_cameras, take_pictures
 from mjx_s2r.render.geometry import pose
 from mjx_s2r.sim import physics
-from mjx_s2r.sim.task import Verdict
+from mjx_s2r.sim.task import StepResult
 
 TASK = Reach()
 REST = np.zeros(6, np.float32)
 
 
 @pytest.fixture(scope="module")
-def judge() -> Callable[..., tuple[Verdict, np.ndarray, np.ndarray]]:
+def judge() -> Callable[..., tuple[StepResult, np.ndarray, np.ndarray]]:
     """Returns verdict, label and privileged reading for joint angles, a cube and an action."""
-    engine = physics.put(TASK.mj_model)
+    engine = physics.put_model(TASK.mj_model)
 
     @jax.jit
     def at(qpos: jax.Array, cube: jax.Array, action: jax.Array = REST) -> tuple:
-        core = physics.core(engine, qpos, jnp.zeros(6)).replace(mocap_pos=cube[None])
-        data = physics.view(engine, {}, core)
-        return TASK.judge(data, action), TASK.label(data), TASK.privileged(data)
+        core = physics.initial_state(engine, qpos, jnp.zeros(6)).replace(mocap_pos=cube[None])
+        data = physics.forward_positions(engine, {}, core)
+        return TASK.reward(data, action), TASK.label(data), TASK.privileged(data)
 
     return at
 
@@ -89,7 +89,7 @@ def test_what_is_read_by_position_has_the_right_name() -> None:
 
 
 def test_starts_lie_where_the_task_says() -> None:
-    starts = jax.jit(jax.vmap(lambda k: TASK.start(key=k)))(
+    starts = jax.jit(jax.vmap(lambda k: TASK.reset(key=k)))(
         jax.random.split(jax.random.key(0), 2000)
     )
     cube, action = np.asarray(starts.mocap_pos[:, 0]), TASK.contract.action
@@ -126,7 +126,7 @@ def test_every_visual_row_changes_pixels() -> None:
     space, camera_signal = task.space, task.contract.cameras[0]
     lit = {"window_strength": 0.3, "table_texture": 0.5, "floor_texture": 0.5}
     base = space.values(lit)
-    rows = np.flatnonzero(space.in_room("visual"))
+    rows = np.flatnonzero(space.in_group("visual"))
     xi = np.tile(base, (len(rows) + 1, 1))
     for world, row in enumerate(rows):
         low, high = space.limits[:, row]

@@ -6,7 +6,7 @@ import pytest
 
 from mjx_s2r.envs.reach import ABOVE, HOME, RADIUS, SECTOR, Reach
 from mjx_s2r.envs.reach_robots import held_out, place, rehearsal
-from mjx_s2r.eval.robot_episodes import Robot
+from mjx_s2r.eval.robot_episodes import JudgedRobot
 from mjx_s2r.robot.driver import check
 from mjx_s2r.robot.drivers.mujoco_wiring import describe, rig_for
 
@@ -15,7 +15,7 @@ MOVED = ("body_mass", "body_inertia", "dof_damping", "dof_frictionloss", "dof_ar
 
 
 @pytest.fixture(scope="module")
-def robots() -> list[Robot]:
+def robots() -> list[JudgedRobot]:
     """Three held-out robots and the nominal one."""
     return [*(held_out(i) for i in range(3)), rehearsal(0)]
 
@@ -29,7 +29,7 @@ def arm(model: mujoco.MjModel, field: str) -> np.ndarray:
     return values[[model.body(n).id for n in names[names.index("shoulder") :]]]
 
 
-def test_held_out_robots_are_none_of_those_seen(robots: list[Robot]) -> None:
+def test_held_out_robots_are_none_of_those_seen(robots: list[JudgedRobot]) -> None:
     for field in MOVED:
         shapes = [arm(robot.model, field) for robot in robots]
         for i, mine in enumerate(shapes[:3]):
@@ -42,15 +42,15 @@ def test_held_out_robots_are_none_of_those_seen(robots: list[Robot]) -> None:
         assert robot.model.opt.timestep < NOMINAL.opt.timestep
 
 
-def test_the_same_number_is_the_same_robot(robots: list[Robot]) -> None:
+def test_the_same_number_is_the_same_robot(robots: list[JudgedRobot]) -> None:
     again = held_out(1)
     for field in (*MOVED, "cam_pos", "cam_quat", "geom_rgba", "light_dir", "actuator_gainprm"):
         np.testing.assert_array_equal(getattr(again.model, field), getattr(robots[1].model, field))
-    assert again.reality == robots[1].reality and again.name == robots[1].name
+    assert again.imperfections == robots[1].imperfections and again.name == robots[1].name
     assert len({r.name for r in robots}) == 4
 
 
-def test_their_constants_are_up_to_date(robots: list[Robot]) -> None:
+def test_their_constants_are_up_to_date(robots: list[JudgedRobot]) -> None:
     for robot in robots:
         before = robot.model.dof_invweight0.copy()
         mujoco.mj_setConst(robot.model, mujoco.MjData(robot.model))
@@ -58,7 +58,7 @@ def test_their_constants_are_up_to_date(robots: list[Robot]) -> None:
 
 
 @pytest.mark.parametrize("which", range(4))
-def test_the_goal_is_the_same_as_in_training(robots: list[Robot], which: int) -> None:
+def test_the_goal_is_the_same_as_in_training(robots: list[JudgedRobot], which: int) -> None:
     """The tip is put above the cube by hand, then the cube is moved away."""
     robot = robots[which]
     data = mujoco.MjData(robot.model)
@@ -73,7 +73,7 @@ def test_the_goal_is_the_same_as_in_training(robots: list[Robot], which: int) ->
         assert robot.on_goal(robot.model, data) is expected
 
 
-def test_the_cube_is_a_body_that_can_be_pushed(robots: list[Robot]) -> None:
+def test_the_cube_is_a_body_that_can_be_pushed(robots: list[JudgedRobot]) -> None:
     for robot in robots:
         model, cube = robot.model, robot.model.body("cube")
         assert model.jnt_type[cube.jntadr[0]] == mujoco.mjtJoint.mjJNT_FREE
@@ -86,7 +86,7 @@ def test_the_cube_is_a_body_that_can_be_pushed(robots: list[Robot]) -> None:
         )
 
 
-def test_the_policys_contract_fits_every_robot(robots: list[Robot]) -> None:
+def test_the_policys_contract_fits_every_robot(robots: list[JudgedRobot]) -> None:
     contract = Reach().contract
     for robot in robots:
         check(contract, describe(robot.model, rig_for(contract)))

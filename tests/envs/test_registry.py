@@ -51,7 +51,7 @@ def wander(env: Env, key: jax.Array) -> tuple:
 
     def one(state: State, action: jax.Array) -> tuple[State, State]:
         state = jax.vmap(env.step)(state, action)
-        return state, state.replace(pipeline_state=state.pipeline_state.core)
+        return state, state.replace(pipeline_state=state.pipeline_state.physics_state)
 
     end, states = jax.lax.scan(one, start, actions)
     return start, states, jax.vmap(lambda s: env.task.label(env.view(s)))(end)
@@ -85,7 +85,7 @@ def test_observations_have_the_size_of_the_contract(trial: Trial) -> None:
     contract = trial.env.task.contract
     assert trial.start.obs["state"].shape == (B, contract.size)
     assert trial.states.obs["state"].shape == (STEPS, B, contract.size)
-    hidden = int((~trial.env.task.space.in_room("visual")).sum())
+    hidden = int((~trial.env.task.space.in_group("visual")).sum())
     assert trial.states.obs["privileged"].shape[-1] >= contract.size + hidden
 
 

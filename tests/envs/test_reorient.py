@@ -26,7 +26,7 @@ from mjx_s2r.envs.reorient import (
     spin,
 )
 from mjx_s2r.sim import physics
-from mjx_s2r.sim.physics import Core, Physics
+from mjx_s2r.sim.physics import Physics, PhysicsState
 
 TASK = Reorient()
 MODEL = TASK.mj_model
@@ -59,27 +59,27 @@ class Engine:
 def ride(put: Physics, start: jax.Array, targets: jax.Array) -> jax.Array:
     """Returns qpos (T, 23) of MJX after each control step."""
 
-    def one(core: Core, target: jax.Array) -> tuple[Core, jax.Array]:
+    def one(core: PhysicsState, target: jax.Array) -> tuple[PhysicsState, jax.Array]:
         core = jax.lax.fori_loop(
             0, TASK.substeps, lambda _, c: physics.advance(put, {}, c, target), core
         )
         return core, core.qpos
 
-    return jax.lax.scan(one, physics.core(put, start, jnp.zeros(22)), targets)[1]
+    return jax.lax.scan(one, physics.initial_state(put, start, jnp.zeros(22)), targets)[1]
 
 
 def look(put: Physics, qpos: jax.Array, target: jax.Array, action: jax.Array) -> tuple:
     """Returns verdict, angle, label, hint and gaps of one configuration."""
-    core = replace(physics.core(put, qpos, jnp.zeros(22)), mocap_quat=target[None])
-    data = physics.view(put, {}, core)
+    core = replace(physics.initial_state(put, qpos, jnp.zeros(22)), mocap_quat=target[None])
+    data = physics.forward_positions(put, {}, core)
     seen = TASK.angle(data), TASK.label(data), TASK.privileged(data), TASK.gaps(data)
-    return TASK.judge(data, action), *seen
+    return TASK.reward(data, action), *seen
 
 
 @pytest.fixture(scope="module")
 def engine() -> Engine:
     """MJX, compiled once."""
-    put = physics.put(MODEL)
+    put = physics.put_model(MODEL)
     run, seen = jax.jit(partial(ride, put)), jax.jit(partial(look, put))
 
     def fill(qpos: np.ndarray, target: np.ndarray = UPRIGHT, action: np.ndarray = REST) -> tuple:
@@ -225,7 +225,7 @@ def test_what_is_read_by_position_has_the_right_name() -> None:
 
 
 def test_starts_and_targets_lie_where_the_task_says() -> None:
-    starts = jax.jit(jax.vmap(lambda k: TASK.start(key=k)))(
+    starts = jax.jit(jax.vmap(lambda k: TASK.reset(key=k)))(
         jax.random.split(jax.random.key(0), 2000)
     )
     qpos, goal = np.asarray(starts.qpos), np.asarray(starts.mocap_quat[:, 0])

@@ -236,7 +236,7 @@ def test_a_full_disk_keeps_the_older_steps(
 
 KILLED = """
 import sys, jax.numpy as jnp
-from mjx_s2r.checkpoints import Checkpoints
+from mjx_s2r.io.checkpoints import Checkpoints
 store = Checkpoints(sys.argv[1], task="reach", rows=("mass",))
 for step in range(1, 10_000):
     store.save(step, {"step": jnp.int32(step), "w": jnp.full(20_000, step, jnp.float32)})

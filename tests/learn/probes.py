@@ -10,12 +10,12 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from mjx_s2r.learn.compiled_step import Iteration
+from mjx_s2r.learn.compiled_step import CompiledStep
 from mjx_s2r.params import ParamSpace
-from mjx_s2r.sim.interface import Draw, State, nominal_draw
+from mjx_s2r.sim.interface import EpisodeParams, State, nominal_params
 
 
-def programs(iteration: Iteration) -> list[int]:
+def programs(iteration: CompiledStep) -> list[int]:
     """Returns how often each half, or the whole, was compiled."""
     compiled = vars(iteration).values()
     return [part._cache_size() for part in compiled if hasattr(part, "_cache_size")]
@@ -25,7 +25,7 @@ def programs(iteration: Iteration) -> list[int]:
 class ProbeSim:
     """What a probe carries: the draw, the step () and the return so far ()."""
 
-    draw: Draw
+    episode_params: EpisodeParams
     steps: jax.Array
     total: jax.Array
 
@@ -55,10 +55,10 @@ class Probe:
         """Steps in an episode."""
         return self.length
 
-    def reset(self, key: jax.Array, draw: Draw | None = None) -> State:
+    def reset(self, key: jax.Array, draw: EpisodeParams | None = None) -> State:
         """Starts an episode."""
         del key
-        draw = nominal_draw(self.space) if draw is None else draw
+        draw = nominal_params(self.space) if draw is None else draw
         zero, no = jnp.float32(0), jnp.zeros((), bool)
         return State(
             pipeline_state=ProbeSim(draw, jnp.int32(0), zero),
@@ -96,7 +96,7 @@ class Probe:
 class CueSim:
     """What a cue probe carries: the draw, the step (), what was shown () and the return so far."""
 
-    draw: Draw
+    episode_params: EpisodeParams
     steps: jax.Array
     cue: jax.Array
     total: jax.Array
@@ -127,9 +127,9 @@ class Cue:
         """Steps in an episode."""
         return self.length
 
-    def reset(self, key: jax.Array, draw: Draw | None = None) -> State:
+    def reset(self, key: jax.Array, draw: EpisodeParams | None = None) -> State:
         """Starts an episode with a new cue."""
-        draw = nominal_draw(self.space) if draw is None else draw
+        draw = nominal_params(self.space) if draw is None else draw
         zero, no = jnp.float32(0), jnp.zeros((), bool)
         cue = jnp.where(jax.random.bernoulli(key), 1.0, -1.0)
         sim = CueSim(draw, jnp.int32(0), cue, zero)
@@ -158,9 +158,9 @@ class Cue:
             info={"terminated": last, "truncated": jnp.zeros((), bool)},
         )
 
-    def present(self, state: State) -> jax.Array:
+    def current_params(self, state: State) -> jax.Array:
         """Returns (0,) the parameters."""
-        return state.pipeline_state.draw.xi
+        return state.pipeline_state.episode_params.xi
 
     def see(self, sim: CueSim) -> dict[str, jax.Array]:
         """Returns the clock, and the cue at the first step; the critic is always told."""

@@ -12,7 +12,7 @@ from flax import struct
 from mjx_s2r.contract import CameraSignal, ContractError
 from mjx_s2r.curriculum.uniform import uniform
 from mjx_s2r.envs.cartpole import CONTRACT, Cartpole
-from mjx_s2r.learn.camera_schedule import Watch, watch
+from mjx_s2r.learn.camera_schedule import CameraSchedule, bind_camera_schedule
 from mjx_s2r.learn.distill.learner import DistillConfig, DistillState, make
 from mjx_s2r.learn.networks.gaussian import Gaussian, gaussian
 from mjx_s2r.render.cameras import bind_cameras
@@ -31,7 +31,7 @@ class Shown:
     done: jax.Array
 
 
-def _clock(every: int, frames: int) -> Watch:
+def _clock(every: int, frames: int) -> CameraSchedule:
     """Returns a watch whose pictures (1 px) show the time that a world says it is."""
 
     def paint(where: Any, xi: jax.Array, key: jax.Array) -> tuple[jax.Array, ...]:
@@ -39,7 +39,7 @@ def _clock(every: int, frames: int) -> Watch:
         return (jnp.broadcast_to(where[:, None, None, None], (*where.shape, 1, 1, 3)),)
 
     signal = CameraSignal("front", 1, 1, 50.0 / every, frames)
-    return Watch((signal,), (every,), lambda worlds: cast(Any, worlds).time, paint)
+    return CameraSchedule((signal,), (every,), lambda worlds: cast(Any, worlds).time, paint)
 
 
 def _worlds(time: int, done: tuple[int, ...] = (0,) * WORLDS) -> State:
@@ -54,37 +54,37 @@ def _greys(images: tuple[jax.Array, ...]) -> list[list[int]]:
 
 def test_a_stack_keeps_the_last_pictures_newest_first() -> None:
     view, film, seen = _clock(1, 3), None, []
-    film = view.begin(_worlds(1), XI, KEY)
+    film = view.initial(_worlds(1), XI, KEY)
     for step, time in enumerate((1, 2, 3)):
-        film, images = view.see(film, _worlds(time), XI, step, KEY)
+        film, images = view.observe(film, _worlds(time), XI, step, KEY)
         seen.append(_greys(images)[0])
     assert seen == [[1, 1, 1], [2, 1, 1], [3, 2, 1]]
 
 
 def test_worlds_take_turns_before_a_slow_camera() -> None:
     view = _clock(2, 1)
-    film = view.begin(_worlds(9), XI, KEY)
+    film = view.initial(_worlds(9), XI, KEY)
     seen = []
     for step, time in enumerate((10, 11, 12)):
-        film, images = view.see(film, _worlds(time), XI, step, KEY)
+        film, images = view.observe(film, _worlds(time), XI, step, KEY)
         seen.append([frames[0] for frames in _greys(images)])
     assert seen == [[10, 9, 10, 9], [10, 11, 10, 11], [12, 11, 12, 11]]
 
 
 def test_a_new_episode_shows_nothing_of_the_old_one() -> None:
     view = _clock(1, 2)
-    film = view.begin(_worlds(1), XI, KEY)
-    fresh = view.begin(_worlds(7), XI, KEY)
-    film = view.restart(film, fresh, _worlds(2, done=(0, 1, 0, 0)))
-    _, images = view.see(film, _worlds(3), XI, 0, KEY)
+    film = view.initial(_worlds(1), XI, KEY)
+    fresh = view.initial(_worlds(7), XI, KEY)
+    film = view.auto_reset(film, fresh, _worlds(2, done=(0, 1, 0, 0)))
+    _, images = view.observe(film, _worlds(3), XI, 0, KEY)
     assert _greys(images) == [[3, 1], [3, 7], [3, 1], [3, 1]]
 
 
 def test_one_picture_per_step_is_not_kept() -> None:
     view = _clock(1, 1)
-    assert not view.remembers
-    assert view.begin(_worlds(1), XI, KEY) == ()
-    film, images = view.see((), _worlds(5), XI, 0, KEY)
+    assert not view.keeps_frames
+    assert view.initial(_worlds(1), XI, KEY) == ()
+    film, images = view.observe((), _worlds(5), XI, 0, KEY)
     assert film == ()
     assert _greys(images) == [[5]] * WORLDS
 
@@ -99,7 +99,9 @@ def _task(rate_hz: float, frames: int) -> Task:
     return seen_by(cast(Task, Cartpole()), [CameraSignal("fixed", 16, 16, rate_hz, frames)])
 
 
-CONFIG = DistillConfig(worlds=4, unroll=3, iterations=2, minibatches=2, hidden=(8,), channels=4)
+CONFIG = DistillConfig(
+    num_envs=4, num_steps=3, iterations=2, num_minibatches=2, hidden=(8,), cnn_channels=4
+)
 
 
 def test_a_student_learns_from_stacks_of_a_slow_camera() -> None:
@@ -107,12 +109,12 @@ def test_a_student_learns_from_stacks_of_a_slow_camera() -> None:
     cameras = bind_cameras(task.space, task.mj_model, task.contract)
     learner = make(make_env(task), cameras, uniform(task.space), _teacher, CONFIG)
     state: DistillState = learner.init(jax.random.key(0))
-    assert [x.shape for x in state.film] == [(4, 2, 16, 16, 3)]
-    kernel = state.params["params"]["Eye_0"]["Conv_0"]["kernel"]
+    assert [x.shape for x in state.frames] == [(4, 2, 16, 16, 3)]
+    kernel = state.params["params"]["ImageEncoder_0"]["Conv_0"]["kernel"]
     assert kernel.shape[-2] == 16 * 6
     after, metrics = learner.iterate(state)
     assert all(np.isfinite(x).all() for x in jax.tree.leaves(jax.device_get(metrics)))
-    assert after.film[0].shape == state.film[0].shape
+    assert after.frames[0].shape == state.frames[0].shape
     images = (jnp.zeros((3, 16, 16, 6), jnp.uint8),)
     assert learner.act(after, jnp.zeros((3, CONTRACT.size)), images).mean.shape == (3, 1)
 
@@ -121,7 +123,7 @@ def test_rates_that_do_not_fit_are_named() -> None:
     task = _task(CONTRACT.control_hz / 2.5, 1)
     cameras = bind_cameras(task.space, task.mj_model, task.contract)
     with pytest.raises(ContractError, match=r"camera 'fixed': 40\.0 Hz is no whole part"):
-        watch(make_env(task), cameras, task.contract)
+        bind_camera_schedule(make_env(task), cameras, task.contract)
     task = _task(CONTRACT.control_hz / 3, 1)
     with pytest.raises(ValueError, match="4 worlds cannot take turns of 3 steps"):
         make(make_env(task), cameras, uniform(task.space), _teacher, CONFIG)

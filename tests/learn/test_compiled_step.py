@@ -7,13 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mjx_s2r.learn.compiled_step import Iteration
+from mjx_s2r.learn.compiled_step import CompiledStep
 from mjx_s2r.runtime import devices
 
 OPTIONS = {"xla_llvm_disable_expensive_passes": False}
 
 
-def toy() -> Iteration:
+def toy() -> CompiledStep:
     """Returns an iteration whose state holds a number and worlds that are moved by it."""
     prepare = jax.jit(lambda state: jnp.sin(state["x"]))
 
@@ -24,7 +24,7 @@ def toy() -> Iteration:
     def learn(state: dict[str, Any], worlds: jax.Array) -> tuple[dict[str, Any], jax.Array]:
         return {"x": state["x"] + worlds.mean(), "worlds": worlds}, worlds.sum()
 
-    return Iteration(prepare, act, learn)
+    return CompiledStep(prepare, act, learn)
 
 
 def begin() -> dict[str, Any]:
@@ -40,7 +40,7 @@ def expected(state: dict[str, Any]) -> tuple[float, np.ndarray]:
 
 @pytest.mark.parametrize("options", [None, OPTIONS])
 def test_one_program_or_two_give_the_same(monkeypatch: Any, options: dict | None) -> None:
-    monkeypatch.setattr(devices, "light_options", lambda: options)
+    monkeypatch.setattr(devices, "gradient_compiler_options", lambda: options)
     run = toy()
     x, worlds = expected(begin())
     state, total = run(begin())
@@ -55,7 +55,7 @@ def test_one_program_or_two_give_the_same(monkeypatch: Any, options: dict | None
 
 def test_within_another_program_it_is_part_of_that(monkeypatch: Any) -> None:
     """Its own compiler options would be refused there."""
-    monkeypatch.setattr(devices, "light_options", lambda: OPTIONS)
+    monkeypatch.setattr(devices, "gradient_compiler_options", lambda: OPTIONS)
     run = toy()
     states = jax.tree.map(lambda x: jnp.stack((x, 2 * x)), begin())
     x, worlds = expected(jax.tree.map(lambda leaf: leaf[1], states))

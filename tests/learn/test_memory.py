@@ -12,23 +12,23 @@ import pytest
 from mjx_s2r.contract import CameraSignal
 from mjx_s2r.curriculum.uniform import uniform
 from mjx_s2r.learn.networks.actor_critic import ActorCritic
-from mjx_s2r.learn.ppo.config import PpoConfig
-from mjx_s2r.learn.ppo.learner import Ppo, TrainState
+from mjx_s2r.learn.ppo.config import PPOConfig
+from mjx_s2r.learn.ppo.learner import PPOLearner, TrainState
 from mjx_s2r.learn.ppo.pixels import PixelPpo
 from mjx_s2r.params import ParamSpace
-from mjx_s2r.runtime.sharding import kept, mesh, spread
+from mjx_s2r.runtime.sharding import device_mesh, init_sharded, reshard
 from mjx_s2r.sim.interface import State
 from tests.learn.probes import Cue
 
-CONFIG = PpoConfig(
-    worlds=64,
-    unroll=6,
-    minibatches=2,
-    epochs=4,
-    discount=0.9,
+CONFIG = PPOConfig(
+    num_envs=64,
+    num_steps=6,
+    num_minibatches=2,
+    num_epochs=4,
+    gamma=0.9,
     learning_rate=1e-2,
     target_kl=0.02,
-    entropy_weight=0.0,
+    entropy_coef=0.0,
     actor_hidden=(16,),
     critic_hidden=(16,),
     actor_obs="state",
@@ -41,19 +41,19 @@ class Lamp:
     """A camera on cue probes: the left or the right half of its picture is lit."""
 
     signals: tuple[CameraSignal, ...] = (CameraSignal("lamp", SIZE, SIZE, 1.0),)
-    remembers: bool = False
+    keeps_frames: bool = False
 
-    def begin(self, worlds: State, xi: jax.Array, key: jax.Array) -> tuple:
+    def initial(self, worlds: State, xi: jax.Array, key: jax.Array) -> tuple:
         """Keeps nothing."""
         return ()
 
-    def see(self, film: tuple, worlds: State, xi: Any, step: int, key: Any) -> tuple:
+    def observe(self, film: tuple, worlds: State, xi: Any, step: int, key: Any) -> tuple:
         """Returns what each world shows."""
         lit = worlds.pipeline_state.cue[:, None] * jnp.linspace(-1, 1, SIZE) > 0
         picture = jnp.broadcast_to(lit[:, None, :, None], (lit.shape[0], SIZE, SIZE, 3))
         return (), (255 * picture.astype(jnp.uint8),)
 
-    def restart(self, film: tuple, fresh: tuple, worlds: State) -> tuple:
+    def auto_reset(self, film: tuple, fresh: tuple, worlds: State) -> tuple:
         """Keeps nothing."""
         return ()
 
@@ -63,23 +63,25 @@ def paid(learner: Any, iterations: int) -> float:
     state, returns = learner.init(jax.random.key(0)), []
     for _ in range(iterations):
         state, metrics = learner.iterate(state)
-        returns.append(float(metrics.tally.total) / float(metrics.tally.episodes))
-        assert float(metrics.explained) <= 1 and 0 <= float(metrics.figures.clipped) <= 1
+        returns.append(float(metrics.episodes.return_sum) / float(metrics.episodes.episodes))
+        assert (
+            float(metrics.explained_variance) <= 1 and 0 <= float(metrics.loss.clip_fraction) <= 1
+        )
     return float(np.mean(returns[-10:]))
 
 
 @pytest.mark.parametrize(("units", "low", "high"), [(0, 0.4, 0.76), (8, 0.88, 1.0)])
 def test_a_memory_carries_the_cue_to_the_last_step(units: int, low: float, high: float) -> None:
     """Three steps between seeing and acting; 0.75 is the most that an actor without memory gets."""
-    config = replace(CONFIG, units=units)
-    assert low < paid(Ppo(Cue(), uniform(ParamSpace(())), config), 60) < high
+    config = replace(CONFIG, rnn_hidden=units)
+    assert low < paid(PPOLearner(Cue(), uniform(ParamSpace(())), config), 60) < high
 
 
 def seeing() -> PixelPpo:
     """Returns a learner that only a picture tells the cue."""
     env, lamp = Cue(length=1, shown=False), Lamp()
-    config = replace(CONFIG, actor_obs="pixels", channels=4)
-    core = Ppo(env, uniform(ParamSpace(())), config, ((SIZE, SIZE, 3),))
+    config = replace(CONFIG, actor_obs="pixels", cnn_channels=4)
+    core = PPOLearner(env, uniform(ParamSpace(())), config, ((SIZE, SIZE, 3),))
     return PixelPpo(core, env, lamp)  # type: ignore[arg-type]
 
 
@@ -91,27 +93,29 @@ def test_an_actor_that_sees_finds_the_cue_in_the_picture() -> None:
 def test_two_devices_see_as_one() -> None:
     learner, key, states = seeing(), jax.random.key(0), []
     for count in (1, 2):
-        over = mesh(count)
-        state = learner.load(spread(over, partial(learner.core.init, key)), key)
-        iterate = kept(over, learner.iterate)
+        over = device_mesh(count)
+        state = learner.load(init_sharded(over, partial(learner.core.init, key)), key)
+        iterate = reshard(over, learner.iterate)
         for _ in range(3):
             state, metrics = iterate(state)
         states.append(state)
-        assert np.isfinite(metrics.explained)
-    shards = states[1].worlds.reward.addressable_shards
-    assert [s.data.shape[0] for s in shards] == [CONFIG.worlds // 2] * 2
-    _, images = learner.cameras.see((), states[0].worlds, None, 0, None)
+        assert np.isfinite(metrics.explained_variance)
+    shards = states[1].env_state.reward.addressable_shards
+    assert [s.data.shape[0] for s in shards] == [CONFIG.num_envs // 2] * 2
+    _, images = learner.cameras.observe((), states[0].env_state, None, 0, None)
     answers = []
     for state in jax.device_get(states):  # what they do: see test_distill for why not parameters
-        memory = learner.core.nets.blank(CONFIG.worlds).actor
-        answers.append(learner.core.watch(state, memory, states[0].worlds, images)[1].mean)
+        memory = learner.core.nets.zero_state(CONFIG.num_envs).actor
+        answers.append(
+            learner.core.apply_policy(state, memory, states[0].env_state, images)[1].mean
+        )
     np.testing.assert_allclose(*answers, rtol=1e-3, atol=1e-3)
     assert np.std(answers[0]) > 0.01
 
 
 def test_a_stretch_is_its_steps_one_by_one(key: jax.Array) -> None:
     """Memory through a rollout, with an episode that begins in the middle, against a plain loop."""
-    nets = ActorCritic(replace(CONFIG, units=5), actions=2)
+    nets = ActorCritic(replace(CONFIG, rnn_hidden=5), num_actions=2)
     params, _ = nets.init(4, 4, key=key)
     x = jax.random.normal(key, (6, 3, 4))
     first = jnp.zeros((6, 3), bool).at[3, 1].set(True)
@@ -127,7 +131,7 @@ def test_a_stretch_is_its_steps_one_by_one(key: jax.Array) -> None:
 
 
 def test_gradients_flow_back_to_the_first_step_and_not_beyond_a_beginning(key: jax.Array) -> None:
-    nets = ActorCritic(replace(CONFIG, units=5), actions=2)
+    nets = ActorCritic(replace(CONFIG, rnn_hidden=5), num_actions=2)
     params, _ = nets.init(4, 4, key=key)
     first = jnp.zeros((6, 2), bool).at[2, 1].set(True)
 
@@ -142,26 +146,29 @@ def test_gradients_flow_back_to_the_first_step_and_not_beyond_a_beginning(key: j
 
 def test_the_memory_of_a_rollout_goes_on_in_the_next() -> None:
     """Seven steps of three-step episodes: the next rollout begins in the middle of one."""
-    config = replace(CONFIG, units=8, unroll=7)
-    ppo = Ppo(Cue(), uniform(ParamSpace(())), config)
+    config = replace(CONFIG, rnn_hidden=8, num_steps=7)
+    ppo = PPOLearner(Cue(), uniform(ParamSpace(())), config)
     state, _ = ppo.iterate(ppo.init(jax.random.key(0)))
-    began = np.asarray(state.worlds.pipeline_state.steps == 0)
+    began = np.asarray(state.env_state.pipeline_state.steps == 0)
     assert began.any() and not began.all()
-    assert (np.abs(state.memory.actor).sum(-1) > 0).all()
-    assert (np.abs(state.memory.critic).sum(-1) > 0).all()
+    assert (np.abs(state.rnn_state.actor).sum(-1) > 0).all()
+    assert (np.abs(state.rnn_state.critic).sum(-1) > 0).all()
 
 
-def test_who_remembers_cannot_be_asked_one_step_at_a_time() -> None:
-    ppo = Ppo(Cue(), uniform(ParamSpace(())), replace(CONFIG, units=8))
+def test_who_keeps_frames_cannot_be_asked_one_step_at_a_time() -> None:
+    ppo = PPOLearner(Cue(), uniform(ParamSpace(())), replace(CONFIG, rnn_hidden=8))
     state: TrainState = jax.eval_shape(ppo.init, jax.random.key(0))
     with pytest.raises(ValueError, match="a memory of 8 units and 0 cameras and cannot be asked"):
-        ppo.answer(state, {"state": jnp.zeros((1, 5))})
+        ppo.policy(state, {"state": jnp.zeros((1, 5))})
 
 
 def test_halves_compute_and_wholes_remember() -> None:
     """bfloat16 inside; parameters, memory and what leaves stay float32, and it still learns."""
-    config = replace(CONFIG, units=8, bf16=True)
-    ppo = Ppo(Cue(), uniform(ParamSpace(())), config)
+    config = replace(CONFIG, rnn_hidden=8, bf16=True)
+    ppo = PPOLearner(Cue(), uniform(ParamSpace(())), config)
     state = ppo.init(jax.random.key(0))
-    assert all(x.dtype == jnp.float32 for x in jax.tree.leaves((state.actor, state.memory)))
-    assert paid(Ppo(Cue(length=1), uniform(ParamSpace(())), replace(CONFIG, bf16=True)), 40) > 0.88
+    assert all(x.dtype == jnp.float32 for x in jax.tree.leaves((state.actor, state.rnn_state)))
+    assert (
+        paid(PPOLearner(Cue(length=1), uniform(ParamSpace(())), replace(CONFIG, bf16=True)), 40)
+        > 0.88
+    )

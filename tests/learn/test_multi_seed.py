@@ -6,22 +6,24 @@ import numpy as np
 
 from mjx_s2r.curriculum.uniform import uniform
 from mjx_s2r.learn.multi_seed import Seeds, join, take
-from mjx_s2r.learn.ppo.config import PpoConfig
-from mjx_s2r.learn.ppo.learner import Ppo
+from mjx_s2r.learn.ppo.config import PPOConfig
+from mjx_s2r.learn.ppo.learner import PPOLearner
 from mjx_s2r.params import ParamSpace
 from tests.learn.probes import Cue
 
-CONFIG = PpoConfig(worlds=8, unroll=6, minibatches=2, actor_hidden=(8,), critic_hidden=(8,))
+CONFIG = PPOConfig(
+    num_envs=8, num_steps=6, num_minibatches=2, actor_hidden=(8,), critic_hidden=(8,)
+)
 
 
 def test_each_seed_is_the_training_that_it_gives_alone() -> None:
-    ppo = Ppo(Cue(), uniform(ParamSpace(())), CONFIG)
+    ppo = PPOLearner(Cue(), uniform(ParamSpace(())), CONFIG)
     seeds = Seeds(ppo)
     keys = jax.vmap(jax.random.key)(jnp.arange(3))
     states = seeds.init(keys)
     for _ in range(3):
         states, metrics = seeds.iterate(states)
-    assert metrics.tally.episodes.shape == (3,)
+    assert metrics.episodes.episodes.shape == (3,)
     alone = ppo.init(jax.random.key(1))
     for _ in range(3):
         alone, _ = ppo.iterate(alone)

@@ -12,8 +12,8 @@ from mjx_s2r.params import (
     add,
     apply,
     bind,
-    put,
     scale,
+    set_to,
     unknown,
 )
 
@@ -61,11 +61,11 @@ def enter(rows: tuple[Param, ...], xi: tuple[float, ...]) -> dict[str, np.ndarra
         ({"law": "categorical"}, r"categorical needs whole numbers .* limits \(0.5, 2.0\)"),
         ({"rho": 1.5, "group": "g"}, r"rho 1.5 is a correlation; it must lie in \[-1, 1\]"),
         ({"rho": 0.5}, "rho 0.5 needs a group; name it"),
-        ({"per": "day"}, "per 'day' must be 'episode', 'world' or 'step'"),
-        ({"per": "step"}, "a row of room 'model' cannot change at every step"),
-        ({"per": "step", "field": "world.push"}, "a row of room 'world' cannot change"),
+        ({"resample": "day"}, "resample 'day' must be 'episode', 'world' or 'step'"),
+        ({"resample": "step"}, "a row of group 'model' cannot change at every step"),
+        ({"resample": "step", "field": "world.push"}, "a row of group 'world' cannot change"),
         (
-            {"per": "step", "field": "sensor.noise", "law": "log_uniform", "nominal": 0.0},
+            {"resample": "step", "field": "sensor.noise", "law": "log_uniform", "nominal": 0.0},
             "log_uniform needs a nominal above zero, got 0.0",
         ),
     ],
@@ -99,7 +99,7 @@ def test_unknown_parameter_names_the_near_ones() -> None:
         ):
             call()
     with pytest.raises(ParamError, match="unknown room 'visuals'; did you mean 'visual'"):
-        space.in_room("visuals")
+        space.in_group("visuals")
 
 
 def test_bind_names_what_it_does_not_find() -> None:
@@ -218,8 +218,8 @@ def test_vectors_follow_the_rows() -> None:
     np.testing.assert_allclose(space.nominal, (1.0, 0.6))
     np.testing.assert_allclose(space.initial, [(0.9, 1.0), (1.2, 1.0)])
     np.testing.assert_allclose(space.limits, [(0.5, 0.5), (2.0, 2.0)])
-    assert space.in_room("sensor").tolist() == [False, True]
-    assert space.in_room("sensor", "model").tolist() == [True, True]
+    assert space.in_group("sensor").tolist() == [False, True]
+    assert space.in_group("sensor", "model").tolist() == [True, True]
     assert space.rows[1].array == "noise"
 
 
@@ -261,8 +261,8 @@ def test_short_hands_are_closed_at_nominal_and_change_nothing() -> None:
     rows = (
         scale("a", "model.body_mass", of, limits, unit="1"),
         add("b", "model.body_mass", of, limits, unit="kg"),
-        put("c", "model.gravity", (), limits, column=0),
-        put("d", "model.gravity", (), limits, column=1, nominal=1.5),
+        set_to("c", "model.gravity", (), limits, column=0),
+        set_to("d", "model.gravity", (), limits, column=1, nominal=1.5),
     )
     space = table(*rows)
     assert [r.mode for r in rows] == ["scale", "add", "set", "set"]
@@ -276,14 +276,18 @@ def test_short_hands_are_closed_at_nominal_and_change_nothing() -> None:
 
 def test_a_group_needs_company_that_is_drawn_with_it() -> None:
     with pytest.raises(ParamError, match="'mass' is alone in group 'supply'; name the group"):
-        table(row(group="supply"), row("other"))
+        table(row(correlation="supply"), row("other"))
     with pytest.raises(ParamError, match=r"group 'g': rows \['mass', 'b'\] must all be drawn per"):
-        table(row(group="g"), row("b", group="g", per="world"))
+        table(row(correlation="g"), row("b", correlation="g", resample="world"))
 
 
 def test_groups_are_drawn_together_within_their_ranges() -> None:
     """The leader rises, its follower of rho -1 falls, and a bound that is pinned stays pinned."""
-    rows = (row(group="g"), row("free"), row("b", group="g", rho=-1.0, law="log_uniform"))
+    rows = (
+        row(correlation="g"),
+        row("free"),
+        row("b", correlation="g", rho=-1.0, law="log_uniform"),
+    )
     space = table(*rows)
     unit = np.random.default_rng(0).uniform(0.01, 0.99, size=(500, 3)).astype(np.float32)
     low, high = space.limits
@@ -322,26 +326,26 @@ def test_a_categorical_row_draws_whole_numbers_alike() -> None:
 def test_settling_rounds_categorical_rows_towards_nominal() -> None:
     space = table(row(law="categorical", limits=(-2.0, 4.0)), row("free"))
     xi = np.array([(2.7, 1.3), (-0.6, 0.7), (3.0, 1.0), (2.99999, 1.0)], np.float32)
-    settled = space.settle(np, xi)
+    settled = space.snap_discrete(np, xi)
     np.testing.assert_array_equal(settled[:, 0], (2, 0, 3, 3))
     np.testing.assert_array_equal(settled[:, 1], xi[:, 1])
     plain = table(row("free"))
-    assert plain.settle(np, xi) is xi
+    assert plain.snap_discrete(np, xi) is xi
 
 
 def test_a_row_per_step_lies_between_nominal_and_xi() -> None:
     """Uniform: nominal + (xi - nominal) u; log_uniform: nominal (xi / nominal)^u; both ways."""
     space = table(
         row("still", "sensor.noise"),
-        row("up", "sensor.noise", per="step"),
-        row("late", "actuator.delay_s", of=(), per="step", law="log_uniform"),
+        row("up", "sensor.noise", resample="step"),
+        row("late", "actuator.delay_s", of=(), resample="step", law="log_uniform"),
     )
     xi, unit = np.array((1.5, 0.6, 2.0), np.float32), np.array((0.25, 0.5), np.float32)
     for xp in (np, jnp):
-        now = space.momentary(xp, xp.asarray(xi), xp.asarray(unit))
+        now = space.resample_steps(xp, xp.asarray(xi), xp.asarray(unit))
         expected = (1.5, 0.6 + 0.4 * 0.25, 2.0**0.5)
         np.testing.assert_allclose(now, expected, rtol=1e-5)
-    np.testing.assert_array_equal(space.where("per", "step"), (False, True, True))
+    np.testing.assert_array_equal(space.where("resample", "step"), (False, True, True))
 
 
 def test_scaling_a_zero_is_refused_with_the_remedy() -> None:

@@ -12,7 +12,7 @@ from mjx_s2r.render.geometry import pose as poses
 from mjx_s2r.render.geometry.pose import Pose
 from mjx_s2r.render.geometry.scene import Scene
 from mjx_s2r.render.looks.appearance import Appearance, appearance, bind_appearance, nominal
-from mjx_s2r.render.looks.assets import RenderConfig, Stock, stock_of
+from mjx_s2r.render.looks.assets import RenderAssets, RenderConfig, build_assets
 
 EVERYTHING = """
 <mujoco>
@@ -87,10 +87,10 @@ def look_of(
     return repeat(look, worlds)
 
 
-def stock(model: mujoco.MjModel, scene: Scene, space: ParamSpace | None = None) -> Stock:
+def stock(model: mujoco.MjModel, scene: Scene, space: ParamSpace | None = None) -> RenderAssets:
     """Returns the pictures that the model and the rows need."""
     binding = bind_appearance(space or ParamSpace(()), model, scene.camera)
-    return stock_of(model, scene, binding, RenderConfig())
+    return build_assets(model, scene, binding, RenderConfig())
 
 
 def repeat(tree: Any, worlds: int) -> Any:

@@ -9,33 +9,33 @@ import jax.numpy as jnp
 import pytest
 
 from mjx_s2r.curriculum.uniform import uniform
-from mjx_s2r.learn.ppo.config import PpoConfig
-from mjx_s2r.learn.ppo.learner import Ppo
+from mjx_s2r.learn.ppo.config import PPOConfig
+from mjx_s2r.learn.ppo.learner import PPOLearner
 from mjx_s2r.runtime import devices
-from mjx_s2r.runtime.compilation import compile_together
+from mjx_s2r.runtime.compilation import compile_all
 from tests.learn.heard import compiled
 from tests.learn.probes import Probe
 
 OPTIONS = {"xla_llvm_disable_expensive_passes": False}
-OURS = ("act", "learn", "whole", "reset_worlds", "_draw", "_draw_anew", "_begin")
-SMALL = {"worlds": 8, "unroll": 4, "minibatches": 2, "epochs": 1}
+OURS = ("act", "learn", "whole", "reset_envs", "_draw", "_draw_anew", "_begin")
+SMALL = {"num_envs": 8, "num_steps": 4, "num_minibatches": 2, "num_epochs": 1}
 
 
-def learner_of_two() -> Ppo:
+def learner_of_two() -> PPOLearner:
     """Returns a small learner that has compiled nothing."""
     env: Any = Probe(2, lambda step, action: action[0])
-    config = PpoConfig(**SMALL, actor_hidden=(4,), critic_hidden=(4,))
-    return Ppo(env, uniform(env.space), config)
+    config = PPOConfig(**SMALL, actor_hidden=(4,), critic_hidden=(4,))
+    return PPOLearner(env, uniform(env.space), config)
 
 
 @pytest.mark.parametrize("options", [None, OPTIONS])
 def test_the_first_iteration_compiles_nothing_more(monkeypatch: Any, options: dict | None) -> None:
-    monkeypatch.setattr(devices, "light_options", lambda: options)
+    monkeypatch.setattr(devices, "gradient_compiler_options", lambda: options)
     learner, key = learner_of_two(), jax.random.key(3)
     with compiled(*OURS) as before:
-        compile_together(learner.programs(key))
+        compile_all(learner.programs(key))
     parts = {"whole"} if options is None else {"act", "learn"}
-    assert set(before) == {"reset_worlds", "_draw", "_draw_anew", "_begin"} | parts
+    assert set(before) == {"reset_envs", "_draw", "_draw_anew", "_begin"} | parts
     with compiled(*OURS) as after:
         state, metrics = learner.iterate(learner.init(key))
         learner.iterate(state)
@@ -64,11 +64,11 @@ class Program:
 def test_it_says_how_far_it_is_and_what_went_wrong() -> None:
     told: list[tuple[int, int]] = []
     programs: Any = [Program(), Program(), Program()]
-    compile_together(iter(programs), lambda *count: told.append(count))
+    compile_all(iter(programs), lambda *count: told.append(count))
     assert told == [(1, 3), (2, 3), (3, 3)]
     broken: Any = [Program(), Program(MemoryError("no room"))]
     with pytest.raises(MemoryError, match="no room"):
-        compile_together(broken)
+        compile_all(broken)
 
 
 def test_one_compiles_while_the_next_is_traced() -> None:
@@ -87,4 +87,4 @@ def test_one_compiles_while_the_next_is_traced() -> None:
         traced.set()
         yield Program()
 
-    compile_together(programs())
+    compile_all(programs())

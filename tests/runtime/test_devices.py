@@ -63,7 +63,7 @@ def test_merge_leaves_a_flags_file_alone() -> None:
 def test_configure_before_jax_sets_flags_cache_and_device_count(tmp_path: Path) -> None:
     code = (
         "import json, os, sys\n"
-        "from mjx_s2r import devices\n"
+        "from mjx_s2r.runtime import devices\n"
         "assert 'jax' not in sys.modules\n"
         "devices.configure(host_devices=3)\n"
         "import jax\n"
@@ -90,14 +90,14 @@ def test_configure_lets_garbage_wait_unless_the_user_chose(
     before: str, after: tuple[int, int, int]
 ) -> None:
     code = (
-        f"import gc\n{before}\nfrom mjx_s2r import devices\n"
+        f"import gc\n{before}\nfrom mjx_s2r.runtime import devices\n"
         "devices.configure()\nprint(gc.get_threshold())"
     )
     assert run_python(code).stdout.strip() == str(after)
 
 
 def test_configure_after_jax_started_warns() -> None:
-    code = "import jax; jax.devices(); from mjx_s2r import devices; devices.configure()"
+    code = "import jax; jax.devices(); from mjx_s2r.runtime import devices; devices.configure()"
     assert "come too late" in run_python(code).stderr
 
 

@@ -91,21 +91,25 @@ def test_one_host_needs_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("JAX_COORDINATOR_ADDRESS", "SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE"):
         monkeypatch.delenv(name, raising=False)
     assert not distributed.join()
-    assert distributed.writer() and not distributed.several()
-    assert distributed.together("nothing", lambda: 3) == 3
-    assert distributed.any_of(True) and not distributed.any_of(False) and distributed.told(5) == 5
+    assert distributed.is_writer() and not distributed.is_distributed()
+    assert distributed.run_on_all("nothing", lambda: 3) == 3
+    assert (
+        distributed.any_process(True)
+        and not distributed.any_process(False)
+        and distributed.broadcast(5) == 5
+    )
     tree = {"a": 1, "b": [2.0]}
     assert distributed.collect(tree) is tree
-    with pytest.raises(ZeroDivisionError), distributed.watch(lambda: pytest.fail("called")):
-        distributed.together("division", lambda: 1 // 0)
+    with pytest.raises(ZeroDivisionError), distributed.fail_fast(lambda: pytest.fail("called")):
+        distributed.run_on_all("division", lambda: 1 // 0)
 
 
 def test_who_trains_alone_says_so_where_several_were_started(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    distributed.alone("student runs/s")
+    distributed.require_single("student runs/s")
     monkeypatch.setenv(distributed.ADDRESS_ENV, "localhost:1")
     monkeypatch.setenv(distributed.COUNT_ENV, "2")
     monkeypatch.setenv(distributed.INDEX_ENV, "0")
     with pytest.raises(HostError, match=r"student runs/s trains in one process.*\(settings\)"):
-        distributed.alone("student runs/s")
+        distributed.require_single("student runs/s")

@@ -12,48 +12,55 @@ import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
 from mjx_s2r.curriculum.uniform import uniform
-from mjx_s2r.learn.ppo.learner import Ppo, PpoConfig, TrainState
+from mjx_s2r.learn.ppo.learner import PPOConfig, PPOLearner, TrainState
 from mjx_s2r.params import Param, ParamSpace
 from mjx_s2r.runtime import sharding as module
-from mjx_s2r.runtime.sharding import MeshError, check_worlds, mesh, pinned, placement, spread
+from mjx_s2r.runtime.sharding import (
+    MeshError,
+    check_num_envs,
+    device_mesh,
+    init_sharded,
+    jit_sharded,
+    placement,
+)
 from tests.learn.probes import Probe
 
 SPACE = ParamSpace((Param("nothing", "model.body_mass", ("a",)),))
-CONFIG = PpoConfig(
-    worlds=16,
-    unroll=4,
-    minibatches=2,
-    epochs=2,
+CONFIG = PPOConfig(
+    num_envs=16,
+    num_steps=4,
+    num_minibatches=2,
+    num_epochs=2,
     learning_rate=1e-2,
     actor_hidden=(8,),
     critic_hidden=(8,),
 )
 ITERATIONS = 4
 CODE = """
-from mjx_s2r import devices
+from mjx_s2r.runtime import devices
 devices.configure()
-from tests.test_mesh import compare
+from tests.runtime.test_sharding import compare
 compare(8)
 """
 
 
-def learner() -> Ppo:
+def learner() -> PPOLearner:
     """Returns a learner that compiles in a moment."""
     probe = Probe(2, lambda step, action: jnp.where(step == 1, action[0], 0.5))
-    return Ppo(probe, uniform(SPACE), CONFIG)
+    return PPOLearner(probe, uniform(SPACE), CONFIG)
 
 
 def run(count: int) -> tuple[TrainState, list[int]]:
     """Returns the state after some iterations on ``count`` devices, and compilations of each."""
-    ppo, over, compiled = learner(), mesh(count), [0]
+    ppo, over, compiled = learner(), device_mesh(count), [0]
 
     def note(event: str, seconds: float, **_: object) -> None:
         """Counts programs that the backend compiles or takes from the cache."""
         compiled[0] += event == "/jax/core/compile/backend_compile_duration"
 
     jax.monitoring.register_event_duration_secs_listener(note)
-    state = spread(over, lambda: ppo.init(jax.random.key(0)))
-    step, counts = pinned(over, ppo.iterate), []
+    state = init_sharded(over, lambda: ppo.init(jax.random.key(0)))
+    step, counts = jit_sharded(over, ppo.iterate), []
     for _ in range(ITERATIONS):
         before = compiled[0]
         state, metrics = step(state)
@@ -66,8 +73,8 @@ def compare(count: int) -> None:
     """Trains on one device and on ``count``; raises where they differ or places are wrong."""
     (one, _), (many, counts) = run(1), run(count)
     assert counts[0] >= 1 and counts[1:] == [0] * (ITERATIONS - 1), counts
-    size = CONFIG.worlds // count
-    for leaf in jax.tree.leaves(many.worlds):
+    size = CONFIG.num_envs // count
+    for leaf in jax.tree.leaves(many.env_state):
         assert [s.data.shape[0] for s in leaf.addressable_shards] == [size] * count
     for leaf in jax.tree.leaves((many.actor, many.optimizer, many.curriculum, many.key)):
         assert leaf.is_fully_replicated and len(leaf.sharding.device_set) == count
@@ -98,30 +105,30 @@ def test_eight_devices_train_as_one() -> None:
 
 
 def test_fields_are_placed_by_name() -> None:
-    ppo, over = learner(), mesh(2)
+    ppo, over = learner(), device_mesh(2)
     where = placement(over, jax.eval_shape(ppo.init, jax.random.key(0)))
     split = NamedSharding(over, PartitionSpec(module.WORLDS))
-    assert set(jax.tree.leaves(where.worlds)) == {split}
+    assert set(jax.tree.leaves(where.env_state)) == {split}
     whole = {NamedSharding(over, PartitionSpec())}
-    assert set(jax.tree.leaves((where.actor, where.curriculum, where.steps))) == whole
+    assert set(jax.tree.leaves((where.actor, where.curriculum, where.iteration))) == whole
 
 
 def test_one_device_changes_nothing() -> None:
-    ppo, over = learner(), mesh(1)
-    assert pinned(over, ppo.iterate) == ppo.iterate
-    assert spread(over, lambda: "as it is") == "as it is"
+    ppo, over = learner(), device_mesh(1)
+    assert jit_sharded(over, ppo.iterate) == ppo.iterate
+    assert init_sharded(over, lambda: "as it is") == "as it is"
 
 
 def test_devices_that_are_not_there_or_do_not_divide_are_named() -> None:
-    assert mesh().size == mesh(0).size == 2
+    assert device_mesh().size == device_mesh(0).size == 2
     with pytest.raises(MeshError, match="devices 3 asked for, 2 cpu devices found; ask for 1 to 2"):
-        mesh(3)
+        device_mesh(3)
     with pytest.raises(MeshError, match="devices -1 asked for"):
-        mesh(-1)
-    check_worlds(mesh(2), 6)
+        device_mesh(-1)
+    check_num_envs(device_mesh(2), 6)
     with pytest.raises(
         MeshError, match=r"7 worlds do not divide into 2 devices; use 6 or 8 worlds, or --devices 1"
     ):
-        check_worlds(mesh(2), 7)
+        check_num_envs(device_mesh(2), 7)
     with pytest.raises(MeshError, match=r"use 2 worlds, or"):
-        check_worlds(mesh(2), 1)
+        check_num_envs(device_mesh(2), 1)

@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from mjx_s2r.runtime.signals import patient
+from mjx_s2r.runtime.signals import defer_signals
 from train.__main__ import _remedy
 
 
@@ -17,7 +17,7 @@ def send(number: signal.Signals) -> None:
 @pytest.mark.parametrize("first", [signal.SIGTERM, signal.SIGINT])
 def test_a_second_sigterm_waits_and_a_second_ctrl_c_does_not(first: signal.Signals) -> None:
     before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
-    with pytest.raises(KeyboardInterrupt), patient() as stopped:
+    with pytest.raises(KeyboardInterrupt), defer_signals() as stopped:
         assert not stopped()
         send(first)
         assert stopped()

@@ -102,7 +102,7 @@ def draws(n: int, seed: int = 0) -> np.ndarray:
 def batch_of_leaves(name: str) -> tuple[Callable[[np.ndarray], Leaves], list[str]]:
     """Returns the compiled leaves of a batch of worlds and a list that grows by every trace."""
     mj_model = load(name)
-    engine, binding = physics.put(mj_model), leaves.bind_model(SPACE, mj_model)
+    engine, binding = physics.put_model(mj_model), leaves.bind_model(SPACE, mj_model)
     traces: list[str] = []
 
     def one(xi: jax.Array) -> Leaves:

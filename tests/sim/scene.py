@@ -3,7 +3,7 @@
 import mujoco
 import numpy as np
 
-from mjx_s2r.params import Param, ParamSpace, add, put, scale
+from mjx_s2r.params import Param, ParamSpace, add, scale, set_to
 
 XML = """
 <mujoco><option timestep="0.002" iterations="30" ls_iterations="20"/>
@@ -53,8 +53,8 @@ SPACE = ParamSpace(
         scale("stiffness", "model.jnt_stiffness", SHOULDER, (0.5, 8.0)),
         scale("armature", "model.dof_armature", ELBOW, (0.5, 2.0)),
         scale("softness", "model.geom_solref", BOTH, (0.5, 3.0), column=0),
-        put("impedance", "model.geom_solimp", BOTH, (0.4, 0.9), nominal=0.9, column=0),
-        put("restitution", "model.geom_restitution", BOTH, (0, 0.6)),
+        set_to("impedance", "model.geom_solimp", BOTH, (0.4, 0.9), nominal=0.9, column=0),
+        set_to("restitution", "model.geom_restitution", BOTH, (0, 0.6)),
         scale("gravity", "model.gravity", (), (0.5, 1.5), column=2),
         add("tilt_x", "model.gravity_tilt", (), (0, 0.2), column=0, unit="rad"),
         add("tilt_y", "model.gravity_tilt", (), (0, 0.2), column=1, unit="rad"),

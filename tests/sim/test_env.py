@@ -12,9 +12,9 @@ import pytest
 from mjx_s2r.contract import ContractError
 from mjx_s2r.curriculum.uniform import uniform
 from mjx_s2r.envs.cartpole import Cartpole
-from mjx_s2r.params import ParamError, ParamSpace, put, scale
+from mjx_s2r.params import ParamError, ParamSpace, scale, set_to
 from mjx_s2r.sim.env import Env, make
-from mjx_s2r.sim.interface import Draw, State, nominal_draw, renew
+from mjx_s2r.sim.interface import EpisodeParams, State, auto_reset, nominal_params
 from tests.sim.toy import CONTRACT, SPACE, Toy
 
 B = 4
@@ -25,7 +25,7 @@ class Worlds:
     """An environment and its compiled functions over B worlds."""
 
     env: Env
-    reset: Callable[[jax.Array, Draw], State]
+    reset: Callable[[jax.Array, EpisodeParams], State]
     step: Callable[[State, jax.Array], State]
 
     def start(self, seed: int = 0) -> State:
@@ -58,8 +58,8 @@ def toy() -> Worlds:
 def placed(state: State, x: tuple[float, ...]) -> State:
     """Returns the worlds with their blocks at ``x`` (B,), at rest."""
     sim = state.pipeline_state
-    core = sim.core.replace(qpos=jnp.array(x)[:, None], qvel=jnp.zeros((B, 1)))
-    return state.replace(pipeline_state=sim.replace(core=core))
+    core = sim.physics_state.replace(qpos=jnp.array(x)[:, None], qvel=jnp.zeros((B, 1)))
+    return state.replace(pipeline_state=sim.replace(physics_state=core))
 
 
 def same(left: object, right: object) -> bool:
@@ -94,9 +94,9 @@ def test_step_keeps_every_shape_and_type(toy: Worlds) -> None:
 
 def test_reset_needs_no_draw(toy: Worlds) -> None:
     shape = jax.eval_shape(lambda k: toy.env.reset(k), jax.random.key(0))
-    assert shape.pipeline_state.draw.xi.shape == (len(SPACE),)
-    np.testing.assert_array_equal(nominal_draw(toy.env.space).xi, SPACE.nominal)
-    assert nominal_draw(toy.env.space).role == -1
+    assert shape.pipeline_state.episode_params.xi.shape == (len(SPACE),)
+    np.testing.assert_array_equal(nominal_params(toy.env.space).xi, SPACE.nominal)
+    assert nominal_params(toy.env.space).kind == -1
 
 
 def test_observations_have_the_sizes_of_the_contract(toy: Worlds) -> None:
@@ -104,7 +104,7 @@ def test_observations_have_the_sizes_of_the_contract(toy: Worlds) -> None:
     state = toy.start()
     assert state.obs["state"].shape == (B, CONTRACT.size) == (B, 3)
     assert state.obs["privileged"].shape == (B, 3 + 3 + 2 + 3)
-    xi = SPACE.normalize(np, np.asarray(state.pipeline_state.draw.xi))
+    xi = SPACE.normalize(np, np.asarray(state.pipeline_state.episode_params.xi))
     np.testing.assert_allclose(state.obs["privileged"][:, -3:], xi[:, :3], atol=1e-6)
 
 
@@ -112,10 +112,12 @@ def test_observations_are_the_signals_scaled(toy: Worlds) -> None:
     """Two steps of 0.02 s at 1 N = half of full: the speed is F t / m, seen at half scale."""
     state = placed(toy.start(), (0.0,) * B)
     after = toy.run(state, 2, action=0.5)[-1]
-    speed = 1.0 * 0.04 / np.asarray(state.pipeline_state.draw.xi[:, 0])
+    speed = 1.0 * 0.04 / np.asarray(state.pipeline_state.episode_params.xi[:, 0])
     np.testing.assert_allclose(after.obs["state"][:, 1], 0.5 * speed, rtol=1e-4)
     np.testing.assert_allclose(after.obs["state"][:, 2], 1.0, rtol=1e-6)
-    np.testing.assert_allclose(after.obs["state"][:, 0], after.pipeline_state.core.qpos[:, 0])
+    np.testing.assert_allclose(
+        after.obs["state"][:, 0], after.pipeline_state.physics_state.qpos[:, 0]
+    )
 
 
 def test_actions_are_cut_to_one(toy: Worlds) -> None:
@@ -169,21 +171,21 @@ def test_a_world_that_is_no_longer_finite_ends_and_is_counted(toy: Worlds) -> No
     for name, value in after.obs.items():
         others = np.delete(np.asarray(value), 1, 0)
         np.testing.assert_array_equal(others, np.delete(np.asarray(clean.obs[name]), 1, 0))
-    healed = toy.run(renew(after, toy.start(seed=1)), 1)[0]
+    healed = toy.run(auto_reset(after, toy.start(seed=1)), 1)[0]
     assert not healed.metrics["nan"].any()
 
 
 def test_renew_swaps_finished_worlds_and_leaves_the_others(toy: Worlds) -> None:
     after = toy.run(placed(toy.start(), (0.0, -2.0, 0.0, -2.0)), 1, 0.5)[0]
     fresh = toy.start(seed=1)
-    new, over = renew(after, fresh), np.array((False, True, False, True))
+    new, over = auto_reset(after, fresh), np.array((False, True, False, True))
     for world in range(B):
         source = fresh if over[world] else after
         pick = lambda tree, w=world: jax.tree.map(lambda x: x[w], tree)  # noqa: E731
         assert same(pick((new.pipeline_state, new.obs)), pick((source.pipeline_state, source.obs)))
     for name in ("reward", "done", "metrics", "info"):
         assert same(getattr(new, name), getattr(after, name))
-    xi_new, xi_old = (s.pipeline_state.draw.xi[:, 0] for s in (new, after))
+    xi_new, xi_old = (s.pipeline_state.episode_params.xi[:, 0] for s in (new, after))
     np.testing.assert_array_equal(xi_new != xi_old, over)
     mass = new.pipeline_state.leaves["body_mass"][:, 1]
     np.testing.assert_allclose(mass, xi_new, rtol=1e-6)
@@ -200,7 +202,7 @@ def test_the_same_key_gives_the_same_trajectory(toy: Worlds) -> None:
 def test_worlds_of_a_batch_differ(toy: Worlds) -> None:
     state = toy.start()
     assert len(np.unique(state.obs["state"][:, 0])) == B
-    assert len(np.unique(state.pipeline_state.draw.xi[:, 0])) == B
+    assert len(np.unique(state.pipeline_state.episode_params.xi[:, 0])) == B
 
 
 def test_cartpole_follows_c_mujoco() -> None:
@@ -210,11 +212,14 @@ def test_cartpole_follows_c_mujoco() -> None:
 
     def one(state: State, action: jax.Array) -> tuple:
         state = env.step(state, action)
-        return state, (state.pipeline_state.core.qpos, state.pipeline_state.core.qvel)
+        return state, (
+            state.pipeline_state.physics_state.qpos,
+            state.pipeline_state.physics_state.qvel,
+        )
 
     start = jax.jit(env.reset)(jax.random.key(3))
     _, (qpos, qvel) = jax.jit(lambda s: jax.lax.scan(one, s, jnp.asarray(actions)))(start)
-    model, core = env.task.mj_model, start.pipeline_state.core
+    model, core = env.task.mj_model, start.pipeline_state.physics_state
     data, expected = mujoco.MjData(model), []
     data.qpos[:], data.qvel[:] = core.qpos, core.qvel
     for action in actions:
@@ -238,15 +243,15 @@ def test_make_names_what_does_not_fit() -> None:
     with pytest.raises(ParamError, match="'blok'; did you mean 'block'"):
         make(Toy(space=ParamSpace((scale("m", "model.body_mass", ("blok",), (0.9, 1.1)),))))
     with pytest.raises(ParamError, match="'sped'; did you mean 'speed'"):
-        make(Toy(space=ParamSpace((put("n", "sensor.noise", ("sped",), (0, 1)),))))
+        make(Toy(space=ParamSpace((set_to("n", "sensor.noise", ("sped",), (0, 1)),))))
 
 
 def test_told_replaces_the_parameters_and_nothing_else() -> None:
     env = make(Toy())
     state = jax.jit(env.reset)(jax.random.key(0))
     xi = jnp.asarray(env.task.space.limits[1])
-    obs = env.told(state.obs, xi)
-    count = int((~env.task.space.in_room("visual")).sum())
+    obs = env.with_privileged_params(state.obs, xi)
+    count = int((~env.task.space.in_group("visual")).sum())
     assert count > 0
     np.testing.assert_array_equal(obs["state"], state.obs["state"])
     own, other = state.obs["privileged"], obs["privileged"]

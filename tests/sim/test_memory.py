@@ -11,9 +11,9 @@ import pytest
 from mujoco import mjx
 
 from mjx_s2r.sim.env import Env, make
-from mjx_s2r.sim.interface import renew
+from mjx_s2r.sim.interface import auto_reset
 from mjx_s2r.sim.physics import ModelError
-from mjx_s2r.sim.task import Start, Verdict
+from mjx_s2r.sim.task import InitialState, StepResult
 from tests.sim.toy import XML, Toy
 
 B = 4
@@ -31,18 +31,18 @@ class Adding:
         """Returns the toy's own part."""
         return getattr(object.__getattribute__(self, "toy"), name)
 
-    def start(self, *, key: jax.Array) -> Start:
+    def reset(self, *, key: jax.Array) -> InitialState:
         """Starts with a sum of zero and any number."""
         drawn = jnp.stack((jnp.float32(0), jax.random.uniform(key)))
-        return self.toy.start(key=key).replace(memory=drawn)
+        return self.toy.reset(key=key).replace(memory=drawn)
 
     def privileged(self, data: mjx.Data) -> jax.Array:
         """The memory: (2,)."""
         return data.userdata
 
-    def judge(self, data: mjx.Data, action: jax.Array) -> Verdict:
+    def reward(self, data: mjx.Data, action: jax.Array) -> StepResult:
         """Adds the action; the reward is the sum before."""
-        verdict = self.toy.judge(data, action)
+        verdict = self.toy.reward(data, action)
         memory = data.userdata.at[0].add(action[0])
         return verdict.replace(reward=data.userdata[0], memory=memory)
 
@@ -66,9 +66,9 @@ def test_memory_moves_with_the_verdict_and_starts_anew(adding: Env) -> None:
         np.testing.assert_allclose(seen[:, 0], 0.25 * k)  # the observation has the new memory
         np.testing.assert_array_equal(seen[:, 1], drawn[:, 1])
     kept = jax.vmap(adding.view)(state).userdata
-    np.testing.assert_array_equal(kept, state.pipeline_state.core.memory)
+    np.testing.assert_array_equal(kept, state.pipeline_state.physics_state.memory)
     over = state.replace(done=jnp.array((1.0, 0.0, 0.0, 1.0)))
-    memory = renew(over, start).pipeline_state.core.memory
+    memory = auto_reset(over, start).pipeline_state.physics_state.memory
     np.testing.assert_allclose(memory[:, 0], (0.0, 0.75, 0.75, 0.0))
 
 
@@ -80,4 +80,4 @@ def test_a_memory_without_room_is_refused() -> None:
 
 def test_a_task_without_memory_carries_none() -> None:
     state = jax.eval_shape(lambda k: make(Toy()).reset(k), jax.random.key(0))
-    assert state.pipeline_state.core.memory.shape == (0,)
+    assert state.pipeline_state.physics_state.memory.shape == (0,)

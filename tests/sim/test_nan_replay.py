@@ -13,14 +13,21 @@ import pytest
 from mujoco import mjx
 
 from mjx_s2r.io.run import Run
-from mjx_s2r.learn.nan_guard import Bad, first_bad, nothing
-from mjx_s2r.learn.rollout import reset_worlds
+from mjx_s2r.learn.nan_guard import NanSnapshot, empty_snapshot, record_first_nan
+from mjx_s2r.learn.rollout import reset_envs
 from mjx_s2r.params import Param, ParamSpace
 from mjx_s2r.sim import nan_replay
 from mjx_s2r.sim.env import Env, make
-from mjx_s2r.sim.interface import Draw
-from mjx_s2r.sim.nan_replay import QuarantineError, keep, load, record_about, records, replay
-from mjx_s2r.sim.task import Verdict
+from mjx_s2r.sim.interface import EpisodeParams
+from mjx_s2r.sim.nan_replay import (
+    NanReplayError,
+    load_snapshot,
+    record_about,
+    replay_snapshot,
+    save_snapshots,
+    snapshot_files,
+)
+from mjx_s2r.sim.task import StepResult
 from tests.sim.toy import XML, Toy
 
 B, T = 4, 5
@@ -37,9 +44,9 @@ class Springy(Toy):
 
     space: ParamSpace = SPACE
 
-    def judge(self, data: mjx.Data, action: jax.Array) -> Verdict:
+    def reward(self, data: mjx.Data, action: jax.Array) -> StepResult:
         """Says NaN where the action asks for it."""
-        return Verdict(jnp.where(action[0] > 0.9, jnp.nan, 0.0), *jnp.zeros(2, bool))
+        return StepResult(jnp.where(action[0] > 0.9, jnp.nan, 0.0), *jnp.zeros(2, bool))
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +59,10 @@ def step(env: Env, carry: Any, inputs: Any) -> Any:
     """Takes one step in all worlds; returns the carry and the physics state before it."""
     (state, bad), (action, count) = carry, inputs
     after = jax.vmap(env.step)(state, action)
-    return (after, first_bad(bad, state, after, action, count)), state.pipeline_state.core
+    return (
+        after,
+        record_first_nan(bad, state, after, action, count),
+    ), state.pipeline_state.physics_state
 
 
 @pytest.fixture(scope="module")
@@ -60,10 +70,10 @@ def rollout(env: Env) -> Any:
     """A compiled rollout: (xi (B, 1), actions [T, B, 1]) -> the record, states before each step."""
 
     @jax.jit
-    def run(xi: jax.Array, actions: jax.Array) -> tuple[Bad, Any]:
-        draws = Draw(xi, jnp.full((B,), -1, jnp.int32), jnp.zeros((B,), jnp.int32))
-        state = reset_worlds(env, draws, key=jax.random.key(1))
-        start = state, nothing(state, env.action_size)
+    def run(xi: jax.Array, actions: jax.Array) -> tuple[NanSnapshot, Any]:
+        draws = EpisodeParams(xi, jnp.full((B,), -1, jnp.int32), jnp.zeros((B,), jnp.int32))
+        state = reset_envs(env, draws, key=jax.random.key(1))
+        start = state, empty_snapshot(state, env.action_size)
         (_, bad), cores = jax.lax.scan(partial(step, env), start, (actions, jnp.arange(T)))
         return bad, cores
 
@@ -75,11 +85,11 @@ def actions() -> np.ndarray:
     return np.random.default_rng(0).uniform(-0.5, 0.5, (T, B, 1)).astype(np.float32)
 
 
-def kept(tmp_path: Path, env: Env, bad: Bad) -> Run:
+def kept(tmp_path: Path, env: Env, bad: NanSnapshot) -> Run:
     """Returns a run that has kept the record of its seventh iteration, of two."""
     run = Run(tmp_path)
     stacked = jax.tree.map(lambda x: np.stack([np.zeros_like(x), np.asarray(x)]), bad)
-    assert keep(run, 7, stacked, env.space.names) == int(bad.found)
+    assert save_snapshots(run, 7, stacked, env.space.names) == int(bad.found)
     return run
 
 
@@ -87,7 +97,7 @@ def test_nothing_is_recorded_where_all_is_finite(rollout: Any, env: Env, tmp_pat
     bad, _ = rollout(jnp.zeros((B, 1)), actions())
     assert not bad.found
     kept(tmp_path, env, bad)
-    assert records(tmp_path) == []
+    assert snapshot_files(tmp_path) == []
 
 
 def test_the_state_before_the_step_is_kept(rollout: Any, env: Env, tmp_path: Path) -> None:
@@ -96,15 +106,15 @@ def test_the_state_before_the_step_is_kept(rollout: Any, env: Env, tmp_path: Pat
     told[3, 2], told[4, 1] = 0.95, 0.95
     bad, cores = rollout(jnp.zeros((B, 1)), told)
     assert (bool(bad.found), int(bad.step), int(bad.world)) == (True, 3, 2)
-    np.testing.assert_array_equal(bad.sim.core.qpos, cores.qpos[3, 2])
+    np.testing.assert_array_equal(bad.env_state.physics_state.qpos, cores.qpos[3, 2])
     np.testing.assert_array_equal(bad.action, told[3, 2])
     kept(tmp_path, env, bad)
-    (record,) = records(tmp_path)
+    (record,) = snapshot_files(tmp_path)
     assert record.name == "000007"
     about = record_about(record)
     assert (about["iteration"], about["step"], about["world"]) == (7, 3, 2)
-    state, action = load(env, record)
-    np.testing.assert_array_equal(state.pipeline_state.core.qvel, cores.qvel[3, 2])
+    state, action = load_snapshot(env, record)
+    np.testing.assert_array_equal(state.pipeline_state.physics_state.qvel, cores.qvel[3, 2])
     assert state.pipeline_state.key.dtype == jax.random.key(0).dtype
     np.testing.assert_array_equal(action, told[3, 2])
 
@@ -118,7 +128,7 @@ def test_a_reward_that_is_no_number_is_the_tasks(rollout: Any, env: Env, tmp_pat
     told[3, 2] = 0.95
     bad, cores = rollout(jnp.zeros((B, 1)), told)
     kept(tmp_path, env, bad)
-    finding = replay(env, records(tmp_path)[0])
+    finding = replay_snapshot(env, snapshot_files(tmp_path)[0])
     assert finding.mjx == ("reward",) and finding.c_step == 0
     assert finding.c_speed == pytest.approx(float(cores.qvel[4, 2, 0]), rel=1e-4)
     assert "C MuJoCo stays finite" in str(finding)
@@ -129,10 +139,10 @@ def test_an_impossible_draw_is_lost_by_both(rollout: Any, env: Env, tmp_path: Pa
     bad, _ = rollout(xi, actions())
     assert bool(bad.found) and int(bad.world) == 1
     kept(tmp_path, env, bad)
-    finding = replay(env, records(tmp_path)[0])
+    finding = replay_snapshot(env, snapshot_files(tmp_path)[0])
     assert finding.mjx and "reward" not in finding.mjx
     assert finding.c_step > 0 and "BADQ" in finding.c_warning
-    assert float(record_about(records(tmp_path)[0])["xi"]["spring"]) == pytest.approx(STIFF)
+    assert float(record_about(snapshot_files(tmp_path)[0])["xi"]["spring"]) == pytest.approx(STIFF)
 
 
 def test_a_record_of_another_program_is_refused(rollout: Any, env: Env, tmp_path: Path) -> None:
@@ -141,11 +151,11 @@ def test_a_record_of_another_program_is_refused(rollout: Any, env: Env, tmp_path
     bad, _ = rollout(jnp.zeros((B, 1)), told)
     kept(tmp_path, env, bad)
     other = make(Toy())
-    with pytest.raises(QuarantineError, match=r"nothing for sim\.leaves.*replay it with"):
-        load(other, records(tmp_path)[0])
-    records(tmp_path)[0].with_suffix(".npz").write_bytes(b"half")
-    with pytest.raises(QuarantineError, match=r"000007\.npz cannot be read"):
-        load(env, records(tmp_path)[0])
+    with pytest.raises(NanReplayError, match=r"nothing for sim\.leaves.*replay it with"):
+        load_snapshot(other, snapshot_files(tmp_path)[0])
+    snapshot_files(tmp_path)[0].with_suffix(".npz").write_bytes(b"half")
+    with pytest.raises(NanReplayError, match=r"000007\.npz cannot be read"):
+        load_snapshot(env, snapshot_files(tmp_path)[0])
 
 
 def test_only_so_many_are_kept(
@@ -156,10 +166,10 @@ def test_only_so_many_are_kept(
     bad, _ = rollout(jnp.zeros((B, 1)), told)
     many = jax.tree.map(lambda x: np.stack([np.asarray(x)] * 5), bad)
     monkeypatch.setattr(nan_replay, "MOST", 3)
-    assert keep(Run(tmp_path), 5, many, env.space.names) == 3
-    assert [r.name for r in records(tmp_path)] == ["000001", "000002", "000003"]
+    assert save_snapshots(Run(tmp_path), 5, many, env.space.names) == 3
+    assert [r.name for r in snapshot_files(tmp_path)] == ["000001", "000002", "000003"]
     silent = Run(tmp_path / "none", writes=False)
-    assert keep(silent, 5, many, env.space.names) == 0
+    assert save_snapshots(silent, 5, many, env.space.names) == 0
     assert not silent.path.exists()
 
 

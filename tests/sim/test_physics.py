@@ -25,14 +25,14 @@ def servo(actuator: str = "", sensor: str = "") -> mujoco.MjModel:
 
 def test_native_delay_is_refused_by_name() -> None:
     with pytest.raises(ModelError, match=r"actuator 'drive' has delay=0.02 s.*actuator.delay_s"):
-        physics.put(servo(actuator=NATIVE))
+        physics.put_model(servo(actuator=NATIVE))
     with pytest.raises(ModelError, match=r"sensor 'angle' has delay=0.02 s.*sensor.delay_s"):
-        physics.put(servo(sensor=NATIVE))
-    assert physics.put(servo()).model.nu == 1
+        physics.put_model(servo(sensor=NATIVE))
+    assert physics.put_model(servo()).model.nu == 1
 
 
 def test_no_leaves_leave_the_model_alone() -> None:
-    engine = physics.put(servo())
+    engine = physics.put_model(servo())
     assert physics.world_model(engine, {}) is engine.model
     heavier = physics.world_model(engine, {"body_mass": jnp.array((0.0, 9.0))})
     np.testing.assert_array_equal(heavier.body_mass, (0, 9))
@@ -42,10 +42,10 @@ def test_no_leaves_leave_the_model_alone() -> None:
 
 def test_view_shows_the_present() -> None:
     mj_model = load("free")
-    engine, data = physics.put(mj_model), mujoco.MjData(mj_model)
+    engine, data = physics.put_model(mj_model), mujoco.MjData(mj_model)
     data.qpos[:] = (0.1, -0.2, 0.7, 0.8, 0.6, 0.0, 0.0, 0.4)
     mujoco.mj_forward(mj_model, data)
-    core = physics.core(engine, jnp.asarray(data.qpos), jnp.zeros(mj_model.nv))
-    seen = physics.view(engine, {}, core)
+    core = physics.initial_state(engine, jnp.asarray(data.qpos), jnp.zeros(mj_model.nv))
+    seen = physics.forward_positions(engine, {}, core)
     for field in ("xpos", "xipos", "geom_xpos", "subtree_com"):
         np.testing.assert_allclose(getattr(seen, field), getattr(data, field), atol=1e-6)

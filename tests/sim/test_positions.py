@@ -10,7 +10,14 @@ import pytest
 from mujoco import mjx
 
 from mjx_s2r.sim import physics
-from mjx_s2r.sim.physics import MOVING, Physics, core, positions, put, view
+from mjx_s2r.sim.physics import (
+    MOVING,
+    Physics,
+    forward_positions,
+    initial_state,
+    positions,
+    put_model,
+)
 
 XML = """
 <mujoco>
@@ -32,13 +39,13 @@ SEEN = ("xpos", "xquat", "xipos", "ximat", "geom_xpos", "geom_xmat", "site_xpos"
 @pytest.fixture(scope="module")
 def engine() -> Physics:
     """A model with a mocap body, a free one and two joints in a row."""
-    return put(mujoco.MjModel.from_xml_string(XML))
+    return put_model(mujoco.MjModel.from_xml_string(XML))
 
 
 def place(engine: Physics) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Returns where everything is: away from zero, with a quaternion that is not of length one."""
     qpos = engine.model.qpos0 + jnp.linspace(0.1, 0.4, engine.model.nq)
-    return qpos, engine.blank.mocap_pos + 0.1, engine.blank.mocap_quat
+    return qpos, engine.empty_data.mocap_pos + 0.1, engine.empty_data.mocap_quat
 
 
 def test_no_field_that_matters_is_left_out(engine: Physics) -> None:
@@ -47,7 +54,7 @@ def test_no_field_that_matters_is_left_out(engine: Physics) -> None:
     @jax.jit
     def direct(model: mjx.Model) -> mjx.Data:
         qpos, pos, quat = place(engine)
-        data = engine.blank.replace(qpos=qpos, mocap_pos=pos, mocap_quat=quat)
+        data = engine.empty_data.replace(qpos=qpos, mocap_pos=pos, mocap_quat=quat)
         return mjx.com_pos(model, mjx.kinematics(model, data))
 
     before = jax.tree.leaves(direct(engine.model))
@@ -71,8 +78,8 @@ def test_each_world_has_its_own_and_all_else_of_its_state(engine: Physics) -> No
     offsets = engine.model.body_pos + jnp.linspace(0, 0.3, 3)[:, None, None] * moved
     leaves = {"body_mass": masses, "body_pos": offsets, "dof_damping": jnp.ones((3, 8))}
     qpos, pos, quat = place(engine)
-    state = core(engine, qpos, jnp.arange(8.0)).replace(mocap_pos=pos, mocap_quat=quat)
-    found = jax.jit(jax.vmap(lambda leaves: view(engine, leaves, state)))(leaves)
+    state = initial_state(engine, qpos, jnp.arange(8.0)).replace(mocap_pos=pos, mocap_quat=quat)
+    found = jax.jit(jax.vmap(lambda leaves: forward_positions(engine, leaves, state)))(leaves)
     for world in range(3):
         model = mujoco.MjModel.from_xml_string(XML)
         model.body_mass[:], model.body_pos[:] = masses[world], offsets[world]

@@ -8,21 +8,21 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mjx_s2r.params import Param, ParamSpace, put
+from mjx_s2r.params import Param, ParamSpace, set_to
 from mjx_s2r.sim.env import Env, make
-from mjx_s2r.sim.interface import Draw, State, keep_worlds, renew
+from mjx_s2r.sim.interface import EpisodeParams, State, auto_reset, keep_per_env_rows
 from tests.sim.toy import Toy
 
 B, DT = 4, 0.02
 SPACE = ParamSpace(
     (
-        Param("mass", "model.body_mass", ("block",), limits=(0.25, 4), per="world"),
-        Param("gain", "sensor.gain", ("position",), limits=(0.5, 2.0), per="step"),
-        put("push", "world.push", ("block",), (0, 5), unit="N"),
-        put("rate", "world.push_rate_hz", (), (0, 100), nominal=1.0, unit="Hz"),
-        put("adversary", "actuator.adversary", (), (0, 1)),
-        put("count", "actuator.delay_s", (), (0, 1), law="categorical", unit="s"),
-        put("start", "world.start_pos", ("rail",), (0, 1), unit="m"),
+        Param("mass", "model.body_mass", ("block",), limits=(0.25, 4), resample="world"),
+        Param("gain", "sensor.gain", ("position",), limits=(0.5, 2.0), resample="step"),
+        set_to("push", "world.push", ("block",), (0, 5), unit="N"),
+        set_to("rate", "world.push_rate_hz", (), (0, 100), nominal=1.0, unit="Hz"),
+        set_to("adversary", "actuator.adversary", (), (0, 1)),
+        set_to("count", "actuator.delay_s", (), (0, 1), law="categorical", unit="s"),
+        set_to("start", "world.start_pos", ("rail",), (0, 1), unit="m"),
     )
 )
 
@@ -32,7 +32,7 @@ class Worlds:
     """The toy with these rows and its compiled functions; ``traces`` grows with every compile."""
 
     env: Env
-    reset: Callable[[jax.Array, Draw], State]
+    reset: Callable[[jax.Array, EpisodeParams], State]
     step: Callable[[State, jax.Array], State]
     traces: list[str]
 
@@ -42,7 +42,7 @@ class Worlds:
 
     def at(self, xi: np.ndarray, seed: int = 0) -> State:
         """Returns B worlds with the parameters ``xi`` (B, D)."""
-        draws = Draw(jnp.asarray(xi), jnp.full((B,), -1), jnp.zeros((B,), jnp.int32))
+        draws = EpisodeParams(jnp.asarray(xi), jnp.full((B,), -1), jnp.zeros((B,), jnp.int32))
         return self.reset(jax.random.split(jax.random.key(seed), B), draws)
 
 
@@ -51,7 +51,7 @@ def toy() -> Worlds:
     """Compiled once."""
     env, traces = make(Toy(space=SPACE)), []
 
-    def reset(key: jax.Array, draw: Draw) -> State:
+    def reset(key: jax.Array, draw: EpisodeParams) -> State:
         traces.append("reset")
         return env.reset(key, draw)
 
@@ -67,13 +67,13 @@ def test_a_row_per_step_is_drawn_anew_and_seen_by_the_policy(toy: Worlds) -> Non
     state, gains = toy.start(gain=2.0), []
     for _ in range(6):
         state = toy.step(state, jnp.zeros((B, 1)))
-        now = np.asarray(jax.vmap(toy.env.present)(state))
+        now = np.asarray(jax.vmap(toy.env.current_params)(state))
         sim = state.pipeline_state
         np.testing.assert_allclose(
-            state.obs["state"][:, 0], sim.core.qpos[:, 0] * now[:, 1], rtol=1e-5
+            state.obs["state"][:, 0], sim.physics_state.qpos[:, 0] * now[:, 1], rtol=1e-5
         )
-        np.testing.assert_allclose(np.delete(now, 1, 1), np.delete(sim.draw.xi, 1, 1))
-        np.testing.assert_allclose(sim.draw.xi[:, 1], 2.0)
+        np.testing.assert_allclose(np.delete(now, 1, 1), np.delete(sim.episode_params.xi, 1, 1))
+        np.testing.assert_allclose(sim.episode_params.xi[:, 1], 2.0)
         gains.append(now[:, 1])
     drawn = np.array(gains)
     assert (drawn >= 1).all() and (drawn <= 2).all()
@@ -82,16 +82,18 @@ def test_a_row_per_step_is_drawn_anew_and_seen_by_the_policy(toy: Worlds) -> Non
 
 def test_a_row_per_world_survives_its_episodes(toy: Worlds) -> None:
     first = toy.at(SPACE.nominal + np.outer(np.arange(B), np.eye(7)[0]).astype(np.float32) / 4)
-    drawn = Draw(*(x + 0 for x in jax.tree.leaves(toy.start(push=1.0).pipeline_state.draw)))
-    kept = keep_worlds(SPACE, drawn, first.pipeline_state.draw)
+    drawn = EpisodeParams(
+        *(x + 0 for x in jax.tree.leaves(toy.start(push=1.0).pipeline_state.episode_params))
+    )
+    kept = keep_per_env_rows(SPACE, drawn, first.pipeline_state.episode_params)
     np.testing.assert_allclose(kept.xi[:, 0], (1, 1.25, 1.5, 1.75))
     np.testing.assert_array_equal(kept.xi[:, 1:], drawn.xi[:, 1:])
     fresh = toy.reset(jax.random.split(jax.random.key(5), B), kept)
-    over = renew(first.replace(done=jnp.ones(B)), fresh)
+    over = auto_reset(first.replace(done=jnp.ones(B)), fresh)
     np.testing.assert_allclose(over.pipeline_state.leaves["body_mass"][:, 1], (1, 1.25, 1.5, 1.75))
-    np.testing.assert_allclose(over.pipeline_state.draw.xi[:, 2], 1.0)
-    plain = ParamSpace(tuple(r for r in SPACE.rows if r.per != "world"))
-    assert keep_worlds(plain, drawn, first.pipeline_state.draw) is drawn
+    np.testing.assert_allclose(over.pipeline_state.episode_params.xi[:, 2], 1.0)
+    plain = ParamSpace(tuple(r for r in SPACE.rows if r.resample != "world"))
+    assert keep_per_env_rows(plain, drawn, first.pipeline_state.episode_params) is drawn
 
 
 def test_a_push_is_an_impulse(toy: Worlds) -> None:
@@ -100,7 +102,9 @@ def test_a_push_is_an_impulse(toy: Worlds) -> None:
     after = toy.step(state, jnp.zeros((B, 1)))
     along = np.asarray(after.pipeline_state.push.direction[:, 0, 0])
     assert (np.asarray(after.pipeline_state.push.left_s) > 0).all()
-    np.testing.assert_allclose(after.pipeline_state.core.qvel[:, 0], 5 * DT * along, rtol=1e-4)
+    np.testing.assert_allclose(
+        after.pipeline_state.physics_state.qvel[:, 0], 5 * DT * along, rtol=1e-4
+    )
     assert np.unique(along).size == B
 
 
@@ -109,7 +113,7 @@ def test_the_adversary_takes_its_share_of_the_action(toy: Worlds) -> None:
 
     def speed(share: float, action: float) -> np.ndarray:
         after = toy.step(toy.start(adversary=share), jnp.full((B, 1), action, jnp.float32))
-        return np.asarray(after.pipeline_state.core.qvel[:, 0])
+        return np.asarray(after.pipeline_state.physics_state.qvel[:, 0])
 
     assert np.array_equal(speed(1.0, 1.0), speed(1.0, -1.0))
     assert np.unique(speed(1.0, 0.0)).size == B
@@ -120,12 +124,12 @@ def test_the_adversary_takes_its_share_of_the_action(toy: Worlds) -> None:
 def test_a_schedule_that_stops_between_whole_numbers_is_settled(toy: Worlds) -> None:
     xi = np.tile(SPACE.nominal, (B, 1))
     xi[:, 5] = (0.0, 0.4, 0.99, 1.0)
-    settled = toy.at(xi).pipeline_state.draw.xi[:, 5]
+    settled = toy.at(xi).pipeline_state.episode_params.xi[:, 5]
     np.testing.assert_array_equal(settled, (0, 0, 0, 1))
 
 
 def test_starts_are_spread_by_the_table(toy: Worlds) -> None:
-    near, far = (toy.start(start=x).pipeline_state.core.qpos[:, 0] for x in (0.0, 1.0))
+    near, far = (toy.start(start=x).pipeline_state.physics_state.qpos[:, 0] for x in (0.0, 1.0))
     assert np.abs(near).max() <= 0.1
     assert np.abs(far - near).max() > 0.2 and np.abs(far - near).max() <= 1.0
 

@@ -9,7 +9,7 @@ from mujoco import mjx
 
 from mjx_s2r.contract import ActionSpec, PolicyContract, Signal
 from mjx_s2r.params import Param, ParamSpace
-from mjx_s2r.sim.task import Start, Verdict
+from mjx_s2r.sim.task import InitialState, StepResult
 
 XML = """
 <mujoco><option timestep="0.01" gravity="0 0 0"/><worldbody>
@@ -62,10 +62,10 @@ class Toy:
     contract: PolicyContract = CONTRACT
     mj_model: mujoco.MjModel = field(default_factory=lambda: mujoco.MjModel.from_xml_string(XML))
 
-    def start(self, *, key: jax.Array) -> Start:
+    def reset(self, *, key: jax.Array) -> InitialState:
         """Puts the block near the middle, at rest."""
         qpos = 0.1 * jax.random.uniform(key, (1,), minval=-1.0)
-        return Start(qpos, jnp.zeros(1), jnp.zeros((0, 3)), jnp.zeros((0, 4)))
+        return InitialState(qpos, jnp.zeros(1), jnp.zeros((0, 3)), jnp.zeros((0, 4)))
 
     def signals(self, data: mjx.Data) -> dict[str, jax.Array]:
         """Position and speed."""
@@ -79,7 +79,7 @@ class Toy:
         """Where the block is in the world: (3,)."""
         return data.xpos[1]
 
-    def judge(self, data: mjx.Data, action: jax.Array) -> Verdict:
+    def reward(self, data: mjx.Data, action: jax.Array) -> StepResult:
         """Rewards the action itself, so that sums are known."""
         x = data.qpos[0]
-        return Verdict(action[0], x > 1.0, x < -1.0)
+        return StepResult(action[0], x > 1.0, x < -1.0)

@@ -38,7 +38,7 @@ def test_help_lists_every_verb() -> None:
 
 
 @pytest.mark.parametrize(
-    ("verb", "setting"), [("teacher", "--ppo.worlds"), ("student", "--devices")]
+    ("verb", "setting"), [("teacher", "--ppo.num-envs"), ("student", "--devices")]
 )
 def test_help_of_a_verb_lists_its_settings(verb: str, setting: str) -> None:
     done = run(verb, "--help")
@@ -69,11 +69,11 @@ def test_bad_teacher_settings(words: tuple[str, ...], error: type[Exception], sa
 
 def test_settings_are_checked_one_by_one() -> None:
     with pytest.raises(ValueError, match="minibatches"):
-        teacher.PpoConfig(worlds=3, unroll=5, minibatches=4)
+        teacher.PPOConfig(num_envs=3, num_steps=5, num_minibatches=4)
     with pytest.raises(ValueError, match="privileged"):
-        teacher.PpoConfig(actor_obs="everything")
+        teacher.PPOConfig(actor_obs="everything")
     with pytest.raises(ParamError, match="widen_above"):
-        teacher.AdrConfig(widen_above=0.2)
+        teacher.ADRConfig(widen_above=0.2)
 
 
 def test_a_student_needs_a_teacher(tmp_path: Path) -> None:

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from mjx_s2r.io.checkpoints import CheckpointError
-from mjx_s2r.learn.ppo.config import PpoConfig
+from mjx_s2r.learn.ppo.config import PPOConfig
 from train import judge, teacher
-from train.judge import NOMINAL, OPENED, WHOLE, JudgeConfig, Verdict, best, table
+from train.judge import NOMINAL, OPENED, WHOLE, CheckpointScore, JudgeConfig, best, table
 from train.student import load_teacher
 from train.teacher import TeacherConfig
 
@@ -17,7 +17,9 @@ from train.teacher import TeacherConfig
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Returns a tiny training that keeps two of three checkpoints."""
     folder = tmp_path_factory.mktemp("judge") / "run"
-    small = PpoConfig(worlds=4, unroll=2, minibatches=2, actor_hidden=(4,), critic_hidden=(4,))
+    small = PPOConfig(
+        num_envs=4, num_steps=2, num_minibatches=2, actor_hidden=(4,), critic_hidden=(4,)
+    )
     teacher.train(
         TeacherConfig(
             task="cartpole",
@@ -44,7 +46,7 @@ def test_every_checkpoint_is_judged_in_the_same_worlds(run: Path) -> None:
         assert {**opened, "worlds": ""} == {**whole, "worlds": ""}
         assert opened["mean_return"] != by_key[step, NOMINAL]["mean_return"]
     assert by_key[2, WHOLE]["mean_return"] != by_key[3, WHOLE]["mean_return"]
-    found = judge.verdicts(JudgeConfig(run, episodes=4))
+    found = judge.score_checkpoints(JudgeConfig(run, episodes=4))
     assert [v.mean_return for v in found] == [line["mean_return"] for line in told["judged"]]
     assert best(found) == told["best"]
 
@@ -56,9 +58,9 @@ def test_a_checkpoint_is_taken_by_its_number(run: Path) -> None:
         load_teacher(run, 1)
 
 
-def verdict(iteration: int, worlds: str, successes: int, mean_return: float) -> Verdict:
+def verdict(iteration: int, worlds: str, successes: int, mean_return: float) -> CheckpointScore:
     """Returns a verdict on ten episodes."""
-    return Verdict(iteration, worlds, 10, successes, mean_return, 5.0)
+    return CheckpointScore(iteration, worlds, 10, successes, mean_return, 5.0)
 
 
 def test_the_best_has_most_successes_in_the_opened_ranges() -> None:

@@ -22,12 +22,12 @@ from mjx_s2r.eval.simulation import evaluate
 from mjx_s2r.io.checkpoints import Checkpoints
 from mjx_s2r.io.run import Run, RunError, write_json
 from mjx_s2r.learn import normalizer
-from mjx_s2r.learn.ppo.config import PpoConfig
-from mjx_s2r.learn.ppo.learner import Ppo, TrainState
+from mjx_s2r.learn.ppo.config import PPOConfig
+from mjx_s2r.learn.ppo.learner import PPOLearner, TrainState
 from mjx_s2r.params import ParamError
 from mjx_s2r.render.looks.assets import RenderConfig
 from mjx_s2r.sim.interface import State
-from mjx_s2r.sim.physics import Core
+from mjx_s2r.sim.physics import PhysicsState
 from tests.train.fake_viser import FakeServer
 from train import view
 from train.teacher import TeacherConfig, learner
@@ -36,17 +36,24 @@ from train.viewer.browser import require, show
 from train.viewer.film import animation, told
 from train.viewer.opengl import following, mujoco_pictures
 from train.viewer.panels import GAP, TEXT
-from train.viewer.pilot import WORLDS, Recording, load_pilot, record
-from train.viewer.viser_scene import Stage, bounds, led
+from train.viewer.pilot import WORLDS, Recording, load_policy, record_episode
+from train.viewer.viser_scene import ViserScene, bounds, led
 
 CONFIG = TeacherConfig(
     task="tests.sim.toy:Toy",
-    ppo=PpoConfig(worlds=4, unroll=2, minibatches=1, actor_hidden=(4,), critic_hidden=(), units=3),
+    ppo=PPOConfig(
+        num_envs=4,
+        num_steps=2,
+        num_minibatches=1,
+        actor_hidden=(4,),
+        critic_hidden=(),
+        rnn_hidden=3,
+    ),
 )
 
 
 @pytest.fixture(scope="module")
-def trained() -> tuple[Ppo, TrainState]:
+def trained() -> tuple[PPOLearner, TrainState]:
     """A learner with a memory and a state of it: weights drawn at random, all else blank."""
     ppo = learner(CONFIG)
     like = jax.eval_shape(ppo.init, jax.random.key(0))
@@ -66,7 +73,7 @@ def trained() -> tuple[Ppo, TrainState]:
 
 @pytest.fixture(scope="module")
 def folder(
-    trained: tuple[Ppo, TrainState], tmp_path_factory: pytest.TempPathFactory
+    trained: tuple[PPOLearner, TrainState], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Path]:
     """Its run."""
     path = tmp_path_factory.mktemp("runs") / "toy"
@@ -80,12 +87,12 @@ def folder(
 @pytest.fixture(scope="module")
 def recording(folder: Path) -> Recording:
     """An episode of it."""
-    return record(folder, 7)
+    return record_episode(folder, 7)
 
 
 @pytest.mark.slow
 def test_a_policy_with_a_memory_does_as_the_evaluation_says(
-    trained: tuple[Ppo, TrainState], recording: Recording
+    trained: tuple[PPOLearner, TrainState], recording: Recording
 ) -> None:
     scores = evaluate(*trained, WORLDS, key=jax.random.key(7))
     last = recording.states[-1].metrics
@@ -126,7 +133,7 @@ def test_a_page_says_whose_film_it_is_and_shows_every_camera_twice(
         shade = 90 + 12 * np.arange(len(states), dtype=np.uint8)[:, None, None, None, None]
         return np.broadcast_to(shade, (len(states), WORLDS, px, px, 3))
 
-    def theirs(_: object, name: str, px: int, cores: Sequence[Core]) -> np.ndarray:
+    def theirs(_: object, name: str, px: int, cores: Sequence[PhysicsState]) -> np.ndarray:
         """Returns lighter ones."""
         asked.append(f"MuJoCo {name}")
         return np.full((len(cores), px, px, 3), 200, np.uint8)
@@ -159,7 +166,7 @@ def test_sliders_set_the_rows_of_the_first_world(recording: Recording) -> None:
     assert server.controls["delay [s]"].limits[:2] == (0.0, 0.04)
     mass.put(3.0)
     page.turn()
-    draw = page.now.worlds.pipeline_state.draw.xi
+    draw = page.now.worlds.pipeline_state.episode_params.xi
     assert float(draw[0, 0]) == 3.0 and not (np.asarray(draw[1:, 0]) == 3.0).any()
     assert (np.asarray(page.now.worlds.pipeline_state.steps) == 0).all(), "it begins anew"
     assert "| 4 | 0.0 |  |" in server.controls["note"].content
@@ -177,7 +184,7 @@ def test_sliders_set_the_rows_of_the_first_world(recording: Recording) -> None:
 def test_shapes_stand_where_the_worlds_are(recording: Recording) -> None:
     server, turns = FakeServer(), iter(range(3))
     page = show(recording.pilot, server, 0, goes_on=lambda: next(turns, None) is not None)
-    where = np.asarray(page.now.worlds.pipeline_state.core.qpos)[:, 0]
+    where = np.asarray(page.now.worlds.pipeline_state.physics_state.qpos)[:, 0]
     for world in range(WORLDS):
         (shape,) = [s for name, s in server.shapes.items() if name.startswith(f"/world_{world}/")]
         apart = np.array(shape.position) - page.stage.places[world]
@@ -191,7 +198,7 @@ def test_a_stage_shows_sizes_turns_and_one_floor() -> None:
         '<geom name="ball" size="0.1" rgba="1 0 0 0.5"/></worldbody></mujoco>'
     )
     server = FakeServer()
-    stage = Stage(server, model, 2)
+    stage = ViserScene(server, model, 2)
     sizes = np.array([[[0, 0, 1], [0.1, 0, 0]], [[0, 0, 1], [0.4, 0, 0]]])
     stage.build(sizes)
     assert sorted(server.shapes) == ["/world_0/0_floor", "/world_0/1_ball", "/world_1/1_ball"]
@@ -217,7 +224,7 @@ WALKER = mujoco.MjModel.from_xml_string(
 
 def test_a_robot_that_walks_off_is_kept_in_its_place_over_a_grid_that_moves() -> None:
     server = FakeServer()
-    stage = Stage(server, WALKER, 2)
+    stage = ViserScene(server, WALKER, 2)
     assert led(WALKER) == stage.body == "trunk"
     stage.build(None)
     where = np.array([[(0, 0, 0), (3.0, -7.0, 0.4)], [(0, 0, 0), (0.2, 0, 0.4)]])
@@ -249,7 +256,7 @@ def test_a_world_is_as_large_as_what_is_shown_in_it() -> None:
 def test_one_begins_where_all_worlds_are_seen() -> None:
     """Every corner of the square lies within viser's 75 degrees around the line of sight."""
     server = FakeServer()
-    stage = Stage(server, WALKER, 4)
+    stage = ViserScene(server, WALKER, 4)
     stage.stand(server.initial_camera)
     eye, aim = (np.array(getattr(server.initial_camera, n)) for n in ("position", "look_at"))
     ahead = (aim - eye) / np.linalg.norm(aim - eye)
@@ -306,7 +313,7 @@ def test_opengl_is_opened_once_for_all_pictures(
             return np.full((4, 4, 3), 100 * self.seen)
 
     monkeypatch.setattr(mujoco, "Renderer", Counted)
-    core = recording.states[0].pipeline_state.core
+    core = recording.states[0].pipeline_state.physics_state
     cores = [jax.tree.map(lambda x, i=i: x[i], core) for i in range(WORLDS)]
     pictures = mujoco_pictures(recording.task.mj_model, "any", 4, cores)
     assert pictures is not None and len(opened) == 1
@@ -315,10 +322,10 @@ def test_opengl_is_opened_once_for_all_pictures(
 
 def test_what_cannot_be_shown_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(RunError, match="holds no run"):
-        load_pilot(tmp_path)
+        load_policy(tmp_path)
     write_json(tmp_path / "config.json", {"teacher": {"seed": 0}, "count": 2})
     with pytest.raises(RunError, match="seed_0"):
-        load_pilot(tmp_path)
+        load_policy(tmp_path)
     with pytest.raises(ParamError, match="'brax:ant' is another library's environment"):
         view.main(("--task", "brax:ant"))
     with pytest.raises(ParamError, match="name its run"):
@@ -355,6 +362,6 @@ def test_the_real_server_takes_a_page(recording: Recording) -> None:
         page = show(recording.pilot, server, 0, goes_on=lambda: next(turns, None) is not None)
         page.sliders["mass"].value = 2.0
         page.turn()
-        assert float(page.now.worlds.pipeline_state.draw.xi[0, 0]) == 2.0
+        assert float(page.now.worlds.pipeline_state.episode_params.xi[0, 0]) == 2.0
     finally:
         server.stop()

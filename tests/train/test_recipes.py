@@ -29,18 +29,18 @@ def test_a_file_lies_over_the_recipe_of_the_task(
     tmp_path: Path, caught: list[TeacherConfig]
 ) -> None:
     file = write(tmp_path / "r.json", {"task": "lift", "ppo": {"unroll": 24}, "iterations": 7})
-    teacher.main(["--recipe", str(file), "--ppo.epochs", "2"])
+    teacher.main(["--recipe", str(file), "--ppo.num-epochs", "2"])
     (found,) = caught
     assert (found.task, found.iterations, found.recipe) == ("lift", 7, file)
-    assert found.ppo.unroll == 24 and found.ppo.epochs == 2
-    assert found.ppo.worlds == PPO["lift"].worlds
+    assert found.ppo.num_steps == 24 and found.ppo.num_epochs == 2
+    assert found.ppo.num_envs == PPO["lift"].num_envs
 
 
 def test_the_command_line_names_another_task(tmp_path: Path, caught: list[TeacherConfig]) -> None:
     file = write(tmp_path / "r.json", {"task": "lift", "ppo": {"unroll": 24}})
     teacher.main(["--task=cartpole", f"--recipe={file}"])
-    assert caught[0].task == "cartpole" and caught[0].ppo.unroll == 24
-    assert caught[0].ppo.worlds == PPO["cartpole"].worlds
+    assert caught[0].task == "cartpole" and caught[0].ppo.num_steps == 24
+    assert caught[0].ppo.num_envs == PPO["cartpole"].num_envs
 
 
 def test_the_settings_of_a_run_are_a_recipe(tmp_path: Path, caught: list[TeacherConfig]) -> None:
@@ -58,12 +58,12 @@ def test_seeds_take_a_recipe_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     calls: list[seeds.SeedsConfig] = []
     monkeypatch.setattr(seeds, "train", lambda config: calls.append(config) or [])
     seeds.main(["--teacher.recipe", str(file)])
-    assert calls[0].teacher.task == "cartpole" and calls[0].teacher.ppo.unroll == 24
+    assert calls[0].teacher.task == "cartpole" and calls[0].teacher.ppo.num_steps == 24
 
 
 def test_only_the_two_names_are_read_first() -> None:
-    assert base(["--ppo.epochs", "2"]) == ("", None)
-    words = ["--teacher.task", "lift", "--teacher.recipe=a.json", "--teacher.ppo.epochs", "2"]
+    assert base(["--ppo.num-epochs", "2"]) == ("", None)
+    words = ["--teacher.task", "lift", "--teacher.recipe=a.json", "--teacher.ppo.num-epochs", "2"]
     assert base(words) == ("lift", Path("a.json"))
 
 

@@ -23,10 +23,10 @@ from train.teacher import TeacherConfig
 ROOT = Path(__file__).parents[2]
 SMALL = replace(
     ppo_recipe("cartpole"),
-    worlds=8,
-    unroll=4,
-    minibatches=2,
-    epochs=1,
+    num_envs=8,
+    num_steps=4,
+    num_minibatches=2,
+    num_epochs=1,
     actor_hidden=(8,),
     critic_hidden=(8,),
 )
@@ -55,10 +55,10 @@ def command(run: Path) -> list[str]:
         "log-every": 1,
         "checkpoint-every": 2,
         "devices": 1,
-        "ppo.worlds": 8,
-        "ppo.unroll": 4,
-        "ppo.minibatches": 2,
-        "ppo.epochs": 1,
+        "ppo.num_envs": 8,
+        "ppo.num_steps": 4,
+        "ppo.num_minibatches": 2,
+        "ppo.num_epochs": 1,
     }
     line = [sys.executable, "-m", "train", "teacher"]
     for name, value in options.items():

@@ -12,13 +12,13 @@ import pytest
 
 from mjx_s2r.io.run import read_jsonl
 from mjx_s2r.learn.multi_seed import Seeds
-from mjx_s2r.learn.ppo.config import PpoConfig
+from mjx_s2r.learn.ppo.config import PPOConfig
 from train import seeds
 from train.seeds import SeedsConfig
 from train.student import load_teacher
 from train.teacher import TeacherConfig
 
-SMALL = PpoConfig(worlds=4, unroll=2, minibatches=2, actor_hidden=(4,), critic_hidden=(4,))
+SMALL = PPOConfig(num_envs=4, num_steps=2, num_minibatches=2, actor_hidden=(4,), critic_hidden=(4,))
 
 
 def config(folder: Path) -> SeedsConfig:
@@ -42,7 +42,9 @@ def spoil(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def spoiled(self: Seeds, states: Any) -> tuple[Any, Any]:
         states, metrics = iterate(self, states)
-        return states, replace(metrics, bad=replace(metrics.bad, found=jnp.array([False, True])))
+        return states, replace(
+            metrics, nan_snapshot=replace(metrics.nan_snapshot, found=jnp.array([False, True]))
+        )
 
     monkeypatch.setattr(Seeds, "iterate", spoiled)
 

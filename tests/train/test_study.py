@@ -11,16 +11,16 @@ import numpy as np
 import pytest
 
 from mjx_s2r.io.run import RunError
-from mjx_s2r.learn.compiled_step import Iteration
-from mjx_s2r.learn.ppo.config import PpoConfig
+from mjx_s2r.learn.compiled_step import CompiledStep
+from mjx_s2r.learn.ppo.config import PPOConfig
 from mjx_s2r.params import Param, ParamError, ParamSpace
 from tests.learn.probes import programs
 from train import study
 from train.study import StudyConfig
 
 TASK = "tests.sim.toy:Toy"
-SMALL = PpoConfig(
-    worlds=8, unroll=4, minibatches=2, epochs=1, actor_hidden=(4,), critic_hidden=(4,)
+SMALL = PPOConfig(
+    num_envs=8, num_steps=4, num_minibatches=2, num_epochs=1, actor_hidden=(4,), critic_hidden=(4,)
 )
 SPACE = ParamSpace(
     (
@@ -52,15 +52,15 @@ def settings(folder: Path) -> StudyConfig:
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[StudyConfig, list[list[int]]]:
     """A finished study, and how often each learner compiled each program of an iteration."""
     config = settings(tmp_path_factory.mktemp("study"))
-    real, seen = Iteration.__call__, set()
+    real, seen = CompiledStep.__call__, set()
 
-    def noted(self: Iteration, state: Any) -> Any:
+    def noted(self: CompiledStep, state: Any) -> Any:
         """Runs it and remembers it."""
         seen.add(self)
         return real(self, state)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Iteration, "__call__", noted)
+        patch.setattr(CompiledStep, "__call__", noted)
         study.run(config)
     return config, [programs(iteration) for iteration in seen]
 
@@ -137,5 +137,5 @@ def test_worlds_begin_under_the_chosen_method(tmp_path: Path, key: jax.Array) ->
     """The first worlds of "wide" are wide, those of "adr" closed."""
     trial = study.build_trial(settings(tmp_path), TASK)
     begun = [trial.begin(jnp.int32(which), key) for which in (0, 2)]
-    spread = [np.ptp(state.worlds.pipeline_state.draw.xi[:, 0]) for state in begun]
+    spread = [np.ptp(state.env_state.pipeline_state.episode_params.xi[:, 0]) for state in begun]
     assert spread[0] > 0.2 and spread[1] == 0

@@ -57,7 +57,7 @@ def test_the_grid_is_the_product_in_order() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [("ppo.clip",), ("=1",), ("ppo.clip=",), ("a=1", "a=2"), ("seed=1",)]
+    "wrong", [("ppo.clip_epsilon",), ("=1",), ("ppo.clip_epsilon=",), ("a=1", "a=2"), ("seed=1",)]
 )
 def test_a_setting_that_cannot_be_is_named(wrong: tuple[str, ...]) -> None:
     with pytest.raises(RunError, match=wrong[-1].split("=")[0] or "=1"):
@@ -134,7 +134,7 @@ def test_what_the_teacher_would_refuse_is_refused_before_any_run(
         sweep.main(["--run", str(tmp_path), "--set", "ppo.learning_rte=1e-3"])
     assert "learning-rte" in capsys.readouterr().err
     with pytest.raises(SystemExit):
-        sweep.main(["--run", str(tmp_path), "--set", "ppo.worlds=many"])
+        sweep.main(["--run", str(tmp_path), "--set", "ppo.num_envs=many"])
     assert not list(tmp_path.glob("*seed*"))
 
 

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from mjx_s2r.io.run import BOUNDS, EPISODES, METRICS, TABLE, RunError, read_jsonl
-from mjx_s2r.learn.ppo.config import PpoConfig
+from mjx_s2r.learn.ppo.config import PPOConfig
 from train import teacher
 from train.teacher import TeacherConfig
 
-SMALL = PpoConfig(
-    worlds=8, unroll=4, minibatches=2, epochs=1, actor_hidden=(4,), critic_hidden=(4,)
+SMALL = PPOConfig(
+    num_envs=8, num_steps=4, num_minibatches=2, num_epochs=1, actor_hidden=(4,), critic_hidden=(4,)
 )
 
 

@@ -10,15 +10,15 @@ from pathlib import Path
 import pytest
 
 from mjx_s2r.io.run import METRICS, RunError, read_jsonl
-from mjx_s2r.learn.ppo.config import PpoConfig
+from mjx_s2r.learn.ppo.config import PPOConfig
 from mjx_s2r.learn.profiler import FIRST, PARTS, Profiler
 from tests.fake_wandb import FakeWandb
 from train import teacher
 from train.common import console
 from train.teacher import TeacherConfig
 
-SMALL = PpoConfig(
-    worlds=8, unroll=4, minibatches=2, epochs=1, actor_hidden=(4,), critic_hidden=(4,)
+SMALL = PPOConfig(
+    num_envs=8, num_steps=4, num_minibatches=2, num_epochs=1, actor_hidden=(4,), critic_hidden=(4,)
 )
 
 

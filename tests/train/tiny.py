@@ -62,46 +62,51 @@ def main(argv: Sequence[str]) -> None:
     from mjx_s2r.curriculum.uniform import uniform
     from mjx_s2r.io.checkpoints import Checkpoints
     from mjx_s2r.io.run import Run
-    from mjx_s2r.learn.ppo.config import PpoConfig
-    from mjx_s2r.learn.ppo.learner import Ppo
+    from mjx_s2r.learn.ppo.config import PPOConfig
+    from mjx_s2r.learn.ppo.learner import PPOLearner
     from mjx_s2r.params.space import Param, ParamSpace
     from mjx_s2r.runtime import distributed, sharding
     from tests.learn.probes import Probe
-    from train.common import Job, Stretch, work
+    from train.common import LogWindow, LoopConfig, run_loop
 
     distributed.join()
     config = TinyConfig()
-    settings = PpoConfig(
-        worlds=config.worlds, unroll=4, minibatches=2, epochs=1, actor_hidden=(8,), critic_hidden=()
+    settings = PPOConfig(
+        num_envs=config.worlds,
+        num_steps=4,
+        num_minibatches=2,
+        num_epochs=1,
+        actor_hidden=(8,),
+        critic_hidden=(),
     )
     space = ParamSpace((Param("nothing", "model.body_mass", ("a",)),))
     probe = Probe(2, lambda step, action: jnp.where(step == 1, action[0], 0.5))
-    ppo, over = Ppo(probe, uniform(space), settings), sharding.mesh()
-    sharding.check_worlds(over, config.worlds)
+    ppo, over = PPOLearner(probe, uniform(space), settings), sharding.device_mesh()
+    sharding.check_num_envs(over, config.worlds)
 
     def opened() -> Run:
         """Opens the folder, whether or not a run lies there."""
-        return Run.create(asked.run, config, resume=True, writes=distributed.writer())
+        return Run.create(asked.run, config, resume=True, writes=distributed.is_writer())
 
-    def log(run: Run, stretch: Stretch) -> str:
+    def log(run: Run, stretch: LogWindow) -> str:
         """Writes one line."""
         rate = float(stretch.metrics.learning_rate[-1])
         run.log(stretch.done, {"rate": rate, "processes": jax.process_count()})
         return "goes on"
 
-    job = Job(
+    job = LoopConfig(
         what="tiny",
         iterations=asked.iterations,
         log_every=1,
         checkpoint_every=asked.every,
         resume=True,
-        iterate=paced(sharding.pinned(over, ppo.iterate), asked, jax.process_index()),
+        iterate=paced(sharding.jit_sharded(over, ppo.iterate), asked, jax.process_index()),
         log=log,
     )
-    run = distributed.together("opening the run", opened)
+    run = distributed.run_on_all("opening the run", opened)
     checkpoints = Checkpoints(run.checkpoints, task="tiny", rows=space.names)
-    fresh = sharding.spread(over, lambda: ppo.init(jax.random.key(3)))
-    work(job, run, checkpoints, fresh)
+    fresh = sharding.init_sharded(over, lambda: ppo.init(jax.random.key(3)))
+    run_loop(job, run, checkpoints, fresh)
 
 
 if __name__ == "__main__":

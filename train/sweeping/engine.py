@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mjx_s2r.io.run import RunError
-from train.common import say
+from train.common import print_line
 from train.sweeping.job import Job, Settings, held
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
@@ -152,13 +152,13 @@ def run_all(
                 with held(signal.SIGINT):  # a job must not get the Ctrl-C that is for the sweep
                     job = engine.submit(Job(tuple(lines[name]), slot, grace_s))
                     running[name] = job, slot
-                say(f"started {name} as job {job.job_id}, {len(waiting)} more to start")
+                print_line(f"started {name} as job {job.job_id}, {len(waiting)} more to start")
             for name in [n for n, (job, _) in running.items() if job.done()]:
                 job, slot = running.pop(name)
                 free.append(slot)
                 became[name] = _outcome(job)
                 where = "" if became[name] == "ended" else f"; what it said: {job.paths.stderr}"
-                say(f"{name} {became[name]}{where}")
+                print_line(f"{name} {became[name]}{where}")
             time.sleep(0.2)
     except KeyboardInterrupt:
         _stop([job for job, _ in running.values()], engine.cluster == "local")
@@ -177,7 +177,7 @@ def _stop(jobs: Sequence[Any], local: bool) -> None:
         for job in jobs:
             job.cancel()
         return
-    say(f"stopping {len(jobs)} runs; each saves first (Ctrl-C again: do not wait for them)")
+    print_line(f"stopping {len(jobs)} runs; each saves first (Ctrl-C again: do not wait for them)")
     while left := [job for job in jobs if not job.done()]:
         for job in left:
             with suppress(ProcessLookupError):

@@ -20,10 +20,10 @@ import numpy as np
 from mjx_s2r.params import ParamError
 from mjx_s2r.params.param import Param
 from mjx_s2r.sim.env import Env
-from mjx_s2r.sim.interface import Draw, State
+from mjx_s2r.sim.interface import EpisodeParams, State
 from train.common import console
-from train.viewer.pilot import WORLDS, Carried, Pilot
-from train.viewer.viser_scene import Stage
+from train.viewer.pilot import WORLDS, LoadedPolicy, ViewerState
+from train.viewer.viser_scene import ViserScene
 
 STEPS = 200  # that a slider has from end to end
 
@@ -54,12 +54,12 @@ class Show:
     Callbacks come from threads of the server; they only leave wishes, which `turn` grants.
     """
 
-    def __init__(self, pilot: Pilot, server: Any, seed: int) -> None:
+    def __init__(self, pilot: LoadedPolicy, server: Any, seed: int) -> None:
         """Puts sliders and shapes on the page and begins an episode."""
         self.pilot, self.server = pilot, server
         self.key = jax.random.key(seed)
-        self.stage = Stage(server.scene, pilot.env.task.mj_model, WORLDS)
-        self.draws: Draw = pilot.draws(WORLDS, self.key)
+        self.stage = ViserScene(server.scene, pilot.env.task.mj_model, WORLDS)
+        self.draws: EpisodeParams = pilot.draws(WORLDS, self.key)
         self.playing, self.speed = True, 1.0
         self.sliders: dict[str, Any] = {}
         self._anew = threading.Event()
@@ -67,7 +67,7 @@ class Show:
         self._controls()
         self._rows()
         self.stage.stand(server.initial_camera)
-        self.now: Carried = self._begin()
+        self.now: ViewerState = self._begin()
 
     def _controls(self) -> None:
         """Adds what is shown, play, speed and the buttons."""
@@ -95,7 +95,7 @@ class Show:
         with self.server.gui.add_folder("world 1"):
             for row, value in zip(space.rows, np.asarray(self.draws.xi[0]), strict=True):
                 low, high = row.limits
-                if row.room == "visual" or low == high:
+                if row.group == "visual" or low == high:
                     continue
                 slider = self.server.gui.add_slider(
                     row.name if row.unit == "1" else f"{row.name} [{row.unit}]",
@@ -115,7 +115,7 @@ class Show:
                 self.sliders[row.name].value = row.nominal
         self._anew.set()
 
-    def _begin(self) -> Carried:
+    def _begin(self) -> ViewerState:
         """Returns fresh worlds, the first one as the sliders say."""
         self._episode, self._index = self._episode + 1, 0
         xi = np.array(self.draws.xi)
@@ -178,7 +178,9 @@ def step_of(row: Param) -> float:
     return 1.0 if row.law == "categorical" else (row.limits[1] - row.limits[0]) / STEPS
 
 
-def show(pilot: Pilot, server: Any, seed: int, goes_on: Callable[[], bool] = lambda: True) -> Show:
+def show(
+    pilot: LoadedPolicy, server: Any, seed: int, goes_on: Callable[[], bool] = lambda: True
+) -> Show:
     """Shows a policy at the speed at which it happens, as far as this machine can.
 
     Args:

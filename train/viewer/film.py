@@ -20,12 +20,12 @@ from mjx_s2r.render import raycast
 from mjx_s2r.render.geometry import pose
 from mjx_s2r.render.geometry.scene import build
 from mjx_s2r.render.looks.appearance import Appearance, appearance, bind_appearance
-from mjx_s2r.render.looks.assets import RenderConfig, stock_of
+from mjx_s2r.render.looks.assets import RenderConfig, build_assets
 from mjx_s2r.report import page
 from mjx_s2r.report.pictures import spread, still
-from mjx_s2r.runtime.devices import light_options
+from mjx_s2r.runtime.devices import gradient_compiler_options
 from mjx_s2r.sim.interface import State
-from mjx_s2r.sim.physics import Core
+from mjx_s2r.sim.physics import PhysicsState
 from train.common import progress
 from train.viewer.opengl import following, mujoco_pictures
 from train.viewer.panels import sheet
@@ -44,7 +44,7 @@ def film_page(recording: Recording, view: CameraSignal, px: int, render: RenderC
     task, count = recording.task, len(recording.xi)
     kept = spread(len(recording.states), MOST)
     states = [recording.states[i] for i in kept]
-    cores = [one for state in states for one in apart(state.pipeline_state.core, count)]
+    cores = [one for state in states for one in apart(state.pipeline_state.physics_state, count)]
     rows: list[tuple[str, np.ndarray]] = []
     for name in dict.fromkeys((*following(task.mj_model), view.name)):
         rows.append((f"camera {name}", _ours(recording, states, name, px, render)))
@@ -123,9 +123,9 @@ def _ours(
     task = recording.task
     scene = build(task.mj_model, name, px, px)
     binding = bind_appearance(task.space, task.mj_model, name)
-    stock = stock_of(task.mj_model, scene, binding, render)
+    stock = build_assets(task.mj_model, scene, binding, render)
 
-    @partial(jax.jit, compiler_options=light_options())
+    @partial(jax.jit, compiler_options=gradient_compiler_options())
     def draw(where: pose.Pose, looks: Appearance, key: jax.Array) -> jax.Array:
         """Returns the pictures of one step."""
         return jnp.asarray(raycast.render(scene, where, looks, stock=stock, key=key).rgb)
@@ -142,7 +142,7 @@ def _ours(
     return np.stack(shots)
 
 
-def apart(core: Core, count: int) -> list[Core]:
+def apart(core: PhysicsState, count: int) -> list[PhysicsState]:
     """Returns the states of B worlds one by one, on the host."""
     held = jax.device_get(core)
     return [jax.tree.map(lambda x, i=i: x[i], held) for i in range(count)]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import mujoco
 import numpy as np
 
-from mjx_s2r.sim.physics import Core
+from mjx_s2r.sim.physics import PhysicsState
 
 _MODES = mujoco.mjtCamLight
 FOLLOWS = (int(_MODES.mjCAMLIGHT_TRACK), int(_MODES.mjCAMLIGHT_TRACKCOM))
@@ -19,7 +19,7 @@ def following(mj_model: mujoco.MjModel) -> list[str]:
 
 
 def mujoco_pictures(
-    mj_model: mujoco.MjModel, name: str, px: int, cores: Sequence[Core]
+    mj_model: mujoco.MjModel, name: str, px: int, cores: Sequence[PhysicsState]
 ) -> np.ndarray | None:
     """Returns (N, px, px, 3) uint8: MuJoCo's own pictures of worlds; None without OpenGL.
 

@@ -19,9 +19,9 @@ from mjx_s2r.render import raycast
 from mjx_s2r.render.geometry import pose
 from mjx_s2r.render.geometry.scene import build
 from mjx_s2r.render.looks.appearance import appearance, bind_appearance
-from mjx_s2r.render.looks.assets import RenderConfig, stock_of
-from mjx_s2r.runtime.devices import light_options
-from mjx_s2r.sim.physics import Core
+from mjx_s2r.render.looks.assets import RenderConfig, build_assets
+from mjx_s2r.runtime.devices import gradient_compiler_options
+from mjx_s2r.sim.physics import PhysicsState
 from train.viewer.opengl import mujoco_pictures
 
 GAP = 4  # px between panels
@@ -50,7 +50,7 @@ def drawn(
     for name, scene in zip(names, scenes, strict=True):
         binding = bind_appearance(ParamSpace(()), mj_model, name)
         where, look = pose.pose(scene, data), appearance(binding, jnp.zeros(0))
-        stock = stock_of(mj_model, scene, binding, settings)
+        stock = build_assets(mj_model, scene, binding, settings)
         kept.append((stock, jax.tree.map(lambda leaf: leaf[None], (where, look))))
 
     def draw(seen: list[Any]) -> list[raycast.Image]:
@@ -60,12 +60,14 @@ def drawn(
             for scene, (stock, _), (where, look) in zip(scenes, kept, seen, strict=True)
         ]
 
-    images = jax.jit(draw, compiler_options=light_options())([seen for _, seen in kept])
+    images = jax.jit(draw, compiler_options=gradient_compiler_options())([seen for _, seen in kept])
     left_out = dict.fromkeys(thing for scene in scenes for thing in scene.left_out)
     return jax.tree.map(lambda leaf: np.asarray(leaf[0]), images), tuple(left_out)
 
 
-def panels(mj_model: mujoco.MjModel, name: str, image: raycast.Image, core: Core) -> list[Panel]:
+def panels(
+    mj_model: mujoco.MjModel, name: str, image: raycast.Image, core: PhysicsState
+) -> list[Panel]:
     """Returns the panels of one camera; without OpenGL those of MuJoCo are missing."""
     ours = np.asarray(image.rgb)
     out = [(f"{name}: this renderer", ours)]

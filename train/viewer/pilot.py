@@ -21,12 +21,12 @@ from mjx_s2r.io.checkpoints import Checkpoints
 from mjx_s2r.io.config import from_dict
 from mjx_s2r.io.run import CHECKPOINTS, CONFIG, RunError
 from mjx_s2r.learn.algorithm import Learner
-from mjx_s2r.learn.camera_schedule import Film, Watch
+from mjx_s2r.learn.camera_schedule import CameraSchedule, Frames
 from mjx_s2r.learn.distill.learner import Distill, DistillState
 from mjx_s2r.learn.ppo.learner import TrainState
-from mjx_s2r.learn.rollout import reset_worlds
-from mjx_s2r.sim.env import Env, own
-from mjx_s2r.sim.interface import Draw, State
+from mjx_s2r.learn.rollout import reset_envs
+from mjx_s2r.sim.env import Env, require_native
+from mjx_s2r.sim.interface import EpisodeParams, State
 from mjx_s2r.sim.task import Task
 from train.common import progress
 from train.export import load_student
@@ -38,20 +38,20 @@ TOLD = 50  # steps between two notes on how far a recording is
 
 
 @struct.dataclass
-class Carried:
+class ViewerState:
     """What a policy and its worlds carry from one control step to the next.
 
     Attributes:
         worlds: the B worlds.
         over: (B,) bool, the episode has ended.
         memory: (B, H) what the policy remembers.
-        film: the pictures that it keeps.
+        frames: the pictures that it keeps.
     """
 
     worlds: State
     over: jax.Array
     memory: jax.Array
-    film: Film
+    frames: Frames
 
 
 # (memory (B, H), worlds, images) -> memory, action (B, J) in [-1, 1]
@@ -59,7 +59,7 @@ Act = Callable[[jax.Array, State, tuple[jax.Array, ...]], tuple[jax.Array, jax.A
 
 
 @dataclass(frozen=True, eq=False)
-class Pilot:
+class LoadedPolicy:
     """A policy of a run; load it with `load_pilot`.
 
     Attributes:
@@ -76,34 +76,34 @@ class Pilot:
     schedule: Any
     act: Act
     units: int = 0
-    cameras: Watch | None = None
+    cameras: CameraSchedule | None = None
 
-    def draws(self, worlds: int, key: jax.Array) -> Draw:
+    def draws(self, worlds: int, key: jax.Array) -> EpisodeParams:
         """Returns draws (B, ...) from the ranges that it was trained on; none tests a bound."""
         draws = self.curriculum.sample(self.schedule, worlds, key)
-        return replace(draws, role=jnp.full_like(draws.role, -1))
+        return replace(draws, kind=jnp.full_like(draws.kind, -1))
 
-    def begin(self, draws: Draw, key: jax.Array) -> Carried:
+    def begin(self, draws: EpisodeParams, key: jax.Array) -> ViewerState:
         """Returns B worlds at the start of an episode."""
-        worlds = reset_worlds(self.env, draws, key=key)
-        film: Film = ()
+        worlds = reset_envs(self.env, draws, key=key)
+        frames: Frames = ()
         if self.cameras is not None:
-            film = self.cameras.begin(worlds, draws.xi, jax.random.fold_in(key, 1))
-        count = draws.role.shape[0]
-        return Carried(worlds, jnp.zeros(count, bool), jnp.zeros((count, self.units)), film)
+            frames = self.cameras.initial(worlds, draws.xi, jax.random.fold_in(key, 1))
+        count = draws.kind.shape[0]
+        return ViewerState(worlds, jnp.zeros(count, bool), jnp.zeros((count, self.units)), frames)
 
-    def step(self, now: Carried, index: int, key: jax.Array) -> Carried:
+    def step(self, now: ViewerState, index: int, key: jax.Array) -> ViewerState:
         """Returns everything one control step later; ``index`` counts the steps so far."""
-        film, images = now.film, cast(tuple[jax.Array, ...], ())
+        frames, images = now.frames, cast(tuple[jax.Array, ...], ())
         if self.cameras is not None:
             xi = self._present(now.worlds)
-            film, images = self.cameras.see(film, now.worlds, xi, index, key)
-        return replace(self._advance(replace(now, film=()), images), film=film)
+            frames, images = self.cameras.observe(frames, now.worlds, xi, index, key)
+        return replace(self._advance(replace(now, frames=()), images), frames=frames)
 
     @partial(jax.jit, static_argnums=0)
     def _present(self, worlds: State) -> jax.Array:
         """Returns the parameters (B, D) that hold now."""
-        return jax.vmap(self.env.present)(worlds)
+        return jax.vmap(self.env.current_params)(worlds)
 
     @partial(jax.jit, static_argnums=0)
     def view(self, worlds: State) -> mjx.Data:
@@ -111,7 +111,7 @@ class Pilot:
         return jax.vmap(self.env.view)(worlds)
 
     @partial(jax.jit, static_argnums=0)
-    def _advance(self, now: Carried, images: tuple[jax.Array, ...]) -> Carried:
+    def _advance(self, now: ViewerState, images: tuple[jax.Array, ...]) -> ViewerState:
         """Acts and steps every world whose episode goes on."""
         memory, action = self.act(now.memory, now.worlds, images)
         after = jax.vmap(self.env.step)(now.worlds, action)
@@ -121,7 +121,7 @@ class Pilot:
             return jnp.where(now.over.reshape(-1, *[1] * (new.ndim - 1)), old, new)
 
         worlds = jax.tree.map(pick, after, now.worlds)
-        return Carried(worlds, now.over | (worlds.done > 0), memory, ())
+        return ViewerState(worlds, now.over | (worlds.done > 0), memory, ())
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ class Recording:
         origin: where the policy comes from, in words.
     """
 
-    pilot: Pilot
+    pilot: LoadedPolicy
     xi: jax.Array
     states: list[State]
     origin: str
@@ -146,7 +146,7 @@ class Recording:
         return self.pilot.env.task
 
 
-def load_pilot(run: Path, iteration: int | None = None) -> Pilot:
+def load_policy(run: Path, iteration: int | None = None) -> LoadedPolicy:
     """Returns the policy of a teacher's or a student's run, the newest or that of an iteration.
 
     Raises:
@@ -163,15 +163,17 @@ def load_pilot(run: Path, iteration: int | None = None) -> Pilot:
         distill, student = load_student(run, iteration)
         act = partial(_copied, distill, student)
         curriculum, schedule = distill.curriculum, student.curriculum
-        return Pilot(distill.env, curriculum, schedule, act, cameras=distill.watch)
+        return LoadedPolicy(distill.env, curriculum, schedule, act, cameras=distill.watch)
     if body.get("ppo", {}).get("actor_obs") == "pixels":
         return _seeing(run, from_dict(TeacherConfig, body), iteration)
     _, ppo, trained = load_teacher(run, iteration)
     act = partial(_taught, ppo, trained)
-    return Pilot(own(ppo.env), ppo.curriculum, trained.curriculum, act, ppo.config.units)
+    return LoadedPolicy(
+        require_native(ppo.env), ppo.curriculum, trained.curriculum, act, ppo.config.rnn_hidden
+    )
 
 
-def record(run: Path, seed: int, iteration: int | None = None) -> Recording:
+def record_episode(run: Path, seed: int, iteration: int | None = None) -> Recording:
     """Returns an episode of a run's policy in worlds from the ranges that it trained on.
 
     The policy is the newest, or that of an iteration.
@@ -179,7 +181,7 @@ def record(run: Path, seed: int, iteration: int | None = None) -> Recording:
     Raises:
         RunError: no run there.
     """
-    pilot = load_pilot(run, iteration)
+    pilot = load_policy(run, iteration)
     key_draw, key_reset = jax.random.split(jax.random.key(seed))
     draws = pilot.draws(WORLDS, key_draw)
     states: list[State] = []
@@ -201,26 +203,26 @@ def record(run: Path, seed: int, iteration: int | None = None) -> Recording:
     return Recording(pilot, draws.xi, states, origin)
 
 
-def _seeing(run: Path, config: TeacherConfig, iteration: int | None) -> Pilot:
+def _seeing(run: Path, config: TeacherConfig, iteration: int | None) -> LoadedPolicy:
     """Returns the policy of a teacher's run whose actor sees."""
     learner = seeing(config)
     core = learner.core
     like = replace(
         cast(TrainState, jax.eval_shape(core.init, jax.random.key(0))),
-        film=cast(Film, learner.cameras.like(config.ppo.worlds)),
+        frames=cast(Frames, learner.cameras.frame_shapes(config.ppo.num_envs)),
     )
     checkpoints = Checkpoints(run / "checkpoints", task=config.task, rows=learner.env.space.names)
     state = checkpoints.restore(like, step=iteration)[0]
     act = partial(_taught, core, state)
-    units = core.config.units
-    return Pilot(learner.env, core.curriculum, state.curriculum, act, units, learner.cameras)
+    units = core.config.rnn_hidden
+    return LoadedPolicy(learner.env, core.curriculum, state.curriculum, act, units, learner.cameras)
 
 
 def _taught(
     ppo: Learner, state: Any, memory: jax.Array, worlds: State, images: tuple[jax.Array, ...]
 ) -> tuple[jax.Array, jax.Array]:
     """Returns memory and mean action of a policy trained by PPO."""
-    memory, policy = ppo.watch(state, memory, worlds, images)
+    memory, policy = ppo.apply_policy(state, memory, worlds, images)
     return memory, jnp.tanh(policy.mean)
 
 

@@ -46,7 +46,7 @@ def bounds(mj_model: mujoco.MjModel) -> np.ndarray:
 
 
 @dataclass
-class Stage:
+class ViserScene:
     """The shapes of N worlds in the scene of a server.
 
     A robot that walks off is followed: its world moves back under it, and a grid on the floor shows

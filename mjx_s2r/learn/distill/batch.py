@@ -7,7 +7,7 @@ from mjx_s2r.learn.networks.gaussian import Gaussian
 
 
 @struct.dataclass
-class Lesson:
+class DistillBatch:
     """What a gradient step reads; fields (N, ...): readings, images, teacher's answer, label."""
 
     obs: jax.Array
@@ -17,7 +17,7 @@ class Lesson:
 
 
 @struct.dataclass
-class Outcome:
+class EpisodeCounts:
     """How many episodes ended in a step, and how many of them were successes, both ()."""
 
     episodes: jax.Array

@@ -30,17 +30,17 @@ from jax.stages import Lowered
 
 from mjx_s2r.curriculum.interface import Curriculum
 from mjx_s2r.learn import minibatches, normalizer
-from mjx_s2r.learn.camera_schedule import Film, Watch, watch
-from mjx_s2r.learn.distill.batch import DistillMetrics, Lesson, Outcome
+from mjx_s2r.learn.camera_schedule import CameraSchedule, Frames, bind_camera_schedule
+from mjx_s2r.learn.distill.batch import DistillBatch, DistillMetrics, EpisodeCounts
 from mjx_s2r.learn.networks import gaussian
 from mjx_s2r.learn.networks.augment import random_shift, to_float
 from mjx_s2r.learn.networks.gaussian import Gaussian
 from mjx_s2r.learn.networks.modules import Student
 from mjx_s2r.learn.normalizer import Normalizer
-from mjx_s2r.learn.rollout import first_worlds, fresh_worlds, reset_worlds, step_worlds
+from mjx_s2r.learn.rollout import first_worlds, fresh_worlds, reset_envs, step_envs
 from mjx_s2r.render.cameras import Cameras
 from mjx_s2r.sim.env import Env
-from mjx_s2r.sim.interface import State, renew
+from mjx_s2r.sim.interface import State, auto_reset
 
 _BOUND = 2.0  # of the teacher's raw mean
 
@@ -51,15 +51,15 @@ Teacher = Callable[[dict[str, jax.Array]], Gaussian]
 class DistillConfig:
     """Settings of distillation."""
 
-    worlds: int = 256
+    num_envs: int = 256
     """Number of worlds, B."""
-    unroll: int = 4
+    num_steps: int = 4
     """Control steps per iteration, T."""
     iterations: int = 120
     """Iterations in all; the learning rate falls to zero over them."""
-    minibatches: int = 4
+    num_minibatches: int = 4
     """Minibatches per epoch."""
-    epochs: int = 2
+    num_epochs: int = 2
     """Passes over an iteration's images."""
     learning_rate: float = 2e-3
     """Adam step size at the start."""
@@ -79,7 +79,7 @@ class DistillConfig:
     """New look in every world at every step, where the student sees one picture at a time."""
     hidden: tuple[int, ...] = (128, 64)
     """Layers after the eyes."""
-    channels: int = 16
+    cnn_channels: int = 16
     """Feature maps of each eye."""
 
     def __post_init__(self) -> None:
@@ -88,10 +88,10 @@ class DistillConfig:
         Raises:
             ValueError: a setting that cannot work, named.
         """
-        if (self.worlds * self.unroll) % self.minibatches:
+        if (self.num_envs * self.num_steps) % self.num_minibatches:
             raise ValueError(
-                f"distill: {self.worlds} worlds x {self.unroll} steps do not divide into "
-                f"{self.minibatches} minibatches"
+                f"distill: {self.num_envs} worlds x {self.num_steps} steps do not divide into "
+                f"{self.num_minibatches} minibatches"
             )
         if not 0 <= self.beta_share <= 1:
             raise ValueError(f"distill.beta_share {self.beta_share} must lie in [0, 1]")
@@ -99,7 +99,9 @@ class DistillConfig:
     @property
     def groups(self) -> int:
         """Number of groups of neighbouring worlds within which images are shuffled."""
-        return minibatches.groups(self.worlds, self.worlds * self.unroll, self.minibatches)
+        return minibatches.groups(
+            self.num_envs, self.num_envs * self.num_steps, self.num_minibatches
+        )
 
 
 @struct.dataclass
@@ -110,21 +112,21 @@ class DistillState:
         params: the student's parameters.
         optimizer: Adam's moments.
         obs_norm: moments of the readings.
-        worlds: the B worlds.
+        env_state: the B worlds.
         curriculum: state of the schedule.
         key: random key.
-        steps: () int32 iterations done.
-        film: pictures that worlds keep; empty for a student that sees one per control step.
+        iteration: () int32 iterations done.
+        frames: pictures that worlds keep; empty for a student that sees one per control step.
     """
 
     params: Any
     optimizer: optax.OptState
     obs_norm: Normalizer
-    worlds: State
+    env_state: State
     curriculum: Any
     key: jax.Array
-    steps: jax.Array
-    film: Film = ()
+    iteration: jax.Array
+    frames: Frames = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,7 +143,7 @@ class Distill:
     """
 
     env: Env
-    watch: Watch
+    watch: CameraSchedule
     curriculum: Curriculum
     teacher: Teacher
     student: Student
@@ -152,37 +154,39 @@ class Distill:
         return self.load(self.blank(key), key)
 
     def load(self, state: DistillState, key: jax.Array) -> DistillState:
-        """Returns ``state`` with a film in its cameras."""
-        xi = state.worlds.pipeline_state.draw.xi
-        return replace(state, film=self.watch.begin(state.worlds, xi, jax.random.fold_in(key, 1)))
+        """Returns ``state`` with a frames in its cameras."""
+        xi = state.env_state.pipeline_state.episode_params.xi
+        return replace(
+            state, frames=self.watch.initial(state.env_state, xi, jax.random.fold_in(key, 1))
+        )
 
     def like(self) -> DistillState:
         """Returns the shapes and types of a state, to restore one into."""
         state = cast(DistillState, jax.eval_shape(self.blank, jax.random.key(0)))
-        return replace(state, film=cast(Film, self.watch.like(self.config.worlds)))
+        return replace(state, frames=cast(Frames, self.watch.frame_shapes(self.config.num_envs)))
 
     def programs(self, key: jax.Array) -> Iterator[Lowered]:
         """Yields the programs that `init` and `iterate` run, traced; those of the pictures not.
 
         See `mjx_s2r.runtime.compilation`.
         """
-        state, steps = self.like(), self.config.unroll
+        state, steps = self.like(), self.config.num_steps
         fresh, _, keys, key_learn = jax.eval_shape(self._prepare, state)
-        shapes = [(self.config.worlds, *camera.shape) for camera in self.watch.signals]
+        shapes = [(self.config.num_envs, *camera.shape) for camera in self.watch.signals]
         images = tuple(jax.ShapeDtypeStruct(shape, jnp.uint8) for shape in shapes)
-        given = (state, state.worlds, fresh, images, keys[0])
+        given = (state, state.env_state, fresh, images, keys[0])
         yield Distill._advance.lower(self, *given)
         yield Distill._prepare.lower(self, state)
         yield Distill.blank.lower(self, key)
         worlds, lesson, outcome = jax.eval_shape(self._advance, *given)
-        state = replace(state, worlds=worlds, film=())
+        state = replace(state, env_state=worlds, frames=())
         yield Distill._learn.lower(self, state, [lesson] * steps, [outcome] * steps, key_learn)
 
     @partial(jax.jit, static_argnums=0)
     def blank(self, key: jax.Array) -> DistillState:
         """Returns the state before the first iteration, without pictures."""
         *keys, key_net, key_next = jax.random.split(key, 5)
-        schedule, count = self.curriculum.init(), self.config.worlds
+        schedule, count = self.curriculum.init(), self.config.num_envs
         worlds = first_worlds(self.env, self.curriculum, schedule, count, keys)
         blank = [jnp.zeros((1, *c.shape)) for c in self.watch.signals]
         params = self.student.init(key_net, worlds.obs["state"][:1], blank)
@@ -190,10 +194,10 @@ class Distill:
             params=params,
             optimizer=self._optimizer.init(params),
             obs_norm=normalizer.init(worlds.obs["state"].shape[-1]),
-            worlds=worlds,
+            env_state=worlds,
             curriculum=schedule,
             key=key_next,
-            steps=jnp.int32(0),
+            iteration=jnp.int32(0),
         )
 
     def iterate(self, state: DistillState) -> tuple[DistillState, DistillMetrics]:
@@ -203,26 +207,26 @@ class Distill:
         other compiler switches.
         """
         fresh, looks, keys, key_learn = self._prepare(state)
-        film, worlds, lessons, outcomes = state.film, state.worlds, [], []
-        each_step = self.config.look_each_step and not self.watch.remembers
-        begun = self.watch.begin(fresh, fresh.pipeline_state.draw.xi, key_learn)
-        first = int(state.steps) * self.config.unroll if self.watch.remembers else 0
+        frames, worlds, lessons, outcomes = state.frames, state.env_state, [], []
+        each_step = self.config.look_each_step and not self.watch.keeps_frames
+        begun = self.watch.initial(fresh, fresh.pipeline_state.episode_params.xi, key_learn)
+        first = int(state.iteration) * self.config.num_steps if self.watch.keeps_frames else 0
         for step, (look, key) in enumerate(zip(looks, keys, strict=True), first):
             xi = look if each_step else self._present(worlds)
-            film, images = self.watch.see(film, worlds, xi, step, key)
+            frames, images = self.watch.observe(frames, worlds, xi, step, key)
             worlds, lesson, outcome = self._advance(state, worlds, fresh, images, key)
-            film = self.watch.restart(film, begun, worlds)
+            frames = self.watch.auto_reset(frames, begun, worlds)
             lessons.append(lesson)
             outcomes.append(outcome)
-        state = replace(state, worlds=worlds, film=())
+        state = replace(state, env_state=worlds, frames=())
         state, metrics = self._learn(state, lessons, outcomes, key_learn)
-        return replace(state, film=film), metrics
+        return replace(state, frames=frames), metrics
 
     def mosaic(self, state: DistillState, count: int) -> np.ndarray:
         """Returns (count, H, W, 3) uint8: what the student sees in ``count`` fresh worlds."""
         key_draw, key_reset, key_picture = jax.random.split(jax.random.fold_in(state.key, 1), 3)
         draws = self.curriculum.sample(state.curriculum, count, key_draw)
-        worlds = reset_worlds(self.env, draws, key=key_reset)
+        worlds = reset_envs(self.env, draws, key=key_reset)
         return np.asarray(self.watch.pictures(worlds, draws.xi, key_picture)[0])
 
     def act(self, state: DistillState, obs: jax.Array, images: Sequence[jax.Array]) -> Gaussian:
@@ -239,7 +243,7 @@ class Distill:
     @property
     def _optimizer(self) -> optax.GradientTransformation:
         """Adam with clipped gradients and a cosine schedule."""
-        per_iteration = self.config.epochs * self.config.minibatches
+        per_iteration = self.config.num_epochs * self.config.num_minibatches
         rate = optax.cosine_decay_schedule(
             self.config.learning_rate, self.config.iterations * per_iteration, alpha=0.02
         )
@@ -256,11 +260,11 @@ class Distill:
     ) -> tuple[State, list[jax.Array], list[jax.Array], jax.Array]:
         """Returns fresh worlds, T looks (B, D) and T keys for a rollout, and a key for learning."""
         *keys, key_roll, key_learn = jax.random.split(state.key, 4)
-        fresh = fresh_worlds(self.env, self.curriculum, state.curriculum, state.worlds, keys)
-        steps = list(jax.random.split(key_roll, self.config.unroll))
+        fresh = fresh_worlds(self.env, self.curriculum, state.curriculum, state.env_state, keys)
+        steps = list(jax.random.split(key_roll, self.config.num_steps))
         looks = [
             self.curriculum.sample(
-                state.curriculum, self.config.worlds, jax.random.fold_in(k, 2)
+                state.curriculum, self.config.num_envs, jax.random.fold_in(k, 2)
             ).xi
             for k in steps
         ]
@@ -274,28 +278,30 @@ class Distill:
         fresh: State,
         images: tuple[jax.Array, ...],
         key: jax.Array,
-    ) -> tuple[State, Lesson, Outcome]:
+    ) -> tuple[State, DistillBatch, EpisodeCounts]:
         """Asks the teacher, acts with either, and renews finished worlds."""
         key_who, key_noise = jax.random.split(jax.random.fold_in(key, 1))
         answer = self.teacher(worlds.obs)
         answer = replace(answer, mean=jnp.clip(answer.mean, -_BOUND, _BOUND))
         mine = self.act(state, worlds.obs["state"], images)
-        teaches = jax.random.bernoulli(key_who, self._beta(state.steps), (mine.mean.shape[0], 1))
+        teaches = jax.random.bernoulli(
+            key_who, self._beta(state.iteration), (mine.mean.shape[0], 1)
+        )
         raw = jnp.where(teaches, answer.mean, mine.mean)
         raw = raw + self.config.action_noise * jax.random.normal(key_noise, raw.shape)
         label = jax.vmap(partial(find, self.env))(worlds)
-        lesson = Lesson(worlds.obs["state"], images, answer, label)
-        after = step_worlds(self.env, worlds, jnp.tanh(raw))
+        lesson = DistillBatch(worlds.obs["state"], images, answer, label)
+        after = step_envs(self.env, worlds, jnp.tanh(raw))
         ended = after.done > 0
-        outcome = Outcome(ended.sum(), jnp.sum(after.metrics["success"] * ended))
-        return renew(after, fresh), lesson, outcome
+        outcome = EpisodeCounts(ended.sum(), jnp.sum(after.metrics["success"] * ended))
+        return auto_reset(after, fresh), lesson, outcome
 
     @partial(jax.jit, static_argnums=0)
     def _learn(
         self,
         state: DistillState,
-        lessons: Sequence[Lesson],
-        outcomes: Sequence[Outcome],
+        lessons: Sequence[DistillBatch],
+        outcomes: Sequence[EpisodeCounts],
         key: jax.Array,
     ) -> tuple[DistillState, DistillMetrics]:
         """Takes the gradient steps of one iteration."""
@@ -306,20 +312,23 @@ class Distill:
         state, figures = self._epochs(state, whole, key_epochs)
         total = jax.tree.map(lambda *x: jnp.stack(x).sum(), *outcomes)
         metrics = DistillMetrics(
-            beta=self._beta(state.steps), episodes=total.episodes, success=total.success, **figures
+            beta=self._beta(state.iteration),
+            episodes=total.episodes,
+            success=total.success,
+            **figures,
         )
-        return replace(state, key=key_next, steps=state.steps + 1), metrics
+        return replace(state, key=key_next, iteration=state.iteration + 1), metrics
 
     @partial(jax.jit, static_argnums=0)
     def _present(self, worlds: State) -> jax.Array:
         """Returns the parameters (B, D) that hold now in each world."""
-        return jax.vmap(self.env.present)(worlds)
+        return jax.vmap(self.env.current_params)(worlds)
 
     def _epochs(
-        self, state: DistillState, lessons: Lesson, key: jax.Array
+        self, state: DistillState, lessons: DistillBatch, key: jax.Array
     ) -> tuple[DistillState, dict[str, jax.Array]]:
         """Runs every epoch over freshly shuffled minibatches of ``lessons`` (G, N, ...)."""
-        parts = self.config.minibatches
+        parts = self.config.num_minibatches
         groups, size = lessons.obs.shape[:2]
 
         def one(
@@ -337,11 +346,11 @@ class Distill:
             chosen = minibatches.chosen(groups, size, parts, key=key_order)
             return jax.lax.scan(one, state, (chosen, jax.random.split(key_shift, parts)))
 
-        state, figures = jax.lax.scan(epoch, state, jax.random.split(key, self.config.epochs))
+        state, figures = jax.lax.scan(epoch, state, jax.random.split(key, self.config.num_epochs))
         return state, jax.tree.map(jnp.mean, figures)
 
     def _loss(
-        self, params: Any, norm: Normalizer, lesson: Lesson, key: jax.Array
+        self, params: Any, norm: Normalizer, lesson: DistillBatch, key: jax.Array
     ) -> tuple[jax.Array, dict[str, jax.Array]]:
         """Returns the loss of the module's docstring and its parts."""
         keys = jax.random.split(key, len(lesson.images))
@@ -387,9 +396,9 @@ def make(
         ContractError: a camera whose rate does not divide the control rate.
         ValueError: worlds that do not divide by the control steps between two pictures.
     """
-    view = watch(env, cameras, env.task.contract)
-    view.check_turns(config.worlds)
+    view = bind_camera_schedule(env, cameras, env.task.contract)
+    view.check_num_envs(config.num_envs)
     start = jax.eval_shape(env.reset, jax.random.key(0))
     labels = jax.eval_shape(partial(find, env), start).shape[0]
-    student = Student(config.hidden, env.action_size, labels, channels=config.channels)
+    student = Student(config.hidden, env.action_size, labels, cnn_channels=config.cnn_channels)
     return Distill(env, view, curriculum, teacher, student, config)

@@ -13,14 +13,14 @@ import jax.numpy as jnp
 from flax import struct
 
 from mjx_s2r.learn.networks.gaussian import Gaussian
-from mjx_s2r.learn.networks.modules import Actor, Critic, Trunk, merged, parted
-from mjx_s2r.learn.ppo.config import PpoConfig
+from mjx_s2r.learn.networks.modules import Actor, Critic, Trunk, merge_time, split_time
+from mjx_s2r.learn.ppo.config import PPOConfig
 
 Images = tuple[jax.Array, ...]
 
 
 @struct.dataclass
-class Memory:
+class RnnState:
     """What actor and critic remember of each world, both (B, H); H = 0 for those that do not."""
 
     actor: jax.Array
@@ -33,25 +33,25 @@ class ActorCritic:
 
     Attributes:
         config: settings of PPO.
-        actions: J.
-        pictures: (H, W, C) of each camera that the actor sees.
+        num_actions: J.
+        image_shapes: (H, W, C) of each camera that the actor sees.
     """
 
-    config: PpoConfig
-    actions: int
-    pictures: tuple[tuple[int, int, int], ...] = ()
+    config: PPOConfig
+    num_actions: int
+    image_shapes: tuple[tuple[int, int, int], ...] = ()
 
     @cached_property
     def _actor(self) -> tuple[Trunk, Actor]:
         """What stands before the actor's layers, and these."""
-        trunk = Trunk(self.config.channels, self.config.units, self._dtype)
-        layers, std = self.config.actor_hidden, self.config.first_std
-        return trunk, Actor(layers, self.actions, std, dtype=self._dtype)
+        trunk = Trunk(self.config.cnn_channels, self.config.rnn_hidden, self._dtype)
+        layers, std = self.config.actor_hidden, self.config.init_std
+        return trunk, Actor(layers, self.num_actions, std, dtype=self._dtype)
 
     @cached_property
     def _critic(self) -> tuple[Trunk, Critic]:
         """What stands before the critic's layers, and these."""
-        trunk = Trunk(units=self.config.units)
+        trunk = Trunk(rnn_hidden=self.config.rnn_hidden)
         return trunk, Critic(self.config.critic_hidden, dtype=self._dtype)
 
     @property
@@ -59,15 +59,15 @@ class ActorCritic:
         """What hidden layers compute in."""
         return jnp.bfloat16 if self.config.bf16 else jnp.float32
 
-    def blank(self, worlds: int) -> Memory:
+    def zero_state(self, worlds: int) -> RnnState:
         """Returns the memory of B worlds that have seen nothing."""
-        none = jnp.zeros((worlds, self.config.units))
-        return Memory(none, none)
+        none = jnp.zeros((worlds, self.config.rnn_hidden))
+        return RnnState(none, none)
 
     def init(self, actor_size: int, critic_size: int, *, key: jax.Array) -> tuple[Any, Any]:
         """Returns parameters of actor and critic for readings (P,) and (Q,)."""
         keys = jax.random.split(key)
-        images = tuple(jnp.zeros((1, 1, *shape), jnp.uint8) for shape in self.pictures)
+        images = tuple(jnp.zeros((1, 1, *shape), jnp.uint8) for shape in self.image_shapes)
         return (
             _begin(self._actor, actor_size, images, key=keys[0]),
             _begin(self._critic, critic_size, (), key=keys[1]),
@@ -101,7 +101,7 @@ def _begin(
     trunk, head = parts
     keys = jax.random.split(key)
     x, first = jnp.zeros((1, 1, size)), jnp.zeros((1, 1), bool)
-    memory = jnp.zeros((1, trunk.units))
+    memory = jnp.zeros((1, trunk.rnn_hidden))
     (_, features), held = trunk.init_with_output(keys[0], memory, x, images, first)
     return {"trunk": held, "head": head.init(keys[1], features)}
 
@@ -122,5 +122,5 @@ def _run(
     trunk, head = parts
     through: Any = trunk.apply(params["trunk"], memory, x, images, first)
     kept, features = through
-    out = head.apply(params["head"], merged(features))
-    return kept, jax.tree.map(lambda y: parted(y, first.shape[0]), out)
+    out = head.apply(params["head"], merge_time(features))
+    return kept, jax.tree.map(lambda y: split_time(y, first.shape[0]), out)

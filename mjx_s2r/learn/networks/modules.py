@@ -44,16 +44,16 @@ class Actor(nn.Module):
     """Features (..., P) -> distribution over raw actions (..., J); log_std is one vector."""
 
     hidden: Sequence[int]
-    actions: int
-    first_std: float = 0.6
+    num_actions: int
+    init_std: float = 0.6
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
     def __call__(self, x: jax.Array) -> Gaussian:
         """Returns the action distribution."""
-        mean = Mlp((*self.hidden, self.actions), last_scale=0.01, dtype=self.dtype)(x)
-        first = nn.initializers.constant(jnp.log(self.first_std))
-        return gaussian(mean, self.param("log_std", first, (self.actions,)))
+        mean = Mlp((*self.hidden, self.num_actions), last_scale=0.01, dtype=self.dtype)(x)
+        first = nn.initializers.constant(jnp.log(self.init_std))
+        return gaussian(mean, self.param("log_std", first, (self.num_actions,)))
 
 
 class Critic(nn.Module):
@@ -72,13 +72,13 @@ class Trunk(nn.Module):
     """Readings and pictures over time -> features over time; without both parts, the readings.
 
     Attributes:
-        channels: feature maps of each eye.
-        units: size of the memory, H; 0 remembers nothing.
+        cnn_channels: feature maps of each eye.
+        rnn_hidden: size of the memory, H; 0 remembers nothing.
         dtype: what the eyes compute in; the memory stays float32.
     """
 
-    channels: int = 16
-    units: int = 0
+    cnn_channels: int = 16
+    rnn_hidden: int = 0
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
@@ -94,10 +94,12 @@ class Trunk(nn.Module):
             first: (T, B) bool: an episode begins here, what was before is forgotten.
         """
         if images:
-            eyes = [Eye(self.channels, self.dtype)(to_float(merged(i))) for i in images]
-            seen = [parted(eye, x.shape[0]).astype(jnp.float32) for eye in eyes]
+            eyes = [
+                ImageEncoder(self.cnn_channels, self.dtype)(to_float(merge_time(i))) for i in images
+            ]
+            seen = [split_time(eye, x.shape[0]).astype(jnp.float32) for eye in eyes]
             x = jnp.concatenate((*seen, x), axis=-1)
-        if not self.units:
+        if not self.rnn_hidden:
             return jnp.zeros((*x.shape[:2], 0)), x
 
         def one(
@@ -109,16 +111,16 @@ class Trunk(nn.Module):
             return memory, memory
 
         scan = nn.scan(one, variable_broadcast="params", split_rngs={"params": False})
-        kept = scan(nn.GRUCell(self.units), memory, (x, first))[1]
+        kept = scan(nn.GRUCell(self.rnn_hidden), memory, (x, first))[1]
         return kept, kept
 
 
-def merged(x: jax.Array) -> jax.Array:
+def merge_time(x: jax.Array) -> jax.Array:
     """Returns (B T, ...) of x (T, B, ...), worlds first: those of one device stay together."""
     return x.swapaxes(0, 1).reshape(x.shape[0] * x.shape[1], *x.shape[2:])
 
 
-def parted(x: jax.Array, steps: int) -> jax.Array:
+def split_time(x: jax.Array, steps: int) -> jax.Array:
     """Returns (T, B, ...) of x (B T, ...) with T = ``steps``: what `merged` undoes."""
     return x.reshape(x.shape[0] // steps, steps, *x.shape[1:]).swapaxes(0, 1)
 
@@ -135,7 +137,7 @@ def soft_argmax(features: jax.Array) -> jax.Array:
     return jnp.einsum("gp,npc->ngc", grid, weight).reshape(features.shape[0], -1)
 
 
-class Eye(nn.Module):
+class ImageEncoder(nn.Module):
     """Images (N, H, W, 3) in [-0.5, 0.5] -> keypoints (N, 2C), on a grid a quarter as fine.
 
     The first layer is a convolution of size 8 and stride 4, written over blocks of 4 by 4 pixels
@@ -163,15 +165,15 @@ class Student(nn.Module):
 
     Attributes:
         hidden: sizes of the layers after the eye.
-        actions: J.
-        labels: L, size of the auxiliary estimate.
-        channels: feature maps of each eye.
+        num_actions: J.
+        num_labels: L, size of the auxiliary estimate.
+        cnn_channels: feature maps of each eye.
     """
 
     hidden: Sequence[int]
-    actions: int
-    labels: int
-    channels: int = 16
+    num_actions: int
+    num_labels: int
+    cnn_channels: int = 16
 
     @nn.compact
     def __call__(self, obs: jax.Array, images: Sequence[jax.Array]) -> tuple[Gaussian, jax.Array]:
@@ -181,9 +183,9 @@ class Student(nn.Module):
             obs: (N, P) normalized readings.
             images: per camera (N, H, W, 3), in [-0.5, 0.5].
         """
-        seen = jnp.concatenate([Eye(self.channels)(image) for image in images], -1)
-        estimate = Mlp((64, self.labels))(jnp.concatenate((seen, obs), -1))
+        seen = jnp.concatenate([ImageEncoder(self.cnn_channels)(image) for image in images], -1)
+        estimate = Mlp((64, self.num_labels))(jnp.concatenate((seen, obs), -1))
         x = jnp.concatenate((seen, obs, jax.lax.stop_gradient(estimate)), -1)
-        mean = Mlp((*self.hidden, self.actions), last_scale=0.1)(x)
+        mean = Mlp((*self.hidden, self.num_actions), last_scale=0.1)(x)
         first = nn.initializers.constant(-1.0)
-        return gaussian(mean, self.param("log_std", first, (self.actions,))), estimate
+        return gaussian(mean, self.param("log_std", first, (self.num_actions,))), estimate

@@ -6,38 +6,38 @@ from mjx_s2r.learn import minibatches
 
 
 @dataclass(frozen=True)
-class PpoConfig:
+class PPOConfig:
     """Settings of PPO."""
 
-    worlds: int = 512
+    num_envs: int = 512
     """Number of worlds, B."""
-    unroll: int = 16
+    num_steps: int = 16
     """Control steps per rollout, T."""
-    minibatches: int = 4
+    num_minibatches: int = 4
     """Minibatches per epoch."""
-    epochs: int = 4
+    num_epochs: int = 4
     """Passes over a rollout."""
-    discount: float = 0.97
+    gamma: float = 0.97
     """gamma per control step."""
-    trace: float = 0.95
+    gae_lambda: float = 0.95
     """lambda of GAE."""
-    clip: float = 0.2
+    clip_epsilon: float = 0.2
     """Clip of the probability ratio."""
-    value_weight: float = 0.5
+    value_coef: float = 0.5
     """Weight of the value loss."""
-    entropy_weight: float = 2e-3
+    entropy_coef: float = 2e-3
     """Weight of the entropy bonus."""
     learning_rate: float = 1e-3
     """Adam step size at the start."""
     target_kl: float = 0.01
     """KL per update that the learning rate is steered to; 0 keeps the rate."""
-    clip_value: float = 0.0
+    value_clip: float = 0.0
     """How far a value may move from what it was per rollout before it earns no more; 0: freely."""
     max_grad_norm: float = 1.0
     """Largest global norm of a gradient."""
     reward_scale: float = 1.0
     """Rewards are multiplied by this."""
-    first_std: float = 0.6
+    init_std: float = 0.6
     """Standard deviation of raw actions at the start: how far it explores."""
     actor_hidden: tuple[int, ...] = (64, 64)
     """Hidden layers of the actor."""
@@ -47,9 +47,9 @@ class PpoConfig:
     """What the actor reads: "state", "privileged", or "pixels": its cameras and "state"."""
     critic_obs: str = "privileged"
     """What the critic reads: "state" or "privileged"."""
-    units: int = 0
+    rnn_hidden: int = 0
     """Size of the memory (GRU) of actor and critic, H; 0 remembers nothing."""
-    channels: int = 16
+    cnn_channels: int = 16
     """Feature maps of each eye of an actor that reads pixels."""
     bf16: bool = False
     """Hidden layers and eyes compute in bfloat16; parameters, memory and losses stay float32."""
@@ -60,24 +60,25 @@ class PpoConfig:
         Raises:
             ValueError: a setting that cannot work, named.
         """
-        for name in ("worlds", "unroll", "minibatches", "epochs", "channels"):
+        for name in ("num_envs", "num_steps", "num_minibatches", "num_epochs", "cnn_channels"):
             if getattr(self, name) < 1:
                 raise ValueError(f"ppo.{name} {getattr(self, name)} must be at least 1")
-        if self.units and self.worlds % self.minibatches:
+        if self.rnn_hidden and self.num_envs % self.num_minibatches:
             raise ValueError(
-                f"ppo: {self.worlds} worlds do not divide into {self.minibatches} minibatches, "
-                "which are made of whole worlds where the networks remember"
+                f"ppo: {self.num_envs} worlds do not divide into {self.num_minibatches} "
+                "minibatches, which are made of whole worlds where the networks remember"
             )
-        if self._items % self.minibatches:
+        if self._items % self.num_minibatches:
             raise ValueError(
-                f"ppo: {self.worlds} worlds x {self.unroll} steps do not divide into "
-                f"{self.minibatches} minibatches"
+                f"ppo: {self.num_envs} worlds x {self.num_steps} steps do not divide into "
+                f"{self.num_minibatches} minibatches"
             )
-        if self.first_std <= 0:
-            raise ValueError(f"ppo.first_std {self.first_std} must be above 0")
-        if self.units < 0 or self.clip_value < 0:
+        if self.init_std <= 0:
+            raise ValueError(f"ppo.init_std {self.init_std} must be above 0")
+        if self.rnn_hidden < 0 or self.value_clip < 0:
             raise ValueError(
-                f"ppo.units {self.units} and ppo.clip_value {self.clip_value} must not be negative"
+                f"ppo.rnn_hidden {self.rnn_hidden} and ppo.value_clip {self.value_clip} must not "
+                "be negative"
             )
         kinds = ("state", "privileged")
         self._check("actor_obs", (*kinds, "pixels"))
@@ -97,9 +98,9 @@ class PpoConfig:
     @property
     def groups(self) -> int:
         """Number of groups of neighbouring worlds within which minibatches are shuffled."""
-        return minibatches.groups(self.worlds, self._items, self.minibatches)
+        return minibatches.groups(self.num_envs, self._items, self.num_minibatches)
 
     @property
     def _items(self) -> int:
         """What minibatches are made of: steps, or whole worlds where the networks remember."""
-        return self.worlds if self.units else self.worlds * self.unroll
+        return self.num_envs if self.rnn_hidden else self.num_envs * self.num_steps

@@ -1,6 +1,6 @@
 """The look of one world: colours, lights, camera errors and photometry, as the table touches them.
 
-`nominal` writes down what the model itself looks like, under the array names that rows of the room
+`nominal` writes down what the model itself looks like, under the array names that rows of the group
 "visual" use. The nominal values follow MuJoCo's OpenGL renderer (XMLreference: visual/headlight,
 light, material). An array that no row touches and that changes nothing is None, and costs nothing.
 """
@@ -165,7 +165,7 @@ class Appearance:
 
 
 def nominal(mj_model: mujoco.MjModel, camera: str) -> dict[str, np.ndarray]:
-    """Returns the arrays of room "visual": the look of the model as it was written.
+    """Returns the arrays of group "visual": the look of the model as it was written.
 
     Raises:
         ParamError: no such camera.
@@ -269,7 +269,7 @@ class Binding:
 
 
 def bind_appearance(space: params.ParamSpace, mj_model: mujoco.MjModel, camera: str) -> Binding:
-    """Binds the rows of room "visual" to the look of a model.
+    """Binds the rows of group "visual" to the look of a model.
 
     Raises:
         ParamError: an unknown array, element, column or camera; the message lists near names.

@@ -50,7 +50,7 @@ class RenderConfig:
 
 
 @struct.dataclass
-class Stock:
+class RenderAssets:
     """What the looks of all worlds choose from; without a world axis.
 
     Attributes:
@@ -121,9 +121,9 @@ def unroll(
     return u + 0.5, 0.5 - v
 
 
-def stock_of(
+def build_assets(
     mj_model: mujoco.MjModel, scene: Scene, binding: Binding, config: RenderConfig
-) -> Stock:
+) -> RenderAssets:
     """Returns the pictures that the rows and the model need; none that nobody can choose.
 
     Raises:
@@ -154,7 +154,7 @@ def stock_of(
         photographs = jnp.asarray(
             pack_texels(texture_pool.photographs(config.photographs, height, width))
         )
-    return Stock(
+    return RenderAssets(
         textures=textures,
         photographs=photographs,
         pool=count,

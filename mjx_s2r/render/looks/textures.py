@@ -26,7 +26,7 @@ Colour = np.ndarray | tuple[float, float, float]
 Draw = Callable[[int, int, np.random.Generator], np.ndarray]  # height, width -> (H, W, 3) in [0, 1]
 
 
-class PoolError(ValueError):
+class TextureError(ValueError):
     """A picture that cannot be made or loaded."""
 
 
@@ -42,7 +42,7 @@ def textures(names: Sequence[str | Path], size: int, *, seed: int = 0) -> np.nda
         PoolError: a bad size, an unknown name, or an image that is missing or unreadable.
     """
     if size < SMALLEST or size & (size - 1):
-        raise PoolError(f"textures of size {size}: give a power of two from {SMALLEST} on")
+        raise TextureError(f"textures of size {size}: give a power of two from {SMALLEST} on")
     return _pool(names, TEXTURES, size, size, seed)
 
 
@@ -63,7 +63,7 @@ def photographs(
         PoolError: a bad size, an unknown name, or an image that is missing or unreadable.
     """
     if min(height, width) < 1:
-        raise PoolError(f"backgrounds of {height} by {width}: give 1 px or more")
+        raise TextureError(f"backgrounds of {height} by {width}: give 1 px or more")
     return _pool(names, BACKGROUNDS, height, width, seed)
 
 
@@ -72,9 +72,9 @@ def _pool(
 ) -> np.ndarray:
     """Returns (K, height, width, 3) uint8: every name's picture, or a folder's pictures."""
     if isinstance(names, str | Path):
-        raise PoolError(f"names {names!r} are one name; give a sequence of names, ({names!r},)")
+        raise TextureError(f"names {names!r} are one name; give a sequence of names, ({names!r},)")
     if not names:
-        raise PoolError(f"no names; give a path of an image or any of: {', '.join(builtin)}")
+        raise TextureError(f"no names; give a path of an image or any of: {', '.join(builtin)}")
     # All paths are looked at before the first picture is made.
     plan = [[str(n)] if str(n) in builtin else _images(str(n), builtin) for n in names]
     pictures, drawn = [], list[str]()
@@ -100,12 +100,12 @@ def _images(name: str, builtin: Mapping[str, Draw]) -> list[str] | list[Path]:
     if path.is_dir():
         found = sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES)
         if not found:
-            raise PoolError(f"folder {name!r} holds no {', '.join(SUFFIXES)} images; add some")
+            raise TextureError(f"folder {name!r} holds no {', '.join(SUFFIXES)} images; add some")
         return found
     if not path.is_file():
         near = difflib.get_close_matches(name, builtin, 1)
         hint = f"did you mean {near[0]!r}?" if near else f"builtin: {', '.join(builtin)}"
-        raise PoolError(f"{name!r} is no file, no folder and no builtin picture; {hint}")
+        raise TextureError(f"{name!r} is no file, no folder and no builtin picture; {hint}")
     return [path]
 
 
@@ -118,10 +118,12 @@ def _load(path: Path, height: int, width: int) -> np.ndarray:
     try:
         with Image.open(path) as image:
             if image.mode.startswith(("I", "F")):
-                raise PoolError(f"image {str(path)!r} has more than 8 bits; save it with 8 bits")
+                raise TextureError(f"image {str(path)!r} has more than 8 bits; save it with 8 bits")
             upright = ImageOps.exif_transpose(image).convert("RGB")
     except (OSError, SyntaxError) as error:  # Pillow raises both on a damaged file
-        raise PoolError(f"cannot read {str(path)!r} as an image: {error}; save it anew") from error
+        raise TextureError(
+            f"cannot read {str(path)!r} as an image: {error}; save it anew"
+        ) from error
     return np.asarray(ImageOps.fit(upright, (width, height), Image.Resampling.LANCZOS))
 
 

@@ -28,7 +28,7 @@ from mjx_s2r.render.geometry.primitives import dot
 from mjx_s2r.render.geometry.rays import Rays, Triple, View, local_point, local_ray, triple
 from mjx_s2r.render.geometry.scene import Light, Scene
 from mjx_s2r.render.looks.appearance import Appearance
-from mjx_s2r.render.looks.assets import Stock, unroll
+from mjx_s2r.render.looks.assets import RenderAssets, unroll
 from mjx_s2r.render.looks.temperature import tint
 from mjx_s2r.render.sensor.photometry import Planes
 from mjx_s2r.render.shading import visibility
@@ -112,7 +112,9 @@ def unpack_normal(packed: jax.Array) -> Triple:
     return x * inverse, y * inverse, z * inverse
 
 
-def colour(scene: Scene, view: View, look: Appearance, stock: Stock, surface: Surface) -> Planes:
+def colour(
+    scene: Scene, view: View, look: Appearance, stock: RenderAssets, surface: Surface
+) -> Planes:
     """Returns what reaches the camera (P,) per channel, before photometry."""
     matt, shine = light(scene, view, look, surface)
     own = albedo(scene, look, surface)
@@ -206,7 +208,7 @@ def _power(x: jax.Array, exponent: int) -> jax.Array:
     return x
 
 
-def sky(scene: Scene, view: View, look: Appearance, stock: Stock, rays: Rays) -> Planes:
+def sky(scene: Scene, view: View, look: Appearance, stock: RenderAssets, rays: Rays) -> Planes:
     """Returns the background (P,) per channel: two colours by elevation, or a photograph."""
     up = rays.x * view.up[0] + rays.y * view.up[1] - view.up[2]
     mix = 0.5 + 0.5 * up * jax.lax.rsqrt(rays.x * rays.x + rays.y * rays.y + 1.0)
@@ -218,12 +220,14 @@ def sky(scene: Scene, view: View, look: Appearance, stock: Stock, rays: Rays) ->
     return tuple(jnp.where(chosen, p, q) for p, q in zip(photo, plain, strict=True))
 
 
-def textured(look: Appearance, stock: Stock) -> bool:
+def textured(look: Appearance, stock: RenderAssets) -> bool:
     """Returns whether some geom may carry a texture."""
     return look.texture is not None and bool(stock.textured)
 
 
-def pattern(scene: Scene, view: View, look: Appearance, stock: Stock, surface: Surface) -> Planes:
+def pattern(
+    scene: Scene, view: View, look: Appearance, stock: RenderAssets, surface: Surface
+) -> Planes:
     """Returns what the textures multiply the colours by (P,), 1 where there is none."""
     assert look.texture is not None
     rays, depth, normal = surface.rays, surface.depth, surface.normal

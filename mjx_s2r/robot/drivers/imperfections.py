@@ -16,7 +16,7 @@ import numpy as np
 
 
 @dataclass(frozen=True)
-class Reality:
+class Imperfections:
     """The effects of one robot. All zero is a perfect robot.
 
     Attributes:
@@ -74,7 +74,7 @@ class Reality:
 
 # A hobby-servo arm with a web camera. Backlash and 4096 counts are the SO-101 servo's published
 # figures (Feetech STS3215); the other numbers are plausible, not measured.
-SERVO_ARM = Reality(
+SERVO_ARM = Imperfections(
     backlash_deg=0.5,
     deadband_deg=0.1,
     latency_ms=12.0,
@@ -105,7 +105,7 @@ class Bus:
 
 
 def send(
-    bus: Bus, reality: Reality, time_s: float, command: np.ndarray, rng: np.random.Generator
+    bus: Bus, reality: Imperfections, time_s: float, command: np.ndarray, rng: np.random.Generator
 ) -> Bus:
     """Returns the bus with a command on its way; commands never overtake each other."""
     delay_s = 1e-3 * reality.latency_ms * math.exp(reality.latency_jitter * rng.standard_normal())
@@ -169,14 +169,14 @@ def quantise(position: np.ndarray, quantum: np.ndarray) -> np.ndarray:
     return np.where(quantum > 0, np.round(position / step) * step, position)
 
 
-def drift(log_gain: float, reality: Reality, dt_s: float, rng: np.random.Generator) -> float:
+def drift(log_gain: float, reality: Imperfections, dt_s: float, rng: np.random.Generator) -> float:
     """Returns the logarithm of the drifting exposure gain ``dt_s`` later."""
     keep = math.exp(-dt_s / max(reality.exposure_time_s, 1e-9))
     return keep * log_gain + reality.exposure_drift * math.sqrt(1 - keep**2) * rng.standard_normal()
 
 
 def expose(
-    image: np.ndarray, reality: Reality, log_gain: float, rng: np.random.Generator
+    image: np.ndarray, reality: Imperfections, log_gain: float, rng: np.random.Generator
 ) -> np.ndarray:
     """Returns what the sensor makes of an image (H, W, 3) uint8: gain, noise, rounding."""
     signal = image * (np.asarray(reality.gain) * math.exp(log_gain) / 255)

@@ -20,10 +20,10 @@ from mjx_s2r.contract import CameraSignal
 from mjx_s2r.robot.clock import Clock
 from mjx_s2r.robot.driver import DriverInfo, Reading
 from mjx_s2r.robot.drivers import imperfections
-from mjx_s2r.robot.drivers.imperfections import Bus, Encoder, Reality
+from mjx_s2r.robot.drivers.imperfections import Bus, Encoder, Imperfections
 from mjx_s2r.robot.drivers.mujoco_wiring import Pose, Rig, describe, place, weaken, wire
 
-PERFECT = Reality()
+PERFECT = Imperfections()
 
 
 class NoDisplayError(RuntimeError):
@@ -56,11 +56,11 @@ def can_render() -> bool:
     return True
 
 
-class StandIn:
+class SimRobot:
     """A simulated robot with the flaws of a real one; implements `mjx_s2r.robot.driver.Driver`."""
 
     def __init__(
-        self, mj_model: mujoco.MjModel, rig: Rig, clock: Clock, reality: Reality = PERFECT
+        self, mj_model: mujoco.MjModel, rig: Rig, clock: Clock, reality: Imperfections = PERFECT
     ) -> None:
         """Builds the robot; ``mj_model`` is copied and already holds the held-out parameters.
 

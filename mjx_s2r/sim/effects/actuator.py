@@ -38,7 +38,7 @@ class ActuatorSpec:
     """The actuator rows bound to J joints.
 
     Attributes:
-        edits: the bound rows of room "actuator".
+        edits: the bound rows of group "actuator".
         nominal: delay_s () s; hold () probability of a lost command; adversary () its share of the
             action; offset, noise, noise_correlated and backlash (J,) in command units;
             noise_relative (J,); speed_loss (J,) s/rad or s/m.
@@ -107,7 +107,7 @@ def init(spec: ActuatorSpec, command: jax.Array, *, key: jax.Array | None = None
 
 
 def values(spec: ActuatorSpec, xi: jax.Array) -> dict[str, jax.Array]:
-    """Returns every array of the room for the parameters of one world."""
+    """Returns every array of the group for the parameters of one world."""
     return {**spec.nominal, **apply(jnp, spec.nominal, spec.edits, xi)}
 
 

@@ -28,13 +28,13 @@ class Adversary:
     readout: jax.Array
 
 
-def draw(joints: int, *, key: jax.Array) -> Adversary:
+def sample(joints: int, *, key: jax.Array) -> Adversary:
     """Returns the network of one episode for ``joints`` action components."""
     numbers = jax.random.normal(key, (joints + 1, UNITS))
     return Adversary(STEEPNESS * numbers[0], numbers[1:] * (STEEPNESS / UNITS**0.5))
 
 
-def answer(adversary: Adversary, obs: jax.Array) -> jax.Array:
+def forward(adversary: Adversary, obs: jax.Array) -> jax.Array:
     """Returns its action (J,) in (-1, 1) for what the policy was told (P,)."""
     hidden = jnp.tanh(obs @ _first_layer(obs.shape[-1]) + adversary.shift)
     return jnp.tanh(adversary.readout @ hidden)

@@ -31,7 +31,7 @@ class SensorSpec:
     """The sensor rows bound to the signals of a contract.
 
     Attributes:
-        edits: the bound rows of room "sensor".
+        edits: the bound rows of group "sensor".
         nominal: per signal (S,): noise and bias standard deviations, walk (unit per sqrt(s)), gain,
             quantum; of all together (): delay_s, jitter_s (s), dropout (probability), period_s (s).
         sizes: signal name -> number of components, in order; P in total.

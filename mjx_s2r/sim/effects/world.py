@@ -21,7 +21,7 @@ from flax import struct
 
 from mjx_s2r.params import Edit, ParamError, ParamSpace, apply, bind
 from mjx_s2r.sim.model.fields import element_names
-from mjx_s2r.sim.physics import Core, ModelError
+from mjx_s2r.sim.physics import ModelError, PhysicsState
 
 OUT_OF_SIGHT_M = -100.0  # how far down a hidden body is put
 PUSHES = ("push", "push_torque")
@@ -33,7 +33,7 @@ class WorldSpec:
     """The world rows bound to a model.
 
     Attributes:
-        edits: the bound rows of room "world".
+        edits: the bound rows of group "world".
         nominal: push (nbody,) N, push_torque (nbody,) N m, push_rate_hz (), push_s () s, start_pos
             and start_vel (njnt,) in the joint's unit, mocap_shift (nmocap, 3) m, mocap_hidden
             (nmocap,) 0 or 1.
@@ -118,7 +118,7 @@ def _refuse(space: ParamSpace, edit: Edit, mj_model: mujoco.MjModel) -> None:
             )
 
 
-def scatter(spec: WorldSpec, core: Core, xi: jax.Array, *, key: jax.Array) -> Core:
+def scatter(spec: WorldSpec, core: PhysicsState, xi: jax.Array, *, key: jax.Array) -> PhysicsState:
     """Returns the start of an episode spread and furnished as the table says."""
     now = apply(jnp, spec.nominal, spec.edits, xi)
     drawn = jax.random.uniform(key, (2, len(spec.qpos)), minval=-1.0)

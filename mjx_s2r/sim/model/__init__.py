@@ -1,1 +1,1 @@
-"""The model room of the parameter table: rows to MuJoCo model fields, checked before training."""
+"""The model group of the parameter table: rows to MuJoCo model fields, checked before training."""

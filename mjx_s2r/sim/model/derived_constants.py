@@ -35,7 +35,7 @@ DERIVED_FROM = frozenset(
 def derived_constants(physics: Physics, leaves: Leaves) -> Leaves:
     """Returns the dependent constants of one world whose other ``leaves`` are given."""
     model = world_model(physics, leaves)
-    place = (model.qpos0, physics.blank.mocap_pos, physics.blank.mocap_quat)
+    place = (model.qpos0, physics.empty_data.mocap_pos, physics.empty_data.mocap_quat)
     data = mjx.crb(model, positions(physics, leaves, place))
     mass_matrix = mjx.full_m(model, data)
     inverse = jnp.linalg.inv(mass_matrix)

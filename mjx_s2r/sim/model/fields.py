@@ -1,4 +1,4 @@
-"""What rows of the "model" room may touch: arrays, their elements by name, their nominal values.
+"""What rows of the "model" group may touch: arrays, their elements by name, their nominal values.
 
 Most arrays are fields of MuJoCo. Those in `VIRTUAL` are not: sim/expand.py says what they mean.
 """
@@ -83,7 +83,7 @@ def qpos_owner(mj_model: mujoco.MjModel) -> np.ndarray:
 
 
 def nominal(mj_model: mujoco.MjModel) -> dict[str, np.ndarray]:
-    """Returns the arrays of the "model" room with their nominal values."""
+    """Returns the arrays of the "model" group with their nominal values."""
     arrays = {
         name: np.array(getattr(mj_model, name), np.float32)
         for name in ELEMENTS

@@ -1,4 +1,4 @@
-"""From xi to the model of one world: the "model" room of the table.
+"""From xi to the model of one world: the "model" group of the table.
 
 `Binding` holds the rows bound by name, `leaves` returns the touched MJX fields of one world,
 `write` puts the same values into a C MuJoCo model. Always from the nominal value. Which arrays rows
@@ -94,8 +94,8 @@ def leaves(physics: Physics, binding: Binding, xi: jax.Array) -> Leaves:
     out = expand(jnp, binding, apply(jnp, binding.nominal, binding.edits, xi))
     if DERIVED_FROM & out.keys():
         out |= derived_constants(physics, out)
-    if physics.engine is not None:
-        out |= warp.boxes(physics.engine, binding.form.geom_type, out)
+    if physics.warp is not None:
+        out |= warp.boxes(physics.warp, binding.form.geom_type, out)
     return out
 
 

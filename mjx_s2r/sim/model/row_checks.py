@@ -1,4 +1,4 @@
-"""Rows of the "model" room that would do nothing, or nothing sound: refused before long work.
+"""Rows of the "model" group that would do nothing, or nothing sound: refused before long work.
 
 Every refusal names the row, the element and the remedy. Known and not checked: of two geoms of one
 priority the larger friction counts, so a row below the other geom's friction is not felt.

@@ -14,20 +14,20 @@ from mjx_s2r.envs.cartpole import CONTRACT, Cartpole
 from mjx_s2r.learn.distill.learner import Distill, DistillConfig, DistillState, make
 from mjx_s2r.learn.networks.gaussian import Gaussian, gaussian
 from mjx_s2r.render.cameras import bind_cameras
-from mjx_s2r.runtime.compilation import compile_together
-from mjx_s2r.runtime.sharding import kept, mesh, spread
+from mjx_s2r.runtime.compilation import compile_all
+from mjx_s2r.runtime.sharding import device_mesh, init_sharded, reshard
 from mjx_s2r.sim.env import make as make_env
 from tests.learn.heard import compiled
 
 CONFIG = DistillConfig(
-    worlds=4,
-    unroll=4,
+    num_envs=4,
+    num_steps=4,
     iterations=10,
-    minibatches=2,
-    epochs=2,
+    num_minibatches=2,
+    num_epochs=2,
     beta_share=0.2,
     hidden=(16,),
-    channels=4,
+    cnn_channels=4,
     shift_pixels=1,
 )
 
@@ -52,7 +52,7 @@ def run() -> tuple[Distill, list[DistillState], list, np.ndarray, list[str]]:
     cameras = bind_cameras(task.space, task.mj_model, contract)
     learner = make(make_env(task), cameras, uniform(task.space), teacher, CONFIG)
     before, key = compilations(), jax.random.key(0)
-    compile_together(learner.programs(key))
+    compile_all(learner.programs(key))
     with compiled("_prepare", "_advance", "_learn", "blank") as late:
         state = learner.init(key)
         states, metrics = [jax.tree.map(jnp.copy, state)], []
@@ -91,15 +91,15 @@ def test_the_same_state_gives_the_same_student(run: tuple) -> None:
 
 def test_two_devices_teach_the_same_student(run: tuple) -> None:
     learner, states, metrics, *_ = run
-    over = mesh(2)
+    over = device_mesh(2)
     key = jax.random.key(0)
-    state = learner.load(spread(over, lambda: learner.blank(key)), key)
-    iterate = kept(over, learner.iterate)
+    state = learner.load(init_sharded(over, lambda: learner.blank(key)), key)
+    iterate = reshard(over, learner.iterate)
     for before in metrics[:2]:
         state, figures = iterate(state)
         np.testing.assert_allclose(figures.label_error_m, before.label_error_m, rtol=1e-3)
-    for leaf in jax.tree.leaves(state.worlds):
-        assert [s.data.shape[0] for s in leaf.addressable_shards] == [CONFIG.worlds // 2] * 2
+    for leaf in jax.tree.leaves(state.env_state):
+        assert [s.data.shape[0] for s in leaf.addressable_shards] == [CONFIG.num_envs // 2] * 2
     assert all(leaf.is_fully_replicated for leaf in jax.tree.leaves(state.params))
     # Not the parameters: a spatial softmax does not feel the bias below it, and Adam moves it.
     obs = jax.random.normal(key, (8, CONTRACT.size))
@@ -120,7 +120,7 @@ def test_act_reads_bytes(run: tuple) -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"worlds": 5, "unroll": 3}, "5 worlds x 3 steps do not divide into 4 minibatches"),
+        ({"num_envs": 5, "num_steps": 3}, "5 worlds x 3 steps do not divide into 4 minibatches"),
         ({"beta_share": 1.5}, r"distill.beta_share 1.5 must lie in \[0, 1\]"),
     ],
 )

@@ -37,7 +37,7 @@ def test_actor_and_critic_take_leading_axes(key: jax.Array) -> None:
 
 def test_the_student_acts_on_its_estimate_but_does_not_bend_it(key: jax.Array) -> None:
     """Two cameras; the action's gradient must not reach the layers that make the estimate."""
-    student = Student((8,), actions=2, labels=3, channels=4)
+    student = Student((8,), num_actions=2, num_labels=3, cnn_channels=4)
     obs, images = jnp.ones((2, 5)), [jax.random.normal(key, (2, 16, 16, 3))] * 2
     params = jax.jit(student.init)(key, obs, images)
     policy, estimate = jax.eval_shape(student.apply, params, obs, images)
@@ -48,4 +48,4 @@ def test_the_student_acts_on_its_estimate_but_does_not_bend_it(key: jax.Array) -
         for name, g in gradient["params"].items()
     }
     assert moved["Mlp_0"] == 0  # the estimate
-    assert moved["Mlp_1"] > 0 and moved["Eye_0"] > 0 and moved["Eye_1"] > 0
+    assert moved["Mlp_1"] > 0 and moved["ImageEncoder_0"] > 0 and moved["ImageEncoder_1"] > 0

@@ -10,22 +10,22 @@ import pytest
 
 from mjx_s2r.curriculum.uniform import uniform
 from mjx_s2r.learn import normalizer
-from mjx_s2r.learn.ppo.config import PpoConfig
-from mjx_s2r.learn.ppo.learner import Ppo, TrainState
-from mjx_s2r.learn.ppo.losses import steer
+from mjx_s2r.learn.ppo.config import PPOConfig
+from mjx_s2r.learn.ppo.learner import PPOLearner, TrainState
+from mjx_s2r.learn.ppo.losses import adapt_learning_rate
 from mjx_s2r.params import Param, ParamSpace
 from tests.learn.probes import Probe, programs
 
 SPACE = ParamSpace((Param("nothing", "model.body_mass", ("a",)),))
-CONFIG = PpoConfig(
-    worlds=32,
-    unroll=8,
-    minibatches=2,
-    epochs=4,
-    discount=0.5,
+CONFIG = PPOConfig(
+    num_envs=32,
+    num_steps=8,
+    num_minibatches=2,
+    num_epochs=4,
+    gamma=0.5,
     learning_rate=1e-2,
     target_kl=0.0,
-    entropy_weight=0.0,
+    entropy_coef=0.0,
     actor_hidden=(8,),
     critic_hidden=(16,),
 )
@@ -37,20 +37,20 @@ PROBES = {
 
 
 @cache
-def trained(name: str, iterations: int = 60) -> tuple[Ppo, TrainState, list[int]]:
+def trained(name: str, iterations: int = 60) -> tuple[PPOLearner, TrainState, list[int]]:
     """Returns a learner, its state after ``iterations``, and compilations of its programs."""
-    ppo = Ppo(PROBES[name], uniform(SPACE), CONFIG)  # type: ignore[arg-type]
+    ppo = PPOLearner(PROBES[name], uniform(SPACE), CONFIG)  # type: ignore[arg-type]
     state = ppo.init(jax.random.key(0))
     for _ in range(iterations):
         state, _ = ppo.iterate(state)
     return ppo, state, programs(ppo.iteration)
 
 
-def value(ppo: Ppo, state: TrainState, step: int) -> float:
+def value(ppo: PPOLearner, state: TrainState, step: int) -> float:
     """Returns the critic's value of being at ``step``."""
     obs = ppo.env.see(jnp.int32(step))["privileged"]  # type: ignore[attr-defined]
     x = normalizer.apply(state.critic_norm, obs)[None, None]
-    first, memory = jnp.ones((1, 1), bool), jnp.zeros((1, ppo.config.units))
+    first, memory = jnp.ones((1, 1), bool), jnp.zeros((1, ppo.config.rnn_hidden))
     return float(ppo.nets.value(state.critic, memory, x, first)[1][0, 0])
 
 
@@ -65,7 +65,7 @@ def bits(tree: Any) -> list[bytes]:
 def test_the_bandit_is_solved() -> None:
     """The best action is 0.5; its value is 1 less what exploration still costs."""
     ppo, state, _ = trained("bandit")
-    policy = ppo.answer(state, ppo.env.see(jnp.int32(0)))  # type: ignore[attr-defined]
+    policy = ppo.policy(state, ppo.env.see(jnp.int32(0)))  # type: ignore[attr-defined]
     assert float(jnp.tanh(policy.mean[0])) == pytest.approx(0.5, abs=0.12)
     assert 0.85 < value(ppo, state, 0) < 1.0
     assert float(policy.log_std[0]) < np.log(0.6)  # exploration has shrunk from where it began
@@ -105,31 +105,38 @@ def test_metrics_count_the_episodes() -> None:
     """32 worlds x 8 steps of episodes with one step, a success each, all paid at most 1."""
     ppo, _, _ = trained("bandit")
     state, metrics = ppo.iterate(ppo.init(jax.random.key(1)))
-    assert int(metrics.tally.episodes) == 32 * 8
-    assert float(metrics.tally.success) == float(metrics.tally.length) == 32 * 8
-    assert float(metrics.tally.nan) == 0 and float(metrics.tally.total) <= 32 * 8
-    assert int(metrics.tally.reused) == 32 * 7
+    assert int(metrics.episodes.episodes) == 32 * 8
+    assert float(metrics.episodes.successes) == float(metrics.episodes.length_sum) == 32 * 8
+    assert float(metrics.episodes.nan_envs) == 0 and float(metrics.episodes.return_sum) <= 32 * 8
+    assert int(metrics.episodes.reused_resets) == 32 * 7
     assert float(metrics.learning_rate) == pytest.approx(1e-2)
-    assert int(state.steps) == 1 and float(state.actor_norm.count) == 32 * 8
+    assert int(state.iteration) == 1 and float(state.actor_norm.count) == 32 * 8
     assert all(np.isfinite(x).all() for x in jax.tree.leaves(metrics))
 
 
 def test_the_learning_rate_follows_the_divergence() -> None:
-    config = PpoConfig(target_kl=0.01)
-    rates = [float(steer(config, jnp.float32(1e-3), jnp.float32(kl))) for kl in (0.1, 0.01, 1e-4)]
+    config = PPOConfig(target_kl=0.01)
+    rates = [
+        float(adapt_learning_rate(config, jnp.float32(1e-3), jnp.float32(kl)))
+        for kl in (0.1, 0.01, 1e-4)
+    ]
     np.testing.assert_allclose(rates, (1e-3 / 1.5, 1e-3, 1.5e-3), rtol=1e-6)
-    assert float(steer(config, jnp.float32(1e-2), jnp.float32(0))) == pytest.approx(1e-2)
-    assert float(steer(config, jnp.float32(1e-5), jnp.float32(9))) == pytest.approx(1e-5)
+    assert float(adapt_learning_rate(config, jnp.float32(1e-2), jnp.float32(0))) == pytest.approx(
+        1e-2
+    )
+    assert float(adapt_learning_rate(config, jnp.float32(1e-5), jnp.float32(9))) == pytest.approx(
+        1e-5
+    )
 
 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"worlds": 0}, "ppo.worlds 0 must be at least 1"),
-        ({"epochs": 0}, "ppo.epochs 0 must be at least 1"),
-        ({"worlds": 6, "units": 8}, "6 worlds do not divide into 4 minibatches"),
-        ({"worlds": 3, "unroll": 2}, "3 worlds x 2 steps do not divide into 4 minibatches"),
-        ({"first_std": 0.0}, "ppo.first_std 0.0 must be above 0"),
+        ({"num_envs": 0}, "ppo.num_envs 0 must be at least 1"),
+        ({"num_epochs": 0}, "ppo.num_epochs 0 must be at least 1"),
+        ({"num_envs": 6, "rnn_hidden": 8}, "6 worlds do not divide into 4 minibatches"),
+        ({"num_envs": 3, "num_steps": 2}, "3 worlds x 2 steps do not divide into 4 minibatches"),
+        ({"init_std": 0.0}, "ppo.init_std 0.0 must be above 0"),
         (
             {"actor_obs": "everything"},
             "ppo.actor_obs 'everything' must be 'state' or 'privileged' or 'pixels'",
@@ -139,4 +146,4 @@ def test_the_learning_rate_follows_the_divergence() -> None:
 )
 def test_settings_that_cannot_work_are_named(settings: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        PpoConfig(**settings)
+        PPOConfig(**settings)

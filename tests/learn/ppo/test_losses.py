@@ -9,7 +9,7 @@ import pytest
 
 from mjx_s2r.learn import minibatches
 from mjx_s2r.learn.networks.swish import swish
-from mjx_s2r.learn.ppo.config import PpoConfig
+from mjx_s2r.learn.ppo.config import PPOConfig
 from mjx_s2r.learn.ppo.losses import Batch, _apart, _pick, _squared_error
 
 
@@ -21,9 +21,9 @@ def test_groups_divide_into_minibatches(
     worlds: int, minibatches: int, units: int, groups: int
 ) -> None:
     """Of worlds where the networks remember, else of the steps of the worlds."""
-    config = PpoConfig(worlds=worlds, minibatches=minibatches, units=units)
+    config = PPOConfig(num_envs=worlds, num_minibatches=minibatches, rnn_hidden=units)
     assert config.groups == groups
-    items = worlds if units else worlds * config.unroll
+    items = worlds if units else worlds * config.num_steps
     assert worlds % groups == 0 and items % (groups * minibatches) == 0
 
 
@@ -49,7 +49,7 @@ def test_single_steps_stay_in_their_group_with_all_that_belongs_to_them() -> Non
     expected = np.array([[0, 1, 10, 11, 20, 21, 2, 3, 12, 13, 22, 23]])
     np.testing.assert_array_equal(out.target, expected)
     np.testing.assert_array_equal(out.actor_obs, np.stack((expected, -expected), -1))
-    assert out.actor_memory.shape == out.critic_memory.shape == (1, 12, 0)
+    assert out.actor_rnn_state.shape == out.critic_rnn_state.shape == (1, 12, 0)
 
 
 def test_a_minibatch_takes_the_chosen_worlds_of_each_group_whole() -> None:
@@ -64,9 +64,9 @@ def test_clipped_values_earn_nothing_beyond_the_clip() -> None:
     batch = Batch(
         *[jnp.zeros(())] * 2, (), *[jnp.zeros(())] * 4, jnp.ones(()), *[jnp.zeros(())] * 3
     )
-    free = PpoConfig()
+    free = PPOConfig()
     assert float(_squared_error(free, jnp.float32(0.5), batch)) == pytest.approx(0.25)
-    clipped = replace(free, clip_value=0.2)
+    clipped = replace(free, value_clip=0.2)
     assert float(_squared_error(clipped, jnp.float32(0.5), batch)) == pytest.approx(0.64)
     assert float(_squared_error(clipped, jnp.float32(0.1), batch)) == pytest.approx(0.81)
     assert float(_squared_error(clipped, jnp.float32(-0.5), batch)) == pytest.approx(2.25)

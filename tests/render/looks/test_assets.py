@@ -18,8 +18,8 @@ from mjx_s2r.render import raycast
 from mjx_s2r.render.geometry.scene import SceneError, build
 from mjx_s2r.render.looks import textures
 from mjx_s2r.render.looks.appearance import Appearance, appearance, bind_appearance
-from mjx_s2r.render.looks.assets import RenderConfig, Stock, stock_of
-from mjx_s2r.render.looks.textures import PoolError
+from mjx_s2r.render.looks.assets import RenderAssets, RenderConfig, build_assets
+from mjx_s2r.render.looks.textures import TextureError
 from tests.render.scenes import load, look_of, pose_of, stock
 
 SIZE = 64
@@ -91,12 +91,12 @@ SPACE = ParamSpace(
 Draw = Callable[[jax.Array], raycast.Image]
 
 
-def _drawer(config: RenderConfig) -> tuple[Draw, Stock]:
+def _drawer(config: RenderConfig) -> tuple[Draw, RenderAssets]:
     """Returns xi (N, 4) -> pictures of the room, compiled, and its stock."""
     model, data = load(ROOM)
     scene = build(model, "front", 48, 48)
     binding = bind_appearance(SPACE, model, "front")
-    held = stock_of(model, scene, binding, config)
+    held = build_assets(model, scene, binding, config)
 
     @jax.jit
     def draw(xi: jax.Array) -> raycast.Image:
@@ -110,12 +110,12 @@ def _drawer(config: RenderConfig) -> tuple[Draw, Stock]:
 
 
 @pytest.fixture(scope="module")
-def plain() -> tuple[Draw, Stock]:
+def plain() -> tuple[Draw, RenderAssets]:
     """The room with a stock of three textures and two photographs."""
     return _drawer(RenderConfig(textures=("checker", "stripes", "noise"), texture_px=32))
 
 
-def test_worlds_choose_textures_by_share(plain: tuple[Draw, Stock]) -> None:
+def test_worlds_choose_textures_by_share(plain: tuple[Draw, RenderAssets]) -> None:
     draw, held = plain
     assert held.pool == 3
     chosen = [int(held.texture_index(jnp.float32(x))) for x in (0.0, 0.24, 0.26, 0.6, 0.99)]
@@ -129,7 +129,7 @@ def test_worlds_choose_textures_by_share(plain: tuple[Draw, Stock]) -> None:
     assert np.any(rgb[1][table] != rgb[2][table])
 
 
-def test_worlds_choose_and_move_photographs(plain: tuple[Draw, Stock]) -> None:
+def test_worlds_choose_and_move_photographs(plain: tuple[Draw, RenderAssets]) -> None:
     draw, _ = plain
     image = draw(jnp.array([[0, 0, 0, 0], [0, 0, 0.5, 0], [0, 0, 0.9, 0], [0, 0, 0.5, 0.7]]))
     rgb, sky = np.asarray(image.rgb), np.asarray(image.segmentation[0]) < 0
@@ -179,11 +179,11 @@ def test_bad_stocks_are_named() -> None:
     scene = build(model, "front", 8, 8)
     binding = bind_appearance(SPACE, model, "front")
     config = RenderConfig()
-    with pytest.raises(PoolError, match=r"missing\.png"):
-        stock_of(model, scene, binding, replace(config, photographs=("missing.png",)))
-    with pytest.raises(PoolError, match="did you mean 'checker'"):
-        stock_of(model, scene, binding, replace(config, textures=("cheker",)))
+    with pytest.raises(TextureError, match=r"missing\.png"):
+        build_assets(model, scene, binding, replace(config, photographs=("missing.png",)))
+    with pytest.raises(TextureError, match="did you mean 'checker'"):
+        build_assets(model, scene, binding, replace(config, textures=("cheker",)))
     with pytest.raises(ParamError, match=r"foreground geom 'cub'; did you mean 'cube'"):
-        stock_of(model, scene, binding, replace(config, foreground=("cub",)))
+        build_assets(model, scene, binding, replace(config, foreground=("cub",)))
     with pytest.raises(SceneError, match="needs photographs"):
-        stock_of(model, scene, binding, replace(config, photographs=()))
+        build_assets(model, scene, binding, replace(config, photographs=()))

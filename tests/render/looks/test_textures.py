@@ -82,28 +82,30 @@ def test_grey_and_transparent_images_become_rgb(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_made_or_loaded_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(textures.PoolError, match="did you mean 'checker'"):
+    with pytest.raises(textures.TextureError, match="did you mean 'checker'"):
         textures.textures(["cheker"], 16)
-    with pytest.raises(textures.PoolError, match=r"'/nowhere/a\.png' is no file.*builtin: checker"):
+    with pytest.raises(
+        textures.TextureError, match=r"'/nowhere/a\.png' is no file.*builtin: checker"
+    ):
         textures.textures(["/nowhere/a.png"], 16)
-    with pytest.raises(textures.PoolError, match=r"holds no \.png"):
+    with pytest.raises(textures.TextureError, match=r"holds no \.png"):
         textures.photographs([tmp_path], 8, 8)
     broken = tmp_path / "broken.png"
     broken.write_bytes(b"no image")
-    with pytest.raises(textures.PoolError, match=r"cannot read '.*broken\.png'"):
+    with pytest.raises(textures.TextureError, match=r"cannot read '.*broken\.png'"):
         textures.textures([broken], 16)
     cut = save(tmp_path / "cut.png", np.random.default_rng(0).integers(0, 256, (64, 64, 3), "u1"))
     cut.write_bytes(cut.read_bytes()[:2000])
-    with pytest.raises(textures.PoolError, match=r"cannot read '.*cut\.png'"):
+    with pytest.raises(textures.TextureError, match=r"cannot read '.*cut\.png'"):
         textures.photographs([cut], 8, 8)
     deep = save(tmp_path / "deep.png", np.full((8, 8), 40000, np.uint16))
-    with pytest.raises(textures.PoolError, match="more than 8 bits"):
+    with pytest.raises(textures.TextureError, match="more than 8 bits"):
         textures.textures([deep], 8)
-    with pytest.raises(textures.PoolError, match="power of two"):
+    with pytest.raises(textures.TextureError, match="power of two"):
         textures.textures(["checker"], 48)
-    with pytest.raises(textures.PoolError, match="are one name"):
+    with pytest.raises(textures.TextureError, match="are one name"):
         textures.textures("checker", 16)
-    with pytest.raises(textures.PoolError, match="no names"):
+    with pytest.raises(textures.TextureError, match="no names"):
         textures.photographs([], 8, 8)
-    with pytest.raises(textures.PoolError, match="0 by 8"):
+    with pytest.raises(textures.TextureError, match="0 by 8"):
         textures.photographs(["clouds"], 0, 8)

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from mjx_s2r.robot.drivers import imperfections
-from mjx_s2r.robot.drivers.imperfections import Bus, Encoder, Reality
+from mjx_s2r.robot.drivers.imperfections import Bus, Encoder, Imperfections
 
 
-def arrivals(reality: Reality, count: int, period_s: float) -> np.ndarray:
+def arrivals(reality: Imperfections, count: int, period_s: float) -> np.ndarray:
     """Returns (count,) delays, s, of commands sent once a period; NaN for lost ones."""
     rng = np.random.default_rng(0)
     bus, delays = Bus(np.zeros(1)), np.full(count, np.nan)
@@ -22,7 +22,7 @@ def arrivals(reality: Reality, count: int, period_s: float) -> np.ndarray:
 
 
 def test_latency_has_its_median_and_spread() -> None:
-    delays = arrivals(Reality(latency_ms=15.0, latency_jitter=0.4), 4000, 10.0)
+    delays = arrivals(Imperfections(latency_ms=15.0, latency_jitter=0.4), 4000, 10.0)
     logs = np.log(delays / 0.015)
     # Standard errors of the mean and of the deviation: 0.4 / sqrt(4000) and 0.4 / sqrt(8000).
     assert abs(logs.mean()) < 4 * 0.0063
@@ -30,13 +30,17 @@ def test_latency_has_its_median_and_spread() -> None:
 
 
 def test_commands_are_lost_at_the_rate() -> None:
-    lost = np.isnan(arrivals(Reality(lost_commands=0.2), 4000, 1.0)).mean()
+    lost = np.isnan(arrivals(Imperfections(lost_commands=0.2), 4000, 1.0)).mean()
     assert abs(lost - 0.2) < 4 * math.sqrt(0.2 * 0.8 / 4000)
 
 
 def test_commands_do_not_overtake() -> None:
     rng = np.random.default_rng(1)
-    reality, bus, seen = Reality(latency_ms=50.0, latency_jitter=1.0), Bus(np.array([-1.0])), []
+    reality, bus, seen = (
+        Imperfections(latency_ms=50.0, latency_jitter=1.0),
+        Bus(np.array([-1.0])),
+        [],
+    )
     for tick in range(400):
         if tick < 200:
             bus = imperfections.send(bus, reality, tick * 0.01, np.array([float(tick)]), rng)
@@ -47,7 +51,7 @@ def test_commands_do_not_overtake() -> None:
 
 def test_command_waits_for_its_time() -> None:
     rng = np.random.default_rng(0)
-    bus = imperfections.send(Bus(np.zeros(1)), Reality(latency_ms=10.0), 1.0, np.ones(1), rng)
+    bus = imperfections.send(Bus(np.zeros(1)), Imperfections(latency_ms=10.0), 1.0, np.ones(1), rng)
     assert imperfections.deliver(bus, 1.009).command == 0.0
     assert imperfections.deliver(bus, 1.010).command == 1.0
 
@@ -88,7 +92,7 @@ def test_velocity_is_a_low_pass_of_differences() -> None:
 
 def test_exposure_drifts_with_its_spread() -> None:
     rng = np.random.default_rng(0)
-    reality, x, seen = Reality(exposure_drift=0.1, exposure_time_s=0.5), 0.0, []
+    reality, x, seen = Imperfections(exposure_drift=0.1, exposure_time_s=0.5), 0.0, []
     for _ in range(20_000):
         x = imperfections.drift(x, reality, 0.1, rng)
         seen.append(x)
@@ -101,13 +105,13 @@ def test_exposure_drifts_with_its_spread() -> None:
 def test_perfect_camera_changes_nothing() -> None:
     image = np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8)
     np.testing.assert_array_equal(
-        imperfections.expose(image, Reality(), 0.0, np.random.default_rng(1)), image
+        imperfections.expose(image, Imperfections(), 0.0, np.random.default_rng(1)), image
     )
 
 
 def test_camera_gain_and_noise() -> None:
     rng = np.random.default_rng(2)
-    reality = Reality(gain=(1.5, 1.0, 0.5), shot_noise=0.002, read_noise=0.01)
+    reality = Imperfections(gain=(1.5, 1.0, 0.5), shot_noise=0.002, read_noise=0.01)
     image = np.full((200, 200, 3), 102, np.uint8)
     seen = imperfections.expose(image, reality, 0.0, rng) / 255
     signal = 0.4 * np.array([1.5, 1.0, 0.5])
@@ -123,4 +127,4 @@ def test_camera_gain_and_noise() -> None:
 )
 def test_impossible_reality_is_refused(change: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=f"reality.{next(iter(change))}"):
-        Reality(**change)
+        Imperfections(**change)

@@ -13,9 +13,9 @@ from mjx_s2r.robot.clock import VirtualClock
 from mjx_s2r.robot.controller import ControllerConfig, run
 from mjx_s2r.robot.driver import Driver, Reading, check
 from mjx_s2r.robot.drivers import sim_robot
-from mjx_s2r.robot.drivers.imperfections import SERVO_ARM, Reality
+from mjx_s2r.robot.drivers.imperfections import SERVO_ARM, Imperfections
 from mjx_s2r.robot.drivers.mujoco_wiring import Rig, rig_for
-from mjx_s2r.robot.drivers.sim_robot import NoDisplayError, StandIn, can_render
+from mjx_s2r.robot.drivers.sim_robot import NoDisplayError, SimRobot, can_render
 from mjx_s2r.robot.safety import SafetyConfig
 from tests.robot.fakes import FakePolicy, contract_for
 
@@ -61,16 +61,16 @@ def picture(model: mujoco.MjModel, data: mujoco.MjData, name: str) -> np.ndarray
 RIG = Rig(("a", "b"), 20.0, (CAMERA,), camera=picture)
 
 
-def robot(reality: Reality | None = None, rig: Rig = RIG) -> tuple[StandIn, VirtualClock]:
+def robot(reality: Imperfections | None = None, rig: Rig = RIG) -> tuple[SimRobot, VirtualClock]:
     """Returns a stand-in at rest and its clock, started."""
     clock = VirtualClock(3.0)
-    standin = StandIn(MODEL, rig, clock, reality or Reality())
+    standin = SimRobot(MODEL, rig, clock, reality or Imperfections())
     standin.connect()
     clock.start(PERIOD_S)
     return standin, clock
 
 
-def drive(reality: Reality, commands: np.ndarray, rig: Rig = RIG) -> list[Reading]:
+def drive(reality: Imperfections, commands: np.ndarray, rig: Rig = RIG) -> list[Reading]:
     """Returns the readings before each of the commands (T, J), one a period."""
     standin, clock = robot(reality, rig)
     readings = []
@@ -98,7 +98,7 @@ def test_perfect_standin_is_mujoco() -> None:
         expected.append(data.qpos[7:9].copy())
         data.ctrl[:2] = command
         mujoco.mj_step(MODEL, data, 10)  # 10 steps of 5 ms in a period of 50 ms
-    np.testing.assert_allclose(positions(drive(Reality(), STEP)), expected, atol=1e-12)
+    np.testing.assert_allclose(positions(drive(Imperfections(), STEP)), expected, atol=1e-12)
 
 
 def test_two_runs_of_one_seed_are_equal() -> None:
@@ -131,7 +131,7 @@ def test_reset_repeats_and_seeds() -> None:
 
 
 def test_latency_delays_the_joints() -> None:
-    standin, clock = robot(Reality(latency_ms=30.0))
+    standin, clock = robot(Imperfections(latency_ms=30.0))
     standin.write(np.array([0.4, 0.0]))
     clock.advance(0.030)
     assert standin.read().signals["joint_pos"][0] == 0.0
@@ -142,7 +142,7 @@ def test_latency_delays_the_joints() -> None:
 def test_backlash_leaves_the_joint_behind() -> None:
     # Up to 0.4 and back to 0.2: without friction the joint ends half the play away on each side.
     turn = np.concatenate([np.tile((0.4, 0.4), (40, 1)), np.tile((0.2, 0.2), (40, 1))])
-    seen = positions(drive(Reality(backlash_deg=2.0), turn))
+    seen = positions(drive(Imperfections(backlash_deg=2.0), turn))
     half = math.radians(2.0)
     np.testing.assert_allclose(seen[39], 0.4 - half, atol=2e-4)
     np.testing.assert_allclose(seen[79], 0.2 + half, atol=2e-4)
@@ -150,26 +150,28 @@ def test_backlash_leaves_the_joint_behind() -> None:
 
 def test_deadband_ignores_a_small_command() -> None:
     small = np.full((20, 2), math.radians(0.5))
-    assert np.abs(positions(drive(Reality(deadband_deg=1.0), small))).max() < 1e-12
-    assert np.abs(positions(drive(Reality(deadband_deg=0.1), small))).max() > 1e-3
+    assert np.abs(positions(drive(Imperfections(deadband_deg=1.0), small))).max() < 1e-12
+    assert np.abs(positions(drive(Imperfections(deadband_deg=0.1), small))).max() > 1e-3
 
 
 def test_encoder_reads_whole_counts() -> None:
     quantum = 2 * math.pi / 4096
-    read = positions(drive(Reality(encoder_counts=4096), WAVE))
-    true = positions(drive(Reality(), WAVE))
+    read = positions(drive(Imperfections(encoder_counts=4096), WAVE))
+    true = positions(drive(Imperfections(), WAVE))
     np.testing.assert_allclose(read / quantum, np.round(read / quantum), atol=1e-9)
     assert 0 < np.abs(read - true).max() <= quantum / 2 + 1e-12
 
 
 def test_filtered_velocity_lags_the_true_one() -> None:
-    true = np.array([r.signals["joint_vel"] for r in drive(Reality(), STEP)])
-    slow = np.array([r.signals["joint_vel"] for r in drive(Reality(velocity_cutoff_hz=2.0), STEP)])
+    true = np.array([r.signals["joint_vel"] for r in drive(Imperfections(), STEP)])
+    slow = np.array(
+        [r.signals["joint_vel"] for r in drive(Imperfections(velocity_cutoff_hz=2.0), STEP)]
+    )
     assert np.abs(slow).max() < 0.8 * np.abs(true).max()
 
 
 def test_zero_error_is_in_readings_and_commands() -> None:
-    standin, clock = robot(Reality(offset_deg=3.0))
+    standin, clock = robot(Imperfections(offset_deg=3.0))
     zero = math.radians(3.0)
     np.testing.assert_allclose(standin.read().signals["joint_pos"], zero)
     for _ in range(40):
@@ -180,16 +182,16 @@ def test_zero_error_is_in_readings_and_commands() -> None:
 
 
 def test_weak_actuators_are_slower_and_the_given_model_is_untouched() -> None:
-    strong, weak = (positions(drive(Reality(strength=s), STEP)) for s in (1.0, 0.3))
+    strong, weak = (positions(drive(Imperfections(strength=s), STEP)) for s in (1.0, 0.3))
     assert weak[1, 0] < 0.6 * strong[1, 0]
     # A weak servo still arrives: its stiffness shrinks with its force.
-    late = positions(drive(Reality(strength=0.3), np.repeat(STEP, 4, axis=0)))
+    late = positions(drive(Imperfections(strength=0.3), np.repeat(STEP, 4, axis=0)))
     np.testing.assert_allclose(late[-1], STEP[-1], atol=2e-3)
     assert MODEL.actuator_gainprm[0, 0] == 20.0
 
 
 def test_lost_commands_are_not_followed() -> None:
-    assert np.abs(positions(drive(Reality(lost_commands=1.0), STEP))).max() < 1e-12
+    assert np.abs(positions(drive(Imperfections(lost_commands=1.0), STEP))).max() < 1e-12
 
 
 def ages(readings: list[Reading]) -> np.ndarray:
@@ -198,20 +200,20 @@ def ages(readings: list[Reading]) -> np.ndarray:
 
 
 def test_camera_is_on_time_and_its_picture_is_of_its_time() -> None:
-    readings = drive(Reality(), STEP)
+    readings = drive(Imperfections(), STEP)
     np.testing.assert_allclose(ages(readings), 0.0, atol=1e-6)
     shown = [int(r.images["front"][0, 0, 0]) for r in readings]
     assert shown == [10 * k for k in range(20)]
 
 
 def test_camera_latency_is_in_the_time_stamp() -> None:
-    readings = drive(Reality(camera_latency_frames=2), STEP)
+    readings = drive(Imperfections(camera_latency_frames=2), STEP)
     np.testing.assert_allclose(ages(readings), np.minimum(np.arange(20), 2), atol=1e-6)
     assert [int(r.images["front"][0, 0, 0]) for r in readings][2:5] == [0, 10, 20]
 
 
 def test_dropped_frame_keeps_image_and_time() -> None:
-    readings = drive(Reality(dropped_frames=0.5), STEP)
+    readings = drive(Imperfections(dropped_frames=0.5), STEP)
     late = ages(readings)
     assert late.max() > 0.99 and late.min() < 0.01
     for r in readings:
@@ -220,18 +222,18 @@ def test_dropped_frame_keeps_image_and_time() -> None:
 
 
 def test_time_stamps_never_go_back() -> None:
-    readings = drive(Reality(camera_latency_frames=2, dropped_frames=0.4), WAVE)
+    readings = drive(Imperfections(camera_latency_frames=2, dropped_frames=0.4), WAVE)
     assert np.diff([r.image_time_s["front"] for r in readings]).min() >= 0.0
 
 
 def test_slow_camera_keeps_its_own_rate() -> None:
     slow = replace(RIG, cameras=(replace(CAMERA, rate_hz=10.0),))
-    taken = {r.image_time_s["front"] for r in drive(Reality(), STEP, slow)}
+    taken = {r.image_time_s["front"] for r in drive(Imperfections(), STEP, slow)}
     np.testing.assert_allclose(sorted(taken), 3.0 + 0.1 * np.arange(10), atol=1e-9)
 
 
 def test_stop_holds_here_and_drops_what_is_under_way() -> None:
-    standin, clock = robot(Reality(latency_ms=20.0))
+    standin, clock = robot(Imperfections(latency_ms=20.0))
     standin.write(np.array([1.0, 0.0]))
     clock.wait()
     standin.read()
@@ -269,7 +271,7 @@ def test_reset_pose_is_held() -> None:
 
 def test_motor_is_an_effort_robot() -> None:
     rig = Rig(("c",), 20.0, sensed=("c", "a"), extra={"height": lambda m, d: d.qpos[2:3].copy()})
-    standin, clock = robot(Reality(offset_deg=30.0), rig)  # an encoder's zero moves no force
+    standin, clock = robot(Imperfections(offset_deg=30.0), rig)  # an encoder's zero moves no force
     info = standin.describe()
     assert (info.command, info.unit, info.max_effort) == ("effort", "N", (4.0,))
     assert dict(info.signals) == {"joint_pos": 2, "joint_vel": 2, "height": 1}
@@ -284,7 +286,7 @@ def test_motor_is_an_effort_robot() -> None:
 
 def test_data_sheet_fits_its_own_contract() -> None:
     contract = replace(contract_for(), control_hz=20.0)
-    driver: Driver = StandIn(MODEL, rig_for(contract), VirtualClock())
+    driver: Driver = SimRobot(MODEL, rig_for(contract), VirtualClock())
     check(contract, driver.describe())
     assert driver.describe().low == (-2.0, -2.0) and driver.describe().max_effort == (3.0, 3.0)
 
@@ -299,7 +301,7 @@ def test_data_sheet_fits_its_own_contract() -> None:
 )
 def test_wrong_rig_is_named(rig: Rig, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        StandIn(MODEL, rig, VirtualClock())
+        SimRobot(MODEL, rig, VirtualClock())
 
 
 def test_wrong_command_is_refused() -> None:
@@ -324,7 +326,7 @@ def test_no_display_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sim_robot.mujoco, "Renderer", fail)
     assert not can_render()
     with pytest.raises(NoDisplayError, match="MUJOCO_GL=egl"):
-        StandIn(MODEL, replace(RIG, camera=None), VirtualClock()).connect()
+        SimRobot(MODEL, replace(RIG, camera=None), VirtualClock()).connect()
 
 
 def test_opengl_camera_sees_the_arm_move() -> None:
@@ -343,7 +345,7 @@ def test_opengl_camera_sees_the_arm_move() -> None:
 def test_controller_drives_it_to_a_pose() -> None:
     contract = replace(contract_for(), control_hz=20.0)
     clock = VirtualClock()
-    standin = StandIn(MODEL, rig_for(contract), clock, SERVO_ARM)
+    standin = SimRobot(MODEL, rig_for(contract), clock, SERVO_ARM)
     goal = np.array([0.6, -0.4])
     policy = FakePolicy(contract, lambda obs: np.clip(goal - obs[4:6], -0.1, 0.1))
     config = ControllerConfig(3.0, SafetyConfig(ramp_s=0.5))

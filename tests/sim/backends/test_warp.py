@@ -24,7 +24,7 @@ from mjx_s2r.sim.env import Env, make
 from mjx_s2r.sim.interface import State
 from mjx_s2r.sim.model import leaves as model_leaves
 from mjx_s2r.sim.model.virtual_fields import boxes_of_geoms
-from mjx_s2r.sim.physics import Core, Physics
+from mjx_s2r.sim.physics import Physics, PhysicsState
 from tests.sim.toy import Toy
 
 ON = PhysicsConfig("warp", cpu=True)
@@ -69,13 +69,13 @@ def load() -> mujoco.MjModel:
     return mujoco.MjModel.from_xml_string(XML)
 
 
-def roll(engine: Physics, binding: model_leaves.Binding, xi: jax.Array) -> Core:
+def roll(engine: Physics, binding: model_leaves.Binding, xi: jax.Array) -> PhysicsState:
     """Returns one world after each of `STEPS` steps, pushed and driven."""
     leaves = model_leaves.leaves(engine, binding, xi)
-    start = physics.core(engine, engine.blank.qpos, jnp.zeros(engine.model.nv))
+    start = physics.initial_state(engine, engine.empty_data.qpos, jnp.zeros(engine.model.nv))
     wrench = jnp.zeros((engine.model.nbody, 6)).at[1, 0].set(0.5)
 
-    def one(core: Core, ctrl: jax.Array) -> tuple[Core, Core]:
+    def one(core: PhysicsState, ctrl: jax.Array) -> tuple[PhysicsState, PhysicsState]:
         """Takes a step."""
         core = physics.advance(engine, leaves, core, ctrl, wrench)
         return core, core
@@ -98,7 +98,7 @@ def in_c(binding: model_leaves.Binding, xi: np.ndarray) -> np.ndarray:
 def test_a_machine_that_cannot_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mjx_warp, "WARP_INSTALLED", False)
     with pytest.raises(ModelError, match=r"mjx_s2r\[warp\], or use physics.backend jax"):
-        physics.put(load(), PhysicsConfig("warp"))
+        physics.put_model(load(), PhysicsConfig("warp"))
     monkeypatch.setattr(mjx_warp, "WARP_INSTALLED", True)
     monkeypatch.setattr(warp, "_has_cuda", lambda: False)
     with pytest.raises(ModelError, match=r"needs an NVIDIA GPU, jax runs on '\w+'; use physics"):
@@ -171,8 +171,8 @@ def test_a_pair_that_only_warp_collides_is_no_obstacle() -> None:
 
 def test_worlds_stay_one_call_however_they_are_batched(monkeypatch: pytest.MonkeyPatch) -> None:
     """The batching alone: a closed form takes the place of the step, and worlds are counted."""
-    plain = physics.put(load())
-    engine = replace(plain, engine=warp.Engine(plain.model, plain.blank))
+    plain = physics.put_model(load())
+    engine = replace(plain, warp=warp.Engine(plain.model, plain.empty_data))
     sizes: list[int] = []
 
     def room(blank: mjx.Data, worlds: int) -> mjx.Data:
@@ -180,7 +180,7 @@ def test_worlds_stay_one_call_however_they_are_batched(monkeypatch: pytest.Monke
         sizes.append(worlds)
         return blank
 
-    def step(model: mjx.Model, blank: mjx.Data, look: Any, given: tuple) -> Core:
+    def step(model: mjx.Model, blank: mjx.Data, look: Any, given: tuple) -> PhysicsState:
         """Moves by mass times ctrl plus the force on the ball."""
         state, ctrl, wrench = given
         moved = state.qpos + model.body_mass[1] * ctrl + wrench[1, 0]
@@ -189,9 +189,9 @@ def test_worlds_stay_one_call_however_they_are_batched(monkeypatch: pytest.Monke
     monkeypatch.setattr(warp, "room", room)
     monkeypatch.setattr(physics, "_step", step)
 
-    def one(mass: jax.Array, ctrl: jax.Array, push: jax.Array) -> Core:
+    def one(mass: jax.Array, ctrl: jax.Array, push: jax.Array) -> PhysicsState:
         """Steps one world, whose leaves have a field that Warp does not know."""
-        start = physics.core(engine, jnp.zeros(8), jnp.zeros(7))
+        start = physics.initial_state(engine, jnp.zeros(8), jnp.zeros(7))
         leaves = {"body_mass": jnp.ones(3).at[1].set(mass), "dof_M0": jnp.ones(1)}
         return physics.advance(engine, leaves, start, ctrl, jnp.full((3, 6), push))
 
@@ -221,7 +221,7 @@ def test_a_pool_for_many_worlds_is_what_mjx_makes() -> None:
 @runs
 def test_worlds_of_their_own_move_as_in_c() -> None:
     mj_model = load()
-    binding, engine = model_leaves.bind_model(SPACE, mj_model), physics.put(mj_model, ON)
+    binding, engine = model_leaves.bind_model(SPACE, mj_model), physics.put_model(mj_model, ON)
     one = jax.vmap(partial(roll, engine, binding))
     got = jax.jit(one)(XI)
     want = np.stack([in_c(binding, xi) for xi in XI])
@@ -239,7 +239,7 @@ def test_what_finds_no_room_is_reported(sizes: dict[str, int]) -> None:
     """Every ball ends on the floor: 4 rows, and 2 of the arm."""
     mj_model = load()
     binding = model_leaves.bind_model(SPACE, mj_model)
-    engine = physics.put(mj_model, replace(ON, **sizes))
+    engine = physics.put_model(mj_model, replace(ON, **sizes))
     got = jax.jit(jax.vmap(partial(roll, engine, binding)))(XI)
     np.testing.assert_array_equal(got.full[:, -1], True)
     before = np.maximum.accumulate(got.full, 1)
@@ -260,9 +260,9 @@ def test_a_limit_of_one_iteration_is_raised() -> None:
     mj_model.opt.iterations = 1
     data = mujoco.MjData(mj_model)
     mujoco.mj_step(mj_model, data)
-    engine = physics.put(mj_model, ON)
+    engine = physics.put_model(mj_model, ON)
     assert mj_model.opt.iterations == 1
-    core = physics.core(engine, engine.blank.qpos, jnp.zeros(3))
+    core = physics.initial_state(engine, engine.empty_data.qpos, jnp.zeros(3))
     got = jax.jit(partial(physics.advance, engine, {}))(core, jnp.zeros(0))
     np.testing.assert_allclose(got.qvel, data.qvel, atol=1e-5)
 
@@ -289,4 +289,4 @@ def test_models_that_warp_cannot_simulate_are_refused() -> None:
     asleep = load()
     asleep.opt.enableflags |= mujoco.mjtEnableBit.mjENBL_SLEEP
     with pytest.raises(ModelError, match="sleep"):
-        physics.put(asleep, ON)
+        physics.put_model(asleep, ON)

@@ -15,15 +15,15 @@ def answers() -> np.ndarray:
     """Returns (NETWORKS, 50, J) what each network answers to the same 50 observations."""
     obs = jax.random.normal(jax.random.key(1), (50, SIGNALS))
     keys = jax.random.split(jax.random.key(2), NETWORKS)
-    networks = jax.vmap(lambda k: adversary.draw(JOINTS, key=k))(keys)
-    each = jax.vmap(adversary.answer, (None, 0))
+    networks = jax.vmap(lambda k: adversary.sample(JOINTS, key=k))(keys)
+    each = jax.vmap(adversary.forward, (None, 0))
     return np.asarray(jax.jit(jax.vmap(each, (0, None)))(networks, obs))
 
 
 def test_a_network_is_a_function_and_another_key_is_another_one() -> None:
     obs = jnp.linspace(-1, 1, SIGNALS)
     one, same, other = (
-        adversary.answer(adversary.draw(JOINTS, key=jax.random.key(k)), obs) for k in (0, 0, 1)
+        adversary.forward(adversary.sample(JOINTS, key=jax.random.key(k)), obs) for k in (0, 0, 1)
     )
     np.testing.assert_array_equal(one, same)
     assert np.abs(one - other).max() > 0.05

@@ -6,10 +6,10 @@ import mujoco
 import numpy as np
 import pytest
 
-from mjx_s2r.params import ParamSpace, put
+from mjx_s2r.params import ParamSpace, set_to
 from mjx_s2r.sim import physics
 from mjx_s2r.sim.effects import motor
-from mjx_s2r.sim.physics import Core, ModelError
+from mjx_s2r.sim.physics import ModelError, PhysicsState
 from tests.sim.scene import only
 
 XML = """
@@ -23,7 +23,7 @@ XML = """
   <motor name="free" joint="disc"/><motor name="ball" joint="ball" forcerange="-1 1"/>
 </actuator></mujoco>
 """
-SPACE = only(put("curve", "actuator.speed_loss", ("*",), (0, 1), unit="s/rad"))
+SPACE = only(set_to("curve", "actuator.speed_loss", ("*",), (0, 1), unit="s/rad"))
 
 
 def bind(*joints: str) -> motor.MotorSpec:
@@ -62,16 +62,16 @@ def test_a_gear_that_turns_round_turns_the_curve_round() -> None:
 def test_a_motor_runs_up_to_its_no_load_speed_as_in_c() -> None:
     """J dw/dt = tau (1 - w / 10): w = 10 (1 - exp(-t tau / 10 J)); C clamped by hand each step."""
     c = mujoco.MjModel.from_xml_string(XML)
-    spec, engine = bind("disc", "back"), physics.put(c)
+    spec, engine = bind("disc", "back"), physics.put_model(c)
     loss, ctrl = jnp.array((0.1, 0.1)), jnp.array((9.0, 9.0, 0.0, 0.0))
 
-    def one(core: Core, _: None) -> tuple[Core, jax.Array]:
+    def one(core: PhysicsState, _: None) -> tuple[PhysicsState, jax.Array]:
         force = motor.force_range(spec, jnp.asarray(spec.stall), loss, core.qvel)
         core = physics.advance(engine, {motor.FIELD: force}, core, ctrl)
         return core, core.qvel
 
     run = jax.jit(lambda core: jax.lax.scan(one, core, length=200))
-    _, speeds = run(physics.core(engine, jnp.asarray(c.qpos0), jnp.zeros(c.nv)))
+    _, speeds = run(physics.initial_state(engine, jnp.asarray(c.qpos0), jnp.zeros(c.nv)))
     data, theirs, stall = mujoco.MjData(c), [], c.actuator_forcerange.copy()
     data.ctrl[:] = ctrl
     for _ in range(200):

@@ -6,10 +6,10 @@ import mujoco
 import numpy as np
 import pytest
 
-from mjx_s2r.params import Param, ParamError, ParamSpace, put
+from mjx_s2r.params import Param, ParamError, ParamSpace, set_to
 from mjx_s2r.sim import physics
 from mjx_s2r.sim.effects import world
-from mjx_s2r.sim.physics import Core, ModelError
+from mjx_s2r.sim.physics import ModelError, PhysicsState
 from tests.sim.scene import only
 
 XML = """
@@ -36,14 +36,14 @@ def load() -> mujoco.MjModel:
 
 SPACE = ParamSpace(
     (
-        put("push", "world.push", ("drone", "arm"), (0, 20), unit="N"),
-        put("twist", "world.push_torque", ("drone",), (0, 5), unit="N m"),
-        put("rate", "world.push_rate_hz", (), (0, 5), nominal=1.0, unit="Hz"),
-        put("time", "world.push_s", (), (0.02, 1), nominal=0.1, unit="s"),
-        put("bend", "world.start_pos", ("arm", "slide"), (0, 3), unit="rad"),
-        put("speed", "world.start_vel", ("arm",), (0, 2), unit="rad/s"),
-        put("move", "world.mocap_shift", ("toy",), (-1, 1), column=1, unit="m"),
-        put("hide", "world.mocap_hidden", ("jar",), (0, 1), law="categorical"),
+        set_to("push", "world.push", ("drone", "arm"), (0, 20), unit="N"),
+        set_to("twist", "world.push_torque", ("drone",), (0, 5), unit="N m"),
+        set_to("rate", "world.push_rate_hz", (), (0, 5), nominal=1.0, unit="Hz"),
+        set_to("time", "world.push_s", (), (0.02, 1), nominal=0.1, unit="s"),
+        set_to("bend", "world.start_pos", ("arm", "slide"), (0, 3), unit="rad"),
+        set_to("speed", "world.start_vel", ("arm",), (0, 2), unit="rad/s"),
+        set_to("move", "world.mocap_shift", ("toy",), (-1, 1), column=1, unit="m"),
+        set_to("hide", "world.mocap_hidden", ("jar",), (0, 1), law="categorical"),
     )
 )
 SPEC = world.bind_world(SPACE, load(), DT)
@@ -107,15 +107,15 @@ def test_directions_favour_no_side(key: jax.Array) -> None:
 def test_a_push_moves_a_body_as_in_c() -> None:
     """20 steps under a force and a torque on a falling box, float32 to 1e-4."""
     c = load()
-    engine, data = physics.put(c), mujoco.MjData(c)
+    engine, data = physics.put_model(c), mujoco.MjData(c)
     wrench = np.zeros((c.nbody, 6))
     wrench[c.body("drone").id] = (3, -2, 5, 0.1, 0.2, -0.1)
 
-    def one(_: int, core: Core) -> Core:
+    def one(_: int, core: PhysicsState) -> PhysicsState:
         return physics.advance(engine, {}, core, jnp.zeros(0), jnp.asarray(wrench))
 
     run = jax.jit(lambda core: jax.lax.fori_loop(0, 20, one, core))
-    end = run(physics.core(engine, jnp.asarray(c.qpos0), jnp.zeros(c.nv)))
+    end = run(physics.initial_state(engine, jnp.asarray(c.qpos0), jnp.zeros(c.nv)))
     data.xfrc_applied[:] = wrench
     mujoco.mj_step(c, data, 20)
     np.testing.assert_allclose(end.qpos, data.qpos, atol=1e-4)
@@ -124,20 +124,20 @@ def test_a_push_moves_a_body_as_in_c() -> None:
 
 
 @pytest.fixture(scope="module")
-def starts() -> Core:
+def starts() -> PhysicsState:
     """500 starts from rest with every start row at work."""
     c = load()
-    engine = physics.put(c)
+    engine = physics.put_model(c)
     xi = jnp.asarray(SPACE.values({"bend": 0.4, "speed": 1.5, "move": -0.3, "hide": 1.0}))
-    core = physics.core(engine, jnp.asarray(c.qpos0).at[7].set(0.8), jnp.zeros(c.nv))
+    core = physics.initial_state(engine, jnp.asarray(c.qpos0).at[7].set(0.8), jnp.zeros(c.nv))
 
-    def one(key: jax.Array) -> Core:
+    def one(key: jax.Array) -> PhysicsState:
         return world.scatter(SPEC, core, xi, key=key)
 
     return jax.jit(jax.vmap(one))(jax.random.split(jax.random.key(3), 500))
 
 
-def test_starts_are_spread_inside_the_limits_of_the_joints(starts: Core) -> None:
+def test_starts_are_spread_inside_the_limits_of_the_joints(starts: PhysicsState) -> None:
     """The arm starts at 0.8, its limit is 1; the slide has none. U(-a, a) spreads by a / 1.73."""
     arm, slide = np.asarray(starts.qpos[:, 7:]).T
     assert arm.min() == pytest.approx(0.4, abs=0.01) and arm.max() == 1.0
@@ -148,8 +148,8 @@ def test_starts_are_spread_inside_the_limits_of_the_joints(starts: Core) -> None
     np.testing.assert_allclose(starts.qpos[:, :7], np.tile(load().qpos0[:7], (500, 1)))
 
 
-def test_mocap_bodies_move_and_hide(starts: Core) -> None:
-    blank = np.asarray(physics.put(load()).blank.mocap_pos)
+def test_mocap_bodies_move_and_hide(starts: PhysicsState) -> None:
+    blank = np.asarray(physics.put_model(load()).empty_data.mocap_pos)
     toy, jar = np.asarray(starts.mocap_pos[0]) - blank
     np.testing.assert_allclose(toy, (0, -0.3, 0), atol=1e-6)
     np.testing.assert_allclose(jar, (0, 0, world.OUT_OF_SIGHT_M), atol=1e-4)
@@ -160,11 +160,11 @@ def test_what_cannot_be_pushed_or_spread_is_refused() -> None:
         world.bind_world(only(row), load(), DT)
 
     with pytest.raises(ModelError, match="'p' pushes body 'post', which is fixed"):
-        bind(put("p", "world.push", ("p*",), (0, 1)))
+        bind(set_to("p", "world.push", ("p*",), (0, 1)))
     with pytest.raises(ModelError, match="'s' spreads the start of joint 'drone', which is no"):
-        bind(put("s", "world.start_pos", ("drone",), (0, 1)))
+        bind(set_to("s", "world.start_pos", ("drone",), (0, 1)))
     with pytest.raises(ParamError, match="'r' says when to push, but no row pushes; add one"):
-        bind(put("r", "world.push_rate_hz", (), (0, 1)))
+        bind(set_to("r", "world.push_rate_hz", (), (0, 1)))
     with pytest.raises(ParamError, match="'jr'; did you mean 'jar'"):
-        bind(put("m", "world.mocap_shift", ("jr",), (0, 1), column=0))
+        bind(set_to("m", "world.mocap_shift", ("jr",), (0, 1), column=0))
     assert world.calm(world.bind_world(ParamSpace(()), load(), DT)) is None

@@ -9,7 +9,7 @@ import pytest
 from mjx_s2r.params import Param, ParamError, ParamSpace
 from mjx_s2r.sim import physics
 from mjx_s2r.sim.model import leaves
-from mjx_s2r.sim.physics import Core, Leaves, ModelError
+from mjx_s2r.sim.physics import Leaves, ModelError, PhysicsState
 from tests.sim.models import SPACE, batch_of_leaves, draws, load
 
 SERVO = ParamSpace(
@@ -24,7 +24,9 @@ SERVO = ParamSpace(
 def one_leaves(name: str, space: ParamSpace, xi: np.ndarray) -> Leaves:
     """Returns the leaves of one world, not compiled."""
     mj_model = load(name)
-    return leaves.leaves(physics.put(mj_model), leaves.bind_model(space, mj_model), jnp.asarray(xi))
+    return leaves.leaves(
+        physics.put_model(mj_model), leaves.bind_model(space, mj_model), jnp.asarray(xi)
+    )
 
 
 def test_gains_and_strength_enter_where_c_has_them() -> None:
@@ -88,16 +90,16 @@ def test_writing_twice_equals_writing_once() -> None:
 def test_steps_with_leaves_equal_steps_of_c(name: str) -> None:
     """20 steps of 2 ms with every row moved; qpos to 2e-5 and qvel to 2e-4, float32 against C."""
     mj_model = load(name)
-    engine, binding = physics.put(mj_model), leaves.bind_model(SPACE, mj_model)
+    engine, binding = physics.put_model(mj_model), leaves.bind_model(SPACE, mj_model)
     rng, xi = np.random.default_rng(3), draws(1, seed=4)[0]
     leaves.write(mj_model, binding, xi)
     data = mujoco.MjData(mj_model)
     data.qvel[:] = rng.normal(0, 0.5, mj_model.nv)
     ctrl = rng.uniform(-1, 1, mj_model.nu)
-    start = physics.core(engine, jnp.asarray(data.qpos), jnp.asarray(data.qvel))
+    start = physics.initial_state(engine, jnp.asarray(data.qpos), jnp.asarray(data.qvel))
 
     @jax.jit
-    def run(xi: jax.Array, start: Core) -> Core:
+    def run(xi: jax.Array, start: PhysicsState) -> PhysicsState:
         out = leaves.leaves(engine, binding, xi)
         step = lambda _, core: physics.advance(engine, out, core, jnp.asarray(ctrl))  # noqa: E731
         return jax.lax.fori_loop(0, 20, step, start)

@@ -4,7 +4,7 @@ import mujoco
 import numpy as np
 import pytest
 
-from mjx_s2r.params import Param, ParamError, add, put, scale
+from mjx_s2r.params import Param, ParamError, add, scale, set_to
 from mjx_s2r.sim.model import row_checks
 from mjx_s2r.sim.model.leaves import bind_model
 from mjx_s2r.sim.physics import ModelError
@@ -39,8 +39,11 @@ FRICTION, REF, SHAKY = "model.geom_friction", "model.geom_solref", (0.5, 2.0)
         (scale("f", FRICTION, ("wall",), SHAKY), "'f' randomizes geom_friction of 'wall': .*touch"),
         (scale("f", FRICTION, ("ball",), SHAKY, column=2), "'ball': .*condim 4.*condim=\"6\""),
         (scale("s", REF, ("wall",), SHAKY, column=0), "'wall': it can touch nothing"),
-        (put("e", "model.geom_restitution", ("top",), (0, 0.5)), "'top': its solref is given as"),
-        (put("e", "model.geom_restitution", ("ball",), (0, 1.2)), r"limits \(0, 1.2\) must lie"),
+        (
+            set_to("e", "model.geom_restitution", ("top",), (0, 0.5)),
+            "'top': its solref is given as",
+        ),
+        (set_to("e", "model.geom_restitution", ("ball",), (0, 1.2)), r"limits \(0, 1.2\) must lie"),
         (scale("i", "model.body_inertia", ("ball",), SHAKY, column=1), "body_shape"),
         (scale("m", "model.body_mass", ("post",), SHAKY), "'post': it is fixed to the world"),
         (scale("m", "model.body_shape", ("post",), SHAKY), "fixed to the world"),
@@ -49,7 +52,7 @@ FRICTION, REF, SHAKY = "model.geom_friction", "model.geom_solref", (0.5, 2.0)
         (scale("t", "model.actuator_force_limit", ("top",), SHAKY), "'top': its force is not lim"),
         (add("d", "model.dof_frictionloss", ("top",), (0, 1)), "joint 'top' from zero.*1e-6"),
     ],
-    ids=lambda x: f"{x.field}-{x.of}" if isinstance(x, Param) else "",
+    ids=lambda x: f"{x.field}-{x.elements}" if isinstance(x, Param) else "",
 )
 def test_a_row_without_effect_is_refused(row: Param, message: str) -> None:
     with pytest.raises(ModelError, match=message):
@@ -78,12 +81,12 @@ def test_scaling_zero_is_refused_and_adding_to_it_is_not() -> None:
         scale("f", FRICTION, ("ball",), SHAKY, column=0),
         scale("f", FRICTION, ("ball",), SHAKY, column=1),  # the top's condim 4 counts for both
         scale("f", FRICTION, ("tail", "floor"), SHAKY),
-        put("e", "model.geom_restitution", ("ball",), (0, 0.5)),
+        set_to("e", "model.geom_restitution", ("ball",), (0, 0.5)),
         scale("i", "model.body_inertia", ("ball",), SHAKY),
         scale("m", "model.body_mass", ("post", "ball"), SHAKY),
         scale("g", "model.geom_size", ("ball",), SHAKY),
     ],
-    ids=lambda row: f"{row.field}-{row.of}-{row.column}",
+    ids=lambda row: f"{row.field}-{row.elements}-{row.column}",
 )
 def test_a_sound_row_is_bound(row: Param) -> None:
     assert bind(row) == 1
@@ -106,6 +109,6 @@ def test_contact_dimensions_are_those_of_contacts_in_c() -> None:
 
 def test_a_row_without_width_is_refused() -> None:
     row_checks.closed_rows(only(scale("m", "model.body_mass", ("ball",), (0.9, 1.1))))
-    closed = only(put("d", "actuator.delay_s", (), (0.02, 0.02), nominal=0.02))
+    closed = only(set_to("d", "actuator.delay_s", (), (0.02, 0.02), nominal=0.02))
     with pytest.raises(ParamError, match=r"'d': its limits \(0\.02, 0\.02\) leave nothing to draw"):
         row_checks.closed_rows(closed)

@@ -6,27 +6,29 @@ import mujoco
 import numpy as np
 import pytest
 
-from mjx_s2r.params import ParamSpace, put, scale
+from mjx_s2r.params import ParamSpace, scale, set_to
 from mjx_s2r.sim import physics
 from mjx_s2r.sim.model import leaves, virtual_fields
-from mjx_s2r.sim.physics import Core
+from mjx_s2r.sim.physics import PhysicsState
 from tests.sim.scene import CTRL, QVEL, SPACE, XML, load, one_by_one, only
 
 STEPS = 60
 
 
 @pytest.fixture(scope="module")
-def ours() -> Core:
+def ours() -> PhysicsState:
     """Where MJX has every world of `one_by_one` after 60 steps of 2 ms; one compile for all."""
     mj_model = load()
-    engine, binding = physics.put(mj_model), leaves.bind_model(SPACE, mj_model)
+    engine, binding = physics.put_model(mj_model), leaves.bind_model(SPACE, mj_model)
 
     @jax.jit
     @jax.vmap
-    def run(xi: jax.Array, qpos: jax.Array) -> Core:
+    def run(xi: jax.Array, qpos: jax.Array) -> PhysicsState:
         out = leaves.leaves(engine, binding, xi)
         step = lambda _, c: physics.advance(engine, out, c, jnp.array(CTRL))  # noqa: E731
-        return jax.lax.fori_loop(0, STEPS, step, physics.core(engine, qpos, jnp.array(QVEL)))
+        return jax.lax.fori_loop(
+            0, STEPS, step, physics.initial_state(engine, qpos, jnp.array(QVEL))
+        )
 
     worlds = one_by_one()
     return run(jnp.asarray(worlds), jnp.tile(jnp.asarray(mj_model.qpos0), (len(worlds), 1)))
@@ -49,7 +51,7 @@ def theirs() -> list[mujoco.MjData]:
 
 @pytest.mark.parametrize("row", range(len(SPACE)), ids=SPACE.names)
 def test_every_row_moves_the_world_as_in_c(
-    row: int, ours: Core, theirs: list[mujoco.MjData]
+    row: int, ours: PhysicsState, theirs: list[mujoco.MjData]
 ) -> None:
     """After 0.12 s: float32 to 2e-4 m, rad and 5e-3 /s of C, and away from nominal."""
     c, nominal = theirs[row + 1], theirs[0]
@@ -141,7 +143,7 @@ DROP = """
 def test_a_ball_leaves_the_floor_with_the_share_that_it_was_told(wanted: float) -> None:
     """Thrown at 3 m/s in C MuJoCo, without gravity; measured within 0.02."""
     c = mujoco.MjModel.from_xml_string(DROP)
-    space = only(put("e", "model.geom_restitution", ("floor", "b"), (0, 0.9)))
+    space = only(set_to("e", "model.geom_restitution", ("floor", "b"), (0, 0.9)))
     leaves.write(c, leaves.bind_model(space, c), np.array([wanted], np.float32))
     data = mujoco.MjData(c)
     data.qvel[2] = -3.0
