@@ -2,9 +2,11 @@
 
 import json
 import os
+import platform
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -118,6 +120,87 @@ def test_cache_folder_that_cannot_be_made_warns_and_goes_on(
     (tmp_path / "file").write_text("")
     with pytest.warns(RuntimeWarning, match=devices.CACHE_ENV):
         devices.configure(cache_dir=tmp_path / "file" / "xla")
+
+
+# Of jax's key of a program only the program and the CPU are left: no flags, no options.
+CACHED = """
+import sys
+from pathlib import Path
+from mjx_s2r import devices
+devices.configure(cache_dir=Path(sys.argv[1]))
+import jax
+from jax._src import cache_key
+cache_key._hash_xla_flags = cache_key._hash_serialized_compile_options = lambda *_, **__: None
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+events = []
+jax.monitoring.register_event_listener(lambda event, **_: events.append(event.split("/")[-1]))
+assert jax.jit(lambda x: x @ x + 1.0)(jax.numpy.ones((3, 3))).sum() == 36.0
+print(events.count("cache_hits"), events.count("cache_misses"))
+"""
+
+
+def run_cached(folder: Path, flags: str = "") -> tuple[int, int, str]:
+    """Returns how many programs were read, how many compiled, and what else was said."""
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(("XLA_", "JAX_", "TF_CPP_"))}
+    done = subprocess.run(
+        [sys.executable, "-c", CACHED, str(folder)],
+        env=clean | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags},
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        timeout=60,
+        check=True,
+    )
+    read, compiled = map(int, done.stdout.split())
+    return read, compiled, done.stderr
+
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int]:
+    """A cache folder that a first run has filled, and with how many programs."""
+    folder = tmp_path_factory.mktemp("cache")
+    read, compiled, said = run_cached(folder)
+    assert (read, said) == (0, "")
+    assert compiled > 0
+    return folder, compiled
+
+
+def test_second_run_reads_its_programs_and_says_nothing(filled: tuple[Path, int]) -> None:
+    folder, programs = filled
+    assert run_cached(folder) == (programs, 0, "")
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="the flag is of x86 CPUs")
+@pytest.mark.skipif(
+    devices._numbers(jax.lib.__version__) < devices.FALSE_ALARM[0],
+    reason="this jaxlib's description of the CPU ignores the flag",
+)
+def test_program_of_another_cpu_is_compiled_anew(filled: tuple[Path, int]) -> None:
+    folder, programs = filled
+    assert run_cached(folder, "--xla_cpu_max_isa=SSE4_2") == (0, programs, "")
+
+
+@pytest.mark.parametrize(
+    ("named", "asked", "levels"),
+    [
+        ("NOTSET", "1", [3, 3, 1]),  # closed by each holder, opened by the last
+        ("NOTSET", "2", [3, 3, 2]),
+        ("ERROR", "0", [3, 3, 2]),
+        ("NOTSET", "0", []),
+        ("NOTSET", "all", []),
+        ("DEBUG", "2", []),
+    ],
+)
+def test_log_rests_for_all_holders_and_gets_its_level_back(
+    named: str, asked: str, levels: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[int] = []
+    monkeypatch.setattr(jax, "config", SimpleNamespace(jax_logging_level=named))
+    monkeypatch.setenv(devices.LOG_ENV, asked)
+    rest = devices._Rest(said.append)
+    with pytest.raises(OSError), rest.hold(), rest.hold():  # a reading that fails
+        raise OSError
+    assert said == levels
 
 
 def test_worlds_are_split_and_parameters_copied() -> None:
