@@ -3,8 +3,8 @@
 On an accelerator that is one compiled program. On a CPU physics runs up to 16 times as fast with
 compiler switches that slow gradient steps down (`devices.gradient_compiler_options`), and a
 program has only one set of them; so there acting and learning are compiled apart, each with its
-own. Fresh worlds are made by the program that made the first ones: compiled once more, as a part of acting, it
-made the wait before reach's first update a sixth longer.
+own. Fresh worlds are made by the program that made the first ones: compiled once more, as a part
+of acting, it made the wait before reach's first update a sixth longer.
 """
 
 from collections.abc import Callable, Iterator
