@@ -1,100 +1,83 @@
-"""What a command, a benchmark or a judge needs of a learner, whatever it learns by.
+"""The interface of a learning algorithm: init, act, policy, update.
 
-`mjx_s2r.learn.ppo.learner.Ppo` has it. What a training's state is, only
-its learner knows.
+An algorithm knows networks, losses and its own settings. Everything else, resets, rollouts, cameras,
+curricula, compiling, checkpoints and logs, is the trainer's (`mjx_s2r.learn.trainer`), written once
+for all of them. `mjx_s2r.learn.ppo` and `mjx_s2r.learn.distill` are the algorithms that ship.
 """
 
-from collections.abc import Iterator
 from typing import Any, Protocol
 
 import jax
-from jax.stages import Lowered
 
-from mjx_s2r.curriculum.interface import Curriculum
-from mjx_s2r.learn.compiled_step import CompiledStep
-from mjx_s2r.learn.networks.actor_critic import Images, RnnState
+from mjx_s2r.learn.networks.actor_critic import RnnState
 from mjx_s2r.learn.networks.gaussian import Gaussian
-from mjx_s2r.sim.interface import Environment, State
+from mjx_s2r.learn.rollout import Images, Rollout
+from mjx_s2r.sim.interface import State
 
 
-class Settings(Protocol):
-    """What every learner's settings say."""
+class AlgorithmConfig(Protocol):
+    """Settings that the trainer reads of every algorithm."""
 
     @property
     def num_envs(self) -> int:
-        """Number of worlds, B."""
+        """Number of parallel worlds, B."""
         ...
 
     @property
     def num_steps(self) -> int:
-        """Control steps per iteration, T."""
+        """Control steps per rollout, T."""
         ...
+
+
+class Algorithm(Protocol):
+    """A learning algorithm as pure functions of its own state, a pytree."""
 
     @property
-    def actor_obs(self) -> str:
-        """What the actor reads."""
-        ...
-
-    @property
-    def rnn_hidden(self) -> int:
-        """Size of the actor's memory, H; 0 remembers nothing."""
-        ...
-
-
-class Networks(Protocol):
-    """What every learner's networks can do."""
-
-    def zero_state(self, worlds: int) -> RnnState:
-        """Returns the memory of ``worlds`` episodes that have not begun."""
-        ...
-
-
-class Learner(Protocol):
-    """An environment, a schedule and settings, and how to learn from them."""
-
-    @property
-    def env(self) -> Environment:
-        """The environment of one world."""
-        ...
-
-    @property
-    def curriculum(self) -> Curriculum:
-        """The schedule."""
-        ...
-
-    @property
-    def config(self) -> Settings:
+    def config(self) -> AlgorithmConfig:
         """Settings."""
         ...
 
-    @property
-    def nets(self) -> Networks:
-        """The networks."""
+    def init(self, obs: dict[str, jax.Array], *, key: jax.Array) -> Any:
+        """Returns the state before the first update, for observations {name: (B, P)}."""
         ...
 
-    @property
-    def iteration(self) -> CompiledStep:
-        """What `iterate` runs, in its parts."""
+    def zero_rnn_state(self, num_envs: int) -> RnnState:
+        """Returns the recurrent states (B, H) at the start of an episode; H = 0 without memory."""
         ...
 
-    def init(self, key: jax.Array) -> Any:
-        """Returns the training's state before the first iteration."""
+    def act(
+        self, state: Any, rnn_state: jax.Array, worlds: State, images: Images, key: jax.Array
+    ) -> tuple[jax.Array, jax.Array, Any]:
+        """Returns the actor's recurrent state, an exploring raw action (B, J), and extras.
+
+        Extras, a tree of (B, ...), are what `update` needs to know of the moment of acting.
+        """
         ...
 
-    def programs(self, key: jax.Array) -> Iterator[Lowered]:
-        """Yields the programs that `init` and `iterate` run, traced; see `compile_together`."""
-        ...
-
-    def iterate(self, state: Any) -> tuple[Any, Any]:
-        """Runs one iteration; returns the state and its metrics. The old state is given away."""
-        ...
-
-    def apply_policy(
-        self, state: Any, memory: jax.Array, worlds: State, images: Images = ()
+    def policy(
+        self,
+        state: Any,
+        rnn_state: jax.Array,
+        obs: dict[str, jax.Array],
+        images: Images,
+        is_first: jax.Array,
     ) -> tuple[jax.Array, Gaussian]:
-        """Returns the memory (B, H) after this step and the distribution of actions (B, J)."""
+        """Returns the recurrent state (B, H) and the distribution of raw actions (B, J)."""
         ...
 
-    def policy(self, state: Any, obs: dict[str, jax.Array]) -> Gaussian:
-        """Returns the distribution of actions (..., J) of an actor without memory or cameras."""
+    def update(
+        self, state: Any, rollout: Rollout, rnn_state: RnnState, *, key: jax.Array
+    ) -> tuple[Any, jax.Array, Any]:
+        """Learns from a batch.
+
+        Args:
+            state: the algorithm's state.
+            rollout: T steps in B worlds.
+            rnn_state: the recurrent states before the first of them.
+            key: random key.
+
+        Returns:
+            The state, the critic's recurrent state (B, H) after the last step, and metrics: a
+            record of () figures, each written to the run's log under its name.
+        """
         ...

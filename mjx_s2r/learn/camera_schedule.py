@@ -7,7 +7,7 @@ episode starts with its first picture F times over.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, cast
 
@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from mjx_s2r.contract import CameraSignal, ContractError, PolicyContract
+from mjx_s2r.learn.networks.actor_critic import Images
 from mjx_s2r.render.cameras import Cameras, poses, take_pictures
 from mjx_s2r.render.geometry.pose import Pose
 from mjx_s2r.runtime.devices import gradient_compiler_options
@@ -22,24 +23,27 @@ from mjx_s2r.sim.env import Env
 from mjx_s2r.sim.interface import State
 
 Frames = tuple[jax.Array, ...]  # per camera, (B, F, H, W, 3) uint8, newest first
-Images = tuple[jax.Array, ...]  # per camera, (B, H, W, 3 F) uint8
 
 
 @dataclass(frozen=True, eq=False)
 class CameraSchedule:
-    """Cameras on worlds; build it with `watch`.
+    """Cameras on worlds; build it with `bind_camera_schedule`.
 
     Attributes:
         signals: the cameras of the contract.
         period: control steps between two pictures, per camera.
         locate: worlds -> where everything is, per camera; compiled with the switches of physics.
         draw: (poses, xi (B, D), key) -> pictures (B, H, W, 3) per camera; compiled with others.
+        look_each_step: whether a world wears a new look at every step. A policy without memory
+            that sees one picture at a time cannot tell, and a rollout then shows T times as many
+            looks.
     """
 
     signals: tuple[CameraSignal, ...]
     period: tuple[int, ...]
     locate: Callable[[State], tuple[Pose, ...]]
     draw: Callable[[tuple[Pose, ...], jax.Array, jax.Array], tuple[jax.Array, ...]]
+    look_each_step: bool = False
 
     @property
     def keeps_frames(self) -> bool:
@@ -82,7 +86,7 @@ class CameraSchedule:
         """Draws the worlds whose turn it is; returns the frames and what the policy sees.
 
         Args:
-            frames: what was kept, from `begin` or here.
+            frames: what was kept, from `initial` or here.
             worlds: B worlds.
             xi: (B, D) whose visual rows give each world its look.
             step: control steps so far; it says whose turn it is.
@@ -103,7 +107,9 @@ class CameraSchedule:
         return cast(Frames, _restart(frames, fresh, worlds.done)) if self.keeps_frames else ()
 
 
-def bind_camera_schedule(env: Env, cameras: Cameras, contract: PolicyContract) -> CameraSchedule:
+def bind_camera_schedule(
+    env: Env, cameras: Cameras, contract: PolicyContract, *, look_each_step: bool = False
+) -> CameraSchedule:
     """Binds cameras to an environment.
 
     Raises:
@@ -130,7 +136,8 @@ def bind_camera_schedule(env: Env, cameras: Cameras, contract: PolicyContract) -
         lambda where, xi, key: take_pictures(cameras, where, xi, key=key),
         compiler_options=gradient_compiler_options(),
     )
-    return CameraSchedule(contract.cameras, tuple(every), locate, paint)
+    out = CameraSchedule(contract.cameras, tuple(every), locate, paint)
+    return replace(out, look_each_step=look_each_step and not out.keeps_frames)
 
 
 @partial(jax.jit, static_argnums=0)

@@ -12,19 +12,19 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from mjx_s2r.learn.algorithm import Learner
 from mjx_s2r.learn.compiled_step import CompiledStep
+from mjx_s2r.learn.trainer import Trainer
 
 
 @dataclass(frozen=True, eq=False)
 class Seeds:
-    """A learner trained from several seeds at once."""
+    """A trainer run from several seeds at once; without cameras."""
 
-    learner: Learner
+    trainer: Trainer
 
     def init(self, keys: jax.Array) -> Any:
         """Returns the states before the first iteration, for keys (S,)."""
-        return jax.vmap(self.learner.init)(keys)
+        return jax.vmap(self.trainer.init)(keys)
 
     def iterate(self, states: Any) -> tuple[Any, Any]:
         """Runs one iteration of each training; metrics are (S,)."""
@@ -33,9 +33,9 @@ class Seeds:
 
     @cached_property
     def _iteration(self) -> CompiledStep:
-        """The iterations of all, in the parts of the learner's own."""
-        one = self.learner.iteration
-        return CompiledStep(jax.vmap(one.prepare), jax.vmap(one.act), jax.vmap(one.learn))
+        """The iterations of all, in the parts of the trainer's own."""
+        one = self.trainer
+        return CompiledStep(jax.vmap(one.prepare), jax.vmap(one.collect), jax.vmap(one.update))
 
 
 @jax.jit

@@ -12,15 +12,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 
 from mjx_s2r.io.run import write_json
-from mjx_s2r.learn.ppo.learner import PPOLearner, TrainState
-from mjx_s2r.learn.ppo.losses import TrainableParams, run_epochs
 from mjx_s2r.runtime.devices import gradient_compiler_options
-from train.common import print_line
+from mjx_s2r.runtime.progress import print_line
+
+if TYPE_CHECKING:
+    from mjx_s2r.learn.trainer import Trainer
 
 FOLDER = "profile"
 PARTS = "parts.json"
@@ -37,14 +38,14 @@ class Profiler:
 
     Attributes:
         iterate: runs one iteration.
-        ppo: its learner, for the seconds by part; None where its parts cannot be compiled apart.
+        trainer: for the seconds by part, which one with cameras does not have.
         folder: the run's folder.
         count: how many iterations are traced.
         writes: whether this process is the one that traces and tells.
     """
 
     iterate: Iterate
-    ppo: PPOLearner | None
+    trainer: "Trainer"
     folder: Path
     count: int
     writes: bool = True
@@ -97,11 +98,11 @@ class Profiler:
 
     def _parts(self, state: Any) -> None:
         """Times the parts and writes them down."""
-        if self.ppo is None:
+        if self.trainer.cameras is not None:
             return
         if self.writes:
             print_line("timing the parts of an iteration; each is compiled once more by itself")
-        line = breakdown(self.ppo, self.iterate, state)
+        line = breakdown(self.trainer, self.iterate, state)
         if not self.writes:
             return
         parts = "  ".join(f"{name[:-2]} {s:.4f}" for name, s in line.items() if name != "whole_s")
@@ -112,32 +113,24 @@ class Profiler:
             _give_up(self._where, error)
 
 
-def breakdown(ppo: PPOLearner, iterate: Iterate, state: TrainState) -> dict[str, float]:
+def breakdown(trainer: "Trainer", iterate: Iterate, state: Any) -> dict[str, float]:
     """Returns the seconds of a whole iteration and of each part, the medians of a few calls.
 
-    ``resets_s`` fresh worlds, ``rollout_s`` acting and physics, ``batch_s`` values and advantages,
-    ``epochs_s`` gradient steps. The state is left as it was; the whole is run on copies, so there
-    must be room for a second one.
+    ``reset_pool_s`` fresh worlds, ``collect_s`` acting and physics, ``update_s`` values, advantages,
+    gradient steps and curriculum. The state is left as it was; the whole is run on copies, so
+    there must be room for a second one.
     """
-    fresh, (_, key_roll, key_learn) = ppo.prepare(state)
-    roll = jax.jit(ppo.roll)
-    rolled = roll(state, fresh, key_roll)
-    light = gradient_compiler_options()
-    batch_of = jax.jit(lambda state, steps: ppo.batch(state, steps, ()), compiler_options=light)
-    batch = batch_of(state, rolled.steps)[0]
-    weights = TrainableParams(state.actor, state.critic, state.optimizer, state.learning_rate)
-    update = jax.jit(
-        lambda weights, batch, key: run_epochs(ppo.nets, weights, batch, key=key),
-        compiler_options=light,
-    )
+    prepared = trainer.prepare(state)
+    collect = jax.jit(trainer.collect)
+    after, collected = collect(state, prepared)
+    update = jax.jit(trainer.update, compiler_options=gradient_compiler_options())
     copies = [jax.tree.map(lambda leaf: leaf.copy(), state) for _ in range(2)]
     whole = [_seconds(partial(iterate, copy)) for copy in copies]
     return {
         "whole_s": min(whole),
-        "resets_s": _median(lambda: ppo.prepare(state)),
-        "rollout_s": _median(lambda: roll(state, fresh, key_roll)),
-        "batch_s": _median(lambda: batch_of(state, rolled.steps)),
-        "epochs_s": _median(lambda: update(weights, batch, key_learn)),
+        "reset_pool_s": _median(lambda: trainer.prepare(state)),
+        "collect_s": _median(lambda: collect(state, prepared)),
+        "update_s": _median(lambda: update(after, collected)),
     }
 
 

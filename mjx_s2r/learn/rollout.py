@@ -1,25 +1,33 @@
-"""T control steps in B worlds, with fresh worlds ready for those that finish.
+"""Rollouts: T control steps in B worlds, with a reset pool for those whose episode ends.
 
-Computing B full resets at every step costs more than the step. Each rollout prepares one fresh
-reset per world, with its own draw of the table, and a world takes it when its episode ends. Only an
-episode shorter than the rollout could take the same one twice; `reused` counts that.
+Computing B full resets at every step costs more than the step. `ResetPool` prepares one fresh reset
+per world and rollout, with its own draw of the table, and a world takes it when its episode ends.
+Only an episode shorter than the rollout could take the same one twice; `reused_resets` counts that.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import struct
+from jax.stages import Lowered
 
 from mjx_s2r.curriculum.interface import Curriculum, Episodes
 from mjx_s2r.learn.nan_guard import NanSnapshot, empty_snapshot, record_first_nan
-from mjx_s2r.sim.interface import Environment, EpisodeParams, State, auto_reset, keep_per_env_rows
+from mjx_s2r.learn.networks.actor_critic import Images as Images
+from mjx_s2r.sim.interface import (
+    Environment,
+    EpisodeParams,
+    State,
+    auto_reset,
+    keep_per_env_rows,
+)
 
-# (memory, worlds, key) -> memory, raw action (B, J), its log density (B,)
-Act = Callable[[Any, State, jax.Array], tuple[Any, jax.Array, jax.Array]]
+# (rnn_state, worlds, images, key) -> rnn_state, raw action (B, J), extras for the update (B, ...)
+Act = Callable[[Any, State, Images, jax.Array], tuple[Any, jax.Array, Any]]
 
 
 @struct.dataclass
@@ -27,20 +35,22 @@ class Transition:
     """One step in every world; fields (B, ...) or, stacked over a rollout, [T, B, ...].
 
     Attributes:
-        obs: what was seen before the step.
-        next_obs: what was seen after it, before any reset.
-        raw_action: (J,) raw action.
-        log_prob: its log density when it was taken.
-        reward: reward.
-        terminated: the future is worth nothing.
-        done: the episode ended.
-        is_first: bool, the step is the first of an episode.
+        obs: observations before the step.
+        next_obs: observations after it, before any reset: what to bootstrap from.
+        images: pictures before the step, per camera (H, W, C) uint8; none without cameras.
+        raw_action: (J,) action before the squash by tanh.
+        extras: what the algorithm's `act` keeps for its update.
+        reward: () reward.
+        terminated: () bool, the future is worth nothing.
+        done: () bool, the episode ended.
+        is_first: () bool, the step is the first of an episode.
     """
 
     obs: dict[str, jax.Array]
     next_obs: dict[str, jax.Array]
+    images: Images
     raw_action: jax.Array
-    log_prob: jax.Array
+    extras: Any
     reward: jax.Array
     terminated: jax.Array
     done: jax.Array
@@ -51,8 +61,10 @@ class Transition:
 class EpisodeStats:
     """Sums over the episodes that ended in a rollout, all ().
 
-    ``nan`` and ``full`` count control steps: worlds that ceased to be finite, and worlds that had
-    no room for more contacts, where that can happen.
+    Success, return and length are those of plain episodes: worlds that test a bound are harder by
+    design and would colour the figures. ``nan_envs`` and ``full_contacts`` count control steps:
+    worlds that ceased to be finite, and worlds without room for more contacts, where that can
+    happen. ``reused_resets`` counts resets that a world took twice.
     """
 
     episodes: jax.Array
@@ -64,14 +76,34 @@ class EpisodeStats:
     full_contacts: jax.Array | None = None
 
 
+@struct.dataclass
+class Rollout:
+    """A batch of T steps in B worlds.
+
+    Attributes:
+        transitions: [T, B, ...].
+        episodes: [T, B]; entries count where an episode ended.
+        stats: sums over the episodes that ended.
+        nan_snapshot: the first world that ceased to be finite, as it was before that step.
+    """
+
+    transitions: Transition
+    episodes: Episodes
+    stats: EpisodeStats
+    nan_snapshot: NanSnapshot
+
+
+StepRecord = tuple[Transition, Episodes, dict[str, jax.Array]]
+
+
 @partial(jax.jit, static_argnums=0)
-def reset_envs(env: Environment, draws: EpisodeParams, *, key: jax.Array) -> State:
-    """Returns B worlds at the start of an episode, for ``draws`` with leading axis B.
+def reset_envs(env: Environment, params: EpisodeParams, *, key: jax.Array) -> State:
+    """Returns B worlds at the start of an episode, for ``params`` with leading axis B.
 
     A jitted function of its own, so that JAX traces it once for every program that holds it.
     """
-    keys = jax.random.split(key, draws.kind.shape[0])
-    return jax.vmap(env.reset)(keys, draws)
+    keys = jax.random.split(key, params.kind.shape[0])
+    return jax.vmap(env.reset)(keys, params)
 
 
 @partial(jax.jit, static_argnums=0)
@@ -80,50 +112,68 @@ def step_envs(env: Environment, state: State, action: jax.Array) -> State:
     return jax.vmap(env.step)(state, action)
 
 
-def fresh_worlds(
-    env: Environment, curriculum: Curriculum, schedule: Any, old: State, keys: Sequence[jax.Array]
-) -> State:
-    """Returns B worlds at the start of an episode, for those of the ``old`` (B, ...) that finish.
+@dataclass(frozen=True, eq=False)
+class ResetPool:
+    """Fresh resets for B worlds: the first ones, and those that finished worlds take.
 
-    What a world keeps for life is kept.
+    Both come out of one compiled function, `reset_envs`: a reset with its dependent constants
+    takes long to compile, ten seconds of reach's minute on two cores.
 
-    Args:
+    Attributes:
         env: the environment of one world.
         curriculum: draws their parameters.
-        schedule: the curriculum's state.
-        old: B worlds.
-        keys: (2,) for the draws and for the starts.
+        num_envs: B.
     """
-    draws = resample_params(
-        env, curriculum, schedule, old.pipeline_state.episode_params, key=keys[0]
-    )
-    return reset_envs(env, draws, key=keys[1])
 
+    env: Environment
+    curriculum: Curriculum
+    num_envs: int
 
-def resample_params(
-    env: Environment, curriculum: Curriculum, schedule: Any, old: EpisodeParams, *, key: jax.Array
-) -> EpisodeParams:
-    """Returns the parameters of B fresh worlds, after the ``old`` ones; see `fresh_worlds`."""
-    draws = curriculum.sample(schedule, old.kind.shape[0], key)
-    return keep_per_env_rows(env.space, draws, old)
+    def initial(self, key: jax.Array) -> tuple[Any, State, list[jax.Array]]:
+        """Returns the curriculum's first state, B worlds, and three keys to go on with."""
+        schedule, params, key_reset, keys = self._sample(key)
+        return schedule, reset_envs(self.env, params, key=key_reset), keys
 
+    def resample(self, schedule: Any, old: State, key: jax.Array) -> tuple[State, list[jax.Array]]:
+        """Returns B fresh worlds to take the places of ``old`` ones, and three keys to go on with.
 
-def first_worlds(
-    env: Environment, curriculum: Curriculum, schedule: Any, count: int, keys: Sequence[jax.Array]
-) -> State:
-    """Returns ``count`` worlds for a training to begin with, at different times of an episode.
+        Rows that a world keeps for life are kept. The first key is for the next call.
+        """
+        episode_params = old.pipeline_state.episode_params
+        params, key_reset, keys = self._resample(schedule, episode_params, key)
+        return reset_envs(self.env, params, key=key_reset), keys
 
-    ``keys`` (3,) are for the draws, the starts and the times.
-    """
-    draws = curriculum.sample(schedule, count, keys[0])
-    return randomize_episode_time(env, reset_envs(env, draws, key=keys[1]), key=keys[2])
+    def programs(self, key: jax.Array) -> Iterator[Lowered]:
+        """Yields the programs that `initial` and `resample` run, traced; the longest comes first."""
+        schedule, params, key_reset, _ = jax.eval_shape(self._sample, key)
+        yield reset_envs.lower(self.env, params, key=key_reset)
+        yield ResetPool._resample.lower(self, schedule, params, key)
+        yield ResetPool._sample.lower(self, key)
+
+    @partial(jax.jit, static_argnums=0)
+    def _sample(self, key: jax.Array) -> tuple[Any, EpisodeParams, jax.Array, list[jax.Array]]:
+        key_params, key_reset, *keys = jax.random.split(key, 5)
+        schedule = self.curriculum.init()
+        return (
+            schedule,
+            self.curriculum.sample(schedule, self.num_envs, key_params),
+            key_reset,
+            keys,
+        )
+
+    @partial(jax.jit, static_argnums=0)
+    def _resample(
+        self, schedule: Any, old: EpisodeParams, key: jax.Array
+    ) -> tuple[EpisodeParams, jax.Array, list[jax.Array]]:
+        key_next, key_params, key_reset, *keys = jax.random.split(key, 5)
+        params = self.curriculum.sample(schedule, old.kind.shape[0], key_params)
+        return keep_per_env_rows(self.env.space, params, old), key_reset, [key_next, *keys]
 
 
 def randomize_episode_time(env: Environment, state: State, *, key: jax.Array) -> State:
     """Returns worlds whose clocks start at random, so that later resets do not come in bursts."""
-    longest = env.episode_steps
     sim = state.pipeline_state
-    steps = jax.random.randint(key, sim.steps.shape, 0, longest, sim.steps.dtype)
+    steps = jax.random.randint(key, sim.steps.shape, 0, env.episode_steps, sim.steps.dtype)
     return replace(state, pipeline_state=replace(sim, steps=steps))
 
 
@@ -132,109 +182,95 @@ def is_first(worlds: State) -> jax.Array:
     return jnp.asarray(worlds.pipeline_state.steps == 0)
 
 
-@struct.dataclass
-class Rollout:
-    """What a rollout leaves behind.
-
-    Attributes:
-        rnn_state: what the actor remembers now.
-        env_state: the B worlds now.
-        transitions: transitions [T, B, ...].
-        episodes: the episodes, [T, B], of which some ended.
-        stats: sums over those that did.
-        nan_snapshot: the first world that ceased to be finite.
-    """
-
-    rnn_state: Any
-    env_state: State
-    transitions: Transition
-    episodes: Episodes
-    stats: EpisodeStats
-    nan_snapshot: NanSnapshot
-
-
-Step = tuple[Transition, Episodes, dict[str, jax.Array]]
-
-
-def advance(
+def rollout_step(
     env: Environment,
-    state: State,
+    act: Act,
+    carry: tuple[Any, State, NanSnapshot],
     fresh: State,
-    choice: tuple[jax.Array, jax.Array],
-    bad: NanSnapshot,
-    count: jax.Array | int,
-) -> tuple[State, Step, NanSnapshot]:
-    """Takes one control step in every world and renews those that finish.
+    images: Images,
+    index: jax.Array | int,
+    *,
+    key: jax.Array,
+) -> tuple[tuple[Any, State, NanSnapshot], StepRecord]:
+    """Acts, takes one control step in every world and resets those whose episode ended.
 
     Args:
         env: the environment of one world.
-        state: B worlds.
-        fresh: B worlds at the start of an episode.
-        choice: raw action (B, J) and its log density (B,).
-        bad: the first world that ceased to be finite so far.
-        count: step of the rollout.
+        act: (rnn_state, worlds, images, key) -> rnn_state, raw action (B, J), extras.
+        carry: the actor's recurrent state (B, H), B worlds, the first non-finite world so far.
+        fresh: B worlds at the start of an episode, for those that finish.
+        images: pictures of the worlds now.
+        index: step of the rollout.
+        key: random key.
     """
-    raw, log_prob = choice
+    rnn_state, state, snapshot = carry
+    rnn_state, raw, extras = act(rnn_state, state, images, key)
     action = jnp.tanh(raw)
     after = step_envs(env, state, action)
-    bad = record_first_nan(bad, state, after, action, jnp.int32(count))
-    draw = after.pipeline_state.episode_params
+    snapshot = record_first_nan(snapshot, state, after, action, jnp.int32(index))
+    params = after.pipeline_state.episode_params
     done = after.done > 0
     transition = Transition(
         obs=state.obs,
         next_obs=after.obs,
+        images=images,
         raw_action=raw,
-        log_prob=log_prob,
+        extras=extras,
         reward=after.reward,
         terminated=after.info["terminated"],
         done=done,
         is_first=is_first(state),
     )
-    episodes = Episodes(done, after.metrics["success"], draw.kind, draw.version, draw.xi)
-    return auto_reset(after, fresh), (transition, episodes, after.metrics), bad
+    success = after.metrics["success"]
+    episodes = Episodes(done, success, params.kind, params.version, params.xi)
+    step = (transition, episodes, after.metrics)
+    return (rnn_state, auto_reset(after, fresh), snapshot), step
 
 
 def rollout(
     env: Environment,
     act: Act,
-    memory: Any,
+    rnn_state: Any,
     state: State,
     fresh: State,
-    steps: int,
+    num_steps: int,
     *,
     key: jax.Array,
-) -> Rollout:
-    """Runs ``steps`` control steps in every world.
+) -> tuple[Any, State, Rollout]:
+    """Runs ``num_steps`` control steps in every world, without cameras, as one scan.
 
     Args:
         env: the environment of one world.
-        act: (memory, worlds, key) -> memory, raw action (B, J) and its log density (B,).
-        memory: what the actor remembers, a tree of (B, ...).
+        act: (rnn_state, worlds, images, key) -> rnn_state, raw action (B, J), extras.
+        rnn_state: the actor's recurrent state, a tree of (B, ...).
         state: B worlds.
         fresh: B worlds at the start of an episode, for those that finish.
-        steps: T.
+        num_steps: T.
         key: random key.
+
+    Returns:
+        The recurrent state and the worlds after the last step, and the batch.
     """
 
     def one(
         carry: tuple[Any, State, NanSnapshot], inputs: tuple[jax.Array, jax.Array]
-    ) -> tuple[tuple[Any, State, NanSnapshot], Step]:
-        memory, state, bad = carry
-        memory, raw, log_prob = act(memory, state, inputs[0])
-        state, step, bad = advance(env, state, fresh, (raw, log_prob), bad, inputs[1])
-        return (memory, state, bad), step
+    ) -> tuple[tuple[Any, State, NanSnapshot], StepRecord]:
+        return rollout_step(env, act, carry, fresh, (), inputs[1], key=inputs[0])
 
-    carry = (memory, state, empty_snapshot(state, env.action_size))
-    inputs = (jax.random.split(key, steps), jnp.arange(steps))
-    (memory, state, bad), (transitions, episodes, metrics) = jax.lax.scan(one, carry, inputs)
-    return Rollout(memory, state, transitions, episodes, episode_stats(episodes, metrics), bad)
+    carry = (rnn_state, state, empty_snapshot(state, env.action_size))
+    inputs = (jax.random.split(key, num_steps), jnp.arange(num_steps))
+    (rnn_state, state, snapshot), steps = jax.lax.scan(one, carry, inputs)
+    return rnn_state, state, as_rollout(steps, snapshot)
+
+
+def as_rollout(steps: StepRecord, snapshot: NanSnapshot) -> Rollout:
+    """Returns the batch of T steps [T, B, ...] with the sums over its episodes."""
+    transitions, episodes, metrics = steps
+    return Rollout(transitions, episodes, episode_stats(episodes, metrics), snapshot)
 
 
 def episode_stats(episodes: Episodes, metrics: dict[str, jax.Array]) -> EpisodeStats:
-    """Returns sums over the finished episodes of a rollout, plain ones only for success and return.
-
-    Worlds that test a bound are harder by design and would colour the figures.
-    """
+    """Returns sums over the episodes that ended among [T, B] steps; see `EpisodeStats`."""
     ended = episodes.ended
     plain = ended & (episodes.kind < 0)
     return EpisodeStats(

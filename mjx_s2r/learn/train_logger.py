@@ -1,5 +1,7 @@
-"""What is said of a teacher while it trains: metrics, bounds, episodes, and pictures at the end."""
+"""The training log: one line of metrics and one of bounds per window of iterations."""
 
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -7,17 +9,66 @@ import jax
 import numpy as np
 
 from mjx_s2r.curriculum.episode_recorder import RecorderState, episodes_since
-from mjx_s2r.eval.simulation import EpisodeScores, evaluate
-from mjx_s2r.io.run import BOUNDS, METRICS, Run, read_jsonl
+from mjx_s2r.curriculum.interface import Curriculum
+from mjx_s2r.eval.simulation import EpisodeScores
+from mjx_s2r.io.run import Run
 from mjx_s2r.io.tracker import Tracker
-from mjx_s2r.learn.algorithm import Learner
-from mjx_s2r.learn.ppo.learner import Metrics
 from mjx_s2r.params import ParamSpace
-from mjx_s2r.report.curriculum_plots import learning, timeline
 from mjx_s2r.sim import nan_replay
-from train.common import LogWindow
 
-JUDGED = 64
+LAST = ("learning_rate", "beta")  # figures whose newest value counts, not the mean
+
+
+@dataclass(frozen=True)
+class LogWindow:
+    """What happened since the last line.
+
+    Attributes:
+        done: iterations done in all.
+        state: the training's state now.
+        metrics: the iterations' metrics, every leaf stacked on the host, [K, ...].
+        iterations: K.
+        seconds: since the loop began, s.
+        iterations_per_s: speed of these K.
+    """
+
+    done: int
+    state: Any
+    metrics: Any
+    iterations: int
+    seconds: float
+    iterations_per_s: float
+
+
+class MetricsWindow:
+    """Metrics since the last line, kept on the device until then.
+
+    The first iteration compiles; its time says nothing of the speed and is left out of it.
+    """
+
+    def __init__(self, now_s: float) -> None:
+        """Starts the clock."""
+        self._start_s, self._last_s = now_s, now_s
+        self._kept: list[Any] = []
+        self._compiled, self._untimed = False, 0
+
+    def add(self, metrics: Any) -> None:
+        """Keeps one iteration's metrics."""
+        self._kept.append(metrics)
+        if not self._compiled:
+            self._compiled = True
+            jax.block_until_ready(metrics)
+            self._untimed, self._last_s = 1, time.perf_counter()
+
+    def close(self, done: int, state: Any) -> LogWindow:
+        """Returns what was kept, and begins anew."""
+        metrics = jax.tree.map(lambda *x: np.stack(x), *jax.device_get(self._kept))
+        now_s, count = time.perf_counter(), len(self._kept)
+        timed = count - self._untimed
+        since_s = self._last_s if timed else self._start_s  # a line of the first iteration alone
+        speed = (timed or count) / (now_s - since_s)
+        self._kept, self._last_s, self._untimed = [], now_s, 0
+        return LogWindow(done, state, metrics, count, now_s - self._start_s, speed)
 
 
 @dataclass
@@ -25,74 +76,78 @@ class TrainLogger:
     """Writes the lines of one training.
 
     Attributes:
-        ppo: the learner.
+        space: the parameter table.
+        curriculum: its report is written with every line.
+        steps_per_iteration: environment steps, B T.
         iterations: how many in all.
+        sees: whether every environment step is a picture, which is then counted, too.
         eval_every: iterations between two evaluations without exploration; 0 makes none.
+        evaluate: (state, key) -> scores of an evaluation, begun and not waited for.
         tracker: sends the same figures elsewhere, where that was asked for.
         line: the figures written last.
     """
 
-    ppo: Learner
+    space: ParamSpace
+    curriculum: Curriculum
+    steps_per_iteration: int
     iterations: int
+    sees: bool = False
     eval_every: int = 0
+    evaluate: Callable[[Any, jax.Array], EpisodeScores] | None = None
     tracker: Tracker | None = None
     line: dict[str, float] = field(default_factory=dict, init=False)
     _pending: tuple[int, EpisodeScores] | None = field(default=None, init=False)
-    _judged: int = field(default=0, init=False)
+    _evaluated_at: int = field(default=0, init=False)
 
-    def write(self, run: Run, stretch: LogWindow) -> str:
+    def write(self, run: Run, window: LogWindow) -> str:
         """Writes one line of metrics and one of bounds; returns a short note for the screen."""
-        names = self.ppo.env.space.names
-        report = self.ppo.curriculum.report(stretch.state.curriculum)
-        line = summarize_metrics(stretch.metrics)
-        line |= speed(stretch, self.ppo.config.num_envs * self.ppo.config.num_steps)
+        names = self.space.names
+        report = self.curriculum.report(window.state.curriculum)
+        line = summarize_metrics(window.metrics)
+        line |= speed(window, self.steps_per_iteration)
+        if self.sees:
+            line |= {"images": line["env_steps"], "images_per_s": line["steps_per_s"]}
         line |= {"entropy": float(report.entropy), "bad_scores": float(report.dropped)}
-        line |= self._evaluated(stretch)
+        line |= self._evaluation(window)
         self.line = line
-        run.log(stretch.done, line)
-        nan_replay.save_snapshots(run, stretch.done, stretch.metrics.nan_snapshot, names)
+        run.log(window.done, line)
+        nan_replay.save_snapshots(run, window.done, window.metrics.nan_snapshot, names)
         more = {"entropy": line["entropy"], "env_steps": line["env_steps"]}
         scores = list(np.asarray(report.edge_score))
-        run.log_bounds(stretch.done, names, report.low, report.high, scores, **more)
+        run.log_bounds(window.done, names, report.low, report.high, scores, **more)
         if self.tracker is not None:
             low = {f"low/{n}": float(x) for n, x in zip(names, report.low, strict=True)}
             high = {f"high/{n}": float(x) for n, x in zip(names, report.high, strict=True)}
-            self.tracker.log(stretch.done, line | low | high)
-        if isinstance(stretch.state.curriculum, RecorderState) and run.writes:
-            _episodes(run, stretch.done, stretch.state.curriculum)
-        if stretch.done == self.iterations and run.writes:
-            draw(run, self.ppo.env.space)
-        return (
-            f"{line['steps_per_s']:,.0f} steps/s  success {line['success']:.2f}  "
-            f"return {line['return']:.0f}  width {np.exp(line['entropy']):.2f}{_alarms(line)}"
-        )
+            self.tracker.log(window.done, line | low | high)
+        if isinstance(window.state.curriculum, RecorderState) and run.writes:
+            _log_episodes(run, window.done, window.state.curriculum)
+        return _note(line)
 
-    def _evaluated(self, stretch: LogWindow) -> dict[str, float]:
+    def _evaluation(self, window: LogWindow) -> dict[str, float]:
         """Returns the figures of the evaluation begun before, and begins one where it is due.
 
         One that has been begun runs beside the training and is read a line later; the last one is
         waited for.
         """
-        out = _read(self._pending)
-        self._pending = None
-        due = self.eval_every and stretch.done - self._judged >= self.eval_every
-        last = stretch.done == self.iterations
-        if due or (last and self.eval_every):
-            self._judged = stretch.done
-            key = jax.random.key(1_000_003 + stretch.done)
-            self._pending = (stretch.done, _judge(self.ppo, stretch.state, key))
+        out, self._pending = _read(self._pending), None
+        due = self.eval_every and window.done - self._evaluated_at >= self.eval_every
+        last = window.done == self.iterations
+        if self.evaluate is not None and (due or (last and self.eval_every)):
+            self._evaluated_at = window.done
+            key = jax.random.key(1_000_003 + window.done)
+            self._pending = (window.done, self.evaluate(window.state, key))
         return _read(self._pending) if last and self._pending else out
 
 
-def _alarms(line: dict[str, float]) -> str:
-    """Returns what must not go unseen of a line's figures, in words; empty if all is well."""
-    words = {"nan_envs": "worlds not finite", "full_contacts": "steps without room for contacts"}
-    return "".join(f"  {line[n]:,.0f} {what}" for n, what in words.items() if line.get(n))
-
-
-def _judge(ppo: Learner, state: Any, key: jax.Array) -> EpisodeScores:
-    """Begins an evaluation."""
-    return evaluate(ppo, state, JUDGED, key=key)
+def _note(line: dict[str, float]) -> str:
+    """Returns the screen's note on a line: speed, success, and what must not go unseen."""
+    note = f"{line['steps_per_s']:,.0f} steps/s  success {line['success']:.2f}  "
+    if "label_error_m" in line:
+        note += f"finds it within {100 * line['label_error_m']:.1f} cm"
+    else:
+        note += f"return {line['return']:.0f}  width {np.exp(line['entropy']):.2f}"
+    alarms = {"nan_envs": "worlds not finite", "full_contacts": "steps without room for contacts"}
+    return note + "".join(f"  {line[n]:,.0f} {w}" for n, w in alarms.items() if line.get(n))
 
 
 def _read(pending: tuple[int, EpisodeScores] | None) -> dict[str, float]:
@@ -108,8 +163,8 @@ def _read(pending: tuple[int, EpisodeScores] | None) -> dict[str, float]:
     }
 
 
-def summarize_metrics(kept: Metrics) -> dict[str, float]:
-    """Returns the figures of K iterations, every leaf of ``kept`` (K,)."""
+def summarize_metrics(kept: Any) -> dict[str, float]:
+    """Returns the figures of K iterations, every leaf of the trainer's ``kept`` metrics (K,)."""
     ended = jax.tree.map(np.sum, kept.episodes)
     count = max(float(ended.episodes), 1.0)
     line = {
@@ -119,14 +174,9 @@ def summarize_metrics(kept: Metrics) -> dict[str, float]:
         "length": float(ended.length_sum) / count,
         "nan_envs": float(ended.nan_envs),
         "reused_resets": float(ended.reused_resets),
-        "kl": float(kept.loss.kl.mean()),
-        "clip_fraction": float(kept.loss.clip_fraction.mean()),
-        "explained_variance": float(kept.explained_variance.mean()),
-        "actor_loss": float(kept.loss.actor_loss.mean()),
-        "critic_loss": float(kept.loss.critic_loss.mean()),
-        "policy_entropy": float(kept.loss.entropy.mean()),
-        "learning_rate": float(kept.learning_rate[-1]),
     }
+    for name, values in vars(kept.loss).items():
+        line[name] = float(values[-1] if name in LAST else values.mean())
     if ended.full_contacts is not None:
         line["full_contacts"] = float(ended.full_contacts)
     if not ended.episodes:
@@ -134,29 +184,22 @@ def summarize_metrics(kept: Metrics) -> dict[str, float]:
     return line
 
 
-def speed(stretch: LogWindow, per_iteration: int) -> dict[str, float]:
+def speed(window: LogWindow, per_iteration: int) -> dict[str, float]:
     """Returns how far and how fast, for so many environment steps per iteration."""
     return {
-        "env_steps": float(stretch.done * per_iteration),
-        "seconds": stretch.seconds,
-        "steps_per_s": stretch.iterations_per_s * per_iteration,
+        "env_steps": float(window.done * per_iteration),
+        "seconds": window.seconds,
+        "steps_per_s": window.iterations_per_s * per_iteration,
     }
 
 
-def _episodes(run: Run, done: int, state: RecorderState) -> None:
+def _log_episodes(run: Run, done: int, state: RecorderState) -> None:
     """Writes the episodes that have ended since the last line."""
     log = episodes_since(state, run.seen_episodes())
     columns = {
         "xi": [[float(f"{x:.6g}") for x in xi] for xi in log.xi],
         "score": log.score.tolist(),
-        "role": log.kind.tolist(),
-        "stamp": log.version.tolist(),
+        "kind": log.kind.tolist(),
+        "version": log.version.tolist(),
     }
     run.log_episodes(done, columns, count=len(log.score), lost=log.lost)
-
-
-def draw(run: Run, space: ParamSpace) -> None:
-    """Draws curriculum.svg, ranges over time, and learning.svg, returns over environment steps."""
-    bounds, metrics = (read_jsonl(run.path / name) for name in (BOUNDS, METRICS))
-    (run.path / "curriculum.svg").write_text(timeline(space, bounds, metrics))
-    (run.path / "learning.svg").write_text(learning(metrics))

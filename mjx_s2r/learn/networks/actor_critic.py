@@ -16,7 +16,7 @@ from mjx_s2r.learn.networks.gaussian import Gaussian
 from mjx_s2r.learn.networks.modules import Actor, Critic, Trunk, merge_time, split_time
 from mjx_s2r.learn.ppo.config import PPOConfig
 
-Images = tuple[jax.Array, ...]
+Images = tuple[jax.Array, ...]  # per camera, (..., H, W, C) uint8
 
 
 @struct.dataclass

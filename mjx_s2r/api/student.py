@@ -1,0 +1,163 @@
+"""Students: settings of a run, the trainer that they describe, and loading a trained one."""
+
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from mjx_s2r.api.teacher import camera_schedule, load_teacher, with_cameras
+from mjx_s2r.curriculum.uniform import uniform
+from mjx_s2r.envs.registry import task_spec
+from mjx_s2r.io import tracker
+from mjx_s2r.io.checkpoints import Checkpoints
+from mjx_s2r.io.run import CHECKPOINTS, read_config
+from mjx_s2r.learn.distill.config import DistillConfig
+from mjx_s2r.learn.distill.distillation import make_distillation
+from mjx_s2r.learn.rollout import reset_envs
+from mjx_s2r.learn.trainer import Trainer, TrainState, fit
+from mjx_s2r.params import ParamSpace
+from mjx_s2r.render.looks.assets import RenderConfig
+from mjx_s2r.runtime import distributed
+from mjx_s2r.sim.env import require_native
+from mjx_s2r.sim.interface import Environment
+
+
+@dataclass(frozen=True)
+class StudentConfig:
+    """Settings of a student run."""
+
+    teacher: Path = Path("runs/teacher")
+    """Folder of the teacher's run."""
+    teacher_iteration: int | None = None
+    """Checkpoint of the teacher; by default the newest."""
+    run: Path = Path("runs/student")
+    """Folder of this run."""
+    seed: int = 0
+    """Seed of everything."""
+    plain_looks: bool = False
+    """Keep every look nominal instead of drawing it from the limits."""
+    log_every: int = 5
+    """Iterations between two lines of metrics."""
+    checkpoint_every: int = 40
+    """Iterations between two checkpoints."""
+    keep: int = 3
+    """How many of the newest checkpoints stay."""
+    resume: bool = False
+    """Go on where the folder holds this run; start where it holds none."""
+    devices: int = 0
+    """Devices that the worlds are split over; 0 takes all that there are."""
+    eval_every: int = 0
+    """0: a student is evaluated on robots."""
+    wandb: str = ""
+    """Project of Weights & Biases that the figures also go to; empty: none."""
+    profile: int = 0
+    """Iterations traced for a profiler, after the first two, into RUN/profile; 0 traces none."""
+    cameras: tuple[str, ...] = ()
+    """Cameras instead of the task's: NAME:HEIGHTxWIDTH@RATE, or ...@RATExFRAMES for a stack."""
+    render: RenderConfig = field(default_factory=RenderConfig)
+    """How pictures are made."""
+    distill: DistillConfig = field(default_factory=DistillConfig)
+    """Settings of distillation."""
+
+
+MAY_CHANGE = (
+    *("run", "teacher", "resume", "devices"),
+    *("log_every", "checkpoint_every", "keep", "wandb", "profile"),
+)
+
+
+def student_recipe(teacher: Path) -> StudentConfig:
+    """Returns the settings that fit the task of a teacher's run; the general ones without a run."""
+    from mjx_s2r.api.teacher import TeacherConfig  # the folder may hold none yet
+
+    if not teacher.exists():
+        return StudentConfig(teacher=teacher)
+    task = read_config(TeacherConfig, teacher).task
+    return StudentConfig(teacher=teacher, distill=task_spec(task).distill)
+
+
+def student_space(trainer: Trainer, state: TrainState, plain_looks: bool) -> ParamSpace:
+    """Returns the table with the ranges that the teacher reached, and looks over their limits."""
+    space = trainer.env.space
+    report = jax.device_get(trainer.curriculum.report(state.curriculum))
+    looks = space.in_group("visual")
+    ranges = {}
+    for i, row in enumerate(space.rows):
+        nominal = (row.nominal, row.nominal)
+        found = (float(report.low[i]), float(report.high[i]))
+        ranges[row.name] = (nominal if plain_looks else row.limits) if looks[i] else found
+    return space.with_ranges(ranges)
+
+
+def student_trainer(config: StudentConfig, env: Environment | None = None) -> Trainer:
+    """Returns the trainer of a student of a teacher's run.
+
+    Args:
+        config: settings.
+        env: an environment instead of the one that the teacher's task names.
+
+    Raises:
+        RunError: no teacher's run there.
+        ContractError: a camera whose rate does not divide the control rate.
+        ValueError: worlds that do not divide by the control steps between two pictures.
+    """
+    _, teacher, state = load_teacher(config.teacher, config.teacher_iteration, env)
+    native = with_cameras(require_native(teacher.env), config.cameras)
+    cameras = camera_schedule(native, config.render, config.distill.look_each_step)
+    shapes = tuple(c.shape for c in cameras.signals)
+    curriculum = uniform(student_space(teacher, state, config.plain_looks))
+    policy = partial(teacher.policy, state)
+    algorithm = make_distillation(native, shapes, policy, config.distill)
+    return Trainer(native, curriculum, algorithm, cameras)
+
+
+def train_student(
+    config: StudentConfig, env: Environment | None = None
+) -> tuple[Trainer, TrainState]:
+    """Runs or resumes the distillation; returns the trainer and its last state.
+
+    Raises:
+        MeshError: devices that are not there, or that do not divide the worlds.
+        HostError: several processes; a student trains in one, on all its devices.
+        RunError: no teacher's run, a folder that cannot be used, a tracker that is not installed.
+    """
+    distributed.require_single(f"student {config.run}")
+    if config.wandb:
+        tracker.require()
+    trainer = student_trainer(config, env)
+    state = fit(
+        trainer,
+        config,
+        what="student",
+        task=require_native(trainer.env).task.name,
+        iterations=config.distill.iterations,
+        may_change=MAY_CHANGE,
+    )
+    return trainer, state
+
+
+def load_student(
+    run: Path, iteration: int | None = None, env: Environment | None = None
+) -> tuple[StudentConfig, Trainer, TrainState]:
+    """Returns settings, trainer and state of a student's run, the newest or of an iteration.
+
+    Raises:
+        RunError: no run there, or its teacher's is gone.
+        CheckpointError: no checkpoint, or one of another task or table.
+    """
+    config = read_config(StudentConfig, run)
+    trainer = student_trainer(config, env)
+    task = require_native(trainer.env).task
+    checkpoints = Checkpoints(run / CHECKPOINTS, task=task.name, rows=task.space.names)
+    return config, trainer, checkpoints.restore(trainer.state_shapes(), step=iteration)[0]
+
+
+def student_mosaic(trainer: Trainer, state: TrainState, count: int) -> np.ndarray:
+    """Returns (count, H, W, 3) uint8: what the first camera shows in ``count`` fresh worlds."""
+    assert trainer.cameras is not None, "a student sees"
+    keys = jax.random.split(jax.random.fold_in(state.key, 1), 3)
+    params = trainer.curriculum.sample(state.curriculum, count, keys[0])
+    worlds = reset_envs(trainer.env, params, key=keys[1])
+    return np.asarray(trainer.cameras.pictures(worlds, params.xi, keys[2])[0])

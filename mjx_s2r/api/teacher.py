@@ -1,0 +1,234 @@
+"""Teachers: settings of a run, the trainer that they describe, and loading a trained one."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from mjx_s2r.contract import camera_signal
+from mjx_s2r.curriculum.adr import ADRConfig
+from mjx_s2r.curriculum.episode_recorder import with_episode_recorder
+from mjx_s2r.curriculum.interface import Curriculum
+from mjx_s2r.curriculum.registry import (
+    Kind,
+    Schedules,
+    build_curriculum,
+    build_mixture,
+    rows_or_default,
+)
+from mjx_s2r.curriculum.uniform import uniform
+from mjx_s2r.envs.registry import make_env, task_spec
+from mjx_s2r.io import tracker
+from mjx_s2r.io.checkpoints import Checkpoints
+from mjx_s2r.io.config import ConfigError, over
+from mjx_s2r.io.run import CHECKPOINTS, read_config, read_recipe
+from mjx_s2r.learn.camera_schedule import CameraSchedule, bind_camera_schedule
+from mjx_s2r.learn.ppo.config import PPOConfig
+from mjx_s2r.learn.ppo.ppo import PPO
+from mjx_s2r.learn.trainer import Trainer, TrainState, fit
+from mjx_s2r.params import ParamSpace
+from mjx_s2r.render.cameras import bind_cameras
+from mjx_s2r.render.looks.assets import RenderConfig
+from mjx_s2r.report.curriculum_plots import draw_training
+from mjx_s2r.runtime import distributed
+from mjx_s2r.runtime.sharding import device_mesh
+from mjx_s2r.sim.backends import warp
+from mjx_s2r.sim.backends.physics_config import PhysicsConfig
+from mjx_s2r.sim.env import Env, require_native
+from mjx_s2r.sim.interface import Environment
+from mjx_s2r.sim.task import seen_by
+
+# What a run that is resumed may be told otherwise.
+MAY_CHANGE = (
+    *("run", "resume", "recipe", "devices", "iterations"),
+    *("log_every", "checkpoint_every", "keep", "wandb", "profile"),
+)
+
+
+@dataclass(frozen=True)
+class TeacherConfig:
+    """Settings of a teacher run."""
+
+    task: str = "reach"
+    """Name of a task, or module:Class."""
+    run: Path = Path("runs/teacher")
+    """Folder of the run."""
+    recipe: Path | None = None
+    """A JSON file with settings to start from, as config.json of another run; by default those
+    that fit the task. What the command line names goes first."""
+    seed: int = 0
+    """Seed of everything."""
+    iterations: int = 140
+    """Iterations in all."""
+    curriculum: Kind = "adr"
+    """Schedule of the ranges: adr widens bound by bound, uniform keeps the widest, none keeps
+    everything nominal; the others are described in Schedules."""
+    rows: tuple[str, ...] = ()
+    """Rows that it schedules, as patterns of names or fields ("sensor.*"); empty: all that the
+    policy can feel, looks only where it sees."""
+    mix: tuple[str, ...] = ()
+    """Further schedules with rows of their own, each as kind:pattern,pattern."""
+    episodes: int = 0
+    """Episodes kept between two lines for episodes.jsonl; 0 writes none."""
+    log_every: int = 5
+    """Iterations between two lines of metrics."""
+    checkpoint_every: int = 50
+    """Iterations between two checkpoints."""
+    keep: int = 3
+    """How many of the newest checkpoints stay; `judge` compares them."""
+    resume: bool = False
+    """Go on where the folder holds this run; start where it holds none."""
+    devices: int = 0
+    """Devices that the worlds are split over; 0 takes all that there are."""
+    eval_every: int = 0
+    """Iterations between two evaluations without exploration, 64 episodes each; 0 makes none."""
+    wandb: str = ""
+    """Project of Weights & Biases that the figures also go to; empty: none."""
+    profile: int = 0
+    """Iterations traced for a profiler, after the first two, into RUN/profile; 0 traces none."""
+    cameras: tuple[str, ...] = ()
+    """Cameras of an actor that reads pixels, as those of `student`; empty: those of the task."""
+    render: RenderConfig = field(default_factory=RenderConfig)
+    """How pictures are drawn, for an actor that reads pixels."""
+    physics: PhysicsConfig = field(default_factory=PhysicsConfig)
+    """What takes the physics steps: --physics.backend jax or warp."""
+    ppo: PPOConfig = field(default_factory=PPOConfig)
+    """Settings of PPO."""
+    adr: ADRConfig = field(default_factory=ADRConfig)
+    """Settings of ADR."""
+    schedules: Schedules = field(default_factory=Schedules)
+    """Settings of the other schedules."""
+
+
+def recipe(task: str, file: Path | None = None) -> TeacherConfig:
+    """Returns the settings that fit a task, and over them those of a recipe's ``file``.
+
+    Without a ``task`` it is the file's, else reach.
+
+    Raises:
+        ParamError: an unknown task.
+        ConfigError: a file that cannot be read, or a setting in it that does not exist or fit.
+    """
+    body = {} if file is None else read_recipe(file)
+    task = task or str(body.get("task", "reach"))
+    spec = task_spec(task)
+    config = TeacherConfig(task=task, iterations=spec.iterations, ppo=spec.ppo)
+    if file is None:
+        return config
+    try:
+        return replace(over(config, body | {"task": task}), recipe=file)
+    except ConfigError as error:
+        raise ConfigError(f"recipe {file}: {error}") from error
+
+
+def teacher_trainer(config: TeacherConfig, env: Environment | None = None) -> Trainer:
+    """Returns the trainer that the settings describe.
+
+    Args:
+        config: settings.
+        env: an environment instead of the one that ``config.task`` names.
+
+    Raises:
+        ParamError: an unknown task, row or camera; another library's environment for an actor that
+            reads pixels.
+    """
+    env = make_env(config.task if env is None else env, config.physics)
+    sees = config.ppo.actor_obs == "pixels"
+    cameras: CameraSchedule | None = None
+    if sees:
+        native = require_native(env)
+        env = with_cameras(native, config.cameras)
+        cameras = camera_schedule(env, config.render)
+    shapes = () if cameras is None else tuple(c.shape for c in cameras.signals)
+    curriculum = make_curriculum(config, env.space, sees=sees)
+    return Trainer(env, curriculum, PPO(config.ppo, env.action_size, shapes), cameras)
+
+
+def with_cameras(env: Env, cameras: Sequence[str]) -> Env:
+    """Returns ``env`` with the cameras NAME:HEIGHTxWIDTH@RATE instead of the task's, if any."""
+    return replace(env, task=seen_by(env.task, [camera_signal(text) for text in cameras]))
+
+
+def camera_schedule(env: Env, render: RenderConfig, look_each_step: bool = False) -> CameraSchedule:
+    """Returns the cameras of an environment's contract, bound to it."""
+    task = env.task
+    cameras = bind_cameras(task.space, task.mj_model, task.contract, render)
+    return bind_camera_schedule(env, cameras, task.contract, look_each_step=look_each_step)
+
+
+def make_curriculum(config: TeacherConfig, space: ParamSpace, *, sees: bool) -> Curriculum:
+    """Returns the curriculum that the settings name, over the rows that they name.
+
+    By default these are all rows that the policy can feel: looks only where it sees.
+    """
+    if not len(space):
+        return uniform(space)
+
+    def make(kind: str, space: ParamSpace, rows: np.ndarray) -> Curriculum:
+        return build_curriculum(kind, config.schedules, config.adr, space, rows)
+
+    patterns = config.rows or (("*",) if sees else ())
+    rows = rows_or_default(space, patterns)
+    whole = build_mixture(config.curriculum, rows, config.mix, make, space)
+    return with_episode_recorder(space, whole, config.episodes) if config.episodes else whole
+
+
+def train_teacher(
+    config: TeacherConfig, env: Environment | None = None
+) -> tuple[Trainer, TrainState]:
+    """Runs or resumes the training; returns the trainer and its last state.
+
+    Raises:
+        MeshError: devices that are not there, or that do not divide the worlds.
+        HostError: another process of the same run failed.
+        RunError: a folder that cannot be used, or a tracker that is not installed.
+    """
+    distributed.join()
+    if config.wandb:
+        tracker.require()
+    if config.ppo.actor_obs == "pixels":
+        distributed.require_single(f"an actor that reads pixels, {config.run},")
+    warp.one_device(config.physics, device_mesh(config.devices).size)
+    trainer = teacher_trainer(config, env)
+    state = fit(
+        trainer,
+        config,
+        what="teacher",
+        task=config.task,
+        iterations=config.iterations,
+        may_change=MAY_CHANGE,
+    )
+    if distributed.is_writer():
+        draw_training(config.run, trainer.env.space)
+    return trainer, state
+
+
+def open_teacher(
+    run: Path, env: Environment | None = None
+) -> tuple[TeacherConfig, Trainer, Checkpoints]:
+    """Returns settings, trainer and checkpoints of a teacher's run.
+
+    Raises:
+        RunError: no run there, or one of another schema.
+    """
+    config = read_config(TeacherConfig, run)
+    trainer = teacher_trainer(config, env)
+    names = trainer.env.space.names
+    return config, trainer, Checkpoints(run / CHECKPOINTS, task=config.task, rows=names)
+
+
+def load_teacher(
+    run: Path, iteration: int | None = None, env: Environment | None = None
+) -> tuple[TeacherConfig, Trainer, TrainState]:
+    """Returns settings, trainer and state of a teacher's run, the newest or that of an iteration.
+
+    Raises:
+        RunError: no run there.
+        CheckpointError: no checkpoint, or one of another task or table.
+    """
+    config, trainer, checkpoints = open_teacher(run, env)
+    state = checkpoints.restore(trainer.state_shapes(), step=iteration)[0]
+    return config, trainer, state

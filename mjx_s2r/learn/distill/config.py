@@ -1,0 +1,62 @@
+"""Settings of distillation."""
+
+from dataclasses import dataclass
+
+from mjx_s2r.learn import minibatches
+
+
+@dataclass(frozen=True)
+class DistillConfig:
+    """Settings of distillation."""
+
+    num_envs: int = 256
+    """Number of worlds, B."""
+    num_steps: int = 4
+    """Control steps per iteration, T."""
+    iterations: int = 120
+    """Iterations in all; the learning rate falls to zero over them."""
+    num_minibatches: int = 4
+    """Minibatches per epoch."""
+    num_epochs: int = 2
+    """Passes over an iteration's images."""
+    learning_rate: float = 2e-3
+    """Adam step size at the start."""
+    beta_share: float = 0.4
+    """Share of the iterations over which the teacher's part falls from 1 to 0."""
+    action_noise: float = 0.1
+    """Standard deviation of the noise on the acting policy's raw action."""
+    kl_weight: float = 0.1
+    """Weight of the KL divergence."""
+    mean_weight: float = 5.0
+    """Weight of the mean matching."""
+    label_weight: float = 10.0
+    """Weight of the auxiliary estimate; labels count in tenths of a metre."""
+    shift_pixels: int = 2
+    """Largest random shift of an image, px."""
+    look_each_step: bool = True
+    """New look in every world at every step, where the student sees one picture at a time."""
+    hidden: tuple[int, ...] = (128, 64)
+    """Layers after the eyes."""
+    cnn_channels: int = 16
+    """Feature maps of each eye."""
+
+    def __post_init__(self) -> None:
+        """Checks the settings.
+
+        Raises:
+            ValueError: a setting that cannot work, named.
+        """
+        if (self.num_envs * self.num_steps) % self.num_minibatches:
+            raise ValueError(
+                f"distill: {self.num_envs} worlds x {self.num_steps} steps do not divide into "
+                f"{self.num_minibatches} minibatches"
+            )
+        if not 0 <= self.beta_share <= 1:
+            raise ValueError(f"distill.beta_share {self.beta_share} must lie in [0, 1]")
+
+    @property
+    def groups(self) -> int:
+        """Number of groups of neighbouring worlds within which images are shuffled."""
+        return minibatches.groups(
+            self.num_envs, self.num_envs * self.num_steps, self.num_minibatches
+        )

@@ -1,0 +1,205 @@
+"""Distillation of a camera student from a privileged teacher: on-policy DAgger (Ross et al. 2011).
+
+In every iteration B worlds run T steps. In each world and step the teacher acts with probability
+beta, the student otherwise; the teacher names the right action everywhere. The student then takes
+gradient steps on the loss of `mjx_s2r.learn.distill.losses`. The teacher's means are bounded to +-2
+(tanh 2 = 0.96): beyond that the squash makes them all the same action, but their distances would
+rule the loss.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, cast
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import struct
+
+from mjx_s2r.learn import minibatches, normalizer
+from mjx_s2r.learn.distill.config import DistillConfig
+from mjx_s2r.learn.distill.losses import DistillBatch, DistillLossMetrics, distill_loss
+from mjx_s2r.learn.networks.actor_critic import RnnState
+from mjx_s2r.learn.networks.augment import to_float
+from mjx_s2r.learn.networks.gaussian import Gaussian
+from mjx_s2r.learn.networks.modules import Student
+from mjx_s2r.learn.normalizer import Normalizer
+from mjx_s2r.learn.rollout import Images, Rollout
+from mjx_s2r.sim.env import Env
+from mjx_s2r.sim.interface import State
+
+MAX_TEACHER_MEAN = 2.0
+
+TeacherPolicy = Callable[[dict[str, jax.Array]], Gaussian]  # observations -> raw actions (B, J)
+
+
+@struct.dataclass
+class DistillState:
+    """What distillation carries from one update to the next.
+
+    Attributes:
+        params: the student's parameters.
+        optimizer: Adam's moments.
+        obs_norm: moments of the readings.
+        updates: () int32 updates done; beta falls with them.
+    """
+
+    params: Any
+    optimizer: optax.OptState
+    obs_norm: Normalizer
+    updates: jax.Array
+
+
+@struct.dataclass
+class DistillMetrics(DistillLossMetrics):
+    """Figures of one update, all (); ``beta`` is the teacher's share of the acting."""
+
+    beta: jax.Array
+
+
+@dataclass(frozen=True, eq=False)
+class Distillation:
+    """The algorithm; its state is a `DistillState`, see `mjx_s2r.learn.algorithm.Algorithm`.
+
+    Attributes:
+        config: settings.
+        student: the student network.
+        teacher: observations -> the teacher's distribution.
+        label: worlds -> (B, L) where the thing to find is, 0.1 m.
+        image_shapes: (H, W, C) of what each camera shows.
+    """
+
+    config: DistillConfig
+    student: Student
+    teacher: TeacherPolicy
+    label: Callable[[State], jax.Array]
+    image_shapes: tuple[tuple[int, int, int], ...]
+
+    def init(self, obs: dict[str, jax.Array], *, key: jax.Array) -> DistillState:
+        """Returns the state before the first update, for observations {name: (B, P)}."""
+        images = [jnp.zeros((1, *shape)) for shape in self.image_shapes]
+        params = self.student.init(key, obs["state"][:1], images)
+        return DistillState(
+            params=params,
+            optimizer=self._optimizer.init(params),
+            obs_norm=normalizer.init(obs["state"].shape[-1]),
+            updates=jnp.int32(0),
+        )
+
+    def zero_rnn_state(self, num_envs: int) -> RnnState:
+        """Returns the recurrent states of a student without memory, (B, 0)."""
+        return RnnState(jnp.zeros((num_envs, 0)), jnp.zeros((num_envs, 0)))
+
+    def act(
+        self,
+        state: DistillState,
+        rnn_state: jax.Array,
+        worlds: State,
+        images: Images,
+        key: jax.Array,
+    ) -> tuple[jax.Array, jax.Array, tuple[Gaussian, jax.Array]]:
+        """Acts as the teacher with probability beta, else as the student, with noise.
+
+        Returns:
+            The recurrent state as it was, the raw action (B, J), and the teacher's distribution
+            with the labels (B, L).
+        """
+        key_who, key_noise = jax.random.split(key)
+        answer = self.teacher(worlds.obs)
+        bounded = jnp.clip(answer.mean, -MAX_TEACHER_MEAN, MAX_TEACHER_MEAN)
+        answer = replace(answer, mean=bounded)
+        mine = self.student_policy(state, worlds.obs["state"], images)
+        share = self.beta(state.updates)
+        teaches = jax.random.bernoulli(key_who, share, (mine.mean.shape[0], 1))
+        raw = jnp.where(teaches, answer.mean, mine.mean)
+        raw = raw + self.config.action_noise * jax.random.normal(key_noise, raw.shape)
+        return rnn_state, raw, (answer, self.label(worlds))
+
+    def policy(
+        self,
+        state: DistillState,
+        rnn_state: jax.Array,
+        obs: dict[str, jax.Array],
+        images: Images,
+        is_first: jax.Array,
+    ) -> tuple[jax.Array, Gaussian]:
+        """Returns the recurrent state as it was and the student's distribution (B, J)."""
+        return rnn_state, self.student_policy(state, obs["state"], images)
+
+    def student_policy(self, state: DistillState, obs: jax.Array, images: Images) -> Gaussian:
+        """Returns the student's distribution for readings (N, P), uint8 images (N, H, W, C)."""
+        seen = [to_float(image) for image in images]
+        out = self.student.apply(state.params, normalizer.apply(state.obs_norm, obs), seen)
+        return cast(tuple[Gaussian, jax.Array], out)[0]
+
+    def update(
+        self, state: DistillState, rollout: Rollout, rnn_state: RnnState, *, key: jax.Array
+    ) -> tuple[DistillState, jax.Array, DistillMetrics]:
+        """Returns the state after all gradient steps, no critic's recurrent state, and metrics."""
+        steps, beta = rollout.transitions, self.beta(state.updates)
+        state = replace(state, obs_norm=normalizer.update(state.obs_norm, steps.obs["state"]))
+        teacher, label = steps.extras
+        obs = normalizer.apply(state.obs_norm, steps.obs["state"])
+        batch = DistillBatch(obs, steps.images, teacher, label)
+        grouped = jax.tree.map(partial(minibatches.grouped, groups=self.config.groups), batch)
+        state, loss = self._run_epochs(state, grouped, key)
+        state = replace(state, updates=state.updates + 1)
+        return state, rnn_state.critic, DistillMetrics(**vars(loss), beta=beta)
+
+    def beta(self, updates: jax.Array) -> jax.Array:
+        """Returns () the teacher's share of the acting, falling linearly from 1 to 0."""
+        whole = max(1.0, self.config.beta_share * self.config.iterations)
+        return jnp.clip(1.0 - updates / whole, 0.0, 1.0)
+
+    @property
+    def _optimizer(self) -> optax.GradientTransformation:
+        """Adam with clipped gradients and a cosine schedule."""
+        per_iteration = self.config.num_epochs * self.config.num_minibatches
+        rate = optax.cosine_decay_schedule(
+            self.config.learning_rate, self.config.iterations * per_iteration, alpha=0.02
+        )
+        return optax.chain(optax.clip_by_global_norm(1.0), optax.adam(rate))
+
+    def _run_epochs(
+        self, state: DistillState, batch: DistillBatch, key: jax.Array
+    ) -> tuple[DistillState, DistillLossMetrics]:
+        """Runs every epoch over freshly shuffled minibatches of a batch (G, N, ...)."""
+        parts = self.config.num_minibatches
+        groups, size = batch.obs.shape[:2]
+
+        def step(
+            state: DistillState, inputs: tuple[jax.Array, jax.Array]
+        ) -> tuple[DistillState, DistillLossMetrics]:
+            part = jax.tree.map(partial(minibatches.pick, chosen=inputs[0]), batch)
+            loss = jax.grad(partial(distill_loss, self.student, self.config), has_aux=True)
+            gradient, metrics = loss(state.params, part, inputs[1])
+            update, optimizer = self._optimizer.update(gradient, state.optimizer)
+            params = optax.apply_updates(state.params, update)
+            return replace(state, params=params, optimizer=optimizer), metrics
+
+        def epoch(state: DistillState, key: jax.Array) -> tuple[DistillState, DistillLossMetrics]:
+            key_order, key_shift = jax.random.split(key)
+            chosen = minibatches.chosen(groups, size, parts, key=key_order)
+            return jax.lax.scan(step, state, (chosen, jax.random.split(key_shift, parts)))
+
+        state, metrics = jax.lax.scan(epoch, state, jax.random.split(key, self.config.num_epochs))
+        return state, jax.tree.map(jnp.mean, metrics)
+
+
+def make_distillation(
+    env: Env,
+    image_shapes: tuple[tuple[int, int, int], ...],
+    teacher: TeacherPolicy,
+    config: DistillConfig,
+) -> Distillation:
+    """Returns the algorithm for a student of ``env`` that sees pictures of the given shapes."""
+
+    def find(world: State) -> jax.Array:
+        """Returns (L,) what the student should be able to see in one world, in 0.1 m."""
+        return 10.0 * env.task.label(env.view(world))
+
+    start = jax.eval_shape(env.reset, jax.random.key(0))
+    labels = jax.eval_shape(find, start).shape[0]
+    student = Student(config.hidden, env.action_size, labels, cnn_channels=config.cnn_channels)
+    return Distillation(config, student, teacher, jax.vmap(find), image_shapes)

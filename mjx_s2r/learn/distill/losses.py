@@ -1,0 +1,75 @@
+"""The loss of distillation: KL divergence, mean matching and the auxiliary estimate.
+
+    w_kl KL(teacher || student) + w_mean |tanh m_t - tanh m_s|^2 + w_label |label - estimate|^2
+
+over the raw Gaussians. The last term asks the student where the thing to find is, which simulation
+knows (as the auxiliary object pose of DEXTRAH); the robot does not use the answer.
+"""
+
+from typing import Any, cast
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from mjx_s2r.learn.distill.config import DistillConfig
+from mjx_s2r.learn.networks import gaussian
+from mjx_s2r.learn.networks.augment import random_shift, to_float
+from mjx_s2r.learn.networks.gaussian import Gaussian
+from mjx_s2r.learn.networks.modules import Student
+
+
+@struct.dataclass
+class DistillBatch:
+    """What a gradient step reads, fields (N, ...).
+
+    Attributes:
+        obs: (P,) normalized readings.
+        images: per camera (H, W, C) uint8.
+        teacher: the teacher's distribution of raw actions, (J,).
+        label: (L,) where the thing to find is, 0.1 m.
+    """
+
+    obs: jax.Array
+    images: tuple[jax.Array, ...]
+    teacher: Gaussian
+    label: jax.Array
+
+
+@struct.dataclass
+class DistillLossMetrics:
+    """Figures of the loss, all (): nats, squared squashed action, and metres."""
+
+    loss: jax.Array
+    kl: jax.Array
+    mean_error: jax.Array
+    label_error_m: jax.Array
+
+
+def distill_loss(
+    student: Student, config: DistillConfig, params: Any, batch: DistillBatch, key: jax.Array
+) -> tuple[jax.Array, DistillLossMetrics]:
+    """Returns the loss to minimize and its parts.
+
+    Args:
+        student: the network.
+        config: weights of the terms, and the largest shift of an image.
+        params: the student's parameters.
+        batch: a minibatch.
+        key: random key for the augmentation.
+    """
+    keys = jax.random.split(key, len(batch.images))
+    images = [
+        random_shift(to_float(image), config.shift_pixels, key=k)
+        for image, k in zip(batch.images, keys, strict=True)
+    ]
+    policy, estimate = cast(tuple[Gaussian, jax.Array], student.apply(params, batch.obs, images))
+    kl = gaussian.kl(batch.teacher, policy).mean()
+    squared = (jnp.tanh(batch.teacher.mean) - jnp.tanh(policy.mean)) ** 2
+    mean_error = squared.sum(-1).mean()
+    miss = jnp.sum((batch.label - estimate) ** 2, -1)
+    total = (
+        config.kl_weight * kl + config.mean_weight * mean_error + config.label_weight * miss.mean()
+    )
+    label_error_m = 0.1 * jnp.sqrt(miss + 1e-12).mean()
+    return total, DistillLossMetrics(total, kl, mean_error, label_error_m)

@@ -1,0 +1,610 @@
+"""The trainer: one loop for every algorithm, with or without cameras.
+
+`Trainer` joins an environment, a curriculum, an algorithm and perhaps cameras. An iteration is a
+rollout (`collect`), then the algorithm's gradient steps and the curriculum's move (`update`).
+Without cameras it is compiled by `CompiledStep`; with cameras physics, pictures and learning are
+compiled apart, since on a CPU each is fastest with other compiler switches. `fit` runs iterations
+with checkpoints, logs and signals; everything needed to go on bit by bit is in `TrainState`.
+"""
+
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+from jax.sharding import Mesh
+from jax.stages import Lowered
+
+from mjx_s2r.curriculum.interface import Curriculum
+from mjx_s2r.eval.simulation import Act, EpisodeScores, evaluate_policy
+from mjx_s2r.io.checkpoints import Checkpoints, DiskFullError
+from mjx_s2r.io.config import ConfigError
+from mjx_s2r.io.run import Run
+from mjx_s2r.io.tracker import ending, track
+from mjx_s2r.learn.algorithm import Algorithm, AlgorithmConfig
+from mjx_s2r.learn.camera_schedule import CameraSchedule, Frames
+from mjx_s2r.learn.compiled_step import CompiledStep
+from mjx_s2r.learn.nan_guard import NanSnapshot, empty_snapshot
+from mjx_s2r.learn.networks.actor_critic import RnnState
+from mjx_s2r.learn.networks.gaussian import Gaussian
+from mjx_s2r.learn.profiler import Profiler
+from mjx_s2r.learn.rollout import (
+    EpisodeStats,
+    Images,
+    ResetPool,
+    Rollout,
+    StepRecord,
+    as_rollout,
+    is_first,
+    randomize_episode_time,
+    rollout,
+    rollout_step,
+)
+from mjx_s2r.learn.train_logger import LogWindow, MetricsWindow, TrainLogger
+from mjx_s2r.runtime import distributed
+from mjx_s2r.runtime.progress import ProgressBar, compile_ahead, progress
+from mjx_s2r.runtime.sharding import (
+    check_num_envs,
+    device_mesh,
+    init_sharded,
+    jit_sharded,
+    reshard,
+)
+from mjx_s2r.runtime.signals import defer_signals
+from mjx_s2r.sim.env import Env
+from mjx_s2r.sim.interface import Environment, EpisodeParams, State
+
+EVAL_EPISODES = 64
+
+
+@struct.dataclass
+class TrainState:
+    """Everything that training carries from one iteration to the next.
+
+    Attributes:
+        learner: the algorithm's state: parameters, optimizer, normalizers.
+        env_state: the B worlds.
+        rnn_state: recurrent states of actor and critic in each world.
+        curriculum: the curriculum's state.
+        key: random key.
+        iteration: () int32 iterations done.
+        frames: pictures that worlds keep, where a policy sees several or a camera is slow.
+    """
+
+    learner: Any
+    env_state: State
+    rnn_state: RnnState
+    curriculum: Any
+    key: jax.Array
+    iteration: jax.Array
+    frames: Frames = ()
+
+
+@struct.dataclass
+class Metrics:
+    """Figures of one iteration, all ().
+
+    Attributes:
+        episodes: sums over the episodes that ended.
+        nan_snapshot: the first world that ceased to be finite, as it was before that.
+        loss: the algorithm's own figures.
+    """
+
+    episodes: EpisodeStats
+    nan_snapshot: NanSnapshot
+    loss: Any
+
+
+@dataclass(frozen=True, eq=False)
+class Trainer:
+    """An environment, a curriculum, an algorithm, perhaps cameras. State is a `TrainState`.
+
+    Attributes:
+        env: the environment of one world.
+        curriculum: draws the parameters of episodes; visual rows give the worlds their looks.
+        algorithm: acts and learns.
+        cameras: takes the pictures that the actor sees; None for an actor that reads numbers.
+    """
+
+    env: Environment
+    curriculum: Curriculum
+    algorithm: Algorithm
+    cameras: CameraSchedule | None = None
+
+    def __post_init__(self) -> None:
+        """Checks that worlds can take turns before slow cameras.
+
+        Raises:
+            ValueError: they do not divide by the control steps between two pictures.
+        """
+        if self.cameras is not None:
+            self.cameras.check_num_envs(self.config.num_envs)
+
+    @property
+    def config(self) -> AlgorithmConfig:
+        """Settings of the algorithm."""
+        return self.algorithm.config
+
+    @cached_property
+    def reset_pool(self) -> ResetPool:
+        """Where fresh worlds come from."""
+        return ResetPool(self.env, self.curriculum, self.config.num_envs)
+
+    def init(self, key: jax.Array) -> TrainState:
+        """Returns the state before the first iteration."""
+        return self.with_frames(self.init_without_frames(key), key)
+
+    def init_without_frames(self, key: jax.Array) -> TrainState:
+        """Returns the state before the first iteration; pictures, if any, are still missing."""
+        return self._init(*self.reset_pool.initial(key))
+
+    def with_frames(self, state: TrainState, key: jax.Array) -> TrainState:
+        """Returns ``state`` with the pictures that its worlds keep."""
+        if self.cameras is None:
+            return state
+        xi = state.env_state.pipeline_state.episode_params.xi
+        frames = self.cameras.initial(state.env_state, xi, jax.random.fold_in(key, 1))
+        return replace(state, frames=frames)
+
+    def state_shapes(self) -> TrainState:
+        """Returns the shapes and types of a state, to restore one into."""
+        state = cast(TrainState, jax.eval_shape(self.init_without_frames, jax.random.key(0)))
+        if self.cameras is None:
+            return state
+        return replace(state, frames=cast(Frames, self.cameras.frame_shapes(self.config.num_envs)))
+
+    def iterate(self, state: TrainState) -> tuple[TrainState, Metrics]:
+        """Runs one iteration: reset pool, rollout, update. The old state is given away."""
+        if self.cameras is None:
+            return cast(tuple[TrainState, Metrics], self.compiled_step(state))
+        return self._iterate_with_cameras(self.cameras, state)
+
+    def prepare(self, state: TrainState) -> tuple[State, list[jax.Array]]:
+        """Returns fresh worlds, and keys for the next iteration, the rollout and the update."""
+        return self.reset_pool.resample(state.curriculum, state.env_state, state.key)
+
+    def collect(
+        self, state: TrainState, prepared: tuple[State, list[jax.Array]]
+    ) -> tuple[TrainState, tuple[Rollout, RnnState, jax.Array]]:
+        """Runs a rollout; returns the state after it, and what `update` takes.
+
+        That is the batch, the recurrent states before it and a key.
+        """
+        fresh, (key_next, key_rollout, key_update) = prepared
+        act = partial(self.algorithm.act, state.learner)
+        before, steps = state.rnn_state, self.config.num_steps
+        actor, worlds, batch = rollout(
+            self.env, act, before.actor, state.env_state, fresh, steps, key=key_rollout
+        )
+        after = replace(before, actor=actor)
+        state = replace(state, env_state=worlds, rnn_state=after, key=key_next)
+        return state, (batch, before, key_update)
+
+    def update(
+        self, state: TrainState, collected: tuple[Rollout, RnnState, jax.Array]
+    ) -> tuple[TrainState, Metrics]:
+        """Takes the gradient steps on a batch and moves the curriculum."""
+        batch, before, key = collected
+        learner, critic, loss = self.algorithm.update(state.learner, batch, before, key=key)
+        state = replace(
+            state,
+            learner=learner,
+            rnn_state=replace(state.rnn_state, critic=critic),
+            curriculum=self.curriculum.update(state.curriculum, batch.episodes),
+            iteration=state.iteration + 1,
+        )
+        return state, Metrics(batch.stats, batch.nan_snapshot, loss)
+
+    def apply_policy(
+        self, state: TrainState, rnn_state: jax.Array, worlds: State, images: Images = ()
+    ) -> tuple[jax.Array, Gaussian]:
+        """Returns the recurrent state (B, H) after this step and the distribution (B, J)."""
+        first = is_first(worlds)
+        return self.algorithm.policy(state.learner, rnn_state, worlds.obs, images, first)
+
+    def policy(self, state: TrainState, obs: dict[str, jax.Array]) -> Gaussian:
+        """Returns the distribution of raw actions (..., J) of an actor without memory or cameras.
+
+        Raises:
+            ConfigError: this one has a memory, or sees.
+        """
+        count = jax.tree.leaves(obs)[0].shape[:-1]
+        memory = self.algorithm.zero_rnn_state(1).actor.shape[-1]
+        cameras = 0 if self.cameras is None else len(self.cameras.signals)
+        if memory or cameras:
+            raise ConfigError(
+                f"this actor has a memory of {memory} units and {cameras} cameras and cannot be "
+                "asked one step at a time; train one with ppo.rnn_hidden 0 that reads numbers"
+            )
+        none, first = jnp.zeros((*count, 0)), jnp.zeros(count, bool)
+        return self.algorithm.policy(state.learner, none, obs, (), first)[1]
+
+    def evaluate(
+        self, state: TrainState, params: EpisodeParams, *, key: jax.Array
+    ) -> EpisodeScores:
+        """Returns the scores of one episode without exploration in each of B worlds ``params``.
+
+        Raises:
+            ConfigError: an actor that sees.
+        """
+        if self.cameras is not None:
+            raise ConfigError("an actor that sees is evaluated on robots: export it")
+        rnn_state = self.algorithm.zero_rnn_state(params.kind.shape[0]).actor
+        return evaluate_policy(self.env, self._mean_action, state, rnn_state, params, key=key)
+
+    @partial(jax.jit, static_argnums=0)
+    def evaluate_now(self, state: TrainState, key: jax.Array) -> EpisodeScores:
+        """Returns the scores of `EVAL_EPISODES` worlds drawn as those of training are now.
+
+        None of them tests a bound.
+        """
+        key_params, key_reset = jax.random.split(key)
+        params = self.curriculum.sample(state.curriculum, EVAL_EPISODES, key_params)
+        params = replace(params, kind=jnp.full_like(params.kind, -1))
+        return self.evaluate(state, params, key=key_reset)
+
+    @cached_property
+    def _mean_action(self) -> Act:
+        def act(
+            state: TrainState, rnn_state: jax.Array, worlds: State
+        ) -> tuple[jax.Array, jax.Array]:
+            rnn_state, policy = self.apply_policy(state, rnn_state, worlds)
+            return rnn_state, jnp.tanh(policy.mean)
+
+        return act
+
+    @cached_property
+    def compiled_step(self) -> CompiledStep:
+        """An iteration without cameras, compiled."""
+        return CompiledStep(self.prepare, self.collect, self.update)
+
+    def programs(self, key: jax.Array) -> Iterator[Lowered]:
+        """Yields the programs that `init` and `iterate` run, traced; the longest comes first.
+
+        Those that draw pictures are not among them. See `mjx_s2r.runtime.compilation`.
+        """
+        state = self.state_shapes()
+        if self.cameras is None:
+            yield from self.compiled_step.programs(state)
+        else:
+            yield from self._programs_with_cameras(self.cameras, state)
+        yield from self.reset_pool.programs(key)
+        yield Trainer._init.lower(self, *jax.eval_shape(self.reset_pool.initial, key))
+
+    @partial(jax.jit, static_argnums=0)
+    def _init(self, schedule: Any, worlds: State, keys: list[jax.Array]) -> TrainState:
+        key_times, key_learner, key_next = keys
+        worlds = randomize_episode_time(self.env, worlds, key=key_times)
+        return TrainState(
+            learner=self.algorithm.init(worlds.obs, key=key_learner),
+            env_state=worlds,
+            rnn_state=self.algorithm.zero_rnn_state(self.config.num_envs),
+            curriculum=schedule,
+            key=key_next,
+            iteration=jnp.int32(0),
+        )
+
+    def _iterate_with_cameras(
+        self, cameras: CameraSchedule, state: TrainState
+    ) -> tuple[TrainState, Metrics]:
+        """Runs one iteration whose every step begins with a picture."""
+        fresh, (key_next, key_rollout, key_update) = self.prepare(state)
+        fresh_xi = fresh.pipeline_state.episode_params.xi
+        fresh_frames = cameras.initial(fresh, fresh_xi, jax.random.fold_in(key_update, 1))
+        before, frames, worlds = state.rnn_state, state.frames, state.env_state
+        carry = (before.actor, worlds, self._empty_snapshot(worlds))
+        steps: list[StepRecord] = []
+        first = int(state.iteration) * self.config.num_steps if cameras.keeps_frames else 0
+        keys = self._step_keys(key_rollout)
+        for index, key in enumerate(keys):
+            looks = self._looks(state.curriculum, carry[1], key)
+            frames, images = cameras.observe(frames, carry[1], looks, first + index, key)
+            carry, step = self._step(state.learner, carry, fresh, images, jnp.int32(index), key)
+            frames = cameras.auto_reset(frames, fresh_frames, carry[1])
+            steps.append(step)
+        actor, worlds, snapshot = carry
+        after = replace(before, actor=actor)
+        state = replace(state, env_state=worlds, rnn_state=after, key=key_next, frames=())
+        state, metrics = self._update_from_steps(state, steps, snapshot, before, key_update)
+        return replace(state, frames=frames), metrics
+
+    @partial(jax.jit, static_argnums=0)
+    def _step_keys(self, key: jax.Array) -> list[jax.Array]:
+        return list(jax.random.split(key, self.config.num_steps))
+
+    @partial(jax.jit, static_argnums=0)
+    def _looks(self, schedule: Any, worlds: State, key: jax.Array) -> jax.Array:
+        """Returns (B, D) the parameters whose visual rows give each world its look now."""
+        if self.cameras is not None and self.cameras.look_each_step:
+            key = jax.random.fold_in(key, 2)
+            return self.curriculum.sample(schedule, self.config.num_envs, key).xi
+        return jax.vmap(cast(Env, self.env).current_params)(worlds)
+
+    @partial(jax.jit, static_argnums=0)
+    def _empty_snapshot(self, worlds: State) -> NanSnapshot:
+        return empty_snapshot(worlds, self.env.action_size)
+
+    @partial(jax.jit, static_argnums=0)
+    def _step(
+        self,
+        learner: Any,
+        carry: tuple[jax.Array, State, NanSnapshot],
+        fresh: State,
+        images: Images,
+        index: jax.Array,
+        key: jax.Array,
+    ) -> tuple[tuple[jax.Array, State, NanSnapshot], StepRecord]:
+        act, key = partial(self.algorithm.act, learner), jax.random.fold_in(key, 1)
+        return rollout_step(self.env, act, carry, fresh, images, index, key=key)
+
+    @partial(jax.jit, static_argnums=0)
+    def _update_from_steps(
+        self,
+        state: TrainState,
+        steps: list[StepRecord],
+        snapshot: NanSnapshot,
+        before: RnnState,
+        key: jax.Array,
+    ) -> tuple[TrainState, Metrics]:
+        stacked = cast(StepRecord, jax.tree.map(lambda *x: jnp.stack(x), *steps))
+        return self.update(state, (as_rollout(stacked, snapshot), before, key))
+
+    def _programs_with_cameras(
+        self, cameras: CameraSchedule, state: TrainState
+    ) -> Iterator[Lowered]:
+        count, key = self.config.num_envs, state.key
+        shapes = [(count, *camera.shape) for camera in cameras.signals]
+        images = tuple(jax.ShapeDtypeStruct(shape, jnp.uint8) for shape in shapes)
+        snapshot = jax.eval_shape(self._empty_snapshot, state.env_state)
+        carry = (state.rnn_state.actor, state.env_state, snapshot)
+        index = jax.ShapeDtypeStruct((), jnp.int32)
+        given = (state.learner, carry, state.env_state, images, index, key)
+        yield Trainer._step.lower(self, *given)
+        yield Trainer._looks.lower(self, state.curriculum, state.env_state, key)
+        carry, step = jax.eval_shape(self._step, *given)
+        steps, state = [step] * self.config.num_steps, replace(state, frames=())
+        yield Trainer._update_from_steps.lower(self, state, steps, carry[2], state.rnn_state, key)
+
+    def sharded_iterate(self, mesh: Mesh) -> Callable[[TrainState], tuple[TrainState, Metrics]]:
+        """Returns `iterate` whose state stays split over the devices of ``mesh``."""
+        return (jit_sharded if self.cameras is None else reshard)(mesh, self.iterate)
+
+
+class FitConfig(Protocol):
+    """Settings of a run that `fit` reads; those of teachers and students have them."""
+
+    @property
+    def run(self) -> Path:
+        """Folder of the run."""
+        ...
+
+    @property
+    def seed(self) -> int:
+        """Seed of everything."""
+        ...
+
+    @property
+    def log_every(self) -> int:
+        """Iterations between two lines of metrics."""
+        ...
+
+    @property
+    def checkpoint_every(self) -> int:
+        """Iterations between two checkpoints."""
+        ...
+
+    @property
+    def keep(self) -> int:
+        """How many of the newest checkpoints stay."""
+        ...
+
+    @property
+    def resume(self) -> bool:
+        """Go on where the folder holds this run; start where it holds none."""
+        ...
+
+    @property
+    def devices(self) -> int:
+        """Devices that the worlds are split over; 0 takes all that there are."""
+        ...
+
+    @property
+    def eval_every(self) -> int:
+        """Iterations between two evaluations without exploration; 0 makes none."""
+        ...
+
+    @property
+    def wandb(self) -> str:
+        """Project of Weights & Biases; empty: none."""
+        ...
+
+    @property
+    def profile(self) -> int:
+        """Iterations traced for a profiler; 0 traces none."""
+        ...
+
+
+def fit(
+    trainer: Trainer,
+    config: FitConfig,
+    *,
+    what: str,
+    task: str,
+    iterations: int,
+    may_change: Sequence[str] = (),
+) -> TrainState:
+    """Runs or resumes a training in its run folder; returns the last state.
+
+    Args:
+        trainer: what is trained.
+        config: settings of the run; written into the folder.
+        what: its name on the screen.
+        task: name of the task, kept with the checkpoints.
+        iterations: how many in all.
+        may_change: settings that a resumed run may be told otherwise.
+
+    Raises:
+        MeshError: devices that are not there, or that do not divide the worlds.
+        HostError: another process of the same run failed, or there are several and it sees.
+        ConfigError: an evaluation of an actor that sees.
+        RunError: a folder that cannot be used, or a tracker that is not installed.
+        KeyboardInterrupt: asked to stop; the state is saved.
+        DiskFullError: there is no room for the last checkpoint.
+    """
+    mesh = device_mesh(config.devices)
+    check_num_envs(mesh, trainer.config.num_envs)
+    if trainer.cameras is not None:
+        distributed.require_single(f"an actor that sees, {config.run},")
+        if config.eval_every:
+            raise ConfigError(
+                f"eval_every {config.eval_every}: an actor that sees is judged while it explores; "
+                "leave it at 0"
+            )
+    space = trainer.env.space
+
+    def open_run() -> Run:
+        run = Run.create(
+            config.run,
+            config,
+            resume=config.resume,
+            may_change=may_change,
+            writes=distributed.is_writer(),
+        )
+        run.keep_table(space.rows)
+        return run
+
+    run = distributed.run_on_all("opening the run", open_run)
+    checkpoints = Checkpoints(run.checkpoints, task=task, rows=space.names, max_to_keep=config.keep)
+    tracked = track(run.path, config.wandb if run.writes else "", config)
+    iterate = trainer.sharded_iterate(mesh)
+    profiler = Profiler(iterate, trainer, run.path, config.profile, run.writes)
+    logger = train_logger(trainer, iterations, config.eval_every)
+    logger.tracker = tracked
+    loop = LoopConfig(
+        what=f"{what} {task}",
+        iterations=iterations,
+        log_every=config.log_every,
+        checkpoint_every=config.checkpoint_every,
+        resume=config.resume,
+        iterate=profiler if config.profile else iterate,
+        log=logger.write,
+    )
+    key = jax.random.key(config.seed)
+    compile_ahead(mesh, trainer.programs(key))
+    state = init_sharded(mesh, lambda: trainer.init_without_frames(key))
+    state = trainer.with_frames(state, key)
+    with closing(profiler), ending(tracked):
+        return cast(TrainState, run_loop(loop, run, checkpoints, state))
+
+
+def train_logger(trainer: Trainer, iterations: int, eval_every: int) -> TrainLogger:
+    """Returns what writes the lines of a training of so many iterations."""
+    return TrainLogger(
+        space=trainer.env.space,
+        curriculum=trainer.curriculum,
+        steps_per_iteration=trainer.config.num_envs * trainer.config.num_steps,
+        iterations=iterations,
+        sees=trainer.cameras is not None,
+        eval_every=eval_every,
+        evaluate=trainer.evaluate_now,
+    )
+
+
+@dataclass(frozen=True)
+class LoopConfig:
+    """A loop that can be interrupted and resumed.
+
+    Attributes:
+        what: its name on the screen.
+        iterations: how many in all.
+        log_every: iterations between two lines.
+        checkpoint_every: iterations between two checkpoints.
+        resume: start from the newest checkpoint where there is one.
+        iterate: state -> (state, metrics).
+        log: writes the lines of a window and returns a short note for the screen.
+    """
+
+    what: str
+    iterations: int
+    log_every: int
+    checkpoint_every: int
+    resume: bool
+    iterate: Callable[[Any], tuple[Any, Any]]
+    log: Callable[[Run, LogWindow], str]
+
+
+def run_loop(loop: LoopConfig, run: Run, checkpoints: Checkpoints, fresh: Any) -> Any:
+    """Iterates from the ``fresh`` state or the newest checkpoint; returns the last state.
+
+    Checkpoints are written beside the training, the last one is waited for.
+
+    Raises:
+        KeyboardInterrupt: asked to stop; the state is saved.
+        DiskFullError: there is no room for the last checkpoint.
+    """
+    with distributed.fail_fast(checkpoints.settle):
+        state, first = fresh, 0
+        if loop.resume and distributed.broadcast(checkpoints.latest_step() or 0):
+            state, first = checkpoints.restore(fresh)
+        if loop.resume:
+            run.rewind(first)  # also where there is none yet, and lines of a first try are
+        with run, defer_signals() as stopped, progress(loop.what, loop.iterations, first) as bar:
+            state = _iterations(loop, run, checkpoints, state, first, stopped, bar)
+        checkpoints.close()
+    return state
+
+
+def _iterations(
+    loop: LoopConfig,
+    run: Run,
+    checkpoints: Checkpoints,
+    state: Any,
+    first: int,
+    stopped: Callable[[], bool],
+    bar: ProgressBar,
+) -> Any:
+    window = MetricsWindow(time.perf_counter())
+    for done in range(first + 1, loop.iterations + 1):
+        state, metrics = loop.iterate(state)
+        window.add(metrics)
+        last = done == loop.iterations
+        due = done % loop.log_every == 0 or last
+        if due:
+            note = loop.log(run, window.close(done, state))
+            if distributed.is_writer():
+                bar.update(done, note)
+        if done % loop.checkpoint_every == 0 or last:
+            _save(checkpoints, done, state, last)
+        # Several processes stop at the same iteration; asking them costs time, so only at a line.
+        if (due or not distributed.is_distributed()) and distributed.any_process(stopped()):
+            if not last and done % loop.checkpoint_every:
+                _save(checkpoints, done, state, last=True)
+            checkpoints.close()
+            raise KeyboardInterrupt
+    return state
+
+
+def _save(checkpoints: Checkpoints, done: int, state: Any, last: bool) -> None:
+    """Saves the state; a full disk is a warning, and an error only at the ``last`` one.
+
+    The state in memory is all there is of the work since the checkpoint before: going on, in the
+    hope of room at the next one, can save it, and stopping cannot.
+
+    Raises:
+        DiskFullError: no room for the last one.
+    """
+    for attempt in range(2):  # the first error may be that of the checkpoint before
+        try:
+            checkpoints.save(done, state, wait=last)
+            return
+        except DiskFullError as error:
+            if last and attempt:
+                raise
+            warnings.warn(f"{error}. Training goes on", RuntimeWarning, stacklevel=2)
