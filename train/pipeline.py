@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 import tyro
 
+from mjx_s2r.envs.registry import task_spec
 from mjx_s2r.eval.intervals import wilson
 from mjx_s2r.eval.robot_episodes import in_simulation
 from mjx_s2r.io.run import POLICY, RESULT, check_space, check_writable, write_json
@@ -24,7 +25,7 @@ from mjx_s2r.sim.interface import EpisodeParams, State, nominal_params
 from train import evaluate, export, student, teacher
 from train.common import console
 from train.evaluate import EvaluateConfig
-from train.recipes import base, distill_recipe
+from train.recipes import base
 from train.student import StudentConfig
 from train.teacher import TeacherConfig
 
@@ -48,7 +49,7 @@ class PipelineConfig:
     teacher: TeacherConfig = field(default_factory=lambda: teacher.recipe("reach"))
     """Settings of the teacher; task, run and seed come from above."""
     student: StudentConfig = field(
-        default_factory=lambda: StudentConfig(distill=distill_recipe("reach"))
+        default_factory=lambda: StudentConfig(distill=task_spec("reach").distill)
     )
     """Settings of the student; teacher, run and seed come from above."""
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
@@ -141,7 +142,7 @@ def main(argv: Sequence[str]) -> None:
     default = PipelineConfig(
         task=taught.task,
         teacher=taught,
-        student=StudentConfig(distill=distill_recipe(taught.task)),
+        student=StudentConfig(distill=task_spec(taught.task).distill),
     )
     config = tyro.cli(PipelineConfig, args=list(argv), default=default)
     figures = run(config)

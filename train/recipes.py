@@ -1,71 +1,19 @@
-"""Settings that fit a task: what `train teacher` and `train student` start from.
+"""Recipe files: settings that a command line starts from, beside those that fit its task.
 
-A recipe can also be a file: JSON in the shape of the settings, with as many of them as it cares to
-name. The config.json of any run is one.
+A recipe is JSON in the shape of the settings, with as many of them as it cares to name. The
+config.json of any run is one.
 """
 
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import tyro
 
 from mjx_s2r.io.config import ConfigError
-from mjx_s2r.learn.distill.learner import DistillConfig
-from mjx_s2r.learn.ppo.config import PPOConfig
-
-PPO = {
-    "reach": PPOConfig(reward_scale=0.1),
-    "cartpole": PPOConfig(
-        num_envs=512,
-        num_steps=32,
-        num_minibatches=8,
-        gamma=0.995,
-        entropy_coef=0.01,
-        init_std=1.0,
-    ),
-    "lift": PPOConfig(
-        num_envs=1024,
-        num_steps=16,
-        num_minibatches=8,
-        entropy_coef=5e-3,
-        target_kl=0.02,
-        reward_scale=0.1,
-        actor_hidden=(128, 128),
-        critic_hidden=(128, 128),
-    ),
-    # reorient has not been trained to its end: this is where to begin.
-    "reorient": PPOConfig(
-        num_envs=2048,
-        num_steps=40,
-        num_minibatches=16,
-        gamma=0.99,
-        entropy_coef=0.01,
-        actor_hidden=(256, 128, 64),
-        critic_hidden=(256, 128, 64),
-    ),
-    "quadruped": PPOConfig(
-        num_steps=24,
-        gamma=0.97,
-        entropy_coef=0.005,
-        target_kl=0.02,
-        actor_hidden=(128, 128, 64),
-        critic_hidden=(128, 128, 64),
-    ),
-}
-PPO["quadruped_rough"] = PPO["quadruped"]
-# The same task in MuJoCo Playground; benchmarks/ppo_vs_brax.py measures it with these.
-PPO["playground:CartpoleSwingup"] = replace(PPO["cartpole"], num_steps=30, actor_obs="state")
-ITERATIONS = {"reach": 120, "cartpole": 400, "quadruped": 800, "lift": 300, "reorient": 2500}
-ITERATIONS["quadruped_rough"] = ITERATIONS["quadruped"]
-
-DISTILL = {
-    "reach": DistillConfig(),
-    "cartpole": DistillConfig(num_steps=16),
-}
 
 ONCE = ("run", "resume", "recipe")  # settings of one run, which no other takes over
 
@@ -106,13 +54,3 @@ def read(file: Path) -> dict[str, Any]:
     if not isinstance(body, dict):
         raise ConfigError(f"recipe {file}: expected settings in braces, got {str(body)[:40]}")
     return {name: value for name, value in body.items() if name not in ONCE}
-
-
-def ppo_recipe(task: str) -> PPOConfig:
-    """Returns the PPO settings of a task, the general ones where it has none of its own."""
-    return PPO.get(task, PPOConfig())
-
-
-def distill_recipe(task: str) -> DistillConfig:
-    """Returns the distillation settings of a task."""
-    return DISTILL.get(task, DistillConfig())

@@ -12,6 +12,7 @@ import tyro
 
 from mjx_s2r.contract import camera_signal
 from mjx_s2r.curriculum.uniform import uniform
+from mjx_s2r.envs.registry import task_spec
 from mjx_s2r.io.checkpoints import Checkpoints
 from mjx_s2r.io.config import from_dict
 from mjx_s2r.io.run import CHECKPOINTS, CONFIG, Run, RunError
@@ -27,7 +28,6 @@ from mjx_s2r.runtime.sharding import device_mesh as device_mesh
 from mjx_s2r.sim.env import require_native
 from mjx_s2r.sim.task import seen_by
 from train.common import LogWindow, LoopConfig, compile_ahead, run_loop
-from train.recipes import distill_recipe
 from train.teacher import TeacherConfig, learner
 
 
@@ -182,7 +182,7 @@ def main(argv: Sequence[str]) -> None:
     default = StudentConfig(teacher=where)
     if (where / CONFIG).exists():
         task = str(json.loads((where / CONFIG).read_text())["task"])
-        default = replace(default, distill=distill_recipe(task))
+        default = replace(default, distill=task_spec(task).distill)
     train(tyro.cli(StudentConfig, args=list(argv), default=default))
 
 

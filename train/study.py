@@ -31,17 +31,16 @@ from mjx_s2r.curriculum.mixture import choice
 from mjx_s2r.curriculum.registry import Schedules, build_curriculum, rows_or_default
 from mjx_s2r.curriculum.scalar import DIFFICULTY
 from mjx_s2r.curriculum.uniform import uniform
-from mjx_s2r.envs.registry import make_task
+from mjx_s2r.envs.registry import make_task, task_spec
 from mjx_s2r.io.run import Run, write_json
 from mjx_s2r.learn.ppo.config import PPOConfig
 from mjx_s2r.learn.ppo.learner import PPOLearner
-from mjx_s2r.params import ParamError, ParamSpace, unknown
+from mjx_s2r.params import ParamError, ParamSpace
 from mjx_s2r.report.curriculum_plots import Curve, comparison
 from mjx_s2r.runtime import devices
 from mjx_s2r.runtime.signals import sigterm_interrupts
 from mjx_s2r.sim.env import make
 from train.common import console, progress
-from train.recipes import ppo_recipe
 from train.study_run import StudyRun, train_and_score
 
 Row = dict[str, Any]
@@ -61,7 +60,6 @@ Method = Literal[
     "replay",
 ]
 FIXED = {"narrow": 0.25, "half": 0.5, "wide": 1.0}  # share of the way to the limits
-ITERATIONS = {"cartpole": 240, "reach": 90}
 # A study's trainings are short (a world of cartpole plays about 8 episodes), so these schedules
 # decide on fewer scores than in a long training.
 SCHEDULES = Schedules(
@@ -165,7 +163,7 @@ def build_trial(config: StudyConfig, task: str) -> StudyRun:
     space = env.space
     rows = rows_or_default(space, config.rows)
     parts = [schedule(config, space, method, rows) for method in config.methods]
-    ppo = PPOLearner(env, choice(parts), config.ppo or ppo_recipe(task))
+    ppo = PPOLearner(env, choice(parts), config.ppo or task_spec(task).ppo)
     return StudyRun(ppo, config.widths, grid(config, space, rows), config.grid_seed, config.points)
 
 
@@ -213,9 +211,13 @@ def _iterations(task: str) -> int:
     Raises:
         ParamError: a task that the study has no number for.
     """
-    if task not in ITERATIONS:
-        raise unknown("task with a budget of its own (or give --iterations):", task, [*ITERATIONS])
-    return ITERATIONS[task]
+    found = task_spec(task).study_iterations
+    if not found:
+        raise ParamError(
+            f"task {task!r} registers no study_iterations, so the study does not know how long to "
+            "train it; give --iterations"
+        )
+    return found
 
 
 def _file(folder: Path, task: str, method: str, seed: int) -> Path:

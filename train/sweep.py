@@ -21,8 +21,7 @@ import tyro
 from rich import box
 from rich.table import Table
 
-from mjx_s2r.bridge.registry import LIBRARIES
-from mjx_s2r.envs.registry import named
+from mjx_s2r.envs.registry import task_spec
 from mjx_s2r.io.run import CHECKPOINTS, CONFIG, METRICS, RunError, check_writable, read_jsonl
 from mjx_s2r.io.run import write_json as write
 from mjx_s2r.runtime.devices import accelerators
@@ -128,8 +127,7 @@ def check(config: SweepConfig, points: Sequence[Point]) -> None:
         ConfigError: a recipe's file that cannot be used.
         SystemExit: a setting that the teacher does not know, or a value that it refuses.
     """
-    if config.task.partition(":")[0] not in LIBRARIES:
-        named(config.task)
+    task_spec(config.task)
     for point in points:
         line = command(config, point)
         default = recipe(*base(line[4:]))

@@ -23,7 +23,7 @@ from mjx_s2r.curriculum.registry import (
     rows_or_default,
 )
 from mjx_s2r.curriculum.uniform import uniform
-from mjx_s2r.envs.registry import make_env
+from mjx_s2r.envs.registry import make_env, task_spec
 from mjx_s2r.io import tracker
 from mjx_s2r.io.checkpoints import Checkpoints
 from mjx_s2r.io.config import ConfigError, over
@@ -47,7 +47,7 @@ from mjx_s2r.sim.backends.physics_config import PhysicsConfig
 from mjx_s2r.sim.env import require_native
 from mjx_s2r.sim.task import seen_by
 from train.common import LoopConfig, compile_ahead, run_loop
-from train.recipes import ITERATIONS, base, ppo_recipe, read
+from train.recipes import base, read
 
 # What a run that is resumed may be told otherwise.
 MAY_CHANGE = (
@@ -116,12 +116,13 @@ def recipe(task: str, file: Path | None = None) -> TeacherConfig:
     Without a ``task`` it is the file's, else reach.
 
     Raises:
+        ParamError: an unknown task.
         ConfigError: a file that cannot be read, or a setting in it that does not exist or fit.
     """
     body = {} if file is None else read(file)
     task = task or str(body.get("task", "reach"))
-    iterations = ITERATIONS.get(task, TeacherConfig.iterations)
-    config = TeacherConfig(task=task, iterations=iterations, ppo=ppo_recipe(task))
+    spec = task_spec(task)
+    config = TeacherConfig(task=task, iterations=spec.iterations, ppo=spec.ppo)
     if file is None:
         return config
     try:

@@ -8,6 +8,8 @@ import mujoco
 from mujoco import mjx
 
 from mjx_s2r.contract import ActionSpec, PolicyContract, Signal
+from mjx_s2r.envs.registry import register
+from mjx_s2r.learn.ppo.config import PPOConfig
 from mjx_s2r.params import ParamSpace, add, scale, set_to
 from mjx_s2r.sim.task import InitialState, StepResult
 
@@ -109,3 +111,7 @@ class Pendulum:
         reward = upright * (0.7 + 0.2 * slow + 0.1 * (1 - action[0] ** 2))
         on_goal = (jnp.cos(data.qpos[0]) > 0.95) & (jnp.abs(data.qvel[0]) < 1.0)
         return StepResult(reward, on_goal, jnp.zeros((), bool))
+
+
+# 5. The name and the settings to train it with: an actor that reads what the robot has.
+register("pendulum", Pendulum, ppo=PPOConfig(actor_obs="state"), iterations=100)

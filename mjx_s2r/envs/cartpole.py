@@ -13,6 +13,9 @@ import mujoco
 from mujoco import mjx
 
 from mjx_s2r.contract import ActionSpec, CameraSignal, PolicyContract, Signal
+from mjx_s2r.envs.registry import register
+from mjx_s2r.learn.distill.learner import DistillConfig
+from mjx_s2r.learn.ppo.config import PPOConfig
 from mjx_s2r.params import ParamSpace, add, scale, set_to
 from mjx_s2r.sim.task import InitialState, StepResult
 
@@ -122,3 +125,20 @@ class Cartpole:
         slow = (1 + tolerance(data.qvel[1], 5.0)) / 2
         on_goal = jnp.cos(data.qpos[1]) > 0.95
         return StepResult(upright * centred * gentle * slow, on_goal, jnp.zeros((), bool))
+
+
+register(
+    "cartpole",
+    Cartpole,
+    ppo=PPOConfig(
+        num_envs=512,
+        num_steps=32,
+        num_minibatches=8,
+        gamma=0.995,
+        entropy_coef=0.01,
+        init_std=1.0,
+    ),
+    iterations=400,
+    distill=DistillConfig(num_steps=16),
+    study_iterations=240,
+)

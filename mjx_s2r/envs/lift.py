@@ -19,6 +19,8 @@ from mujoco import mjx
 
 from mjx_s2r.contract import ActionSpec, CameraSignal, PolicyContract, Signal
 from mjx_s2r.envs.reach import JOINTS, LOOKS, PHYSICS, TIMING_AND_SENSING
+from mjx_s2r.envs.registry import register
+from mjx_s2r.learn.ppo.config import PPOConfig
 from mjx_s2r.params import ParamSpace, add, scale
 from mjx_s2r.sim.task import InitialState, StepResult
 
@@ -181,3 +183,20 @@ class Lift:
     def _body(self, name: str) -> int:
         """Index of a body."""
         return int(self.mj_model.body(name).id)
+
+
+register(
+    "lift",
+    Lift,
+    ppo=PPOConfig(
+        num_envs=1024,
+        num_steps=16,
+        num_minibatches=8,
+        entropy_coef=5e-3,
+        target_kl=0.02,
+        reward_scale=0.1,
+        actor_hidden=(128, 128),
+        critic_hidden=(128, 128),
+    ),
+    iterations=300,
+)

@@ -19,6 +19,8 @@ from flax import struct
 from mujoco import mjx
 
 from mjx_s2r.contract import ActionSpec, CameraSignal, PolicyContract, Signal
+from mjx_s2r.envs.registry import register
+from mjx_s2r.learn.ppo.config import PPOConfig
 from mjx_s2r.params import ParamSpace, add, scale, set_to
 from mjx_s2r.sim.task import InitialState, StepResult
 
@@ -298,3 +300,18 @@ class Quadruped:
         calves = np.array([self.mj_model.body(f"{leg}_calf").id for leg in LEGS])  # begin at knees
         height = jnp.stack((data.qpos[2], data.xpos[calves, 2].min()))
         return height - self._feet(data)[:, 2].min() + FOOT_M
+
+
+register(
+    "quadruped",
+    Quadruped,
+    ppo=PPOConfig(
+        num_steps=24,
+        gamma=0.97,
+        entropy_coef=0.005,
+        target_kl=0.02,
+        actor_hidden=(128, 128, 64),
+        critic_hidden=(128, 128, 64),
+    ),
+    iterations=800,
+)

@@ -8,6 +8,7 @@ import mujoco
 import numpy as np
 
 from mjx_s2r.envs.quadruped import XML, Quadruped
+from mjx_s2r.envs.registry import register, task_spec
 
 BUMP_M = 0.05  # highest bump
 FIELD_M, CELLS = 12.0, 160  # half the width of the field, and how many heights it has each way
@@ -44,3 +45,7 @@ def quadruped_rough() -> Quadruped:
     floor.type, floor.hfieldname = mujoco.mjtGeom.mjGEOM_HFIELD, "floor"
     floor.pos = (0.0, 0.0, -BUMP_M)
     return Quadruped(name="quadruped_rough", mj_model=spec.compile())
+
+
+_FLAT = task_spec("quadruped")
+register("quadruped_rough", quadruped_rough, ppo=_FLAT.ppo, iterations=_FLAT.iterations)

@@ -14,6 +14,8 @@ import mujoco
 from mujoco import mjx
 
 from mjx_s2r.contract import ActionSpec, CameraSignal, PolicyContract, Signal
+from mjx_s2r.envs.registry import register
+from mjx_s2r.learn.ppo.config import PPOConfig
 from mjx_s2r.params import Param, ParamSpace, add, scale, set_to
 from mjx_s2r.sim.task import InitialState, StepResult
 
@@ -262,3 +264,13 @@ class Reach:
             - 10.0 * low
         )
         return StepResult(reward=reward, on_goal=on_goal, failed=jnp.zeros((), bool))
+
+
+register(
+    "reach",
+    Reach,
+    ppo=PPOConfig(reward_scale=0.1),
+    iterations=120,
+    robots="mjx_s2r.envs.reach_robots",
+    study_iterations=90,
+)

@@ -1,106 +1,355 @@
-"""Names of the tasks in this folder, and how a name or "module:Class" becomes a task.
+"""Task registry: from a task's name to its class, its training recipe and its robots.
 
-"module:function" may also return another library's environment, with rows bound to its model and a
-measure of success (`mjx_s2r.bridge`): what "brax:ant" alone does not have.
+A task registers itself in its own file, in one call at the end:
+
+    register("reach", Reach, ppo=PPOConfig(reward_scale=0.1), iterations=120)
+
+Names are found without importing every task: the task called ``reach`` lives in
+``mjx_s2r/envs/reach.py``. Beside the names in this folder a task is named by
+
+    "module:Class"        a class, or a function, that makes it; its module may call `register`, too
+    "brax:ant"            an environment of Brax
+    "playground:NAME"     an environment of MuJoCo Playground
+
+A "module:function" may also return another library's environment with rows bound to its model and
+a measure of success (`mjx_s2r.bridge`), which "brax:ant" alone does not have.
 """
 
 import importlib
+import inspect
+import pkgutil
+import typing
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
 from types import ModuleType
+from typing import Any, Protocol, TypeGuard
 
+import mjx_s2r.envs
 from mjx_s2r.bridge.registry import LIBRARIES, make_peer
 from mjx_s2r.bridge.wrapper import WrappedEnv
+from mjx_s2r.eval.robot_episodes import JudgedRobot
+from mjx_s2r.learn.distill.learner import DistillConfig
+from mjx_s2r.learn.ppo.config import PPOConfig
 from mjx_s2r.params import ParamError, unknown
 from mjx_s2r.sim.backends.physics_config import ModelError, PhysicsConfig
-from mjx_s2r.sim.env import make, not_native_error
+from mjx_s2r.sim.env import Env, not_native_error
+from mjx_s2r.sim.env import make as make_native_env
 from mjx_s2r.sim.interface import Environment
 from mjx_s2r.sim.task import Task
 
-TASKS = {
-    "cartpole": "mjx_s2r.envs.cartpole:Cartpole",
-    "lift": "mjx_s2r.envs.lift:Lift",
-    "quadruped": "mjx_s2r.envs.quadruped:Quadruped",
-    "quadruped_rough": "mjx_s2r.envs.quadruped_rough:quadruped_rough",
-    "reach": "mjx_s2r.envs.reach:Reach",
-    "reorient": "mjx_s2r.envs.reorient:Reorient",
-}
-ROBOTS = {"reach": "mjx_s2r.envs.reach_robots"}
+# Returns a `Task` or a `WrappedEnv`; a frozen dataclass is no `Task` to a type checker, which takes
+# the attributes of a protocol for settable.
+TaskMaker = Callable[[], Any]
+
+_PACKAGE = mjx_s2r.envs.__name__
+_PEERS = f"{_PACKAGE}.peers"  # recipes of other libraries' environments
+_NO_TASKS = ("registry", "peers")  # modules of the package that hold none; so do _* and *_robots
+_ITERATIONS = 140
 
 
-def robots_of(name: str) -> ModuleType:
-    """Returns the module with the robots that a task is judged on, and what they are judged by.
+class RobotSuite(Protocol):
+    """Robots that a task's policies are judged on; a module, or any object with these parts.
 
-    It has GOAL, a sentence, and the functions held_out(index) and rehearsal(index). Of a task by
-    the name of its class, "module:Class", it is the module called module_robot.
+    Attributes:
+        GOAL: what counts as a success, a sentence.
+    """
+
+    GOAL: str
+
+    def held_out(self, index: int) -> JudgedRobot:
+        """Returns a robot for the final verdict, with numbers that training never saw."""
+        ...
+
+    def rehearsal(self, index: int) -> JudgedRobot:
+        """Returns a robot for development."""
+        ...
+
+
+@dataclass(frozen=True)
+class TaskSpec:
+    """A registered task: how it is made, how it is trained, and what it is judged on.
+
+    Attributes:
+        name: name on the command line.
+        make: class or function that makes the task, or another library's environment.
+        ppo: settings of its teacher.
+        iterations: PPO iterations of its teacher.
+        distill: settings of its student.
+        robots: `RobotSuite`, or the name of a module that is one; empty for the module beside that
+            of ``make``, with "_robots" after its name.
+        study_iterations: PPO iterations in a comparison of curricula; 0 has no number of its own.
+    """
+
+    name: str
+    make: TaskMaker
+    ppo: PPOConfig = field(default_factory=PPOConfig)
+    iterations: int = _ITERATIONS
+    distill: DistillConfig = field(default_factory=DistillConfig)
+    robots: str | RobotSuite = ""
+    study_iterations: int = 0
+
+
+_registered: dict[str, TaskSpec] = {}
+
+
+def register(
+    name: str,
+    make: TaskMaker,
+    *,
+    ppo: PPOConfig | None = None,
+    iterations: int = _ITERATIONS,
+    distill: DistillConfig | None = None,
+    robots: str | RobotSuite = "",
+    study_iterations: int = 0,
+) -> None:
+    """Registers a task under a name; see `TaskSpec` for the arguments.
+
+    A module that is loaded again (as in a notebook) replaces what it registered before.
 
     Raises:
-        ParamError: the task has no robots.
+        ParamError: the name belongs to another task.
     """
-    module = ROBOTS.get(name) or (f"{name.partition(':')[0]}_robot" if ":" in name else "")
-    try:
-        return importlib.import_module(module)
-    except (ModuleNotFoundError, ValueError) as error:
-        if isinstance(error, ModuleNotFoundError) and error.name != module:
-            raise
+    owner = f"{_PACKAGE}.{name}"
+    old = _registered.get(name)
+    taken = name in _builtin_names() and getattr(make, "__module__", "") != owner
+    if taken or (old is not None and _origin(old.make) != _origin(make)):
+        other = owner if old is None else ":".join(_origin(old.make))
         raise ParamError(
-            f"task {name!r} has no robots to be judged on; write held_out(index) and GOAL in "
-            "a module beside it, as mjx_s2r/envs/reach_robots.py"
-        ) from error
+            f"task {name!r} of {':'.join(_origin(make))} has the name of another one, {other}; "
+            "register it under a name of its own"
+        )
+    _registered[name] = TaskSpec(
+        name=name,
+        make=make,
+        ppo=ppo or PPOConfig(),
+        iterations=iterations,
+        distill=distill or DistillConfig(),
+        robots=robots,
+        study_iterations=study_iterations,
+    )
 
 
-def make_task(name: str) -> Task:
-    """Returns the task called ``name``, or what the class of "module:Class" makes.
-
-    Raises:
-        ParamError: an unknown name, module or class, the near ones listed; another library's
-            environment.
-    """
-    made = named(name)
-    if isinstance(made, WrappedEnv):
-        raise not_native_error(repr(name))
-    return made
+def task_names() -> tuple[str, ...]:
+    """Returns the names of the tasks that come with the package or have been registered, sorted."""
+    return tuple(sorted({*_builtin_names(), *(name for name in _registered if ":" not in name)}))
 
 
-def named(name: str) -> Task | WrappedEnv:
-    """Returns the task called ``name``, or what the class or function of "module:name" makes.
+def task_spec(name: str) -> TaskSpec:
+    """Returns what is registered of a task.
+
+    An unregistered "module:Class" and another library's environment have the general settings.
+
+    Args:
+        name: a registered name, "module:Class", "module:function", "brax:NAME", "playground:NAME".
 
     Raises:
         ParamError: an unknown name, module or class; lists the near ones.
     """
-    if name not in TASKS and not all(name.partition(":")):
-        raise unknown("task", name, list(TASKS))
-    module_name, _, class_name = TASKS.get(name, name).partition(":")
+    if name in _builtin_names() and name not in _registered:
+        importlib.import_module(f"{_PACKAGE}.{name}")
+    if name.partition(":")[0] in LIBRARIES:
+        importlib.import_module(_PEERS)
+        return _registered.get(name) or TaskSpec(name, partial(make_peer, name))
+    if name in _registered:
+        return _registered[name]
+    if name in _builtin_names():
+        raise ParamError(
+            f"{_PACKAGE}.{name} registers no task called {name!r}; call register in it, or begin "
+            "the name of a module that holds no task with an underscore"
+        )
+    if not all(name.partition(":")):
+        raise unknown("task (or module:Class)", name, task_names())
+    maker = _find_maker(*name.split(":", 1))
+    for spec in _registered.values():
+        if _origin(spec.make) == _origin(maker):
+            return spec
+    return TaskSpec(name, maker)
+
+
+def make_task(task: str | Task) -> Task:
+    """Returns the task of a name; one that is a task already is returned as it is.
+
+    Raises:
+        ParamError: as `task_spec`; another library's environment, or no task at all.
+    """
+    made = _make(task) if isinstance(task, str) else task
+    if isinstance(made, WrappedEnv):
+        raise not_native_error(repr(task) if isinstance(task, str) else type(task).__name__)
+    if not _is_task(made):
+        what = f"{task!r} makes" if isinstance(task, str) else f"{type(task).__name__} is"
+        raise ParamError(f"{what} no task; write one as mjx_s2r/envs/cartpole.py does")
+    return made
+
+
+def make_env(task: str | Task | Environment, physics: PhysicsConfig | None = None) -> Environment:
+    """Returns the environment of a task, or another library's.
+
+    Args:
+        task: a name (see `task_spec`), a task, or an environment.
+        physics: what takes the physics steps; MJX on jax if absent. An environment of this project
+            that has been made already is bound to it anew.
+
+    Raises:
+        ParamError: as `task_spec`; neither a task nor an environment; a library that is not
+            installed.
+        ModelError: an engine that this machine, the model or a row cannot use.
+    """
+    if isinstance(task, str) and task.partition(":")[0] in LIBRARIES:
+        _refuse_physics(repr(task), physics)
+    made = _make(task) if isinstance(task, str) else task
+    if isinstance(made, Env):
+        return made if physics is None else make_native_env(made.task, physics)
+    if _is_environment(made):
+        _refuse_physics(repr(task) if isinstance(task, str) else type(made).__name__, physics)
+        return made
+    if not _is_task(made):
+        what = f"{task!r} makes" if isinstance(task, str) else f"{type(task).__name__} is"
+        raise ParamError(
+            f"{what} neither a task nor an environment of this project; write a task as "
+            "mjx_s2r/envs/cartpole.py does, or wrap another library's environment by "
+            "mjx_s2r.bridge.wrapper.from_brax"
+        )
+    return make_native_env(made, physics)
+
+
+def robots_of(name: str) -> RobotSuite:
+    """Returns the robots that a task's policies are judged on.
+
+    Raises:
+        ParamError: as `task_spec`; a task without robots, or a part of them that is missing.
+    """
+    spec = task_spec(name)
+    found = spec.robots
+    if isinstance(found, str):
+        module = found or f"{_origin(spec.make)[0]}_robots"
+        try:
+            found = typing.cast(RobotSuite, importlib.import_module(module))
+        except ModuleNotFoundError as error:
+            if error.name is None or not f"{module}.".startswith(f"{error.name}."):
+                raise
+            raise ParamError(
+                f"task {name!r} has no robots to be judged on: there is no module {module}; write "
+                "GOAL, held_out(index) and rehearsal(index) in it, as "
+                "mjx_s2r/envs/reach_robots.py does"
+            ) from error
+    for part in ("GOAL", "held_out", "rehearsal"):
+        if not hasattr(found, part):
+            raise ParamError(
+                f"the robots of task {name!r} have no {part}; write it as "
+                "mjx_s2r/envs/reach_robots.py does"
+            )
+    return found
+
+
+def require_robots(name: str) -> None:
+    """Checks that policies of a task can be judged on robots, before anything is trained for it.
+
+    Raises:
+        ParamError: as `robots_of`; another library's environment, which no robot flies.
+    """
+    if name.partition(":")[0] in LIBRARIES:
+        raise not_native_error(repr(name))
+    robots_of(name)
+
+
+def _builtin_names() -> tuple[str, ...]:
+    """Returns the names of the modules in this folder that hold a task."""
+    names = (module.name for module in pkgutil.iter_modules(mjx_s2r.envs.__path__))
+    return tuple(
+        n for n in names if not (n in _NO_TASKS or n.startswith("_") or n.endswith("_robots"))
+    )
+
+
+def _origin(maker: TaskMaker) -> tuple[str, str]:
+    """Returns module and name of a class or function; of two loads of a module they are equal."""
+    return maker.__module__, getattr(maker, "__qualname__", repr(maker))
+
+
+def _make(name: str) -> Any:
+    """Returns what the class or function behind a name makes."""
+    return task_spec(name).make()
+
+
+def _find_maker(module_name: str, attribute: str) -> TaskMaker:
+    """Returns the class or function that "module:attribute" names.
+
+    Raises:
+        ParamError: no such module or attribute, or one that makes no task.
+    """
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
-        if error.name is None or not module_name.startswith(error.name):
-            raise
-        raise unknown("task module", module_name, list(TASKS)) from error
-    if not hasattr(module, class_name):
-        raise unknown(
-            f"class in {module_name}:", class_name, [n for n in vars(module) if n[0] != "_"]
+        if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
+            raise  # the module is there, and what it imports is not
+        raise ParamError(
+            f"unknown task module {module_name!r}: {error}; start where it can be imported, or "
+            f"name one of the tasks {', '.join(task_names())}"
+        ) from error
+    found = getattr(module, attribute, None)
+    if found is None:
+        makers = [name for name, value in vars(module).items() if _makes_task(value, module)]
+        if not makers:
+            raise ParamError(
+                f"{module_name} has no {attribute!r}, and no other task; write one as "
+                "mjx_s2r/envs/cartpole.py does"
+            )
+        raise unknown(f"task in {module_name}:", attribute, makers)
+    if not callable(found) or _needs_arguments(found):
+        raise ParamError(
+            f"{module_name}:{attribute} makes no task: it must be a class or a function that can "
+            "be called without arguments and returns one"
         )
-    return getattr(module, class_name)()
+    return typing.cast(TaskMaker, found)
 
 
-def make_env(name: str, physics: PhysicsConfig | None = None) -> Environment:
-    """Returns the environment of a task, or another library's.
+def _makes_task(value: Any, module: ModuleType) -> bool:
+    """Returns whether ``value`` was written in ``module`` as a task's class, or returns a task."""
+    if getattr(value, "__module__", None) != module.__name__:
+        return False
+    if inspect.isfunction(value) and not _needs_arguments(value):
+        try:
+            value = typing.get_type_hints(value).get("return")
+        except Exception:  # an annotation that does not resolve says nothing
+            return False
+        if value is Task:
+            return True
+    return isinstance(value, type) and (issubclass(value, WrappedEnv) or _is_task_class(value))
 
-    That is called "brax:ant" or "playground:NAME", or a function of "module:function" returns it.
 
-    Args:
-        name: which one.
-        physics: what takes the physics steps; MJX on jax if absent.
+def _needs_arguments(maker: Callable[..., Any]) -> bool:
+    """Returns whether a class or function cannot be called as ``maker()``."""
+    try:
+        inspect.signature(maker).bind()
+    except TypeError:
+        return True
+    except ValueError:  # a callable without a signature
+        return False
+    return False
 
-    Raises:
-        ParamError: an unknown name, or a library that is not installed.
-        ModelError: an engine that this machine, the model or a row cannot use.
-    """
-    made = None if name.partition(":")[0] in LIBRARIES else named(name)
-    if made is not None and not isinstance(made, WrappedEnv):
-        return make(made, physics)
+
+def _is_task_class(value: type) -> bool:
+    """Returns whether a class has the functions of a `Task`."""
+    parts = ("reset", "signals", "privileged", "label", "reward")
+    return all(callable(getattr(value, part, None)) for part in parts)
+
+
+def _is_task(value: Any) -> TypeGuard[Task]:
+    """Returns whether ``value`` has the parts of a `Task`."""
+    parts = ("mj_model", "space", "contract", "reset", "signals", "reward")
+    return not isinstance(value, type) and all(hasattr(value, part) for part in parts)
+
+
+def _is_environment(value: Any) -> TypeGuard[Environment]:
+    """Returns whether ``value`` has the parts of an `Environment`."""
+    parts = ("action_size", "space", "episode_steps", "reset", "step")
+    return not isinstance(value, type) and all(hasattr(value, part) for part in parts)
+
+
+def _refuse_physics(name: str, physics: PhysicsConfig | None) -> None:
+    """Raises ModelError where another engine is wanted of an environment that steps by itself."""
     if physics is not None and physics.backend != "jax":
         raise ModelError(
-            f"physics.backend {physics.backend!r}: {name!r} is another library's environment, "
+            f"physics.backend {physics.backend!r}: {name} is another library's environment, "
             "which steps by itself; leave physics.backend at jax"
         )
-    return make_peer(name) if made is None else made

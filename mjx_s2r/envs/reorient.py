@@ -21,6 +21,8 @@ import mujoco
 from mujoco import mjx
 
 from mjx_s2r.contract import ActionSpec, CameraSignal, PolicyContract, Signal
+from mjx_s2r.envs.registry import register
+from mjx_s2r.learn.ppo.config import PPOConfig
 from mjx_s2r.params import ParamSpace, add, scale, set_to
 from mjx_s2r.sim.task import InitialState, StepResult
 
@@ -312,3 +314,20 @@ class Reorient:
         )
         dt = 1.0 / self.contract.control_hz
         return StepResult(reward=rate * dt, on_goal=(angle < TOLERANCE) & ~lost, failed=lost)
+
+
+# This recipe has not been trained to its end: it is where to begin.
+register(
+    "reorient",
+    Reorient,
+    ppo=PPOConfig(
+        num_envs=2048,
+        num_steps=40,
+        num_minibatches=16,
+        gamma=0.99,
+        entropy_coef=0.01,
+        actor_hidden=(256, 128, 64),
+        critic_hidden=(256, 128, 64),
+    ),
+    iterations=2500,
+)

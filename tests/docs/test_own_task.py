@@ -15,7 +15,7 @@ import tyro
 from docs.own_task.fly import fly
 from docs.own_task.pendulum import XML
 from mjx_s2r.contract import PolicyContract
-from mjx_s2r.envs.registry import make_env
+from mjx_s2r.envs.registry import make_env, task_spec
 from mjx_s2r.export import ExportError
 from mjx_s2r.learn import normalizer
 from mjx_s2r.learn.ppo.learner import PPOLearner, TrainState
@@ -28,9 +28,8 @@ from train.view import ViewConfig
 TASK = "docs.own_task.pendulum:Pendulum"
 GUIDE = Path(__file__).parents[2] / "docs" / "own_task.md"
 CONFIGS = {"teacher": TeacherConfig, "view": ViewConfig, "export": ExportConfig}
-CONFIG = TeacherConfig(task=TASK)
-CONFIG = replace(
-    CONFIG, ppo=replace(CONFIG.ppo, actor_obs="state", actor_hidden=(8,), critic_hidden=())
+CONFIG = TeacherConfig(
+    task=TASK, ppo=replace(task_spec(TASK).ppo, actor_hidden=(8,), critic_hidden=())
 )
 
 
@@ -103,7 +102,7 @@ def test_an_actor_that_reads_what_the_robot_has_is_exported(
     assert replace(policy.contract, ranges=()) == task.contract
 
 
-@pytest.mark.parametrize(("name", "value"), [("actor_obs", "privileged"), ("units", 4)])
+@pytest.mark.parametrize(("name", "value"), [("actor_obs", "privileged"), ("rnn_hidden", 4)])
 def test_an_actor_that_no_robot_can_run_is_refused(
     name: str, value: object, teacher: tuple[PPOLearner, TrainState], tmp_path: Path
 ) -> None:

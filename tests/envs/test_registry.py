@@ -1,7 +1,10 @@
 """What every task in this folder must do, and how a name becomes a task."""
 
+import importlib
+import subprocess
+import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,7 +17,18 @@ from mujoco.mjx import warp as mjx_warp
 
 from mjx_s2r.contract import from_json, to_json
 from mjx_s2r.curriculum.uniform import uniform
-from mjx_s2r.envs.registry import TASKS, make_env, make_task
+from mjx_s2r.envs import registry
+from mjx_s2r.envs.cartpole import Cartpole
+from mjx_s2r.envs.registry import (
+    make_env,
+    make_task,
+    register,
+    require_robots,
+    robots_of,
+    task_names,
+    task_spec,
+)
+from mjx_s2r.learn.ppo.config import PPOConfig
 from mjx_s2r.params import ParamError
 from mjx_s2r.render.cameras import bind_cameras
 from mjx_s2r.sim.backends.physics_config import ModelError, PhysicsConfig
@@ -57,8 +71,9 @@ def wander(env: Env, key: jax.Array) -> tuple:
     return start, states, jax.vmap(lambda s: env.task.label(env.view(s)))(end)
 
 
+BUILTIN = ("cartpole", "lift", "quadruped", "quadruped_rough", "reach", "reorient")
 DEAR = ("lift", "quadruped_rough", "reorient")  # to compile
-TRIED = [pytest.param(n, marks=[pytest.mark.slow] if n in DEAR else []) for n in TASKS]
+TRIED = [pytest.param(n, marks=[pytest.mark.slow] if n in DEAR else []) for n in BUILTIN]
 
 
 @pytest.fixture(scope="module", params=TRIED)
@@ -152,19 +167,132 @@ def test_a_module_and_class_is_a_task() -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("cartpol", "unknown task 'cartpol'; did you mean 'cartpole'"),
-        ("", "unknown task ''; known: cartpole, lift, quadruped, quadruped_rough, reach, reorient"),
+        ("cartpol", r"unknown task \(or module:Class\) 'cartpol'; did you mean 'cartpole'"),
+        ("", "''; known: cartpole, .*lift, .*quadruped, quadruped_rough, reach, reorient"),
         ("envs.nowhere:Reach", "unknown task module 'envs.nowhere'"),
         ("nowhere.at.all:Reach", "unknown task module 'nowhere.at.all'"),
         (
             "mjx_s2r.envs.reach:Raech",
-            "unknown class in mjx_s2r.envs.reach: 'Raech'; did you mean 'Reach'",
+            r"unknown task in mjx_s2r.envs.reach: 'Raech'; did you mean 'Reach'\?",
         ),
+        (
+            "mjx_s2r.envs.quadruped_rough:Quadrupd",  # Quadruped is imported there, heights helps
+            r"did you mean 'quadruped_rough'\?",
+        ),
+        ("mjx_s2r.envs.cartpole:tolerance", "cartpole:tolerance makes no task: it must be"),
+        ("mjx_s2r.envs.cartpole:CONTRACT", "cartpole:CONTRACT makes no task: it must be"),
+        ("mjx_s2r.envs.registry:Task2", "registry has no 'Task2', and no other task"),
+        ("pathlib:Path", "'pathlib:Path' makes no task"),
     ],
 )
 def test_a_name_that_is_no_task_is_refused(name: str, message: str) -> None:
     with pytest.raises(ParamError, match=message):
         make_task(name)
+
+
+def test_every_module_of_a_task_registers_it_with_its_recipe() -> None:
+    assert set(BUILTIN) <= set(task_names())
+    for name in BUILTIN:
+        spec = task_spec(name)
+        assert spec.name == name and spec.iterations >= 100
+    assert task_spec("reach").ppo == PPOConfig(reward_scale=0.1)
+    assert task_spec("cartpole").distill.num_steps == 16
+    assert task_spec("quadruped_rough").ppo == task_spec("quadruped").ppo
+
+
+def test_names_are_listed_without_importing_a_task() -> None:
+    code = (
+        "import sys; from mjx_s2r.envs.registry import task_names, task_spec; names = task_names();"
+        "loaded = lambda: sorted(n for n in names if 'mjx_s2r.envs.' + n in sys.modules);"
+        "print(names, loaded()); task_spec('cartpole'); print(loaded())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-2:] == [f"{BUILTIN} []", "['cartpole']"]
+
+
+def test_a_recipe_is_found_by_the_class_that_it_was_registered_for() -> None:
+    assert task_spec("mjx_s2r.envs.cartpole:Cartpole") == task_spec("cartpole")
+    assert task_spec("tests.sim.toy:Toy").ppo == PPOConfig()
+    peer = task_spec("playground:CartpoleSwingup")
+    assert peer.ppo == replace(task_spec("cartpole").ppo, num_steps=30, actor_obs="state")
+    assert task_spec("brax:ant").ppo == PPOConfig()
+
+
+@pytest.fixture
+def registered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forgets what a test registers."""
+    monkeypatch.setattr(registry, "_registered", dict(registry._registered))
+
+
+USERS = """
+from dataclasses import dataclass
+from mjx_s2r.envs.registry import register
+from mjx_s2r.learn.ppo.config import PPOConfig
+from tests.sim.toy import Toy
+
+@dataclass(frozen=True)
+class Mine(Toy):
+    pass
+
+register("mine", Mine, ppo=PPOConfig(num_envs=8), iterations=7)
+"""
+
+
+@pytest.mark.usefixtures("registered")
+def test_a_users_module_registers_its_own_recipe(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "users_task.py").write_text(USERS)
+    monkeypatch.syspath_prepend(tmp_path)
+    spec = task_spec("users_task:Mine")
+    assert (spec.name, spec.iterations, spec.ppo.num_envs) == ("mine", 7, 8)
+    assert task_spec("mine") is spec and "mine" in task_names()
+    importlib.reload(sys.modules["users_task"])  # as a notebook does
+    assert task_spec("mine").iterations == 7
+    with pytest.raises(ParamError, match=r"the robots|no module users_task_robots"):
+        require_robots("mine")
+    (tmp_path / "users_task_robots.py").write_text("GOAL = 'x'\ndef held_out(index): ...\n")
+    importlib.invalidate_caches()
+    with pytest.raises(ParamError, match="robots of task 'mine' have no rehearsal"):
+        require_robots("mine")
+
+
+@pytest.mark.usefixtures("registered")
+def test_a_name_belongs_to_one_task() -> None:
+    register("toy", Toy)
+    register("toy", Toy, iterations=3)
+    assert task_spec("toy").iterations == 3
+    with pytest.raises(
+        ParamError, match=r"'toy' of mjx_s2r.envs.cartpole:Cartpole has the name of"
+    ):
+        register("toy", Cartpole)
+    with pytest.raises(ParamError, match=r"another one, mjx_s2r.envs.reach"):
+        register("reach", Toy)
+
+
+def test_a_task_or_an_environment_stands_for_its_name() -> None:
+    toy = Toy()
+    assert make_task(toy) is toy
+    env = make_env(toy)
+    assert isinstance(env, Env) and env.task is toy and make_env(env) is env
+    with pytest.raises(ParamError, match="Env is no task"):
+        make_task(env)  # type: ignore[arg-type]
+    with pytest.raises(ParamError, match="int is neither a task nor an environment"):
+        make_env(3)  # type: ignore[arg-type]
+    with pytest.raises(ParamError, match="type is neither a task nor an environment"):
+        make_env(Toy)  # type: ignore[arg-type]
+
+
+def test_robots_are_found_by_the_tasks_name() -> None:
+    assert robots_of("reach").GOAL.startswith("The tip")
+    assert robots_of("mjx_s2r.envs.reach:Reach") is robots_of("reach")
+    require_robots("reach")
+    with pytest.raises(
+        ParamError, match=r"'cartpole' has no robots .* mjx_s2r.envs.cartpole_robots"
+    ):
+        require_robots("cartpole")
+    with pytest.raises(ParamError, match="'brax:ant' is another library's environment"):
+        require_robots("brax:ant")
 
 
 def test_a_task_that_cannot_import_says_its_own_error(
@@ -184,7 +312,7 @@ def test_warp_is_refused_where_it_cannot_step(monkeypatch: pytest.MonkeyPatch) -
         make_env("brax:ant", PhysicsConfig("warp"))
 
 
-@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize("name", BUILTIN)
 def test_warp_can_vary_every_row_of_a_task(name: str) -> None:
     task = make_task(name)
     refuse_shared(task.space, bind_model(task.space, task.mj_model))

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from mjx_s2r.envs.registry import task_spec
 from mjx_s2r.io.config import ConfigError, over, to_json
 from train import seeds, teacher
-from train.recipes import PPO, base
+from train.recipes import base
 from train.teacher import TeacherConfig, recipe
 
 
@@ -33,14 +34,14 @@ def test_a_file_lies_over_the_recipe_of_the_task(
     (found,) = caught
     assert (found.task, found.iterations, found.recipe) == ("lift", 7, file)
     assert found.ppo.num_steps == 24 and found.ppo.num_epochs == 2
-    assert found.ppo.num_envs == PPO["lift"].num_envs
+    assert found.ppo.num_envs == task_spec("lift").ppo.num_envs
 
 
 def test_the_command_line_names_another_task(tmp_path: Path, caught: list[TeacherConfig]) -> None:
     file = write(tmp_path / "r.json", {"task": "lift", "ppo": {"unroll": 24}})
     teacher.main(["--task=cartpole", f"--recipe={file}"])
     assert caught[0].task == "cartpole" and caught[0].ppo.num_steps == 24
-    assert caught[0].ppo.num_envs == PPO["cartpole"].num_envs
+    assert caught[0].ppo.num_envs == task_spec("cartpole").ppo.num_envs
 
 
 def test_the_settings_of_a_run_are_a_recipe(tmp_path: Path, caught: list[TeacherConfig]) -> None:

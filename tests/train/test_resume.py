@@ -14,15 +14,15 @@ import jax
 import numpy as np
 import pytest
 
+from mjx_s2r.envs.registry import task_spec
 from mjx_s2r.io.checkpoints import CheckpointError, Checkpoints
 from mjx_s2r.io.run import RunError, read_jsonl
 from train import teacher
-from train.recipes import ppo_recipe
 from train.teacher import TeacherConfig
 
 ROOT = Path(__file__).parents[2]
 SMALL = replace(
-    ppo_recipe("cartpole"),
+    task_spec("cartpole").ppo,
     num_envs=8,
     num_steps=4,
     num_minibatches=2,
