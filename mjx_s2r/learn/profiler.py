@@ -124,7 +124,7 @@ def breakdown(ppo: PPOLearner, iterate: Iterate, state: TrainState) -> dict[str,
     rolled = roll(state, fresh, key_roll)
     light = gradient_compiler_options()
     batch_of = jax.jit(lambda state, steps: ppo.batch(state, steps, ()), compiler_options=light)
-    batch = batch_of(state, rolled.steps)[0]
+    batch = batch_of(state, rolled.transitions)[0]
     weights = TrainableParams(state.actor, state.critic, state.optimizer, state.learning_rate)
     update = jax.jit(
         lambda weights, batch, key: run_epochs(ppo.nets, weights, batch, key=key),
@@ -136,7 +136,7 @@ def breakdown(ppo: PPOLearner, iterate: Iterate, state: TrainState) -> dict[str,
         "whole_s": min(whole),
         "resets_s": _median(lambda: ppo.prepare(state)),
         "rollout_s": _median(lambda: roll(state, fresh, key_roll)),
-        "batch_s": _median(lambda: batch_of(state, rolled.steps)),
+        "batch_s": _median(lambda: batch_of(state, rolled.transitions)),
         "epochs_s": _median(lambda: update(weights, batch, key_learn)),
     }
 
