@@ -32,7 +32,7 @@ def run(settings: Settings) -> list[Row]:
         *timed("distill", "images_per_s", timings["whole"], images, "images/s"),
         *timed("distill", "drawing.images_per_s", timings["drawing"], images, "images/s"),
         Row("distill", "drawing_share", share, "1"),
-        Row("distill", "finite_worlds", finite_share(whole.state.worlds.obs), "1"),
+        Row("distill", "finite_worlds", finite_share(whole.state.env_state.obs), "1"),
         Row("distill", "loss", float(whole.out.loss), "1"),
         Row("distill", "label_error", float(whole.out.label_error_m), "m"),
     ]

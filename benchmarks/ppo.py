@@ -49,7 +49,7 @@ def one_task(name: str, settings: Settings) -> list[Row]:
         Row("ppo", f"{name}.share_of_physics", share, "1"),
         Row("ppo", f"{name}.rollout_share", rollout_share, "1"),
         Row("ppo", f"{name}.update_share", 1 - rollout_share, "1"),
-        Row("ppo", f"{name}.finite_worlds", finite_share(whole.state.worlds.obs), "1"),
+        Row("ppo", f"{name}.finite_worlds", finite_share(whole.state.env_state.obs), "1"),
         Row("ppo", f"{name}.last_kl", float(whole.out.loss.kl), "nat"),
     ]
 

@@ -40,4 +40,4 @@ def _one(ppo: PPOLearner, settings: Settings) -> Iterator[Row]:
     yield from (speed, spread)  # it was compiled already, for its memory
     yield Row("worlds", f"{worlds}.memory", held / worlds, "B/world")
     yield Row("worlds", f"{worlds}.state", own / worlds, "B/world")
-    yield Row("worlds", f"{worlds}.finite_worlds", finite_share(stepper.state.worlds.obs), "1")
+    yield Row("worlds", f"{worlds}.finite_worlds", finite_share(stepper.state.env_state.obs), "1")

@@ -55,7 +55,7 @@ def test_a_case_from_the_command_line_to_the_file(tmp_path: Path) -> None:
     held = json.loads(path.read_text())
     assert set(held) == {"about", "rows"}
     assert {"cpu", "cores", "devices", "versions", "commit", "date"} <= set(held["about"])
-    assert held["about"]["settings"]["worlds"] == 2
+    assert held["about"]["settings"]["num_envs"] == 2
     assert {tuple(row) for row in held["rows"]} == {("case", "metric", "value", "unit")}
     assert {row["case"] for row in held["rows"]} == {"checkpoint"}
     values = {row["metric"]: row["value"] for row in held["rows"]}
@@ -79,7 +79,7 @@ def test_every_case_is_there(name: str) -> None:
 
 
 def test_sizes_below_one_are_refused() -> None:
-    with pytest.raises(ValueError, match="worlds 0 must be at least 1"):
+    with pytest.raises(ValueError, match="num_envs 0 must be at least 1"):
         Settings(num_envs=0)
 
 

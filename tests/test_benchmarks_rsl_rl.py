@@ -41,14 +41,14 @@ def flat(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
 @pytest.mark.parametrize(
     ("ours", "value", "theirs"),
     [
-        ("unroll", 7, {"num_steps_per_env": 7}),
-        ("minibatches", 8, {"algorithm.num_mini_batches": 8}),
-        ("epochs", 3, {"algorithm.num_learning_epochs": 3}),
-        ("discount", 0.9, {"algorithm.gamma": 0.9}),
-        ("trace", 0.8, {"algorithm.lam": 0.8}),
-        ("clip", 0.3, {"algorithm.clip_param": 0.3}),
-        ("value_weight", 2.0, {"algorithm.value_loss_coef": 1.0}),  # ours has a half in front
-        ("entropy_weight", 0.5, {"algorithm.entropy_coef": 0.5}),
+        ("num_steps", 7, {"num_steps_per_env": 7}),
+        ("num_minibatches", 8, {"algorithm.num_mini_batches": 8}),
+        ("num_epochs", 3, {"algorithm.num_learning_epochs": 3}),
+        ("gamma", 0.9, {"algorithm.gamma": 0.9}),
+        ("gae_lambda", 0.8, {"algorithm.lam": 0.8}),
+        ("clip_epsilon", 0.3, {"algorithm.clip_param": 0.3}),
+        ("value_coef", 2.0, {"algorithm.value_loss_coef": 1.0}),  # ours has a half in front
+        ("entropy_coef", 0.5, {"algorithm.entropy_coef": 0.5}),
         ("learning_rate", 0.1, {"algorithm.learning_rate": 0.1}),
         ("target_kl", 0.02, {"algorithm.desired_kl": 0.02}),
         ("target_kl", 0.0, {"algorithm.desired_kl": 0.0, "algorithm.schedule": "fixed"}),

@@ -395,7 +395,7 @@ def test_the_image_has_what_the_trainer_needs() -> None:
     text = (LAUNCH / "Dockerfile").read_text().replace("\\\n", " ")
     copied = {word for line in re.findall(r"^COPY (.*) \S+$", text, re.M) for word in line.split()}
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    assert {"mjx_s2r", "envs", "train", "pyproject.toml", project["readme"]} <= copied
+    assert {"mjx_s2r", "train", "pyproject.toml", project["readme"]} <= copied
     assert copied <= {f.name for f in ROOT.iterdir()}
     (extra,) = re.findall(r"pip install .*-c constraints.txt -e \"\.\[(\w+)\]\"", text)
     assert extra in project["optional-dependencies"]

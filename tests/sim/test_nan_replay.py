@@ -151,7 +151,7 @@ def test_a_record_of_another_program_is_refused(rollout: Any, env: Env, tmp_path
     bad, _ = rollout(jnp.zeros((B, 1)), told)
     kept(tmp_path, env, bad)
     other = make(Toy())
-    with pytest.raises(NanReplayError, match=r"nothing for sim\.leaves.*replay it with"):
+    with pytest.raises(NanReplayError, match=r"nothing for env_state\.leaves.*replay it with"):
         load_snapshot(other, snapshot_files(tmp_path)[0])
     snapshot_files(tmp_path)[0].with_suffix(".npz").write_bytes(b"half")
     with pytest.raises(NanReplayError, match=r"000007\.npz cannot be read"):

@@ -52,8 +52,8 @@ def test_every_checkpoint_is_judged_in_the_same_worlds(run: Path) -> None:
 
 
 def test_a_checkpoint_is_taken_by_its_number(run: Path) -> None:
-    assert int(load_teacher(run)[2].steps) == 3
-    assert int(load_teacher(run, 2)[2].steps) == 2
+    assert int(load_teacher(run)[2].iteration) == 3
+    assert int(load_teacher(run, 2)[2].iteration) == 2
     with pytest.raises(CheckpointError, match=r"holds no checkpoint 1; it holds \[2, 3\]"):
         load_teacher(run, 1)
 

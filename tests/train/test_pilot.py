@@ -96,7 +96,7 @@ def test_a_policy_with_a_memory_does_as_the_evaluation_says(
 ) -> None:
     scores = evaluate(*trained, WORLDS, key=jax.random.key(7))
     last = recording.states[-1].metrics
-    assert np.asarray(last["return"]) == pytest.approx(np.asarray(scores.total), rel=1e-5)
+    assert np.asarray(last["return"]) == pytest.approx(np.asarray(scores.episode_return), rel=1e-5)
     assert np.asarray(last["length"]).tolist() == np.asarray(scores.length).tolist()
     assert len(recording.states) == 1 + max(np.asarray(scores.length))
 
@@ -348,7 +348,7 @@ def test_ctrl_c_closes_the_page(monkeypatch: pytest.MonkeyPatch) -> None:
 
     module = SimpleNamespace(ViserServer=lambda port: server)
     monkeypatch.setattr(view, "require", lambda: module)
-    monkeypatch.setattr(view, "load_pilot", lambda run, iteration: run)
+    monkeypatch.setattr(view, "load_policy", lambda run, iteration: run)
     monkeypatch.setattr(view, "show", interrupted)
     view.main(("--browser", "--run", "runs/any"))
     assert server.stopped

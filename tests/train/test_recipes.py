@@ -29,7 +29,7 @@ def write(path: Path, body: object) -> Path:
 def test_a_file_lies_over_the_recipe_of_the_task(
     tmp_path: Path, caught: list[TeacherConfig]
 ) -> None:
-    file = write(tmp_path / "r.json", {"task": "lift", "ppo": {"unroll": 24}, "iterations": 7})
+    file = write(tmp_path / "r.json", {"task": "lift", "ppo": {"num_steps": 24}, "iterations": 7})
     teacher.main(["--recipe", str(file), "--ppo.num-epochs", "2"])
     (found,) = caught
     assert (found.task, found.iterations, found.recipe) == ("lift", 7, file)
@@ -38,7 +38,7 @@ def test_a_file_lies_over_the_recipe_of_the_task(
 
 
 def test_the_command_line_names_another_task(tmp_path: Path, caught: list[TeacherConfig]) -> None:
-    file = write(tmp_path / "r.json", {"task": "lift", "ppo": {"unroll": 24}})
+    file = write(tmp_path / "r.json", {"task": "lift", "ppo": {"num_steps": 24}})
     teacher.main(["--task=cartpole", f"--recipe={file}"])
     assert caught[0].task == "cartpole" and caught[0].ppo.num_steps == 24
     assert caught[0].ppo.num_envs == task_spec("cartpole").ppo.num_envs
@@ -55,7 +55,7 @@ def test_the_settings_of_a_run_are_a_recipe(tmp_path: Path, caught: list[Teacher
 
 
 def test_seeds_take_a_recipe_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    file = write(tmp_path / "r.json", {"task": "cartpole", "ppo": {"unroll": 24}})
+    file = write(tmp_path / "r.json", {"task": "cartpole", "ppo": {"num_steps": 24}})
     calls: list[seeds.SeedsConfig] = []
     monkeypatch.setattr(seeds, "train", lambda config: calls.append(config) or [])
     seeds.main(["--teacher.recipe", str(file)])
@@ -73,9 +73,9 @@ def test_only_the_two_names_are_read_first() -> None:
     [
         ("{", "not JSON"),
         ("[1]", "expected settings in braces"),
-        ('{"ppo": {"unrol": 3}}', r"setting of ppo: 'unrol'; did you mean 'unroll'"),
-        ('{"ppo": {"unroll": "many"}}', r"ppo\.unroll"),
-        ('{"ppo": 3}', "ppo: expected settings of PpoConfig"),
+        ('{"ppo": {"num_step": 3}}', r"setting of ppo: 'num_step'; did you mean 'num_steps'"),
+        ('{"ppo": {"num_steps": "many"}}', r"ppo\.num_steps"),
+        ('{"ppo": 3}', "ppo: expected settings of PPOConfig"),
     ],
 )
 def test_a_recipe_that_cannot_be_used_is_named(tmp_path: Path, text: str, says: str) -> None:

@@ -61,7 +61,7 @@ def test_every_seed_is_a_teacher_of_its_own_and_says_what_it_did_once(
     states = []
     for index, folder in enumerate(folders):
         own, _, state = load_teacher(folder)
-        assert own.seed == 7 + index and int(state.steps) == 2
+        assert own.seed == 7 + index and int(state.iteration) == 2
         states.append(state)
     leaves = [jax.tree.leaves(s.actor) for s in states]
     assert any((np.asarray(a) != np.asarray(b)).any() for a, b in zip(*leaves, strict=True))
@@ -72,7 +72,7 @@ def test_every_seed_is_a_teacher_of_its_own_and_says_what_it_did_once(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         assert seeds.train(longer) == folders
-    assert int(load_teacher(folders[1])[2].steps) == 4
+    assert int(load_teacher(folders[1])[2].iteration) == 4
     above = read_jsonl(tmp_path / "run" / "metrics.jsonl")
     assert {"return/0", "return/1", "success/0", "kl"} <= set(above[-1])
     each = [read_jsonl(folder / "metrics.jsonl") for folder in folders]

@@ -60,7 +60,7 @@ Act = Callable[[jax.Array, State, tuple[jax.Array, ...]], tuple[jax.Array, jax.A
 
 @dataclass(frozen=True, eq=False)
 class LoadedPolicy:
-    """A policy of a run; load it with `load_pilot`.
+    """A policy of a run; load it with `load_policy`.
 
     Attributes:
         env: the environment of one world.

@@ -67,9 +67,11 @@ def test_the_student_comes_nearer_to_its_teacher(run: tuple) -> None:
     metrics = run[2]
     assert all(np.isfinite(x) for m in metrics for x in jax.tree.leaves(m))
     first, last = (np.mean([m.mean_error for m in part]) for part in (metrics[:2], metrics[-2:]))
-    assert last < 0.5 * first
+    # Twenty small gradient steps from a random network: over eight draws of it, 0.01 to 0.75 of
+    # the error were left, and 0.34 to 0.87 of the label's.
+    assert last < 0.85 * first
     labels = [m.label_error_m for m in metrics]
-    assert np.mean(labels[-2:]) < 0.7 * labels[0]
+    assert np.mean(labels[-2:]) < 0.95 * labels[0]
 
 
 def test_the_teacher_leaves_the_wheel(run: tuple) -> None:
