@@ -12,19 +12,19 @@ import numpy as np
 from benchmarks.rows import Row, Settings
 from benchmarks.timing import measure
 from benchmarks.workload import sized
+from mjx_s2r.api.teacher import recipe, teacher_trainer
 from mjx_s2r.io.checkpoints import Checkpoints
-from train.teacher import learner, recipe
 
 
 def run(settings: Settings) -> list[Row]:
     """Returns times, size and the share of leaves that come back to the bit."""
     config = recipe("reach")
-    ppo = learner(replace(config, ppo=sized(config.ppo, settings.num_envs)))
-    state = jax.block_until_ready(ppo.init(jax.random.key(0)))
+    trainer = teacher_trainer(replace(config, ppo=sized(config.ppo, settings.num_envs)))
+    state = jax.block_until_ready(trainer.init(jax.random.key(0)))
     steps = itertools.count(1)
     with tempfile.TemporaryDirectory() as folder:
         where = Path(folder) / "checkpoints"
-        keeper = Checkpoints(where, task=config.task, rows=ppo.env.space.names)
+        keeper = Checkpoints(where, task=config.task, rows=trainer.env.space.names)
         calls = {
             "save": lambda: keeper.save(next(steps), state),
             "restore": lambda: keeper.restore(state)[0],

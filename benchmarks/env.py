@@ -72,15 +72,17 @@ def redrawn(env: Env, settings: Settings) -> Rollout:
     """Returns the compiled rollout of training: a fresh reset per world, random actions."""
     schedule = uniform(env.space)
 
-    def act(memory: tuple, worlds: State, key: jax.Array) -> tuple[tuple, jax.Array, jax.Array]:
-        return memory, _raw(env, settings.num_envs, key=key), jnp.zeros(settings.num_envs)
+    def act(
+        memory: tuple, worlds: State, images: tuple, key: jax.Array
+    ) -> tuple[tuple, jax.Array, tuple]:
+        return memory, _raw(env, settings.num_envs, key=key), ()
 
     def go(state: State, count: int) -> tuple[State, Any]:
         key_draw, key_reset, key_roll = jax.random.split(jax.random.key(count), 3)
         draws = schedule.sample(schedule.init(), settings.num_envs, key_draw)
         fresh = reset_envs(env, draws, key=key_reset)
-        rolled = rollout(env, act, (), state, fresh, settings.num_steps, key=key_roll)
-        return rolled.env_state, rolled.stats
+        _, state, rolled = rollout(env, act, (), state, fresh, settings.num_steps, key=key_roll)
+        return state, rolled.stats
 
     return jax.jit(go, donate_argnums=0)
 

@@ -18,15 +18,15 @@ def main(argv: Sequence[str]) -> None:
     import jax
 
     from benchmarks.workload import sized
+    from mjx_s2r.api.teacher import recipe, teacher_trainer
     from mjx_s2r.runtime.compilation import compile_all
-    from train.teacher import learner, recipe
 
     config = recipe(argv[0])
-    ppo = learner(replace(config, ppo=sized(config.ppo, int(argv[1]))))
+    trainer = teacher_trainer(replace(config, ppo=sized(config.ppo, int(argv[1]))))
     jax.block_until_ready(jax.numpy.zeros(1) + 1)  # the backend's own start is not counted
     start, key = time.perf_counter(), jax.random.key(0)
-    compile_all(ppo.programs(key))
-    done = jax.block_until_ready(ppo.iterate(ppo.init(key)))
+    compile_all(trainer.programs(key))
+    done = jax.block_until_ready(trainer.iterate(trainer.init(key)))
     seconds = time.perf_counter() - start
     print(json.dumps({"seconds": seconds, "loss": float(done[1].loss.critic_loss)}))
 

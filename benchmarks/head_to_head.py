@@ -28,7 +28,8 @@ from benchmarks.rows import Row, Settings
 from mjx_s2r.bridge.wrapper import WrappedEnv
 from mjx_s2r.curriculum.uniform import uniform
 from mjx_s2r.learn.ppo.config import PPOConfig
-from mjx_s2r.learn.ppo.learner import PPOLearner
+from mjx_s2r.learn.ppo.ppo import PPO
+from mjx_s2r.learn.trainer import Trainer
 from mjx_s2r.runtime.compilation import compile_all
 
 TASK = "CartpoleSwingup"
@@ -127,35 +128,36 @@ class Ours:
 
     def train(self, seed: int) -> LearningCurve:
         """Trains once, compiling included, and judges every stretch."""
-        ppo, many = self._learner(), iterations(self.settings)
+        trainer, many = self._trainer(), iterations(self.settings)
         start, key = time.perf_counter(), jax.random.key(seed)
-        compile_all(ppo.programs(key))
-        state = jax.block_until_ready(ppo.init(key))
+        compile_all(trainer.programs(key))
+        state = jax.block_until_ready(trainer.init(key))
         begun = time.perf_counter() - start
         seconds, kept = [], []
         for _ in range(STRETCHES):
             start = time.perf_counter()
             for _ in range(many):
-                state, _ = ppo.iterate(state)
+                state, _ = trainer.iterate(state)
             jax.block_until_ready(state)
             seconds.append(time.perf_counter() - start)
-            kept.append(copied((state.actor, state.actor_norm)))
+            kept.append(copied((state.learner.actor, state.learner.actor_norm)))
         return LearningCurve(
-            begun, tuple(seconds), self._judged(kept), many * ppo.config.num_envs * UNROLL
+            begun, tuple(seconds), self._judged(kept), many * trainer.config.num_envs * UNROLL
         )
 
-    def _learner(self) -> PPOLearner:
-        """Returns a learner that has compiled nothing."""
-        return PPOLearner(self.env, uniform(self.env.space), shared(self.settings))
+    def _trainer(self) -> Trainer:
+        """Returns a trainer that has compiled nothing."""
+        algorithm = PPO(shared(self.settings), self.env.action_size)
+        return Trainer(self.env, uniform(self.env.space), algorithm)
 
     def _judged(self, kept: list[Any]) -> tuple[float, ...]:
         """Returns the return of each kept policy."""
-        ppo = self._learner()
-        blank = jax.eval_shape(ppo.init, jax.random.key(0))
+        trainer = self._trainer()
+        blank = jax.eval_shape(trainer.init, jax.random.key(0))
 
         def act(params: Any, obs: dict[str, jax.Array]) -> jax.Array:
-            state = replace(blank, actor=params[0], actor_norm=params[1])
-            return jnp.tanh(ppo.policy(state, obs).mean)
+            learner = replace(blank.learner, actor=params[0], actor_norm=params[1])
+            return jnp.tanh(trainer.policy(replace(blank, learner=learner), obs).mean)
 
         score = judge(self.env, act)
         return tuple(float(score(params)) for params in kept)

@@ -18,24 +18,26 @@ import numpy as np
 from benchmarks.rows import Row, Settings
 from benchmarks.timing import latencies
 from benchmarks.workload import untrained
+from mjx_s2r.api.policy import TrainedPolicy, export_policy
 from mjx_s2r.contract import PolicyContract
-from mjx_s2r.learn.distill.learner import DistillConfig
+from mjx_s2r.learn.distill.config import DistillConfig
 from mjx_s2r.robot import controller
 from mjx_s2r.robot.clock import RealClock
 from mjx_s2r.robot.controller import ControllerConfig
 from mjx_s2r.robot.driver import COMMAND, CameraInfo, DriverInfo, Reading
 from mjx_s2r.robot.policy import Actor, Policy
-from train.export import export
 
 PARITY_INPUTS = 64
 
 
 def run(settings: Settings) -> list[Row]:
     """Returns p50 and p99 of each latency, and how far the graph is from JAX."""
-    distill = untrained(DistillConfig(num_envs=4), key=jax.random.key(0))
-    state = distill.init(jax.random.key(1))
+    trainer = untrained(DistillConfig(num_envs=4), key=jax.random.key(0))
+    state = trainer.init(jax.random.key(1))
     with tempfile.TemporaryDirectory() as folder:
-        done = export(distill, state, Path(folder) / "policy.onnx", PARITY_INPUTS)
+        done = export_policy(
+            TrainedPolicy(trainer, state), Path(folder) / "policy.onnx", inputs=PARITY_INPUTS
+        )
         size = done.path.stat().st_size
         policy = Policy.load(done.path)
     reading = IdleDriver(policy.contract, RealClock()).read()

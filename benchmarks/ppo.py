@@ -9,9 +9,9 @@ import jax
 from benchmarks.rows import Row, Settings, timed
 from benchmarks.timing import Stepper, measure
 from benchmarks.workload import finite_share, initial_states, physics_alone, sized
-from mjx_s2r.learn.ppo.learner import PPOLearner, TrainState
+from mjx_s2r.api.teacher import recipe, teacher_trainer
+from mjx_s2r.learn.trainer import Trainer, TrainState
 from mjx_s2r.sim.env import require_native
-from train.teacher import learner, recipe
 
 TASKS = ("reach", "cartpole", "quadruped")
 
@@ -24,20 +24,20 @@ def run(settings: Settings) -> list[Row]:
 def one_task(name: str, settings: Settings) -> list[Row]:
     """Returns the figures of one task."""
     config = recipe(name)
-    ppo = learner(replace(config, ppo=sized(config.ppo, settings.num_envs)))
-    state = ppo.init(jax.random.key(0))
-    env = require_native(ppo.env)
+    trainer = teacher_trainer(replace(config, ppo=sized(config.ppo, settings.num_envs)))
+    state = trainer.init(jax.random.key(0))
+    env = require_native(trainer.env)
     alone = physics_alone(env, settings.physics_steps)
     start = initial_states(env, settings.num_envs, key=jax.random.key(1))
-    rolled = rollout_alone(ppo)
-    whole = Stepper(lambda state, _: ppo.iterate(state), state)
+    rolled = rollout_alone(trainer)
+    whole = Stepper(lambda state, _: trainer.iterate(state), state)
     calls: dict[str, Callable[[], Any]] = {
         "whole": whole,
         "rollout": lambda: rolled(whole.state),
         "physics": lambda: alone(*start),
     }
     timings = measure(calls, settings.repeat, settings.min_s)
-    steps = ppo.config.num_envs * ppo.config.num_steps
+    steps = trainer.config.num_envs * trainer.config.num_steps
     speed = steps / timings["whole"].median_s
     physics_speed = settings.num_envs * settings.physics_steps / timings["physics"].median_s
     share = speed * env.task.substeps / physics_speed
@@ -54,7 +54,6 @@ def one_task(name: str, settings: Settings) -> list[Row]:
     ]
 
 
-def rollout_alone(ppo: PPOLearner) -> Callable[[TrainState], Any]:
-    """Returns the compiled rollout as `Ppo.iterate` makes it, draws and fresh resets included."""
-    parts = ppo.iteration
-    return jax.jit(lambda state: parts.act(state, parts.prepare(state)))
+def rollout_alone(trainer: Trainer) -> Callable[[TrainState], Any]:
+    """Returns the compiled rollout as `Trainer.iterate` makes it, fresh resets included."""
+    return jax.jit(lambda state: trainer.collect(state, trainer.prepare(state)))

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from mjx_s2r.bridge.registry import require
 from mjx_s2r.curriculum.uniform import uniform
 from mjx_s2r.learn.ppo.config import PPOConfig
-from mjx_s2r.learn.rollout import first_worlds, fresh_worlds
+from mjx_s2r.learn.rollout import ResetPool, randomize_episode_time
 from mjx_s2r.sim.interface import Environment, State, auto_reset
 
 
@@ -27,11 +27,10 @@ class TorchWorlds:
         self.max_episode_length = env.episode_steps
         self.cfg: dict[str, Any] = {}
         self._env, self._config = env, config
-        self._curriculum = uniform(env.space)
-        self._prepare, self._move = jax.jit(self._prepared), jax.jit(self._moved)
-        self._key, *keys = jax.random.split(key, 4)
-        begin = jax.jit(self._begun)
-        self._state: State = begin(keys)
+        self._pool = ResetPool(env, uniform(env.space), config.num_envs)
+        self._move = jax.jit(self._moved)
+        self._schedule, state, (key_times, self._key, _) = self._pool.initial(key)
+        self._state: State = randomize_episode_time(env, state, key=key_times)
         self._fresh = self._state
         self._steps = 0
         self.device = str(_torch(self._state.reward).device)
@@ -45,22 +44,12 @@ class TorchWorlds:
     def step(self, actions: Any) -> tuple[Any, Any, Any, dict[str, Any]]:
         """Returns observations, reward (B,), done (B,) and extras after ``actions`` (B, J)."""
         if self._steps % self._config.num_steps == 0:
-            self._key, self._fresh = self._prepare(self._key, self._state)
+            resampled = self._pool.resample(self._schedule, self._state, self._key)
+            self._fresh, (self._key, *_) = resampled
         self._steps += 1
         self._state, told = self._move(self._state, self._fresh, jnp.from_dlpack(actions))
         reward, done, timeout = map(_torch, jax.block_until_ready(told))
         return self.get_observations(), reward, done, {"time_outs": timeout}
-
-    def _begun(self, keys: list[jax.Array]) -> State:
-        """Returns the first worlds."""
-        schedule = self._curriculum.init()
-        return first_worlds(self._env, self._curriculum, schedule, self.num_envs, keys)
-
-    def _prepared(self, key: jax.Array, state: State) -> tuple[jax.Array, State]:
-        """Returns the next key, and worlds for those that finish."""
-        key, *keys = jax.random.split(key, 3)
-        schedule = self._curriculum.init()
-        return key, fresh_worlds(self._env, self._curriculum, schedule, state, keys)
 
     def _moved(
         self, state: State, fresh: State, actions: jax.Array

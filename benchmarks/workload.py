@@ -8,15 +8,17 @@ from typing import Any, cast
 import jax
 import jax.numpy as jnp
 
+from mjx_s2r.api.teacher import camera_schedule
 from mjx_s2r.curriculum.uniform import uniform
 from mjx_s2r.envs.reach import SPACE, Reach
-from mjx_s2r.learn.distill.learner import Distill, DistillConfig
-from mjx_s2r.learn.distill.learner import make as make_distill
+from mjx_s2r.learn.distill.config import DistillConfig
+from mjx_s2r.learn.distill.distillation import make_distillation
 from mjx_s2r.learn.networks.gaussian import Gaussian
 from mjx_s2r.learn.networks.modules import Actor
 from mjx_s2r.learn.ppo.config import PPOConfig
+from mjx_s2r.learn.trainer import Trainer
 from mjx_s2r.params import ParamSpace
-from mjx_s2r.render.cameras import bind_cameras
+from mjx_s2r.render.looks.assets import RenderConfig
 from mjx_s2r.sim import physics
 from mjx_s2r.sim.env import Env, make
 from mjx_s2r.sim.physics import PhysicsState
@@ -74,10 +76,9 @@ def finite_share(tree: Any) -> float:
     return float(jnp.stack(sound).all(0).mean())
 
 
-def untrained(config: DistillConfig, *, key: jax.Array) -> Distill:
+def untrained(config: DistillConfig, *, key: jax.Array) -> Trainer:
     """Returns a distillation on reach, the whole table drawn, from a teacher of random weights."""
     env = make(reach(widest(SPACE)))
-    task = env.task
     obs = jax.eval_shape(env.reset, key).obs["privileged"]
     actor = Actor((64, 64), env.action_size)
     weights = actor.init(key, jnp.zeros(obs.shape))
@@ -85,10 +86,7 @@ def untrained(config: DistillConfig, *, key: jax.Array) -> Distill:
     def answer(obs: dict[str, jax.Array]) -> Gaussian:
         return cast(Gaussian, actor.apply(weights, obs["privileged"]))
 
-    return make_distill(
-        env=env,
-        cameras=bind_cameras(task.space, task.mj_model, task.contract),
-        curriculum=uniform(task.space),
-        teacher=answer,
-        config=config,
-    )
+    cameras = camera_schedule(env, RenderConfig(), config.look_each_step)
+    shapes = tuple(c.shape for c in cameras.signals)
+    algorithm = make_distillation(env, shapes, answer, config)
+    return Trainer(env, uniform(env.space), algorithm, cameras)

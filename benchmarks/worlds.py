@@ -12,8 +12,8 @@ import jax
 from benchmarks.rows import Row, Settings, timed
 from benchmarks.timing import Stepper, measure
 from benchmarks.workload import finite_share, sized
-from mjx_s2r.learn.ppo.learner import PPOLearner
-from train.teacher import learner, recipe
+from mjx_s2r.api.teacher import recipe, teacher_trainer
+from mjx_s2r.learn.trainer import Trainer
 
 TASK = "reach"
 COUNTS = (64, 256, 1024, 4096, 8192)
@@ -25,17 +25,17 @@ def run(settings: Settings) -> Iterator[Row]:
     on_cpu = jax.default_backend() == "cpu"
     for count in COUNTS if on_cpu else COUNTS + MORE:
         config = recipe(TASK)
-        yield from _one(learner(replace(config, ppo=sized(config.ppo, count))), settings)
+        yield from _one(teacher_trainer(replace(config, ppo=sized(config.ppo, count))), settings)
 
 
-def _one(ppo: PPOLearner, settings: Settings) -> Iterator[Row]:
+def _one(trainer: Trainer, settings: Settings) -> Iterator[Row]:
     """Yields the figures of one number of worlds."""
-    worlds = ppo.config.num_envs
-    state = ppo.init(jax.random.key(0))
-    own, held = ppo.iteration.memory(state)
-    stepper = Stepper(lambda state, _: ppo.iterate(state), state)
+    worlds = trainer.config.num_envs
+    state = trainer.init(jax.random.key(0))
+    own, held = trainer.compiled_step.memory(state)
+    stepper = Stepper(lambda state, _: trainer.iterate(state), state)
     timing = measure({"whole": stepper}, settings.repeat, settings.min_s)["whole"]
-    steps = worlds * ppo.config.num_steps
+    steps = worlds * trainer.config.num_steps
     speed, spread, _ = timed("worlds", f"{worlds}.steps_per_s", timing, steps, "steps/s")
     yield from (speed, spread)  # it was compiled already, for its memory
     yield Row("worlds", f"{worlds}.memory", held / worlds, "B/world")

@@ -29,8 +29,8 @@ from mjx_s2r.io.run import (
     read_jsonl,
     write_json,
 )
+from mjx_s2r.runtime.progress import console
 from mjx_s2r.runtime.signals import sigterm_interrupts
-from train.common import console
 from train.demo_summary import write_report
 
 KINDS = ("randomized", "plain")

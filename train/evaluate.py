@@ -25,7 +25,7 @@ from mjx_s2r.robot.controller import ControllerConfig
 from mjx_s2r.robot.drivers.sim_robot import can_render
 from mjx_s2r.robot.policy import Policy
 from mjx_s2r.robot.safety import SafetyConfig
-from train.common import console, progress
+from mjx_s2r.runtime.progress import console, progress
 
 
 @dataclass(frozen=True)

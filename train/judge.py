@@ -9,23 +9,22 @@ table. The best is the one with the most successes in the opened ranges; other v
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import jax
 import tyro
 from rich.table import Table
 
+from mjx_s2r.api.teacher import open_teacher
 from mjx_s2r.curriculum.coordinates import widened
 from mjx_s2r.curriculum.uniform import uniform
 from mjx_s2r.eval.intervals import wilson
-from mjx_s2r.eval.simulation import EpisodeScores, judge
+from mjx_s2r.eval.simulation import EpisodeScores
 from mjx_s2r.io.checkpoints import CheckpointError
 from mjx_s2r.io.run import write_json
-from mjx_s2r.learn.algorithm import Learner
+from mjx_s2r.learn.trainer import Trainer, TrainState
 from mjx_s2r.params import ParamSpace
+from mjx_s2r.runtime.progress import console, print_line, progress
 from mjx_s2r.sim.interface import EpisodeParams
-from train.common import console, print_line, progress
-from train.student import open_teacher
 
 JUDGED = "judged.json"
 NOMINAL, OPENED, WHOLE = "nominal", "opened", "whole"
@@ -85,10 +84,11 @@ def score_checkpoints(config: JudgeConfig) -> list[CheckpointScore]:
         RunError: no run there.
         CheckpointError: no checkpoint that is whole.
     """
-    teacher, learner, checkpoints, like = open_teacher(config.run)
+    teacher, trainer, checkpoints = open_teacher(config.run)
+    like = trainer.state_shapes()
     newest = checkpoints.restore(like)[0]
     key_draw, key_play = jax.random.split(jax.random.key(config.seed))
-    kinds = _kinds(learner, newest, config.episodes, key_draw)
+    kinds = _kinds(trainer, newest, config.episodes, key_draw)
     found, steps = [], checkpoints.steps()
     with progress(f"judging {teacher.task}", len(steps) * len(kinds)) as bar:
         for count, step in enumerate(steps):
@@ -98,7 +98,7 @@ def score_checkpoints(config: JudgeConfig) -> list[CheckpointScore]:
                 print_line(f"iteration {step} is left out: {error}")
                 continue
             for place, (name, draws) in enumerate(kinds.items(), 1):
-                scores = judge(learner, state, draws, key=key_play)
+                scores = trainer.evaluate(state, draws, key=key_play)
                 found.append(_score(step, name, scores))
                 note = f"iteration {step}, {name}: {found[-1].success:.0%}"
                 bar.update(count * len(kinds) + place, note)
@@ -106,11 +106,11 @@ def score_checkpoints(config: JudgeConfig) -> list[CheckpointScore]:
 
 
 def _kinds(
-    learner: Learner, newest: Any, episodes: int, key: jax.Array
+    trainer: Trainer, newest: TrainState, episodes: int, key: jax.Array
 ) -> dict[str, EpisodeParams]:
     """Returns the parameters of each kind of worlds, from the same random numbers."""
-    space = learner.env.space
-    report = jax.device_get(learner.curriculum.report(newest.curriculum))
+    space = trainer.env.space
+    report = jax.device_get(trainer.curriculum.report(newest.curriculum))
     reached = zip(space.names, report.low.tolist(), report.high.tolist(), strict=True)
     opened = space.with_ranges({name: (low, high) for name, low, high in reached})
     spaces = {NOMINAL: widened(space, 0.0), OPENED: opened, WHOLE: widened(space, 1.0)}

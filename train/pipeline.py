@@ -16,18 +16,18 @@ import jax.numpy as jnp
 import numpy as np
 import tyro
 
-from mjx_s2r.envs.registry import task_spec
+from mjx_s2r.api.policy import TrainedPolicy, export_policy
+from mjx_s2r.api.student import StudentConfig, student_mosaic, train_student
+from mjx_s2r.api.teacher import TeacherConfig, recipe, train_teacher
+from mjx_s2r.envs.registry import require_robots, task_spec
 from mjx_s2r.eval.intervals import wilson
-from mjx_s2r.eval.robot_episodes import in_simulation
 from mjx_s2r.io.run import POLICY, RESULT, check_space, check_writable, write_json
-from mjx_s2r.learn.algorithm import Learner
-from mjx_s2r.sim.interface import EpisodeParams, State, nominal_params
-from train import evaluate, export, student, teacher
-from train.common import console
+from mjx_s2r.learn.trainer import Trainer, TrainState
+from mjx_s2r.runtime.progress import console
+from mjx_s2r.sim.interface import nominal_params
+from train import evaluate
+from train.command_line import base
 from train.evaluate import EvaluateConfig
-from train.recipes import base
-from train.student import StudentConfig
-from train.teacher import TeacherConfig
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class PipelineConfig:
     """Worlds in which the teacher is counted at nominal parameters."""
     core: int | None = None
     """Processor that this process keeps to; None leaves the choice to the system."""
-    teacher: TeacherConfig = field(default_factory=lambda: teacher.recipe("reach"))
+    teacher: TeacherConfig = field(default_factory=lambda: recipe("reach"))
     """Settings of the teacher; task, run and seed come from above."""
     student: StudentConfig = field(
         default_factory=lambda: StudentConfig(distill=task_spec("reach").distill)
@@ -58,6 +58,7 @@ class PipelineConfig:
 
 def run(config: PipelineConfig) -> dict[str, Any]:
     """Runs every stage that is not done yet; returns the figures."""
+    require_robots(config.task)
     check_writable(config.run)
     check_space(config.run)
     if config.core is not None:
@@ -98,29 +99,25 @@ def _resuming(config: Any) -> Any:
 
 def _teach(config: TeacherConfig, worlds: int) -> dict[str, Any]:
     """Trains the teacher and counts its successes at nominal parameters, without exploration."""
-    ppo, state = teacher.train(_resuming(config))
-    good = nominal_success(ppo, state, worlds, seed=config.seed + 1)
+    trainer, state = train_teacher(_resuming(config))
+    good = nominal_success(trainer, state, worlds, seed=config.seed + 1)
     interval = list(wilson(good, worlds))
     console.print(f"teacher at nominal: {good} of {worlds} episodes")
     return {"teacher": {"success": good / worlds, "interval": interval, "episodes": worlds}}
 
 
-def nominal_success(ppo: Learner, state: Any, worlds: int, *, seed: int) -> int:
+def nominal_success(trainer: Trainer, state: TrainState, worlds: int, *, seed: int) -> int:
     """Returns in how many of ``worlds`` nominal worlds the teacher succeeds."""
-
-    def act(worlds: State, key: jax.Array) -> jax.Array:
-        return jnp.tanh(ppo.policy(state, worlds.obs).mean)
-
-    nominal = nominal_params(ppo.env.space)
-    draws: EpisodeParams = jax.tree.map(lambda x: jnp.broadcast_to(x, (worlds, *x.shape)), nominal)
-    return int(in_simulation(ppo.env, act, draws, key=jax.random.key(seed)).sum())
+    nominal = nominal_params(trainer.env.space)
+    params = jax.tree.map(lambda x: jnp.broadcast_to(x, (worlds, *x.shape)), nominal)
+    return int(trainer.evaluate(state, params, key=jax.random.key(seed)).success.sum())
 
 
 def _distil(config: StudentConfig, policy: Path) -> dict[str, Any]:
     """Distils the student, exports it, and keeps a mosaic of what it sees."""
-    distill, state = student.train(_resuming(config))
-    np.savez_compressed(policy.parent / "mosaic.npz", images=distill.mosaic(state, 40))
-    done = export.export(distill, state, policy, inputs=1000)
+    trainer, state = train_student(_resuming(config))
+    np.savez_compressed(policy.parent / "mosaic.npz", images=student_mosaic(trainer, state, 40))
+    done = export_policy(TrainedPolicy(trainer, state), policy, inputs=1000)
     console.print(f"{policy}: differs from JAX by at most {done.parity:.1e}")
     return {"export": {"parity": done.parity, "inputs": done.inputs}}
 
@@ -138,7 +135,7 @@ def _judge(config: EvaluateConfig, folder: Path) -> dict[str, Any]:
 
 def main(argv: Sequence[str]) -> None:
     """Parses the command line and runs the pipeline."""
-    taught = teacher.recipe(*base(argv))
+    taught = recipe(*base(argv))
     default = PipelineConfig(
         task=taught.task,
         teacher=taught,

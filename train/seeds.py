@@ -16,14 +16,15 @@ import jax.numpy as jnp
 import numpy as np
 import tyro
 
+from mjx_s2r.api.teacher import MAY_CHANGE, TeacherConfig, recipe, teacher_trainer
 from mjx_s2r.io.checkpoints import Checkpoints
+from mjx_s2r.io.config import ConfigError
 from mjx_s2r.io.run import Run
-from mjx_s2r.learn.algorithm import Learner
 from mjx_s2r.learn.multi_seed import Seeds, take
-from mjx_s2r.learn.train_logger import TrainLogger, speed
-from train.common import LogWindow, LoopConfig, run_loop
-from train.recipes import base
-from train.teacher import MAY_CHANGE, TeacherConfig, learner, recipe
+from mjx_s2r.learn.train_logger import LogWindow, TrainLogger, speed
+from mjx_s2r.learn.trainer import LoopConfig, Trainer, run_loop, train_logger
+from mjx_s2r.report.curriculum_plots import draw_training
+from train.command_line import base
 
 WATCHED = ("return", "success")
 
@@ -56,17 +57,22 @@ class SeedsConfig:
 def train(config: SeedsConfig) -> list[Path]:
     """Runs or resumes the trainings; returns the folders of the single seeds."""
     teacher = config.teacher
-    ppo = learner(teacher)
+    if teacher.ppo.actor_obs == "pixels":
+        raise ConfigError(
+            "ppo.actor_obs 'pixels': seeds side by side read numbers, 'state' or 'privileged'; "
+            "train an actor that sees with `teacher`"
+        )
+    trainer = teacher_trainer(teacher)
     may_change = tuple(f"teacher.{name}" for name in MAY_CHANGE)
     run = Run.create(teacher.run, config, resume=teacher.resume, may_change=may_change)
-    run.keep_table(ppo.env.space.rows)
-    rows = ppo.env.space.names
+    run.keep_table(trainer.env.space.rows)
+    rows = trainer.env.space.names
     checkpoints = Checkpoints(
         run.checkpoints, task=teacher.task, rows=rows, max_to_keep=teacher.keep
     )
-    parts = [_part(config, ppo, index) for index in range(config.count)]
-    own = TrainLogger(ppo, teacher.iterations, teacher.eval_every)
-    seeds, log = Seeds(ppo), _Log(parts, [replace(own) for _ in parts])
+    parts = [_part(config, trainer, index) for index in range(config.count)]
+    own = train_logger(trainer, teacher.iterations, teacher.eval_every)
+    seeds, log = Seeds(trainer), _Log(parts, [replace(own) for _ in parts])
     job = LoopConfig(
         what=f"{config.count} teachers {teacher.task}",
         iterations=teacher.iterations,
@@ -82,7 +88,8 @@ def train(config: SeedsConfig) -> list[Path]:
             open_parts.enter_context(part)
         states = run_loop(job, run, checkpoints, seeds.init(keys))
         for index, part in enumerate(parts):
-            _keep(teacher, ppo, part, take(states, index))
+            _keep(teacher, trainer, part, take(states, index))
+            draw_training(part.path, trainer.env.space)
     return [part.path for part in parts]
 
 
@@ -99,40 +106,39 @@ class _Log:
     lines: list[TrainLogger]
     _begun: bool = field(default=False, init=False)
 
-    def write(self, run: Run, stretch: LogWindow) -> str:
+    def write(self, run: Run, window: LogWindow) -> str:
         """Writes a line in every seed's folder, and their means above them; returns a note."""
         if not self._begun:  # what a first try said of these iterations is said again
             for part in self.parts:
-                part.rewind(stretch.done - stretch.iterations)
+                part.rewind(window.done - window.iterations)
             self._begun = True
         each = []
         for index, (part, lines) in enumerate(zip(self.parts, self.lines, strict=True)):
-            metrics = jax.tree.map(lambda leaf, i=index: leaf[:, i], stretch.metrics)
-            own = replace(stretch, state=take(stretch.state, index), metrics=metrics)
+            metrics = jax.tree.map(lambda leaf, i=index: leaf[:, i], window.metrics)
+            own = replace(window, state=take(window.state, index), metrics=metrics)
             lines.write(part, own)
             each.append(lines.line)
         line = {name: float(np.mean([one[name] for one in each])) for name in each[0]}
         for name in WATCHED:
             line |= {f"{name}/{index}": one[name] for index, one in enumerate(each)}
-        config = self.lines[0].ppo.config
-        line |= speed(stretch, len(each) * config.num_envs * config.num_steps)
-        run.log(stretch.done, line)
+        line |= speed(window, len(each) * self.lines[0].steps_per_iteration)
+        run.log(window.done, line)
         returns = " ".join(f"{one['return']:.0f}" for one in each)
         return f"{line['steps_per_s']:,.0f} steps/s  returns {returns}"
 
 
-def _part(config: SeedsConfig, ppo: Learner, index: int) -> Run:
+def _part(config: SeedsConfig, trainer: Trainer, index: int) -> Run:
     """Opens one seed's run folder, that of the teacher it would be alone."""
     folder = config.teacher.run / f"seed_{index}"
     own = replace(config.teacher, run=folder, seed=config.teacher.seed + index, resume=True)
     part = Run.create(folder, own, resume=True, may_change=MAY_CHANGE)
-    part.keep_table(ppo.env.space.rows)
+    part.keep_table(trainer.env.space.rows)
     return part
 
 
-def _keep(teacher: TeacherConfig, ppo: Learner, part: Run, state: Any) -> None:
+def _keep(teacher: TeacherConfig, trainer: Trainer, part: Run, state: Any) -> None:
     """Saves the last state of one seed; one that is complete already stays."""
-    kept = Checkpoints(part.checkpoints, task=teacher.task, rows=ppo.env.space.names)
+    kept = Checkpoints(part.checkpoints, task=teacher.task, rows=trainer.env.space.names)
     if kept.latest_step() != teacher.iterations:
         kept.save(teacher.iterations, state)
     kept.close()

@@ -34,13 +34,14 @@ from mjx_s2r.curriculum.uniform import uniform
 from mjx_s2r.envs.registry import make_task, task_spec
 from mjx_s2r.io.run import Run, write_json
 from mjx_s2r.learn.ppo.config import PPOConfig
-from mjx_s2r.learn.ppo.learner import PPOLearner
+from mjx_s2r.learn.ppo.ppo import PPO
+from mjx_s2r.learn.trainer import Trainer
 from mjx_s2r.params import ParamError, ParamSpace
 from mjx_s2r.report.curriculum_plots import Curve, comparison
 from mjx_s2r.runtime import devices
+from mjx_s2r.runtime.progress import console, progress
 from mjx_s2r.runtime.signals import sigterm_interrupts
 from mjx_s2r.sim.env import make
-from train.common import console, progress
 from train.study_run import StudyRun, train_and_score
 
 Row = dict[str, Any]
@@ -163,8 +164,11 @@ def build_trial(config: StudyConfig, task: str) -> StudyRun:
     space = env.space
     rows = rows_or_default(space, config.rows)
     parts = [schedule(config, space, method, rows) for method in config.methods]
-    ppo = PPOLearner(env, choice(parts), config.ppo or task_spec(task).ppo)
-    return StudyRun(ppo, config.widths, grid(config, space, rows), config.grid_seed, config.points)
+    algorithm = PPO(config.ppo or task_spec(task).ppo, env.action_size)
+    trainer = Trainer(env, choice(parts), algorithm)
+    return StudyRun(
+        trainer, config.widths, grid(config, space, rows), config.grid_seed, config.points
+    )
 
 
 def schedule(config: StudyConfig, space: ParamSpace, method: str, rows: np.ndarray) -> Curriculum:

@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mjx_s2r.eval.robot_episodes import succeeds
-from mjx_s2r.learn.ppo.learner import PPOLearner, TrainState
+from mjx_s2r.eval.simulation import evaluate_policy
 from mjx_s2r.learn.rollout import randomize_episode_time, reset_envs
+from mjx_s2r.learn.trainer import Trainer, TrainState
 from mjx_s2r.sim.env import require_native
 from mjx_s2r.sim.interface import EpisodeParams, State
 
@@ -20,14 +20,14 @@ class StudyRun:
     """What all trainings of a task share; its functions are compiled once.
 
     Attributes:
-        ppo: the learner; its curriculum is a choice among the methods.
+        trainer: its curriculum is a choice among the methods.
         widths: the W boxes of the grid.
         grid: (W, N, D) held-out worlds.
         seed: of the starts on the grid.
         points: how many of the N are Sobol points; the rest are corners.
     """
 
-    ppo: PPOLearner
+    trainer: Trainer
     widths: tuple[float, ...]
     grid: np.ndarray
     seed: int
@@ -37,11 +37,11 @@ class StudyRun:
     def begin(self, which: jax.Array, key: jax.Array) -> TrainState:
         """Returns the state before the first iteration, all worlds drawn by method ``which``."""
         key_init, key_draw, key_reset, key_stagger = jax.random.split(key, 4)
-        state = self.ppo.init(key_init)
+        state = self.trainer.init(key_init)
         schedule = replace(state.curriculum, which=which)
-        draws = self.ppo.curriculum.sample(schedule, self.ppo.config.num_envs, key_draw)
-        worlds = reset_envs(self.ppo.env, draws, key=key_reset)
-        worlds = randomize_episode_time(self.ppo.env, worlds, key=key_stagger)
+        draws = self.trainer.curriculum.sample(schedule, self.trainer.config.num_envs, key_draw)
+        worlds = reset_envs(self.trainer.env, draws, key=key_reset)
+        worlds = randomize_episode_time(self.trainer.env, worlds, key=key_stagger)
         return replace(state, curriculum=schedule, env_state=worlds)
 
     @partial(jax.jit, static_argnums=0)
@@ -54,16 +54,17 @@ class StudyRun:
         xi within its ranges. What is judged is how it copes, not what a network makes of a number
         that it has never been shown.
         """
-        env = require_native(self.ppo.env)
+        env = require_native(self.trainer.env)
         minus = jnp.full((xi.shape[0],), -1, jnp.int32)
-        start = reset_envs(env, EpisodeParams(xi, minus, jnp.zeros_like(minus)), key=key)
+        params = EpisodeParams(xi, minus, jnp.zeros_like(minus))
 
-        def act(worlds: State, key: jax.Array) -> jax.Array:
+        def act(state: TrainState, none: jax.Array, worlds: State) -> tuple[jax.Array, jax.Array]:
             """Returns what the teacher does that reads ``known``."""
             obs = jax.vmap(env.with_privileged_params)(worlds.obs, known)
-            return jnp.tanh(self.ppo.policy(state, obs).mean)
+            return none, jnp.tanh(self.trainer.policy(state, obs).mean)
 
-        return succeeds(env, act, start, key)
+        none = jnp.zeros((xi.shape[0], 0))
+        return evaluate_policy(env, act, state, none, params, key=key).success > 0
 
 
 def train_and_score(trial: StudyRun, which: int, iterations: int, seed: int) -> dict[str, Any]:
@@ -71,14 +72,14 @@ def train_and_score(trial: StudyRun, which: int, iterations: int, seed: int) -> 
 
     Starts and worlds of the grid are the same for every training.
     """
-    ppo = trial.ppo
+    trainer = trial.trainer
     state = trial.begin(jnp.int32(which), jax.random.key(seed))
     episodes, nan = [], []
     for _ in range(iterations):
-        state, metrics = ppo.iterate(state)
+        state, metrics = trainer.iterate(state)
         episodes.append(metrics.episodes.episodes)
         nan.append(metrics.episodes.nan_envs)
-    report = ppo.curriculum.report(state.curriculum)
+    report = trainer.curriculum.report(state.curriculum)
     width, count, rows = trial.grid.shape
     flat = jnp.asarray(trial.grid.reshape(-1, rows))
     known = jnp.clip(flat, report.low, report.high)
@@ -86,9 +87,9 @@ def train_and_score(trial: StudyRun, which: int, iterations: int, seed: int) -> 
     good = good.reshape(width, count)
     return {
         "iterations": iterations,
-        "env_steps": iterations * ppo.config.num_envs * ppo.config.num_steps,
+        "env_steps": iterations * trainer.config.num_envs * trainer.config.num_steps,
         "episodes": int(sum(map(int, episodes))),
-        "nan_worlds": int(sum(map(int, nan))),
+        "nan_envs": int(sum(map(int, nan))),
         "entropy": float(report.entropy),
         "train_success": float(report.plain_score),
         "widths": [

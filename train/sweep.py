@@ -21,16 +21,16 @@ import tyro
 from rich import box
 from rich.table import Table
 
+from mjx_s2r.api.teacher import TeacherConfig, recipe
 from mjx_s2r.envs.registry import task_spec
 from mjx_s2r.io.run import CHECKPOINTS, CONFIG, METRICS, RunError, check_writable, read_jsonl
 from mjx_s2r.io.run import write_json as write
 from mjx_s2r.runtime.devices import accelerators
+from mjx_s2r.runtime.progress import console
 from mjx_s2r.runtime.signals import sigterm_interrupts
-from train.common import console
-from train.recipes import base
+from train.command_line import base
 from train.sweeping.engine import executor, grace_s, numbers, places, run_all, slurm_options
 from train.sweeping.job import Settings
-from train.teacher import TeacherConfig, recipe
 
 SHOWN = ("success", "return", "env_steps", "seconds")
 RARE = ("nan_worlds",)  # shown where it is not zero

@@ -29,16 +29,16 @@ from mjx_s2r.render.looks.assets import RenderConfig
 from mjx_s2r.render.looks.green_screen import overlay
 from mjx_s2r.report.mosaic import write_mosaic
 from mjx_s2r.runtime.devices import gradient_compiler_options
+from mjx_s2r.runtime.progress import print_line
 from mjx_s2r.sim.env import Env, make
 from mjx_s2r.sim.interface import EpisodeParams
 from mjx_s2r.sim.physics import PhysicsState
 from mjx_s2r.sim.task import Task, seen_by
-from train.common import print_line
 from train.viewer.browser import require, show
 from train.viewer.film import film_page
 from train.viewer.opengl import following
 from train.viewer.panels import drawn, panels, sheet
-from train.viewer.pilot import load_policy, record_episode
+from train.viewer.pilot import load_viewer, record_episode
 
 
 @dataclass(frozen=True)
@@ -105,10 +105,10 @@ def browse(config: ViewConfig) -> None:
     if config.run is None:
         raise ParamError("--browser shows a trained policy; name its run, e.g. --run runs/teacher")
     viser = require()
-    pilot = load_policy(config.run, config.iteration)
+    viewer = load_viewer(config.run, config.iteration)
     server = viser.ViserServer(port=config.port)
     try:
-        show(pilot, server, config.seed)
+        show(viewer, server, config.seed)
     except KeyboardInterrupt:
         print_line("the page is closed")
     finally:

@@ -3,9 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
-import jax
 import numpy as np
 
 from mjx_s2r.contract import camera_signal

@@ -14,7 +14,7 @@ from mujoco import mjx
 
 from mjx_s2r.contract import ActionSpec, CameraSignal, PolicyContract, Signal
 from mjx_s2r.envs.registry import register
-from mjx_s2r.learn.distill.learner import DistillConfig
+from mjx_s2r.learn.distill.config import DistillConfig
 from mjx_s2r.learn.ppo.config import PPOConfig
 from mjx_s2r.params import ParamSpace, add, scale, set_to
 from mjx_s2r.sim.task import InitialState, StepResult

@@ -29,7 +29,7 @@ import mjx_s2r.envs
 from mjx_s2r.bridge.registry import LIBRARIES, make_peer
 from mjx_s2r.bridge.wrapper import WrappedEnv
 from mjx_s2r.eval.robot_episodes import JudgedRobot
-from mjx_s2r.learn.distill.learner import DistillConfig
+from mjx_s2r.learn.distill.config import DistillConfig
 from mjx_s2r.learn.ppo.config import PPOConfig
 from mjx_s2r.params import ParamError, unknown
 from mjx_s2r.sim.backends.physics_config import ModelError, PhysicsConfig

@@ -5,16 +5,13 @@ in service; there is no second path. Success is measured on the stand-in's true 
 of control: the goal must hold for the task's ``hold_s``.
 """
 
-import functools
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import jax
-import jax.numpy as jnp
 import mujoco
 import numpy as np
 
@@ -26,7 +23,7 @@ from mjx_s2r.robot.drivers.mujoco_wiring import Camera, Pose, rig_for
 from mjx_s2r.robot.drivers.sim_robot import SimRobot
 from mjx_s2r.robot.log import FlightLog
 from mjx_s2r.robot.policy import Policy
-from mjx_s2r.sim.interface import Environment, EpisodeParams, State
+from mjx_s2r.sim.interface import State
 
 ActIn = Callable[[State, jax.Array], jax.Array]  # (worlds, key) -> squashed action (B, J)
 
@@ -204,44 +201,3 @@ def interventions(episodes: Sequence[RobotEpisode]) -> Counter[str]:
     for episode in episodes:
         total.update(episode.events)
     return total
-
-
-def in_simulation(
-    env: Environment, act: ActIn, draws: EpisodeParams, *, key: jax.Array
-) -> np.ndarray:
-    """Returns (B,) bool: the first episode of each world was a success.
-
-    Args:
-        env: the environment.
-        act: the policy, without exploration; jitted here.
-        draws: parameters of the B worlds.
-        key: random key.
-    """
-    whole = jax.jit(functools.partial(_whole_episode, env, act))
-    return np.asarray(whole(draws, key))
-
-
-def _whole_episode(env: Environment, act: ActIn, draws: EpisodeParams, key: jax.Array) -> jax.Array:
-    """Returns (B,) bool: the first episode of each world was a success."""
-    key_reset, key_steps = jax.random.split(key)
-    worlds = jax.vmap(env.reset)(jax.random.split(key_reset, draws.kind.shape[0]), draws)
-    return succeeds(env, act, worlds, key_steps)
-
-
-def succeeds(env: Environment, act: ActIn, worlds: State, key: jax.Array) -> jax.Array:
-    """Returns (B,) bool: the episode that each world is at the start of ends in a success.
-
-    For use inside jit; ``act`` and ``key`` are those of `in_simulation`.
-    """
-    steps = env.episode_steps
-
-    def one(carry: tuple[State, jax.Array, jax.Array], key: jax.Array) -> tuple[Any, None]:
-        """Takes one step; an episode that is over stays judged as it was."""
-        worlds, over, success = carry
-        worlds = jax.vmap(env.step)(worlds, act(worlds, key))
-        success = success | (~over & (worlds.metrics["success"] > 0))
-        return (worlds, over | (worlds.done > 0), success), None
-
-    none = jnp.zeros(worlds.done.shape, bool)
-    last, _ = jax.lax.scan(one, (worlds, none, none), jax.random.split(key, steps))
-    return jnp.asarray(last[2])

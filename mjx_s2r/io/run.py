@@ -24,9 +24,9 @@ import tempfile
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from mjx_s2r.io.config import differences, to_dict
+from mjx_s2r.io.config import ConfigError, differences, from_dict, to_dict
 from mjx_s2r.io.tensorboard import Board
 
 CONFIG = "config.json"
@@ -39,6 +39,9 @@ POLICY = "policy.onnx"
 RESULT = "result.json"
 REPORT = "report.html"
 FREE_MB = 200
+ONCE = ("run", "resume", "recipe")  # settings of one run, which no other takes over
+
+T = TypeVar("T")
 
 
 class RunError(RuntimeError):
@@ -258,6 +261,46 @@ class Run:
                 RuntimeWarning,
                 stacklevel=4,
             )
+
+
+def read_config(kind: type[T], folder: Path) -> T:
+    """Returns the settings of a run as a ``kind``, a frozen dataclass.
+
+    Raises:
+        RunError: no run there.
+    """
+    if not (folder / CONFIG).exists():
+        raise RunError(f"{folder} holds no run ({CONFIG} is missing); train one first")
+    return from_dict(kind, json.loads((folder / CONFIG).read_text()))
+
+
+def is_student(folder: Path) -> bool:
+    """Returns whether a run folder holds a student: its settings name a teacher's folder."""
+    file = folder / CONFIG
+    return file.exists() and isinstance(json.loads(file.read_text()).get("teacher"), str)
+
+
+def read_recipe(file: Path) -> dict[str, Any]:
+    """Returns the settings in a recipe's file, without those of one run only.
+
+    A recipe is JSON in the shape of a run's settings, with as many of them as it cares to name; the
+    config.json of any run is one.
+
+    Raises:
+        ConfigError: no such file, or not an object in JSON.
+    """
+    try:
+        body = json.loads(file.read_text())
+    except OSError as error:
+        raise ConfigError(
+            f"recipe {file}: cannot be read ({error.strerror}); name a JSON file, such as the "
+            "config.json of a run"
+        ) from error
+    except ValueError as error:
+        raise ConfigError(f"recipe {file}: not JSON ({error})") from error
+    if not isinstance(body, dict):
+        raise ConfigError(f"recipe {file}: expected settings in braces, got {str(body)[:40]}")
+    return {name: value for name, value in body.items() if name not in ONCE}
 
 
 def check_writable(path: Path) -> None:

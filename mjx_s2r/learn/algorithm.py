@@ -1,8 +1,8 @@
 """The interface of a learning algorithm: init, act, policy, update.
 
-An algorithm knows networks, losses and its own settings. Everything else, resets, rollouts, cameras,
-curricula, compiling, checkpoints and logs, is the trainer's (`mjx_s2r.learn.trainer`), written once
-for all of them. `mjx_s2r.learn.ppo` and `mjx_s2r.learn.distill` are the algorithms that ship.
+An algorithm knows networks, losses and its own settings. Everything else (resets, rollouts,
+cameras, curricula, compiling, checkpoints, logs) is the trainer's, `mjx_s2r.learn.trainer`, written
+once for all of them. `mjx_s2r.learn.ppo` and `mjx_s2r.learn.distill` are the algorithms that ship.
 """
 
 from typing import Any, Protocol

@@ -116,9 +116,9 @@ class Profiler:
 def breakdown(trainer: "Trainer", iterate: Iterate, state: Any) -> dict[str, float]:
     """Returns the seconds of a whole iteration and of each part, the medians of a few calls.
 
-    ``reset_pool_s`` fresh worlds, ``collect_s`` acting and physics, ``update_s`` values, advantages,
-    gradient steps and curriculum. The state is left as it was; the whole is run on copies, so
-    there must be room for a second one.
+    ``reset_pool_s`` fresh worlds, ``collect_s`` acting and physics, ``update_s`` values,
+    advantages, gradient steps and curriculum. The state is left as it was; the whole is run on
+    copies, so there must be room for a second one.
     """
     prepared = trainer.prepare(state)
     collect = jax.jit(trainer.collect)

@@ -144,7 +144,7 @@ class ResetPool:
         return reset_envs(self.env, params, key=key_reset), keys
 
     def programs(self, key: jax.Array) -> Iterator[Lowered]:
-        """Yields the programs that `initial` and `resample` run, traced; the longest comes first."""
+        """Yields the programs of `initial` and `resample`, traced; the longest comes first."""
         schedule, params, key_reset, _ = jax.eval_shape(self._sample, key)
         yield reset_envs.lower(self.env, params, key=key_reset)
         yield ResetPool._resample.lower(self, schedule, params, key)

@@ -8,10 +8,12 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from mjx_s2r.io.run import BOUNDS, METRICS, read_jsonl
 from mjx_s2r.params import ParamSpace
 from mjx_s2r.report.plots import Axis, Band, Line, Scale, band_chart, line_chart, short, ticks
 
@@ -186,3 +188,15 @@ def _file(width: float, height: float, label: str, parts: Sequence[str]) -> str:
         f'<style>{STYLE}</style><rect width="100%" height="100%" fill="white"/>'
         f"{''.join(parts)}</svg>\n"
     )
+
+
+def draw_training(folder: Path, space: ParamSpace) -> None:
+    """Draws curriculum.svg, ranges over time, and learning.svg, returns over environment steps.
+
+    Args:
+        folder: the run folder, with its metrics and bounds.
+        space: the parameter table.
+    """
+    bounds, metrics = (read_jsonl(folder / name) for name in (BOUNDS, METRICS))
+    (folder / "curriculum.svg").write_text(timeline(space, bounds, metrics))
+    (folder / "learning.svg").write_text(learning(metrics))

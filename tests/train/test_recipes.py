@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from mjx_s2r.api.teacher import TeacherConfig, recipe
 from mjx_s2r.envs.registry import task_spec
-from mjx_s2r.io.config import ConfigError, over, to_json
+from mjx_s2r.io.config import ConfigError, over
+from mjx_s2r.io.run import write_json
 from train import seeds, teacher
-from train.recipes import base
-from train.teacher import TeacherConfig, recipe
+from train.command_line import base
 
 
 @pytest.fixture
@@ -48,7 +49,7 @@ def test_the_settings_of_a_run_are_a_recipe(tmp_path: Path, caught: list[Teacher
     """All but what is that run's own."""
     old = over(recipe("cartpole"), {"seed": 3, "resume": True, "run": "runs/old", "rows": ["m*"]})
     file = tmp_path / "config.json"
-    file.write_text(to_json(old))
+    write_json(file, old)
     teacher.main(["--recipe", str(file)])
     assert caught[0].rows == ("m*",) and caught[0].seed == 3
     assert caught[0].run == TeacherConfig.run and not caught[0].resume
@@ -75,7 +76,7 @@ def test_only_the_two_names_are_read_first() -> None:
         ("[1]", "expected settings in braces"),
         ('{"ppo": {"num_step": 3}}', r"setting of ppo: 'num_step'; did you mean 'num_steps'"),
         ('{"ppo": {"num_steps": "many"}}', r"ppo\.num_steps"),
-        ('{"ppo": 3}', "ppo: expected settings of PPOConfig"),
+        ('{"ppo": 3}', "ppo: Expected `object`, got `int`: 3"),
     ],
 )
 def test_a_recipe_that_cannot_be_used_is_named(tmp_path: Path, text: str, says: str) -> None:

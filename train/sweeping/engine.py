@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mjx_s2r.io.run import RunError
-from train.common import print_line
+from mjx_s2r.runtime.progress import print_line
 from train.sweeping.job import Job, Settings, held
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"

@@ -19,10 +19,10 @@ import numpy as np
 
 from mjx_s2r.params import ParamError
 from mjx_s2r.params.param import Param
+from mjx_s2r.runtime.progress import console
 from mjx_s2r.sim.env import Env
 from mjx_s2r.sim.interface import EpisodeParams, State
-from train.common import console
-from train.viewer.pilot import WORLDS, LoadedPolicy, ViewerState
+from train.viewer.pilot import WORLDS, PolicyViewer, ViewerState
 from train.viewer.viser_scene import ViserScene
 
 STEPS = 200  # that a slider has from end to end
@@ -54,12 +54,12 @@ class Show:
     Callbacks come from threads of the server; they only leave wishes, which `turn` grants.
     """
 
-    def __init__(self, pilot: LoadedPolicy, server: Any, seed: int) -> None:
+    def __init__(self, viewer: PolicyViewer, server: Any, seed: int) -> None:
         """Puts sliders and shapes on the page and begins an episode."""
-        self.pilot, self.server = pilot, server
+        self.viewer, self.server = viewer, server
         self.key = jax.random.key(seed)
-        self.stage = ViserScene(server.scene, pilot.env.task.mj_model, WORLDS)
-        self.draws: EpisodeParams = pilot.draws(WORLDS, self.key)
+        self.stage = ViserScene(server.scene, viewer.env.task.mj_model, WORLDS)
+        self.draws: EpisodeParams = viewer.sample_params(WORLDS, self.key)
         self.playing, self.speed = True, 1.0
         self.sliders: dict[str, Any] = {}
         self._anew = threading.Event()
@@ -71,7 +71,7 @@ class Show:
 
     def _controls(self) -> None:
         """Adds what is shown, play, speed and the buttons."""
-        gui, task = self.server.gui, self.pilot.env.task
+        gui, task = self.server.gui, self.viewer.env.task
         gui.add_markdown(
             f"**{task.name}**: world 1 is as its sliders say, the others are drawn from the ranges "
             "that the policy was trained on."
@@ -91,7 +91,7 @@ class Show:
 
     def _rows(self) -> None:
         """Adds a slider for each row of the first world that has anything to slide along."""
-        space = self.pilot.env.space
+        space = self.viewer.env.space
         with self.server.gui.add_folder("world 1"):
             for row, value in zip(space.rows, np.asarray(self.draws.xi[0]), strict=True):
                 low, high = row.limits
@@ -110,7 +110,7 @@ class Show:
 
     def _nominal(self) -> None:
         """Sets every slider to its nominal value."""
-        for row in self.pilot.env.space.rows:
+        for row in self.viewer.env.space.rows:
             if row.name in self.sliders:
                 self.sliders[row.name].value = row.nominal
         self._anew.set()
@@ -120,9 +120,9 @@ class Show:
         self._episode, self._index = self._episode + 1, 0
         xi = np.array(self.draws.xi)
         for name, slider in self.sliders.items():
-            xi[0, self.pilot.env.space.index(name)] = slider.value
+            xi[0, self.viewer.env.space.index(name)] = slider.value
         self.draws = replace(self.draws, xi=jnp.asarray(xi))
-        now = self.pilot.begin(self.draws, jax.random.fold_in(self.key, self._episode))
+        now = self.viewer.begin(self.draws, jax.random.fold_in(self.key, self._episode))
         sizes = now.worlds.pipeline_state.leaves.get("geom_size")
         self.stage.build(None if sizes is None else np.asarray(sizes))
         self._draw(now.worlds)
@@ -137,23 +137,23 @@ class Show:
             self.now = self._begin()
             return
         key = jax.random.fold_in(self.key, 10_000 * self._episode + self._index)
-        self.now = self.pilot.step(self.now, self._index, key)
+        self.now = self.viewer.step(self.now, self._index, key)
         self._index += 1
         self._draw(self.now.worlds)
 
     def _draw(self, worlds: State) -> None:
         """Moves the shapes and says how the worlds fare."""
-        data = self.pilot.view(worlds)
-        count = self.pilot.env.task.mj_model.ngeom
+        data = self.viewer.view(worlds)
+        count = self.viewer.env.task.mj_model.ngeom
         position = np.asarray(data.geom_xpos).reshape(WORLDS, count, 3)
         rotation = np.asarray(data.geom_xmat).reshape(WORLDS, count, 3, 3)
         name = self.stage.body
         body = None
         if name:
-            body = np.asarray(data.xpos)[:, self.pilot.env.task.mj_model.body(name).id]
+            body = np.asarray(data.xpos)[:, self.viewer.env.task.mj_model.body(name).id]
         with self.server.atomic():
             self.stage.move(position, rotation, body)
-        self.note.content = told(worlds, self._index, self.pilot.env)
+        self.note.content = told(worlds, self._index, self.viewer.env)
 
     def waits(self) -> bool:
         """Returns whether there is nothing to do: it does not play, and nobody asked for more."""
@@ -179,18 +179,18 @@ def step_of(row: Param) -> float:
 
 
 def show(
-    pilot: LoadedPolicy, server: Any, seed: int, goes_on: Callable[[], bool] = lambda: True
+    viewer: PolicyViewer, server: Any, seed: int, goes_on: Callable[[], bool] = lambda: True
 ) -> Show:
     """Shows a policy at the speed at which it happens, as far as this machine can.
 
     Args:
-        pilot: the policy.
+        viewer: the policy.
         server: a viser server.
         seed: of the worlds.
         goes_on: asked before every control step; by default until Ctrl-C.
     """
     console.print("compiling; then the page moves. Ctrl-C ends it")
-    page = Show(pilot, server, seed)
+    page = Show(viewer, server, seed)
     due_s = time.perf_counter()
     while goes_on():
         if page.waits():
@@ -198,7 +198,7 @@ def show(
             due_s = time.perf_counter()
             continue
         page.turn()
-        due_s += 1 / (pilot.env.task.contract.control_hz * page.speed)
+        due_s += 1 / (viewer.env.task.contract.control_hz * page.speed)
         now_s = time.perf_counter()
         time.sleep(max(0.0, due_s - now_s))
         due_s = max(due_s, now_s - 0.1)  # a slow machine does not catch up in a rush

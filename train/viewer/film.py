@@ -24,12 +24,12 @@ from mjx_s2r.render.looks.assets import RenderConfig, build_assets
 from mjx_s2r.report import page
 from mjx_s2r.report.pictures import spread, still
 from mjx_s2r.runtime.devices import gradient_compiler_options
+from mjx_s2r.runtime.progress import progress
 from mjx_s2r.sim.interface import State
 from mjx_s2r.sim.physics import PhysicsState
-from train.common import progress
 from train.viewer.opengl import following, mujoco_pictures
 from train.viewer.panels import sheet
-from train.viewer.pilot import TOLD, Recording
+from train.viewer.pilot import STEPS_PER_NOTE, Recording
 
 MOST = 120  # frames of a film
 QUALITY = 80
@@ -135,9 +135,9 @@ def _ours(
     with progress(f"the film, camera {name}", len(states)) as bar:
         for index, state in enumerate(states):
             sizes = state.pipeline_state.leaves.get("geom_size")
-            where = pose.pose(scene, recording.pilot.view(state), sizes)
+            where = pose.pose(scene, recording.viewer.view(state), sizes)
             shots.append(np.asarray(draw(where, looks, jax.random.key(index))))
-            if index % TOLD == 0 or len(shots) == len(states):
+            if index % STEPS_PER_NOTE == 0 or len(shots) == len(states):
                 bar.update(len(shots), "frames")
     return np.stack(shots)
 

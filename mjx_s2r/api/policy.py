@@ -1,0 +1,102 @@
+"""Trained policies of any run: teachers and students alike, loaded, exported, asked."""
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mjx_s2r import export as exporter
+from mjx_s2r.api.student import load_student
+from mjx_s2r.api.teacher import load_teacher
+from mjx_s2r.io.run import CONFIG, RunError, is_student
+from mjx_s2r.learn.distill.distillation import Distillation
+from mjx_s2r.learn.ppo.config import PPOConfig
+from mjx_s2r.learn.trainer import Trainer, TrainState
+from mjx_s2r.sim.env import require_native
+from mjx_s2r.sim.interface import Environment
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedPolicy:
+    """A trainer and the state that a checkpoint holds: whatever was trained, by whatever.
+
+    Attributes:
+        trainer: environment, curriculum, algorithm, cameras.
+        state: its last state.
+    """
+
+    trainer: Trainer
+    state: TrainState
+
+    @property
+    def ranges(self) -> dict[str, tuple[float, float]]:
+        """The range of every row that it was trained on, in the row's unit."""
+        report = jax.device_get(self.trainer.curriculum.report(self.state.curriculum))
+        pairs = zip(report.low, report.high, strict=True)
+        names = self.trainer.env.space.names
+        return {n: (float(a), float(b)) for n, (a, b) in zip(names, pairs, strict=True)}
+
+
+def load_policy(
+    run: Path, iteration: int | None = None, env: Environment | None = None
+) -> TrainedPolicy:
+    """Returns the policy of a teacher's or a student's run, the newest or that of an iteration.
+
+    Args:
+        run: folder of the run.
+        iteration: which checkpoint; the newest if absent.
+        env: an environment instead of the one that the run's task names.
+
+    Raises:
+        RunError: no run there, or several seeds.
+        CheckpointError: no checkpoint, or one of another task or table.
+    """
+    if not (run / CONFIG).exists():
+        raise RunError(f"{run} holds no run ({CONFIG} is missing); train one first")
+    if isinstance(json.loads((run / CONFIG).read_text()).get("teacher"), dict):
+        raise RunError(f"{run} holds several seeds; name one of them, e.g. {run / 'seed_0'}")
+    load = load_student if is_student(run) else load_teacher
+    _, trainer, state = load(run, iteration, env)
+    return TrainedPolicy(trainer, state)
+
+
+def export_policy(policy: TrainedPolicy, path: Path, *, inputs: int = 1000) -> exporter.Exported:
+    """Writes a policy to ``path`` as one ONNX file, with the ranges that it was trained on.
+
+    Args:
+        policy: a student, or a teacher whose actor reads what the robot has ("state").
+        path: where the file goes.
+        inputs: random inputs on which ONNX Runtime must agree with JAX.
+
+    Raises:
+        ExportError: an actor that reads what no robot knows, remembers, or sees by PPO; a graph
+            that does not compute what JAX computes.
+        ParamError: a policy of another library's environment, which has no contract.
+    """
+    trainer, state = policy.trainer, policy.state
+    task = require_native(trainer.env).task
+    report = jax.device_get(trainer.curriculum.report(state.curriculum))
+    ranges = exporter.trained_ranges(task.space, np.asarray(report.low), np.asarray(report.high))
+    algorithm = trainer.algorithm
+    if isinstance(algorithm, Distillation):
+
+        def student(obs: jax.Array, *images: jax.Array) -> jax.Array:
+            return jnp.tanh(algorithm.student_policy(state.learner, obs, images).mean)
+
+        return exporter.export(student, task.contract, path, ranges=ranges, inputs=inputs)
+    config = trainer.config
+    if isinstance(config, PPOConfig) and (config.actor_obs != "state" or config.rnn_hidden):
+        raise exporter.ExportError(
+            f"this teacher's actor reads {config.actor_obs!r} with a memory of "
+            f"{config.rnn_hidden} units; a robot can run one that reads 'state' with 0: train it "
+            "with --ppo.actor-obs state, or distil a student from this one"
+        )
+
+    def actor(obs: jax.Array) -> jax.Array:
+        return jnp.tanh(trainer.policy(state, {"state": obs}).mean)
+
+    contract = replace(task.contract, cameras=())
+    return exporter.export(actor, contract, path, ranges=ranges, inputs=inputs)
