@@ -15,7 +15,7 @@ import tyro
 from rich.table import Table
 
 from mjx_s2r.api.teacher import open_teacher
-from mjx_s2r.curriculum.coordinates import widened
+from mjx_s2r.curriculum.coordinates import space_at_width
 from mjx_s2r.curriculum.uniform import uniform
 from mjx_s2r.eval.intervals import wilson
 from mjx_s2r.eval.simulation import EpisodeScores
@@ -113,7 +113,11 @@ def _kinds(
     report = jax.device_get(trainer.curriculum.report(newest.curriculum))
     reached = zip(space.names, report.low.tolist(), report.high.tolist(), strict=True)
     opened = space.with_ranges({name: (low, high) for name, low, high in reached})
-    spaces = {NOMINAL: widened(space, 0.0), OPENED: opened, WHOLE: widened(space, 1.0)}
+    spaces = {
+        NOMINAL: space_at_width(space, 0.0),
+        OPENED: opened,
+        WHOLE: space_at_width(space, 1.0),
+    }
     return {name: _draws(space, episodes, key) for name, space in spaces.items()}
 
 

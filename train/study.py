@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import tyro
@@ -24,19 +24,25 @@ from rich.table import Table
 from scipy.stats import qmc
 
 from mjx_s2r.curriculum.adr import ADRConfig
-from mjx_s2r.curriculum.coordinates import box, widened
+from mjx_s2r.curriculum.coordinates import bounds_at_width, select_rows
 from mjx_s2r.curriculum.doraemon_solver import MaxentConfig
 from mjx_s2r.curriculum.interface import Curriculum
 from mjx_s2r.curriculum.mixture import choice
-from mjx_s2r.curriculum.registry import Schedules, build_curriculum, rows_or_default
-from mjx_s2r.curriculum.scalar import DIFFICULTY
-from mjx_s2r.curriculum.uniform import uniform
+from mjx_s2r.curriculum.registry import (
+    ADR,
+    ALL_BUT_LOOKS,
+    CURRICULA,
+    CurriculumConfig,
+    Schedules,
+    Uniform,
+)
+from mjx_s2r.curriculum.scalar import DifficultyConfig
 from mjx_s2r.envs.registry import make_task, task_spec
 from mjx_s2r.io.run import Run, write_json
 from mjx_s2r.learn.ppo.config import PPOConfig
 from mjx_s2r.learn.ppo.ppo import PPO
 from mjx_s2r.learn.trainer import Trainer
-from mjx_s2r.params import ParamError, ParamSpace
+from mjx_s2r.params import ParamError, ParamSpace, unknown
 from mjx_s2r.report.curriculum_plots import Curve, comparison
 from mjx_s2r.runtime import devices
 from mjx_s2r.runtime.progress import console, progress
@@ -45,26 +51,17 @@ from mjx_s2r.sim.env import make
 from train.study_run import StudyRun, train_and_score
 
 Row = dict[str, Any]
-Method = Literal[
-    "none",
-    "narrow",
-    "half",
-    "wide",
-    "progressive",
-    "staged",
-    "expand",
-    "difficulty",
-    "adr",
-    "adr_fast",
-    "maxent",
-    "hard",
-    "replay",
-]
-FIXED = {"narrow": 0.25, "half": 0.5, "wide": 1.0}  # share of the way to the limits
+# Methods beside the schedules in `CURRICULA`.
+VARIANTS = {
+    "narrow": Uniform(width=0.25),
+    "half": Uniform(width=0.5),
+    "wide": Uniform(),
+    "adr_fast": ADR(window=12, step=0.15),  # fewer scores per move, longer moves
+}
 # A study's trainings are short (a world of cartpole plays about 8 episodes), so these schedules
 # decide on fewer scores than in a long training.
 SCHEDULES = Schedules(
-    difficulty=replace(DIFFICULTY, step=0.05, window=64, rest=2),
+    difficulty=DifficultyConfig(step=0.05, window=64, rest=2),
     maxent=MaxentConfig(window=128),
 )
 
@@ -75,8 +72,9 @@ class StudyConfig:
 
     tasks: tuple[str, ...] = ("cartpole", "reach")
     """Tasks to study."""
-    methods: tuple[Method, ...] = ("none", "narrow", "wide", "difficulty", "adr", "maxent")
-    """What to compare: no randomization, a fixed share of the limits, or a schedule."""
+    methods: tuple[str, ...] = ("none", "narrow", "wide", "difficulty", "adr", "maxent")
+    """What to compare: curricula by name; narrow, half and wide are a quarter, a half and all of
+    the limits from the first episode on, adr_fast is ADR with fewer scores per move."""
     seeds: int = 3
     """Trainings per method and task."""
     iterations: int = 0
@@ -99,17 +97,19 @@ class StudyConfig:
     """Settings of PPO for every task; absent, each task's recipe."""
     adr: ADRConfig = field(default_factory=ADRConfig)
     """Settings of method adr."""
-    adr_fast: ADRConfig = field(default_factory=lambda: ADRConfig(window=12, step=0.15))
-    """Settings of method adr_fast: fewer scores per move, longer moves."""
-    schedules: Schedules = SCHEDULES
+    schedules: Schedules = field(default_factory=lambda: SCHEDULES)
     """Settings of the other schedules."""
 
     def __post_init__(self) -> None:
         """Checks the sizes.
 
         Raises:
-            ParamError: a size that cannot be; named.
+            ParamError: a size that cannot be, or no such method; named.
         """
+        known = [*CURRICULA, *VARIANTS]
+        for method in self.methods:
+            if method not in known:
+                raise unknown("method", method, known)
         if self.seeds < 1 or not self.methods or not self.tasks:
             raise ParamError("study: it needs a task, a method and a seed")
         if self.points < 1 or self.points & (self.points - 1):
@@ -162,8 +162,8 @@ def build_trial(config: StudyConfig, task: str) -> StudyRun:
     """
     env = make(make_task(task))
     space = env.space
-    rows = rows_or_default(space, config.rows)
-    parts = [schedule(config, space, method, rows) for method in config.methods]
+    rows = select_rows(space, config.rows or ALL_BUT_LOOKS)
+    parts = [schedule(config, space, method) for method in config.methods]
     algorithm = PPO(config.ppo or task_spec(task).ppo, env.action_size)
     trainer = Trainer(env, choice(parts), algorithm)
     return StudyRun(
@@ -171,13 +171,12 @@ def build_trial(config: StudyConfig, task: str) -> StudyRun:
     )
 
 
-def schedule(config: StudyConfig, space: ParamSpace, method: str, rows: np.ndarray) -> Curriculum:
-    """Returns the curriculum of a method over the ``rows`` (D,); all others stay nominal."""
-    if method == "adr_fast":
-        return build_curriculum("adr", config.schedules, config.adr_fast, space.pinned(), rows)
-    if method in FIXED:
-        return uniform(widened(space, FIXED[method], rows), rows)
-    return build_curriculum(method, config.schedules, config.adr, space.pinned(), rows)
+def schedule(config: StudyConfig, space: ParamSpace, method: str) -> Curriculum:
+    """Returns the curriculum of a method over the rows of the study; all others stay nominal."""
+    named = VARIANTS.get(method) or CurriculumConfig(
+        method, adr=config.adr, schedules=config.schedules
+    )
+    return replace(named, rows=config.rows).build(space.pinned())
 
 
 def grid(config: StudyConfig, space: ParamSpace, rows: np.ndarray) -> np.ndarray:
@@ -192,7 +191,7 @@ def grid(config: StudyConfig, space: ParamSpace, rows: np.ndarray) -> np.ndarray
         ends = rng.integers(0, 2, (config.corners, size))
     unit = np.full((config.points + len(ends), len(space)), 0.5)
     unit[:, open_rows] = np.concatenate((sobol, ends))[:, : len(open_rows)]
-    boxes = [box(space, width, rows) for width in config.widths]
+    boxes = [bounds_at_width(space, width, rows) for width in config.widths]
     return np.stack([_inside(space, unit, low, high) for low, high in boxes]).astype(np.float32)
 
 

@@ -4,20 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import numpy as np
-
 from mjx_s2r.contract import camera_signal
 from mjx_s2r.curriculum.adr import ADRConfig
 from mjx_s2r.curriculum.episode_recorder import with_episode_recorder
 from mjx_s2r.curriculum.interface import Curriculum
-from mjx_s2r.curriculum.registry import (
-    Kind,
-    Schedules,
-    build_curriculum,
-    build_mixture,
-    rows_or_default,
-)
-from mjx_s2r.curriculum.uniform import uniform
+from mjx_s2r.curriculum.registry import CurriculumConfig, Schedules
 from mjx_s2r.envs.registry import make_env, task_spec
 from mjx_s2r.io import tracker
 from mjx_s2r.io.checkpoints import Checkpoints
@@ -61,12 +52,12 @@ class TeacherConfig:
     """Seed of everything."""
     iterations: int = 140
     """Iterations in all."""
-    curriculum: Kind = "adr"
+    curriculum: str = "adr"
     """Schedule of the ranges: adr widens bound by bound, uniform keeps the widest, none keeps
-    everything nominal; the others are described in Schedules."""
+    everything nominal; the others are described below."""
     rows: tuple[str, ...] = ()
-    """Rows that it schedules, as patterns of names or fields ("sensor.*"); empty: all that the
-    policy can feel, looks only where it sees."""
+    """Rows that it schedules, as patterns of names or fields ("sensor.*", or "~sensor.*" for all
+    others); empty: all that the policy can feel, looks only where it sees."""
     mix: tuple[str, ...] = ()
     """Further schedules with rows of their own, each as kind:pattern,pattern."""
     episodes: int = 0
@@ -162,15 +153,9 @@ def make_curriculum(config: TeacherConfig, space: ParamSpace, *, sees: bool) -> 
 
     By default these are all rows that the policy can feel: looks only where it sees.
     """
-    if not len(space):
-        return uniform(space)
-
-    def make(kind: str, space: ParamSpace, rows: np.ndarray) -> Curriculum:
-        return build_curriculum(kind, config.schedules, config.adr, space, rows)
-
-    patterns = config.rows or (("*",) if sees else ())
-    rows = rows_or_default(space, patterns)
-    whole = build_mixture(config.curriculum, rows, config.mix, make, space)
+    rows = config.rows or (("*",) if sees else ())
+    named = (config.curriculum, rows, config.mix, config.adr, config.schedules)
+    whole = CurriculumConfig(*named).build(space)
     return with_episode_recorder(space, whole, config.episodes) if config.episodes else whole
 
 

@@ -9,7 +9,7 @@ Where this differs from the sources, and why:
 
     step      a share of the width of the limits (in the logarithm for log_uniform rows), not an
               absolute number: units do not matter, and a run of this length reaches the limits.
-    stamp     a draw carries how often its bound had moved; a score for a bound that has moved since
+    version   a draw carries how often its bound had moved; a score for a bound that has moved since
               is not counted. Old and new bounds are never mixed.
     share     40 % boundary worlds, as the paper writes; DeXtreme's released code has 60 %.
     score     success in [0, 1]; one that is not finite or lies outside is dropped and counted.
@@ -27,7 +27,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from mjx_s2r.curriculum.coordinates import from_law, movable, to_law
+from mjx_s2r.curriculum.coordinates import from_law, movable_rows, to_law
 from mjx_s2r.curriculum.interface import (
     Curriculum,
     CurriculumStats,
@@ -36,7 +36,7 @@ from mjx_s2r.curriculum.interface import (
     init_stats,
     make_report,
     update_stats,
-    valid,
+    valid_scores,
 )
 from mjx_s2r.params import ParamError, ParamSpace
 from mjx_s2r.sim.interface import EpisodeParams
@@ -108,9 +108,9 @@ class Bounds:
 
 def adr(space: ParamSpace, config: ADRConfig, active: np.ndarray | None = None) -> Curriculum:
     """Returns boundary ADR over the ``active`` (D,) rows; others keep their initial ranges."""
-    rails = _bounds(space, config)
-    tested = jnp.asarray(movable(space, active))
-    testable = jnp.repeat(tested, 2) & (rails.inner != rails.outer)
+    limits = _bounds(space, config)
+    tested = jnp.asarray(movable_rows(space, active))
+    testable = jnp.repeat(tested, 2) & (limits.inner != limits.outer)
 
     def ends(state: ADRState) -> tuple[jax.Array, jax.Array]:
         """Returns low and high (D,) as values."""
@@ -119,7 +119,7 @@ def adr(space: ParamSpace, config: ADRConfig, active: np.ndarray | None = None) 
     def init() -> ADRState:
         size = 2 * len(space)
         return ADRState(
-            bounds=rails.inner,
+            bounds=limits.inner,
             scores=jnp.zeros((size, config.window)),
             count=jnp.zeros((size,), jnp.int32),
             moved=jnp.zeros((size,), jnp.int32),
@@ -127,21 +127,21 @@ def adr(space: ParamSpace, config: ADRConfig, active: np.ndarray | None = None) 
         )
 
     def sample(state: ADRState, n: int, key: jax.Array) -> EpisodeParams:
-        key_unit, key_role, key_bound = jax.random.split(key, 3)
+        key_unit, key_kind, key_bound = jax.random.split(key, 3)
         low, high = ends(state)
         xi = space.sample(jnp, jax.random.uniform(key_unit, (n, len(space))), low, high)
         logits = jnp.where(testable, 0.0, -jnp.inf)
         bound = jax.random.categorical(key_bound, logits, shape=(n,))
-        tests = jax.random.uniform(key_role, (n,)) < config.boundary_share
-        role = jnp.where(tests & testable.any(), bound, -1).astype(jnp.int32)
-        pinned = role[:, None] // 2 == jnp.arange(len(space))
-        at_bound: jax.Array = space.snap_discrete(jnp, from_law(space, state.bounds[role][:, None]))
+        tests = jax.random.uniform(key_kind, (n,)) < config.boundary_share
+        kind = jnp.where(tests & testable.any(), bound, -1).astype(jnp.int32)
+        pinned = kind[:, None] // 2 == jnp.arange(len(space))
+        at_bound: jax.Array = space.snap_discrete(jnp, from_law(space, state.bounds[kind][:, None]))
         xi = jnp.where(pinned, at_bound, xi)
-        return EpisodeParams(xi, role, jnp.where(role >= 0, state.moved[role], 0))
+        return EpisodeParams(xi, kind, jnp.where(kind >= 0, state.moved[kind], 0))
 
     def update(state: ADRState, episodes: Episodes) -> ADRState:
-        track = update_stats(space, state.stats, episodes, *ends(state))
-        return replace(_move(_collect(state, episodes, config.window), rails, config), stats=track)
+        stats = update_stats(space, state.stats, episodes, *ends(state))
+        return replace(_move(_collect(state, episodes, config.window), limits, config), stats=stats)
 
     def report(state: ADRState) -> Report:
         return make_report(space, state.stats, *ends(state), active)
@@ -150,7 +150,7 @@ def adr(space: ParamSpace, config: ADRConfig, active: np.ndarray | None = None) 
 
 
 def _bounds(space: ParamSpace, config: ADRConfig) -> Bounds:
-    """Returns the rails of every bound: initial range inside, limits outside."""
+    """Returns the limits of every bound: initial range inside, limits outside."""
     inner = to_law(space, jnp.asarray(space.initial)).T.reshape(-1)
     outer = to_law(space, jnp.asarray(space.limits)).T.reshape(-1)
     step = jnp.repeat(config.step * (outer[1::2] - outer[0::2]), 2)
@@ -163,12 +163,12 @@ def _collect(state: ADRState, episodes: Episodes, window: int) -> ADRState:
     Scores beyond a full window are left out; they were collected at the same bound and the window
     is emptied in the same update.
     """
-    role, score = episodes.kind.reshape(-1), episodes.score.reshape(-1)
-    current = episodes.version.reshape(-1) == state.moved[role]
-    use = valid(episodes).reshape(-1) & (role >= 0) & current
-    mine = use[:, None] & (role[:, None] == jnp.arange(state.count.shape[0]))
+    kind, score = episodes.kind.reshape(-1), episodes.score.reshape(-1)
+    current = episodes.version.reshape(-1) == state.moved[kind]
+    use = valid_scores(episodes).reshape(-1) & (kind >= 0) & current
+    mine = use[:, None] & (kind[:, None] == jnp.arange(state.count.shape[0]))
     slot = jnp.sum(jnp.where(mine, jnp.cumsum(mine, 0) - 1 + state.count, 0), 1)
-    where = jnp.where(use & (slot < window), role, state.count.shape[0])
+    where = jnp.where(use & (slot < window), kind, state.count.shape[0])
     return replace(
         state,
         scores=state.scores.at[where, slot].set(score, mode="drop"),
@@ -176,7 +176,7 @@ def _collect(state: ADRState, episodes: Episodes, window: int) -> ADRState:
     )
 
 
-def _move(state: ADRState, rails: Bounds, config: ADRConfig) -> ADRState:
+def _move(state: ADRState, limits: Bounds, config: ADRConfig) -> ADRState:
     """Moves every bound whose window is full, and empties the window whether it moved or not."""
     full = state.count >= config.window
     mean = state.scores.mean(-1)
@@ -184,9 +184,9 @@ def _move(state: ADRState, rails: Bounds, config: ADRConfig) -> ADRState:
     way = jnp.where(
         mean >= config.widen_above, 1.0, jnp.where(mean <= config.narrow_below, -1.0, 0.0)
     )
-    target = state.bounds + outward * way * rails.step
+    target = state.bounds + outward * way * limits.step
     target = jnp.clip(
-        target, jnp.minimum(rails.inner, rails.outer), jnp.maximum(rails.inner, rails.outer)
+        target, jnp.minimum(limits.inner, limits.outer), jnp.maximum(limits.inner, limits.outer)
     )
     bounds = jnp.where(full, target, state.bounds)
     return replace(

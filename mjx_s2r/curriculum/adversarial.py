@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mjx_s2r.curriculum.coordinates import from_unit, movable, to_unit
+from mjx_s2r.curriculum.coordinates import from_unit, movable_rows, to_unit
 from mjx_s2r.params import ParamError, ParamSpace
 
 Score = Callable[[jax.Array, jax.Array], jax.Array]  # (xi (N, D), key) -> (N,), lower is harder
@@ -102,7 +102,7 @@ def hardest(
     Raises:
         ParamError: no row to search, or a score of another shape than one figure per world.
     """
-    moves = movable(space, active)
+    moves = movable_rows(space, active)
     if not moves.any():
         raise ParamError("search: no row has open limits; open some or name other rows")
     key_search, key_final = jax.random.split(key)

@@ -27,7 +27,7 @@ SLACK = 1e-5  # of float32 sums
 
 @dataclass(frozen=True)
 class MaxentConfig:
-    """MaxentConfig of the max-entropy schedule."""
+    """Max-entropy schedule: the widest density that keeps the success."""
 
     success: float = 0.6
     """Least mean success that the density must keep."""

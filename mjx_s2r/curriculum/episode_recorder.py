@@ -24,8 +24,8 @@ class RecorderState:
         inner: the schedule's state.
         xi: (R, D) parameters.
         score: (R,) scores, as they came.
-        kind: (R,) int32 roles.
-        version: (R,) int32 stamps.
+        kind: (R,) int32 kinds.
+        version: (R,) int32 versions.
         seen: () int32 episodes in all; episode i lies at place i mod R.
     """
 
@@ -92,7 +92,7 @@ def _push(state: RecorderState, episodes: Episodes) -> RecorderState:
 
 @struct.dataclass
 class EpisodeLog:
-    """Episodes on the host, oldest first: xi (N, D), score, role and stamp (N,).
+    """Episodes on the host, oldest first: xi (N, D), score, kind and version (N,).
 
     ``lost`` counts those that had left the ring before they were read.
     """

@@ -6,8 +6,8 @@ fitted to them with the weights 1 - score (the cross-entropy method for a smooth
 too little failed it opens again towards the uniform density, so that it never stays on a spot that
 the policy has learned. The other worlds are drawn over the limits by the table's laws.
 
-    role   0 for a hard world, below zero for a plain one
-    stamp  how often the Gaussian has moved; older scores do not count
+    kind     0 for a hard world, below zero for a plain one
+    version  how often the Gaussian has moved; older scores do not count
 """
 
 from dataclasses import dataclass, replace
@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from mjx_s2r.curriculum.coordinates import from_unit, movable, opened, to_unit
+from mjx_s2r.curriculum.coordinates import from_unit, limits_where, movable_rows, to_unit
 from mjx_s2r.curriculum.interface import (
     Curriculum,
     CurriculumStats,
@@ -26,7 +26,7 @@ from mjx_s2r.curriculum.interface import (
     init_stats,
     make_report,
     update_stats,
-    valid,
+    valid_scores,
 )
 from mjx_s2r.params import ParamError, ParamSpace
 from mjx_s2r.sim.interface import EpisodeParams
@@ -36,7 +36,7 @@ UNIFORM = 12**-0.5  # standard deviation of the uniform density on [0, 1]
 
 @dataclass(frozen=True)
 class HardConfig:
-    """Settings of the adversarial schedule."""
+    """Adversarial schedule: a share of the worlds is drawn where the policy fails."""
 
     share: float = 0.3
     """Share of hard worlds."""
@@ -93,8 +93,8 @@ class HardState:
 
 def hard(space: ParamSpace, config: HardConfig, active: np.ndarray | None = None) -> Curriculum:
     """Returns the schedule; ``active`` (D,) rows range over their limits, others as at first."""
-    moves = movable(space, active)
-    low, high = opened(space, moves)
+    moves = movable_rows(space, active)
+    low, high = limits_where(space, moves)
 
     def init() -> HardState:
         size = (len(space),)
@@ -110,19 +110,19 @@ def hard(space: ParamSpace, config: HardConfig, active: np.ndarray | None = None
         )
 
     def sample(state: HardState, n: int, key: jax.Array) -> EpisodeParams:
-        key_unit, key_hard, key_role = jax.random.split(key, 3)
+        key_unit, key_hard, key_kind = jax.random.split(key, 3)
         shape = (n, len(space))
         xi = space.sample(jnp, jax.random.uniform(key_unit, shape), low, high)
         unit = jnp.clip(state.mean + state.spread * jax.random.normal(key_hard, shape), 0.0, 1.0)
         worst: jax.Array = space.snap_discrete(jnp, from_unit(space, unit))
-        chosen = jax.random.uniform(key_role, (n,)) < config.share
-        role = jnp.where(chosen, 0, -1).astype(jnp.int32)
+        chosen = jax.random.uniform(key_kind, (n,)) < config.share
+        kind = jnp.where(chosen, 0, -1).astype(jnp.int32)
         xi = jnp.where(chosen[:, None] & moves, worst, xi)
-        return EpisodeParams(xi, role, jnp.where(chosen, state.moved, 0).astype(jnp.int32))
+        return EpisodeParams(xi, kind, jnp.where(chosen, state.moved, 0).astype(jnp.int32))
 
     def update(state: HardState, episodes: Episodes) -> HardState:
-        track = update_stats(space, state.stats, episodes, low, high)
-        return _move(replace(_add(space, state, episodes), stats=track), config)
+        stats = update_stats(space, state.stats, episodes, low, high)
+        return _move(replace(_add(space, state, episodes), stats=stats), config)
 
     def report(state: HardState) -> Report:
         return make_report(space, state.stats, low, high, active)
@@ -131,8 +131,8 @@ def hard(space: ParamSpace, config: HardConfig, active: np.ndarray | None = None
 
 
 def _add(space: ParamSpace, state: HardState, episodes: Episodes) -> HardState:
-    """Adds the hard episodes that carry the present stamp."""
-    mine = valid(episodes) & (episodes.kind >= 0) & (episodes.version == state.moved)
+    """Adds the hard episodes that carry the present version."""
+    mine = valid_scores(episodes) & (episodes.kind >= 0) & (episodes.version == state.moved)
     failed = jnp.where(mine, 1 - episodes.score, 0.0).reshape(-1)
     unit = to_unit(space, episodes.xi.reshape(-1, len(space)))
     return replace(

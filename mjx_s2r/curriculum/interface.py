@@ -1,9 +1,9 @@
-"""What every schedule over the table offers: init, sample, update, report.
+"""Curriculum interface: init, sample, update, report of a schedule over the parameter table.
 
-A `Draw` of a schedule has a role: below zero it is a plain episode, whose success colours the
-training's figures; from zero on it is a special one (a bound under test, a replayed or a hard
-world), counted apart. Its stamp is the schedule's own count of moves when the world was drawn, so
-that the scores of an old range are never mixed with those of a new one.
+The `EpisodeParams` of a schedule have a kind: below zero it is a plain episode, whose success
+colours the training's figures; from zero on it is a special one (a bound under test, a replayed or
+a hard world), counted apart. Their version is the schedule's own count of moves when the world was
+drawn, so that the scores of an old range are never mixed with those of a new one.
 
 A curriculum is a record of four pure functions, its state is a pytree: it is jitted with the
 learner, checkpointed with it, and global over devices, because the world axis is only sharded.
@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from mjx_s2r.curriculum.coordinates import interpolate, to_law
+from mjx_s2r.curriculum.coordinates import position_in_range, to_law
 from mjx_s2r.params import ParamSpace
 from mjx_s2r.sim.interface import EpisodeParams
 
@@ -33,8 +33,8 @@ class Episodes:
     Attributes:
         ended: bool, an episode ended at this step; the other entries count only there.
         score: success of the episode, in [0, 1].
-        kind: int32 of the episode's `Draw`.
-        version: int32 of the episode's `Draw`.
+        kind: int32 of the episode's `EpisodeParams`.
+        version: int32 of them.
         xi: (T, B, D) parameters of the episode.
     """
 
@@ -71,7 +71,7 @@ class Curriculum(NamedTuple):
 
     Attributes:
         init: () -> state.
-        sample: (state, n, key) -> Draw with a leading axis n.
+        sample: (state, n, key) -> EpisodeParams with a leading axis n.
         update: (state, Episodes) -> state.
         report: (state) -> Report.
     """
@@ -117,45 +117,45 @@ def init_stats(space: ParamSpace) -> CurriculumStats:
     )
 
 
-def valid(episodes: Episodes) -> jax.Array:
-    """Returns [T, B] True where an episode ended with a score that is one: finite, in [0, 1]."""
+def valid_scores(episodes: Episodes) -> jax.Array:
+    """Returns (T, B) True where an episode ended with a score that is one: finite, in [0, 1]."""
     score = episodes.score
     return episodes.ended & jnp.isfinite(score) & (score >= 0) & (score <= 1)
 
 
 def update_stats(
-    space: ParamSpace, track: CurriculumStats, episodes: Episodes, low: jax.Array, high: jax.Array
+    space: ParamSpace, stats: CurriculumStats, episodes: Episodes, low: jax.Array, high: jax.Array
 ) -> CurriculumStats:
     """Returns the figures after ``episodes`` that were drawn between ``low`` and ``high`` (D,)."""
-    fine = valid(episodes)
+    fine = valid_scores(episodes)
     score = jnp.where(fine, episodes.score, 0.0)
-    flat = interpolate(space, episodes.xi.reshape(score.size, len(space)), low, high)
+    flat = position_in_range(space, episodes.xi.reshape(score.size, len(space)), low, high)
     at_edge = jnp.stack((flat <= EDGE, flat >= 1 - EDGE)).astype(jnp.float32)
     count = jnp.einsum("end,n->ed", at_edge, fine.reshape(-1).astype(jnp.float32))
     mean = jnp.einsum("end,n->ed", at_edge, score.reshape(-1)) / jnp.maximum(count, 1.0)
-    old = jnp.where(track.edge_score < 0, mean, track.edge_score)
+    old = jnp.where(stats.edge_score < 0, mean, stats.edge_score)
     return CurriculumStats(
-        plain_score=running_mean(track.plain_score, episodes),
-        edge_score=jnp.where(count > 0, KEEP * old + (1 - KEEP) * mean, track.edge_score),
-        dropped=track.dropped + (episodes.ended & ~fine).sum(dtype=jnp.int32),
+        plain_score=running_mean(stats.plain_score, episodes),
+        edge_score=jnp.where(count > 0, KEEP * old + (1 - KEEP) * mean, stats.edge_score),
+        dropped=stats.dropped + (episodes.ended & ~fine).sum(dtype=jnp.int32),
     )
 
 
 def make_report(
     space: ParamSpace,
-    track: CurriculumStats,
+    stats: CurriculumStats,
     low: jax.Array,
     high: jax.Array,
     active: np.ndarray | None = None,
 ) -> Report:
     """Returns the report of a schedule that draws between ``low`` and ``high`` (D,) now."""
     entropy = normalized_entropy(space, low, high, active)
-    return Report(low, high, entropy, track.plain_score, track.edge_score, track.dropped)
+    return Report(low, high, entropy, stats.plain_score, stats.edge_score, stats.dropped)
 
 
 def running_mean(score: jax.Array, episodes: Episodes) -> jax.Array:
     """Returns the running mean success of plain episodes, unchanged where none has ended."""
-    plain = valid(episodes) & (episodes.kind < 0)
+    plain = valid_scores(episodes) & (episodes.kind < 0)
     count = plain.sum()
     mean = jnp.sum(jnp.where(plain, episodes.score, 0.0)) / jnp.maximum(count, 1)
     return jnp.where(count > 0, KEEP * score + (1 - KEEP) * mean, score)
@@ -174,9 +174,9 @@ def init_window() -> Window:
     return Window(jnp.float32(0), jnp.int32(0))
 
 
-def accumulate(window: Window, episodes: Episodes, stamp: jax.Array) -> Window:
-    """Returns the window with the sound scores of plain episodes that carry ``stamp``."""
-    mine = valid(episodes) & (episodes.kind < 0) & (episodes.version == stamp)
+def accumulate(window: Window, episodes: Episodes, version: jax.Array) -> Window:
+    """Returns the window with the sound scores of plain episodes that carry ``version``."""
+    mine = valid_scores(episodes) & (episodes.kind < 0) & (episodes.version == version)
     total = jnp.sum(jnp.where(mine, episodes.score, 0.0))
     return replace(
         window, total=window.total + total, count=window.count + mine.sum(dtype=jnp.int32)

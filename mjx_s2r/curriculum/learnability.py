@@ -6,10 +6,10 @@ arXiv 2408.15099; the buffer that is filled while it is used is that of prioriti
 Jiang et al. 2021, arXiv 2010.03934); the others draw fresh ones from the limits. When fresh
 episodes have ended, the worlds that taught least give up their places to them.
 
-    p       starts as Laplace's estimate (score + 1) / 3 of the first episode, then moves by
-            1 / (visits + 1), at least ``forget``, towards each mean of new scores
-    role    the place in the buffer; fresh worlds are plain
-    stamp   how often the place was taken; scores of the world that lay there before do not count
+    p        starts as Laplace's estimate (score + 1) / 3 of the first episode, then moves by
+             1 / (visits + 1), at least ``forget``, towards each mean of new scores
+    kind     the place in the buffer; fresh worlds are plain
+    version  how often the place was taken; scores of the world that lay there before do not count
 """
 
 from dataclasses import dataclass, replace
@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from mjx_s2r.curriculum.coordinates import movable, opened
+from mjx_s2r.curriculum.coordinates import limits_where, movable_rows
 from mjx_s2r.curriculum.interface import (
     Curriculum,
     CurriculumStats,
@@ -28,7 +28,7 @@ from mjx_s2r.curriculum.interface import (
     init_stats,
     make_report,
     update_stats,
-    valid,
+    valid_scores,
 )
 from mjx_s2r.params import ParamError, ParamSpace
 from mjx_s2r.sim.interface import EpisodeParams
@@ -36,7 +36,7 @@ from mjx_s2r.sim.interface import EpisodeParams
 
 @dataclass(frozen=True)
 class LearnabilityConfig:
-    """Settings of learnability-weighted replay."""
+    """Learnability: worlds that teach most are drawn again."""
 
     size: int = 256
     """Worlds in the buffer, M."""
@@ -89,8 +89,8 @@ def learnability_replay(
     space: ParamSpace, config: LearnabilityConfig, active: np.ndarray | None = None
 ) -> Curriculum:
     """Returns the schedule; ``active`` (D,) rows range over their limits, others as at first."""
-    moves = movable(space, active)
-    low, high = opened(space, moves)
+    moves = movable_rows(space, active)
+    low, high = limits_where(space, moves)
 
     def init() -> LearnabilityState:
         return LearnabilityState(
@@ -102,14 +102,14 @@ def learnability_replay(
         )
 
     def sample(state: LearnabilityState, n: int, key: jax.Array) -> EpisodeParams:
-        key_unit, key_role, key_place = jax.random.split(key, 3)
+        key_unit, key_kind, key_place = jax.random.split(key, 3)
         fresh = space.sample(jnp, jax.random.uniform(key_unit, (n, len(space))), low, high)
         weight = learnability_score(state)
         index = jax.random.categorical(key_place, jnp.log(weight), shape=(n,))
-        again = jax.random.uniform(key_role, (n,)) < config.share
-        role = jnp.where(again & (weight > 0).any(), index, -1).astype(jnp.int32)
-        xi = jnp.where(role[:, None] >= 0, state.xi[role], fresh)
-        return EpisodeParams(xi, role, jnp.where(role >= 0, state.taken[role], 0))
+        again = jax.random.uniform(key_kind, (n,)) < config.share
+        kind = jnp.where(again & (weight > 0).any(), index, -1).astype(jnp.int32)
+        xi = jnp.where(kind[:, None] >= 0, state.xi[kind], fresh)
+        return EpisodeParams(xi, kind, jnp.where(kind >= 0, state.taken[kind], 0))
 
     def update(state: LearnabilityState, episodes: Episodes) -> LearnabilityState:
         state = replace(state, stats=update_stats(space, state.stats, episodes, low, high))
@@ -131,11 +131,11 @@ def _score(
     state: LearnabilityState, episodes: Episodes, config: LearnabilityConfig
 ) -> LearnabilityState:
     """Moves the running success of the worlds that were played again."""
-    role, stamp = episodes.kind.reshape(-1), episodes.version.reshape(-1)
+    kind, version = episodes.kind.reshape(-1), episodes.version.reshape(-1)
     size = state.visits.shape[0]
-    inside = (role >= 0) & (role < size)
-    mine = valid(episodes).reshape(-1) & inside & (stamp == state.taken[role])
-    where = jnp.where(mine, role, size)
+    inside = (kind >= 0) & (kind < size)
+    mine = valid_scores(episodes).reshape(-1) & inside & (version == state.taken[kind])
+    where = jnp.where(mine, kind, size)
     score = jnp.where(mine, episodes.score.reshape(-1), 0.0)
     count = jnp.zeros((size,), jnp.int32).at[where].add(1, mode="drop")
     total = jnp.zeros((size,)).at[where].add(score, mode="drop")
@@ -151,7 +151,7 @@ def _admit(
     state: LearnabilityState, episodes: Episodes, config: LearnabilityConfig
 ) -> LearnabilityState:
     """Gives the places that teach least to the first fresh worlds that ended in this update."""
-    fresh = (valid(episodes) & (episodes.kind < 0)).reshape(-1)
+    fresh = (valid_scores(episodes) & (episodes.kind < 0)).reshape(-1)
     (index,) = jnp.nonzero(fresh, size=config.swaps, fill_value=-1)
     first = (episodes.score.reshape(-1)[index] + 1) / 3
     worth = jnp.where(

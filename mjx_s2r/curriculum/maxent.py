@@ -19,7 +19,7 @@ Where this differs from the paper, and why:
     G       self-normalized weights: G stays in [0, 1] and in many dimensions varies less.
     ESS     a guard that the paper does not have: without it, few episodes decide.
     shape   a, b >= 1 (the paper also allows 0.8): densities with one mode, widest when uniform.
-    stamp   scores of worlds drawn from an older density are not counted.
+    version scores of worlds drawn from an older density are not counted.
 
 Rows not active keep their initial ranges and law; so do categorical ones, which have no density,
 and rows per world, which outlive the density that they were drawn from.
@@ -35,7 +35,7 @@ from flax import struct
 
 from mjx_s2r.curriculum import beta
 from mjx_s2r.curriculum.beta import Betas
-from mjx_s2r.curriculum.coordinates import from_unit, movable, to_unit
+from mjx_s2r.curriculum.coordinates import from_unit, movable_rows, to_unit
 from mjx_s2r.curriculum.doraemon_solver import MaxentConfig, Problem, solve
 from mjx_s2r.curriculum.interface import (
     Curriculum,
@@ -45,9 +45,9 @@ from mjx_s2r.curriculum.interface import (
     init_stats,
     make_report,
     update_stats,
-    valid,
+    valid_scores,
 )
-from mjx_s2r.curriculum.uniform import plain
+from mjx_s2r.curriculum.uniform import plain_params
 from mjx_s2r.params import ParamSpace
 from mjx_s2r.sim.interface import EpisodeParams
 
@@ -75,7 +75,7 @@ class MaxentState:
 
 def maxent(space: ParamSpace, config: MaxentConfig, active: np.ndarray | None = None) -> Curriculum:
     """Returns the schedule over the ``active`` (D,) rows."""
-    dense = jnp.asarray(movable(space, active) & ~space.where("law", "categorical"))
+    dense = jnp.asarray(movable_rows(space, active) & ~space.where("law", "categorical"))
     inner = to_unit(space, jnp.asarray(space.initial))
 
     def ends(state: MaxentState) -> tuple[jax.Array, jax.Array]:
@@ -104,11 +104,11 @@ def maxent(space: ParamSpace, config: MaxentConfig, active: np.ndarray | None = 
         shape = (n, len(space))
         rest = space.sample(jnp, jax.random.uniform(key_law, shape), *jnp.asarray(space.initial))
         unit = jax.random.beta(key_beta, state.betas.a, state.betas.b, shape)
-        return plain(jnp.where(dense, from_unit(space, unit), rest), state.moved)
+        return plain_params(jnp.where(dense, from_unit(space, unit), rest), state.moved)
 
     def update(state: MaxentState, episodes: Episodes) -> MaxentState:
-        track = update_stats(space, state.stats, episodes, *ends(state))
-        state = replace(add_episodes(space, state, episodes), stats=track)
+        stats = update_stats(space, state.stats, episodes, *ends(state))
+        state = replace(add_episodes(space, state, episodes), stats=stats)
         full = state.count >= config.window
         return jax.lax.cond(full, lambda s: _move(s, dense, config), lambda s: s, state)
 
@@ -125,7 +125,7 @@ def _flat(betas: Betas) -> jax.Array:
 
 def add_episodes(space: ParamSpace, state: MaxentState, episodes: Episodes) -> MaxentState:
     """Files the episodes of the present density; those beyond the window are left out."""
-    mine = valid(episodes) & (episodes.kind < 0) & (episodes.version == state.moved)
+    mine = valid_scores(episodes) & (episodes.kind < 0) & (episodes.version == state.moved)
     mine = mine.reshape(-1)
     size = state.score.shape[0]
     slot = jnp.where(mine, state.count + jnp.cumsum(mine) - 1, size)

@@ -2,12 +2,12 @@
 
 `mixture` lets every part schedule its own rows. Scores must not be credited to the wrong part, so
 each world is spoken for by one part: only that part learns from its episode, and only that part's
-draw may be special there; the other parts contribute plain draws. The role says who speaks:
+draw may be special there; the other parts contribute plain draws. The kind says who speaks:
 
-    role = -1 - k             a plain world, spoken for by part k
-    role = k STRIDE + role_k  a special world of part k, whose own role is role_k
+    kind = -1 - k             a plain world, spoken for by part k
+    kind = k STRIDE + kind_k  a special world of part k, whose own kind is kind_k
 
-The stamp is the speaker's. A plain role stays below zero, as everywhere else.
+The version is the speaker's. A plain kind stays below zero, as everywhere else.
 """
 
 from collections.abc import Callable, Sequence
@@ -49,7 +49,7 @@ def mixture(space: ParamSpace, parts: Sequence[Part]) -> Curriculum:
         unit = jax.random.uniform(key_rest, (n, len(space)))
         xi = space.sample(jnp, unit, *jnp.asarray(space.initial))
         speaker = jax.random.randint(key_speaker, (n,), 0, len(built))
-        role = stamp = jnp.zeros((n,), jnp.int32)
+        kind = version = jnp.zeros((n,), jnp.int32)
         for k, part in enumerate(built):
             draw = part.sample(state[k], n, keys[2 * k])
             speaks = speaker == k
@@ -57,9 +57,9 @@ def mixture(space: ParamSpace, parts: Sequence[Part]) -> Curriculum:
             mine = jnp.where(speaks[:, None], draw.xi, others)
             xi = jnp.where(jnp.asarray(masks[k]), mine, xi)
             named = jnp.where(draw.kind < 0, -1 - k, k * STRIDE + draw.kind)
-            role = jnp.where(speaks, named, role)
-            stamp = jnp.where(speaks, draw.version, stamp)
-        return EpisodeParams(xi, role, stamp)
+            kind = jnp.where(speaks, named, kind)
+            version = jnp.where(speaks, draw.version, version)
+        return EpisodeParams(xi, kind, version)
 
     def update(state: tuple[Any, ...], episodes: Episodes) -> tuple[Any, ...]:
         return tuple(part.update(state[k], heard_by(episodes, k)) for k, part in enumerate(built))
@@ -84,10 +84,10 @@ def mixture(space: ParamSpace, parts: Sequence[Part]) -> Curriculum:
 
 
 def heard_by(episodes: Episodes, k: int) -> Episodes:
-    """Returns the episodes that part ``k`` speaks for, with the part's own roles."""
-    role = episodes.kind
-    speaker = jnp.where(role < 0, -1 - role, role // STRIDE)
-    own = jnp.where(role < 0, -1, role % STRIDE)
+    """Returns the episodes that part ``k`` speaks for, with the part's own kinds."""
+    kind = episodes.kind
+    speaker = jnp.where(kind < 0, -1 - kind, kind // STRIDE)
+    own = jnp.where(kind < 0, -1, kind % STRIDE)
     return replace(episodes, ended=episodes.ended & (speaker == k), kind=own)
 
 

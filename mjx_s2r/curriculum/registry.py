@@ -1,14 +1,18 @@
-"""Which schedule a training uses, and over which rows: from settings to a curriculum."""
+"""Curriculum registry: every schedule by its name, and from settings to a `Curriculum`.
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+A schedule is one file with a settings class and a function, and one line in `CURRICULA`. Its
+settings then are part of `Schedules`, and so of every command line.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, make_dataclass
 from functools import partial
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mjx_s2r.curriculum.adr import ADRConfig, adr
-from mjx_s2r.curriculum.coordinates import select_rows, widened
+from mjx_s2r.curriculum.coordinates import select_rows
 from mjx_s2r.curriculum.doraemon_solver import MaxentConfig
 from mjx_s2r.curriculum.hard import HardConfig, hard
 from mjx_s2r.curriculum.interface import Curriculum
@@ -16,111 +20,146 @@ from mjx_s2r.curriculum.learnability import LearnabilityConfig, learnability_rep
 from mjx_s2r.curriculum.maxent import maxent
 from mjx_s2r.curriculum.mixture import Part, mixture
 from mjx_s2r.curriculum.scalar import (
-    DIFFICULTY,
-    EXPAND,
-    PROGRESSIVE,
-    STAGED,
-    ScalarConfig,
+    DifficultyConfig,
+    ExpandConfig,
+    ProgressiveConfig,
+    StagedConfig,
     scalar,
 )
-from mjx_s2r.curriculum.uniform import uniform
+from mjx_s2r.curriculum.uniform import (
+    NominalConfig,
+    UniformConfig,
+    fixed_ranges,
+    nominal,
+    uniform,
+)
 from mjx_s2r.params import ParamError, ParamSpace, unknown
 
-Kind = Literal[
-    "adr",
-    "uniform",
-    "none",
-    "progressive",
-    "staged",
-    "expand",
-    "difficulty",
-    "maxent",
-    "hard",
-    "replay",
-]
+# (table, settings, rows (D,) that it schedules) -> the schedule; other rows keep their initial
+# ranges, or stay nominal where the schedule's ranges are fixed.
+BuildCurriculum = Callable[[ParamSpace, Any, np.ndarray], Curriculum]
+
+CURRICULA: dict[str, tuple[type, BuildCurriculum]] = {
+    "adr": (ADRConfig, adr),
+    "uniform": (UniformConfig, fixed_ranges),
+    "none": (NominalConfig, nominal),
+    "progressive": (ProgressiveConfig, scalar),
+    "staged": (StagedConfig, scalar),
+    "expand": (ExpandConfig, scalar),
+    "difficulty": (DifficultyConfig, scalar),
+    "maxent": (MaxentConfig, maxent),
+    "hard": (HardConfig, hard),
+    "replay": (LearnabilityConfig, learnability_replay),
+}
+ALL_BUT_LOOKS = ("~visual.*",)
+
+
+def make_schedules(curricula: Mapping[str, tuple[type, BuildCurriculum]]) -> type:
+    """Returns the dataclass with the settings of every schedule that has some, but ADR's.
+
+    ADR's stand beside it in every command line, because it is the schedule that is used by default.
+    """
+    parts = [
+        (name, config, field(default_factory=config))
+        for name, (config, _) in curricula.items()
+        if name != "adr" and fields(config)
+    ]
+    made = make_dataclass("Schedules", parts, frozen=True)
+    made.__doc__ = "Settings of every schedule but ADR; only the chosen ones are read."
+    made.__module__ = __name__
+    return made
+
+
+if TYPE_CHECKING:
+
+    class Schedules:
+        """Settings of every schedule but ADR by its name; only the chosen ones are read."""
+
+        def __init__(self, **settings: Any) -> None:
+            """Takes settings by the name of their schedule; the others have their defaults."""
+
+else:
+    Schedules = make_schedules(CURRICULA)
 
 
 @dataclass(frozen=True)
-class Schedules:
-    """Settings of every schedule but ADR; only the chosen ones are read."""
+class CurriculumConfig:
+    """Settings of a curriculum: which schedule moves the ranges of which rows.
 
-    width: float = 1.0
-    """uniform: how far its ranges go, as a share of the way from nominal to the limits."""
-    progressive: ScalarConfig = PROGRESSIVE
-    """All ranges grow by a factor on success."""
-    staged: ScalarConfig = STAGED
-    """Groups of rows open one after another."""
-    expand: ScalarConfig = EXPAND
-    """All ranges expand on success and contract on failure."""
-    difficulty: ScalarConfig = DIFFICULTY
-    """One difficulty in equal steps."""
-    maxent: MaxentConfig = field(default_factory=MaxentConfig)
-    """The widest density that keeps the success."""
-    hard: HardConfig = field(default_factory=HardConfig)
-    """A share of the worlds where the policy fails."""
-    replay: LearnabilityConfig = field(default_factory=LearnabilityConfig)
-    """Worlds that teach most are drawn again."""
-
-
-def build_curriculum(
-    kind: str, settings: Schedules, adr_settings: ADRConfig, space: ParamSpace, rows: np.ndarray
-) -> Curriculum:
-    """Returns the schedule ``kind`` over the ``rows`` (D,).
-
-    "none" keeps everything nominal, "uniform" every other row; the others leave rows that they do
-    not schedule at their initial ranges.
-
-    Raises:
-        ParamError: no such kind; lists the near ones.
+    Attributes:
+        kind: a name in `CURRICULA`.
+        rows: rows that it schedules, as patterns of names or fields, "~" in front of those to leave
+            out (see `select_rows`); empty: all that a policy without cameras can feel.
+        mix: further schedules with rows of their own, each as kind:pattern,pattern; ``kind`` has
+            those of ``rows`` that none of them takes.
+        adr: settings of ADR.
+        schedules: settings of the others.
     """
-    makers: dict[str, Callable[[], Curriculum]] = {
-        "adr": lambda: adr(space, adr_settings, rows),
-        "uniform": lambda: uniform(widened(space, settings.width, rows), rows),
-        "none": lambda: uniform(space.pinned(), rows),
-        "progressive": lambda: scalar(space, settings.progressive, rows),
-        "staged": lambda: scalar(space, settings.staged, rows),
-        "expand": lambda: scalar(space, settings.expand, rows),
-        "difficulty": lambda: scalar(space, settings.difficulty, rows),
-        "maxent": lambda: maxent(space, settings.maxent, rows),
-        "hard": lambda: hard(space, settings.hard, rows),
-        "replay": lambda: learnability_replay(space, settings.replay, rows),
-    }
-    if kind not in makers:
-        raise unknown("curriculum", kind, get_args(Kind))
-    return makers[kind]()
+
+    kind: str = "adr"
+    rows: str | tuple[str, ...] = ()
+    mix: tuple[str, ...] = ()
+    adr: ADRConfig = field(default_factory=ADRConfig)
+    schedules: Schedules = field(default_factory=Schedules)
+
+    def __post_init__(self) -> None:
+        """Checks the names of the schedules.
+
+        Raises:
+            ParamError: no such schedule, lists the near ones; an entry of ``mix`` in another form.
+        """
+        for entry in self.mix:
+            if not all(entry.partition(":")):
+                raise ParamError(
+                    f"mix {entry!r}: write it as kind:pattern,pattern, e.g. adr:model.*"
+                )
+        for kind in (self.kind, *(entry.partition(":")[0] for entry in self.mix)):
+            if kind not in CURRICULA:
+                raise unknown("curriculum", kind, list(CURRICULA))
+
+    def build(self, space: ParamSpace) -> Curriculum:
+        """Returns the curriculum over a table.
+
+        Raises:
+            ParamError: a pattern that fits no row, or a row that two entries of ``mix`` claim.
+        """
+        if not len(space):
+            return uniform(space)
+        left = select_rows(space, self.rows or ALL_BUT_LOOKS)
+        if not self.mix:
+            return self._build_one(self.kind, space, left)
+        parts: list[Part] = []
+        for entry in self.mix:
+            kind, _, patterns = entry.partition(":")
+            rows = select_rows(space, patterns)
+            left = left & ~rows
+            parts.append((rows, partial(self._build_one, kind)))
+        if left.any():
+            parts.append((left, partial(self._build_one, self.kind)))
+        return mixture(space, parts)
+
+    def _build_one(self, kind: str, space: ParamSpace, rows: np.ndarray) -> Curriculum:
+        """Returns the schedule called ``kind`` over ``rows`` (D,)."""
+        config, build = CURRICULA[kind]
+        settings = self.adr if kind == "adr" else getattr(self.schedules, kind, None)
+        return build(space, config() if settings is None else settings, rows)
 
 
-def rows_or_default(space: ParamSpace, patterns: Sequence[str]) -> np.ndarray:
-    """Returns (D,) the rows that fit the patterns; without any, all that a teacher can feel."""
-    return select_rows(space, patterns) if patterns else ~space.in_group("visual")
+def ADR(  # noqa: N802  (it stands for a settings class)
+    *, rows: str | tuple[str, ...] = (), **settings: Any
+) -> CurriculumConfig:
+    """Returns boundary ADR over ``rows``; ``settings`` are those of `ADRConfig`."""
+    return CurriculumConfig("adr", rows, adr=ADRConfig(**settings))
 
 
-def build_mixture(
-    kind: str,
-    rows: np.ndarray,
-    mix: Sequence[str],
-    make: Callable[[str, ParamSpace, np.ndarray], Curriculum],
-    space: ParamSpace,
-) -> Curriculum:
-    """Returns ``kind`` over the ``rows`` (D,) that no entry of ``mix`` takes, and its schedules.
+def Uniform(  # noqa: N802
+    *, rows: str | tuple[str, ...] = (), width: float = 1.0
+) -> CurriculumConfig:
+    """Returns fixed ranges over ``rows``, ``width`` of the way from nominal to the limits."""
+    schedules = Schedules(uniform=UniformConfig(width))
+    return CurriculumConfig("uniform", rows, schedules=schedules)
 
-    An entry is written "kind:pattern,pattern", e.g. "maxent:model.*,visual.camera_pos".
 
-    Raises:
-        ParamError: an entry of another form, an unknown kind, a pattern that fits no row, or a row
-            that two entries claim.
-    """
-    if not mix:
-        return make(kind, space, rows)
-    parts: list[Part] = []
-    left = rows.copy()
-    for entry in mix:
-        name, colon, patterns = entry.partition(":")
-        if not (colon and patterns):
-            raise ParamError(f"mix {entry!r}: write it as kind:pattern,pattern, e.g. adr:model.*")
-        mine = select_rows(space, [p.strip() for p in patterns.split(",")])
-        left &= ~mine
-        parts.append((mine, partial(make, name)))
-    if left.any():
-        parts.append((left, partial(make, kind)))
-    return mixture(space, parts)
+def NoCurriculum() -> CurriculumConfig:  # noqa: N802
+    """Returns the settings that keep every row nominal."""
+    return CurriculumConfig("none")

@@ -6,16 +6,10 @@ coordinate. Every ``window`` plain episodes their mean success p moves s once:
     p >= widen_above   s <- factor s + step
     p <  narrow_below  s <- s - back
 
-Four schedules are settings of this one:
+Four schedules are settings of this one: `ProgressiveConfig`, `ExpandConfig`, `DifficultyConfig` and
+`StagedConfig`. With K stages stage k opens while s runs from k / K to (k + 1) / K.
 
-    PROGRESSIVE  a tenth of the way at first, times 1.1 on success
-    EXPAND       "simplified ADR": all ranges expand by 5 % or contract by 2 % of the way
-    DIFFICULTY   the scalar schedule of DEXTRAH (released code, `dextrah_adr.py`): 50 equal steps,
-                 one whenever the success exceeds 0.4, with a rest between two of them
-    STAGED       groups of rows one after another: noise, then delays, then physics. With K stages
-                 stage k opens while s runs from k / K to (k + 1) / K.
-
-A draw is stamped with the number of moves before it, and only scores with the present stamp count.
+A draw's version is the number of moves before it, and only scores with the present one count.
 Where an episode's length depends on its success, the first scores after a move come from the short
 ones; a longer ``window`` or ``rest`` makes up for it.
 """
@@ -28,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from mjx_s2r.curriculum.coordinates import from_law, matches, movable, to_law
+from mjx_s2r.curriculum.coordinates import from_law, matching_rows, movable_rows, to_law
 from mjx_s2r.curriculum.interface import (
     Curriculum,
     CurriculumStats,
@@ -41,7 +35,7 @@ from mjx_s2r.curriculum.interface import (
     make_report,
     update_stats,
 )
-from mjx_s2r.curriculum.uniform import plain
+from mjx_s2r.curriculum.uniform import plain_params
 from mjx_s2r.params import ParamError, ParamSpace
 from mjx_s2r.sim.interface import EpisodeParams
 
@@ -100,10 +94,45 @@ class ScalarConfig:
 
 
 STAGES = ("sensor.noise*,sensor.bias*,sensor.drop*", "*delay*,*hold*,sensor.*", "*")
-PROGRESSIVE = ScalarConfig(start=0.1, factor=1.1, step=0.0, widen_above=0.7)
-EXPAND = ScalarConfig(step=0.05, back=0.02, widen_above=0.7, narrow_below=0.7)
-DIFFICULTY = ScalarConfig(step=0.02, widen_above=0.4, rest=5)
-STAGED = ScalarConfig(step=0.05, widen_above=0.7, stages=STAGES)
+
+
+@dataclass(frozen=True)
+class ProgressiveConfig(ScalarConfig):
+    """All ranges grow by a factor on success: a tenth of the way at first, times 1.1."""
+
+    start: float = 0.1
+    factor: float = 1.1
+    step: float = 0.0
+    widen_above: float = 0.7
+
+
+@dataclass(frozen=True)
+class ExpandConfig(ScalarConfig):
+    """All ranges expand on success and contract on failure, by 5 % and 2 % of the way."""
+
+    step: float = 0.05
+    back: float = 0.02
+    widen_above: float = 0.7
+    narrow_below: float = 0.7
+
+
+@dataclass(frozen=True)
+class DifficultyConfig(ScalarConfig):
+    """One difficulty in 50 equal steps, one whenever the success exceeds 0.4, and a rest after it.
+
+    The scalar schedule of DEXTRAH (released code, `dextrah_adr.py`).
+    """
+
+    rest: int = 5
+
+
+@dataclass(frozen=True)
+class StagedConfig(ScalarConfig):
+    """Groups of rows open one after another: noise, then delays, then physics."""
+
+    step: float = 0.05
+    widen_above: float = 0.7
+    stages: tuple[str, ...] = STAGES
 
 
 @struct.dataclass
@@ -112,7 +141,7 @@ class ScalarState:
 
     Attributes:
         scale: () s.
-        window: scores of plain episodes with the present stamp.
+        window: scores of plain episodes with the present version.
         waited: () int32 updates since the last decision.
         moved: () int32 how often s has moved.
         stats: the figures.
@@ -131,7 +160,7 @@ def scalar(space: ParamSpace, config: ScalarConfig, active: np.ndarray | None = 
     Raises:
         ParamError: an active row that no stage names.
     """
-    moves = jnp.asarray(movable(space, active))
+    moves = jnp.asarray(movable_rows(space, active))
     stage, count = _stages(space, config.stages, np.asarray(moves))
     inner, outer = (to_law(space, jnp.asarray(x)) for x in (space.initial, space.limits))
 
@@ -152,12 +181,12 @@ def scalar(space: ParamSpace, config: ScalarConfig, active: np.ndarray | None = 
 
     def sample(state: ScalarState, n: int, key: jax.Array) -> EpisodeParams:
         unit = jax.random.uniform(key, (n, len(space)))
-        return plain(space.sample(jnp, unit, *ends(state)), state.moved)
+        return plain_params(space.sample(jnp, unit, *ends(state)), state.moved)
 
     def update(state: ScalarState, episodes: Episodes) -> ScalarState:
-        track = update_stats(space, state.stats, episodes, *ends(state))
+        stats = update_stats(space, state.stats, episodes, *ends(state))
         window = accumulate(state.window, episodes, state.moved)
-        state = replace(state, stats=track, window=window, waited=state.waited + 1)
+        state = replace(state, stats=stats, window=window, waited=state.waited + 1)
         return _decide(state, config)
 
     def report(state: ScalarState) -> Report:
@@ -191,7 +220,7 @@ def _stages(space: ParamSpace, stages: Sequence[str], moves: np.ndarray) -> tupl
     for patterns in stages:
         mine = np.zeros(len(space), bool)
         for pattern in patterns.split(","):
-            mine |= matches(space, pattern.strip()) & left
+            mine |= matching_rows(space, pattern.strip()) & left
         left &= ~mine
         if mine.any():
             found.append(mine)

@@ -16,20 +16,20 @@ SPACE = ParamSpace(
 )
 
 
-def episodes(roles: list[int], scores: list[float], stamps: list[int] | None = None) -> Episodes:
-    """Returns one step in as many worlds as there are ``roles``; an episode ends in each."""
-    return episodes_of(SPACE, roles, scores, stamps)
+def episodes(kinds: list[int], scores: list[float], versions: list[int] | None = None) -> Episodes:
+    """Returns one step in as many worlds as there are ``kinds``; an episode ends in each."""
+    return episodes_of(SPACE, kinds, scores, versions)
 
 
 def episodes_of(
-    space: ParamSpace, roles: list[int], scores: list[float], stamps: list[int] | None = None
+    space: ParamSpace, kinds: list[int], scores: list[float], versions: list[int] | None = None
 ) -> Episodes:
     """Returns the same with the nominal xi of any table."""
-    n = len(roles)
+    n = len(kinds)
     return Episodes(
         ended=jnp.ones((1, n), bool),
         score=jnp.array([scores], jnp.float32),
-        kind=jnp.array([roles], jnp.int32),
-        version=jnp.array([stamps or [0] * n], jnp.int32),
+        kind=jnp.array([kinds], jnp.int32),
+        version=jnp.array([versions or [0] * n], jnp.int32),
         xi=jnp.asarray(np.tile(space.nominal, (1, n, 1))),
     )

@@ -39,11 +39,11 @@ def bounds(schedule: Curriculum, state: ADRState) -> np.ndarray:
 
 def test_forty_percent_of_the_worlds_test_a_bound(schedule: Curriculum, key: jax.Array) -> None:
     """20,000 draws: the share is known to 0.35 %, each bound's share of the tests to 0.5 %."""
-    role = np.asarray(schedule.sample(schedule.init(), 20000, key).kind)
-    assert np.mean(role >= 0) == pytest.approx(0.4, abs=0.02)
-    shares = [np.mean(role[role >= 0] == bound) for bound in OPEN]
+    kind = np.asarray(schedule.sample(schedule.init(), 20000, key).kind)
+    assert np.mean(kind >= 0) == pytest.approx(0.4, abs=0.02)
+    shares = [np.mean(kind[kind >= 0] == bound) for bound in OPEN]
     np.testing.assert_allclose(shares, 0.25, atol=0.03)
-    assert set(np.unique(role)) == {-1, *OPEN}
+    assert set(np.unique(kind)) == {-1, *OPEN}
 
 
 def test_a_test_pins_one_row_at_its_bound_and_draws_the_others(
@@ -51,16 +51,16 @@ def test_a_test_pins_one_row_at_its_bound_and_draws_the_others(
 ) -> None:
     state = update(schedule.init(), episodes([FRICTION_HIGH] * 4, [1] * 4))
     draw = schedule.sample(state, 2000, key)
-    now, role, xi = bounds(schedule, state), np.asarray(draw.kind), np.asarray(draw.xi)
+    now, kind, xi = bounds(schedule, state), np.asarray(draw.kind), np.asarray(draw.xi)
     for bound in OPEN:
-        mine = xi[role == bound]
+        mine = xi[kind == bound]
         np.testing.assert_array_equal(mine[:, bound // 2], now[bound // 2, bound % 2])
         other = 2 if bound < 2 else 0
         if now[other, 0] < now[other, 1]:
             assert len(np.unique(mine[:, other])) > 10
     assert (xi >= now[:, 0] - 1e-6).all() and (xi <= now[:, 1] + 1e-6).all()
-    stamp = np.asarray(draw.version)
-    np.testing.assert_array_equal(stamp, role == FRICTION_HIGH)  # only that bound has moved, once
+    version = np.asarray(draw.version)
+    np.testing.assert_array_equal(version, kind == FRICTION_HIGH)  # only that bound has moved, once
 
 
 def test_a_bound_moves_when_its_window_is_full(schedule: Curriculum, update: Callable) -> None:
@@ -104,8 +104,8 @@ def test_bounds_stop_at_the_limits_and_at_the_initial_range(
     assert inwards.moved[MASS_LOW] == 0
     state = schedule.init()
     for _ in range(9):
-        stamp = [int(state.moved[MASS_HIGH])] * 4
-        state = update(state, episodes([MASS_HIGH] * 4, [1] * 4, stamp))
+        version = [int(state.moved[MASS_HIGH])] * 4
+        state = update(state, episodes([MASS_HIGH] * 4, [1] * 4, version))
     assert bounds(schedule, state)[0, 1] == 2.5
     assert state.moved[MASS_HIGH] == 7  # 1.1 + 7 x 0.2 = 2.5; after that it stands still
 
@@ -230,11 +230,11 @@ def test_two_devices_give_the_update_of_one(schedule: Curriculum, key: jax.Array
     assert len(cpus) == 2, "tests/conftest.py asks for two"
     keys = jax.random.split(key, 3)
     shape = (5, 8)
-    role = jax.random.choice(keys[0], jnp.array((-1, *OPEN)), shape).astype(jnp.int32)
+    kind = jax.random.choice(keys[0], jnp.array((-1, *OPEN)), shape).astype(jnp.int32)
     score = jax.random.bernoulli(keys[1], 0.9, shape).astype(jnp.float32)
     ended = jax.random.bernoulli(keys[2], 0.8, shape)
     xi = jnp.tile(jnp.asarray(SPACE.nominal), (*shape, 1))
-    what = Episodes(ended, score, role, jnp.zeros_like(role), xi)
+    what = Episodes(ended, score, kind, jnp.zeros_like(kind), xi)
     split = NamedSharding(Mesh(np.array(cpus), ("worlds",)), PartitionSpec(None, "worlds"))
     whole = NamedSharding(split.mesh, PartitionSpec())
     update = jax.jit(schedule.update)

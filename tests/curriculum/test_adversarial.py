@@ -114,9 +114,9 @@ def test_a_share_of_the_worlds_is_hard(schedule: Curriculum, key: jax.Array) -> 
     assert unit[~chosen].mean() == pytest.approx(0.5, abs=0.02)
 
 
-def hard_scores(masses: list[float], scores: list[float], stamp: int = 0) -> Episodes:
+def hard_scores(masses: list[float], scores: list[float], version: int = 0) -> Episodes:
     """Returns hard episodes at these masses."""
-    what = episodes([0] * len(masses), scores, [stamp] * len(masses))
+    what = episodes([0] * len(masses), scores, [version] * len(masses))
     return what.replace(xi=what.xi.at[0, :, 0].set(jnp.array(masses)))
 
 
@@ -127,7 +127,7 @@ def test_the_gaussian_moves_to_the_failures(schedule: Curriculum) -> None:
     assert float(state.mean[0]) == pytest.approx(0.85, abs=1e-4)
     assert float(state.spread[0]) == pytest.approx(0.05, abs=1e-3)
     assert state.moved == 1 and state.count == 0
-    late = schedule.update(state, hard_scores(masses, scores, stamp=0))
+    late = schedule.update(state, hard_scores(masses, scores, version=0))
     assert late.count == 0
 
 

@@ -37,14 +37,14 @@ def test_worlds_are_drawn_by_what_they_teach(schedule: Curriculum, key: jax.Arra
     """By p (1 - p): 0.25 of 0.5, 0.09 of 0.9 and of 0.1, and a thousandth of certain ones."""
     state = filled(schedule, [0.5, 0.9, 0.1, 1, 1, 1, 0, 0])
     draw = schedule.sample(state, 20000, key)
-    role = np.asarray(draw.kind)
-    assert np.mean(role >= 0) == pytest.approx(0.5, abs=0.02)
+    kind = np.asarray(draw.kind)
+    assert np.mean(kind >= 0) == pytest.approx(0.5, abs=0.02)
     weight = np.array((0.25, 0.09, 0.09, *(5 * [1e-3])))
-    share = np.bincount(role[role >= 0], minlength=8) / (role >= 0).sum()
+    share = np.bincount(kind[kind >= 0], minlength=8) / (kind >= 0).sum()
     np.testing.assert_allclose(share, weight / weight.sum(), atol=0.02)
     mass = np.asarray(draw.xi[:, 0])
-    np.testing.assert_allclose(mass[role >= 0], 0.5 + 0.1 * role[role >= 0], rtol=1e-6)
-    fresh = mass[role < 0]
+    np.testing.assert_allclose(mass[kind >= 0], 0.5 + 0.1 * kind[kind >= 0], rtol=1e-6)
+    fresh = mass[kind < 0]
     assert fresh.min() < 0.52 and fresh.max() > 2.48  # over the limits
 
 

@@ -147,9 +147,9 @@ def test_it_starts_around_the_initial_ranges(key: jax.Array) -> None:
 def test_scores_of_an_older_density_are_left_out() -> None:
     state = replace(maxent(SPACE, replace(CONFIG, window=8)).init(), moved=jnp.int32(2))
     xi = jnp.tile(jnp.asarray(SPACE.nominal), (1, 4, 1)).at[0, 3, 0].set(1.25)
-    fine, role = jnp.ones((1, 4), bool), jnp.array([[-1, -1, -1, -1]])
-    score, stamp = jnp.array([[1.0, 1.0, jnp.nan, 0.5]]), jnp.array([[2, 1, 2, 2]])
-    state = add_episodes(SPACE, state, Episodes(fine, score, role, stamp, xi))
+    fine, kind = jnp.ones((1, 4), bool), jnp.array([[-1, -1, -1, -1]])
+    score, version = jnp.array([[1.0, 1.0, jnp.nan, 0.5]]), jnp.array([[2, 1, 2, 2]])
+    state = add_episodes(SPACE, state, Episodes(fine, score, kind, version, xi))
     assert state.count == 2
     np.testing.assert_array_equal(state.score[:2], (1.0, 0.5))
     np.testing.assert_allclose(state.unit[:2, 0], (0.5, 0.75), rtol=1e-6)

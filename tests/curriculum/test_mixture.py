@@ -1,4 +1,4 @@
-"""Schedules side by side: own rows, own roles, own stamps, and no score in the wrong hands."""
+"""Schedules side by side: own rows, own kinds, own versions, and no score in the wrong hands."""
 
 from dataclasses import replace
 
@@ -33,11 +33,11 @@ def schedule() -> Curriculum:
 
 def test_each_world_is_spoken_for_by_one_part(schedule: Curriculum, key: jax.Array) -> None:
     """Half of the worlds each; 40 % and 50 % of those test a bound of the part's own row."""
-    role = np.asarray(schedule.sample(schedule.init(), 20000, key).kind)
-    assert set(np.unique(role)) == {-2, -1, 0, 1, STRIDE + 4, STRIDE + 5}
-    assert np.mean((role == -1) | ((role >= 0) & (role < STRIDE))) == pytest.approx(0.5, abs=0.02)
-    assert np.mean((role >= 0) & (role < STRIDE)) == pytest.approx(0.2, abs=0.02)
-    assert np.mean(role >= STRIDE) == pytest.approx(0.25, abs=0.02)
+    kind = np.asarray(schedule.sample(schedule.init(), 20000, key).kind)
+    assert set(np.unique(kind)) == {-2, -1, 0, 1, STRIDE + 4, STRIDE + 5}
+    assert np.mean((kind == -1) | ((kind >= 0) & (kind < STRIDE))) == pytest.approx(0.5, abs=0.02)
+    assert np.mean((kind >= 0) & (kind < STRIDE)) == pytest.approx(0.2, abs=0.02)
+    assert np.mean(kind >= STRIDE) == pytest.approx(0.25, abs=0.02)
 
 
 def test_only_the_speaker_tests(schedule: Curriculum, key: jax.Array) -> None:
@@ -46,24 +46,24 @@ def test_only_the_speaker_tests(schedule: Curriculum, key: jax.Array) -> None:
     high = float(schedule.report(state).high[2])
     assert high == pytest.approx(10**0.5, rel=1e-5)
     draw = schedule.sample(state, 4000, key)
-    role, friction = np.asarray(draw.kind), np.asarray(draw.xi[:, 2])
-    testing = friction[role == STRIDE + FRICTION_HIGH]
+    kind, friction = np.asarray(draw.kind), np.asarray(draw.xi[:, 2])
+    testing = friction[kind == STRIDE + FRICTION_HIGH]
     np.testing.assert_allclose(testing, high, rtol=1e-6)
-    others = friction[(role >= 0) & (role < STRIDE)]
+    others = friction[(kind >= 0) & (kind < STRIDE)]
     assert len(others) > 500 and not np.isclose(others, high, rtol=1e-6).any()
     np.testing.assert_array_equal(
-        np.asarray(draw.version), (role == STRIDE + FRICTION_HIGH).astype(int)
+        np.asarray(draw.version), (kind == STRIDE + FRICTION_HIGH).astype(int)
     )
 
 
 def test_a_part_hears_its_own_worlds_only(schedule: Curriculum) -> None:
     what = episodes([-1, -2, 1, STRIDE + 5], [1, 1, 1, 1])
-    for k, (ended, role) in enumerate(
+    for k, (ended, kind) in enumerate(
         (([1, 0, 1, 0], [-1, None, 1, None]), ([0, 1, 0, 1], [None, -1, None, 5]))
     ):
         heard = heard_by(what, k)
         np.testing.assert_array_equal(heard.ended[0], ended)
-        assert all(r is None or int(heard.kind[0, i]) == r for i, r in enumerate(role))
+        assert all(r is None or int(heard.kind[0, i]) == r for i, r in enumerate(kind))
     state = schedule.update(schedule.init(), what)
     np.testing.assert_array_equal(state[0].count, [0, 1, 0, 0, 0, 0])
     np.testing.assert_array_equal(state[1].count, [0, 0, 0, 0, 0, 1])
@@ -79,8 +79,8 @@ def test_parts_of_other_kinds_keep_their_stamps_apart(key: jax.Array) -> None:
         ),
     )
     state = both.init()
-    for stamp in (0, 1):
-        state = both.update(state, episodes([-2] * 4, [1] * 4, [stamp] * 4))
+    for version in (0, 1):
+        state = both.update(state, episodes([-2] * 4, [1] * 4, [version] * 4))
     assert state[1].moved == 2 and state[0].moved.sum() == 0
     draw = both.sample(state, 1000, key)
     np.testing.assert_array_equal(draw.version, np.where(draw.kind == -2, 2, 0))

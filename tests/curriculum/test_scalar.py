@@ -9,12 +9,12 @@ import pytest
 
 from mjx_s2r.curriculum.interface import Curriculum, Episodes
 from mjx_s2r.curriculum.scalar import (
-    DIFFICULTY,
-    EXPAND,
-    PROGRESSIVE,
-    STAGED,
+    DifficultyConfig,
+    ExpandConfig,
+    ProgressiveConfig,
     ScalarConfig,
     ScalarState,
+    StagedConfig,
     scalar,
 )
 from mjx_s2r.params import Param, ParamError, ParamSpace
@@ -36,9 +36,9 @@ def update(schedule: Curriculum) -> Update:
     return jax.jit(schedule.update)
 
 
-def scored(score: float, stamp: int = 0, n: int = 4) -> Episodes:
+def scored(score: float, version: int = 0, n: int = 4) -> Episodes:
     """Returns ``n`` plain episodes of one score."""
-    return episodes([-1] * n, [score] * n, [stamp] * n)
+    return episodes([-1] * n, [score] * n, [version] * n)
 
 
 def test_success_opens_all_ranges_together(schedule: Curriculum, update: Update) -> None:
@@ -53,7 +53,7 @@ def test_success_opens_all_ranges_together(schedule: Curriculum, update: Update)
 @pytest.mark.parametrize(("score", "scale"), [(1.0, 1.0), (0.5, 0.5), (0.0, 0.25)])
 def test_the_mean_decides(schedule: Curriculum, update: Update, score: float, scale: float) -> None:
     state = update(schedule.init(), scored(1.0))
-    state = update(state, scored(score, stamp=1))
+    state = update(state, scored(score, version=1))
     assert float(state.scale) == pytest.approx(scale)
     assert state.moved == 1 + (scale != 0.5)
 
@@ -61,8 +61,8 @@ def test_the_mean_decides(schedule: Curriculum, update: Update, score: float, sc
 def test_it_stays_between_start_and_the_limits(schedule: Curriculum, update: Update) -> None:
     state = update(schedule.init(), scored(0.0))
     assert state.scale == 0 and state.moved == 0
-    for stamp in range(4):
-        state = update(state, scored(1.0, stamp=min(stamp, 2)))
+    for version in range(4):
+        state = update(state, scored(1.0, version=min(version, 2)))
     assert state.scale == 1 and state.moved == 2
     report = schedule.report(state)
     np.testing.assert_allclose((report.low, report.high), SPACE.limits, rtol=1e-6)
@@ -70,7 +70,7 @@ def test_it_stays_between_start_and_the_limits(schedule: Curriculum, update: Upd
 
 def test_old_scores_and_special_worlds_do_not_count(schedule: Curriculum, update: Update) -> None:
     state = update(schedule.init(), scored(1.0))
-    late = update(state, scored(0.0, stamp=0))
+    late = update(state, scored(0.0, version=0))
     assert late.window.count == 0 and late.scale == state.scale
     special = update(state, episodes([0, 5], [1, 1], [1, 1]))
     assert special.window.count == 0
@@ -86,7 +86,7 @@ def test_a_rest_delays_the_decision_but_not_the_counting() -> None:
 
 def test_a_factor_grows_from_its_start() -> None:
     """0.1 x 1.1 = 0.11 of the way; the ranges are open by a tenth before any success."""
-    schedule = scalar(SPACE, replace(PROGRESSIVE, window=4))
+    schedule = scalar(SPACE, ProgressiveConfig(window=4))
     state = schedule.init()
     assert float(schedule.report(state).high[0]) == pytest.approx(1.1 + 0.1 * 1.4)
     state = schedule.update(state, scored(0.7))
@@ -94,14 +94,11 @@ def test_a_factor_grows_from_its_start() -> None:
 
 
 def test_the_settings_are_those_of_the_sources() -> None:
-    assert (EXPAND.step, EXPAND.back, EXPAND.widen_above, EXPAND.narrow_below) == (
-        0.05,
-        0.02,
-        0.7,
-        0.7,
-    )
-    assert (PROGRESSIVE.start, PROGRESSIVE.factor) == (0.1, 1.1)
-    assert 1 / DIFFICULTY.step == 50 and DIFFICULTY.widen_above == 0.4 and DIFFICULTY.rest == 5
+    expand, progressive, difficulty = ExpandConfig(), ProgressiveConfig(), DifficultyConfig()
+    assert (expand.step, expand.back) == (0.05, 0.02)
+    assert (expand.widen_above, expand.narrow_below) == (0.7, 0.7)
+    assert (progressive.start, progressive.factor) == (0.1, 1.1)
+    assert 1 / difficulty.step == 50 and difficulty.widen_above == 0.4 and difficulty.rest == 5
 
 
 STAGE_SPACE = ParamSpace(
@@ -121,18 +118,18 @@ def test_stages_open_one_after_another(
     scale: float, noise: float, delay: float, mass: float
 ) -> None:
     """Three stages: noise in the first third, delays in the second, physics in the last."""
-    schedule = scalar(STAGE_SPACE, STAGED)
+    schedule = scalar(STAGE_SPACE, StagedConfig())
     state = schedule.init().replace(scale=np.float32(scale))
     high = np.asarray(schedule.report(state).high)
     np.testing.assert_allclose(high, (mass, noise, delay), atol=1e-5)
 
 
 def test_stages_without_rows_are_skipped_and_rows_without_a_stage_named() -> None:
-    schedule = scalar(SPACE, STAGED)  # physics only: one stage is left
+    schedule = scalar(SPACE, StagedConfig())  # physics only: one stage is left
     state = schedule.init().replace(scale=np.float32(0.5))
     assert float(schedule.report(state).high[0]) == pytest.approx(1.8)
     with pytest.raises(ParamError, match=r"rows \['mass', 'delay'\] are in no stage"):
-        scalar(STAGE_SPACE, replace(STAGED, stages=("sensor.*",)))
+        scalar(STAGE_SPACE, StagedConfig(stages=("sensor.*",)))
 
 
 @pytest.mark.parametrize(
