@@ -19,6 +19,7 @@ import onnx
 from jax2onnx import to_onnx
 
 from mjx_s2r.contract import METADATA_KEY, PolicyContract, TrainedRange, to_json
+from mjx_s2r.io.run import check_local
 from mjx_s2r.params import ParamSpace
 from mjx_s2r.robot.policy import GOLDEN_KEY, Policy, golden_images, golden_json
 
@@ -62,31 +63,50 @@ def export(
         inputs: how many inputs the proof uses.
 
     Raises:
-        ExportError: ONNX Runtime and JAX differ by more than 1e-4.
+        ExportError: the policy computes float64, or ONNX Runtime and JAX differ by more
+            than 1e-4.
+        RunError: ``path`` is an address.
     """
+    check_local(path)
     contract = replace(contract, ranges=ranges)
-    scale = jnp.asarray(contract.action.scale)
+    scale = jnp.asarray(contract.action.scale, jnp.float32)
 
     def action(obs: jax.Array, *images: jax.Array) -> jax.Array:
         return policy(obs, *images) * scale
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_suffix(".draft")
-    model = _convert(action, contract)
     compiled = jax.jit(action)
     obs, images = _inputs(contract, _SEED, _GOLDEN)
     expected = np.asarray(compiled(obs, *images.values()))
+    _check_float32(expected)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_suffix(".draft")
+    model = _convert(action, contract)
     _label(model, contract, golden_json(_SEED, obs, expected))
     onnx.save(model, draft)
-    parity = _parity(Policy.load(draft), compiled, contract, inputs)
-    if not parity <= PARITY_LIMIT:
-        draft.unlink()
-        raise ExportError(
-            f"the ONNX graph differs from JAX by {parity:g} on {inputs} inputs, more than "
-            f"{PARITY_LIMIT:g}; nothing was written to {path}"
-        )
-    draft.replace(path)
+    try:
+        parity = _parity(Policy.load(draft), compiled, contract, inputs)
+        if not parity <= PARITY_LIMIT:
+            raise ExportError(
+                f"the ONNX graph differs from JAX by {parity:g} on {inputs} inputs, more than "
+                f"{PARITY_LIMIT:g}; nothing was written to {path}"
+            )
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
     return Exported(path, parity, inputs)
+
+
+def _check_float32(action: np.ndarray) -> None:
+    """Refuses a policy whose action (B, J) is not float32, which is what a robot's file holds.
+
+    Raises:
+        ExportError: names the type and the switch that it comes from.
+    """
+    if action.dtype != np.float32:
+        raise ExportError(
+            f"the policy computes {action.dtype}, and a file holds float32: JAX_ENABLE_X64 is on; "
+            "unset it, train and export again"
+        )
 
 
 def trained_ranges(

@@ -118,7 +118,6 @@ def test_only_the_writer_leaves_anything(tmp_path: Path) -> None:
     run.log_episodes(1, {"score": [1.0]}, count=1)
     run.keep_table(())
     run.rewind(0)
-    run.write_result({})
     run.close()
     assert not (tmp_path / "run").exists()
 

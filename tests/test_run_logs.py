@@ -63,6 +63,7 @@ def test_episodes_are_counted_across_rewinding(run: Run) -> None:
     run.log_episodes(1, {"score": [1.0, 0.0], "role": [-1, 3]}, count=2)
     run.log_episodes(2, {"score": [1.0], "role": [-1]}, count=1, lost=4)
     assert run.seen_episodes() == 7
+    run.close()
     again = Run.create(run.path, Settings(), resume=True)
     assert again.seen_episodes() == 7
     again.rewind(1)

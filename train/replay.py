@@ -1,6 +1,5 @@
 """python -m train replay --run runs/teacher: what became not finite, once more in two engines."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +7,7 @@ from pathlib import Path
 import tyro
 
 from mjx_s2r.envs.registry import make_env
-from mjx_s2r.io.run import CONFIG, RunError
+from mjx_s2r.io.run import RunError, read_settings
 from mjx_s2r.sim.env import require_native
 from mjx_s2r.sim.nan_replay import record_about, replay_snapshot, snapshot_files
 
@@ -29,11 +28,9 @@ def task_of(run: Path) -> str:
     """Returns the task of a run, of one seed or of several.
 
     Raises:
-        RunError: no run there.
+        RunError: no run there, or one of another schema.
     """
-    if not (run / CONFIG).exists():
-        raise RunError(f"{run} holds no run ({CONFIG} is missing); or name the task with --task")
-    body = json.loads((run / CONFIG).read_text())
+    body = read_settings(run)
     whole = body["teacher"] if isinstance(body.get("teacher"), dict) else body
     if "task" not in whole:
         raise RunError(f"{run} is no run of a teacher; name the folder of one")

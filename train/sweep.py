@@ -7,7 +7,6 @@ same sweep starts only what has not ended, and each run goes on from its last ch
 """
 
 import itertools
-import json
 import math
 import re
 import sys
@@ -23,7 +22,15 @@ from rich.table import Table
 
 from mjx_s2r.api.teacher import TeacherConfig, recipe
 from mjx_s2r.envs.registry import task_spec
-from mjx_s2r.io.run import CHECKPOINTS, CONFIG, METRICS, RunError, check_writable, read_jsonl
+from mjx_s2r.io.run import (
+    CHECKPOINTS,
+    CONFIG,
+    METRICS,
+    RunError,
+    check_writable,
+    read_jsonl,
+    read_settings,
+)
 from mjx_s2r.io.run import write_json as write
 from mjx_s2r.runtime.devices import accelerators
 from mjx_s2r.runtime.progress import console
@@ -138,7 +145,7 @@ def ended(folder: Path) -> bool:
     """Returns whether a run has done all of its iterations and saved the last state."""
     if not (folder / CONFIG).exists() or not (folder / METRICS).exists():
         return False
-    last = int(json.loads((folder / CONFIG).read_text())["iterations"])
+    last = int(read_settings(folder)["iterations"])
     rows = read_jsonl(folder / METRICS)
     return bool(rows) and rows[-1]["step"] >= last and (folder / CHECKPOINTS / str(last)).is_dir()
 

@@ -27,6 +27,7 @@ from orbax.checkpoint.options import MultiprocessingOptions
 
 from mjx_s2r.io import checkpoint_leaves
 from mjx_s2r.io.checkpoint_leaves import CheckpointError as CheckpointError
+from mjx_s2r.io.run import check_local
 from mjx_s2r.runtime import distributed
 
 SCHEMA = 1
@@ -58,7 +59,9 @@ class Checkpoints:
 
         Raises:
             CheckpointError: none would stay.
+            RunError: an address instead of a folder.
         """
+        check_local(folder)
         if max_to_keep < 1:
             raise CheckpointError(f"of {folder} {max_to_keep} steps are to stay; keep 1 or more")
         self.folder = Path(folder).absolute()

@@ -1,6 +1,6 @@
 """A run folder: its settings, metrics and results. One run is one folder.
 
-    config.json     the settings, written first
+    config.json     the settings and the number of their schema, written first
     metrics.jsonl   one line a log: step and numbers; the same goes to TensorBoard
     bounds.jsonl    one line a log: the ranges that the curriculum draws from
     table.json      the rows of the parameter table that the run was started with
@@ -9,18 +9,24 @@
     policy.onnx, result.json, report.html   written at the end
 
     nan/            where a world's numbers ceased to be finite, see `mjx_s2r.sim.nan_replay`
+    .lock           held by the process that writes the run, and says which one that is
 
 Lines are flushed as they are written. A process killed in the middle leaves at most one torn last
 line, which reading ignores and resuming removes. A line that finds no room on the disk is lost with
 a warning and no trace, since figures of a training are worth less than the training.
 """
 
+import contextlib
 import fnmatch
 import json
 import math
 import os
+import re
 import shutil
+import socket
+import sys
 import tempfile
+import time
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -29,6 +35,11 @@ from typing import Any, TypeVar
 from mjx_s2r.io.config import ConfigError, differences, from_dict, to_dict
 from mjx_s2r.io.tensorboard import Board
 
+if sys.platform != "win32":
+    import fcntl
+
+T = TypeVar("T")
+SCHEMA = 2  # of config.json; 1, which no file names, had other names for most settings
 CONFIG = "config.json"
 METRICS = "metrics.jsonl"
 BOUNDS = "bounds.jsonl"
@@ -38,10 +49,14 @@ CHECKPOINTS = "checkpoints"
 POLICY = "policy.onnx"
 RESULT = "result.json"
 REPORT = "report.html"
+LOCK = ".lock"
+LOCK_WAIT_S = 0.5  # a process that is just ending, or another that opens and closes the folder
 FREE_MB = 200
-ONCE = ("run", "resume", "recipe")  # settings of one run, which no other takes over
+ONCE = ("run", "resume", "recipe")  # settings of one run, which a recipe does not hand on
 
-T = TypeVar("T")
+# An address as pathlib keeps it ("gs:/bucket/run") or as it was written. One letter is a drive.
+_ADDRESS = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]+):/+(?P<rest>.*)")
+_REMEDIES = {"gs": "gcsfuse", "s3": "mountpoint-s3"}
 
 
 class RunError(RuntimeError):
@@ -61,6 +76,7 @@ class Run:
         self.path = path
         self.writes = writes
         self.lost_lines = 0
+        self._lock: _FolderLock | None = None
         self._board = Board(path)
         self._seen: int | None = None
 
@@ -76,6 +92,8 @@ class Run:
     ) -> "Run":
         """Opens a run folder, after every check that can fail before work is lost.
 
+        The process that writes holds the folder's lock until `close`, or until it ends.
+
         Args:
             path: the folder; made where it is missing.
             config: the settings, a dataclass.
@@ -85,14 +103,28 @@ class Run:
             writes: whether this process is the one that checks and writes.
 
         Raises:
-            RunError: not writable, too little space, another run's folder, other settings.
+            RunError: an address, not writable, too little space, in use by another process, another
+                run's folder, a run of another schema, other settings.
         """
         path = Path(path)
+        check_local(path)
         if not writes:
             return cls(path, writes=False)
         body = to_dict(config)
         check_writable(path)
         check_space(path)
+        run = cls(path)
+        run._lock = _FolderLock(path)
+        try:
+            run._begin(body, resume, may_change)
+        except BaseException:
+            run.close()
+            raise
+        return run
+
+    def _begin(self, body: Any, resume: bool, may_change: Sequence[str]) -> None:
+        """Checks what the folder holds and writes the settings, under the lock."""
+        path = self.path
         held = [n for n in (CONFIG, METRICS, BOUNDS, CHECKPOINTS) if (path / n).exists()]
         if held and not resume:
             raise RunError(
@@ -101,11 +133,9 @@ class Run:
             )
         if held:
             _check_same(path, body, may_change)
-        write_json(path / CONFIG, body)
-        run = cls(path)
+        write_json(path / CONFIG, {"schema": SCHEMA} | body)
         if held:
-            run.rewind(None)
-        return run
+            self.rewind(None)
 
     def __enter__(self) -> "Run":
         """Returns the run itself."""
@@ -219,7 +249,7 @@ class Run:
 
         Call it with the step of the restored checkpoint; None only drops a torn last line.
         """
-        self.close()
+        self._close_board()
         if not self.writes:
             return
         self._board = Board(self.path, purge=None if step is None else step + 1)
@@ -230,13 +260,13 @@ class Run:
                 kept = [row for row in read_jsonl(file) if step is None or row["step"] <= step]
                 _replace(file, "".join(_line(row) for row in kept))
 
-    def write_result(self, body: Mapping[str, Any]) -> Path:
-        """Writes result.json whole or not at all; returns its path."""
-        if self.writes:
-            write_json(self.path / RESULT, body)
-        return self.path / RESULT
-
     def close(self) -> None:
+        """Ends the TensorBoard file and lets go of the folder, which another run may then open."""
+        self._close_board()
+        if self._lock is not None:
+            self._lock.release()
+
+    def _close_board(self) -> None:
         """Ends the TensorBoard file; logging again opens another."""
         try:
             self._board.close()
@@ -263,21 +293,122 @@ class Run:
             )
 
 
-def read_config(kind: type[T], folder: Path) -> T:
-    """Returns the settings of a run as a ``kind``, a frozen dataclass.
+class _FolderLock:
+    """An exclusive lock on a run folder; the operating system takes it back when a process ends.
+
+    Of several computers that share a disk it holds where the disk passes locks on, as NFS does.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Takes the lock and leaves the holder's name in the file.
+
+        Raises:
+            RunError: another process has it, or the file cannot be opened.
+        """
+        self._file: int | None = None
+        try:
+            file = self._file = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+        except OSError as error:
+            raise RunError(
+                f"{folder / LOCK} cannot be opened ({error.strerror}); name another folder"
+            ) from error
+        until_s = time.monotonic() + LOCK_WAIT_S
+        while not _lock(file, folder):
+            if time.monotonic() > until_s:
+                holder = os.read(file, 1000).decode(errors="replace") or "another process"
+                holder += ", this one," if holder == _this_process() else ""
+                self.release()
+                raise RunError(
+                    f"{folder} is in use: {holder} writes it; wait until it is closed, stop it, "
+                    "or name another folder"
+                )
+            time.sleep(0.05)
+        with contextlib.suppress(OSError):  # a name for others; the lock holds without it
+            os.ftruncate(file, 0)
+            os.write(file, _this_process().encode())
+
+    def release(self) -> None:
+        """Gives the lock back; more than once is harmless."""
+        file, self._file = self._file, None
+        if file is not None:
+            os.close(file)
+
+    def __del__(self) -> None:
+        """Gives the lock of a forgotten run back."""
+        self.release()
+
+
+def _this_process() -> str:
+    """Returns the name that the holder of a lock leaves."""
+    return f"process {os.getpid()} on {socket.gethostname()}"
+
+
+def _lock(file: int, folder: Path) -> bool:
+    """Returns whether this process now has the lock; true, with a warning, where there are none."""
+    if sys.platform == "win32":
+        return True
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):  # which of them depends on the file system
+        return False
+    except OSError as error:
+        warnings.warn(
+            f"{folder} cannot be locked ({error.strerror}); see to it that one process writes it",
+            RuntimeWarning,
+            stacklevel=5,
+        )
+    return True
+
+
+def read_settings(folder: Path) -> dict[str, Any]:
+    """Returns the settings in a run folder's config.json as plain values, without the schema.
 
     Raises:
-        RunError: no run there.
+        RunError: an address, no run there, a file that cannot be read, a run of another schema.
     """
-    if not (folder / CONFIG).exists():
-        raise RunError(f"{folder} holds no run ({CONFIG} is missing); train one first")
-    return from_dict(kind, json.loads((folder / CONFIG).read_text()))
+    check_local(folder)
+    file = folder / CONFIG
+    try:
+        body = json.loads(file.read_text())
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise RunError(
+            f"{folder} holds no run ({CONFIG} is missing); name the folder of one, or train first"
+        ) from error
+    except OSError as error:
+        raise RunError(f"{file} cannot be read ({error.strerror}); name another run") from error
+    except ValueError as error:
+        raise RunError(f"{file} is not readable JSON ({error}); start a new run") from error
+    schema = body.pop("schema", None) if isinstance(body, dict) else None
+    if schema != SCHEMA:
+        found = "without a schema number" if schema is None else f"of schema {schema!r}"
+        raise RunError(
+            f"{folder} is a run {found}, and this version reads schema {SCHEMA}: train it anew, or "
+            "use the commit that wrote it"
+        )
+    return dict(body)
+
+
+def read_config(kind: type[T], folder: Path) -> T:
+    """Returns the settings of the run in ``folder`` as dataclass ``kind``.
+
+    Raises:
+        RunError: what `read_settings` raises, or settings of another kind of run.
+    """
+    try:
+        return from_dict(kind, read_settings(folder))
+    except ConfigError as error:
+        raise RunError(
+            f"{folder / CONFIG} does not hold a {kind.__name__} ({error}); name another run"
+        ) from error
 
 
 def is_student(folder: Path) -> bool:
-    """Returns whether a run folder holds a student: its settings name a teacher's folder."""
-    file = folder / CONFIG
-    return file.exists() and isinstance(json.loads(file.read_text()).get("teacher"), str)
+    """Returns whether a run folder holds a student: its settings name a teacher's folder.
+
+    Raises:
+        RunError: what `read_settings` raises.
+    """
+    return isinstance(read_settings(folder).get("teacher"), str)
 
 
 def read_recipe(file: Path) -> dict[str, Any]:
@@ -287,28 +418,57 @@ def read_recipe(file: Path) -> dict[str, Any]:
     config.json of any run is one.
 
     Raises:
-        ConfigError: no such file, or not an object in JSON.
+        ConfigError: no such file, not an object in JSON, or one of another schema.
     """
     try:
         body = json.loads(file.read_text())
     except OSError as error:
         raise ConfigError(
             f"recipe {file}: cannot be read ({error.strerror}); name a JSON file, such as the "
-            "config.json of a run"
+            f"{CONFIG} of a run"
         ) from error
     except ValueError as error:
         raise ConfigError(f"recipe {file}: not JSON ({error})") from error
     if not isinstance(body, dict):
         raise ConfigError(f"recipe {file}: expected settings in braces, got {str(body)[:40]}")
+    schema = body.pop("schema", SCHEMA)  # one written by hand names none
+    if schema != SCHEMA:
+        raise ConfigError(
+            f"recipe {file}: of schema {schema!r}, and this version reads schema {SCHEMA}; write "
+            "its settings anew"
+        )
     return {name: value for name, value in body.items() if name not in ONCE}
+
+
+def check_local(path: Path) -> None:
+    """Refuses an address such as gs://bucket/run, which would become a local folder called "gs:".
+
+    A run appends to files, renames them and locks its folder, none of which a bucket can do.
+
+    Raises:
+        RunError: an address; names what to do instead.
+    """
+    found = _ADDRESS.match(str(path))
+    if not found:
+        return
+    scheme, rest = found["scheme"], found["rest"]
+    if scheme.lower() == "file":
+        raise RunError(f"file:///{rest} is an address; write it as a path: /{rest}")
+    mount = _REMEDIES.get(scheme.lower())
+    remedy = f"mount it (with {mount}) and name the mounted folder, or " if mount else ""
+    raise RunError(
+        f"{scheme}://{rest} is an address and not a folder of this machine; {remedy}name a local "
+        "folder and copy"
+    )
 
 
 def check_writable(path: Path) -> None:
     """Makes the folder ``path`` and proves that a file can be written in it.
 
     Raises:
-        RunError: it cannot.
+        RunError: an address, or it cannot.
     """
+    check_local(path)
     try:
         path.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path):
@@ -371,10 +531,7 @@ def _check_same(path: Path, body: Any, may_change: Sequence[str]) -> None:
             f"{path} holds parts of a run and not its settings ({CONFIG} is missing), so nothing "
             "can say whether they fit; put the file back or name another folder"
         )
-    try:
-        old = json.loads(file.read_text())
-    except ValueError as error:
-        raise RunError(f"{file} is not readable JSON ({error}); start a new run") from error
+    old = read_settings(path)
     changed = [
         f"{name}: the run has {was!r}, now {now!r}"
         for name, (was, now) in differences(old, json.loads(json.dumps(body))).items()

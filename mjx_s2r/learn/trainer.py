@@ -470,38 +470,39 @@ def fit(
     space = trainer.env.space
 
     def open_run() -> Run:
-        run = Run.create(
+        return Run.create(
             config.run,
             config,
             resume=config.resume,
             may_change=may_change,
             writes=distributed.is_writer(),
         )
-        run.keep_table(space.rows)
-        return run
 
-    run = distributed.run_on_all("opening the run", open_run)
-    checkpoints = Checkpoints(run.checkpoints, task=task, rows=space.names, max_to_keep=config.keep)
-    tracked = track(run.path, config.wandb if run.writes else "", config)
-    iterate = trainer.sharded_iterate(mesh)
-    profiler = Profiler(iterate, trainer, run.path, config.profile, run.writes)
-    logger = train_logger(trainer, iterations, config.eval_every)
-    logger.tracker = tracked
-    loop = LoopConfig(
-        what=f"{what} {task}",
-        iterations=iterations,
-        log_every=config.log_every,
-        checkpoint_every=config.checkpoint_every,
-        resume=config.resume,
-        iterate=profiler if config.profile else iterate,
-        log=logger.write,
-    )
-    key = jax.random.key(config.seed)
-    compile_ahead(mesh, trainer.programs(key))
-    state = init_sharded(mesh, lambda: trainer.init_without_frames(key))
-    state = trainer.with_frames(state, key)
-    with closing(profiler), ending(tracked):
-        return cast(TrainState, run_loop(loop, run, checkpoints, state))
+    with distributed.run_on_all("opening the run", open_run) as run:
+        distributed.run_on_all("keeping the table", partial(run.keep_table, space.rows))
+        checkpoints = Checkpoints(
+            run.checkpoints, task=task, rows=space.names, max_to_keep=config.keep
+        )
+        tracked = track(run.path, config.wandb if run.writes else "", config)
+        iterate = trainer.sharded_iterate(mesh)
+        profiler = Profiler(iterate, trainer, run.path, config.profile, run.writes)
+        logger = train_logger(trainer, iterations, config.eval_every)
+        logger.tracker = tracked
+        loop = LoopConfig(
+            what=f"{what} {task}",
+            iterations=iterations,
+            log_every=config.log_every,
+            checkpoint_every=config.checkpoint_every,
+            resume=config.resume,
+            iterate=profiler if config.profile else iterate,
+            log=logger.write,
+        )
+        key = jax.random.key(config.seed)
+        compile_ahead(mesh, trainer.programs(key))
+        state = init_sharded(mesh, lambda: trainer.init_without_frames(key))
+        state = trainer.with_frames(state, key)
+        with closing(profiler), ending(tracked):
+            return cast(TrainState, run_loop(loop, run, checkpoints, state))
 
 
 def train_logger(trainer: Trainer, iterations: int, eval_every: int) -> TrainLogger:
@@ -549,13 +550,13 @@ def run_loop(loop: LoopConfig, run: Run, checkpoints: Checkpoints, fresh: Any) -
         KeyboardInterrupt: asked to stop; the state is saved.
         DiskFullError: there is no room for the last checkpoint.
     """
-    with distributed.fail_fast(checkpoints.settle):
+    with run, distributed.fail_fast(checkpoints.settle):  # the folder is ours until all is written
         state, first = fresh, 0
         if loop.resume and distributed.broadcast(checkpoints.latest_step() or 0):
             state, first = checkpoints.restore(fresh)
         if loop.resume:
             run.rewind(first)  # also where there is none yet, and lines of a first try are
-        with run, defer_signals() as stopped, progress(loop.what, loop.iterations, first) as bar:
+        with defer_signals() as stopped, progress(loop.what, loop.iterations, first) as bar:
             state = _iterations(loop, run, checkpoints, state, first, stopped, bar)
         checkpoints.close()
     return state

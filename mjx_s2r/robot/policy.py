@@ -67,12 +67,10 @@ class Policy:
             threads: threads inside one operator; one is best for small networks.
 
         Raises:
-            ContractError: no contract, a changed one, a graph that does not fit it, or golden
-                vectors that are not reproduced.
+            ContractError: no file, or none that ONNX Runtime can read; no contract, a changed one,
+                a graph that does not fit it, or golden vectors that are not reproduced.
         """
-        session = onnxruntime.InferenceSession(
-            str(path), sess_options=_options(threads), providers=list(providers)
-        )
+        session = _open(path, providers, threads)
         metadata = session.get_modelmeta().custom_metadata_map
         if METADATA_KEY not in metadata:
             raise ContractError(
@@ -95,6 +93,36 @@ class Policy:
         if self.contract.signals:
             feed["obs"] = obs
         return np.asarray(self.session.run(["action"], feed)[0])
+
+
+def _open(path: str | Path, providers: Sequence[str], threads: int) -> onnxruntime.InferenceSession:
+    """Returns the session of a file.
+
+    Raises:
+        ContractError: no file, or none that ONNX Runtime can read.
+    """
+    if not Path(path).is_file():
+        what = "is a folder" if Path(path).is_dir() else "does not exist"
+        raise ContractError(f"{path} {what}; name the ONNX file of a policy, or export one")
+    try:
+        return onnxruntime.InferenceSession(
+            str(path), sess_options=_options(threads), providers=list(providers)
+        )
+    except Exception as error:  # its errors have no type in common
+        size = Path(path).stat().st_size
+        raise ContractError(
+            f"{path} ({size} bytes) is no ONNX file that ONNX Runtime can read "
+            f"({_first_line(error)}); copy it again, or export it anew"
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    """Returns what ONNX Runtime says, without the path that it repeats."""
+    return (
+        (str(error).strip().splitlines() or [type(error).__name__])[0]
+        .rpartition("failed:")[2]
+        .rstrip(".")
+    )
 
 
 def _options(threads: int) -> onnxruntime.SessionOptions:
@@ -146,18 +174,23 @@ def _check_golden(policy: Policy, text: str, path: str | Path) -> None:
     """Runs the golden vectors.
 
     Raises:
-        ContractError: unreadable vectors, or an action that differs.
+        ContractError: unreadable vectors, a graph that does not run, or an action that differs.
     """
     try:
         golden = json.loads(text)
-        obs = np.asarray(golden["obs"], np.float32)
         expected = np.asarray(golden["action"], np.float64)
+        obs = np.asarray(golden["obs"], np.float32).reshape(len(expected), policy.contract.size)
         images = golden_images(policy.contract, int(golden["seed"]), len(expected))
     except (ValueError, KeyError, TypeError) as error:
         raise ContractError(
             f"{path}: golden vectors are unreadable ({error}); export again"
         ) from error
-    action = policy.act_batch(obs.reshape(len(expected), policy.contract.size), images)
+    try:
+        action = policy.act_batch(obs, images)
+    except Exception as error:  # of ONNX Runtime's, which have no type in common
+        raise ContractError(
+            f"{path}: the graph does not run here ({_first_line(error)}); export again"
+        ) from error
     if action.shape != expected.shape:
         raise ContractError(
             f"{path}: golden actions have shape {expected.shape}, the graph gives {action.shape}; "

@@ -20,6 +20,29 @@ def golden(shift: float = 0.0) -> str:
     return golden_json(7, obs, action + shift)
 
 
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        (b"not a network\n", "14 bytes.*is no ONNX file"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "is no ONNX file"),
+        (b"", "0 bytes.*is no ONNX file.*No graph"),
+        (None, "is no ONNX file.*copy it again, or export it anew"),
+    ],
+)
+def test_what_is_no_onnx_file_is_named(tmp_path: Path, body: bytes | None, says: str) -> None:
+    path = write_onnx(tmp_path / "p.onnx", CONTRACT)
+    path.write_bytes(path.read_bytes()[:-20] if body is None else body)
+    with pytest.raises(ContractError, match=rf"{path} .*{says}"):
+        Policy.load(path)
+
+
+def test_a_policy_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ContractError, match=r"none\.onnx does not exist; name the ONNX file"):
+        Policy.load(tmp_path / "none.onnx")
+    with pytest.raises(ContractError, match=f"{tmp_path} is a folder; name the ONNX file"):
+        Policy.load(str(tmp_path))
+
+
 def test_act_matches_numpy(tmp_path: Path) -> None:
     policy = Policy.load(write_onnx(tmp_path / "p.onnx", CONTRACT))
     assert policy.contract == CONTRACT
@@ -42,6 +65,7 @@ def test_golden_vectors_are_run(tmp_path: Path) -> None:
     [
         ("{", "unreadable"),
         ('{"seed": 1, "obs": []}', "unreadable"),
+        (golden_json(7, np.zeros((1, 3)), np.zeros((1, 2))), "unreadable"),
         (golden_json(7, np.zeros((1, CONTRACT.size)), np.full((1, 2), np.nan)), "differ by nan"),
         (golden_json(7, np.zeros((1, CONTRACT.size)), np.zeros((1, 3))), "shape"),
     ],

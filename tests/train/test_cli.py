@@ -77,7 +77,7 @@ def test_settings_are_checked_one_by_one() -> None:
 
 
 def test_a_student_needs_a_teacher(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match="holds no teacher"):
+    with pytest.raises(RunError, match="holds no run"):
         student.main(("--teacher", str(tmp_path / "none"), "--run", str(tmp_path / "student")))
 
 

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import mujoco
 import numpy as np
 import pytest
+from mjx_s2r.learn.ppo.learner import PPOLearner, TrainState
 from PIL import Image
 
 from mjx_s2r.contract import CameraSignal
@@ -23,7 +24,6 @@ from mjx_s2r.io.checkpoints import Checkpoints
 from mjx_s2r.io.run import Run, RunError, write_json
 from mjx_s2r.learn import normalizer
 from mjx_s2r.learn.ppo.config import PPOConfig
-from mjx_s2r.learn.ppo.learner import PPOLearner, TrainState
 from mjx_s2r.params import ParamError
 from mjx_s2r.render.looks.assets import RenderConfig
 from mjx_s2r.sim.interface import State
@@ -323,7 +323,7 @@ def test_opengl_is_opened_once_for_all_pictures(
 def test_what_cannot_be_shown_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(RunError, match="holds no run"):
         load_policy(tmp_path)
-    write_json(tmp_path / "config.json", {"teacher": {"seed": 0}, "count": 2})
+    write_json(tmp_path / "config.json", {"schema": 2, "teacher": {"seed": 0}, "count": 2})
     with pytest.raises(RunError, match="seed_0"):
         load_policy(tmp_path)
     with pytest.raises(ParamError, match="'brax:ant' is another library's environment"):

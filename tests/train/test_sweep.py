@@ -28,7 +28,7 @@ from train.sweep import (
 def finished(folder: Path, success: float, step: int = 40) -> None:
     """Writes a run that has come to ``step`` of 40."""
     (folder / "checkpoints" / str(step)).mkdir(parents=True)
-    (folder / "config.json").write_text(json.dumps({"iterations": 40}))
+    (folder / "config.json").write_text(json.dumps({"schema": 2, "iterations": 40}))
     (folder / "metrics.jsonl").write_text(json.dumps({"step": step, "success": success}) + "\n")
 
 
