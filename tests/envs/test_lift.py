@@ -132,14 +132,19 @@ def test_the_grasp_holds_at_the_ends_of_the_cubes_rows(given: dict[str, float]) 
 
 
 def test_mjx_lifts_it_too_and_keeps_to_c_on_the_way(engine: Engine) -> None:
-    """Fifty control steps of approach agree to 1 mm and 0.01 rad; after the grasp both hold."""
+    """The approach agrees closely; after the grasp, which is chaotic, both hold and lift."""
     start, targets = script(0.19, 0.0)
     fast, slow = np.asarray(engine.run(start, targets)), fly(MODEL, start, targets)
-    np.testing.assert_allclose(fast[:50, 6:9], slow[:50, 6:9], atol=1e-3)
+    np.testing.assert_allclose(fast[:40, 6:9], slow[:40, 6:9], atol=1e-4)  # nothing touches it
+    np.testing.assert_allclose(fast[:50, 6:9], slow[:50, 6:9], atol=1e-3)  # the jaw pushes it
     np.testing.assert_allclose(fast[:50, :6], slow[:50, :6], atol=1e-2)
-    assert (fast[-13:, 8] - HALF > HEIGHT).all()
+    for path in (fast, slow):
+        assert (path[-13:, 8] - HALF > HEIGHT).all()
+    # The cube creeps between the fingers, otherwise in each engine: by less than its width.
+    assert np.linalg.norm(fast[-1, 6:9] - slow[-1, 6:9]) < 2 * HALF
     verdict, _, hint, gaps, _ = engine.look(fast[-1])
-    assert bool(verdict.on_goal) and np.abs(gaps).max() < 2e-3
+    # Nine points along a capsule know a gap to 2 mm (see below); a soft contact gives a bit more.
+    assert bool(verdict.on_goal) and np.abs(gaps).max() < 4e-3
     assert np.isfinite(hint).all()
 
 

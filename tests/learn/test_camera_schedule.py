@@ -104,6 +104,7 @@ CONFIG = DistillConfig(
 )
 
 
+@pytest.mark.slow
 def test_a_student_learns_from_stacks_of_a_slow_camera() -> None:
     task = _task(CONTRACT.control_hz / 2, 2)
     cameras = bind_cameras(task.space, task.mj_model, task.contract)

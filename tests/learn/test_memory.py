@@ -70,7 +70,10 @@ def paid(learner: Any, iterations: int) -> float:
     return float(np.mean(returns[-10:]))
 
 
-@pytest.mark.parametrize(("units", "low", "high"), [(0, 0.4, 0.76), (8, 0.88, 1.0)])
+@pytest.mark.parametrize(
+    ("units", "low", "high"),
+    [pytest.param(0, 0.4, 0.76, marks=pytest.mark.slow), (8, 0.88, 1.0)],
+)
 def test_a_memory_carries_the_cue_to_the_last_step(units: int, low: float, high: float) -> None:
     """Three steps between seeing and acting; 0.75 is the most that an actor without memory gets."""
     config = replace(CONFIG, rnn_hidden=units)
@@ -90,6 +93,7 @@ def test_an_actor_that_sees_finds_the_cue_in_the_picture() -> None:
     assert paid(seeing(), 50) > 0.88
 
 
+@pytest.mark.slow
 def test_two_devices_see_as_one() -> None:
     learner, key, states = seeing(), jax.random.key(0), []
     for count in (1, 2):

@@ -28,7 +28,7 @@ ELEMENTS = {"body_mass": BODIES, "body_ipos": BODIES}
 
 def row(name: str = "mass", field: str = "model.body_mass", **others: object) -> Param:
     """Returns a row on the gripper's mass, with other settings where given."""
-    return Param(name, field, **{"of": ("gripper",), "limits": (0.5, 2.0), **others})  # type: ignore
+    return Param(name, field, **{"elements": ("gripper",), "limits": (0.5, 2.0), **others})  # type: ignore
 
 
 def table(*rows: Param) -> ParamSpace:
@@ -108,10 +108,10 @@ def test_bind_names_what_it_does_not_find() -> None:
             field="model.body_masss"
         ),
         r"element of 'body_mass' in parameter 'mass': 'griper'; did you mean 'gripper'": row(
-            of=("griper",)
+            elements=("griper",)
         ),
-        r"element of 'body_mass' .* 'leg\*'": row(of=("leg*",)),
-        r"'mass': say which of 'body_mass' it touches": row(of=()),
+        r"element of 'body_mass' .* 'leg\*'": row(elements=("leg*",)),
+        r"'mass': say which of 'body_mass' it touches": row(elements=()),
         r"'mass': 'gravity' has no named elements, drop \('gripper',\)": row(field="model.gravity"),
         r"'mass': column 3 is not in 'body_ipos' \(4, 3\)": row(field="model.body_ipos", column=3),
         r"'mass': column -1 is not in": row(field="model.body_ipos", column=-1),
@@ -122,7 +122,7 @@ def test_bind_names_what_it_does_not_find() -> None:
 
 
 def test_bind_takes_only_its_room() -> None:
-    space = table(row(), row("look", "visual.geom_rgb", of=("cube",)))
+    space = table(row(), row("look", "visual.geom_rgb", elements=("cube",)))
     edits = bind(space, "model", NOMINAL, ELEMENTS)
     assert [(e.array, e.row) for e in edits] == [("body_mass", 0)]
 
@@ -142,8 +142,8 @@ def test_modes_enter_only_where_they_are_told(changes: dict, x: float, expected:
 
 
 def test_columns_touch_one_component() -> None:
-    com = row("com", "model.body_ipos", of=("gripper",), column=2, mode="add")
-    down = row("g", "model.gravity", of=(), column=2)
+    com = row("com", "model.body_ipos", elements=("gripper",), column=2, mode="add")
+    down = row("g", "model.gravity", elements=(), column=2)
     out = enter((com, down), (0.5, 1.1))
     changed = NOMINAL["body_ipos"].copy()
     changed[1, 2] += 0.5
@@ -160,7 +160,7 @@ def test_rows_on_one_array_act_in_table_order() -> None:
 
 def test_applying_twice_equals_applying_once() -> None:
     before = {name: value.copy() for name, value in NOMINAL.items()}
-    rows = (row(), row("all", of=("*",), mode="add"))
+    rows = (row(), row("all", elements=("*",), mode="add"))
     first, second = (enter(rows, (1.7, 0.2))["body_mass"] for _ in range(2))
     np.testing.assert_array_equal(first, second)
     for name, value in before.items():
@@ -170,8 +170,8 @@ def test_applying_twice_equals_applying_once() -> None:
 def test_numpy_and_jax_agree() -> None:
     space = table(
         row(law="log_uniform"),
-        row("com", "model.body_ipos", of=("*_arm",), column=1, mode="add", limits=(-1.0, 3.0)),
-        row("g", "model.gravity", of=(), mode="set"),
+        row("com", "model.body_ipos", elements=("*_arm",), column=1, mode="add", limits=(-1.0, 3.0)),
+        row("g", "model.gravity", elements=(), mode="set"),
     )
     low, high = space.limits
     unit = np.random.default_rng(0).uniform(size=(5, 3)).astype(np.float32)
@@ -338,7 +338,7 @@ def test_a_row_per_step_lies_between_nominal_and_xi() -> None:
     space = table(
         row("still", "sensor.noise"),
         row("up", "sensor.noise", resample="step"),
-        row("late", "actuator.delay_s", of=(), resample="step", law="log_uniform"),
+        row("late", "actuator.delay_s", elements=(), resample="step", law="log_uniform"),
     )
     xi, unit = np.array((1.5, 0.6, 2.0), np.float32), np.array((0.25, 0.5), np.float32)
     for xp in (np, jnp):
@@ -349,6 +349,6 @@ def test_a_row_per_step_lies_between_nominal_and_xi() -> None:
 
 
 def test_scaling_a_zero_is_refused_with_the_remedy() -> None:
-    shift = row("shift", field="model.body_ipos", of=("world",), column=0)
+    shift = row("shift", field="model.body_ipos", elements=("world",), column=0)
     with pytest.raises(ParamError, match="'shift' scales 'body_ipos', which is zero there"):
         bind(table(shift), "model", NOMINAL, ELEMENTS)

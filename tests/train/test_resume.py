@@ -104,8 +104,8 @@ def test_a_killed_run_resumes_to_the_same_bits(undisturbed: Any, tmp_path: Path)
 def test_resume_refuses_other_settings(undisturbed: Any, tmp_path: Path) -> None:
     config = replace(settings(tmp_path / "short"), iterations=2)
     teacher.train(config)
-    other = replace(config, resume=True, ppo=replace(SMALL, discount=0.5))
-    with pytest.raises(RunError, match=r"ppo\.discount"):
+    other = replace(config, resume=True, ppo=replace(SMALL, gamma=0.5))
+    with pytest.raises(RunError, match=r"ppo\.gamma"):
         teacher.train(other)
     with pytest.raises(RunError, match="holds another run"):
         teacher.train(config)

@@ -158,7 +158,7 @@ def _size(case: Case) -> None:
 def _length(case: Case) -> None:
     """Refuses to scale the world."""
     if case.chosen[0]:
-        raise case.error(0, "the world has no length. Name bodies, e.g. of=('upper_arm',)")
+        raise case.error(0, "the world has no length. Name bodies, e.g. elements=('upper_arm',)")
 
 
 def _force_limit(case: Case) -> None:

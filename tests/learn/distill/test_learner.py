@@ -91,6 +91,7 @@ def test_the_same_state_gives_the_same_student(run: tuple) -> None:
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.slow
 def test_two_devices_teach_the_same_student(run: tuple) -> None:
     learner, states, metrics, *_ = run
     over = device_mesh(2)

@@ -56,7 +56,7 @@ def test_every_array_changes_pixels() -> None:
     model, data = load(EVERYTHING.replace("<camera", lamp))
     names = list(appearance.nominal(model, "front"))
     assert set(NEUTRAL) < set(names)
-    space = ParamSpace((_row("t", "texture", of=("*",)), _row("b", "background")))
+    space = ParamSpace((_row("t", "texture", elements=("*",)), _row("b", "background")))
     scene = build(model, "front", 40, 40)
     looks = look_of(model, len(names) + 1, photometry=True)
     looks = looks.replace(**{name: _moved(looks, name, i) for i, name in enumerate(names)})
@@ -122,8 +122,8 @@ def test_rows_enter_by_name_and_the_rest_stays_idle() -> None:
     model, _ = load(EVERYTHING)
     space = ParamSpace(
         (
-            _row("red", "geom_rgb", of=("box",), column=0, mode="set", nominal=0.8),
-            _row("friction", "light_strength", of=("light0",)),
+            _row("red", "geom_rgb", elements=("box",), column=0, mode="set", nominal=0.8),
+            _row("friction", "light_strength", elements=("light0",)),
             _row("gain", "brightness"),
         )
     )
@@ -142,9 +142,9 @@ def test_rows_enter_by_name_and_the_rest_stays_idle() -> None:
     ("row", "message"),
     [
         (_row("a", "light_direction"), "did you mean 'light_dir'"),
-        (_row("a", "geom_rgb", of=("bx",)), "did you mean 'box'"),
-        (_row("a", "light_kelvin", of=("sun",)), "'sun'"),
-        (_row("a", "light_dir", of=("*",), column=3), "column 3"),
+        (_row("a", "geom_rgb", elements=("bx",)), "did you mean 'box'"),
+        (_row("a", "light_kelvin", elements=("sun",)), "'sun'"),
+        (_row("a", "light_dir", elements=("*",), column=3), "column 3"),
     ],
 )
 def test_wrong_rows_fail_when_bound(row: Param, message: str) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from mjx_s2r.render.looks.appearance import NEUTRAL
 from mjx_s2r.render.sensor import depth_camera
-from tests.render.looks import only
+from tests.render.appearances import only
 
 SEED = jnp.array([3, 14], jnp.uint32)
 WIDTH = 50

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mjx_s2r.render.sensor import optics
-from tests.render.looks import only
+from tests.render.appearances import only
 
 HEIGHT, WIDTH = 13, 15
 POINT = jnp.zeros((HEIGHT, WIDTH)).at[6, 7].set(1.0).ravel()

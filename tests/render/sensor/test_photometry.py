@@ -11,7 +11,7 @@ import pytest
 
 from mjx_s2r.render.looks.appearance import NEUTRAL
 from mjx_s2r.render.sensor import photometry
-from tests.render.looks import only
+from tests.render.appearances import only
 
 RGB = (jnp.array([0.2, 0.0]), jnp.array([0.4, 1.0]), jnp.array([0.6, 0.3]))
 SEED = jnp.array([12345, 678], jnp.uint32)
