@@ -11,6 +11,7 @@ import mujoco
 import numpy as np
 import pytest
 import tyro
+from mjx_s2r.learn.ppo.learner import PPOLearner, TrainState
 
 from docs.own_task.fly import fly
 from docs.own_task.pendulum import XML
@@ -18,7 +19,6 @@ from mjx_s2r.contract import PolicyContract
 from mjx_s2r.envs.registry import make_env, task_spec
 from mjx_s2r.export import ExportError
 from mjx_s2r.learn import normalizer
-from mjx_s2r.learn.ppo.learner import PPOLearner, TrainState
 from mjx_s2r.robot.policy import Policy
 from mjx_s2r.sim.env import Env, require_native
 from train.export import ExportConfig, export_teacher

@@ -8,12 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import struct
+from mjx_s2r.learn.distill.learner import DistillConfig, DistillState, make
 
 from mjx_s2r.contract import CameraSignal, ContractError
 from mjx_s2r.curriculum.uniform import uniform
 from mjx_s2r.envs.cartpole import CONTRACT, Cartpole
 from mjx_s2r.learn.camera_schedule import CameraSchedule, bind_camera_schedule
-from mjx_s2r.learn.distill.learner import DistillConfig, DistillState, make
 from mjx_s2r.learn.networks.gaussian import Gaussian, gaussian
 from mjx_s2r.render.cameras import bind_cameras
 from mjx_s2r.sim.env import make as make_env

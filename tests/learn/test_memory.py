@@ -8,13 +8,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from mjx_s2r.learn.ppo.learner import PPOLearner, TrainState
+from mjx_s2r.learn.ppo.pixels import PixelPpo
 
 from mjx_s2r.contract import CameraSignal
 from mjx_s2r.curriculum.uniform import uniform
 from mjx_s2r.learn.networks.actor_critic import ActorCritic
 from mjx_s2r.learn.ppo.config import PPOConfig
-from mjx_s2r.learn.ppo.learner import PPOLearner, TrainState
-from mjx_s2r.learn.ppo.pixels import PixelPpo
 from mjx_s2r.params import ParamSpace
 from mjx_s2r.runtime.sharding import device_mesh, init_sharded, reshard
 from mjx_s2r.sim.interface import State
