@@ -8,11 +8,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mjx_s2r.curriculum.uniform import plain_params
 from mjx_s2r.eval.simulation import evaluate_policy
 from mjx_s2r.learn.rollout import randomize_episode_time, reset_envs
 from mjx_s2r.learn.trainer import Trainer, TrainState
 from mjx_s2r.sim.env import require_native
-from mjx_s2r.sim.interface import EpisodeParams, State
+from mjx_s2r.sim.interface import State
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,8 +56,6 @@ class StudyRun:
         that it has never been shown.
         """
         env = require_native(self.trainer.env)
-        minus = jnp.full((xi.shape[0],), -1, jnp.int32)
-        params = EpisodeParams(xi, minus, jnp.zeros_like(minus))
 
         def act(state: TrainState, none: jax.Array, worlds: State) -> tuple[jax.Array, jax.Array]:
             """Returns what the teacher does that reads ``known``."""
@@ -64,7 +63,7 @@ class StudyRun:
             return none, jnp.tanh(self.trainer.policy(state, obs).mean)
 
         none = jnp.zeros((xi.shape[0], 0))
-        return evaluate_policy(env, act, state, none, params, key=key).success > 0
+        return evaluate_policy(env, act, state, none, plain_params(xi), key=key).success > 0
 
 
 def train_and_score(trial: StudyRun, which: int, iterations: int, seed: int) -> dict[str, Any]:
