@@ -1,4 +1,4 @@
-"""One training of a study: from a method's number and a seed to its success on the grid."""
+"""One training of a study, from a method's index and a seed to its success on the held-out grid."""
 
 from dataclasses import dataclass, replace
 from functools import partial
@@ -46,7 +46,7 @@ class StudyRun:
         return replace(state, curriculum=schedule, env_state=worlds)
 
     @partial(jax.jit, static_argnums=0)
-    def judge(
+    def success_on_grid(
         self, state: TrainState, xi: jax.Array, known: jax.Array, key: jax.Array
     ) -> jax.Array:
         """Returns (B,) bool: the teacher succeeds in the worlds ``xi`` (B, D), not exploring.
@@ -82,7 +82,7 @@ def train_and_score(trial: StudyRun, which: int, iterations: int, seed: int) -> 
     width, count, rows = trial.grid.shape
     flat = jnp.asarray(trial.grid.reshape(-1, rows))
     known = jnp.clip(flat, report.low, report.high)
-    good = np.asarray(trial.judge(state, flat, known, jax.random.key(trial.seed)))
+    good = np.asarray(trial.success_on_grid(state, flat, known, jax.random.key(trial.seed)))
     good = good.reshape(width, count)
     return {
         "iterations": iterations,
