@@ -16,15 +16,14 @@ import numpy as np
 import tyro
 from rich.table import Table
 
+from mjx_s2r.api.teacher import load_teacher
 from mjx_s2r.curriculum.adversarial import Hardest, SearchConfig, hardest
 from mjx_s2r.curriculum.coordinates import movable_rows, select_rows
 from mjx_s2r.curriculum.registry import ALL_BUT_LOOKS
 from mjx_s2r.curriculum.uniform import plain_params
-from mjx_s2r.eval.simulation import evaluate_learner
 from mjx_s2r.io.run import write_json
 from mjx_s2r.params import ParamError, ParamSpace
-from train.common import console, print_line, progress
-from train.student import load_teacher
+from mjx_s2r.runtime.progress import console, print_line, progress
 
 RESULT = "adversary.json"
 
@@ -67,8 +66,8 @@ def find_hardest(config: AdversaryConfig) -> tuple[ParamSpace, Hardest]:
         CheckpointError: no such checkpoint.
         ParamError: a pattern that fits no row, or no row with open limits.
     """
-    teacher, learner, state = load_teacher(config.run, config.iteration)
-    space = learner.env.space
+    teacher, trainer, state = load_teacher(config.run, config.iteration)
+    space = trainer.env.space
     rows = select_rows(space, config.rows or ALL_BUT_LOOKS)
     # What `hardest` runs: generations, their hardest worlds again, and once more for each row.
     batches = config.search.generations + 1 + int(movable_rows(space, rows).sum())
@@ -79,7 +78,7 @@ def find_hardest(config: AdversaryConfig) -> tuple[ParamSpace, Hardest]:
             """Returns (N,) mean scores in the worlds ``xi`` (N, D)."""
             nonlocal done
             params = plain_params(jnp.repeat(xi, config.episodes, axis=0))
-            scores = evaluate_learner(learner, state, params, key=key)
+            scores = trainer.evaluate(state, params, key=key)
             each = scores.success if config.by == "success" else scores.episode_return
             means = each.reshape(-1, config.episodes).mean(1)
             done += 1

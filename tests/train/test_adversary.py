@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mjx_s2r.api.teacher import TeacherConfig, train_teacher
 from mjx_s2r.curriculum.adversarial import Hardest
 from mjx_s2r.learn.ppo.config import PPOConfig
 from mjx_s2r.params import ParamError
 from tests.sim.toy import Toy
-from train import adversary, teacher
+from train import adversary
 from train.adversary import AdversaryConfig, blame_table
-from train.teacher import TeacherConfig
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +22,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     small = PPOConfig(
         num_envs=4, num_steps=2, num_minibatches=2, actor_hidden=(4,), critic_hidden=(4,)
     )
-    teacher.train(
+    train_teacher(
         TeacherConfig(task="tests.sim.toy:Toy", run=folder, iterations=1, log_every=1, ppo=small)
     )
     return folder

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import mujoco
 import numpy as np
 import pytest
+from mjx_s2r.learn.ppo.learner import PPOLearner, TrainState
 from PIL import Image
 
 from mjx_s2r.contract import CameraSignal
@@ -23,7 +24,6 @@ from mjx_s2r.io.checkpoints import Checkpoints
 from mjx_s2r.io.run import Run, RunError, write_json
 from mjx_s2r.learn import normalizer
 from mjx_s2r.learn.ppo.config import PPOConfig
-from mjx_s2r.learn.ppo.learner import PPOLearner, TrainState
 from mjx_s2r.params import ParamError
 from mjx_s2r.render.looks.assets import RenderConfig
 from mjx_s2r.sim.interface import State

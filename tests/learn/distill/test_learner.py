@@ -7,11 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from mjx_s2r.learn.distill.learner import Distill, DistillConfig, DistillState, make
 
 from mjx_s2r.contract import CameraSignal
 from mjx_s2r.curriculum.uniform import uniform
 from mjx_s2r.envs.cartpole import CONTRACT, Cartpole
-from mjx_s2r.learn.distill.learner import Distill, DistillConfig, DistillState, make
 from mjx_s2r.learn.networks.gaussian import Gaussian, gaussian
 from mjx_s2r.render.cameras import bind_cameras
 from mjx_s2r.runtime.compilation import compile_all
