@@ -25,6 +25,7 @@ VERBS = {
     "study": "compare curricula on a held-out grid, same budget, several seeds",
     "sweep": "run a grid of teachers on this machine or on SLURM, and show a table",
     "judge": "compare the checkpoints of a teacher, in nominal, opened and widest worlds",
+    "adversary": "search the worlds in which a teacher fails, and the rows to blame",
     "replay": "take the step again in which a world ceased to be finite, in two engines",
     "view": "look at a task as the student sees it, beside MuJoCo's own picture",
 }

@@ -20,6 +20,7 @@ from typing import Any, Literal
 import tyro
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from mjx_s2r.envs.registry import require_robots
 from mjx_s2r.io.run import (
     METRICS,
     REPORT,
@@ -74,7 +75,12 @@ class DemoConfig:
 
 
 def run(config: DemoConfig) -> Path:
-    """Runs or resumes the demo; returns the path of the report."""
+    """Runs or resumes the demo; returns the path of the report.
+
+    Raises:
+        ParamError: an unknown task, or one without robots; nothing has been trained.
+    """
+    require_robots(config.task)
     started = config.started or time.time()
     check_writable(config.run)
     check_space(config.run, 1000)

@@ -1,6 +1,6 @@
-"""python -m train evaluate --policy runs/student/policy.onnx: how often it reaches its goal.
+"""python -m train evaluate --policy runs/student/policy.onnx: its success rate on robots.
 
-Runs the file through controller, guard and driver on robot stand-ins.
+Runs the file through controller, guard and driver on simulated robots.
 """
 
 import os
@@ -34,6 +34,8 @@ class EvaluateConfig:
 
     policy: Path = Path("runs/student/policy.onnx")
     """The exported policy."""
+    task: str = ""
+    """Its task, a name or module:Class; empty: the name in the policy's contract."""
     robots: Literal["held_out", "rehearsal"] = "held_out"
     """Which robots: held out for the verdict, rehearsal for development."""
     count: int = 10
@@ -66,20 +68,20 @@ def evaluate(config: EvaluateConfig) -> list[RobotEpisode]:
     from mjx_s2r.envs.registry import make_task
 
     policy = Policy.load(config.policy)
-    task = make_task(policy.contract.task)
+    name = config.task or policy.contract.task
+    task = make_task(name)
     camera = None
     if not can_render():
         console.print("no OpenGL here: the robots' cameras use this project's own renderer")
         camera = RayCamera(policy.contract)
     rules = EvalConfig(
         camera=camera,
-        episode_s=task.episode_s,
         hold_s=task.hold_s,
         films=config.films,
         logs=config.logs,
         controller=ControllerConfig(task.episode_s, config.safety),
     )
-    chosen = robots(policy.contract.task, config.robots, config.count)
+    chosen = robots(name, config.robots, config.count)
     done: list[RobotEpisode] = []
     total = config.count * config.episodes
     with progress(f"on {config.robots} robots", total) as bar:

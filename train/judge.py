@@ -1,4 +1,4 @@
-"""python -m train judge --run runs/teacher: how good each checkpoint of a teacher is.
+"""python -m train judge --run runs/teacher: success rate and return of a teacher's checkpoints.
 
 Every checkpoint that is kept plays the same episodes, by its mean action: in nominal worlds, in
 worlds from the ranges that the newest one had opened, and in worlds from the limits of the whole
@@ -32,7 +32,7 @@ NOMINAL, OPENED, WHOLE = "nominal", "opened", "whole"
 
 @dataclass(frozen=True)
 class JudgeConfig:
-    """Settings of the verdict."""
+    """Settings of a comparison of checkpoints."""
 
     run: Path = Path("runs/teacher")
     """Folder of the teacher's run."""
@@ -53,7 +53,7 @@ class JudgeConfig:
 
 @dataclass(frozen=True)
 class CheckpointScore:
-    """What one checkpoint did in one kind of worlds.
+    """Scores of one checkpoint in one kind of worlds.
 
     Attributes:
         iteration: of the checkpoint.
@@ -149,7 +149,7 @@ def best(found: Sequence[CheckpointScore]) -> int:
 
 
 def table(found: Sequence[CheckpointScore]) -> Table:
-    """Returns the verdicts as a table, a row for every checkpoint."""
+    """Returns the scores as a table, a row for every checkpoint."""
     shown = Table(title="success (95 % interval)  mean return")
     shown.add_column("iteration", justify="right")
     for name in (NOMINAL, OPENED, WHOLE):
@@ -160,11 +160,11 @@ def table(found: Sequence[CheckpointScore]) -> Table:
     return shown
 
 
-def _cell(verdict: CheckpointScore) -> str:
-    """Returns one verdict in a few signs."""
-    low, high = wilson(verdict.successes, verdict.episodes)
+def _cell(score: CheckpointScore) -> str:
+    """Returns success, its interval and the mean return."""
+    low, high = wilson(score.successes, score.episodes)
     interval = f"{100 * low:.0f}-{100 * high:.0f}"
-    return f"{verdict.success:.0%} ({interval})  {verdict.mean_return:.4g}"
+    return f"{score.success:.0%} ({interval})  {score.mean_return:.4g}"
 
 
 def main(argv: Sequence[str]) -> None:

@@ -53,11 +53,15 @@ class PipelineConfig:
     )
     """Settings of the student; teacher, run and seed come from above."""
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
-    """Settings of the evaluation; policy comes from above."""
+    """Settings of the evaluation; task and policy come from above."""
 
 
 def run(config: PipelineConfig) -> dict[str, Any]:
-    """Runs every stage that is not done yet; returns the figures."""
+    """Runs every stage that is not done yet; returns the figures.
+
+    Raises:
+        ParamError: an unknown task, or one without robots; nothing has been trained.
+    """
     require_robots(config.task)
     check_writable(config.run)
     check_space(config.run)
@@ -80,7 +84,7 @@ def run(config: PipelineConfig) -> dict[str, Any]:
     policy = config.run / POLICY
     figures = _stage(config.run / "teacher.json", lambda: _teach(teach, config.nominal_worlds))
     figures |= _stage(config.run / "student.json", lambda: _distil(learn, policy))
-    judge = replace(config.evaluate, policy=policy, logs=config.run / "flights")
+    judge = replace(config.evaluate, policy=policy, task=config.task, logs=config.run / "flights")
     figures |= _stage(config.run / RESULT, lambda: _judge(judge, config.run))
     return figures
 

@@ -1,4 +1,4 @@
-"""One training of a study: from a method's number and a seed to its success on the grid."""
+"""One training of a study, from a method's index and a seed to its success on the held-out grid."""
 
 from dataclasses import dataclass, replace
 from functools import partial
@@ -8,11 +8,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mjx_s2r.curriculum.uniform import plain_params
 from mjx_s2r.eval.simulation import evaluate_policy
 from mjx_s2r.learn.rollout import randomize_episode_time, reset_envs
 from mjx_s2r.learn.trainer import Trainer, TrainState
 from mjx_s2r.sim.env import require_native
-from mjx_s2r.sim.interface import EpisodeParams, State
+from mjx_s2r.sim.interface import State
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +46,7 @@ class StudyRun:
         return replace(state, curriculum=schedule, env_state=worlds)
 
     @partial(jax.jit, static_argnums=0)
-    def judge(
+    def success_on_grid(
         self, state: TrainState, xi: jax.Array, known: jax.Array, key: jax.Array
     ) -> jax.Array:
         """Returns (B,) bool: the teacher succeeds in the worlds ``xi`` (B, D), not exploring.
@@ -55,8 +56,6 @@ class StudyRun:
         that it has never been shown.
         """
         env = require_native(self.trainer.env)
-        minus = jnp.full((xi.shape[0],), -1, jnp.int32)
-        params = EpisodeParams(xi, minus, jnp.zeros_like(minus))
 
         def act(state: TrainState, none: jax.Array, worlds: State) -> tuple[jax.Array, jax.Array]:
             """Returns what the teacher does that reads ``known``."""
@@ -64,7 +63,7 @@ class StudyRun:
             return none, jnp.tanh(self.trainer.policy(state, obs).mean)
 
         none = jnp.zeros((xi.shape[0], 0))
-        return evaluate_policy(env, act, state, none, params, key=key).success > 0
+        return evaluate_policy(env, act, state, none, plain_params(xi), key=key).success > 0
 
 
 def train_and_score(trial: StudyRun, which: int, iterations: int, seed: int) -> dict[str, Any]:
@@ -83,7 +82,7 @@ def train_and_score(trial: StudyRun, which: int, iterations: int, seed: int) -> 
     width, count, rows = trial.grid.shape
     flat = jnp.asarray(trial.grid.reshape(-1, rows))
     known = jnp.clip(flat, report.low, report.high)
-    good = np.asarray(trial.judge(state, flat, known, jax.random.key(trial.seed)))
+    good = np.asarray(trial.success_on_grid(state, flat, known, jax.random.key(trial.seed)))
     good = good.reshape(width, count)
     return {
         "iterations": iterations,

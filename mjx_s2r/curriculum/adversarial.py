@@ -1,4 +1,4 @@
-"""The hardest worlds for any policy: a search for them, and a ranking of the rows to blame.
+"""Adversarial search: the hardest worlds for a policy, and a ranking of the rows to blame.
 
 The search is the cross-entropy method (Rubinstein 1999; De Boer et al. 2005, A Tutorial on the
 Cross-Entropy Method) over the box of the limits in unit coordinates: draw from a Gaussian cut off

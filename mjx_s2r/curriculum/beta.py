@@ -1,4 +1,4 @@
-"""Products of Beta densities on the unit box: what the max-entropy schedule is made of.
+"""Products of Beta densities on the unit box, for the max-entropy schedule.
 
     log p(q) = (a - 1) log q + (b - 1) log(1 - q) - log B(a, b)
     H        = log B - (a - 1) psi(a) - (b - 1) psi(b) + (a + b - 2) psi(a + b)

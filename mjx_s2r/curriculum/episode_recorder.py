@@ -1,4 +1,4 @@
-"""A schedule that remembers the last episodes, so that they can be written to the run's log.
+"""Episode recorder: a schedule with a ring buffer of its last episodes, for the run's log.
 
 The ring is part of the schedule's state: nothing leaves the device until the log asks for it.
 """

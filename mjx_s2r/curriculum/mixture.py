@@ -1,13 +1,13 @@
-"""Schedules put together: each over its own rows, or one chosen among several by a number.
+"""Composite curricula: schedules over disjoint rows, or one chosen among several by its index.
 
 `mixture` lets every part schedule its own rows. Scores must not be credited to the wrong part, so
-each world is spoken for by one part: only that part learns from its episode, and only that part's
-draw may be special there; the other parts contribute plain draws. The kind says who speaks:
+each world is owned by one part: only that part learns from its episode, and only that part's draw
+may be special there; the other parts contribute plain draws. The kind holds the owner:
 
-    kind = -1 - k             a plain world, spoken for by part k
+    kind = -1 - k             a plain world, owned by part k
     kind = k STRIDE + kind_k  a special world of part k, whose own kind is kind_k
 
-The version is the speaker's. A plain kind stays below zero, as everywhere else.
+The version is the owner's. A plain kind stays below zero, as everywhere else.
 """
 
 from collections.abc import Callable, Sequence
@@ -45,24 +45,26 @@ def mixture(space: ParamSpace, parts: Sequence[Part]) -> Curriculum:
         return tuple(part.init() for part in built)
 
     def sample(state: tuple[Any, ...], n: int, key: jax.Array) -> EpisodeParams:
-        key_rest, key_speaker, *keys = jax.random.split(key, 2 + 2 * len(built))
+        key_rest, key_owner, *keys = jax.random.split(key, 2 + 2 * len(built))
         unit = jax.random.uniform(key_rest, (n, len(space)))
         xi = space.sample(jnp, unit, *jnp.asarray(space.initial))
-        speaker = jax.random.randint(key_speaker, (n,), 0, len(built))
+        owner = jax.random.randint(key_owner, (n,), 0, len(built))
         kind = version = jnp.zeros((n,), jnp.int32)
         for k, part in enumerate(built):
             draw = part.sample(state[k], n, keys[2 * k])
-            speaks = speaker == k
+            owns = owner == k
             others = _plain_rows(draw, keys[2 * k + 1])
-            mine = jnp.where(speaks[:, None], draw.xi, others)
+            mine = jnp.where(owns[:, None], draw.xi, others)
             xi = jnp.where(jnp.asarray(masks[k]), mine, xi)
             named = jnp.where(draw.kind < 0, -1 - k, k * STRIDE + draw.kind)
-            kind = jnp.where(speaks, named, kind)
-            version = jnp.where(speaks, draw.version, version)
+            kind = jnp.where(owns, named, kind)
+            version = jnp.where(owns, draw.version, version)
         return EpisodeParams(xi, kind, version)
 
     def update(state: tuple[Any, ...], episodes: Episodes) -> tuple[Any, ...]:
-        return tuple(part.update(state[k], heard_by(episodes, k)) for k, part in enumerate(built))
+        return tuple(
+            part.update(state[k], owned_episodes(episodes, k)) for k, part in enumerate(built)
+        )
 
     def report(state: tuple[Any, ...]) -> Report:
         reports = [part.report(s) for part, s in zip(built, state, strict=True)]
@@ -83,12 +85,12 @@ def mixture(space: ParamSpace, parts: Sequence[Part]) -> Curriculum:
     return Curriculum(init, sample, update, report)
 
 
-def heard_by(episodes: Episodes, k: int) -> Episodes:
-    """Returns the episodes that part ``k`` speaks for, with the part's own kinds."""
+def owned_episodes(episodes: Episodes, k: int) -> Episodes:
+    """Returns the episodes that part ``k`` owns, with the part's own kinds."""
     kind = episodes.kind
-    speaker = jnp.where(kind < 0, -1 - kind, kind // STRIDE)
+    owner = jnp.where(kind < 0, -1 - kind, kind // STRIDE)
     own = jnp.where(kind < 0, -1, kind % STRIDE)
-    return replace(episodes, ended=episodes.ended & (speaker == k), kind=own)
+    return replace(episodes, ended=episodes.ended & (owner == k), kind=own)
 
 
 def _plain_rows(draw: EpisodeParams, key: jax.Array) -> jax.Array:

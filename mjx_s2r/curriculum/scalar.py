@@ -1,4 +1,4 @@
-"""Schedules of one number: how far all ranges have opened, s in [0, 1], moved by the success.
+"""Scalar schedules: one number s in [0, 1], how far all ranges have opened, moved by the success.
 
 A row's range at s runs from its initial range (s = 0) to its limits (s = 1), linearly in the law
 coordinate. Every ``window`` plain episodes their mean success p moves s once:

@@ -1,4 +1,4 @@
-"""The robot that reach is judged on: C MuJoCo with numbers and looks that training never saw.
+"""Evaluation robots of reach: C MuJoCo with numbers and looks that training never saw.
 
 `held_out` builds robots and rooms for the verdict. They are fixed by their seeds; no policy, range
 or threshold is tuned on them. `rehearsal` builds the nominal robot in the nominal room, seen
@@ -7,8 +7,8 @@ through MuJoCo's own camera: that one is for development.
 What differs from the simulator, besides the drawn numbers: the cube is a free body that can be
 pushed, things collide, physics runs at 2 ms with a converged solver, the arm's base is tilted, the
 table is speckled, a second lamp casts another shadow, clutter stands at the rim, and the flaws of
-`robot.drivers.effects` (backlash, bus latency with jitter, lost commands, encoder counts, late and
-dropped frames, sensor noise, drifting exposure).
+`robot.drivers.imperfections` (backlash, bus latency with jitter, lost commands, encoder counts,
+late and dropped frames, sensor noise, drifting exposure).
 """
 
 from dataclasses import replace
@@ -49,18 +49,18 @@ def held_out(index: int) -> JudgedRobot:
     reality = replace(
         SERVO_ARM, seed=index, strength=float(rng.uniform(0.88, 1.0)), offset_deg=offset
     )
-    return JudgedRobot(f"held out {index}", model, reality, place, on_goal)
+    return JudgedRobot(f"held out {index}", model, reality, start_pose, on_goal)
 
 
 def rehearsal(index: int) -> JudgedRobot:
     """Returns the nominal robot, seen by MuJoCo's camera, without flaws."""
     return JudgedRobot(
-        f"rehearsal {index}", _spec().compile(), Imperfections(seed=index), place, on_goal
+        f"rehearsal {index}", _spec().compile(), Imperfections(seed=index), start_pose, on_goal
     )
 
 
-def place(rng: np.random.Generator) -> StartPose:
-    """Draws where an episode starts: arm near home, cube anywhere in the task's area."""
+def start_pose(rng: np.random.Generator) -> StartPose:
+    """Returns where an episode starts: arm near home, cube anywhere in the task's area."""
     spread = np.array((0.5, 0.2, 0.2, 0.2, 0.3, 0.1))
     radius = np.sqrt(rng.uniform(RADIUS[0] ** 2, RADIUS[1] ** 2))
     angle, half = rng.uniform(-SECTOR, SECTOR), rng.uniform(0, np.pi / 2)

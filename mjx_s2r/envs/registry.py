@@ -159,7 +159,9 @@ def task_spec(name: str) -> TaskSpec:
             "the name of a module that holds no task with an underscore"
         )
     if not all(name.partition(":")):
-        raise unknown("task (or module:Class)", name, task_names())
+        raise ParamError(
+            f"{unknown('task', name, task_names())}; a task of your own is named module:Class"
+        )
     maker = _find_maker(*name.split(":", 1))
     for spec in _registered.values():
         if _origin(spec.make) == _origin(maker):

@@ -1,4 +1,4 @@
-"""How sure a counted success rate is: Wilson's interval, and Newcombe's for a difference.
+"""Confidence intervals of success rates: Wilson's, and Newcombe's for a difference.
 
 Wilson: E. B. Wilson, Probable inference, the law of succession, and statistical inference, Journal
 of the American Statistical Association 22 (1927) 209-212. Newcombe: R. G. Newcombe, Interval

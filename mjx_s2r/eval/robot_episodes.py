@@ -1,8 +1,9 @@
-"""How often a policy reaches its goal: in simulation by the thousand, on a robot one at a time.
+"""Policy evaluation on simulated robots: one episode at a time, as in service.
 
-On a robot (or its stand-in) every episode runs through the same controller, guard and ONNX file as
-in service; there is no second path. Success is measured on the stand-in's true state, at the rate
-of control: the goal must hold for the task's ``hold_s``.
+Every episode runs through the same controller, guard and ONNX file as on a robot; there is no
+second path. Success is measured on the simulated robot's true state, at the rate of control: the
+goal must hold for the task's ``hold_s``. For thousands of episodes at once see
+`mjx_s2r.eval.simulation`.
 """
 
 import time
@@ -11,7 +12,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import jax
 import mujoco
 import numpy as np
 
@@ -23,9 +23,6 @@ from mjx_s2r.robot.drivers.mujoco_wiring import Camera, Pose, rig_for
 from mjx_s2r.robot.drivers.sim_robot import SimRobot
 from mjx_s2r.robot.log import FlightLog
 from mjx_s2r.robot.policy import Policy
-from mjx_s2r.sim.interface import State
-
-ActIn = Callable[[State, jax.Array], jax.Array]  # (worlds, key) -> squashed action (B, J)
 
 
 @dataclass(frozen=True)
@@ -38,7 +35,7 @@ class StartPose:
 
 @dataclass(frozen=True)
 class JudgedRobot:
-    """A stand-in to be judged on.
+    """A simulated robot that policies are judged on.
 
     Attributes:
         name: what it is called in the report.
@@ -82,18 +79,16 @@ class RobotEpisode:
 
 @dataclass(frozen=True)
 class EvalConfig:
-    """What an episode is.
+    """Rules of an episode.
 
     Attributes:
-        episode_s: longest episode, s.
         hold_s: how long the goal must hold, s.
-        films: of how many episodes per robot the frames are kept.
+        films: of how many episodes per robot the frames are kept; none where there is no camera.
         logs: folder for flight logs, one a robot's first episode; None writes none.
         camera: another renderer than MuJoCo's, where there is no OpenGL.
-        controller: settings of controller and guard.
+        controller: settings of controller and guard; its ``duration_s`` is the longest episode.
     """
 
-    episode_s: float
     hold_s: float
     films: int = 0
     logs: Path | None = None
@@ -166,12 +161,12 @@ def _episode(
     """Runs one episode."""
     stand_in, clock = rig
     seed = (robot.imperfections.seed, index)
-    place = robot.start_pose(np.random.default_rng((1, *seed)))
-    stand_in.reset(place.qpos, bodies=place.bodies, seed=int(1000 * seed[0] + index))
-    film = policy.contract.cameras[0].name if index < rules.films else None
+    start = robot.start_pose(np.random.default_rng((1, *seed)))
+    stand_in.reset(start.qpos, bodies=start.bodies, seed=int(1000 * seed[0] + index))
+    cameras = policy.contract.cameras
+    film = cameras[0].name if cameras and index < rules.films else None
     hold = round(rules.hold_s * policy.contract.control_hz)
-    watch, timed = _GoalMonitor(robot, stand_in, hold, film), _TimedPolicy(policy)
-    controller = ControllerConfig(rules.episode_s, rules.controller.safety)
+    monitor, timed = _GoalMonitor(robot, stand_in, hold, film), _TimedPolicy(policy)
     log = None
     if rules.logs is not None and index == 0:
         rules.logs.mkdir(parents=True, exist_ok=True)
@@ -179,19 +174,19 @@ def _episode(
         path.unlink(missing_ok=True)
         log = FlightLog(path, policy.contract, robot.name)
     try:
-        summary = run(stand_in, timed, clock, controller, log, watch)
+        summary = run(stand_in, timed, clock, rules.controller, log, monitor)
     finally:
         if log is not None:
             log.close()
     return RobotEpisode(
         robot=robot.name,
-        success=watch.held >= hold,
+        success=monitor.held >= hold,
         steps=summary.steps,
         reason=summary.reason,
         events=summary.events,
         overruns=summary.overruns,
         act_s=np.array(timed.seconds),
-        frames=np.stack(watch.frames) if watch.frames else None,
+        frames=np.stack(monitor.frames) if monitor.frames else None,
     )
 
 

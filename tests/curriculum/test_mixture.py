@@ -8,7 +8,7 @@ import pytest
 
 from mjx_s2r.curriculum.adr import ADRConfig, adr
 from mjx_s2r.curriculum.interface import Curriculum, Episodes
-from mjx_s2r.curriculum.mixture import STRIDE, heard_by, mixture
+from mjx_s2r.curriculum.mixture import STRIDE, mixture, owned_episodes
 from mjx_s2r.curriculum.scalar import ScalarConfig, scalar
 from mjx_s2r.params import ParamError
 from tests.curriculum.fakes import SPACE, episodes
@@ -61,7 +61,7 @@ def test_a_part_hears_its_own_worlds_only(schedule: Curriculum) -> None:
     for k, (ended, kind) in enumerate(
         (([1, 0, 1, 0], [-1, None, 1, None]), ([0, 1, 0, 1], [None, -1, None, 5]))
     ):
-        heard = heard_by(what, k)
+        heard = owned_episodes(what, k)
         np.testing.assert_array_equal(heard.ended[0], ended)
         assert all(r is None or int(heard.kind[0, i]) == r for i, r in enumerate(kind))
     state = schedule.update(schedule.init(), what)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from mjx_s2r.envs.reach import ABOVE, HOME, RADIUS, SECTOR, Reach
-from mjx_s2r.envs.reach_robots import held_out, place, rehearsal
+from mjx_s2r.envs.reach_robots import held_out, rehearsal, start_pose
 from mjx_s2r.eval.robot_episodes import JudgedRobot
 from mjx_s2r.robot.driver import check
 from mjx_s2r.robot.drivers.mujoco_wiring import describe, rig_for
@@ -95,7 +95,7 @@ def test_the_policys_contract_fits_every_robot(robots: list[JudgedRobot]) -> Non
 def test_places_lie_where_the_task_trains() -> None:
     rng, action = np.random.default_rng(0), Reach().contract.action
     for _ in range(500):
-        spot = place(rng)
+        spot = start_pose(rng)
         where, turn = spot.bodies["cube"]
         x, y = np.array(where[:2]) - NOMINAL.body("shoulder").pos[:2]
         assert RADIUS[0] - 1e-6 <= np.hypot(x, y) <= RADIUS[1] + 1e-6

@@ -167,7 +167,10 @@ def test_a_module_and_class_is_a_task() -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("cartpol", r"unknown task \(or module:Class\) 'cartpol'; did you mean 'cartpole'"),
+        (
+            "cartpol",
+            r"unknown task 'cartpol'; did you mean 'cartpole'\?; a task of your own is named",
+        ),
         ("", "''; known: cartpole, .*lift, .*quadruped, quadruped_rough, reach, reorient"),
         ("envs.nowhere:Reach", "unknown task module 'envs.nowhere'"),
         ("nowhere.at.all:Reach", "unknown task module 'nowhere.at.all'"),

@@ -84,3 +84,14 @@ def test_a_student_needs_a_teacher(tmp_path: Path) -> None:
 def test_robots_exist_for_tasks_that_have_them() -> None:
     with pytest.raises(ParamError, match="cartpole"):
         evaluate.robots("cartpole", "held_out", 1)
+
+
+@pytest.mark.parametrize("verb", ["pipeline", "demo"])
+def test_a_task_without_robots_is_refused_before_anything_is_trained(
+    verb: str, tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    done = run(verb, "--task", "cartpole", "--run", str(folder))
+    assert done.returncode == 2
+    assert "task 'cartpole' has no robots to be judged on" in done.stderr
+    assert not folder.exists()

@@ -130,7 +130,7 @@ def test_sizes_that_cannot_be_are_named() -> None:
         with pytest.raises(ParamError, match=says):
             StudyConfig(**wrong)
     with pytest.raises(ParamError, match="give --iterations"):
-        study._iterations("unheard")
+        study._iterations("lift")
 
 
 def test_worlds_begin_under_the_chosen_method(tmp_path: Path, key: jax.Array) -> None:

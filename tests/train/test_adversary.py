@@ -1,0 +1,66 @@
+"""The search for a teacher's hardest worlds: a run in, a table and a file of worlds out."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mjx_s2r.api.teacher import TeacherConfig, train_teacher
+from mjx_s2r.curriculum.adversarial import Hardest
+from mjx_s2r.learn.ppo.config import PPOConfig
+from mjx_s2r.params import ParamError
+from tests.sim.toy import Toy
+from train import adversary
+from train.adversary import AdversaryConfig, blame_table
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny training."""
+    folder = tmp_path_factory.mktemp("adversary") / "run"
+    small = PPOConfig(
+        num_envs=4, num_steps=2, num_minibatches=2, actor_hidden=(4,), critic_hidden=(4,)
+    )
+    train_teacher(
+        TeacherConfig(task="tests.sim.toy:Toy", run=folder, iterations=1, log_every=1, ppo=small)
+    )
+    return folder
+
+
+def test_the_hardest_worlds_are_written_with_the_rows_to_blame(run: Path) -> None:
+    words = ["--run", str(run), "--by", "return", "--episodes", "2", "--rows", "~noise", "~look"]
+    small = ["--search.worlds", "16", "--search.generations", "2", "--search.hardest", "3"]
+    adversary.main([*words, *small])
+    told = json.loads((run / adversary.RESULT).read_text())
+    assert {row["name"] for row in told["rows"]} == {"mass", "delay"}
+    assert told["episodes"] == 2 * (16 * 2 + 3 * (1 + 2)) and told["by"] == "return"
+    scores = [world["score"] for world in told["worlds"]]
+    assert len(scores) == 3 and scores == sorted(scores)
+    for world in told["worlds"]:
+        assert 0.25 <= world["params"]["mass"] <= 4 and world["params"]["noise"] == 0
+
+
+def test_the_table_begins_with_the_row_to_blame() -> None:
+    found = Hardest(
+        xi=np.array([(3.0, 0.02, 0.0, 1.0), (2.0, 0.0, 0.0, 1.0)]),
+        score=np.array((0.25, 0.5)),
+        recovery=np.array((0.1, 0.5, 0.0, 0.0)),
+        share=np.array((0.75, 0.2, 0.0, 0.0)),
+        ranking=("delay", "mass"),
+        evaluations=10,
+    )
+    shown = blame_table(Toy().space, found, "success")
+    cells = [list(column.cells) for column in shown.columns]
+    assert list(zip(*cells, strict=True)) == [
+        ("delay", "0 s", "0 to 0.04", "0.02", "+0.5", "20%"),
+        ("mass", "1", "0.25 to 4", "3", "+0.1", "75%"),
+    ]
+    assert "success in the 2 hardest worlds 0.375" in str(shown.title)
+
+
+def test_a_search_without_episodes_or_rows_is_refused(run: Path) -> None:
+    with pytest.raises(ParamError, match="episodes 0 must be at least 1"):
+        AdversaryConfig(episodes=0)
+    with pytest.raises(ParamError, match="'mas'; did you mean 'mass'"):
+        adversary.find_hardest(AdversaryConfig(run=run, rows=("mas",)))
