@@ -4,9 +4,7 @@ Each verb is one file with a Config dataclass and a main. This file only finds i
 must be set before jax starts, so nothing heavy is imported until the verb is known.
 """
 
-import contextlib
 import importlib
-import io
 import os
 import sys
 from collections.abc import Sequence
@@ -45,7 +43,7 @@ def main() -> int:
         return 2
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # that a program was cached is no news
     devices.configure()
-    _hush()
+    devices.import_mjx_quietly()
     sys.argv[0] = f"python -m train {verb}"
     module = importlib.import_module(f"train.{verb}")
     try:
@@ -64,19 +62,13 @@ def _remedy(line: Sequence[str]) -> str:
     return f"run the same command{more} to go on"
 
 
-def _hush() -> None:
-    """Keeps a line off the screen that is no news: Warp is missing."""
-    with contextlib.redirect_stdout(io.StringIO()):
-        importlib.import_module("mujoco.mjx")
-
-
 def _user_errors() -> tuple[type[Exception], ...]:
     """Returns the errors that name their own remedy; anything else keeps its traceback."""
     from mjx_s2r.contract import ContractError
-    from mjx_s2r.export import ExportError
     from mjx_s2r.io.checkpoints import CheckpointError
     from mjx_s2r.io.config import ConfigError
     from mjx_s2r.io.run import RunError
+    from mjx_s2r.onnx_export import ExportError
     from mjx_s2r.render.geometry.scene import SceneError
     from mjx_s2r.runtime.distributed import HostError
     from mjx_s2r.runtime.sharding import MeshError

@@ -17,6 +17,7 @@ import numpy as np
 import tyro
 
 from mjx_s2r.api.policy import TrainedPolicy, export_policy
+from mjx_s2r.api.robots import EvaluateConfig, evaluate, summary
 from mjx_s2r.api.student import StudentConfig, student_mosaic, train_student
 from mjx_s2r.api.teacher import TeacherConfig, recipe, train_teacher
 from mjx_s2r.envs.registry import require_robots, task_spec
@@ -25,9 +26,7 @@ from mjx_s2r.io.run import POLICY, RESULT, check_space, check_writable, write_js
 from mjx_s2r.learn.trainer import Trainer, TrainState
 from mjx_s2r.runtime.progress import console
 from mjx_s2r.sim.interface import nominal_params
-from train import evaluate
 from train.command_line import base
-from train.evaluate import EvaluateConfig
 
 
 @dataclass(frozen=True)
@@ -128,13 +127,13 @@ def _distil(config: StudentConfig, policy: Path) -> dict[str, Any]:
 
 def _judge(config: EvaluateConfig, folder: Path) -> dict[str, Any]:
     """Judges the policy on the robots and keeps the films."""
-    episodes = evaluate.evaluate(config)
+    episodes = evaluate(config)
     kept: dict[str, Any] = {}
     for index, episode in enumerate(episodes):
         if episode.frames is not None:
             kept |= {f"film{index}": episode.frames, f"end{index}": np.array(episode.success)}
     np.savez_compressed(folder / "films.npz", **kept)
-    return {"student": evaluate.summary(episodes)}
+    return {"student": summary(episodes)}
 
 
 def main(argv: Sequence[str]) -> None:

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mjx_s2r import export as exporter
+from mjx_s2r import onnx_export as exporter
 from mjx_s2r.api.student import load_student
 from mjx_s2r.api.teacher import load_teacher
 from mjx_s2r.io.run import CONFIG, RunError, is_student

@@ -46,6 +46,7 @@ _PACKAGE = mjx_s2r.envs.__name__
 _PEERS = f"{_PACKAGE}.peers"  # recipes of other libraries' environments
 _NO_TASKS = ("registry", "peers")  # modules of the package that hold none; so do _* and *_robots
 _ITERATIONS = 140
+OBJECT = "object:"  # begins the name of a task that was handed over and that no name leads to
 
 
 class RobotSuite(Protocol):
@@ -146,6 +147,11 @@ def task_spec(name: str) -> TaskSpec:
     Raises:
         ParamError: an unknown name, module or class; lists the near ones.
     """
+    if name.startswith(OBJECT):
+        raise ParamError(
+            f"task {name!r} was an object that no name leads to; hand the environment over, e.g. "
+            "load(run, env=env), or write the task as a class in a module and name it module:Class"
+        )
     if name in _builtin_names() and name not in _registered:
         importlib.import_module(f"{_PACKAGE}.{name}")
     if name.partition(":")[0] in LIBRARIES:
@@ -213,6 +219,30 @@ def make_env(task: str | Task | Environment, physics: PhysicsConfig | None = Non
             "mjx_s2r.bridge.wrapper.from_brax"
         )
     return make_native_env(made, physics)
+
+
+def name_of(env: Environment) -> str:
+    """Returns the name that leads to an environment's task: what a run's settings keep.
+
+    That is a registered name, or "module:Class" of the task's class. A task that neither leads to,
+    such as one defined in a notebook, gets a name that begins with `OBJECT`; its runs can only be
+    loaded with the environment.
+    """
+    if isinstance(env, WrappedEnv):
+        return env.name if env.name.partition(":")[0] in LIBRARIES else f"{OBJECT}{env.name}"
+    task = env.task if isinstance(env, Env) else env
+    task = getattr(task, "unwrapped", task)
+    kind, name = type(task), str(getattr(task, "name", type(task).__name__))
+    if name in task_names():
+        maker = task_spec(name).make
+        made = maker if isinstance(maker, type) else typing.get_type_hints(maker).get("return")
+        if made is kind:
+            return name
+    module = importlib.import_module(kind.__module__)
+    reachable = getattr(module, kind.__qualname__, None) is kind
+    if reachable and kind.__module__ != "__main__" and not _needs_arguments(kind):
+        return f"{kind.__module__}:{kind.__qualname__}"
+    return f"{OBJECT}{name}"
 
 
 def robots_of(name: str) -> RobotSuite:

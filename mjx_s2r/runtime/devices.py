@@ -21,7 +21,9 @@ Nothing here imports jax at module level, and nothing runs at import.
 import contextlib
 import functools
 import gc
+import importlib
 import importlib.metadata
+import io
 import os
 import platform
 import re
@@ -135,8 +137,8 @@ def configure(*, host_devices: int | None = None, cache_dir: Path | None = None)
     version = importlib.metadata.version("jaxlib")
     if gc.get_threshold() == USUAL:
         gc.set_threshold(*SELDOM)
-    if sys.platform == "linux" and not os.environ.get("DISPLAY"):
-        os.environ.setdefault("MUJOCO_GL", "egl")  # read when mujoco is imported
+    if sys.platform == "linux" and not (os.environ.get("DISPLAY") or os.environ.get("MUJOCO_GL")):
+        os.environ["MUJOCO_GL"] = "egl"  # read when mujoco is imported
     found = accelerators()
     wanted = [*cpu_flags(version)]
     if "cuda" in found:
@@ -152,6 +154,12 @@ def configure(*, host_devices: int | None = None, cache_dir: Path | None = None)
         _set_cache(cache_dir or default_cache_dir())
     if FALSE_ALARM[0] <= _numbers(version) < FALSE_ALARM[1]:
         _hush_reading()
+
+
+def import_mjx_quietly() -> None:
+    """Imports mujoco.mjx without the lines it prints where MuJoCo Warp is missing: no news."""
+    with contextlib.redirect_stdout(io.StringIO()):
+        importlib.import_module("mujoco.mjx")
 
 
 def default_cache_dir() -> Path:

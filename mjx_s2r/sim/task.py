@@ -101,7 +101,7 @@ class Task(Protocol):
 
 
 @dataclass(frozen=True)
-class _Seen:
+class _WithCameras:
     """A task whose policies see it through other cameras; all else is the task's own."""
 
     task: Task
@@ -111,9 +111,14 @@ class _Seen:
         """Returns the task's own part."""
         return getattr(object.__getattribute__(self, "task"), name)
 
+    @property
+    def unwrapped(self) -> Task:
+        """The task with its own cameras."""
+        return self.task
+
 
 def seen_by(task: Task, cameras: Sequence[CameraSignal]) -> Task:
     """Returns the task with other cameras in its contract, or as it is if none are given."""
     if not cameras:
         return task
-    return cast(Task, _Seen(task, replace(task.contract, cameras=tuple(cameras))))
+    return cast(Task, _WithCameras(task, replace(task.contract, cameras=tuple(cameras))))

@@ -1,0 +1,429 @@
+"""The door: what a notebook needs, from a task's name to a policy on a robot.
+
+Every function here is what the command line's verb of that name does; trained objects come back
+with their trainer inside, whose pure `init` and `iterate` are there for one's own loops.
+"""
+
+import dataclasses
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+
+from mjx_s2r.api.policy import TrainedPolicy, export_policy, load_policy
+from mjx_s2r.api.robots import EvaluateConfig, summary
+from mjx_s2r.api.robots import evaluate as evaluate_on_robots
+from mjx_s2r.api.student import StudentConfig, student_recipe, train_student
+from mjx_s2r.api.teacher import TeacherConfig, recipe, train_teacher
+from mjx_s2r.contract import camera_signal
+from mjx_s2r.curriculum.coordinates import space_at_width
+from mjx_s2r.curriculum.registry import ADR as ADR
+from mjx_s2r.curriculum.registry import CurriculumConfig
+from mjx_s2r.curriculum.registry import NoCurriculum as NoCurriculum
+from mjx_s2r.curriculum.registry import Uniform as Uniform
+from mjx_s2r.curriculum.uniform import uniform
+from mjx_s2r.envs.registry import OBJECT, make_env, name_of
+from mjx_s2r.io.config import ConfigError
+from mjx_s2r.io.run import CHECKPOINTS, CONFIG, POLICY, RunError, is_student
+from mjx_s2r.onnx_export import Exported
+from mjx_s2r.params import unknown
+from mjx_s2r.sim.backends.physics_config import PhysicsConfig
+from mjx_s2r.sim.interface import Environment
+
+Worlds = Literal["nominal", "opened", "whole"]
+
+
+class Overrides:
+    """Settings laid over those that fit a task; see `PPO` and `Distill`."""
+
+    def __init__(self, **settings: Any) -> None:
+        """Takes settings by name."""
+        self.settings = settings
+
+    def over(self, base: Any) -> Any:
+        """Returns the settings ``base``, a dataclass, with these over them.
+
+        Raises:
+            ParamError: a setting that does not exist; lists the near ones.
+            ValueError: a value that cannot work.
+        """
+        known = [f.name for f in dataclasses.fields(base)]
+        for name in self.settings:
+            if name not in known:
+                raise unknown(f"setting of {type(base).__name__}", name, known)
+        return dataclasses.replace(base, **self.settings)
+
+
+class PPO(Overrides):
+    """PPO with the settings that fit the task, and over them those given.
+
+    `mjx_s2r.learn.ppo.config.PPOConfig` lists them, e.g. ``PPO(num_envs=1024, gamma=0.99)``.
+    """
+
+
+class Distill(Overrides):
+    """Distillation with the settings that fit the task, and over them those given.
+
+    `mjx_s2r.learn.distill.config.DistillConfig` lists them, e.g. ``Distill(iterations=500)``.
+    """
+
+
+def make(task: Any, *, physics: PhysicsConfig | None = None) -> Environment:
+    """Returns the environment of a task, with pure `reset` and `step` for one world.
+
+    Vectorize them with `jax.vmap`. The compiler has been configured by then.
+
+    Args:
+        task: a name ("reach"), "module:Class", "playground:NAME", "brax:NAME", or a task object.
+        physics: the engine of the physics steps; MJX on JAX if absent.
+
+    Raises:
+        ParamError: an unknown name, or no task.
+        ModelError: an engine that this machine, the model or a row cannot use.
+    """
+    return make_env(task, physics)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Teacher:
+    """A trained teacher.
+
+    Attributes:
+        run: its run folder.
+        trained: trainer and state.
+    """
+
+    run: Path
+    trained: TrainedPolicy
+
+    @property
+    def env(self) -> Environment:
+        """The environment that it was trained in."""
+        return self.trained.trainer.env
+
+    @property
+    def ranges(self) -> dict[str, tuple[float, float]]:
+        """The range of every row that it was trained on, in the row's unit."""
+        return self.trained.ranges
+
+    def policy(self, obs: Mapping[str, jax.Array]) -> jax.Array:
+        """Returns the mean action (..., J) in [-1, 1] for observations {name: (..., P)}.
+
+        Raises:
+            ConfigError: an actor with a memory or cameras, which needs more than one step's
+                observations; step it with ``trained.trainer.apply_policy``.
+        """
+        return jnp.tanh(self.trained.trainer.policy(self.trained.state, dict(obs)).mean)
+
+    def evaluate(
+        self, worlds: Worlds = "opened", *, episodes: int = 256, seed: int = 0
+    ) -> dict[str, float]:
+        """Returns success, mean return and mean length over episodes without exploration.
+
+        Args:
+            worlds: nominal; opened (the ranges trained on); whole (the limits of the table).
+            episodes: how many, one a world, all at once.
+            seed: of the worlds.
+
+        Raises:
+            ConfigError: an actor that sees; evaluate its exported policy on robots.
+        """
+        trainer, state = self.trained.trainer, self.trained.state
+        space = trainer.env.space
+        spaces = {
+            "nominal": space_at_width(space, 0.0),
+            "opened": space.with_ranges(self.ranges),
+            "whole": space_at_width(space, 1.0),
+        }
+        if worlds not in spaces:
+            raise unknown("kind of worlds", worlds, list(spaces))
+        key_params, key_play = jax.random.split(jax.random.key(seed))
+        schedule = uniform(spaces[worlds])
+        params = schedule.sample(schedule.init(), episodes, key_params)
+        scores = trainer.evaluate(state, params, key=key_play)
+        return {
+            "success": float(scores.success.mean()),
+            "return": float(scores.episode_return.mean()),
+            "length": float(scores.length.mean()),
+        }
+
+    def export(self, path: str | Path = "", *, inputs: int = 1000) -> Exported:
+        """Writes one ONNX file; by default policy.onnx in the run folder.
+
+        Raises:
+            ExportError: an actor that reads what no robot knows, remembers or sees.
+        """
+        return export_policy(self.trained, Path(path or self.run / POLICY), inputs=inputs)
+
+    def save(self, folder: str | Path) -> Path:
+        """Copies settings and checkpoints to another run folder, which `load` reads.
+
+        Raises:
+            RunError: the folder exists already.
+        """
+        return _copy_run(self.run, Path(folder))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Student:
+    """A distilled camera student.
+
+    Attributes:
+        run: its run folder.
+        task: name of its task, for the robots that it is judged on.
+        trained: trainer and state.
+    """
+
+    run: Path
+    task: str
+    trained: TrainedPolicy
+
+    @property
+    def env(self) -> Environment:
+        """The environment that it was trained in, with its cameras in the contract."""
+        return self.trained.trainer.env
+
+    @property
+    def ranges(self) -> dict[str, tuple[float, float]]:
+        """The range of every row that it was trained on, in the row's unit."""
+        return self.trained.ranges
+
+    def policy(self, obs: jax.Array, *images: jax.Array) -> jax.Array:
+        """Returns the mean action (N, J) in [-1, 1].
+
+        Args:
+            obs: (N, P) assembled readings.
+            images: (N, H, W, C) uint8, one per camera of the contract.
+        """
+        trainer, count = self.trained.trainer, obs.shape[0]
+        memory, first = trainer.algorithm.zero_rnn_state(count).actor, jnp.zeros(count, bool)
+        learner = self.trained.state.learner
+        out = trainer.algorithm.policy(learner, memory, {"state": obs}, images, first)
+        return jnp.tanh(out[1].mean)
+
+    def evaluate(
+        self,
+        robots: Literal["held_out", "rehearsal"] = "held_out",
+        *,
+        count: int = 10,
+        episodes: int = 20,
+    ) -> dict[str, Any]:
+        """Returns the success on robots, with its 95 % interval and what the guard did.
+
+        The exported file runs through controller and guard, as on a real robot.
+
+        Args:
+            robots: held_out for the verdict, rehearsal for development.
+            count: number of robots.
+            episodes: episodes on each.
+
+        Raises:
+            ParamError: a task without robots.
+        """
+        with tempfile.TemporaryDirectory() as folder:
+            path = self.export(Path(folder) / POLICY, inputs=64).path
+            return evaluate(path, robots=robots, count=count, episodes=episodes, task=self.task)
+
+    def export(self, path: str | Path = "", *, inputs: int = 1000) -> Exported:
+        """Writes one ONNX file; by default policy.onnx in the run folder.
+
+        Raises:
+            ExportError: ONNX Runtime and JAX differ by more than 1e-4.
+        """
+        return export_policy(self.trained, Path(path or self.run / POLICY), inputs=inputs)
+
+    def save(self, folder: str | Path) -> Path:
+        """Copies settings and checkpoints to another run folder, which `load` reads.
+
+        Raises:
+            RunError: the folder exists already.
+        """
+        return _copy_run(self.run, Path(folder))
+
+
+def train(
+    env: Environment | Any,
+    algorithm: PPO | None = None,
+    *,
+    curriculum: CurriculumConfig | str = "adr",
+    run: str | Path = "runs/teacher",
+    iterations: int | None = None,
+    seed: int = 0,
+    resume: bool = False,
+    **settings: Any,
+) -> Teacher:
+    """Trains a privileged teacher; shows progress, keeps checkpoints, survives interruptions.
+
+    Args:
+        env: from `make`, or whatever `make` takes.
+        algorithm: settings over those that fit the task.
+        curriculum: how ranges open: "adr", "uniform", "none" ..., or ADR(...), Uniform(...).
+        run: folder of the run.
+        iterations: iterations in all; by default those that fit the task.
+        seed: of everything.
+        resume: go on where the folder holds this run; start where it holds none.
+        settings: further settings of `mjx_s2r.api.teacher.TeacherConfig`, e.g. eval_every=50.
+
+    Raises:
+        ParamError: an unknown setting, row or schedule.
+        RunError: a folder that cannot be used.
+    """
+    env = make(env)
+    name = name_of(env)
+    config = recipe(name) if not name.startswith(OBJECT) else TeacherConfig(task=name)
+    ppo = (algorithm or PPO()).over(config.ppo)
+    if isinstance(curriculum, str):
+        curriculum = CurriculumConfig(curriculum)
+    rows = (curriculum.rows,) if isinstance(curriculum.rows, str) else curriculum.rows
+    config = Overrides(
+        ppo=ppo,
+        run=Path(run),
+        seed=seed,
+        resume=resume,
+        iterations=config.iterations if iterations is None else iterations,
+        curriculum=curriculum.kind,
+        rows=tuple(rows),
+        mix=curriculum.mix,
+        adr=curriculum.adr,
+        schedules=curriculum.schedules,
+        **settings,
+    ).over(config)
+    trainer, state = train_teacher(config, env)
+    return Teacher(Path(run), TrainedPolicy(trainer, state))
+
+
+def distill(
+    teacher: Teacher | str | Path,
+    algorithm: Distill | None = None,
+    *,
+    cameras: str | Sequence[str] = (),
+    run: str | Path = "runs/student",
+    seed: int = 0,
+    resume: bool = False,
+    **settings: Any,
+) -> Student:
+    """Distils a camera student from a teacher.
+
+    Args:
+        teacher: from `train` or `load`, or its run folder.
+        algorithm: settings over those that fit the task.
+        cameras: NAME:HEIGHTxWIDTH@RATE, one or several; empty: those of the task.
+        run: folder of the run.
+        seed: of everything.
+        resume: go on where the folder holds this run; start where it holds none.
+        settings: further settings of `mjx_s2r.api.student.StudentConfig`.
+
+    Raises:
+        ParamError: an unknown setting.
+        RunError: no teacher's run, or a folder that cannot be used.
+        ContractError: a camera in another form, or whose rate does not divide the control rate.
+    """
+    folder = teacher.run if isinstance(teacher, Teacher) else Path(teacher)
+    names = (cameras,) if isinstance(cameras, str) else tuple(cameras)
+    for text in names:
+        camera_signal(text)  # before the teacher is loaded
+    config: StudentConfig = student_recipe(folder)
+    config = Overrides(
+        distill=(algorithm or Distill()).over(config.distill),
+        cameras=names,
+        run=Path(run),
+        seed=seed,
+        resume=resume,
+        **settings,
+    ).over(config)
+    env = teacher.env if isinstance(teacher, Teacher) else None
+    trainer, state = train_student(config, env)
+    task = name_of(trainer.env if env is None else env)
+    return Student(Path(run), task, TrainedPolicy(trainer, state))
+
+
+def evaluate(
+    policy: Teacher | Student | str | Path,
+    *,
+    robots: Literal["held_out", "rehearsal"] = "held_out",
+    count: int = 10,
+    episodes: int = 20,
+    task: str = "",
+) -> dict[str, Any]:
+    """Returns the success of a policy on robots, with its interval and what the guard did.
+
+    A teacher whose actor reads what no robot knows has no file to fly: its ``evaluate`` judges it
+    in simulation.
+
+    Args:
+        policy: a student, a teacher that can be exported, or an ONNX file.
+        robots: held_out for the verdict, rehearsal for development.
+        count: number of robots.
+        episodes: episodes on each.
+        task: its task, a name or "module:Class"; empty: the name in the policy's contract.
+
+    Raises:
+        ParamError: a task without robots.
+        ExportError: a teacher that cannot be exported.
+    """
+    if isinstance(policy, Teacher | Student):
+        with tempfile.TemporaryDirectory() as folder:
+            path = policy.export(Path(folder) / POLICY, inputs=64).path
+            name = task or name_of(policy.env)
+            return evaluate(path, robots=robots, count=count, episodes=episodes, task=name)
+    if task.startswith(OBJECT):
+        raise ConfigError(
+            "the task was an object that no name leads to, so its robots are not known; write it "
+            "as a class in a module and give task='module:Class'"
+        )
+    config = EvaluateConfig(
+        policy=Path(policy), task=task, robots=robots, count=count, episodes=episodes, films=0
+    )
+    return dict(summary(evaluate_on_robots(config)))
+
+
+def export(
+    policy: Teacher | Student | str | Path, path: str | Path = "", *, inputs: int = 1000
+) -> Exported:
+    """Writes a policy as one ONNX file that carries its contract.
+
+    Args:
+        policy: a student, a teacher whose actor reads what the robot has, or a run folder.
+        path: where the file goes; policy.onnx in the run folder by default.
+        inputs: random inputs on which ONNX Runtime must agree with JAX.
+
+    Raises:
+        ExportError: a policy that no robot can run, or a graph that differs from JAX.
+    """
+    trained = policy if isinstance(policy, Teacher | Student) else load(policy)
+    return trained.export(path, inputs=inputs)
+
+
+def load(
+    run: str | Path, *, iteration: int | None = None, env: Environment | None = None
+) -> Teacher | Student:
+    """Returns the teacher or student of a run folder, the newest or that of an iteration.
+
+    Args:
+        run: its folder.
+        iteration: which checkpoint; the newest if absent.
+        env: the environment, where the task was an object that no name leads to.
+
+    Raises:
+        RunError: no run there, or one of another schema.
+        CheckpointError: no checkpoint, or one of another task or table.
+    """
+    folder = Path(run)
+    trained = load_policy(folder, iteration, env)
+    if is_student(folder):
+        return Student(folder, name_of(trained.trainer.env if env is None else env), trained)
+    return Teacher(folder, trained)
+
+
+def _copy_run(run: Path, folder: Path) -> Path:
+    """Copies settings and checkpoints of a run to a new folder."""
+    if folder.exists():
+        raise RunError(f"{folder} exists already; name a new folder")
+    folder.mkdir(parents=True)
+    shutil.copy2(run / CONFIG, folder / CONFIG)
+    shutil.copytree(run / CHECKPOINTS, folder / CHECKPOINTS)
+    return folder
