@@ -30,7 +30,7 @@ from mjx_s2r.curriculum.uniform import (
     NominalConfig,
     UniformConfig,
     fixed_ranges,
-    nominal,
+    nominal_ranges,
     uniform,
 )
 from mjx_s2r.params import ParamError, ParamSpace, unknown
@@ -42,7 +42,7 @@ BuildCurriculum = Callable[[ParamSpace, Any, np.ndarray], Curriculum]
 CURRICULA: dict[str, tuple[type, BuildCurriculum]] = {
     "adr": (ADRConfig, adr),
     "uniform": (UniformConfig, fixed_ranges),
-    "none": (NominalConfig, nominal),
+    "none": (NominalConfig, nominal_ranges),
     "progressive": (ProgressiveConfig, scalar),
     "staged": (StagedConfig, scalar),
     "expand": (ExpandConfig, scalar),

@@ -83,7 +83,7 @@ def fixed_ranges(
     return uniform(space_at_width(space, config.width, active), active)
 
 
-def nominal(
+def nominal_ranges(
     space: ParamSpace, config: NominalConfig, active: np.ndarray | None = None
 ) -> Curriculum:
     """Returns the schedule that keeps every row nominal."""
