@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from mjx_s2r import export as module
-from mjx_s2r.onnx_export import ExportError, export
 from mjx_s2r.io.run import RunError
+from mjx_s2r.onnx_export import ExportError, export
 from mjx_s2r.robot.policy import Policy
 from tests.robot.fakes import contract_for
 

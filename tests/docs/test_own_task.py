@@ -17,8 +17,8 @@ from docs.own_task.fly import fly
 from docs.own_task.pendulum import XML
 from mjx_s2r.contract import PolicyContract
 from mjx_s2r.envs.registry import make_env, task_spec
-from mjx_s2r.onnx_export import ExportError
 from mjx_s2r.learn import normalizer
+from mjx_s2r.onnx_export import ExportError
 from mjx_s2r.robot.policy import Policy
 from mjx_s2r.sim.env import Env, require_native
 from train.export import ExportConfig, export_teacher

@@ -170,7 +170,9 @@ def test_applying_twice_equals_applying_once() -> None:
 def test_numpy_and_jax_agree() -> None:
     space = table(
         row(law="log_uniform"),
-        row("com", "model.body_ipos", elements=("*_arm",), column=1, mode="add", limits=(-1.0, 3.0)),
+        row(
+            "com", "model.body_ipos", elements=("*_arm",), column=1, mode="add", limits=(-1.0, 3.0)
+        ),
         row("g", "model.gravity", elements=(), mode="set"),
     )
     low, high = space.limits
