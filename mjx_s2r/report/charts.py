@@ -161,7 +161,7 @@ def learning(metrics: Rows) -> str:
     steps = column(metrics, "env_steps")
     judged = column(metrics, "eval_at") * steps / column(metrics, "step")
     with theme():
-        figure = _figure(760, 270)
+        figure = _figure(760, 252)
         for index, (name, ends) in enumerate((("return", (None, None)), ("success", (0.0, 1.0)))):
             lines = {
                 "b": (steps, column(metrics, name)),
@@ -170,7 +170,7 @@ def learning(metrics: Rows) -> str:
             axes = _axes_at(figure, (48 + 380 * index, 34, 316, 160), name.capitalize())
             draw_lines(axes, lines, "environment steps", ends)
         note = "Dashed: while exploring. Solid: by mean actions."
-        figure.text(10 / 760, 10 / 270, note, color=SOFT)
+        figure.text(10 / 760, 10 / 252, note, color=SOFT)
         return to_svg(figure, "Return and success over a training")
 
 
@@ -178,7 +178,7 @@ def comparison(panels: Mapping[str, Sequence[Curve]], x_label: str, y_label: str
     """Returns an SVG file with a panel per task: a curve per method with whiskers over seeds."""
     names = list(dict.fromkeys(curve.name for curves in panels.values() for curve in curves))
     legend = 20 * math.ceil(len(names) / 5)
-    width, height = 440 * max(len(panels), 1), 340 + legend
+    width, height = 440 * max(len(panels), 1), 326 + legend
     with theme():
         figure = _figure(width, height)
         for index, (title, curves) in enumerate(panels.items()):
@@ -196,7 +196,7 @@ def comparison(panels: Mapping[str, Sequence[Curve]], x_label: str, y_label: str
                 [handles[name] for name in names],
                 names,
                 loc="lower left",
-                bbox_to_anchor=(50 / width, 4 / height),
+                bbox_to_anchor=(50 / width, 0),
                 ncols=min(len(names), 5 * len(panels)),
             )
         return to_svg(figure, f"{y_label} against {x_label}")
@@ -231,7 +231,10 @@ def draw_lines(
             axes.plot(x[fine], y[fine], **LINE_STYLES[kind], clip_on=False)
             color = LINE_STYLES[kind]["color"]
             axes.plot(x[fine][-1:], y[fine][-1:], "o", color=color, clip_on=False)
-    axes.set_ylim(*ends)
+    low, high = (
+        auto if end is None else end for end, auto in zip(ends, axes.get_ylim(), strict=True)
+    )
+    axes.set_ylim(*_apart((low, high), log))
     axes.set_xlim(left=min(0.0, axes.get_xlim()[0]))
     axes.set_xlabel(x_label)
     axes.xaxis.set_major_locator(MaxNLocator(ticks, steps=ROUND))
