@@ -37,8 +37,7 @@ from mjx_s2r.report.findings import (
     span,
     verdict,
 )
-from mjx_s2r.report.page import duration
-from mjx_s2r.report.page import write as write_page
+from mjx_s2r.report.page import duration, write_page
 
 MOST_FILMS, STRIP, MOST_TILES = 4, 6, 64
 CHART, SMALL_CHART = (260, 180), (164, 100)  # px
@@ -82,7 +81,7 @@ EVENT_WORDS = {
 
 
 @dataclass(frozen=True)
-class Curve:
+class LearningCurve:
     """One chart of learning.
 
     Attributes:
@@ -106,22 +105,24 @@ class Curve:
 
 CURVES = {
     "teacher": (
-        Curve("Success", "%", "env_steps", "success", (0.0, 100.0), factor=100.0),
-        Curve("Return", "reward of an episode", "env_steps", "return"),
-        Curve("Speed", "steps/s", "env_steps", "steps_per_s", (0.0, None)),
+        LearningCurve("Success", "%", "env_steps", "success", (0.0, 100.0), factor=100.0),
+        LearningCurve("Return", "reward of an episode", "env_steps", "return"),
+        LearningCurve("Speed", "steps/s", "env_steps", "steps_per_s", (0.0, None)),
     ),
     "student": (
-        Curve("Success", "%", "images", "success", (0.0, 100.0), factor=100.0),
-        Curve("Error in reading images", "cm", "images", "label_error_m", (0.0, None), factor=100),
-        Curve("Distance to teacher", "KL", "images", "kl", log=True),
-        Curve("Speed", "images/s", "images", "images_per_s", (0.0, None)),
+        LearningCurve("Success", "%", "images", "success", (0.0, 100.0), factor=100.0),
+        LearningCurve(
+            "Error in reading images", "cm", "images", "label_error_m", (0.0, None), factor=100
+        ),
+        LearningCurve("Distance to teacher", "KL", "images", "kl", log=True),
+        LearningCurve("Speed", "images/s", "images", "images_per_s", (0.0, None)),
     ),
 }
 X_WORDS = {"env_steps": "simulated steps", "images": "images", "step": "updates"}
 
 
 @dataclass(frozen=True)
-class Policy:
+class TrainedPolicy:
     """One of the two policies: its key in the outcomes, words, kind of line, and training."""
 
     name: str
@@ -138,7 +139,7 @@ def write(path: Path, report: DemoReport) -> Path:
         ValueError: images that are not uint8 RGB.
     """
     policies = [
-        Policy(name, WORDS[name], KIND[name], pipeline)
+        TrainedPolicy(name, WORDS[name], KIND[name], pipeline)
         for name, pipeline in ((RANDOMIZED, report.randomized), (PLAIN, report.plain))
     ]
     compared = report.plain != Pipeline() or any(o.pipeline == PLAIN for o in report.outcomes)
@@ -168,7 +169,7 @@ def write(path: Path, report: DemoReport) -> Path:
     return Path(path)
 
 
-def _stats(report: DemoReport, policies: list[Policy]) -> list[dict[str, Any]]:
+def _stats(report: DemoReport, policies: list[TrainedPolicy]) -> list[dict[str, Any]]:
     """Returns the figures at the top of the page."""
     out: list[dict[str, Any]] = []
     for policy in policies:
@@ -195,7 +196,7 @@ def _stats(report: DemoReport, policies: list[Policy]) -> list[dict[str, Any]]:
     return out
 
 
-def _places(report: DemoReport, policies: list[Policy]) -> dict[str, list[dict[str, Any]]]:
+def _places(report: DemoReport, policies: list[TrainedPolicy]) -> dict[str, list[dict[str, Any]]]:
     """Returns the success rates by place, with their intervals."""
     by_name = {policy.name: policy for policy in policies}
 
@@ -216,7 +217,7 @@ def _places(report: DemoReport, policies: list[Policy]) -> dict[str, list[dict[s
     return {words: rates for words, rates in found.items() if rates}
 
 
-def _films(policies: list[Policy]) -> list[tuple[Policy, list[dict[str, Any]]]]:
+def _films(policies: list[TrainedPolicy]) -> list[tuple[TrainedPolicy, list[dict[str, Any]]]]:
     """Returns the episodes on the stand-in, each as an animation and a strip of frames."""
     out = []
     for policy in policies:
@@ -233,7 +234,7 @@ def _films(policies: list[Policy]) -> list[tuple[Policy, list[dict[str, Any]]]]:
     return out
 
 
-def _worlds(policies: list[Policy]) -> list[tuple[Policy, str, int]]:
+def _worlds(policies: list[TrainedPolicy]) -> list[tuple[TrainedPolicy, str, int]]:
     """Returns a mosaic of training worlds and their number for each policy."""
     out = []
     for policy in policies:
@@ -245,7 +246,7 @@ def _worlds(policies: list[Policy]) -> list[tuple[Policy, str, int]]:
     return out
 
 
-def _learning(policies: list[Policy]) -> dict[str, list[dict[str, Any]]]:
+def _learning(policies: list[TrainedPolicy]) -> dict[str, list[dict[str, Any]]]:
     """Returns the learning curves that have data, of teacher and student."""
     out = {}
     for who, curves in CURVES.items():
@@ -256,7 +257,9 @@ def _learning(policies: list[Policy]) -> dict[str, list[dict[str, Any]]]:
     return out
 
 
-def _curve(who: str, curve: Curve, logs: list[tuple[Policy, Rows]]) -> dict[str, Any]:
+def _curve(
+    who: str, curve: LearningCurve, logs: list[tuple[TrainedPolicy, Rows]]
+) -> dict[str, Any]:
     """Returns a chart with the last value of each line, or nothing without data."""
     known = any(np.isfinite(column(rows, curve.x)).any() for _, rows in logs)
     x_key = curve.x if known else "step"
@@ -335,7 +338,7 @@ def _percent_of_limits(row: Param, value: float) -> float:
     return 100 * (value - low) / (high - low)
 
 
-def _robot(policies: list[Policy]) -> dict[str, Any]:
+def _robot(policies: list[TrainedPolicy]) -> dict[str, Any]:
     """Returns what the safety layer and the loop counted, one column a policy."""
     sides = {p.words: p.pipeline.robot for p in policies if p.pipeline.robot is not None}
     if not sides:

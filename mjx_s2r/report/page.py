@@ -9,7 +9,7 @@ from mjx_s2r.report.charts import short
 from mjx_s2r.report.findings import percent, span
 
 
-def render(template: str, **context: Any) -> str:
+def render_page(template: str, **context: Any) -> str:
     """Returns a page; text is escaped, unless it is `markupsafe.Markup`.
 
     Args:
@@ -19,9 +19,9 @@ def render(template: str, **context: Any) -> str:
     return _environment().get_template(template).render(**context)
 
 
-def write(path: Path, template: str, **context: Any) -> None:
-    """Writes `render`'s page, whole or not at all."""
-    text = render(template, **context)
+def write_page(path: Path, template: str, **context: Any) -> None:
+    """Writes `render_page`'s page, whole or not at all."""
+    text = render_page(template, **context)
     beside = path.with_name(path.name + ".tmp")
     beside.write_text(text, encoding="utf-8")
     beside.replace(path)

@@ -49,7 +49,7 @@ def film_page(recording: Recording, view: CameraSignal, px: int, render: RenderC
     frames = np.stack([_frame(rows, index) for index in range(len(states))])
     last_s = kept[-1] / task.contract.control_hz
     frame_s = last_s / max(len(kept) - 1, 1)
-    return page.render(
+    return page.render_page(
         "episode.html.j2",
         title=f"{task.name}: an episode in {count} worlds",
         origin=recording.origin,
