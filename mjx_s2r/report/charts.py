@@ -167,7 +167,7 @@ def learning(metrics: Rows) -> str:
                 "b": (steps, column(metrics, name)),
                 "a": (judged, column(metrics, f"eval_{name}")),
             }
-            axes = _axes_at(figure, (48 + 380 * index, 34, 316, 160), name.capitalize())
+            axes = _axes_at(figure, (58 + 380 * index, 34, 306, 160), name.capitalize())
             draw_lines(axes, lines, "environment steps", ends)
         note = "Dashed: while exploring. Solid: by mean actions."
         figure.text(10 / 760, 10 / 252, note, color=SOFT)
@@ -221,7 +221,7 @@ def draw_lines(
         log: logarithmic vertical axis.
         ticks: about as many on each axis.
     """
-    from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
+    from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, NullLocator
 
     if log:
         axes.set_yscale("log")
@@ -237,7 +237,7 @@ def draw_lines(
     axes.set_ylim(*_apart((low, high), log))
     axes.set_xlim(left=min(0.0, axes.get_xlim()[0]))
     axes.set_xlabel(x_label)
-    axes.xaxis.set_major_locator(MaxNLocator(ticks, steps=ROUND))
+    axes.xaxis.set_major_locator(MaxNLocator(ticks, steps=ROUND) if axes.lines else NullLocator())
     axes.yaxis.set_major_locator(
         LogLocator(subs=(1.0, 3.0), numticks=6) if log else MaxNLocator(ticks, steps=ROUND)
     )

@@ -41,11 +41,11 @@ def film_page(recording: Recording, view: CameraSignal, px: int, render: RenderC
     cores = [one for state in states for one in apart(state.pipeline_state.physics_state, count)]
     rows: list[tuple[str, np.ndarray]] = []
     for name in dict.fromkeys((*following(task.mj_model), view.name)):
-        rows.append((f"camera {name}", _ours(recording, states, name, px, render)))
+        rows.append((name, _ours(recording, states, name, px, render)))
         pictures = mujoco_pictures(task.mj_model, name, px, cores)
         if pictures is not None:
             shots = pictures.reshape(len(states), count, px, px, 3)
-            rows.append((f"camera {name}, MuJoCo's picture", shots))
+            rows.append((f"{name}, MuJoCo", shots))
     frames = np.stack([_frame(rows, index) for index in range(len(states))])
     last_s = kept[-1] / task.contract.control_hz
     frame_s = last_s / max(len(kept) - 1, 1)
