@@ -122,7 +122,7 @@ X_WORDS = {"env_steps": "simulated steps", "images": "images", "step": "updates"
 
 
 @dataclass(frozen=True)
-class TrainedPolicy:
+class ReportedPolicy:
     """One of the two policies: its key in the outcomes, words, kind of line, and training."""
 
     name: str
@@ -139,7 +139,7 @@ def write(path: Path, report: DemoReport) -> Path:
         ValueError: images that are not uint8 RGB.
     """
     policies = [
-        TrainedPolicy(name, WORDS[name], KIND[name], pipeline)
+        ReportedPolicy(name, WORDS[name], KIND[name], pipeline)
         for name, pipeline in ((RANDOMIZED, report.randomized), (PLAIN, report.plain))
     ]
     compared = report.plain != Pipeline() or any(o.pipeline == PLAIN for o in report.outcomes)
@@ -169,7 +169,7 @@ def write(path: Path, report: DemoReport) -> Path:
     return Path(path)
 
 
-def _stats(report: DemoReport, policies: list[TrainedPolicy]) -> list[dict[str, Any]]:
+def _stats(report: DemoReport, policies: list[ReportedPolicy]) -> list[dict[str, Any]]:
     """Returns the figures at the top of the page."""
     out: list[dict[str, Any]] = []
     for policy in policies:
@@ -196,7 +196,7 @@ def _stats(report: DemoReport, policies: list[TrainedPolicy]) -> list[dict[str, 
     return out
 
 
-def _places(report: DemoReport, policies: list[TrainedPolicy]) -> dict[str, list[dict[str, Any]]]:
+def _places(report: DemoReport, policies: list[ReportedPolicy]) -> dict[str, list[dict[str, Any]]]:
     """Returns the success rates by place, with their intervals."""
     by_name = {policy.name: policy for policy in policies}
 
@@ -217,7 +217,7 @@ def _places(report: DemoReport, policies: list[TrainedPolicy]) -> dict[str, list
     return {words: rates for words, rates in found.items() if rates}
 
 
-def _films(policies: list[TrainedPolicy]) -> list[tuple[TrainedPolicy, list[dict[str, Any]]]]:
+def _films(policies: list[ReportedPolicy]) -> list[tuple[ReportedPolicy, list[dict[str, Any]]]]:
     """Returns the episodes on the stand-in, each as an animation and a strip of frames."""
     out = []
     for policy in policies:
@@ -234,7 +234,7 @@ def _films(policies: list[TrainedPolicy]) -> list[tuple[TrainedPolicy, list[dict
     return out
 
 
-def _worlds(policies: list[TrainedPolicy]) -> list[tuple[TrainedPolicy, str, int]]:
+def _worlds(policies: list[ReportedPolicy]) -> list[tuple[ReportedPolicy, str, int]]:
     """Returns a mosaic of training worlds and their number for each policy."""
     out = []
     for policy in policies:
@@ -246,7 +246,7 @@ def _worlds(policies: list[TrainedPolicy]) -> list[tuple[TrainedPolicy, str, int
     return out
 
 
-def _learning(policies: list[TrainedPolicy]) -> dict[str, list[dict[str, Any]]]:
+def _learning(policies: list[ReportedPolicy]) -> dict[str, list[dict[str, Any]]]:
     """Returns the learning curves that have data, of teacher and student."""
     out = {}
     for who, curves in CURVES.items():
@@ -258,7 +258,7 @@ def _learning(policies: list[TrainedPolicy]) -> dict[str, list[dict[str, Any]]]:
 
 
 def _curve(
-    who: str, curve: LearningCurve, logs: list[tuple[TrainedPolicy, Rows]]
+    who: str, curve: LearningCurve, logs: list[tuple[ReportedPolicy, Rows]]
 ) -> dict[str, Any]:
     """Returns a chart with the last value of each line, or nothing without data."""
     known = any(np.isfinite(column(rows, curve.x)).any() for _, rows in logs)
@@ -338,7 +338,7 @@ def _percent_of_limits(row: Param, value: float) -> float:
     return 100 * (value - low) / (high - low)
 
 
-def _robot(policies: list[TrainedPolicy]) -> dict[str, Any]:
+def _robot(policies: list[ReportedPolicy]) -> dict[str, Any]:
     """Returns what the safety layer and the loop counted, one column a policy."""
     sides = {p.words: p.pipeline.robot for p in policies if p.pipeline.robot is not None}
     if not sides:
