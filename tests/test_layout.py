@@ -38,7 +38,6 @@ JOINTS = {
     "mjx_s2r/learn/train_logger.py": (
         "mjx_s2r.curriculum.episode_recorder",
         "mjx_s2r.eval.simulation",
-        "mjx_s2r.report.curriculum_plots",
     ),
 }
 # Policies that see need the camera model, and nothing else of the renderer.

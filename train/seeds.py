@@ -23,7 +23,7 @@ from mjx_s2r.io.run import Run
 from mjx_s2r.learn.multi_seed import Seeds, take
 from mjx_s2r.learn.train_logger import LogWindow, TrainLogger, speed
 from mjx_s2r.learn.trainer import LoopConfig, Trainer, run_loop, train_logger
-from mjx_s2r.report.curriculum_plots import draw_training
+from mjx_s2r.report.charts import draw_training
 from train.command_line import base
 
 WATCHED = ("return", "success")

@@ -43,7 +43,7 @@ from mjx_s2r.learn.ppo.config import PPOConfig
 from mjx_s2r.learn.ppo.ppo import PPO
 from mjx_s2r.learn.trainer import Trainer
 from mjx_s2r.params import ParamError, ParamSpace, unknown
-from mjx_s2r.report.curriculum_plots import Curve, comparison
+from mjx_s2r.report.charts import Curve, comparison
 from mjx_s2r.runtime import devices
 from mjx_s2r.runtime.progress import console, progress
 from mjx_s2r.runtime.signals import sigterm_interrupts

@@ -27,7 +27,7 @@ from mjx_s2r.render.cameras import bind_cameras, poses, take_pictures
 from mjx_s2r.render.looks import textures
 from mjx_s2r.render.looks.assets import RenderConfig
 from mjx_s2r.render.looks.green_screen import overlay
-from mjx_s2r.report.mosaic import write_mosaic
+from mjx_s2r.report.media import mosaic, write_png
 from mjx_s2r.runtime.devices import gradient_compiler_options
 from mjx_s2r.runtime.progress import print_line
 from mjx_s2r.sim.env import Env, make
@@ -37,7 +37,7 @@ from mjx_s2r.sim.task import Task, seen_by
 from train.viewer.browser import require, show
 from train.viewer.film import film_page
 from train.viewer.opengl import following
-from train.viewer.panels import drawn, panels, sheet
+from train.viewer.panels import Panel, panels, render_cameras
 from train.viewer.pilot import load_viewer, record_episode
 
 
@@ -172,7 +172,7 @@ def _worlds(config: ViewConfig, env: Env) -> tuple[Any, PhysicsState]:
     taken = draw(where, xi, key_noise)
     for index, (signal, pictures) in enumerate(zip(task.contract.cameras, taken, strict=True)):
         path = config.out / (f"worlds_{signal.name}.png" if index else "worlds.png")
-        write_mosaic(path, np.asarray(pictures), config.columns, zoom=2)
+        write_png(path, mosaic(np.asarray(pictures), config.columns), zoom=2)
         print_line(f"{path}: {count} worlds over the limits of the table, the first nominal")
     return jax.tree.map(lambda leaf: leaf[0], (data, worlds.pipeline_state.physics_state))
 
@@ -189,20 +189,26 @@ def _beside(config: ViewConfig, env: Env, data: Any, core: PhysicsState) -> None
     task = env.task
     followers = following(task.mj_model)
     names = list(dict.fromkeys((*(c.name for c in task.contract.cameras), *followers)))
-    images, left_out = drawn(task.mj_model, names, config.px, data, config.render)
+    images, left_out = render_cameras(task.mj_model, names, config.px, data, config.render)
     for thing in left_out:
         print_line(f"not drawn: {thing}")
     rows = [
         panels(task.mj_model, name, image, core) for name, image in zip(names, images, strict=True)
     ]
     path = config.out / "beside.png"
-    write_mosaic(path, sheet(rows)[None])
+    _write_panels(path, rows)
     with_mujoco = "beside MuJoCo's" if len(rows[0]) > 4 else "alone: MuJoCo found no OpenGL"
     print_line(f"{path}: the nominal world, {with_mujoco}; cameras {', '.join(names)}")
     if config.photo is not None:
         ours = np.asarray(images[0].rgb)
         photo = textures.photographs([str(config.photo)], config.px, config.px)[0]
         laid = config.out / "overlay.png"
-        row = (("the photograph", photo), ("both", overlay(ours, photo)), ("nominal", ours))
-        write_mosaic(laid, sheet([row])[None])
+        row = [("the photograph", photo), ("both", overlay(ours, photo)), ("nominal", ours)]
+        _write_panels(laid, [row])
         print_line(f"{laid}: the photograph, both, the nominal picture")
+
+
+def _write_panels(path: Path, rows: Sequence[Sequence[Panel]]) -> None:
+    """Writes rows of panels of one size, with their titles, to a PNG."""
+    titles, pictures = zip(*(panel for row in rows for panel in row), strict=True)
+    write_png(path, mosaic(np.stack(pictures), len(rows[0]), titles))

@@ -21,7 +21,7 @@ from mjx_s2r.learn.trainer import Trainer, TrainState, fit
 from mjx_s2r.params import ParamSpace
 from mjx_s2r.render.cameras import bind_cameras
 from mjx_s2r.render.looks.assets import RenderConfig
-from mjx_s2r.report.curriculum_plots import draw_training
+from mjx_s2r.report.charts import draw_training
 from mjx_s2r.runtime import distributed
 from mjx_s2r.runtime.sharding import device_mesh
 from mjx_s2r.sim.backends import warp

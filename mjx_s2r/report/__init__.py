@@ -1,1 +1,1 @@
-"""Reports and plots: self-contained HTML pages, charts and films."""
+"""Reports: self-contained HTML pages, charts of training logs, mosaics and animations."""

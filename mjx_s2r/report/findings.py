@@ -17,7 +17,7 @@ RANDOMIZED, PLAIN = "randomized", "plain"
 NOMINAL, VARIED, STAND_IN = "simulation, nominal", "simulation, randomized", "stand-in"
 PLACES = (NOMINAL, VARIED, STAND_IN)
 WORDS = {RANDOMIZED: "randomized", PLAIN: "without randomization"}
-KIND = {RANDOMIZED: "a", PLAIN: "b"}  # kinds of line in `mjx_s2r.report.plots`
+KIND = {RANDOMIZED: "a", PLAIN: "b"}  # kinds of line in `mjx_s2r.report.charts`
 
 
 @dataclass(frozen=True)

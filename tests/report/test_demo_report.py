@@ -12,16 +12,20 @@ import pytest
 
 from mjx_s2r.io.run import RunError
 from mjx_s2r.params import Param, ParamSpace
-from mjx_s2r.report.demo_report import (
+from mjx_s2r.report.demo_report import write
+from mjx_s2r.report.findings import (
+    NOMINAL,
+    PLAIN,
+    RANDOMIZED,
+    STAND_IN,
+    VARIED,
     DemoReport,
     Film,
     Outcome,
     Pipeline,
     Provenance,
     RobotSide,
-    write,
 )
-from mjx_s2r.report.findings import NOMINAL, PLAIN, RANDOMIZED, STAND_IN, VARIED
 
 SECTIONS = ["outcomes", "films", "worlds", "learning", "bounds", "ranges", "robot", "provenance"]
 NOTHING = "No data for this section."
@@ -146,7 +150,8 @@ def test_the_page_needs_nothing_beside_it(full: DemoReport, tmp_path: Path) -> N
     html = write(tmp_path / "report.html", full).read_text()
     page = Page(html)
     assert all(link.startswith(("data:", "#")) for link in page.links)
-    assert "script" not in page.tags and "@import" not in html and "url(" not in html
+    assert "script" not in page.tags and "@import" not in html
+    assert html.count("url(") == html.count("url(#"), "parts of its own charts only"
     assert not re.search(r"(?:https?:)?//[a-z]", re.sub(r"base64,[^\"]*", "", html))
     assert not list(tmp_path.glob("*.tmp"))
 
@@ -157,12 +162,33 @@ def test_every_section_has_its_data(full: DemoReport, tmp_path: Path) -> None:
     assert {f"#{name}" for name in SECTIONS} <= set(page.links)
     assert not [name for name, text in page.sections.items() if NOTHING in text]
     assert "86 %" in page.sections["outcomes"] and "no episodes" in page.sections["outcomes"]
-    assert "randomized: 3.1 at the end" in page.sections["learning"]  # 0.031 m in cm
+    assert "randomized: 3.1" in page.sections["learning"]  # 0.031 m in cm
     assert "Kept at one value while the teacher learned: hue." in page.sections["bounds"]
     assert "0 to 0.03" in page.sections["ranges"] and "only 0" in page.sections["ranges"]
     assert "15" in page.sections["robot"] and "1,234 \u00b5s" in page.sections["robot"]
     assert "missed a deadline" not in page.sections["robot"]  # has a row of its own
     assert "Links do not bend." in page.sections["provenance"]
+
+
+def test_bars_stand_at_their_numbers(full: DemoReport, tmp_path: Path) -> None:
+    """172 of 200 is 86 %, with Wilson's interval from 80.5 to 90.1; limits (0.5, 2) are a log."""
+    html = write(tmp_path / "report.html", full).read_text()
+    assert "--from:0%;--wide:86.00%" in html
+    low, wide = map(float, re.findall(r"--low:([\d.]+)%;--wide:([\d.]+)%", html)[0])
+    assert (low, low + wide) == pytest.approx((80.5, 90.1), abs=0.1)
+    assert html.count("--target:80.00%") == 2, "asked for on the stand-in, of both policies"
+    table = html[html.index('id="ranges"') : html.index('id="robot"')]
+    bars = re.findall(r"--from:([\d.]+)%;--wide:([\d.]+)%.*?--nominal:([\d.]+)%", table)
+    places = {tuple(map(float, bar)) for bar in bars}
+    low_kp, high_kp = (50 + 50 * np.log2(end) for end in (1 - 3 / 9, 1 + 3 / 9))
+    expected = {(0, 60, 0), (50, 0, 50), (round(low_kp, 2), round(high_kp - low_kp, 2), 50)}
+    assert places == expected
+
+
+def test_the_figures_at_the_top(full: DemoReport, tmp_path: Path) -> None:
+    html = write(tmp_path / "report.html", full).read_text()
+    top = html[html.index('<dl class="stats">') : html.index("</dl>")]
+    assert re.findall(r"</dt><dd>([^<]+)", top) == ["86 %", "12 %", "1.23 ms", "52 min 5 s"]
 
 
 def test_the_verdict_comes_first(full: DemoReport, tmp_path: Path) -> None:
@@ -209,8 +235,8 @@ def test_lines_without_the_usual_keys_are_tolerated(tmp_path: Path) -> None:
     pipeline = Pipeline(teacher=odd, student=odd, bounds=bounds)
     report = DemoReport("Reach", space=SPACE, randomized=pipeline)
     page = Page(write(tmp_path / "report.html", report).read_text())
-    assert "Teacher: success" in page.sections["learning"]
-    assert "Teacher: return" not in page.sections["learning"]
+    assert "Success" in page.sections["learning"]
+    assert "Return" not in page.sections["learning"]
     assert NOTHING in page.sections["bounds"]
 
 

@@ -77,7 +77,7 @@ def test_it_leaves_rows_and_a_picture(finished: tuple[StudyConfig, list[list[int
         assert row["success"] == pytest.approx(part)
     widths = {r["method"]: r["entropy"] for r in held["rows"]}
     assert widths["wide"] == pytest.approx(0.0, abs=1e-5) and widths["adr"] < -1
-    assert config.result.with_suffix(".svg").read_text().count("<polyline") == 3
+    assert config.result.with_suffix(".svg").read_text().count('<g id="curve-') == 3
 
 
 def test_one_program_serves_all_methods(finished: tuple[StudyConfig, list[list[int]]]) -> None:

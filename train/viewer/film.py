@@ -1,39 +1,33 @@
-"""A recorded episode as one HTML page: a film of the worlds, and what became of each.
+"""A recorded episode as one HTML page: an animation of the worlds, and what became of each.
 
 The page needs no other file and no script: the film is an animated WebP inside it. Each camera has
 two rows, what this renderer shows, every world in its own looks, and MuJoCo's picture of the same.
 """
 
-import base64
-import io
 from collections.abc import Sequence
 from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from PIL import Image
 
 from mjx_s2r.contract import CameraSignal
-from mjx_s2r.params import ParamSpace
 from mjx_s2r.render import raycast
 from mjx_s2r.render.geometry import pose
 from mjx_s2r.render.geometry.scene import build
 from mjx_s2r.render.looks.appearance import Appearance, appearance, bind_appearance
 from mjx_s2r.render.looks.assets import RenderConfig, build_assets
-from mjx_s2r.report import page
-from mjx_s2r.report.pictures import spread, still
+from mjx_s2r.report import media, page
 from mjx_s2r.runtime.devices import gradient_compiler_options
 from mjx_s2r.runtime.progress import progress
 from mjx_s2r.sim.interface import State
 from mjx_s2r.sim.physics import PhysicsState
 from train.viewer.opengl import following, mujoco_pictures
-from train.viewer.panels import sheet
 from train.viewer.pilot import STEPS_PER_NOTE, Recording
 
 MOST = 120  # frames of a film
 QUALITY = 80
-ROWS = 6  # of the table that are told of each world
+PARAMETERS = 6  # named of each world
 
 
 def film_page(recording: Recording, view: CameraSignal, px: int, render: RenderConfig) -> str:
@@ -42,78 +36,57 @@ def film_page(recording: Recording, view: CameraSignal, px: int, render: RenderC
     It is seen by the model's camera that follows the robot, where there is one, and by ``view``.
     """
     task, count = recording.task, len(recording.xi)
-    kept = spread(len(recording.states), MOST)
+    kept = media.evenly_spaced(len(recording.states), MOST)
     states = [recording.states[i] for i in kept]
     cores = [one for state in states for one in apart(state.pipeline_state.physics_state, count)]
     rows: list[tuple[str, np.ndarray]] = []
     for name in dict.fromkeys((*following(task.mj_model), view.name)):
-        rows.append((f"camera {name}", _ours(recording, states, name, px, render)))
+        rows.append((name, _ours(recording, states, name, px, render)))
         pictures = mujoco_pictures(task.mj_model, name, px, cores)
         if pictures is not None:
             shots = pictures.reshape(len(states), count, px, px, 3)
-            rows.append((f"camera {name}, MuJoCo's picture", shots))
+            rows.append((f"{name}, MuJoCo", shots))
     frames = np.stack([_frame(rows, index) for index in range(len(states))])
     last_s = kept[-1] / task.contract.control_hz
-    caption = (
-        f"{last_s:.1f} s, one column a world, by this renderer in the looks of each world, and by "
-        "MuJoCo, which draws the model as it is written."
+    frame_s = last_s / max(len(kept) - 1, 1)
+    return page.render_page(
+        "episode.html.j2",
+        title=f"{task.name}: an episode in {count} worlds",
+        origin=recording.origin,
+        film=media.webp_url(frames, frame_s, MOST, quality=QUALITY),
+        still=media.png_url(frames[-1]),
+        last_s=last_s,
+        parameters=len(task.space),
+        worlds=outcome_rows(recording),
     )
-    film = page.moving(animation(frames, last_s / max(len(kept) - 1, 1)), still(frames[-1]), "film")
-    fates = page.section("worlds", "What became of each world", _intro(task.space), told(recording))
-    title = f"{task.name}: an episode in {count} worlds"
-    head = f'<h1>{page.escape(title)}</h1>\n<p class="soft">{page.escape(recording.origin)}</p>'
-    return page.page(title, (head, page.figure(film, page.escape(caption)), fates))
 
 
 def _frame(rows: Sequence[tuple[str, np.ndarray]], index: int) -> np.ndarray:
     """Returns one frame of the film: the pictures (F, N, px, px, 3) of every row at ``index``."""
-    return sheet(
-        [
-            [(f"world {world + 1}, {name}", shot) for world, shot in enumerate(shots[index])]
-            for name, shots in rows
-        ]
-    )
+    worlds = len(rows[0][1][index])
+    titles = [f"world {world + 1}, {name}" for name, _ in rows for world in range(worlds)]
+    return media.mosaic(np.concatenate([shots[index] for _, shots in rows]), worlds, titles)
 
 
-def animation(frames: np.ndarray, frame_s: float) -> str:
-    """Returns the data address of an animated WebP of frames (F, H, W, 3) that repeats for ever."""
-    shots = [Image.fromarray(frame) for frame in frames]
-    pause_ms = max(10, round(1000 * frame_s))
-    lengths = [pause_ms] * (len(shots) - 1) + [max(1000, pause_ms)]
-    buffer = io.BytesIO()
-    more = {"save_all": True, "append_images": shots[1:], "duration": lengths, "loop": 0}
-    shots[0].save(buffer, "WEBP", quality=QUALITY, method=2, **more)
-    return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}"
-
-
-def told(recording: Recording) -> str:
-    """Returns the table of what became of each world, as HTML."""
+def outcome_rows(recording: Recording) -> list[tuple[str, ...]]:
+    """Returns each world's number, return, success, time and parameters farthest from nominal."""
     space, last = recording.task.space, jax.device_get(recording.states[-1].metrics)
     xi = np.asarray(recording.xi)
     apart = np.abs(space.normalize(np, xi) - space.normalize(np, space.nominal[None]))
     hz = recording.task.contract.control_hz
-    lines = []
+    lines: list[tuple[str, ...]] = []
     for i, values in enumerate(xi):
-        far = [j for j in np.argsort(-apart[i], kind="stable")[:ROWS] if apart[i, j] > 0]
+        far = [j for j in np.argsort(-apart[i], kind="stable")[:PARAMETERS] if apart[i, j] > 0]
         words = (f"{space.names[j]} {values[j]:.3g} {space.rows[j].unit}" for j in far)
-        cells = [
+        cells = (
             f"{i + 1}",
             f"{last['return'][i]:.1f}",
             "yes" if last["success"][i] else "no",
             f"{last['length'][i] / hz:.2f} s",
-            page.escape(", ".join(word.removesuffix(" 1") for word in words)) or "nominal",
-        ]
+            ", ".join(word.removesuffix(" 1") for word in words) or "nominal",
+        )
         lines.append(cells)
-    head = ("world", "return", "success", "time", "farthest from nominal")
-    return page.table(head, lines, numbers=(1, 3))
-
-
-def _intro(space: ParamSpace) -> str:
-    """Returns what stands above the table of worlds."""
-    return (
-        f"Each world was drawn from the ranges that the policy was trained on ({len(space)} rows); "
-        "a world whose episode is over stays as it ended."
-    )
+    return lines
 
 
 def _ours(

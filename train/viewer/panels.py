@@ -1,4 +1,4 @@
-"""The nominal world by this renderer and by MuJoCo's, side by side, every panel with its title.
+"""Panels that compare this renderer with MuJoCo's: the nominal world, each panel with a title.
 
 A row for each camera of the task, and one for the camera that follows the robot where the model has
 one: a robot seldom sees itself.
@@ -12,7 +12,6 @@ import jax
 import jax.numpy as jnp
 import mujoco
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
 
 from mjx_s2r.params import ParamSpace
 from mjx_s2r.render import raycast
@@ -24,14 +23,12 @@ from mjx_s2r.runtime.devices import gradient_compiler_options
 from mjx_s2r.sim.physics import PhysicsState
 from train.viewer.opengl import mujoco_pictures
 
-GAP = 4  # px between panels
-TEXT = 13  # px that a title is high
 OUTPUTS = ("rgb", "depth", "segmentation", "normal")
 
 Panel = tuple[str, np.ndarray]  # title, picture (H, W, 3) uint8
 
 
-def drawn(
+def render_cameras(
     mj_model: mujoco.MjModel, names: Sequence[str], px: int, data: Any, render: RenderConfig
 ) -> tuple[list[raycast.Image], tuple[str, ...]]:
     """Returns what each camera sees of one world as the model is written, and what is not drawn.
@@ -82,30 +79,6 @@ def panels(
         ("normals", _tinted(image.normal)),
         ("segmentation", _labelled(image.segmentation)),
     ]
-
-
-def sheet(rows: Sequence[Sequence[Panel]]) -> np.ndarray:
-    """Returns rows of panels of one size as one picture (H, W, 3) uint8, titles above them."""
-    font = ImageFont.load_default(TEXT)
-    height, width = rows[0][0][1].shape[:2]
-    strip, across = TEXT + 7, max(map(len, rows))
-    size = (across * (width + GAP) + GAP, len(rows) * (strip + height) + GAP)
-    paper = Image.new("RGB", size, "white")
-    pen = ImageDraw.Draw(paper)
-    for i, row in enumerate(rows):
-        for j, (title, picture) in enumerate(row):
-            x, y = GAP + j * (width + GAP), i * (strip + height)
-            pen.text((x, y + 2), fitted(title, font, width), "black", font)
-            paper.paste(Image.fromarray(picture), (x, y + strip))
-    return np.asarray(paper)
-
-
-def fitted(title: str, font: Any, width: int) -> str:
-    """Returns a title, shortened where it is wider than its panel, px."""
-    if font.getlength(title) <= width:
-        return title
-    kept = next((i for i in range(len(title), 0, -1) if font.getlength(title[:i]) < width - 8), 0)
-    return f"{title[:kept]}…"
 
 
 def _grey(depth: Any) -> np.ndarray:
