@@ -42,15 +42,18 @@ def main() -> int:
         print(unknown("verb", verb, list(VERBS)), file=sys.stderr)
         return 2
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # that a program was cached is no news
-    devices.configure()
-    devices.import_mjx_quietly()
     sys.argv[0] = f"python -m train {verb}"
-    module = importlib.import_module(f"train.{verb}")
     try:
+        devices.configure()
+        devices.import_mjx_quietly()
+        module = importlib.import_module(f"train.{verb}")
         return int(module.main(sys.argv[2:]) or 0)
     except KeyboardInterrupt:
         print(f"\ninterrupted; what was saved is kept, {_remedy(sys.argv)}", file=sys.stderr)
         return 130
+    except devices.JaxConfigError as error:  # before anything that would import jax's programs
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     except _user_errors() as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -64,28 +64,31 @@ def train(config: SeedsConfig) -> list[Path]:
         )
     trainer = teacher_trainer(teacher)
     may_change = tuple(f"teacher.{name}" for name in MAY_CHANGE)
-    run = Run.create(teacher.run, config, resume=teacher.resume, may_change=may_change)
-    run.keep_table(trainer.env.space.rows)
-    rows = trainer.env.space.names
-    checkpoints = Checkpoints(
-        run.checkpoints, task=teacher.task, rows=rows, max_to_keep=teacher.keep
-    )
-    parts = [_part(config, trainer, index) for index in range(config.count)]
-    own = train_logger(trainer, teacher.iterations, teacher.eval_every)
-    seeds, log = Seeds(trainer), _Log(parts, [replace(own) for _ in parts])
-    job = LoopConfig(
-        what=f"{config.count} teachers {teacher.task}",
-        iterations=teacher.iterations,
-        log_every=teacher.log_every,
-        checkpoint_every=teacher.checkpoint_every,
-        resume=teacher.resume,
-        iterate=seeds.iterate,
-        log=log.write,
-    )
-    keys = jax.vmap(jax.random.key)(teacher.seed + jnp.arange(config.count))
-    with ExitStack() as open_parts:
+    rows = trainer.env.space.rows
+    with ExitStack() as held:
+        run = Run.create(teacher.run, config, resume=teacher.resume, may_change=may_change)
+        held.enter_context(run).keep_table(rows)
+        parts = [held.enter_context(_part(config, index)) for index in range(config.count)]
         for part in parts:
-            open_parts.enter_context(part)
+            part.keep_table(rows)
+        checkpoints = Checkpoints(
+            run.checkpoints,
+            task=teacher.task,
+            rows=trainer.env.space.names,
+            max_to_keep=teacher.keep,
+        )
+        own = train_logger(trainer, teacher.iterations, teacher.eval_every)
+        seeds, log = Seeds(trainer), _Log(parts, [replace(own) for _ in parts])
+        job = LoopConfig(
+            what=f"{config.count} teachers {teacher.task}",
+            iterations=teacher.iterations,
+            log_every=teacher.log_every,
+            checkpoint_every=teacher.checkpoint_every,
+            resume=teacher.resume,
+            iterate=seeds.iterate,
+            log=log.write,
+        )
+        keys = jax.vmap(jax.random.key)(teacher.seed + jnp.arange(config.count))
         states = run_loop(job, run, checkpoints, seeds.init(keys))
         for index, part in enumerate(parts):
             _keep(teacher, trainer, part, take(states, index))
@@ -127,13 +130,11 @@ class _Log:
         return f"{line['steps_per_s']:,.0f} steps/s  returns {returns}"
 
 
-def _part(config: SeedsConfig, trainer: Trainer, index: int) -> Run:
+def _part(config: SeedsConfig, index: int) -> Run:
     """Opens one seed's run folder, that of the teacher it would be alone."""
     folder = config.teacher.run / f"seed_{index}"
     own = replace(config.teacher, run=folder, seed=config.teacher.seed + index, resume=True)
-    part = Run.create(folder, own, resume=True, may_change=MAY_CHANGE)
-    part.keep_table(trainer.env.space.rows)
-    return part
+    return Run.create(folder, own, resume=True, may_change=MAY_CHANGE)
 
 
 def _keep(teacher: TeacherConfig, trainer: Trainer, part: Run, state: Any) -> None:

@@ -22,6 +22,7 @@ import tyro
 from mjx_s2r.bridge.registry import LIBRARIES
 from mjx_s2r.contract import CameraSignal, camera_signal
 from mjx_s2r.envs.registry import make_task
+from mjx_s2r.io.run import check_local
 from mjx_s2r.params import ParamError
 from mjx_s2r.render.cameras import bind_cameras, poses, take_pictures
 from mjx_s2r.render.looks import textures
@@ -84,6 +85,7 @@ def main(argv: Sequence[str]) -> None:
     )
     task = _named(config.task) if recording is None else recording.task
     task = seen_by(task, [camera_signal(text) for text in config.cameras] or _found(task))
+    check_local(config.out)
     config.out.mkdir(parents=True, exist_ok=True)
     if recording is not None:
         path = config.out / "episode.html"

@@ -1,6 +1,5 @@
 """Trained policies of any run: teachers and students alike, loaded, exported, asked."""
 
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import numpy as np
 from mjx_s2r import onnx_export as exporter
 from mjx_s2r.api.student import load_student
 from mjx_s2r.api.teacher import load_teacher
-from mjx_s2r.io.run import CONFIG, RunError, is_student
+from mjx_s2r.io.run import RunError, is_student, read_settings
 from mjx_s2r.learn.distill.distillation import Distillation
 from mjx_s2r.learn.ppo.config import PPOConfig
 from mjx_s2r.learn.trainer import Trainer, TrainState
@@ -54,9 +53,7 @@ def load_policy(
         RunError: no run there, or several seeds.
         CheckpointError: no checkpoint, or one of another task or table.
     """
-    if not (run / CONFIG).exists():
-        raise RunError(f"{run} holds no run ({CONFIG} is missing); train one first")
-    if isinstance(json.loads((run / CONFIG).read_text()).get("teacher"), dict):
+    if isinstance(read_settings(run).get("teacher"), dict):
         raise RunError(f"{run} holds several seeds; name one of them, e.g. {run / 'seed_0'}")
     load = load_student if is_student(run) else load_teacher
     _, trainer, state = load(run, iteration, env)

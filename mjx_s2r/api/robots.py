@@ -3,7 +3,6 @@
 The file runs through controller, guard and driver, as on a real robot.
 """
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +18,7 @@ from mjx_s2r.eval.robot_episodes import (
     interventions,
     run_episodes,
 )
+from mjx_s2r.io.run import check_local
 from mjx_s2r.render.cameras import RayCamera
 from mjx_s2r.robot.controller import ControllerConfig
 from mjx_s2r.robot.drivers.sim_robot import can_render
@@ -63,14 +63,15 @@ def robots(task: str, family: str, count: int) -> list[JudgedRobot]:
 
 def evaluate(config: EvaluateConfig) -> list[RobotEpisode]:
     """Runs every episode; shows progress."""
-    os.environ.setdefault("MUJOCO_GL", "egl")
+    if config.logs is not None:
+        check_local(config.logs)
     from mjx_s2r.envs.registry import make_task
 
     policy = Policy.load(config.policy)
     name = config.task or policy.contract.task
     task = make_task(name)
     camera = None
-    if not can_render():
+    if policy.contract.cameras and not can_render():
         console.print("no OpenGL here: the robots' cameras use this project's own renderer")
         camera = RayCamera(policy.contract)
     rules = EvalConfig(

@@ -23,6 +23,7 @@ from mjx_s2r.render.cameras import bind_cameras
 from mjx_s2r.render.looks.assets import RenderConfig
 from mjx_s2r.report.charts import draw_training
 from mjx_s2r.runtime import distributed
+from mjx_s2r.runtime.devices import check_jax_config
 from mjx_s2r.runtime.sharding import device_mesh
 from mjx_s2r.sim.backends import warp
 from mjx_s2r.sim.backends.physics_config import PhysicsConfig
@@ -121,9 +122,11 @@ def teacher_trainer(config: TeacherConfig, env: Environment | None = None) -> Tr
         env: an environment instead of the one that ``config.task`` names.
 
     Raises:
+        JaxConfigError: a setting of jax under which trainings fail.
         ParamError: an unknown task, row or camera; another library's environment for an actor that
             reads pixels.
     """
+    check_jax_config()
     env = make_env(config.task if env is None else env, config.physics)
     sees = config.ppo.actor_obs == "pixels"
     cameras: CameraSchedule | None = None

@@ -49,6 +49,7 @@ from mjx_s2r.learn.rollout import (
 )
 from mjx_s2r.learn.train_logger import LogWindow, MetricsWindow, TrainLogger
 from mjx_s2r.runtime import distributed
+from mjx_s2r.runtime.devices import check_jax_config
 from mjx_s2r.runtime.progress import ProgressBar, compile_ahead, progress
 from mjx_s2r.runtime.sharding import (
     check_num_envs,
@@ -451,6 +452,7 @@ def fit(
         may_change: settings that a resumed run may be told otherwise.
 
     Raises:
+        JaxConfigError: a setting of jax under which trainings fail.
         MeshError: devices that are not there, or that do not divide the worlds.
         HostError: another process of the same run failed, or there are several and it sees.
         ConfigError: an evaluation of an actor that sees.
@@ -458,6 +460,7 @@ def fit(
         KeyboardInterrupt: asked to stop; the state is saved.
         DiskFullError: there is no room for the last checkpoint.
     """
+    check_jax_config()
     mesh = device_mesh(config.devices)
     check_num_envs(mesh, trainer.config.num_envs)
     if trainer.cameras is not None:

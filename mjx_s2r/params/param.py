@@ -24,8 +24,10 @@ class ParamError(ValueError):
 
 def unknown(kind: str, name: str, known: Sequence[str]) -> ParamError:
     """Returns the error for a ``name`` that is not among the ``known`` names, listing near ones."""
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
+    plain = {word.casefold(): word for word in known}
+    near = [plain[n] for n in difflib.get_close_matches(name.casefold(), plain, n=3, cutoff=0.4)]
     hint = f"did you mean {', '.join(map(repr, near))}?" if near else f"known: {', '.join(known)}"
+    hint = hint if known else "there are none"
     return ParamError(f"unknown {kind} {name!r}; {hint}")
 
 

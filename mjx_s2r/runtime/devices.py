@@ -70,6 +70,24 @@ LOG_ENV = "TF_CPP_MIN_LOG_LEVEL"  # of the C++ log: 0 shows all, 1 warnings, 2 e
 SILENT = 3
 
 
+# Settings of jax that trainings do not stand: name, values, why. Each would end in an error of jax
+# from the middle of a program.
+REFUSED: tuple[tuple[str, tuple[Any, ...], str], ...] = (
+    ("jax_enable_x64", (True,), "physics and networks compute in float32"),
+    ("jax_numpy_dtype_promotion", ("strict",), "MJX and brax mix types"),
+    ("jax_numpy_rank_promotion", ("raise",), "MJX and brax mix ranks"),
+    ("jax_debug_key_reuse", (True,), "it takes a scan's constant keys for keys used twice"),
+    *(
+        (f"jax_transfer_guard{way}", ("disallow", "disallow_explicit"), "setting up moves arrays")
+        for way in ("", "_host_to_device", "_device_to_device", "_device_to_host")
+    ),
+)
+
+
+class JaxConfigError(ValueError):
+    """A setting of jax under which trainings fail; the message names it, why and the remedy."""
+
+
 class DeviceError(ValueError):
     """Devices that cannot be used as asked; the message names the sizes and the remedy."""
 
@@ -123,6 +141,24 @@ def accelerators() -> frozenset[str]:
     return frozenset(f for f in found if not names or ("gpu" if f == "cuda" else f) in names)
 
 
+def check_jax_config() -> None:
+    """Refuses settings of jax under which a training would end in an error of jax's own.
+
+    Raises:
+        JaxConfigError: names the setting, its environment variable, and the remedy.
+    """
+    import jax
+
+    for name, values, why in REFUSED:
+        value = getattr(jax.config, name, None)
+        value = getattr(value, "value", value)  # some are enums, which equal their value
+        if value in values:
+            raise JaxConfigError(
+                f"{name} is {value!r}, and {why}: take {name.upper()} out of the environment, or "
+                f"undo jax.config.update({name!r}, ...)"
+            )
+
+
 def configure(*, host_devices: int | None = None, cache_dir: Path | None = None) -> None:
     """Sets compiler switches, matrix precision, compile cache and off-screen OpenGL. Call it first.
 
@@ -133,7 +169,11 @@ def configure(*, host_devices: int | None = None, cache_dir: Path | None = None)
         host_devices: how many devices the CPU shall pretend to be; None leaves it as it is.
         cache_dir: folder of compiled programs; by default $MJX_S2R_CACHE, else
             ~/.cache/mjx_s2r/xla. A JAX_COMPILATION_CACHE_DIR of the user's wins.
+
+    Raises:
+        JaxConfigError: a setting of jax under which trainings fail.
     """
+    check_jax_config()
     version = importlib.metadata.version("jaxlib")
     if gc.get_threshold() == USUAL:
         gc.set_threshold(*SELDOM)
@@ -251,6 +291,14 @@ def _set_cache(folder: Path) -> None:
     """Lets jax keep compiled programs in ``folder``; warns and goes on where it cannot."""
     import jax
 
+    if re.match(r"[A-Za-z]\w+:/", str(folder)):  # as pathlib keeps gs://bucket/xla
+        warnings.warn(
+            f"compiled programs are not kept: {folder} is an address; give it to jax itself in "
+            f"JAX_COMPILATION_CACHE_DIR, or set {CACHE_ENV} to a local folder",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+        return
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

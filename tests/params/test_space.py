@@ -85,6 +85,8 @@ def test_unknown_names_list_the_near_ones() -> None:
     error = unknown("camera", "frnt", ["front", "wrist"])
     assert str(error).startswith("unknown camera 'frnt'; did you mean 'front'")
     assert "known: a, b" in str(unknown("camera", "zzz", ["a", "b"]))
+    assert "did you mean 'Front'" in str(unknown("camera", "FRONT", ["Front", "wrist"]))
+    assert str(unknown("camera", "front", [])) == "unknown camera 'front'; there are none"
 
 
 def test_unknown_parameter_names_the_near_ones() -> None:

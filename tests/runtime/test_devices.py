@@ -13,8 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from mjx_s2r.api.teacher import TeacherConfig, train_teacher
 from mjx_s2r.runtime import devices
 
+TINY = TeacherConfig(task="cartpole", iterations=1)
 ROOT = Path(__file__).parents[2]
 BOTH = (devices.EMITTERS_OFF, devices.SCHEDULER_OFF, devices.PASSES_OFF)
 
@@ -122,11 +124,52 @@ def test_cache_folder_that_cannot_be_made_warns_and_goes_on(
         devices.configure(cache_dir=tmp_path / "file" / "xla")
 
 
+def test_cache_folder_that_is_an_address_warns_and_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
+    monkeypatch.setenv(devices.CACHE_ENV, "gs://bucket/xla")
+    monkeypatch.chdir(tmp_path)
+    with pytest.warns(RuntimeWarning, match="is an address; give it to jax itself"):
+        devices.configure()
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("jax_enable_x64", True),
+        ("jax_numpy_dtype_promotion", "strict"),
+        ("jax_numpy_rank_promotion", "raise"),
+        ("jax_debug_key_reuse", True),
+        ("jax_transfer_guard", "disallow"),
+        ("jax_transfer_guard_host_to_device", "disallow_explicit"),
+    ],
+)
+def test_settings_of_jax_that_no_training_stands_are_refused(name: str, value: object) -> None:
+    before = getattr(jax.config, name)
+    devices.check_jax_config()
+    jax.config.update(name, value)
+    try:
+        for door in (devices.check_jax_config, devices.configure, lambda: train_teacher(TINY)):
+            with pytest.raises(
+                devices.JaxConfigError, match=rf"{name} is {value!r}.*{name.upper()}"
+            ):
+                door()
+    finally:
+        jax.config.update(name, before)
+
+
+def test_settings_of_jax_that_trainings_stand_are_left_alone() -> None:
+    with jax.numpy_rank_promotion("warn"), jax.debug_nans(True), jax.transfer_guard("log"):
+        devices.check_jax_config()
+
+
 # Of jax's key of a program only the program and the CPU are left: no flags, no options.
 CACHED = """
 import sys
 from pathlib import Path
-from mjx_s2r import devices
+from mjx_s2r.runtime import devices
 devices.configure(cache_dir=Path(sys.argv[1]))
 import jax
 from jax._src import cache_key

@@ -1,5 +1,6 @@
 """The command line: errors that name the remedy, before any long work."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -14,13 +15,14 @@ from train import evaluate, student, teacher
 ROOT = Path(__file__).parents[2]
 
 
-def run(*words: str) -> subprocess.CompletedProcess[str]:
+def run(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Runs the command line in a process of its own."""
     return subprocess.run(
         [sys.executable, "-m", "train", *words],
         capture_output=True,
         text=True,
         cwd=ROOT,
+        env=os.environ | environment,
         timeout=120,
     )
 
@@ -44,6 +46,14 @@ def test_help_of_a_verb_lists_its_settings(verb: str, setting: str) -> None:
     done = run(verb, "--help")
     assert done.returncode == 0, done.stderr
     assert setting in done.stdout and f"python -m train {verb}" in done.stdout
+
+
+def test_a_setting_of_jax_that_no_training_stands_is_one_line() -> None:
+    for name, value in (("JAX_ENABLE_X64", "1"), ("JAX_NUMPY_DTYPE_PROMOTION", "strict")):
+        done = run("teacher", "--task", "cartpole", **{name: value})
+        assert done.returncode == 2
+        assert done.stderr.startswith("error: jax_") and f"take {name} out" in done.stderr
+        assert len(done.stderr.splitlines()) == 1
 
 
 def test_a_user_error_is_one_line_without_a_traceback() -> None:

@@ -1,11 +1,11 @@
 """MuJoCo's own pictures of a model, and the camera of it that follows a robot."""
 
-import os
 from collections.abc import Sequence
 
 import mujoco
 import numpy as np
 
+from mjx_s2r.robot.drivers.sim_robot import choose_egl
 from mjx_s2r.sim.physics import PhysicsState
 
 _MODES = mujoco.mjtCamLight
@@ -25,9 +25,9 @@ def mujoco_pictures(
 
     One call for all of them: opening OpenGL takes as long as hundreds of pictures.
     """
-    os.environ.setdefault("MUJOCO_GL", "egl")
     data = mujoco.MjData(mj_model)
     try:
+        choose_egl()
         renderer = mujoco.Renderer(mj_model, px, px)
     except (RuntimeError, ImportError, AttributeError, mujoco.FatalError):
         return None

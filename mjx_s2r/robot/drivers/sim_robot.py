@@ -9,12 +9,15 @@ The quality of the picture is the model's own (``<visual><quality .../>``); noth
 """
 
 import math
+import os
+import sys
 import warnings
 from collections import deque
 from collections.abc import Mapping, Sequence
 
 import mujoco
 import numpy as np
+from mujoco.rendering.classic import gl_context
 
 from mjx_s2r.contract import CameraSignal
 from mjx_s2r.robot.clock import Clock
@@ -30,20 +33,41 @@ class NoDisplayError(RuntimeError):
     """MuJoCo's renderer cannot open a window or an off-screen surface on this machine."""
 
 
+def choose_egl() -> None:
+    """Lets MuJoCo draw off screen where there is no display, or MUJOCO_GL says "egl".
+
+    MuJoCo chooses its OpenGL when it is imported, and without MUJOCO_GL that is a window, even
+    where there is nothing to show one on. Models are mostly built before a camera is thought of, so
+    the choice is made here once more. What MUJOCO_GL says otherwise, and a display, are respected.
+
+    Raises:
+        ImportError, AttributeError: there is no EGL library.
+    """
+    display = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+    asked = os.environ.get("MUJOCO_GL", "").lower().strip() or ("" if display else "egl")
+    if sys.platform != "linux" or asked != "egl":
+        return
+    from mujoco.egl import GLContext
+
+    gl_context.GLContext = GLContext
+    os.environ["MUJOCO_GL"] = "egl"  # for processes that this one starts
+
+
 def require_rendering() -> None:
-    """Opens MuJoCo's renderer once, on a model of nothing.
+    """Opens MuJoCo's renderer once, on a model of nothing; chooses EGL where that is called for.
 
     Raises:
         NoDisplayError: no OpenGL can be had; the message names the remedies.
     """
     try:
+        choose_egl()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             mujoco.Renderer(mujoco.MjModel.from_xml_string("<mujoco/>"), 8, 8).close()
     except Exception as error:  # every OpenGL back end fails with a type of its own
         raise NoDisplayError(
-            "MuJoCo's camera needs OpenGL and found none; set MUJOCO_GL=egl before Python starts, "
-            f"install an EGL library, or give the stand-in another `camera` ({error})"
+            "MuJoCo's camera needs OpenGL and found none; install an EGL library and set "
+            f"MUJOCO_GL=egl, or give the stand-in another `camera` ({error})"
         ) from error
 
 

@@ -1,6 +1,9 @@
 """The stand-in is MuJoCo when perfect, and every flaw of it can be seen."""
 
 import math
+import os
+import subprocess
+import sys
 from dataclasses import replace
 
 import mujoco
@@ -327,6 +330,49 @@ def test_no_display_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not can_render()
     with pytest.raises(NoDisplayError, match="MUJOCO_GL=egl"):
         SimRobot(MODEL, replace(RIG, camera=None), VirtualClock()).connect()
+
+
+SCRIPT = """
+import mujoco  # before anything of ours, as a notebook that builds a model
+model = mujoco.MjModel.from_xml_string('<mujoco><worldbody><light pos="0 0 3"/>'
+    '<camera name="front" pos="0 0 2"/><geom type="sphere" size="0.5" rgba="1 0 0 1"/><body>'
+    '<joint name="j"/><geom size="0.1" mass="1"/></body></worldbody>'
+    '<actuator><motor joint="j"/></actuator></mujoco>')
+from mjx_s2r.contract import CameraSignal
+from mjx_s2r.robot.clock import VirtualClock
+from mjx_s2r.robot.drivers.mujoco_wiring import Rig
+from mjx_s2r.robot.drivers.sim_robot import SimRobot
+with_camera = Rig(("j",), 20.0, (CameraSignal("front", 16, 16, 20.0),))
+robot = SimRobot(model, with_camera, VirtualClock())
+robot.connect()
+image = robot.read().images["front"]
+print(image[8, 8, 0] > 100)
+robot.close()
+"""
+
+
+@pytest.mark.parametrize("environment", [{}, {"MUJOCO_GL": ""}, {"MUJOCO_GL": "egl"}])
+def test_without_a_display_the_camera_draws_off_screen(environment: dict[str, str]) -> None:
+    if not can_render():
+        pytest.skip("no OpenGL on this machine")
+    hidden = ("MUJOCO_GL", "DISPLAY", "WAYLAND_DISPLAY", "PYOPENGL_PLATFORM")
+    clean = {name: value for name, value in os.environ.items() if name not in hidden}
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT], env=clean | environment, capture_output=True, text=True
+    )
+    assert done.stdout == "True\n", done.stderr
+
+
+@pytest.mark.parametrize(("name", "value"), [("MUJOCO_GL", "glfw"), ("DISPLAY", ":0")])
+def test_what_the_user_chose_to_draw_with_stays(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    chosen = object()
+    monkeypatch.delenv("MUJOCO_GL", raising=False)
+    monkeypatch.setenv(name, value)
+    monkeypatch.setattr(sim_robot.gl_context, "GLContext", chosen)
+    sim_robot.choose_egl()
+    assert sim_robot.gl_context.GLContext is chosen
 
 
 def test_opengl_camera_sees_the_arm_move() -> None:
