@@ -13,7 +13,7 @@ from mjx_s2r.runtime import devices
 os.environ.setdefault("MUJOCO_GL", "egl")
 os.environ.setdefault(devices.CACHE_ENV, str(Path(__file__).parents[1] / ".cache" / "xla"))
 devices.configure(host_devices=2)  # two, so that placement is tested everywhere
-jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)  # thousands of small programs
 
 
 @pytest.fixture

@@ -49,6 +49,7 @@ def write(path: Path, values: dict[str, float], **about: object) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_a_case_from_the_command_line_to_the_file(tmp_path: Path) -> None:
     path = tmp_path / "out" / "run.json"
     assert cli.main(["checkpoint", *TINY, "--json", str(path)]) == 0

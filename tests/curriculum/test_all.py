@@ -1,6 +1,7 @@
 """What every schedule promises: limits, initial ranges, sound figures, and one result anywhere."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -117,7 +118,7 @@ def test_two_devices_give_the_update_of_one(schedule: Curriculum, key: jax.Array
     cpus = jax.devices("cpu")
     shape = (5, 8)
     key_draw, key_score, key_ended = jax.random.split(key, 3)
-    draw = schedule.sample(schedule.init(), shape[0] * shape[1], key_draw)
+    draw = jax.jit(schedule.sample, static_argnums=1)(schedule.init(), 40, key_draw)
     draw = jax.tree.map(lambda x: x.reshape(*shape, *x.shape[1:]), draw)
     score = jax.random.bernoulli(key_score, 0.9, shape).astype(jnp.float32)
     ended = jax.random.bernoulli(key_ended, 0.9, shape)
@@ -151,7 +152,8 @@ def test_the_same_key_draws_the_same_and_another_does_not(
     schedule: Curriculum, key: jax.Array
 ) -> None:
     state = schedule.init()
-    one, two, other = (schedule.sample(state, 8, k) for k in (key, key, jax.random.key(1)))
+    sample = jax.jit(schedule.sample, static_argnums=1)
+    one, two, other = (sample(state, 8, k) for k in (key, key, jax.random.key(1)))
     for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(two), strict=True):
         np.testing.assert_array_equal(a, b)
     assert not np.array_equal(one.xi, other.xi)
@@ -160,12 +162,13 @@ def test_the_same_key_draws_the_same_and_another_does_not(
 def test_a_saved_schedule_goes_on_to_the_bit(
     schedule: Curriculum, key: jax.Array, tmp_path: Path
 ) -> None:
-    state, _ = play(schedule, schedule.init(), (jnp.int32(100), key))
+    once = jax.jit(partial(play, schedule))
+    state, _ = once(schedule.init(), (jnp.int32(100), key))
     checkpoints = Checkpoints(tmp_path, task="toy", rows=SPACE.names)
     checkpoints.save(1, state)
     again, _ = checkpoints.restore(schedule.init())
     checkpoints.close()
-    one, other = (play(schedule, s, (jnp.int32(100), jax.random.key(5))) for s in (state, again))
+    one, other = (once(s, (jnp.int32(100), jax.random.key(5))) for s in (state, again))
     for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
         np.testing.assert_array_equal(a, b)
 
@@ -176,7 +179,7 @@ def test_a_choice_is_the_schedule_that_it_names(key: jax.Array) -> None:
     for which, part in enumerate(parts):
         state = chosen.init().replace(which=jnp.int32(which))
         inputs = jnp.int32(200), key
-        mine, seen = play(part, part.init(), inputs)
+        mine, seen = jax.jit(partial(play, part))(part.init(), inputs)
         theirs, also = play(chosen, state, inputs)
         np.testing.assert_allclose(also[3], seen[3], rtol=1e-6)
         for a, b in zip(jax.tree.leaves(theirs.states[which]), jax.tree.leaves(mine), strict=True):

@@ -120,6 +120,7 @@ def test_limits_of_the_contract_lie_inside_those_of_the_joints() -> None:
     assert (step <= np.array(action.max_rate)).all()  # the guard never cuts a full action
 
 
+@pytest.mark.slow
 def test_every_visual_row_changes_pixels() -> None:
     """From a look in which every row has something to act on: textures laid, the window lit."""
     task = Reach()

@@ -59,8 +59,8 @@ def enter(rows: tuple[Param, ...], xi: tuple[float, ...]) -> dict[str, np.ndarra
         ({"nominal": float("nan")}, "must be finite"),
         ({"law": "log_uniform", "limits": (0.0, 2.0)}, "log_uniform needs limits above zero"),
         ({"law": "categorical"}, r"categorical needs whole numbers .* limits \(0.5, 2.0\)"),
-        ({"rho": 1.5, "group": "g"}, r"rho 1.5 is a correlation; it must lie in \[-1, 1\]"),
-        ({"rho": 0.5}, "rho 0.5 needs a group; name it"),
+        ({"rho": 1.5, "correlation": "g"}, r"rho 1.5 is a correlation; it must lie in \[-1, 1\]"),
+        ({"rho": 0.5}, "rho 0.5 needs a correlation; name it"),
         ({"resample": "day"}, "resample 'day' must be 'episode', 'world' or 'step'"),
         ({"resample": "step"}, "a row of group 'model' cannot change at every step"),
         ({"resample": "step", "field": "world.push"}, "a row of group 'world' cannot change"),
@@ -100,13 +100,13 @@ def test_unknown_parameter_names_the_near_ones() -> None:
             ParamError, match="unknown parameter 'link_maas'; did you mean 'link_mass'"
         ):
             call()
-    with pytest.raises(ParamError, match="unknown room 'visuals'; did you mean 'visual'"):
+    with pytest.raises(ParamError, match="unknown group 'visuals'; did you mean 'visual'"):
         space.in_group("visuals")
 
 
 def test_bind_names_what_it_does_not_find() -> None:
     cases = {
-        r"array of room 'model' in parameter 'mass': 'body_masss'; did you mean 'body_mass'": row(
+        r"array of group 'model' in parameter 'mass': 'body_masss'; did you mean": row(
             field="model.body_masss"
         ),
         r"element of 'body_mass' in parameter 'mass': 'griper'; did you mean 'gripper'": row(
@@ -123,7 +123,7 @@ def test_bind_names_what_it_does_not_find() -> None:
             bind(table(wrong), "model", NOMINAL, ELEMENTS)
 
 
-def test_bind_takes_only_its_room() -> None:
+def test_bind_takes_only_its_group() -> None:
     space = table(row(), row("look", "visual.geom_rgb", elements=("cube",)))
     edits = bind(space, "model", NOMINAL, ELEMENTS)
     assert [(e.array, e.row) for e in edits] == [("body_mass", 0)]
@@ -133,8 +133,8 @@ def test_bind_takes_only_its_room() -> None:
     ("changes", "x", "expected"),
     [
         ({"mode": "scale"}, 1.5, [0, 1.5, 2, 3]),
-        ({"mode": "add", "of": ("*_arm",)}, 0.25, [0, 1, 2.25, 3.25]),
-        ({"mode": "set", "of": ("gripper", "world")}, 0.7, [0.7, 0.7, 2, 3]),
+        ({"mode": "add", "elements": ("*_arm",)}, 0.25, [0, 1, 2.25, 3.25]),
+        ({"mode": "set", "elements": ("gripper", "world")}, 0.7, [0.7, 0.7, 2, 3]),
     ],
 )
 def test_modes_enter_only_where_they_are_told(changes: dict, x: float, expected: list) -> None:

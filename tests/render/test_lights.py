@@ -134,7 +134,8 @@ def test_a_wide_lamp_makes_a_wide_penumbra() -> None:
         specular=jnp.float32(0),
         geom_shown=hidden,
     )
-    picture = raycast.float_image(scene, single(pose_of(scene, data)), look)
+    draw = jax.jit(raycast.float_image, static_argnums=0)
+    picture = draw(scene, single(pose_of(scene, data)), look)
     x = (np.arange(64) - 31.5) * 2 * np.tan(np.deg2rad(10)) * 3 / 64
     columns = np.asarray(picture)[:, :, 0].mean(axis=0) / 0.5
     seen = x > 0.03  # the shelf itself hides what lies to the left

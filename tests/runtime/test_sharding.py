@@ -92,6 +92,7 @@ def test_two_devices_train_as_one() -> None:
     compare(2)
 
 
+@pytest.mark.slow
 def test_eight_devices_train_as_one() -> None:
     done = subprocess.run(
         [sys.executable, "-c", CODE],

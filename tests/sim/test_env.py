@@ -246,9 +246,8 @@ def test_make_names_what_does_not_fit() -> None:
         make(Toy(space=ParamSpace((set_to("n", "sensor.noise", ("sped",), (0, 1)),))))
 
 
-def test_told_replaces_the_parameters_and_nothing_else() -> None:
-    env = make(Toy())
-    state = jax.jit(env.reset)(jax.random.key(0))
+def test_other_parameters_replace_those_in_the_observation_and_nothing_else(toy: Worlds) -> None:
+    env, state = toy.env, jax.tree.map(lambda x: x[0], toy.start())
     xi = jnp.asarray(env.task.space.limits[1])
     obs = env.with_privileged_params(state.obs, xi)
     count = int((~env.task.space.in_group("visual")).sum())

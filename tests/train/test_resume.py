@@ -101,19 +101,14 @@ def test_a_killed_run_resumes_to_the_same_bits(undisturbed: Any, tmp_path: Path)
     assert steps == list(range(1, ITERATIONS + 1))  # no line twice, none missing
 
 
-def test_resume_refuses_other_settings(undisturbed: Any, tmp_path: Path) -> None:
+def test_resume_refuses_other_settings_and_another_task(undisturbed: Any, tmp_path: Path) -> None:
     config = replace(settings(tmp_path / "short"), iterations=2)
-    teacher.train(config)
+    ppo, state = teacher.train(config)
     other = replace(config, resume=True, ppo=replace(SMALL, gamma=0.5))
     with pytest.raises(RunError, match=r"ppo\.gamma"):
         teacher.train(other)
     with pytest.raises(RunError, match="holds another run"):
         teacher.train(config)
-
-
-def test_a_checkpoint_of_another_task_is_refused(undisturbed: Any, tmp_path: Path) -> None:
-    config = replace(settings(tmp_path / "cart"), iterations=2)
-    ppo, state = teacher.train(config)
     rows = ppo.env.task.space.names
     with pytest.raises(CheckpointError, match="reach"):
         Checkpoints(config.run / "checkpoints", task="reach", rows=rows).restore(state)

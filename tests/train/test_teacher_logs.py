@@ -28,6 +28,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> TeacherConfig:
         episodes=64,
         log_every=2,
         checkpoint_every=4,
+        devices=1,
         ppo=SMALL,
     )
     teacher.train(config)

@@ -38,6 +38,8 @@ def config(wandb: FakeWandb, tmp_path_factory: pytest.TempPathFactory) -> Teache
         task="tests.sim.toy:Toy",
         run=tmp_path_factory.mktemp("runs") / "toy",
         iterations=4,
+        curriculum="expand",  # as in test_teacher_logs, so that both find one program in the cache
+        episodes=64,
         log_every=2,
         devices=1,
         wandb="toys",

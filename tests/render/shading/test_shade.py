@@ -71,7 +71,8 @@ def test_highlight_sits_where_the_half_vector_meets_the_normal() -> None:
         .replace('dir="0 0 -1"', 'dir="1 0 -1"')
     )
     scene = build(model, "front", 81, 81)
-    picture = raycast.float_image(scene, single(pose_of(scene, data)), single(look_of(model)))
+    draw = jax.jit(raycast.float_image, static_argnums=0)
+    picture = draw(scene, single(pose_of(scene, data)), single(look_of(model)))
     row, column = np.unravel_index(np.asarray(picture)[..., 0].argmax(), (81, 81))
     # Light from (-1, 0, 1), camera straight above: the normal leans 22.5 degrees towards -x.
     x, z = -0.3 * np.sin(np.pi / 8), 0.5 + 0.3 * np.cos(np.pi / 8)
