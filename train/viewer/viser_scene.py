@@ -7,7 +7,7 @@ import mujoco
 import numpy as np
 
 from train.viewer.opengl import following
-from train.viewer.triangles import colours, shown, surface
+from train.viewer.triangles import colours, shown, triangle_mesh
 
 APART = 1.5  # sizes of a world between two of them
 LINES = 8  # of the grid that moves under a robot that is followed, across a world
@@ -111,11 +111,12 @@ class ViserScene:
         for geom in shown(model):
             shared = endless(model, geom)
             for world in range(1 if shared else self.count):
-                points, faces = surface(model, geom, None if sizes is None else sizes[world, geom])
+                size = None if sizes is None else sizes[world, geom]
+                mesh = triangle_mesh(model, geom, size)
                 self.handles[world, geom] = self.scene.add_mesh_simple(
                     f"/world_{world}/{geom}_{model.geom(geom).name}",
-                    vertices=points.astype(np.float32),
-                    faces=faces.astype(np.uint32),
+                    vertices=mesh.vertices.astype(np.float32),
+                    faces=mesh.faces.astype(np.uint32),
                     color=tuple(int(c) for c in np.clip(255 * rgba[geom, :3], 0, 255)),
                     opacity=None if rgba[geom, 3] >= 1 else float(rgba[geom, 3]),
                     side="double",

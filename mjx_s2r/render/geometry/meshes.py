@@ -1,4 +1,4 @@
-"""The meshes of a MuJoCo model as constants that rays can meet: planes if convex, else triangles.
+"""Mesh loading: the meshes of a MuJoCo model as planes where they are convex, else as triangles.
 
 MuJoCo's compiler moves the vertices of a mesh to its centre of mass and principal axes, and the
 geom's pose with it, so they are given in the geom's own frame as they stand.
@@ -30,8 +30,8 @@ class Polytope:
         planes: (F, 4) float32 (n, d), n a unit vector, n . x <= d [m] inside.
         shading: (F, 3, 4) float32 the normal to shade with on each plane, an affine function of the
             point (x, y, z, 1); n alone if the mesh has sharp edges.
-        error_m: largest distance [m] of a vertex of the mesh to the surface drawn; 0 if all faces
-            are drawn, to within `FLUSH`.
+        error_m: largest distance [m] between the mesh and the surface drawn, either way, as
+            `simplify.deviation` finds it; 0 if all faces are drawn, to within `FLUSH`.
     """
 
     planes: np.ndarray
@@ -46,8 +46,8 @@ class Triangles:
     Attributes:
         corners: (F, 3, 3) float32 [m] corners, counter-clockwise from outside.
         normals: (F, 3, 3) float32 unit normals at the corners.
-        error_m: largest distance [m] of a vertex of the mesh to the surface drawn; 0 if all
-            triangles are drawn.
+        error_m: largest distance [m] between the mesh and the surface drawn, either way, as
+            `simplify.deviation` finds it; 0 if all triangles are drawn.
     """
 
     corners: np.ndarray
@@ -89,13 +89,13 @@ def solid_of(
         return _polytope(hull, (corners, normals), points, max_planes)
     if len(corners) <= max_faces:
         return Triangles(corners.astype(np.float32), normals.astype(np.float32), 0.0)
-    fewer, fewer_normals = simplify.cluster(corners, max_faces)
+    fewer, fewer_normals = simplify.decimate(corners, max_faces)
     if not len(fewer):
         raise MeshError(
             f"mesh {name!r}: its {len(corners)} triangles cannot be simplified to {max_faces}; "
             "raise max_faces, or give the geom a simpler mesh"
         )
-    error = simplify.distance(points, fewer)
+    error = simplify.deviation(corners, fewer)
     return Triangles(fewer.astype(np.float32), fewer_normals.astype(np.float32), error)
 
 
@@ -162,8 +162,9 @@ def _polytope(
     """
     planes, error = simplify.merged(hull, points), 0.0
     if len(planes) > max_planes:
+        mesh = drawn[0]
         planes, corners, normals = simplify.reduced_hull(points[hull.vertices], max_planes)
-        drawn, error = (corners, normals), simplify.distance(points, corners)
+        drawn, error = (corners, normals), simplify.deviation(mesh, corners)
     shading = _shading(planes, *drawn)
     return Polytope(planes.astype(np.float32), shading.astype(np.float32), error)
 

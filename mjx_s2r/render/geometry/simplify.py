@@ -1,43 +1,64 @@
-"""Fewer triangles or fewer planes for a shape that is too large to draw, and the error of that.
+"""Mesh decimation: fewer triangles or fewer planes for a large mesh, and the error of that.
 
-A mesh of any form is simplified by vertex clustering: vertices in one cell of a grid become one,
-placed where the sum of squared distances to the planes of its triangles, weighted by area, is least
-(P. Lindstrom, "Out-of-Core Simplification of Large Polygonal Models", SIGGRAPH 2000). Convex shapes
-become the hull of fewer of their own vertices. numpy and scipy only; runs once, before any picture.
+A mesh is decimated by quadric edge collapse (M. Garland and P. Heckbert, "Surface Simplification
+Using Quadric Error Metrics", SIGGRAPH 1997; package fast-simplification) and by vertex clustering
+(P. Lindstrom, "Out-of-Core Simplification of Large Polygonal Models", SIGGRAPH 2000), and whichever
+comes nearer to the mesh is kept. Edge collapse is the better one on closed surfaces (error at 256
+triangles: torus 1.5 instead of 1.8 % of the size, dented box 0.2 instead of 5.9 %); it cannot join
+loose pieces, of which a robot's CAD export has many, and there it stops early or eats them (a leg
+of Barkour: 49 instead of 11 %).
+
+Convex shapes become the hull of fewer of their own vertices. Runs once, before any picture.
 """
 
+import fast_simplification
 import numpy as np
+import trimesh
 from scipy.spatial import ConvexHull, KDTree
+from scipy.spatial.distance import cdist
 
+AGGRESSIVENESS = (3.0, 7.0)  # of edge collapse: careful, and surer to reach the target
 CELLS = 256  # finest grid tried, cells along the longest side
 ROUNDS = 14  # steps of bisection
 SHIFTS = (0.0, 0.2, 0.4, 0.6, 0.8)  # places of the grid tried, in cells
-SAMPLE = 600  # vertices that judge between them
+SAMPLE = 600  # points of each surface that judge between them
 FLAT = 1e-3  # eigenvalue ratio below which a cell does not fix its vertex (Lindstrom, section 3.2)
 CREASE = 0.8  # faces whose normals have a smaller inner product meet at a sharp edge
 MERGE = 1e-4  # planes whose normals differ by less [rad] are one
-CHUNK = 2**19  # point-triangle pairs looked at together
+CHUNK = 2**21  # point-triangle pairs looked at together
 
 
-def cluster(corners: np.ndarray, max_faces: int) -> tuple[np.ndarray, np.ndarray]:
+def decimate(corners: np.ndarray, max_faces: int) -> tuple[np.ndarray, np.ndarray]:
     """Returns at most ``max_faces`` triangles (F, 3, 3) [m] and their corner normals (F, 3, 3).
 
-    For each of a few places of the grid, bisection finds the finest that is coarse enough; the one
-    nearest to a sample of the vertices wins. No triangle may be left.
+    Of what edge collapse and vertex clustering make, the one nearest to the mesh, by a sample. No
+    triangle may be left.
     """
-    points = corners.reshape(-1, 3)
-    sample = points[:: max(1, len(points) // SAMPLE)]
+    vertices, label = np.unique(corners.reshape(-1, 3), axis=0, return_inverse=True)
+    found = []
+    for agg in AGGRESSIVENESS if max_faces < len(corners) else ():
+        found.append(
+            fast_simplification.simplify(
+                vertices, label.reshape(-1, 3), target_count=max_faces, agg=agg
+            )
+        )
+    found += [_clustered(corners, max_faces, shift) for shift in SHIFTS]
     best, least = (np.zeros((0, 3)), np.zeros((0, 3), int)), np.inf
-    for shift in SHIFTS:
-        label, width = _bisected(points, max_faces, shift)
-        vertices, faces = _representatives(corners, label, width), _faces(label)
-        flat = np.linalg.norm(area_normals(vertices[faces]), axis=1) < 1e-9 * width**2
-        faces = faces[~flat]
-        error = distance(sample, vertices[faces]) if len(faces) else np.inf
-        if error < least:
-            best, least = (vertices, faces), error
-    vertices, faces = best
-    return vertices[faces], corner_normals(vertices, faces)
+    for points, faces in found:
+        area = np.linalg.norm(area_normals(points[faces]), axis=1)
+        kept = faces[area > FLAT**3 * np.ptp(vertices, axis=0).max() ** 2]
+        if 0 < len(kept) <= max_faces:
+            error = deviation(corners, points[kept], SAMPLE)
+            if error < least:
+                best, least = (points, kept), error
+    points, faces = best
+    return points[faces], corner_normals(points, faces)
+
+
+def _clustered(corners: np.ndarray, max_faces: int, shift: float) -> tuple[np.ndarray, np.ndarray]:
+    """Returns vertices (V, 3) and faces (F, 3) of the finest grid that leaves few triangles."""
+    label, width = _bisected(corners.reshape(-1, 3), max_faces, shift)
+    return _representatives(corners, label, width), _faces(label)
 
 
 def _bisected(points: np.ndarray, max_faces: int, shift: float) -> tuple[np.ndarray, float]:
@@ -183,30 +204,35 @@ def merged(hull: ConvexHull, points: np.ndarray) -> np.ndarray:
     return np.concatenate([planes, (points @ planes.T).max(axis=0)[:, None]], axis=1)
 
 
-def distance(points: np.ndarray, corners: np.ndarray) -> float:
-    """Returns the largest distance [m] of points (N, 3) to triangles (F, 3, 3), nearest each."""
-    size = max(1, CHUNK // len(corners))
-    parts = [points[i : i + size] for i in range(0, len(points), size)]
-    return float(np.sqrt(max(_squared(part, corners).min(axis=1).max() for part in parts)))
+def deviation(a: np.ndarray, b: np.ndarray, count: int | None = None) -> float:
+    """Returns the Hausdorff distance [m] of two surfaces of triangles (F, 3, 3), as far as found.
 
-
-def _squared(points: np.ndarray, corners: np.ndarray) -> np.ndarray:
-    """Returns squared distances (N, F) of points to triangles.
-
-    That to the plane where a point lies over the inside, else that to the nearest of three edges.
+    The largest distance from a corner or middle of a triangle of one to the surface of the other,
+    both ways; of about ``count`` of each if given.
     """
-    normal = unit(area_normals(corners))
-    height = points @ normal.T - np.sum(normal * corners[:, 0], axis=1)
-    over = (np.linalg.norm(normal, axis=1) > 0.5) & np.ones(height.shape, bool)
-    best = np.full(height.shape, np.inf)
-    for k in range(3):
-        start = corners[:, k]
-        edge = corners[:, (k + 1) % 3] - start
-        length = np.sum(edge * edge, axis=1)
-        along = points @ edge.T - np.sum(start * edge, axis=1)
-        part = np.clip(along / np.where(length > 0, length, 1.0), 0.0, 1.0)
-        apart = np.sum(points**2, axis=1)[:, None] - 2 * points @ start.T + np.sum(start**2, axis=1)
-        best = np.minimum(best, apart - part * (2 * along - part * length))
-        inward = np.cross(normal, edge)
-        over &= points @ inward.T >= np.sum(start * inward, axis=1)
-    return np.where(over, height**2, np.maximum(best, 0.0))
+    ends = []
+    for corners, other in ((a, b), (b, a)):
+        points = np.concatenate([np.unique(corners.reshape(-1, 3), axis=0), corners.mean(axis=1)])
+        ends.append(distance(points[:: 1 if count is None else len(points) // count + 1], other))
+    return max(ends)
+
+
+def distance(points: np.ndarray, corners: np.ndarray) -> float:
+    """Returns the largest distance [m] of points (N, 3) to triangles (F, 3, 3), nearest each.
+
+    Of each point only those triangles are looked at whose bounding sphere, about the middle, is no
+    farther than the nearest corner or middle.
+    """
+    middle = corners.mean(axis=1)
+    radius = np.linalg.norm(corners - middle[:, None], axis=2).max(axis=1)
+    bound, _ = KDTree(np.concatenate([corners.reshape(-1, 3), middle])).query(points)
+    least = bound.copy()
+    size = max(1, CHUNK // len(corners))
+    for start in range(0, len(points), size):
+        part = slice(start, start + size)
+        far = cdist(points[part], middle) - radius > bound[part, None]
+        point, face = np.nonzero(~far)
+        point += start
+        closest = trimesh.triangles.closest_point(corners[face], points[point])
+        np.minimum.at(least, point, np.linalg.norm(closest - points[point], axis=1))
+    return float(least.max())

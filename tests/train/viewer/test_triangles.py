@@ -6,7 +6,7 @@ import mujoco
 import numpy as np
 import pytest
 
-from train.viewer.triangles import REACH, colours, shown, surface
+from train.viewer.triangles import REACH, colours, shown, triangle_mesh
 
 XML = """
 <mujoco>
@@ -43,8 +43,7 @@ MODEL = mujoco.MjModel.from_xml_string(XML)
 
 def corners(name: str) -> np.ndarray:
     """Returns the triangles (F, 3, 3) of a geom."""
-    points, faces = surface(MODEL, MODEL.geom(name).id)
-    return points[faces]
+    return np.asarray(triangle_mesh(MODEL, MODEL.geom(name).id).triangles)
 
 
 @pytest.mark.parametrize("name", VOLUMES)
@@ -72,8 +71,8 @@ def test_a_solid_reaches_as_far_as_its_shape(name: str, half: tuple[float, ...])
 
 
 def test_a_size_of_its_own_replaces_the_models() -> None:
-    points, _ = surface(MODEL, MODEL.geom("ball").id, np.array((0.6, 0, 0)))
-    assert np.linalg.norm(points, axis=1) == pytest.approx(0.6)
+    mesh = triangle_mesh(MODEL, MODEL.geom("ball").id, np.array((0.6, 0, 0)))
+    assert np.linalg.norm(mesh.vertices, axis=1) == pytest.approx(0.6)
 
 
 def test_planes_without_end_end_far_away_and_look_up() -> None:
@@ -85,9 +84,7 @@ def test_planes_without_end_end_far_away_and_look_up() -> None:
 def test_a_height_field_is_as_high_as_mujoco_finds_it() -> None:
     data, field = mujoco.MjData(MODEL), MODEL.geom("hill").id
     mujoco.mj_forward(MODEL, data)
-    points, faces = surface(MODEL, field)
-    middle = points[faces].mean(1)
-    for x, y, z in middle:
+    for x, y, z in triangle_mesh(MODEL, field).triangles_center:
         start = np.array((x, y, 5.0))
         seen = mujoco.mj_rayHfield(MODEL, data, field, start, np.array((0, 0, -1.0)), None)
         assert 5.0 - seen == pytest.approx(z, abs=1e-6)
