@@ -8,11 +8,11 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-from mjx_s2r.learn.distill.config import DistillConfig
 
 from benchmarks.rows import Row, Settings, timed
 from benchmarks.timing import Stepper, measure
 from benchmarks.workload import finite_share, untrained
+from mjx_s2r.learn.distill.config import DistillConfig
 from mjx_s2r.learn.trainer import Trainer, TrainState
 
 UNROLL = 4

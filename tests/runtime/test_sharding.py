@@ -10,9 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
+from mjx_s2r.learn.ppo.learner import PPOConfig, PPOLearner, TrainState
 
 from mjx_s2r.curriculum.uniform import uniform
-from mjx_s2r.learn.ppo.learner import PPOConfig, PPOLearner, TrainState
 from mjx_s2r.params import Param, ParamSpace
 from mjx_s2r.runtime import sharding as module
 from mjx_s2r.runtime.sharding import (

@@ -8,13 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from train.common import console
 
 from mjx_s2r.io.run import METRICS, RunError, read_jsonl
 from mjx_s2r.learn.ppo.config import PPOConfig
 from mjx_s2r.learn.profiler import FIRST, PARTS, Profiler
 from tests.fake_wandb import FakeWandb
 from train import teacher
-from train.common import console
 from train.teacher import TeacherConfig
 
 SMALL = PPOConfig(
