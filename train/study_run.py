@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mjx_s2r.curriculum.uniform import plain_params
-from mjx_s2r.eval.simulation import evaluate_policy
+from mjx_s2r.learn.evaluation import evaluate_policy
 from mjx_s2r.learn.rollout import randomize_episode_time, reset_envs
 from mjx_s2r.learn.trainer import Trainer, TrainState
 from mjx_s2r.sim.env import require_native

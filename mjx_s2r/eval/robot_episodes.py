@@ -3,7 +3,7 @@
 Every episode runs through the same controller, guard and ONNX file as on a robot; there is no
 second path. Success is measured on the simulated robot's true state, at the rate of control: the
 goal must hold for the task's ``hold_s``. For thousands of episodes at once see
-`mjx_s2r.eval.simulation`.
+`mjx_s2r.learn.evaluation`.
 """
 
 import time

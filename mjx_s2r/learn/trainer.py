@@ -23,7 +23,7 @@ from jax.sharding import Mesh
 from jax.stages import Lowered
 
 from mjx_s2r.curriculum.interface import Curriculum
-from mjx_s2r.eval.simulation import Act, EpisodeScores, evaluate_policy
+from mjx_s2r.learn.evaluation import Act, EpisodeScores, evaluate_policy
 from mjx_s2r.io.checkpoints import Checkpoints, DiskFullError
 from mjx_s2r.io.config import ConfigError
 from mjx_s2r.io.run import Run

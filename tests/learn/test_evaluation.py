@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mjx_s2r.curriculum.uniform import plain_params, uniform
-from mjx_s2r.eval.simulation import EpisodeScores, evaluate_policy
+from mjx_s2r.learn.evaluation import EpisodeScores, evaluate_policy
 from mjx_s2r.learn.ppo.config import PPOConfig
 from mjx_s2r.learn.ppo.ppo import PPO
 from mjx_s2r.learn.trainer import Trainer, TrainState
