@@ -14,7 +14,7 @@ from mjx_s2r.envs.reach import SPACE, Reach
 from mjx_s2r.learn.distill.config import DistillConfig
 from mjx_s2r.learn.distill.distillation import make_distillation
 from mjx_s2r.learn.networks.gaussian import Gaussian
-from mjx_s2r.learn.networks.modules import Actor
+from mjx_s2r.learn.networks.modules import ActorHead
 from mjx_s2r.learn.ppo.config import PPOConfig
 from mjx_s2r.learn.trainer import Trainer
 from mjx_s2r.params import ParamSpace
@@ -80,7 +80,7 @@ def untrained(config: DistillConfig, *, key: jax.Array) -> Trainer:
     """Returns a distillation on reach, the whole table drawn, from a teacher of random weights."""
     env = make(reach(widest(SPACE)))
     obs = jax.eval_shape(env.reset, key).obs["privileged"]
-    actor = Actor((64, 64), env.action_size)
+    actor = ActorHead((64, 64), env.action_size)
     weights = actor.init(key, jnp.zeros(obs.shape))
 
     def answer(obs: dict[str, jax.Array]) -> Gaussian:

@@ -45,7 +45,7 @@ class Exported:
 PolicyFunction = Callable[..., jax.Array]
 
 
-def export(
+def export_onnx(
     policy: PolicyFunction,
     contract: PolicyContract,
     path: Path,

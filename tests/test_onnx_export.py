@@ -10,7 +10,7 @@ import pytest
 
 from mjx_s2r import export as module
 from mjx_s2r.io.run import RunError
-from mjx_s2r.onnx_export import ExportError, export
+from mjx_s2r.onnx_export import ExportError, export_onnx
 from mjx_s2r.robot.policy import Policy
 from tests.robot.fakes import contract_for
 
@@ -25,7 +25,7 @@ def policy(obs: jax.Array, image: jax.Array) -> jax.Array:
 
 
 def test_the_file_computes_what_jax_computes(tmp_path: Path) -> None:
-    done = export(policy, CONTRACT, tmp_path / "out" / "policy.onnx", inputs=16)
+    done = export_onnx(policy, CONTRACT, tmp_path / "out" / "policy.onnx", inputs=16)
     assert done.parity < 1e-5 and done.inputs == 16
     loaded = Policy.load(done.path)
     assert loaded.contract == CONTRACT
@@ -44,20 +44,20 @@ def test_an_action_in_double_precision_is_refused(tmp_path: Path) -> None:
 
     says = "computes float64.*JAX_ENABLE_X64 is on; unset it"
     with jax.enable_x64(True), pytest.raises(ExportError, match=says):
-        export(wrong, CONTRACT, tmp_path / "out" / "policy.onnx", inputs=8)
+        export_onnx(wrong, CONTRACT, tmp_path / "out" / "policy.onnx", inputs=8)
     assert not (tmp_path / "out").exists()
 
 
 def test_a_float32_policy_is_exported_under_64_bits(tmp_path: Path) -> None:
     with jax.enable_x64(True):
-        done = export(policy, CONTRACT, tmp_path / "policy.onnx", inputs=8)
+        done = export_onnx(policy, CONTRACT, tmp_path / "policy.onnx", inputs=8)
     assert Policy.load(done.path).contract == CONTRACT
 
 
 def test_an_address_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(RunError, match=r"gs://bucket/policy\.onnx is an address"):
-        export(policy, CONTRACT, Path("gs://bucket/policy.onnx"))
+        export_onnx(policy, CONTRACT, Path("gs://bucket/policy.onnx"))
     assert not list(tmp_path.iterdir())
 
 
@@ -67,5 +67,5 @@ def test_a_graph_that_differs_is_not_written(
     gap: Callable[..., float] = lambda *_: 2e-4  # noqa: E731
     monkeypatch.setattr(module, "_parity", gap)
     with pytest.raises(ExportError, match=r"differs from JAX by 0\.0002 on 8 inputs"):
-        export(policy, CONTRACT, tmp_path / "policy.onnx", inputs=8)
+        export_onnx(policy, CONTRACT, tmp_path / "policy.onnx", inputs=8)
     assert not list(tmp_path.iterdir())

@@ -18,9 +18,9 @@ from mjx_s2r.api.teacher import open_teacher
 from mjx_s2r.curriculum.coordinates import space_at_width
 from mjx_s2r.curriculum.uniform import uniform
 from mjx_s2r.eval.intervals import wilson
-from mjx_s2r.learn.evaluation import EpisodeScores
 from mjx_s2r.io.checkpoints import CheckpointError
 from mjx_s2r.io.run import write_json
+from mjx_s2r.learn.evaluation import EpisodeScores
 from mjx_s2r.learn.trainer import Trainer, TrainState
 from mjx_s2r.params import ParamSpace
 from mjx_s2r.runtime.progress import console, print_line, progress

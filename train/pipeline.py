@@ -17,7 +17,7 @@ import numpy as np
 import tyro
 
 from mjx_s2r.api.policy import TrainedPolicy, export_policy
-from mjx_s2r.api.robots import EvaluateConfig, evaluate, summary
+from mjx_s2r.api.robots import EvaluateConfig, evaluate_on_robots, summary
 from mjx_s2r.api.student import StudentConfig, student_mosaic, train_student
 from mjx_s2r.api.teacher import TeacherConfig, recipe, train_teacher
 from mjx_s2r.envs.registry import require_robots, task_spec
@@ -127,7 +127,7 @@ def _distil(config: StudentConfig, policy: Path) -> dict[str, Any]:
 
 def _judge(config: EvaluateConfig, folder: Path) -> dict[str, Any]:
     """Judges the policy on the robots and keeps the films."""
-    episodes = evaluate(config)
+    episodes = evaluate_on_robots(config)
     kept: dict[str, Any] = {}
     for index, episode in enumerate(episodes):
         if episode.frames is not None:

@@ -20,7 +20,7 @@ from mjx_s2r.api.teacher import MAY_CHANGE, TeacherConfig, recipe, teacher_train
 from mjx_s2r.io.checkpoints import Checkpoints
 from mjx_s2r.io.config import ConfigError
 from mjx_s2r.io.run import Run
-from mjx_s2r.learn.multi_seed import Seeds, take
+from mjx_s2r.learn.multi_seed import Seeds, take_seed
 from mjx_s2r.learn.train_logger import LogWindow, TrainLogger, speed
 from mjx_s2r.learn.trainer import LoopConfig, Trainer, run_loop, train_logger
 from mjx_s2r.report.charts import draw_training
@@ -91,7 +91,7 @@ def train(config: SeedsConfig) -> list[Path]:
         keys = jax.vmap(jax.random.key)(teacher.seed + jnp.arange(config.count))
         states = run_loop(job, run, checkpoints, seeds.init(keys))
         for index, part in enumerate(parts):
-            _keep(teacher, trainer, part, take(states, index))
+            _keep(teacher, trainer, part, take_seed(states, index))
             draw_training(part.path, trainer.env.space)
     return [part.path for part in parts]
 
@@ -118,7 +118,7 @@ class _Log:
         each = []
         for index, (part, lines) in enumerate(zip(self.parts, self.lines, strict=True)):
             metrics = jax.tree.map(lambda leaf, i=index: leaf[:, i], window.metrics)
-            own = replace(window, state=take(window.state, index), metrics=metrics)
+            own = replace(window, state=take_seed(window.state, index), metrics=metrics)
             lines.write(part, own)
             each.append(lines.line)
         line = {name: float(np.mean([one[name] for one in each])) for name in each[0]}

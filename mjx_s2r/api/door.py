@@ -16,7 +16,7 @@ import jax.numpy as jnp
 
 from mjx_s2r.api.policy import TrainedPolicy, export_policy, load_policy
 from mjx_s2r.api.robots import EvaluateConfig, summary
-from mjx_s2r.api.robots import evaluate as evaluate_on_robots
+from mjx_s2r.api.robots import evaluate_on_robots as evaluate_on_robots
 from mjx_s2r.api.student import StudentConfig, student_recipe, train_student
 from mjx_s2r.api.teacher import TeacherConfig, recipe, train_teacher
 from mjx_s2r.contract import camera_signal

@@ -83,7 +83,7 @@ def export_policy(policy: TrainedPolicy, path: Path, *, inputs: int = 1000) -> e
         def student(obs: jax.Array, *images: jax.Array) -> jax.Array:
             return jnp.tanh(algorithm.student_policy(state.learner, obs, images).mean)
 
-        return exporter.export(student, task.contract, path, ranges=ranges, inputs=inputs)
+        return exporter.export_onnx(student, task.contract, path, ranges=ranges, inputs=inputs)
     config = trainer.config
     if isinstance(config, PPOConfig) and (config.actor_obs != "state" or config.rnn_hidden):
         raise exporter.ExportError(
@@ -96,4 +96,4 @@ def export_policy(policy: TrainedPolicy, path: Path, *, inputs: int = 1000) -> e
         return jnp.tanh(trainer.policy(state, {"state": obs}).mean)
 
     contract = replace(task.contract, cameras=())
-    return exporter.export(actor, contract, path, ranges=ranges, inputs=inputs)
+    return exporter.export_onnx(actor, contract, path, ranges=ranges, inputs=inputs)

@@ -61,7 +61,7 @@ def robots(task: str, family: str, count: int) -> list[JudgedRobot]:
     return [make(index) for index in range(count)]
 
 
-def evaluate(config: EvaluateConfig) -> list[RobotEpisode]:
+def evaluate_on_robots(config: EvaluateConfig) -> list[RobotEpisode]:
     """Runs every episode; shows progress."""
     if config.logs is not None:
         check_local(config.logs)

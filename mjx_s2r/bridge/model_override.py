@@ -16,7 +16,7 @@ from mujoco import mjx
 
 from mjx_s2r.params import ParamError, ParamSpace, apply
 from mjx_s2r.sim import physics
-from mjx_s2r.sim.model.leaves import Binding, bind_model, expand, leaves
+from mjx_s2r.sim.model.leaves import ModelBinding, bind_model, expand, leaves
 from mjx_s2r.sim.physics import Leaves, Physics
 
 HOLDERS = ("_mjx_model", "sys")
@@ -33,7 +33,7 @@ class ModelOverride:
     """
 
     physics: Physics
-    binding: Binding
+    binding: ModelBinding
     holder: str
 
     def leaves(self, xi: jax.Array) -> Leaves:

@@ -72,7 +72,7 @@ def shape_of(leaf: Any) -> Any:
     return leaf
 
 
-def place(like: Any, value: np.ndarray, about: dict[str, Any]) -> Any:
+def place_leaf(like: Any, value: np.ndarray, about: dict[str, Any]) -> Any:
     """Returns the bits as the type, and on the devices, of the leaf ``like``."""
     if isinstance(like, jax.Array) and not like.is_fully_addressable:
         return _place_apart(like, value, about)

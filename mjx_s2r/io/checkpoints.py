@@ -291,7 +291,7 @@ class Checkpoints:
         if any(checkpoint_leaves.size(leaf) for leaf in about["leaves"]):
             items = _load(self.folder / str(step), ARRAYS, ocp.StandardCheckpointHandler())
         values = [_take(items, i, leaf) for i, leaf in enumerate(about["leaves"])]
-        placed = map(checkpoint_leaves.place, leaves, values, about["leaves"])
+        placed = map(checkpoint_leaves.place_leaf, leaves, values, about["leaves"])
         return jax.tree.unflatten(jax.tree.structure(like), placed)
 
     def _check_space(self, nbytes: int) -> None:

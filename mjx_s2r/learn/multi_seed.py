@@ -39,11 +39,11 @@ class Seeds:
 
 
 @jax.jit
-def take(tree: Any, index: int) -> Any:
+def take_seed(tree: Any, index: int) -> Any:
     """Returns one seed's part of a tree (S, ...); compiled once for all leaves and seeds."""
     return jax.tree.map(lambda leaf: leaf[index], tree)
 
 
-def join(trees: Sequence[Any]) -> Any:
+def stack_seeds(trees: Sequence[Any]) -> Any:
     """Returns the trees of S seeds as one tree (S, ...)."""
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)

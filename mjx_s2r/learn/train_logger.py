@@ -10,9 +10,9 @@ import numpy as np
 
 from mjx_s2r.curriculum.episode_recorder import RecorderState, episodes_since
 from mjx_s2r.curriculum.interface import Curriculum
-from mjx_s2r.learn.evaluation import EpisodeScores
 from mjx_s2r.io.run import Run
 from mjx_s2r.io.tracker import Tracker
+from mjx_s2r.learn.evaluation import EpisodeScores
 from mjx_s2r.params import ParamSpace
 from mjx_s2r.sim import nan_replay
 

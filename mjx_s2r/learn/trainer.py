@@ -23,7 +23,6 @@ from jax.sharding import Mesh
 from jax.stages import Lowered
 
 from mjx_s2r.curriculum.interface import Curriculum
-from mjx_s2r.learn.evaluation import Act, EpisodeScores, evaluate_policy
 from mjx_s2r.io.checkpoints import Checkpoints, DiskFullError
 from mjx_s2r.io.config import ConfigError
 from mjx_s2r.io.run import Run
@@ -31,6 +30,7 @@ from mjx_s2r.io.tracker import ending, track
 from mjx_s2r.learn.algorithm import Algorithm, AlgorithmConfig
 from mjx_s2r.learn.camera_schedule import CameraSchedule, Frames
 from mjx_s2r.learn.compiled_step import CompiledStep
+from mjx_s2r.learn.evaluation import Act, EpisodeScores, evaluate_policy
 from mjx_s2r.learn.nan_guard import NanSnapshot, empty_snapshot
 from mjx_s2r.learn.networks.actor_critic import RnnState
 from mjx_s2r.learn.networks.gaussian import Gaussian

@@ -15,7 +15,7 @@ from mjx_s2r.render import raycast
 from mjx_s2r.render.geometry import pose
 from mjx_s2r.render.geometry.pose import Pose
 from mjx_s2r.render.geometry.scene import Scene, build
-from mjx_s2r.render.looks.appearance import Appearance, Binding, appearance, bind_appearance
+from mjx_s2r.render.looks.appearance import Appearance, LookBinding, appearance, bind_appearance
 from mjx_s2r.render.looks.assets import RenderAssets, RenderConfig, build_assets
 from mjx_s2r.render.warp_camera import WarpCamera, refuse
 
@@ -32,7 +32,7 @@ class Cameras:
     """
 
     scenes: tuple[Scene, ...]
-    bindings: tuple[Binding, ...]
+    bindings: tuple[LookBinding, ...]
     assets: tuple[RenderAssets, ...]
     warp: tuple[WarpCamera, ...] = ()
 

@@ -35,7 +35,7 @@ from mjx_s2r.sim.effects.motor import MotorSpec
 from mjx_s2r.sim.effects.sensor import SensorSpec, SensorState
 from mjx_s2r.sim.effects.world import Push, WorldSpec
 from mjx_s2r.sim.interface import Environment, EpisodeParams, State, nominal_params
-from mjx_s2r.sim.model.leaves import Binding, bind_model, element_names, leaves, refuse_shared
+from mjx_s2r.sim.model.leaves import ModelBinding, bind_model, element_names, leaves, refuse_shared
 from mjx_s2r.sim.model.row_checks import closed_rows
 from mjx_s2r.sim.physics import Leaves, Physics, PhysicsState
 from mjx_s2r.sim.task import InitialState, Task
@@ -82,7 +82,7 @@ class Env:
 
     task: Task
     physics: Physics
-    binding: Binding
+    binding: ModelBinding
     actuator: ActuatorSpec
     sensor: SensorSpec
     world: WorldSpec

@@ -214,7 +214,7 @@ def _together(engine: Engine) -> Callable[..., PhysicsState]:
     @step.def_vmap
     def steps(axis_size: int, batched: list[Any], *args: Any) -> tuple[PhysicsState, PhysicsState]:
         """Steps A times N worlds as one."""
-        out = step(*warp.merged(axis_size, batched, args))
+        out = step(*warp.merge_batch_axes(axis_size, batched, args))
         count = out.time.shape[0] // axis_size
         out = jax.tree.map(lambda x: x.reshape(axis_size, count, *x.shape[1:]), out)
         return out, jax.tree.map(lambda _: True, out)

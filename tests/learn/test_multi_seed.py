@@ -3,11 +3,11 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+from mjx_s2r.learn.ppo.learner import PPOLearner
 
 from mjx_s2r.curriculum.uniform import uniform
-from mjx_s2r.learn.multi_seed import Seeds, join, take
+from mjx_s2r.learn.multi_seed import Seeds, stack_seeds, take_seed
 from mjx_s2r.learn.ppo.config import PPOConfig
-from mjx_s2r.learn.ppo.learner import PPOLearner
 from mjx_s2r.params import ParamSpace
 from tests.learn.probes import Cue
 
@@ -27,10 +27,10 @@ def test_each_seed_is_the_training_that_it_gives_alone() -> None:
     alone = ppo.init(jax.random.key(1))
     for _ in range(3):
         alone, _ = ppo.iterate(alone)
-    mine = take(states, 1)
+    mine = take_seed(states, 1)
     for a, b in zip(jax.tree.leaves(mine.actor), jax.tree.leaves(alone.actor), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
-    again = join([take(states, i) for i in range(3)])
+    again = stack_seeds([take_seed(states, i) for i in range(3)])
     assert jax.tree.structure(again) == jax.tree.structure(states)
     for a, b in zip(jax.tree.leaves(again.actor), jax.tree.leaves(states.actor), strict=True):
         np.testing.assert_array_equal(a, b)

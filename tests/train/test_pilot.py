@@ -19,10 +19,10 @@ from mjx_s2r.learn.ppo.learner import PPOLearner, TrainState
 from PIL import Image
 
 from mjx_s2r.contract import CameraSignal
-from mjx_s2r.learn.evaluation import evaluate
 from mjx_s2r.io.checkpoints import Checkpoints
 from mjx_s2r.io.run import Run, RunError, write_json
 from mjx_s2r.learn import normalizer
+from mjx_s2r.learn.evaluation import evaluate
 from mjx_s2r.learn.ppo.config import PPOConfig
 from mjx_s2r.params import ParamError
 from mjx_s2r.render.looks.assets import RenderConfig

@@ -23,7 +23,7 @@ from mjx_s2r.learn.distill.losses import DistillBatch, DistillLossMetrics, disti
 from mjx_s2r.learn.networks.actor_critic import RnnState
 from mjx_s2r.learn.networks.augment import to_float
 from mjx_s2r.learn.networks.gaussian import Gaussian
-from mjx_s2r.learn.networks.modules import Student
+from mjx_s2r.learn.networks.modules import StudentNetwork
 from mjx_s2r.learn.normalizer import Normalizer
 from mjx_s2r.learn.rollout import Images, Rollout
 from mjx_s2r.sim.env import Env
@@ -71,7 +71,7 @@ class Distillation:
     """
 
     config: DistillConfig
-    student: Student
+    student: StudentNetwork
     teacher: TeacherPolicy
     label: Callable[[State], jax.Array]
     image_shapes: tuple[tuple[int, int, int], ...]
@@ -201,5 +201,7 @@ def make_distillation(
 
     start = jax.eval_shape(env.reset, jax.random.key(0))
     labels = jax.eval_shape(find, start).shape[0]
-    student = Student(config.hidden, env.action_size, labels, cnn_channels=config.cnn_channels)
+    student = StudentNetwork(
+        config.hidden, env.action_size, labels, cnn_channels=config.cnn_channels
+    )
     return Distillation(config, student, teacher, jax.vmap(find), image_shapes)

@@ -16,7 +16,7 @@ from mjx_s2r.learn.distill.config import DistillConfig
 from mjx_s2r.learn.networks import gaussian
 from mjx_s2r.learn.networks.augment import random_shift, to_float
 from mjx_s2r.learn.networks.gaussian import Gaussian
-from mjx_s2r.learn.networks.modules import Student
+from mjx_s2r.learn.networks.modules import StudentNetwork
 
 
 @struct.dataclass
@@ -47,7 +47,7 @@ class DistillLossMetrics:
 
 
 def distill_loss(
-    student: Student, config: DistillConfig, params: Any, batch: DistillBatch, key: jax.Array
+    student: StudentNetwork, config: DistillConfig, params: Any, batch: DistillBatch, key: jax.Array
 ) -> tuple[jax.Array, DistillLossMetrics]:
     """Returns the loss to minimize and its parts.
 

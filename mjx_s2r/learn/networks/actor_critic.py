@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from mjx_s2r.learn.networks.gaussian import Gaussian
-from mjx_s2r.learn.networks.modules import Actor, Critic, Trunk, merge_time, split_time
+from mjx_s2r.learn.networks.modules import ActorHead, CriticHead, Trunk, merge_time, split_time
 from mjx_s2r.learn.ppo.config import PPOConfig
 
 Images = tuple[jax.Array, ...]  # per camera, (..., H, W, C) uint8
@@ -42,17 +42,17 @@ class ActorCritic:
     image_shapes: tuple[tuple[int, int, int], ...] = ()
 
     @cached_property
-    def _actor(self) -> tuple[Trunk, Actor]:
+    def _actor(self) -> tuple[Trunk, ActorHead]:
         """What stands before the actor's layers, and these."""
         trunk = Trunk(self.config.cnn_channels, self.config.rnn_hidden, self._dtype)
         layers, std = self.config.actor_hidden, self.config.init_std
-        return trunk, Actor(layers, self.num_actions, std, dtype=self._dtype)
+        return trunk, ActorHead(layers, self.num_actions, std, dtype=self._dtype)
 
     @cached_property
-    def _critic(self) -> tuple[Trunk, Critic]:
+    def _critic(self) -> tuple[Trunk, CriticHead]:
         """What stands before the critic's layers, and these."""
         trunk = Trunk(rnn_hidden=self.config.rnn_hidden)
-        return trunk, Critic(self.config.critic_hidden, dtype=self._dtype)
+        return trunk, CriticHead(self.config.critic_hidden, dtype=self._dtype)
 
     @property
     def _dtype(self) -> Any:
@@ -95,7 +95,7 @@ class ActorCritic:
 
 
 def _begin(
-    parts: tuple[Trunk, Actor | Critic], size: int, images: Images, *, key: jax.Array
+    parts: tuple[Trunk, ActorHead | CriticHead], size: int, images: Images, *, key: jax.Array
 ) -> dict[str, Any]:
     """Returns the parameters of a trunk and the layers behind it."""
     trunk, head = parts
@@ -107,7 +107,7 @@ def _begin(
 
 
 def _run(
-    parts: tuple[Trunk, Actor | Critic],
+    parts: tuple[Trunk, ActorHead | CriticHead],
     params: Any,
     memory: jax.Array,
     x: jax.Array,

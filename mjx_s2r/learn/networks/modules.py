@@ -40,7 +40,7 @@ class Mlp(nn.Module):
         return nn.Dense(self.sizes[-1], kernel_init=scale)(x.astype(jnp.float32))
 
 
-class Actor(nn.Module):
+class ActorHead(nn.Module):
     """Features (..., P) -> distribution over raw actions (..., J); log_std is one vector."""
 
     hidden: Sequence[int]
@@ -56,7 +56,7 @@ class Actor(nn.Module):
         return gaussian(mean, self.param("log_std", first, (self.num_actions,)))
 
 
-class Critic(nn.Module):
+class CriticHead(nn.Module):
     """Features (..., Q) -> value (...)."""
 
     hidden: Sequence[int]
@@ -160,7 +160,7 @@ class ImageEncoder(nn.Module):
         return soft_argmax(Conv(self.channels, 3, pad=1)(x).astype(jnp.float32))
 
 
-class Student(nn.Module):
+class StudentNetwork(nn.Module):
     """Images and joint readings -> action distribution, and where the thing to find is.
 
     Attributes:

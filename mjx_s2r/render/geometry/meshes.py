@@ -18,7 +18,7 @@ FLUSH = 1e-5  # a vertex this part of the size below the hull is still on it
 ALIKE = 1e-4  # relative difference of area and of volume at which a mesh is still its hull
 
 
-class MeshError(ValueError):
+class MeshAssetError(ValueError):
     """A mesh that cannot be drawn; the message names it and the remedy."""
 
 
@@ -71,14 +71,14 @@ def solid_of(
     """
     name = mesh_name(mj_model, mesh_id)
     if max_planes < 4 or max_faces < 1:
-        raise MeshError(
+        raise MeshAssetError(
             f"mesh {name!r}: max_planes {max_planes} and max_faces {max_faces} cannot make a "
             "shape; use 4 planes and 1 face or more"
         )
     corners, normals = _read(mj_model, mesh_id)
     solid = np.linalg.norm(simplify.area_normals(corners), axis=1) > 0
     if not solid.any():
-        raise MeshError(
+        raise MeshAssetError(
             f"mesh {name!r}: none of its {len(corners)} triangles has an area; remove the geom, "
             "put it in a group above 2, or repair the mesh"
         )
@@ -91,7 +91,7 @@ def solid_of(
         return Triangles(corners.astype(np.float32), normals.astype(np.float32), 0.0)
     fewer, fewer_normals = simplify.decimate(corners, max_faces)
     if not len(fewer):
-        raise MeshError(
+        raise MeshAssetError(
             f"mesh {name!r}: its {len(corners)} triangles cannot be simplified to {max_faces}; "
             "raise max_faces, or give the geom a simpler mesh"
         )

@@ -261,14 +261,14 @@ def _background(mj_model: mujoco.MjModel) -> dict[str, np.ndarray]:
 
 
 @dataclass(frozen=True, eq=False)
-class Binding:
+class LookBinding:
     """The visual rows of a table, bound to the nominal look of one model and camera."""
 
     nominal: Mapping[str, np.ndarray]
     edits: tuple[params.Edit, ...]
 
 
-def bind_appearance(space: params.ParamSpace, mj_model: mujoco.MjModel, camera: str) -> Binding:
+def bind_appearance(space: params.ParamSpace, mj_model: mujoco.MjModel, camera: str) -> LookBinding:
     """Binds the rows of group "visual" to the look of a model.
 
     Raises:
@@ -276,10 +276,10 @@ def bind_appearance(space: params.ParamSpace, mj_model: mujoco.MjModel, camera: 
         SceneError: a geom that cannot be drawn.
     """
     arrays = nominal(mj_model, camera)
-    return Binding(arrays, params.bind(space, "visual", arrays, elements(mj_model)))
+    return LookBinding(arrays, params.bind(space, "visual", arrays, elements(mj_model)))
 
 
-def appearance(binding: Binding, xi: jax.Array) -> Appearance:
+def appearance(binding: LookBinding, xi: jax.Array) -> Appearance:
     """Returns the look of one world from its xi (D,); vmap it for many.
 
     Arrays that no row touches and that change nothing are None, so that their step is left out.

@@ -21,7 +21,7 @@ from mjx_s2r.render.geometry.pose import pixels
 from mjx_s2r.render.geometry.primitives import Triple
 from mjx_s2r.render.geometry.scene import Geom, Scene, SceneError
 from mjx_s2r.render.looks import textures as texture_pool
-from mjx_s2r.render.looks.appearance import Appearance, Binding
+from mjx_s2r.render.looks.appearance import Appearance, LookBinding
 from mjx_s2r.render.sensor.photometry import Planes
 from mjx_s2r.render.shading import texture
 from mjx_s2r.render.shading.material import texture_image
@@ -122,7 +122,7 @@ def unroll(
 
 
 def build_assets(
-    mj_model: mujoco.MjModel, scene: Scene, binding: Binding, config: RenderConfig
+    mj_model: mujoco.MjModel, scene: Scene, binding: LookBinding, config: RenderConfig
 ) -> RenderAssets:
     """Returns the pictures that the rows and the model need; none that nobody can choose.
 

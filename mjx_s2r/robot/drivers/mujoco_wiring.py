@@ -180,7 +180,7 @@ def _extra_sizes(mj_model: mujoco.MjModel, rig: Rig) -> dict[str, int]:
     return {name: int(np.size(f(mj_model, data))) for name, f in rig.extra.items()}
 
 
-def place(mj_model: mujoco.MjModel, data: mujoco.MjData, name: str, pose: Pose) -> None:
+def place_body(mj_model: mujoco.MjModel, data: mujoco.MjData, name: str, pose: Pose) -> None:
     """Puts a mocap or free body at a pose.
 
     Raises:

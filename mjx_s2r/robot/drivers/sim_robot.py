@@ -24,7 +24,7 @@ from mjx_s2r.robot.clock import Clock
 from mjx_s2r.robot.driver import DriverInfo, Reading
 from mjx_s2r.robot.drivers import imperfections
 from mjx_s2r.robot.drivers.imperfections import Bus, Encoder, Imperfections
-from mjx_s2r.robot.drivers.mujoco_wiring import Pose, Rig, describe, place, weaken, wire
+from mjx_s2r.robot.drivers.mujoco_wiring import Pose, Rig, describe, place_body, weaken, wire
 
 PERFECT = Imperfections()
 
@@ -153,7 +153,7 @@ class SimRobot:
         if qvel is not None:
             data.qvel[wiring.sensed_qvel] = qvel
         for name, pose in (bodies or {}).items():
-            place(self._model, data, name, pose)
+            place_body(self._model, data, name, pose)
         mujoco.mj_forward(self._model, data)
         self._rng = np.random.default_rng(self._reality.seed if seed is None else seed)
         self._origin_s, self._steps = self._clock.now_s(), 0

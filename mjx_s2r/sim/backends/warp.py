@@ -183,7 +183,9 @@ def without_contacts(mj_model: mujoco.MjModel) -> mujoco.MjModel:
     return still
 
 
-def merged(axis_size: int, batched: Sequence[Any], args: Sequence[Any]) -> tuple[Any, ...]:
+def merge_batch_axes(
+    axis_size: int, batched: Sequence[Any], args: Sequence[Any]
+) -> tuple[Any, ...]:
     """Returns arguments (A, N, ...) of a batched call as (A N, ...), those not batched repeated."""
 
     def flat(is_batched: bool, leaf: jax.Array) -> jax.Array:

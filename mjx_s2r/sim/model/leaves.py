@@ -28,7 +28,7 @@ from mjx_s2r.sim.physics import Leaves, ModelError, Physics
 
 
 @dataclass(frozen=True)
-class Binding:
+class ModelBinding:
     """The model rows of a table bound to one MuJoCo model.
 
     Attributes:
@@ -48,7 +48,7 @@ class Binding:
     radius: np.ndarray
 
 
-def bind_model(space: ParamSpace, mj_model: mujoco.MjModel) -> Binding:
+def bind_model(space: ParamSpace, mj_model: mujoco.MjModel) -> ModelBinding:
     """Binds the "model" rows of the table to a MuJoCo model, by name.
 
     Raises:
@@ -64,10 +64,10 @@ def bind_model(space: ParamSpace, mj_model: mujoco.MjModel) -> Binding:
         if edit.array == "link_length":
             resized |= edit.mask
     radius = np.array(mj_model.geom_rbound, np.float32)
-    return Binding(edits, arrays, base(mj_model), anatomy(mj_model), resized, radius)
+    return ModelBinding(edits, arrays, base(mj_model), anatomy(mj_model), resized, radius)
 
 
-def expand(xp: ModuleType, binding: Binding, touched: Mapping[str, Array]) -> dict[str, Array]:
+def expand(xp: ModuleType, binding: ModelBinding, touched: Mapping[str, Array]) -> dict[str, Array]:
     """Returns the MuJoCo fields (dotted paths) that follow from one world's touched arrays."""
     out = {name: value for name, value in touched.items() if name not in VIRTUAL}
     out |= trade.bodies(xp, binding.nominal, binding.fixed, touched)
@@ -86,7 +86,7 @@ def expand(xp: ModuleType, binding: Binding, touched: Mapping[str, Array]) -> di
     return out
 
 
-def leaves(physics: Physics, binding: Binding, xi: jax.Array) -> Leaves:
+def leaves(physics: Physics, binding: ModelBinding, xi: jax.Array) -> Leaves:
     """Returns the MJX model fields of one world for xi (D,), dependent constants recomputed.
 
     Only fields that the table touches, and the constants that follow from them, are returned.
@@ -99,7 +99,7 @@ def leaves(physics: Physics, binding: Binding, xi: jax.Array) -> Leaves:
     return out
 
 
-def refuse_shared(space: ParamSpace, binding: Binding) -> None:
+def refuse_shared(space: ParamSpace, binding: ModelBinding) -> None:
     """Refuses rows on fields that MuJoCo Warp cannot vary from world to world.
 
     Raises:
@@ -115,7 +115,7 @@ def refuse_shared(space: ParamSpace, binding: Binding) -> None:
             )
 
 
-def write(mj_model: mujoco.MjModel, binding: Binding, xi: np.ndarray) -> None:
+def write(mj_model: mujoco.MjModel, binding: ModelBinding, xi: np.ndarray) -> None:
     """Puts xi (D,) into a C MuJoCo model and has MuJoCo recompute its dependent constants.
 
     Where sizes or places of geoms change, the mid-phase of collision is switched off: its tree of

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mjx_s2r.learn.networks.modules import Actor, Critic, Student, soft_argmax
+from mjx_s2r.learn.networks.modules import ActorHead, CriticHead, StudentNetwork, soft_argmax
 
 
 def test_soft_argmax_of_a_peak_is_where_the_peak_is() -> None:
@@ -27,17 +27,17 @@ def test_soft_argmax_of_two_peaks_lies_between_them() -> None:
 
 def test_actor_and_critic_take_leading_axes(key: jax.Array) -> None:
     x = jax.random.normal(key, (4, 2, 7))
-    policy = Actor((8,), 3).apply(Actor((8,), 3).init(key, x), x)
+    policy = ActorHead((8,), 3).apply(ActorHead((8,), 3).init(key, x), x)
     assert policy.mean.shape == policy.log_std.shape == (4, 2, 3)
     np.testing.assert_allclose(policy.log_std, np.log(0.6), rtol=1e-6)
     assert np.abs(policy.mean).max() < 0.5  # a new actor all but stands still
-    value = Critic((8,)).apply(Critic((8,)).init(key, x), x)
+    value = CriticHead((8,)).apply(CriticHead((8,)).init(key, x), x)
     assert value.shape == (4, 2)
 
 
 def test_the_student_acts_on_its_estimate_but_does_not_bend_it(key: jax.Array) -> None:
     """Two cameras; the action's gradient must not reach the layers that make the estimate."""
-    student = Student((8,), num_actions=2, num_labels=3, cnn_channels=4)
+    student = StudentNetwork((8,), num_actions=2, num_labels=3, cnn_channels=4)
     obs, images = jnp.ones((2, 5)), [jax.random.normal(key, (2, 16, 16, 3))] * 2
     params = jax.jit(student.init)(key, obs, images)
     policy, estimate = jax.eval_shape(student.apply, params, obs, images)

@@ -69,7 +69,7 @@ def load() -> mujoco.MjModel:
     return mujoco.MjModel.from_xml_string(XML)
 
 
-def roll(engine: Physics, binding: model_leaves.Binding, xi: jax.Array) -> PhysicsState:
+def roll(engine: Physics, binding: model_leaves.ModelBinding, xi: jax.Array) -> PhysicsState:
     """Returns one world after each of `STEPS` steps, pushed and driven."""
     leaves = model_leaves.leaves(engine, binding, xi)
     start = physics.initial_state(engine, engine.empty_data.qpos, jnp.zeros(engine.model.nv))
@@ -83,7 +83,7 @@ def roll(engine: Physics, binding: model_leaves.Binding, xi: jax.Array) -> Physi
     return jax.lax.scan(one, start, jnp.linspace(0, 1, STEPS)[:, None])[1]
 
 
-def in_c(binding: model_leaves.Binding, xi: np.ndarray) -> np.ndarray:
+def in_c(binding: model_leaves.ModelBinding, xi: np.ndarray) -> np.ndarray:
     """Returns qpos (STEPS, nq) of the same world in C MuJoCo."""
     mj_model, out = load(), []
     model_leaves.write(mj_model, binding, xi)
