@@ -103,7 +103,7 @@ def test_an_actor_that_reads_what_the_robot_has_is_exported(
     assert replace(policy.contract, ranges=()) == task.contract
 
 
-@pytest.mark.parametrize(("name", "value"), [("actor_obs", "privileged"), ("units", 4)])
+@pytest.mark.parametrize(("name", "value"), [("actor_obs", "privileged"), ("rnn_hidden", 4)])
 def test_an_actor_that_no_robot_can_run_is_refused(
     name: str, value: object, teacher: tuple[PPOLearner, TrainState], tmp_path: Path
 ) -> None:

@@ -126,7 +126,7 @@ def test_cache_folder_that_cannot_be_made_warns_and_goes_on(
 CACHED = """
 import sys
 from pathlib import Path
-from mjx_s2r import devices
+from mjx_s2r.runtime import devices
 devices.configure(cache_dir=Path(sys.argv[1]))
 import jax
 from jax._src import cache_key
