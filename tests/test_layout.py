@@ -89,6 +89,7 @@ def outside_functions(tree: ast.AST) -> Iterator[ast.AST]:
             yield from outside_functions(node)
 
 
+@cache
 def imports(file: str, *, lazy: bool = True) -> set[str]:
     """Returns the dotted names that a file imports; "from a import b" gives "a.b" and "a".
 
@@ -223,18 +224,26 @@ def definitions() -> dict[str, list[tuple[str, Function | ast.ClassDef]]]:
     return found
 
 
+@cache
+def bare_imports() -> dict[tuple[str, str], list[str]]:
+    """Returns who, tests aside, imports a name under that name: (module, name) -> files."""
+    users = defaultdict(list)
+    for user in sources(*FORBIDDEN):
+        for node in ast.walk(parsed(user)):
+            if isinstance(node, ast.ImportFrom) and not user.endswith("__init__.py"):
+                for alias in node.names:
+                    if alias.asname in (None, alias.name):
+                        users[node.module or "", alias.name].append(user)
+    return users
+
+
 def imported_bare(file: str, name: str) -> list[str]:
-    """Returns who, tests aside, imports ``name`` from a file under that name."""
-    owners = {module_of(file)}
+    """Returns who imports ``name`` from a file, or from the package that passes it on."""
+    owners = [module_of(file)]
     package = str(Path(file).with_name("__init__.py"))
-    owners |= {module_of(package)} if f"{module_of(file)}.{name}" in imports(package) else set()
-    return [
-        user
-        for user in sources(*FORBIDDEN)
-        for node in ast.walk(parsed(user))
-        if isinstance(node, ast.ImportFrom) and node.module in owners and user != package
-        if any(alias.name == name and alias.asname in (None, name) for alias in node.names)
-    ]
+    if f"{module_of(file)}.{name}" in imports(package):
+        owners.append(module_of(package))
+    return [user for owner in owners for user in bare_imports().get((owner, name), [])]
 
 
 def test_a_name_means_one_thing() -> None:
@@ -250,9 +259,9 @@ def test_a_name_means_one_thing() -> None:
 
 def test_a_generic_verb_is_called_with_its_module() -> None:
     """Where it is not, one reads which of the modules is meant from the import alone."""
-    wrong = {}
-    for name in GENERIC:
-        users = {file: imported_bare(file, name) for file, _ in definitions()[name]}
+    wrong, defined = {}, definitions()
+    for name in GENERIC & defined.keys():
+        users = {file: imported_bare(file, name) for file, _ in defined[name]}
         if sum(map(bool, users.values())) > 1:
             wrong[name] = users
     assert not wrong

@@ -166,14 +166,15 @@ def test_the_cube_rests_on_the_palm_in_both_engines(engine: Engine) -> None:
 def test_mjx_keeps_to_c_while_a_finger_pushes_the_cube(engine: Engine) -> None:
     """The middle finger closes on the cube and shoves it 14 mm over the palm in 50 control steps.
 
-    The engines place the contacts of a capsule with a box differently, hence 3 mm.
+    The engines place the contacts of a capsule with a box differently, hence 3 mm; a finger that
+    meets the cube 3 mm earlier, some 5 cm from its joint, stops 0.06 rad earlier.
     """
     targets = np.tile(np.array(HOME), (80, 1))
     targets[:, JOINTS.index("mf_mcp")] += np.minimum(0.6, 0.6 / 49 * np.arange(80))
     slow, fast = fly(at(), targets)[:50], np.asarray(engine.run(at(), targets))[:50]
     assert slow[-1, 16] - PLACE[0] < -0.012
     np.testing.assert_allclose(fast[:, 16:19], slow[:, 16:19], atol=3e-3)
-    np.testing.assert_allclose(fast[:, :16], slow[:, :16], atol=2e-2)
+    np.testing.assert_allclose(fast[:, :16], slow[:, :16], atol=6e-2)
 
 
 def test_label_and_gaps_are_those_of_c(engine: Engine) -> None:
