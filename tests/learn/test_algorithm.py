@@ -19,6 +19,7 @@ from tests.learn.toy_algorithm.reinforce import Reinforce
 
 LENGTH = 4
 BLIND = 0.75 * LENGTH  # the most that a policy gets which does not see the step: action 0
+GOOD = 0.9 * LENGTH + 0.1 * BLIND  # and one drawn at random, which sees it, reaches about 3.3
 
 
 def toy_trainer(config: ReinforceConfig) -> Trainer:
@@ -41,12 +42,12 @@ def mean_return(trainer: Trainer, state: TrainState) -> float:
 def test_it_learns_what_no_policy_can_guess() -> None:
     trainer = toy_trainer(ReinforceConfig())
     state = trainer.init(jax.random.key(0))
-    assert mean_return(trainer, state) < BLIND + 0.1
+    assert mean_return(trainer, state) < GOOD
     for _ in range(200):
         state, metrics = trainer.iterate(state)
-    assert mean_return(trainer, state) > 0.9 * LENGTH + 0.1 * BLIND
+    assert mean_return(trainer, state) > GOOD
     explored = float(metrics.episodes.return_sum) / float(metrics.episodes.episodes)
-    assert explored > BLIND
+    assert explored > GOOD
     assert float(metrics.loss.baseline_loss) < 0.1
 
 
