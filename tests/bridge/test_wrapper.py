@@ -9,6 +9,7 @@ import mujoco
 import numpy as np
 import pytest
 
+from mjx_s2r.api.teacher import recipe, train_teacher
 from mjx_s2r.bridge.registry import make_peer
 from mjx_s2r.bridge.wrapper import NO_ROWS, WrappedEnv, from_brax
 from mjx_s2r.curriculum.interface import Episodes
@@ -16,13 +17,12 @@ from mjx_s2r.curriculum.uniform import uniform
 from mjx_s2r.envs.registry import make_env, make_task
 from mjx_s2r.io.run import read_jsonl
 from mjx_s2r.learn.ppo.config import PPOConfig
-from mjx_s2r.learn.ppo.learner import PPOLearner
 from mjx_s2r.learn.rollout import reset_envs
 from mjx_s2r.params import ParamError, ParamSpace, add, scale, set_to
 from mjx_s2r.sim.backends.physics_config import ModelError, PhysicsConfig
 from mjx_s2r.sim.interface import EpisodeParams, State, auto_reset
 from tests.bridge.fakes import XML, Block, Line
-from train.teacher import recipe, train
+from tests.learn.probes import ppo_trainer
 
 MASS = ParamSpace((scale("mass", "model.body_mass", ("block",), (0.25, 4)),))
 
@@ -174,8 +174,8 @@ def test_few_leaves_of_mjx_data_are_carried(block: WrappedEnv) -> None:
 
 def test_our_learner_trains_it(block: WrappedEnv) -> None:
     config = PPOConfig(num_envs=4, num_steps=25, num_minibatches=2, num_epochs=1)
-    ppo = PPOLearner(block, uniform(MASS.with_ranges({"mass": (0.5, 2)})), config)
-    state, metrics = ppo.iterate(ppo.init(jax.random.key(0)))
+    trainer = ppo_trainer(block, config, MASS.with_ranges({"mass": (0.5, 2)}))
+    state, metrics = trainer.iterate(trainer.init(jax.random.key(0)))
     assert metrics.episodes.episodes >= 4 and metrics.episodes.nan_envs == 0
     assert all(np.isfinite(x).all() for x in jax.tree.leaves(metrics))
     masses = state.env_state.pipeline_state.episode_params.xi[:, 0]
@@ -276,8 +276,8 @@ def test_a_function_brings_it_to_the_command_line_with_its_rows(tmp_path: Path) 
     config = recipe(NAMED)
     small = PPOConfig(num_envs=16, num_steps=20, num_minibatches=2, num_epochs=1, actor_hidden=(8,))
     config = replace(config, run=tmp_path, iterations=2, log_every=1, checkpoint_every=1, ppo=small)
-    ppo, state = train(config)
-    assert ppo.env.space.names == MASS.names
+    trainer, state = train_teacher(config)
+    assert trainer.env.space.names == MASS.names
     assert read_jsonl(tmp_path / "bounds.jsonl")[-1]["names"] == ["mass"]
     assert read_jsonl(tmp_path / "metrics.jsonl")[-1]["episodes"] > 0
     assert int(state.iteration) == 2

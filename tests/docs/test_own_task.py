@@ -11,18 +11,20 @@ import mujoco
 import numpy as np
 import pytest
 import tyro
-from mjx_s2r.learn.ppo.learner import PPOLearner, TrainState
 
 from docs.own_task.fly import fly
 from docs.own_task.pendulum import XML
+from mjx_s2r.api.policy import TrainedPolicy, export_policy
+from mjx_s2r.api.teacher import TeacherConfig, teacher_trainer
 from mjx_s2r.contract import PolicyContract
 from mjx_s2r.envs.registry import make_env, task_spec
 from mjx_s2r.learn import normalizer
+from mjx_s2r.learn.ppo.ppo import PPO
 from mjx_s2r.onnx_export import ExportError
 from mjx_s2r.robot.policy import Policy
 from mjx_s2r.sim.env import Env, require_native
-from train.export import ExportConfig, export_teacher
-from train.teacher import TeacherConfig, learner
+from tests.learn.untrained import untrained_state
+from train.export import ExportConfig
 from train.view import ViewConfig
 
 TASK = "docs.own_task.pendulum:Pendulum"
@@ -66,50 +68,47 @@ def test_hanging_is_worth_nothing_and_standing_everything(env: Env) -> None:
 
 
 @pytest.fixture(scope="module")
-def teacher() -> tuple[PPOLearner, TrainState]:
-    """The example's learner and a state with everything that an export reads."""
-    ppo = learner(CONFIG)
-    like = jax.eval_shape(ppo.init, jax.random.key(0))
-    actor, _ = ppo.nets.init(3, 4, key=jax.random.key(1))
-    batch = jax.random.normal(jax.random.key(2), (64, 1, 3))
-    norm = normalizer.update(normalizer.init(3), batch)
-    return ppo, replace(like, actor=actor, actor_norm=norm, curriculum=ppo.curriculum.init())
+def teacher() -> TrainedPolicy:
+    """The example's policy with weights at random, and moments of readings as after training."""
+    trainer = teacher_trainer(CONFIG)
+    state = untrained_state(trainer, jax.random.key(1))
+    readings = jax.random.normal(jax.random.key(2), (64, 1, 3))
+    norm = normalizer.update(normalizer.init(3), readings)
+    return TrainedPolicy(trainer, replace(state, learner=replace(state.learner, actor_norm=norm)))
 
 
-def test_an_export_leaves_jax_as_it_was(
-    teacher: tuple[PPOLearner, TrainState], tmp_path: Path
-) -> None:
+def test_an_export_leaves_jax_as_it_was(teacher: TrainedPolicy, tmp_path: Path) -> None:
     before = {name: value for name, value in vars(jnp).items() if callable(value)}
-    export_teacher(*teacher, tmp_path / "policy.onnx", inputs=8)
+    export_policy(teacher, tmp_path / "policy.onnx", inputs=8)
     assert not [name for name, value in before.items() if getattr(jnp, name) is not value]
     assert jnp.cumsum(jnp.ones((2, 1)), 0).tolist() == [[1.0], [2.0]]
 
 
 def test_an_actor_that_reads_what_the_robot_has_is_exported(
-    teacher: tuple[PPOLearner, TrainState], tmp_path: Path
+    teacher: TrainedPolicy, tmp_path: Path
 ) -> None:
-    ppo, state = teacher
-    done = export_teacher(ppo, state, tmp_path / "policy.onnx", inputs=40)
+    trainer, state = teacher.trainer, teacher.state
+    done = export_policy(teacher, tmp_path / "policy.onnx", inputs=40)
     assert done.parity < 1e-5 and done.inputs == 40
     policy = Policy.load(done.path)
     rng = np.random.default_rng(0)
     obs = rng.standard_normal((5, 3)).astype(np.float32)
-    expected = 0.35 * np.tanh(np.asarray(ppo.policy(state, {"state": jnp.asarray(obs)}).mean))
+    expected = 0.35 * np.tanh(np.asarray(trainer.policy(state, {"state": jnp.asarray(obs)}).mean))
     assert policy.act_batch(obs, {}) == pytest.approx(expected, abs=1e-5)
     assert np.ptp(expected) > 1e-3, "the network answers"
-    task = require_native(ppo.env).task
+    task = require_native(trainer.env).task
     assert [r.name for r in policy.contract.ranges] == list(task.space.names)
     assert replace(policy.contract, ranges=()) == task.contract
 
 
 @pytest.mark.parametrize(("name", "value"), [("actor_obs", "privileged"), ("rnn_hidden", 4)])
 def test_an_actor_that_no_robot_can_run_is_refused(
-    name: str, value: object, teacher: tuple[PPOLearner, TrainState], tmp_path: Path
+    name: str, value: object, teacher: TrainedPolicy, tmp_path: Path
 ) -> None:
-    ppo, state = teacher
-    other = PPOLearner(ppo.env, ppo.curriculum, replace(ppo.config, **{name: value}))
+    config = replace(CONFIG.ppo, **{name: value})
+    trainer = replace(teacher.trainer, algorithm=PPO(config, teacher.trainer.env.action_size))
     with pytest.raises(ExportError, match="train it with"):
-        export_teacher(other, state, tmp_path / "policy.onnx", inputs=8)
+        export_policy(TrainedPolicy(trainer, teacher.state), tmp_path / "policy.onnx", inputs=8)
     assert not (tmp_path / "policy.onnx").exists()
 
 

@@ -10,9 +10,19 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from mjx_s2r.curriculum.uniform import uniform
 from mjx_s2r.learn.compiled_step import CompiledStep
+from mjx_s2r.learn.ppo.config import PPOConfig
+from mjx_s2r.learn.ppo.ppo import PPO
+from mjx_s2r.learn.trainer import Trainer
 from mjx_s2r.params import ParamSpace
-from mjx_s2r.sim.interface import EpisodeParams, State, nominal_params
+from mjx_s2r.sim.interface import Environment, EpisodeParams, State, nominal_params
+
+
+def ppo_trainer(env: Environment, config: PPOConfig, space: ParamSpace | None = None) -> Trainer:
+    """Returns a trainer by PPO over the whole of a table, by default the environment's."""
+    curriculum = uniform(env.space if space is None else space)
+    return Trainer(env, curriculum, PPO(config, env.action_size))
 
 
 def programs(iteration: CompiledStep) -> list[int]:

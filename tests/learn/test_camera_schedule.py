@@ -8,17 +8,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import struct
-from mjx_s2r.learn.distill.learner import DistillConfig, DistillState, make
 
 from mjx_s2r.contract import CameraSignal, ContractError
-from mjx_s2r.curriculum.uniform import uniform
 from mjx_s2r.envs.cartpole import CONTRACT, Cartpole
 from mjx_s2r.learn.camera_schedule import CameraSchedule, bind_camera_schedule
+from mjx_s2r.learn.distill.config import DistillConfig
+from mjx_s2r.learn.distill.distillation import Distillation
 from mjx_s2r.learn.networks.gaussian import Gaussian, gaussian
 from mjx_s2r.render.cameras import bind_cameras
 from mjx_s2r.sim.env import make as make_env
 from mjx_s2r.sim.interface import State
 from mjx_s2r.sim.task import Task, seen_by
+from tests.learn.distill.students import student_of
 
 WORLDS = 4
 
@@ -107,17 +108,18 @@ CONFIG = DistillConfig(
 @pytest.mark.slow
 def test_a_student_learns_from_stacks_of_a_slow_camera() -> None:
     task = _task(CONTRACT.control_hz / 2, 2)
-    cameras = bind_cameras(task.space, task.mj_model, task.contract)
-    learner = make(make_env(task), cameras, uniform(task.space), _teacher, CONFIG)
-    state: DistillState = learner.init(jax.random.key(0))
+    trainer = student_of(_teacher, task, CONFIG)
+    state = trainer.init(jax.random.key(0))
     assert [x.shape for x in state.frames] == [(4, 2, 16, 16, 3)]
-    kernel = state.params["params"]["ImageEncoder_0"]["Conv_0"]["kernel"]
+    kernel = state.learner.params["params"]["ImageEncoder_0"]["Conv_0"]["kernel"]
     assert kernel.shape[-2] == 16 * 6
-    after, metrics = learner.iterate(state)
+    after, metrics = trainer.iterate(state)
     assert all(np.isfinite(x).all() for x in jax.tree.leaves(jax.device_get(metrics)))
     assert after.frames[0].shape == state.frames[0].shape
     images = (jnp.zeros((3, 16, 16, 6), jnp.uint8),)
-    assert learner.act(after, jnp.zeros((3, CONTRACT.size)), images).mean.shape == (3, 1)
+    assert isinstance(trainer.algorithm, Distillation)
+    obs = jnp.zeros((3, CONTRACT.size))
+    assert trainer.algorithm.student_policy(after.learner, obs, images).mean.shape == (3, 1)
 
 
 def test_rates_that_do_not_fit_are_named() -> None:
@@ -127,7 +129,7 @@ def test_rates_that_do_not_fit_are_named() -> None:
         bind_camera_schedule(make_env(task), cameras, task.contract)
     task = _task(CONTRACT.control_hz / 3, 1)
     with pytest.raises(ValueError, match="4 worlds cannot take turns of 3 steps"):
-        make(make_env(task), cameras, uniform(task.space), _teacher, CONFIG)
+        student_of(_teacher, task, CONFIG)
 
 
 def test_a_task_is_seen_by_other_cameras_and_else_the_same() -> None:

@@ -48,7 +48,7 @@ def test_one_program_or_two_give_the_same(monkeypatch: Any, options: dict | None
     np.testing.assert_allclose(state["worlds"], worlds, rtol=1e-6)
     np.testing.assert_allclose(total, worlds.sum(), rtol=1e-6)
     assert ("_whole" in vars(run)) == (options is None)
-    assert ("_second" in vars(run)) == (options is not None)
+    assert ("_update" in vars(run)) == (options is not None)
     own, held = run.memory(begin())
     assert own >= 5 * 4 and held >= own
 
@@ -62,4 +62,4 @@ def test_within_another_program_it_is_part_of_that(monkeypatch: Any) -> None:
     after, _ = jax.jit(jax.vmap(run))(states)
     np.testing.assert_allclose(after["x"][1], x, rtol=1e-6)
     np.testing.assert_allclose(after["worlds"][1], worlds, rtol=1e-6)
-    assert "_second" not in vars(run)
+    assert "_update" not in vars(run)

@@ -8,17 +8,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from mjx_s2r.learn.ppo.learner import PPOLearner, TrainState
-from mjx_s2r.learn.ppo.pixels import PixelPpo
 
 from mjx_s2r.contract import CameraSignal
 from mjx_s2r.curriculum.uniform import uniform
 from mjx_s2r.learn.networks.actor_critic import ActorCritic
 from mjx_s2r.learn.ppo.config import PPOConfig
-from mjx_s2r.params import ParamSpace
-from mjx_s2r.runtime.sharding import device_mesh, init_sharded, reshard
+from mjx_s2r.learn.ppo.ppo import PPO
+from mjx_s2r.learn.trainer import Trainer, TrainState
+from mjx_s2r.runtime.sharding import device_mesh, init_sharded
 from mjx_s2r.sim.interface import State
-from tests.learn.probes import Cue
+from tests.learn.probes import Cue, ppo_trainer
 
 CONFIG = PPOConfig(
     num_envs=64,
@@ -42,6 +41,10 @@ class Lamp:
 
     signals: tuple[CameraSignal, ...] = (CameraSignal("lamp", SIZE, SIZE, 1.0),)
     keeps_frames: bool = False
+    look_each_step: bool = False
+
+    def check_num_envs(self, worlds: int) -> None:
+        """Takes any number of worlds."""
 
     def initial(self, worlds: State, xi: jax.Array, key: jax.Array) -> tuple:
         """Keeps nothing."""
@@ -58,15 +61,14 @@ class Lamp:
         return ()
 
 
-def paid(learner: Any, iterations: int) -> float:
+def paid(trainer: Trainer, iterations: int) -> float:
     """Returns the mean return of the last ten iterations."""
-    state, returns = learner.init(jax.random.key(0)), []
+    state, returns = trainer.init(jax.random.key(0)), []
     for _ in range(iterations):
-        state, metrics = learner.iterate(state)
+        state, metrics = trainer.iterate(state)
         returns.append(float(metrics.episodes.return_sum) / float(metrics.episodes.episodes))
-        assert (
-            float(metrics.explained_variance) <= 1 and 0 <= float(metrics.loss.clip_fraction) <= 1
-        )
+        assert float(metrics.loss.explained_variance) <= 1
+        assert 0 <= float(metrics.loss.clip_fraction) <= 1
     return float(np.mean(returns[-10:]))
 
 
@@ -77,15 +79,15 @@ def paid(learner: Any, iterations: int) -> float:
 def test_a_memory_carries_the_cue_to_the_last_step(units: int, low: float, high: float) -> None:
     """Three steps between seeing and acting; 0.75 is the most that an actor without memory gets."""
     config = replace(CONFIG, rnn_hidden=units)
-    assert low < paid(PPOLearner(Cue(), uniform(ParamSpace(())), config), 60) < high
+    assert low < paid(ppo_trainer(Cue(), config), 60) < high
 
 
-def seeing() -> PixelPpo:
-    """Returns a learner that only a picture tells the cue."""
+def seeing() -> Trainer:
+    """Returns a trainer whose actor only a picture tells the cue."""
     env, lamp = Cue(length=1, shown=False), Lamp()
     config = replace(CONFIG, actor_obs="pixels", cnn_channels=4)
-    core = PPOLearner(env, uniform(ParamSpace(())), config, ((SIZE, SIZE, 3),))
-    return PixelPpo(core, env, lamp)  # type: ignore[arg-type]
+    algorithm = PPO(config, env.action_size, ((SIZE, SIZE, 3),))
+    return Trainer(env, uniform(env.space), algorithm, lamp)  # type: ignore[arg-type]
 
 
 def test_an_actor_that_sees_finds_the_cue_in_the_picture() -> None:
@@ -95,24 +97,24 @@ def test_an_actor_that_sees_finds_the_cue_in_the_picture() -> None:
 
 @pytest.mark.slow
 def test_two_devices_see_as_one() -> None:
-    learner, key, states = seeing(), jax.random.key(0), []
+    trainer, key, states = seeing(), jax.random.key(0), []
     for count in (1, 2):
-        over = device_mesh(count)
-        state = learner.load(init_sharded(over, partial(learner.core.init, key)), key)
-        iterate = reshard(over, learner.iterate)
+        mesh = device_mesh(count)
+        state = init_sharded(mesh, partial(trainer.init_without_frames, key))
+        state = trainer.with_frames(state, key)
+        iterate = trainer.sharded_iterate(mesh)
         for _ in range(3):
             state, metrics = iterate(state)
         states.append(state)
-        assert np.isfinite(metrics.explained_variance)
+        assert np.isfinite(metrics.loss.explained_variance)
     shards = states[1].env_state.reward.addressable_shards
     assert [s.data.shape[0] for s in shards] == [CONFIG.num_envs // 2] * 2
-    _, images = learner.cameras.observe((), states[0].env_state, None, 0, None)
+    assert trainer.cameras is not None
+    _, images = trainer.cameras.observe((), states[0].env_state, None, 0, None)  # type: ignore[arg-type]
     answers = []
     for state in jax.device_get(states):  # what they do: see test_distill for why not parameters
-        memory = learner.core.nets.zero_state(CONFIG.num_envs).actor
-        answers.append(
-            learner.core.apply_policy(state, memory, states[0].env_state, images)[1].mean
-        )
+        memory = trainer.algorithm.zero_rnn_state(CONFIG.num_envs).actor
+        answers.append(trainer.apply_policy(state, memory, states[0].env_state, images)[1].mean)
     np.testing.assert_allclose(*answers, rtol=1e-3, atol=1e-3)
     assert np.std(answers[0]) > 0.01
 
@@ -151,8 +153,8 @@ def test_gradients_flow_back_to_the_first_step_and_not_beyond_a_beginning(key: j
 def test_the_memory_of_a_rollout_goes_on_in_the_next() -> None:
     """Seven steps of three-step episodes: the next rollout begins in the middle of one."""
     config = replace(CONFIG, rnn_hidden=8, num_steps=7)
-    ppo = PPOLearner(Cue(), uniform(ParamSpace(())), config)
-    state, _ = ppo.iterate(ppo.init(jax.random.key(0)))
+    trainer = ppo_trainer(Cue(), config)
+    state, _ = trainer.iterate(trainer.init(jax.random.key(0)))
     began = np.asarray(state.env_state.pipeline_state.steps == 0)
     assert began.any() and not began.all()
     assert (np.abs(state.rnn_state.actor).sum(-1) > 0).all()
@@ -160,19 +162,17 @@ def test_the_memory_of_a_rollout_goes_on_in_the_next() -> None:
 
 
 def test_who_keeps_frames_cannot_be_asked_one_step_at_a_time() -> None:
-    ppo = PPOLearner(Cue(), uniform(ParamSpace(())), replace(CONFIG, rnn_hidden=8))
-    state: TrainState = jax.eval_shape(ppo.init, jax.random.key(0))
+    trainer = ppo_trainer(Cue(), replace(CONFIG, rnn_hidden=8))
+    state: TrainState = jax.eval_shape(trainer.init, jax.random.key(0))
     with pytest.raises(ValueError, match="a memory of 8 units and 0 cameras and cannot be asked"):
-        ppo.policy(state, {"state": jnp.zeros((1, 5))})
+        trainer.policy(state, {"state": jnp.zeros((1, 5))})
 
 
 def test_halves_compute_and_wholes_remember() -> None:
     """bfloat16 inside; parameters, memory and what leaves stay float32, and it still learns."""
     config = replace(CONFIG, rnn_hidden=8, bf16=True)
-    ppo = PPOLearner(Cue(), uniform(ParamSpace(())), config)
-    state = ppo.init(jax.random.key(0))
-    assert all(x.dtype == jnp.float32 for x in jax.tree.leaves((state.actor, state.rnn_state)))
-    assert (
-        paid(PPOLearner(Cue(length=1), uniform(ParamSpace(())), replace(CONFIG, bf16=True)), 40)
-        > 0.88
-    )
+    trainer = ppo_trainer(Cue(), config)
+    state = trainer.init(jax.random.key(0))
+    held = jax.tree.leaves((state.learner.actor, state.rnn_state))
+    assert all(x.dtype == jnp.float32 for x in held)
+    assert paid(ppo_trainer(Cue(length=1), replace(CONFIG, bf16=True)), 40) > 0.88

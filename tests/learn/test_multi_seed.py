@@ -3,13 +3,10 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-from mjx_s2r.learn.ppo.learner import PPOLearner
 
-from mjx_s2r.curriculum.uniform import uniform
 from mjx_s2r.learn.multi_seed import Seeds, stack_seeds, take_seed
 from mjx_s2r.learn.ppo.config import PPOConfig
-from mjx_s2r.params import ParamSpace
-from tests.learn.probes import Cue
+from tests.learn.probes import Cue, ppo_trainer
 
 CONFIG = PPOConfig(
     num_envs=8, num_steps=6, num_minibatches=2, actor_hidden=(8,), critic_hidden=(8,)
@@ -17,20 +14,20 @@ CONFIG = PPOConfig(
 
 
 def test_each_seed_is_the_training_that_it_gives_alone() -> None:
-    ppo = PPOLearner(Cue(), uniform(ParamSpace(())), CONFIG)
-    seeds = Seeds(ppo)
+    trainer = ppo_trainer(Cue(), CONFIG)
+    seeds = Seeds(trainer)
     keys = jax.vmap(jax.random.key)(jnp.arange(3))
     states = seeds.init(keys)
     for _ in range(3):
         states, metrics = seeds.iterate(states)
     assert metrics.episodes.episodes.shape == (3,)
-    alone = ppo.init(jax.random.key(1))
+    alone = trainer.init(jax.random.key(1))
     for _ in range(3):
-        alone, _ = ppo.iterate(alone)
+        alone, _ = trainer.iterate(alone)
     mine = take_seed(states, 1)
-    for a, b in zip(jax.tree.leaves(mine.actor), jax.tree.leaves(alone.actor), strict=True):
+    for a, b in zip(*(jax.tree.leaves(x.learner.actor) for x in (mine, alone)), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
     again = stack_seeds([take_seed(states, i) for i in range(3)])
     assert jax.tree.structure(again) == jax.tree.structure(states)
-    for a, b in zip(jax.tree.leaves(again.actor), jax.tree.leaves(states.actor), strict=True):
+    for a, b in zip(*(jax.tree.leaves(x.learner.actor) for x in (again, states)), strict=True):
         np.testing.assert_array_equal(a, b)

@@ -35,9 +35,9 @@ def result() -> tuple:
         keys = jax.random.split(key, 3)
         state = reset_envs(PROBE, draws(1.0), key=keys[0])  # type: ignore[arg-type]
         fresh = reset_envs(PROBE, draws(2.0), key=keys[1])  # type: ignore[arg-type]
-        act = lambda memory, _, key: (memory + 1, jnp.full((B, 1), RAW), jnp.zeros(B))  # noqa: E731
-        rolled = rollout(PROBE, act, jnp.zeros(B), state, fresh, STEPS, key=keys[2])
-        return rolled.env_state, rolled.transitions, rolled.episodes, rolled.stats, rolled.rnn_state
+        act = lambda memory, worlds, images, key: (memory + 1, jnp.full((B, 1), RAW), jnp.zeros(B))  # noqa: E731
+        memory, state, batch = rollout(PROBE, act, jnp.zeros(B), state, fresh, STEPS, key=keys[2])
+        return state, batch.transitions, batch.episodes, batch.stats, memory
 
     return run(jax.random.key(0))
 

@@ -8,39 +8,38 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from mjx_s2r.curriculum.uniform import uniform
 from mjx_s2r.learn.ppo.config import PPOConfig
-from mjx_s2r.learn.ppo.learner import PPOLearner
+from mjx_s2r.learn.trainer import Trainer
 from mjx_s2r.runtime import devices
 from mjx_s2r.runtime.compilation import compile_all
 from tests.learn.heard import compiled
-from tests.learn.probes import Probe
+from tests.learn.probes import Probe, ppo_trainer
 
 OPTIONS = {"xla_llvm_disable_expensive_passes": False}
-OURS = ("act", "learn", "whole", "reset_envs", "_draw", "_draw_anew", "_begin")
+RESETS = {"reset_envs", "_sample", "_resample", "_init"}
+OURS = ("collect", "update", "whole", *RESETS)
 SMALL = {"num_envs": 8, "num_steps": 4, "num_minibatches": 2, "num_epochs": 1}
 
 
-def learner_of_two() -> PPOLearner:
-    """Returns a small learner that has compiled nothing."""
-    env: Any = Probe(2, lambda step, action: action[0])
+def small_trainer() -> Trainer:
+    """Returns a small trainer that has compiled nothing."""
     config = PPOConfig(**SMALL, actor_hidden=(4,), critic_hidden=(4,))
-    return PPOLearner(env, uniform(env.space), config)
+    return ppo_trainer(Probe(2, lambda step, action: action[0]), config)
 
 
 @pytest.mark.parametrize("options", [None, OPTIONS])
 def test_the_first_iteration_compiles_nothing_more(monkeypatch: Any, options: dict | None) -> None:
     monkeypatch.setattr(devices, "gradient_compiler_options", lambda: options)
-    learner, key = learner_of_two(), jax.random.key(3)
+    trainer, key = small_trainer(), jax.random.key(3)
     with compiled(*OURS) as before:
-        compile_all(learner.programs(key))
-    parts = {"whole"} if options is None else {"act", "learn"}
-    assert set(before) == {"reset_envs", "_draw", "_draw_anew", "_begin"} | parts
+        compile_all(trainer.programs(key))
+    parts = {"whole"} if options is None else {"collect", "update"}
+    assert set(before) == RESETS | parts
     with compiled(*OURS) as after:
-        state, metrics = learner.iterate(learner.init(key))
-        learner.iterate(state)
+        state, metrics = trainer.iterate(trainer.init(key))
+        trainer.iterate(state)
     assert after == []
-    alone = learner_of_two()
+    alone = small_trainer()
     with compiled(*OURS) as unprepared:  # shows that what is compiled is heard
         _, expected = alone.iterate(alone.init(key))
     assert unprepared != []

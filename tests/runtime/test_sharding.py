@@ -10,9 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
-from mjx_s2r.learn.ppo.learner import PPOConfig, PPOLearner, TrainState
 
-from mjx_s2r.curriculum.uniform import uniform
+from mjx_s2r.learn.ppo.config import PPOConfig
+from mjx_s2r.learn.trainer import Trainer, TrainState
 from mjx_s2r.params import Param, ParamSpace
 from mjx_s2r.runtime import sharding as module
 from mjx_s2r.runtime.sharding import (
@@ -23,7 +23,7 @@ from mjx_s2r.runtime.sharding import (
     jit_sharded,
     placement,
 )
-from tests.learn.probes import Probe
+from tests.learn.probes import Probe, ppo_trainer
 
 SPACE = ParamSpace((Param("nothing", "model.body_mass", ("a",)),))
 CONFIG = PPOConfig(
@@ -44,23 +44,23 @@ compare(8)
 """
 
 
-def learner() -> PPOLearner:
-    """Returns a learner that compiles in a moment."""
+def small_trainer() -> Trainer:
+    """Returns a trainer that compiles in a moment."""
     probe = Probe(2, lambda step, action: jnp.where(step == 1, action[0], 0.5))
-    return PPOLearner(probe, uniform(SPACE), CONFIG)
+    return ppo_trainer(probe, CONFIG, SPACE)
 
 
 def run(count: int) -> tuple[TrainState, list[int]]:
     """Returns the state after some iterations on ``count`` devices, and compilations of each."""
-    ppo, over, compiled = learner(), device_mesh(count), [0]
+    trainer, mesh, compiled = small_trainer(), device_mesh(count), [0]
 
     def note(event: str, seconds: float, **_: object) -> None:
         """Counts programs that the backend compiles or takes from the cache."""
         compiled[0] += event == "/jax/core/compile/backend_compile_duration"
 
     jax.monitoring.register_event_duration_secs_listener(note)
-    state = init_sharded(over, lambda: ppo.init(jax.random.key(0)))
-    step, counts = jit_sharded(over, ppo.iterate), []
+    state = init_sharded(mesh, lambda: trainer.init(jax.random.key(0)))
+    step, counts = trainer.sharded_iterate(mesh), []
     for _ in range(ITERATIONS):
         before = compiled[0]
         state, metrics = step(state)
@@ -76,12 +76,12 @@ def compare(count: int) -> None:
     size = CONFIG.num_envs // count
     for leaf in jax.tree.leaves(many.env_state):
         assert [s.data.shape[0] for s in leaf.addressable_shards] == [size] * count
-    for leaf in jax.tree.leaves((many.actor, many.optimizer, many.curriculum, many.key)):
+    for leaf in jax.tree.leaves((many.learner, many.curriculum, many.key)):
         assert leaf.is_fully_replicated and len(leaf.sharding.device_set) == count
-    start = jax.tree.leaves(learner().init(jax.random.key(0)).actor)
+    start = jax.tree.leaves(small_trainer().init(jax.random.key(0)).learner.actor)
     moved = 0.0
     for mine, other, first in zip(
-        jax.tree.leaves(many.actor), jax.tree.leaves(one.actor), start, strict=True
+        jax.tree.leaves(many.learner.actor), jax.tree.leaves(one.learner.actor), start, strict=True
     ):
         np.testing.assert_allclose(mine, other, rtol=1e-3, atol=2e-5)
         moved = max(moved, float(jnp.abs(other - first).max()))
@@ -106,18 +106,18 @@ def test_eight_devices_train_as_one() -> None:
 
 
 def test_fields_are_placed_by_name() -> None:
-    ppo, over = learner(), device_mesh(2)
-    where = placement(over, jax.eval_shape(ppo.init, jax.random.key(0)))
-    split = NamedSharding(over, PartitionSpec(module.WORLDS))
-    assert set(jax.tree.leaves(where.env_state)) == {split}
-    whole = {NamedSharding(over, PartitionSpec())}
-    assert set(jax.tree.leaves((where.actor, where.curriculum, where.iteration))) == whole
+    trainer, mesh = small_trainer(), device_mesh(2)
+    where = placement(mesh, trainer.state_shapes())
+    split = NamedSharding(mesh, PartitionSpec(module.WORLDS))
+    assert set(jax.tree.leaves((where.env_state, where.rnn_state))) == {split}
+    whole = {NamedSharding(mesh, PartitionSpec())}
+    assert set(jax.tree.leaves((where.learner, where.curriculum, where.iteration))) == whole
 
 
 def test_one_device_changes_nothing() -> None:
-    ppo, over = learner(), device_mesh(1)
-    assert jit_sharded(over, ppo.iterate) == ppo.iterate
-    assert init_sharded(over, lambda: "as it is") == "as it is"
+    trainer, mesh = small_trainer(), device_mesh(1)
+    assert jit_sharded(mesh, trainer.iterate) == trainer.iterate
+    assert init_sharded(mesh, lambda: "as it is") == "as it is"
 
 
 def test_devices_that_are_not_there_or_do_not_divide_are_named() -> None:

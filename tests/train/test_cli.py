@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from mjx_s2r.curriculum.adr import ADRConfig
 from mjx_s2r.io.config import ConfigError
 from mjx_s2r.io.run import RunError
+from mjx_s2r.learn.ppo.config import PPOConfig
 from mjx_s2r.params import ParamError
 from train import evaluate, student, teacher
 
@@ -79,11 +81,11 @@ def test_bad_teacher_settings(words: tuple[str, ...], error: type[Exception], sa
 
 def test_settings_are_checked_one_by_one() -> None:
     with pytest.raises(ValueError, match="minibatches"):
-        teacher.PPOConfig(num_envs=3, num_steps=5, num_minibatches=4)
+        PPOConfig(num_envs=3, num_steps=5, num_minibatches=4)
     with pytest.raises(ValueError, match="privileged"):
-        teacher.PPOConfig(actor_obs="everything")
+        PPOConfig(actor_obs="everything")
     with pytest.raises(ParamError, match="widen_above"):
-        teacher.ADRConfig(widen_above=0.2)
+        ADRConfig(widen_above=0.2)
 
 
 def test_a_student_needs_a_teacher(tmp_path: Path) -> None:

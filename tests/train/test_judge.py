@@ -5,12 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from mjx_s2r.api.teacher import TeacherConfig, load_teacher, train_teacher
 from mjx_s2r.io.checkpoints import CheckpointError
 from mjx_s2r.learn.ppo.config import PPOConfig
-from train import judge, teacher
+from train import judge
 from train.judge import NOMINAL, OPENED, WHOLE, CheckpointScore, JudgeConfig, best, table
-from train.student import load_teacher
-from train.teacher import TeacherConfig
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +19,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     small = PPOConfig(
         num_envs=4, num_steps=2, num_minibatches=2, actor_hidden=(4,), critic_hidden=(4,)
     )
-    teacher.train(
+    train_teacher(
         TeacherConfig(
             task="cartpole",
             run=folder,

@@ -11,32 +11,30 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import jax
-import jax.numpy as jnp
 import mujoco
 import numpy as np
 import pytest
-from mjx_s2r.learn.ppo.learner import PPOLearner, TrainState
 from PIL import Image
 
+from mjx_s2r.api.teacher import TeacherConfig, teacher_trainer
 from mjx_s2r.contract import CameraSignal
 from mjx_s2r.io.checkpoints import Checkpoints
 from mjx_s2r.io.run import Run, RunError, write_json
-from mjx_s2r.learn import normalizer
-from mjx_s2r.learn.evaluation import evaluate
 from mjx_s2r.learn.ppo.config import PPOConfig
+from mjx_s2r.learn.trainer import Trainer, TrainState
 from mjx_s2r.params import ParamError
 from mjx_s2r.render.looks.assets import RenderConfig
 from mjx_s2r.report.media import GAP, TITLE_HEIGHT
 from mjx_s2r.sim.interface import State
 from mjx_s2r.sim.physics import PhysicsState
+from tests.learn.untrained import untrained_state
 from tests.train.fake_viser import FakeServer
 from train import view
-from train.teacher import TeacherConfig, learner
 from train.viewer import film
 from train.viewer.browser import require, show
 from train.viewer.film import outcome_rows
 from train.viewer.opengl import following, mujoco_pictures
-from train.viewer.pilot import WORLDS, Recording, load_policy, record_episode
+from train.viewer.pilot import WORLDS, Recording, load_viewer, record_episode
 from train.viewer.viser_scene import ViserScene, bounds, led
 
 CONFIG = TeacherConfig(
@@ -53,27 +51,15 @@ CONFIG = TeacherConfig(
 
 
 @pytest.fixture(scope="module")
-def trained() -> tuple[PPOLearner, TrainState]:
-    """A learner with a memory and a state of it: weights drawn at random, all else blank."""
-    ppo = learner(CONFIG)
-    like = jax.eval_shape(ppo.init, jax.random.key(0))
-
-    def blank(leaf: jax.ShapeDtypeStruct) -> jax.Array:
-        """Returns zeros, or random keys."""
-        if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-            return jnp.broadcast_to(jax.random.key(0), leaf.shape)
-        return jnp.zeros(leaf.shape, leaf.dtype)
-
-    sizes = [like.actor_norm.mean.shape[0], like.critic_norm.mean.shape[0]]
-    actor, critic = ppo.nets.init(*sizes, key=jax.random.key(5))
-    norms = {"actor_norm": normalizer.init(sizes[0]), "critic_norm": normalizer.init(sizes[1])}
-    state = replace(jax.tree.map(blank, like), actor=actor, critic=critic, **norms)
-    return ppo, replace(state, curriculum=ppo.curriculum.init())
+def trained() -> tuple[Trainer, TrainState]:
+    """A trainer whose actor has a memory, and a state of it: weights at random, all else blank."""
+    trainer = teacher_trainer(CONFIG)
+    return trainer, untrained_state(trainer, jax.random.key(5))
 
 
 @pytest.fixture(scope="module")
 def folder(
-    trained: tuple[PPOLearner, TrainState], tmp_path_factory: pytest.TempPathFactory
+    trained: tuple[Trainer, TrainState], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Path]:
     """Its run."""
     path = tmp_path_factory.mktemp("runs") / "toy"
@@ -92,9 +78,12 @@ def recording(folder: Path) -> Recording:
 
 @pytest.mark.slow
 def test_a_policy_with_a_memory_does_as_the_evaluation_says(
-    trained: tuple[PPOLearner, TrainState], recording: Recording
+    trained: tuple[Trainer, TrainState], recording: Recording
 ) -> None:
-    scores = evaluate(*trained, WORLDS, key=jax.random.key(7))
+    trainer, state = trained
+    key_params, key_reset = jax.random.split(jax.random.key(7))
+    params = recording.viewer.sample_params(WORLDS, key_params)
+    scores = trainer.evaluate(state, params, key=key_reset)
     last = recording.states[-1].metrics
     assert np.asarray(last["return"]) == pytest.approx(np.asarray(scores.episode_return), rel=1e-5)
     assert np.asarray(last["length"]).tolist() == np.asarray(scores.length).tolist()
@@ -103,10 +92,10 @@ def test_a_policy_with_a_memory_does_as_the_evaluation_says(
 
 @pytest.mark.slow
 def test_a_world_whose_episode_is_over_stays_as_it_ended(recording: Recording) -> None:
-    pilot, key = recording.pilot, jax.random.key(1)
-    now = pilot.begin(pilot.draws(WORLDS, key), key)
+    viewer, key = recording.viewer, jax.random.key(1)
+    now = viewer.begin(viewer.sample_params(WORLDS, key), key)
     over = now.over.at[0].set(True)
-    after = pilot.step(replace(now, over=over), 0, key)
+    after = viewer.step(replace(now, over=over), 0, key)
     steps = np.asarray(after.worlds.pipeline_state.steps)
     assert steps.tolist() == [0, 1, 1, 1]
 
@@ -158,7 +147,7 @@ def test_a_page_says_whose_film_it_is_and_shows_every_camera_twice(
 @pytest.mark.slow
 def test_sliders_set_the_rows_of_the_first_world(recording: Recording) -> None:
     server, turns = FakeServer(), iter(range(4))
-    page = show(recording.pilot, server, 0, goes_on=lambda: next(turns, None) is not None)
+    page = show(recording.viewer, server, 0, goes_on=lambda: next(turns, None) is not None)
     assert server.batches == 1 + 4, "one at the start and one a step"
     assert "look" not in server.controls, "looks are not shown"
     mass = server.controls["mass"]
@@ -184,7 +173,7 @@ def test_sliders_set_the_rows_of_the_first_world(recording: Recording) -> None:
 @pytest.mark.slow
 def test_shapes_stand_where_the_worlds_are(recording: Recording) -> None:
     server, turns = FakeServer(), iter(range(3))
-    page = show(recording.pilot, server, 0, goes_on=lambda: next(turns, None) is not None)
+    page = show(recording.viewer, server, 0, goes_on=lambda: next(turns, None) is not None)
     where = np.asarray(page.now.worlds.pipeline_state.physics_state.qpos)[:, 0]
     for world in range(WORLDS):
         (shape,) = [s for name, s in server.shapes.items() if name.startswith(f"/world_{world}/")]
@@ -313,10 +302,10 @@ def test_opengl_is_opened_once_for_all_pictures(
 
 def test_what_cannot_be_shown_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(RunError, match="holds no run"):
-        load_policy(tmp_path)
+        load_viewer(tmp_path)
     write_json(tmp_path / "config.json", {"schema": 2, "teacher": {"seed": 0}, "count": 2})
     with pytest.raises(RunError, match="seed_0"):
-        load_policy(tmp_path)
+        load_viewer(tmp_path)
     with pytest.raises(ParamError, match="'brax:ant' is another library's environment"):
         view.main(("--task", "brax:ant"))
     with pytest.raises(ParamError, match="name its run"):
@@ -339,7 +328,7 @@ def test_ctrl_c_closes_the_page(monkeypatch: pytest.MonkeyPatch) -> None:
 
     module = SimpleNamespace(ViserServer=lambda port: server)
     monkeypatch.setattr(view, "require", lambda: module)
-    monkeypatch.setattr(view, "load_policy", lambda run, iteration: run)
+    monkeypatch.setattr(view, "load_viewer", lambda run, iteration: run)
     monkeypatch.setattr(view, "show", interrupted)
     view.main(("--browser", "--run", "runs/any"))
     assert server.stopped
@@ -350,7 +339,7 @@ def test_the_real_server_takes_a_page(recording: Recording) -> None:
     pytest.importorskip("viser")
     server, turns = require().ViserServer(host="127.0.0.1", port=0), iter(range(2))
     try:
-        page = show(recording.pilot, server, 0, goes_on=lambda: next(turns, None) is not None)
+        page = show(recording.viewer, server, 0, goes_on=lambda: next(turns, None) is not None)
         page.sliders["mass"].value = 2.0
         page.turn()
         assert float(page.now.worlds.pipeline_state.episode_params.xi[0, 0]) == 2.0

@@ -15,9 +15,9 @@ from train.command_line import base
 
 @pytest.fixture
 def caught(monkeypatch: pytest.MonkeyPatch) -> list[TeacherConfig]:
-    """What `train` is called with instead of training."""
+    """What `train_teacher` is called with instead of training."""
     calls: list[TeacherConfig] = []
-    monkeypatch.setattr(teacher, "train", calls.append)
+    monkeypatch.setattr(teacher, "train_teacher", calls.append)
     return calls
 
 

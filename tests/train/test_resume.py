@@ -14,11 +14,10 @@ import jax
 import numpy as np
 import pytest
 
+from mjx_s2r.api.teacher import TeacherConfig, train_teacher
 from mjx_s2r.envs.registry import task_spec
 from mjx_s2r.io.checkpoints import CheckpointError, Checkpoints
 from mjx_s2r.io.run import RunError, read_jsonl
-from train import teacher
-from train.teacher import TeacherConfig
 
 ROOT = Path(__file__).parents[2]
 SMALL = replace(
@@ -79,7 +78,7 @@ def leaves(tree: Any) -> list[np.ndarray]:
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """The state at the end of a run that nothing disturbed."""
-    return teacher.train(settings(tmp_path_factory.mktemp("runs") / "whole"))[1]
+    return train_teacher(settings(tmp_path_factory.mktemp("runs") / "whole"))[1]
 
 
 def test_a_killed_run_resumes_to_the_same_bits(undisturbed: Any, tmp_path: Path) -> None:
@@ -94,7 +93,7 @@ def test_a_killed_run_resumes_to_the_same_bits(undisturbed: Any, tmp_path: Path)
     time.sleep(random.uniform(0, 1.5))
     child.send_signal(signal.SIGKILL)
     child.wait()
-    resumed = teacher.train(replace(settings(run), resume=True))[1]
+    resumed = train_teacher(replace(settings(run), resume=True))[1]
     for mine, other in zip(leaves(resumed), leaves(undisturbed), strict=True):
         np.testing.assert_array_equal(mine, other)
     steps = [row["step"] for row in read_jsonl(run / "metrics.jsonl")]
@@ -103,12 +102,12 @@ def test_a_killed_run_resumes_to_the_same_bits(undisturbed: Any, tmp_path: Path)
 
 def test_resume_refuses_other_settings_and_another_task(undisturbed: Any, tmp_path: Path) -> None:
     config = replace(settings(tmp_path / "short"), iterations=2)
-    ppo, state = teacher.train(config)
+    trainer, state = train_teacher(config)
     other = replace(config, resume=True, ppo=replace(SMALL, gamma=0.5))
     with pytest.raises(RunError, match=r"ppo\.gamma"):
-        teacher.train(other)
+        train_teacher(other)
     with pytest.raises(RunError, match="holds another run"):
-        teacher.train(config)
-    rows = ppo.env.task.space.names
+        train_teacher(config)
+    rows = trainer.env.task.space.names
     with pytest.raises(CheckpointError, match="reach"):
         Checkpoints(config.run / "checkpoints", task="reach", rows=rows).restore(state)

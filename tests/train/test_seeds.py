@@ -10,13 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from mjx_s2r.api.teacher import TeacherConfig, load_teacher
 from mjx_s2r.io.run import read_jsonl
 from mjx_s2r.learn.multi_seed import Seeds
 from mjx_s2r.learn.ppo.config import PPOConfig
 from train import seeds
 from train.seeds import SeedsConfig
-from train.student import load_teacher
-from train.teacher import TeacherConfig
 
 SMALL = PPOConfig(num_envs=4, num_steps=2, num_minibatches=2, actor_hidden=(4,), critic_hidden=(4,))
 
@@ -63,7 +62,7 @@ def test_every_seed_is_a_teacher_of_its_own_and_says_what_it_did_once(
         own, _, state = load_teacher(folder)
         assert own.seed == 7 + index and int(state.iteration) == 2
         states.append(state)
-    leaves = [jax.tree.leaves(s.actor) for s in states]
+    leaves = [jax.tree.leaves(s.learner.actor) for s in states]
     assert any((np.asarray(a) != np.asarray(b)).any() for a, b in zip(*leaves, strict=True))
     for name in ("metrics.jsonl", "bounds.jsonl"):
         file = folders[1] / name

@@ -72,7 +72,7 @@ def test_two_runs_never_share_a_folder() -> None:
 def test_a_command_parses_and_is_the_same_before_and_after_a_first_try(tmp_path: Path) -> None:
     import tyro
 
-    from train.teacher import TeacherConfig
+    from mjx_s2r.api.teacher import TeacherConfig
 
     config = SweepConfig(task="cartpole", run=tmp_path, set=("ppo.learning_rate=3e-4",))
     (point,) = grid(config)

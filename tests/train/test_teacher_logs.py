@@ -7,10 +7,9 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
+from mjx_s2r.api.teacher import TeacherConfig, train_teacher
 from mjx_s2r.io.run import BOUNDS, EPISODES, METRICS, TABLE, RunError, read_jsonl
 from mjx_s2r.learn.ppo.config import PPOConfig
-from train import teacher
-from train.teacher import TeacherConfig
 
 SMALL = PPOConfig(
     num_envs=8, num_steps=4, num_minibatches=2, num_epochs=1, actor_hidden=(4,), critic_hidden=(4,)
@@ -31,9 +30,9 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> TeacherConfig:
         devices=1,
         ppo=SMALL,
     )
-    teacher.train(config)
+    train_teacher(config)
     config = replace(config, iterations=6, resume=True)
-    teacher.train(config)
+    train_teacher(config)
     return config
 
 
@@ -46,7 +45,7 @@ def test_every_episode_is_logged_once(config: TeacherConfig) -> None:
     assert rows[-1]["seen"] == sum(ended) and not any(row["lost"] for row in rows)
     xi = np.array([x for row in rows for x in row["xi"]])
     assert xi.shape == (sum(ended), 4)
-    assert all(r == -1 for row in rows for r in row["role"])
+    assert all(kind == -1 for row in rows for kind in row["kind"])
 
 
 def test_success_at_both_ends_of_each_range_is_logged(config: TeacherConfig) -> None:
@@ -70,4 +69,4 @@ def test_another_table_is_refused_by_row(config: TeacherConfig) -> None:
     held["delay"]["limits"][1] = 0.5
     (config.run / TABLE).write_text(json.dumps(held))
     with pytest.raises(RunError, match=r"another parameter table[\s\S]*delay\.limits"):
-        teacher.train(replace(config, iterations=8))
+        train_teacher(replace(config, iterations=8))

@@ -1,6 +1,6 @@
 """A training of a second that can be killed: python -m tests.train.tiny RUN ITERATIONS [options].
 
-It goes through everything a real one does (the program's `main`, `train.common.work`, run folder,
+It goes through everything a real one does (the program's `main`, `run_loop`, run folder,
 checkpoints, mesh, processes) with a probe for an environment, because that compiles in a moment.
 """
 
@@ -59,15 +59,14 @@ def main(argv: Sequence[str]) -> None:
     import jax
     import jax.numpy as jnp
 
-    from mjx_s2r.curriculum.uniform import uniform
     from mjx_s2r.io.checkpoints import Checkpoints
     from mjx_s2r.io.run import Run
     from mjx_s2r.learn.ppo.config import PPOConfig
-    from mjx_s2r.learn.ppo.learner import PPOLearner
+    from mjx_s2r.learn.train_logger import LogWindow
+    from mjx_s2r.learn.trainer import LoopConfig, run_loop
     from mjx_s2r.params.space import Param, ParamSpace
     from mjx_s2r.runtime import distributed, sharding
-    from tests.learn.probes import Probe
-    from train.common import LogWindow, LoopConfig, run_loop
+    from tests.learn.probes import Probe, ppo_trainer
 
     distributed.join()
     config = TinyConfig()
@@ -81,8 +80,8 @@ def main(argv: Sequence[str]) -> None:
     )
     space = ParamSpace((Param("nothing", "model.body_mass", ("a",)),))
     probe = Probe(2, lambda step, action: jnp.where(step == 1, action[0], 0.5))
-    ppo, over = PPOLearner(probe, uniform(space), settings), sharding.device_mesh()
-    sharding.check_num_envs(over, config.worlds)
+    trainer, mesh = ppo_trainer(probe, settings, space), sharding.device_mesh()
+    sharding.check_num_envs(mesh, config.worlds)
 
     def opened() -> Run:
         """Opens the folder, whether or not a run lies there."""
@@ -90,7 +89,7 @@ def main(argv: Sequence[str]) -> None:
 
     def log(run: Run, stretch: LogWindow) -> str:
         """Writes one line."""
-        rate = float(stretch.metrics.learning_rate[-1])
+        rate = float(stretch.metrics.loss.learning_rate[-1])
         run.log(stretch.done, {"rate": rate, "processes": jax.process_count()})
         return "goes on"
 
@@ -100,12 +99,12 @@ def main(argv: Sequence[str]) -> None:
         log_every=1,
         checkpoint_every=asked.every,
         resume=True,
-        iterate=paced(sharding.jit_sharded(over, ppo.iterate), asked, jax.process_index()),
+        iterate=paced(trainer.sharded_iterate(mesh), asked, jax.process_index()),
         log=log,
     )
     run = distributed.run_on_all("opening the run", opened)
     checkpoints = Checkpoints(run.checkpoints, task="tiny", rows=space.names)
-    fresh = sharding.init_sharded(over, lambda: ppo.init(jax.random.key(3)))
+    fresh = sharding.init_sharded(mesh, lambda: trainer.init(jax.random.key(3)))
     run_loop(job, run, checkpoints, fresh)
 
 

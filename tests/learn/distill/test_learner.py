@@ -7,16 +7,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from mjx_s2r.learn.distill.learner import Distill, DistillConfig, DistillState, make
 
 from mjx_s2r.contract import CameraSignal
-from mjx_s2r.curriculum.uniform import uniform
 from mjx_s2r.envs.cartpole import CONTRACT, Cartpole
+from mjx_s2r.learn.distill.config import DistillConfig
+from mjx_s2r.learn.distill.distillation import Distillation, DistillMetrics
 from mjx_s2r.learn.networks.gaussian import Gaussian, gaussian
-from mjx_s2r.render.cameras import bind_cameras
+from mjx_s2r.learn.trainer import Trainer, TrainState
 from mjx_s2r.runtime.compilation import compile_all
-from mjx_s2r.runtime.sharding import device_mesh, init_sharded, reshard
-from mjx_s2r.sim.env import make as make_env
+from mjx_s2r.runtime.sharding import device_mesh, init_sharded
+from tests.learn.distill.students import student_of
 from tests.learn.heard import compiled
 
 CONFIG = DistillConfig(
@@ -38,29 +38,38 @@ def teacher(obs: dict[str, jax.Array]) -> Gaussian:
     return gaussian(mean, jnp.full((1,), -1.0))
 
 
+PROGRAMS = ("_looks", "_step", "_update_from_steps", "_init", "_sample", "_resample", "reset_envs")
+
+
+def answer(
+    trainer: Trainer, state: TrainState, obs: jax.Array, images: tuple[jax.Array, ...]
+) -> Gaussian:
+    """Returns what the student of a state does."""
+    assert isinstance(trainer.algorithm, Distillation)
+    return trainer.algorithm.student_policy(state.learner, obs, images)
+
+
 def compilations() -> np.ndarray:
     """Returns how often each part of an iteration has been compiled."""
-    parts = (Distill._prepare, Distill._advance, Distill._learn)
+    parts = (Trainer._looks, Trainer._step, Trainer._update_from_steps)
     return np.array([part._cache_size() for part in parts])
 
 
 @pytest.fixture(scope="module")
-def run() -> tuple[Distill, list[DistillState], list, np.ndarray, list[str]]:
-    """A learner, its states, its metrics, how often each part was compiled, and what too late."""
+def run() -> tuple[Trainer, list[TrainState], list[DistillMetrics], np.ndarray, list[str]]:
+    """A trainer, its states, its metrics, how often each part was compiled, and what too late."""
     contract = replace(CONTRACT, cameras=(CameraSignal("fixed", 16, 16, 50.0),))
-    task = Cartpole(contract=contract)
-    cameras = bind_cameras(task.space, task.mj_model, contract)
-    learner = make(make_env(task), cameras, uniform(task.space), teacher, CONFIG)
+    trainer = student_of(teacher, Cartpole(contract=contract), CONFIG)
     before, key = compilations(), jax.random.key(0)
-    compile_all(learner.programs(key))
-    with compiled("_prepare", "_advance", "_learn", "blank") as late:
-        state = learner.init(key)
+    compile_all(trainer.programs(key))
+    with compiled(*PROGRAMS) as late:
+        state = trainer.init(key)
         states, metrics = [jax.tree.map(jnp.copy, state)], []
         for _ in range(CONFIG.iterations):
-            state, figures = learner.iterate(state)
+            state, figures = trainer.iterate(state)
             states.append(jax.tree.map(jnp.copy, state))
-            metrics.append(jax.tree.map(float, figures))
-    return learner, states, metrics, compilations() - before, late
+            metrics.append(jax.tree.map(float, figures.loss))
+    return trainer, states, metrics, compilations() - before, late
 
 
 def test_the_student_comes_nearer_to_its_teacher(run: tuple) -> None:
@@ -85,38 +94,39 @@ def test_distillation_compiles_once(run: tuple) -> None:
 
 
 def test_the_same_state_gives_the_same_student(run: tuple) -> None:
-    learner, states, *_ = run
-    again, _ = learner.iterate(jax.tree.map(jnp.copy, states[0]))
-    for a, b in zip(jax.tree.leaves(again.params), jax.tree.leaves(states[1].params), strict=True):
+    trainer, states, *_ = run
+    again, _ = trainer.iterate(jax.tree.map(jnp.copy, states[0]))
+    both = (jax.tree.leaves(state.learner.params) for state in (again, states[1]))
+    for a, b in zip(*both, strict=True):
         np.testing.assert_array_equal(a, b)
 
 
 @pytest.mark.slow
 def test_two_devices_teach_the_same_student(run: tuple) -> None:
-    learner, states, metrics, *_ = run
-    over = device_mesh(2)
+    trainer, states, metrics, *_ = run
+    mesh = device_mesh(2)
     key = jax.random.key(0)
-    state = learner.load(init_sharded(over, lambda: learner.blank(key)), key)
-    iterate = reshard(over, learner.iterate)
+    state = init_sharded(mesh, lambda: trainer.init_without_frames(key))
+    state = trainer.with_frames(state, key)
+    iterate = trainer.sharded_iterate(mesh)
     for before in metrics[:2]:
         state, figures = iterate(state)
-        np.testing.assert_allclose(figures.label_error_m, before.label_error_m, rtol=1e-3)
+        np.testing.assert_allclose(figures.loss.label_error_m, before.label_error_m, rtol=1e-3)
     for leaf in jax.tree.leaves(state.env_state):
         assert [s.data.shape[0] for s in leaf.addressable_shards] == [CONFIG.num_envs // 2] * 2
-    assert all(leaf.is_fully_replicated for leaf in jax.tree.leaves(state.params))
+    assert all(leaf.is_fully_replicated for leaf in jax.tree.leaves(state.learner.params))
     # Not the parameters: a spatial softmax does not feel the bias below it, and Adam moves it.
     obs = jax.random.normal(key, (8, CONTRACT.size))
     images = (jax.random.randint(key, (8, 16, 16, 3), 0, 256).astype(jnp.uint8),)
-    mine, one = (jax.device_get(learner.act(s, obs, images)) for s in (state, states[2]))
+    mine, one, still = (answer(trainer, s, obs, images) for s in (state, states[2], states[0]))
     np.testing.assert_allclose(mine.mean, one.mean, rtol=1e-3, atol=1e-3)
-    still = jax.device_get(learner.act(states[0], obs, images))
     assert np.abs(one.mean - still.mean).max() > 0.03  # there was something to differ in
 
 
-def test_act_reads_bytes(run: tuple) -> None:
-    learner, states, *_ = run
+def test_a_student_reads_bytes(run: tuple) -> None:
+    trainer, states, *_ = run
     obs, image = jnp.zeros((3, CONTRACT.size)), jnp.zeros((3, 16, 16, 3), jnp.uint8)
-    policy = jax.eval_shape(partial(learner.act, states[0]), obs, (image,))
+    policy = jax.eval_shape(partial(answer, trainer, states[0]), obs, (image,))
     assert policy.mean.shape == (3, 1)
 
 

@@ -8,13 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mjx_s2r.curriculum.uniform import uniform
 from mjx_s2r.learn import normalizer
 from mjx_s2r.learn.ppo.config import PPOConfig
-from mjx_s2r.learn.ppo.learner import PPOLearner, TrainState
-from mjx_s2r.learn.ppo.losses import adapt_learning_rate
+from mjx_s2r.learn.ppo.ppo import PPO, adapt_learning_rate
+from mjx_s2r.learn.trainer import Trainer, TrainState
 from mjx_s2r.params import Param, ParamSpace
-from tests.learn.probes import Probe, programs
+from tests.learn.probes import Probe, ppo_trainer, programs
 
 SPACE = ParamSpace((Param("nothing", "model.body_mass", ("a",)),))
 CONFIG = PPOConfig(
@@ -37,21 +36,23 @@ PROBES = {
 
 
 @cache
-def trained(name: str, iterations: int = 60) -> tuple[PPOLearner, TrainState, list[int]]:
-    """Returns a learner, its state after ``iterations``, and compilations of its programs."""
-    ppo = PPOLearner(PROBES[name], uniform(SPACE), CONFIG)  # type: ignore[arg-type]
-    state = ppo.init(jax.random.key(0))
+def trained(name: str, iterations: int = 60) -> tuple[Trainer, TrainState, list[int]]:
+    """Returns a trainer, its state after ``iterations``, and compilations of its programs."""
+    trainer = ppo_trainer(PROBES[name], CONFIG, SPACE)
+    state = trainer.init(jax.random.key(0))
     for _ in range(iterations):
-        state, _ = ppo.iterate(state)
-    return ppo, state, programs(ppo.iteration)
+        state, _ = trainer.iterate(state)
+    return trainer, state, programs(trainer.compiled_step)
 
 
-def value(ppo: PPOLearner, state: TrainState, step: int) -> float:
+def value(trainer: Trainer, state: TrainState, step: int) -> float:
     """Returns the critic's value of being at ``step``."""
-    obs = ppo.env.see(jnp.int32(step))["privileged"]  # type: ignore[attr-defined]
-    x = normalizer.apply(state.critic_norm, obs)[None, None]
-    first, memory = jnp.ones((1, 1), bool), jnp.zeros((1, ppo.config.rnn_hidden))
-    return float(ppo.nets.value(state.critic, memory, x, first)[1][0, 0])
+    algorithm, learner = trainer.algorithm, state.learner
+    assert isinstance(algorithm, PPO)
+    obs = trainer.env.see(jnp.int32(step))["privileged"]  # type: ignore[attr-defined]
+    x = normalizer.apply(learner.critic_norm, obs)[None, None]
+    first, memory = jnp.ones((1, 1), bool), algorithm.zero_rnn_state(1).critic
+    return float(algorithm.nets.value(learner.critic, memory, x, first)[1][0, 0])
 
 
 def bits(tree: Any) -> list[bytes]:
@@ -64,18 +65,18 @@ def bits(tree: Any) -> list[bytes]:
 
 def test_the_bandit_is_solved() -> None:
     """The best action is 0.5; its value is 1 less what exploration still costs."""
-    ppo, state, _ = trained("bandit")
-    policy = ppo.policy(state, ppo.env.see(jnp.int32(0)))  # type: ignore[attr-defined]
+    trainer, state, _ = trained("bandit")
+    policy = trainer.policy(state, trainer.env.see(jnp.int32(0)))  # type: ignore[attr-defined]
     assert float(jnp.tanh(policy.mean[0])) == pytest.approx(0.5, abs=0.12)
-    assert 0.85 < value(ppo, state, 0) < 1.0
+    assert 0.85 < value(trainer, state, 0) < 1.0
     assert float(policy.log_std[0]) < np.log(0.6)  # exploration has shrunk from where it began
 
 
 def test_values_are_discounted_and_stop_at_a_termination() -> None:
     """The reward of 1 comes at the second step: V = (gamma, 1) = (0.5, 1)."""
-    ppo, state, _ = trained("two steps")
-    assert value(ppo, state, 0) == pytest.approx(0.5, abs=0.06)
-    assert value(ppo, state, 1) == pytest.approx(1.0, abs=0.06)
+    trainer, state, _ = trained("two steps")
+    assert value(trainer, state, 0) == pytest.approx(0.5, abs=0.06)
+    assert value(trainer, state, 1) == pytest.approx(1.0, abs=0.06)
 
 
 def test_a_truncation_is_bootstrapped_from_what_was_seen_last() -> None:
@@ -83,9 +84,9 @@ def test_a_truncation_is_bootstrapped_from_what_was_seen_last() -> None:
 
     That one is never acted on, so v is whatever the critic says. A termination would give 1.
     """
-    ppo, state, _ = trained("truncated")
-    last = value(ppo, state, 1)
-    assert value(ppo, state, 0) == pytest.approx(1 + 0.5 * last, abs=0.1)
+    trainer, state, _ = trained("truncated")
+    last = value(trainer, state, 1)
+    assert value(trainer, state, 0) == pytest.approx(1 + 0.5 * last, abs=0.1)
     assert abs(last) > 0.2
 
 
@@ -94,23 +95,23 @@ def test_iterate_compiles_once() -> None:
 
 
 def test_the_same_state_gives_the_same_bits() -> None:
-    ppo, _, _ = trained("bandit")
-    first, second = (ppo.iterate(ppo.init(jax.random.key(7))) for _ in range(2))
+    trainer, _, _ = trained("bandit")
+    first, second = (trainer.iterate(trainer.init(jax.random.key(7))) for _ in range(2))
     assert bits(first) == bits(second)
-    other = ppo.iterate(ppo.init(jax.random.key(8)))
+    other = trainer.iterate(trainer.init(jax.random.key(8)))
     assert bits(first) != bits(other)
 
 
 def test_metrics_count_the_episodes() -> None:
     """32 worlds x 8 steps of episodes with one step, a success each, all paid at most 1."""
-    ppo, _, _ = trained("bandit")
-    state, metrics = ppo.iterate(ppo.init(jax.random.key(1)))
+    trainer, _, _ = trained("bandit")
+    state, metrics = trainer.iterate(trainer.init(jax.random.key(1)))
     assert int(metrics.episodes.episodes) == 32 * 8
     assert float(metrics.episodes.successes) == float(metrics.episodes.length_sum) == 32 * 8
     assert float(metrics.episodes.nan_envs) == 0 and float(metrics.episodes.return_sum) <= 32 * 8
     assert int(metrics.episodes.reused_resets) == 32 * 7
-    assert float(metrics.learning_rate) == pytest.approx(1e-2)
-    assert int(state.iteration) == 1 and float(state.actor_norm.count) == 32 * 8
+    assert float(metrics.loss.learning_rate) == pytest.approx(1e-2)
+    assert int(state.iteration) == 1 and float(state.learner.actor_norm.count) == 32 * 8
     assert all(np.isfinite(x).all() for x in jax.tree.leaves(metrics))
 
 

@@ -10,7 +10,8 @@ import pytest
 from mjx_s2r.learn import minibatches
 from mjx_s2r.learn.networks.swish import swish
 from mjx_s2r.learn.ppo.config import PPOConfig
-from mjx_s2r.learn.ppo.losses import Batch, _apart, _pick, _squared_error
+from mjx_s2r.learn.ppo.losses import Batch, squared_value_error
+from mjx_s2r.learn.ppo.ppo import by_steps, take_worlds
 
 
 @pytest.mark.parametrize(
@@ -45,7 +46,7 @@ def test_single_steps_stay_in_their_group_with_all_that_belongs_to_them() -> Non
     wide = jnp.stack((x, -x), -1)
     none = jnp.zeros((1, 4, 0))
     batch = Batch(wide, wide, (), *[x] * 6, none, none)
-    out = _apart(batch, 2)
+    out = by_steps(batch, 2)
     expected = np.array([[0, 1, 10, 11, 20, 21, 2, 3, 12, 13, 22, 23]])
     np.testing.assert_array_equal(out.target, expected)
     np.testing.assert_array_equal(out.actor_obs, np.stack((expected, -expected), -1))
@@ -55,7 +56,7 @@ def test_single_steps_stay_in_their_group_with_all_that_belongs_to_them() -> Non
 def test_a_minibatch_takes_the_chosen_worlds_of_each_group_whole() -> None:
     """Two groups of four worlds; world b at time t is 10 t + b."""
     x = 10 * jnp.arange(3)[:, None] + jnp.arange(8)
-    part = _pick(x, chosen=jnp.array([[3, 1], [0, 2]]))
+    part = take_worlds(x, chosen=jnp.array([[3, 1], [0, 2]]))
     np.testing.assert_array_equal(part, 10 * np.arange(3)[:, None] + np.array((3, 1, 4, 6)))
 
 
@@ -65,11 +66,11 @@ def test_clipped_values_earn_nothing_beyond_the_clip() -> None:
         *[jnp.zeros(())] * 2, (), *[jnp.zeros(())] * 4, jnp.ones(()), *[jnp.zeros(())] * 3
     )
     free = PPOConfig()
-    assert float(_squared_error(free, jnp.float32(0.5), batch)) == pytest.approx(0.25)
+    assert float(squared_value_error(free, jnp.float32(0.5), batch)) == pytest.approx(0.25)
     clipped = replace(free, value_clip=0.2)
-    assert float(_squared_error(clipped, jnp.float32(0.5), batch)) == pytest.approx(0.64)
-    assert float(_squared_error(clipped, jnp.float32(0.1), batch)) == pytest.approx(0.81)
-    assert float(_squared_error(clipped, jnp.float32(-0.5), batch)) == pytest.approx(2.25)
+    assert float(squared_value_error(clipped, jnp.float32(0.5), batch)) == pytest.approx(0.64)
+    assert float(squared_value_error(clipped, jnp.float32(0.1), batch)) == pytest.approx(0.81)
+    assert float(squared_value_error(clipped, jnp.float32(-0.5), batch)) == pytest.approx(2.25)
 
 
 def test_swish_is_swish(key: jax.Array) -> None:

@@ -1,0 +1,19 @@
+"""A student of any teacher, on any task that has cameras, without a teacher's run."""
+
+from mjx_s2r.api.teacher import camera_schedule
+from mjx_s2r.curriculum.uniform import uniform
+from mjx_s2r.learn.distill.config import DistillConfig
+from mjx_s2r.learn.distill.distillation import TeacherPolicy, make_distillation
+from mjx_s2r.learn.trainer import Trainer
+from mjx_s2r.render.looks.assets import RenderConfig
+from mjx_s2r.sim.env import make
+from mjx_s2r.sim.task import Task
+
+
+def student_of(teacher: TeacherPolicy, task: Task, config: DistillConfig) -> Trainer:
+    """Returns a trainer by distillation over the whole table of ``task``."""
+    env = make(task)
+    cameras = camera_schedule(env, RenderConfig(), config.look_each_step)
+    shapes = tuple(camera.shape for camera in cameras.signals)
+    algorithm = make_distillation(env, shapes, teacher, config)
+    return Trainer(env, uniform(task.space), algorithm, cameras)
