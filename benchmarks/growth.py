@@ -17,8 +17,8 @@ from benchmarks.rows import Row, Settings
 from benchmarks.timing import measure
 from mjx_s2r.params import Param, ParamSpace, set_to
 from mjx_s2r.render import raycast
-from mjx_s2r.render.geometry import pose
-from mjx_s2r.render.geometry.scene import build
+from mjx_s2r.render.geometry.pose import scene_pose
+from mjx_s2r.render.geometry.scene import build_scene
 from mjx_s2r.render.looks.appearance import appearance, bind_appearance
 from mjx_s2r.render.looks.assets import RenderConfig, build_assets
 from mjx_s2r.runtime.devices import gradient_compiler_options
@@ -85,18 +85,18 @@ def painter(variant: Scenery) -> Callable[[], Any]:
         model.hfield_data[:count] = np.random.default_rng(0).random(count)
     data = mujoco.MjData(model)
     mujoco.mj_forward(model, data)
-    scene = build(model, "front", variant.px, variant.px)
+    scene = build_scene(model, "front", variant.px, variant.px)
     space = ParamSpace(tuple(_row(name) for name in variant.rows))
     binding = bind_appearance(space, model, "front")
-    stock = build_assets(model, scene, binding, RenderConfig())
+    assets = build_assets(model, scene, binding, RenderConfig())
     unit = jax.random.uniform(jax.random.key(0), (variant.worlds, len(space)))
     looks = jax.vmap(lambda x: appearance(binding, x))(
         space.sample(jnp, unit, *jnp.asarray(space.limits))
     )
-    one = jax.tree.map(jnp.float32, pose.pose(scene, data))
+    one = jax.tree.map(jnp.float32, scene_pose(scene, data))
     poses = jax.tree.map(lambda x: jnp.repeat(x[None], variant.worlds, axis=0), one)
     draw = jax.jit(
-        lambda poses, looks, key: raycast.render(scene, poses, looks, stock=stock, key=key).rgb,
+        lambda poses, looks, key: raycast.render(scene, poses, looks, assets=assets, key=key).rgb,
         compiler_options=gradient_compiler_options(),
     )
     key = jax.random.key(1)

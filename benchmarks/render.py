@@ -20,9 +20,8 @@ from benchmarks.timing import Timing, measure
 from benchmarks.workload import initial_states, reach, widest
 from mjx_s2r.params import ParamSpace
 from mjx_s2r.render import raycast
-from mjx_s2r.render.geometry import pose as poses
-from mjx_s2r.render.geometry.pose import Pose
-from mjx_s2r.render.geometry.scene import Scene, build
+from mjx_s2r.render.geometry.pose import ScenePose, scene_pose
+from mjx_s2r.render.geometry.scene import Scene, build_scene
 from mjx_s2r.render.looks.appearance import Appearance, appearance, bind_appearance
 from mjx_s2r.runtime.devices import gradient_compiler_options
 from mjx_s2r.sim import physics
@@ -38,9 +37,9 @@ def run(settings: Settings) -> list[Row]:
     """Returns images/s of both renderers, taken in turns, and how far their pictures agree."""
     task = reach()
     env, signal = make(task), task.contract.cameras[0]
-    scene = build(task.mj_model, CAMERA, signal.height, signal.width)
+    scene = build_scene(task.mj_model, CAMERA, signal.height, signal.width)
     core, _ = initial_states(env, settings.images, key=jax.random.key(0))
-    pose = poses.pose(
+    pose = scene_pose(
         scene, jax.jit(jax.vmap(lambda c: physics.forward_positions(env.physics, {}, c)))(core)
     )
     plain = looks(ParamSpace(()), task.mj_model, settings.images)
@@ -121,7 +120,7 @@ def painters(
     return out
 
 
-def agreement(scene: Scene, pose: Pose, look: Appearance, painter: Painter) -> list[Row]:
+def agreement(scene: Scene, pose: ScenePose, look: Appearance, painter: Painter) -> list[Row]:
     """Returns how far our pictures agree with MuJoCo's: mean IoU over geoms, mean difference."""
     theirs, ids = painter.pictures(), painter.segmentation()
     few = jax.tree.map(lambda x: x[: len(theirs)], (pose, look))

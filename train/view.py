@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import tyro
+from PIL import Image
 
 from mjx_s2r.bridge.registry import LIBRARIES
 from mjx_s2r.contract import CameraSignal, camera_signal
@@ -27,7 +28,6 @@ from mjx_s2r.params import ParamError
 from mjx_s2r.render.cameras import bind_cameras, poses, take_pictures
 from mjx_s2r.render.looks import textures
 from mjx_s2r.render.looks.assets import RenderConfig
-from mjx_s2r.render.looks.green_screen import overlay
 from mjx_s2r.report.media import mosaic, write_png
 from mjx_s2r.runtime.devices import gradient_compiler_options
 from mjx_s2r.runtime.progress import print_line
@@ -205,7 +205,11 @@ def _beside(config: ViewConfig, env: Env, data: Any, core: PhysicsState) -> None
         ours = np.asarray(images[0].rgb)
         photo = textures.photographs([str(config.photo)], config.px, config.px)[0]
         laid = config.out / "overlay.png"
-        row = [("the photograph", photo), ("both", overlay(ours, photo)), ("nominal", ours)]
+        row = [
+            ("the photograph", photo),
+            ("both", np.asarray(Image.blend(Image.fromarray(ours), Image.fromarray(photo), 0.5))),
+            ("nominal", ours),
+        ]
         _write_panels(laid, [row])
         print_line(f"{laid}: the photograph, both, the nominal picture")
 

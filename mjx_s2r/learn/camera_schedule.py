@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from mjx_s2r.contract import CameraSignal, ContractError, PolicyContract
 from mjx_s2r.learn.networks.actor_critic import Images
 from mjx_s2r.render.cameras import Cameras, poses, take_pictures
-from mjx_s2r.render.geometry.pose import Pose
+from mjx_s2r.render.geometry.pose import ScenePose
 from mjx_s2r.runtime.devices import gradient_compiler_options
 from mjx_s2r.sim.env import Env
 from mjx_s2r.sim.interface import State
@@ -41,8 +41,8 @@ class CameraSchedule:
 
     signals: tuple[CameraSignal, ...]
     period: tuple[int, ...]
-    locate: Callable[[State], tuple[Pose, ...]]
-    draw: Callable[[tuple[Pose, ...], jax.Array, jax.Array], tuple[jax.Array, ...]]
+    locate: Callable[[State], tuple[ScenePose, ...]]
+    draw: Callable[[tuple[ScenePose, ...], jax.Array, jax.Array], tuple[jax.Array, ...]]
     look_each_step: bool = False
 
     @property
@@ -127,7 +127,7 @@ def bind_camera_schedule(
 
     # Kinematics is physics: under the switches of pictures it would take 100 times as long.
     @jax.jit
-    def locate(worlds: State) -> tuple[Pose, ...]:
+    def locate(worlds: State) -> tuple[ScenePose, ...]:
         """Returns where everything is, with the sizes that each world's geoms have."""
         sizes = worlds.pipeline_state.leaves.get("geom_size")
         return poses(cameras, jax.vmap(env.view)(worlds), sizes)

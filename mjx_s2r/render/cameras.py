@@ -1,4 +1,4 @@
-"""The cameras of a contract, bound to a task: pictures of many worlds in one call."""
+"""Cameras of a policy contract, bound to a task: batched pictures of many worlds."""
 
 import functools
 from dataclasses import dataclass
@@ -12,12 +12,16 @@ from mujoco import mjx
 from mjx_s2r.contract import PolicyContract
 from mjx_s2r.params import ParamSpace
 from mjx_s2r.render import raycast
-from mjx_s2r.render.geometry import pose
-from mjx_s2r.render.geometry.pose import Pose
-from mjx_s2r.render.geometry.scene import Scene, build
-from mjx_s2r.render.looks.appearance import Appearance, LookBinding, appearance, bind_appearance
+from mjx_s2r.render.geometry.pose import ScenePose, scene_pose
+from mjx_s2r.render.geometry.scene import Scene, build_scene
+from mjx_s2r.render.looks.appearance import (
+    Appearance,
+    AppearanceBinding,
+    appearance,
+    bind_appearance,
+)
 from mjx_s2r.render.looks.assets import RenderAssets, RenderConfig, build_assets
-from mjx_s2r.render.warp_camera import WarpCamera, refuse
+from mjx_s2r.render.warp_camera import WarpCamera, refuse_unsupported
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +36,7 @@ class Cameras:
     """
 
     scenes: tuple[Scene, ...]
-    bindings: tuple[LookBinding, ...]
+    bindings: tuple[AppearanceBinding, ...]
     assets: tuple[RenderAssets, ...]
     warp: tuple[WarpCamera, ...] = ()
 
@@ -49,30 +53,32 @@ def bind_cameras(
         ParamError: a camera or a visual row that does not exist.
         SceneError: a geom that cannot be drawn, a picture without area, a backend that is not
             there.
-        PoolError: a texture or photograph that cannot be read.
+        TextureError: a texture or photograph that cannot be read.
     """
     config = config or RenderConfig()
-    scenes, bindings, stocks = [], [], []
+    scenes, bindings, assets = [], [], []
     for c in contract.cameras:
-        scene = build(mj_model, c.name, c.height, c.width, shadow_rays=config.shadow_rays)
+        scene = build_scene(mj_model, c.name, c.height, c.width, shadow_rays=config.shadow_rays)
         binding = bind_appearance(space, mj_model, c.name)
         scenes.append(scene)
         bindings.append(binding)
-        stocks.append(build_assets(mj_model, scene, binding, config))
+        assets.append(build_assets(mj_model, scene, binding, config))
     warp = tuple(WarpCamera(mj_model, scene) for scene in scenes if config.backend == "warp")
     for scene, binding in zip(scenes, bindings, strict=True):
         if warp:
-            refuse({edit.array for edit in binding.edits}, scene.camera)
-    return Cameras(tuple(scenes), tuple(bindings), tuple(stocks), warp)
+            refuse_unsupported({edit.array for edit in binding.edits}, scene.camera)
+    return Cameras(tuple(scenes), tuple(bindings), tuple(assets), warp)
 
 
-def poses(cameras: Cameras, data: mjx.Data, geom_size: jax.Array | None = None) -> tuple[Pose, ...]:
+def poses(
+    cameras: Cameras, data: mjx.Data, geom_size: jax.Array | None = None
+) -> tuple[ScenePose, ...]:
     """Returns where everything is for each camera, from N worlds with kinematics up to date."""
-    return tuple(pose.pose(scene, data, geom_size) for scene in cameras.scenes)
+    return tuple(scene_pose(scene, data, geom_size) for scene in cameras.scenes)
 
 
 def take_pictures(
-    cameras: Cameras, where: tuple[Pose, ...], xi: jax.Array, *, key: jax.Array
+    cameras: Cameras, where: tuple[ScenePose, ...], xi: jax.Array, *, key: jax.Array
 ) -> tuple[jax.Array, ...]:
     """Returns one (N, H, W, 3) uint8 array per camera.
 
@@ -89,8 +95,8 @@ def take_pictures(
         if cameras.warp:
             image = cameras.warp[i].render(where[i], looks, key=keys[i])
         else:
-            scene, stock = cameras.scenes[i], cameras.assets[i]
-            image = raycast.render(scene, where[i], looks, stock=stock, key=keys[i])
+            scene, assets = cameras.scenes[i], cameras.assets[i]
+            image = raycast.render(scene, where[i], looks, assets=assets, key=keys[i])
         pictures.append(jnp.asarray(image.rgb))
     return tuple(pictures)
 
@@ -106,18 +112,20 @@ class RayCamera:
     def __call__(self, model: mujoco.MjModel, data: mujoco.MjData, name: str) -> np.ndarray:
         """Returns (H, W, 3) uint8: what the camera called ``name`` sees now."""
         if (id(model), name) not in self._bound:
-            scene = build(model, name, *self._sizes[name])
+            scene = build_scene(model, name, *self._sizes[name])
             binding = bind_appearance(ParamSpace(()), model, name)
-            stock = build_assets(model, scene, binding, RenderConfig())
+            assets = build_assets(model, scene, binding, RenderConfig())
             look = appearance(binding, jnp.zeros(0))
-            self._bound[id(model), name] = scene, look, stock
-        scene, look, stock = self._bound[id(model), name]
-        where = jax.tree.map(jnp.float32, pose.pose(scene, data))
+            self._bound[id(model), name] = scene, look, assets
+        scene, look, assets = self._bound[id(model), name]
+        where = jax.tree.map(jnp.float32, scene_pose(scene, data))
         one = jax.tree.map(lambda x: x[None], (where, look))
-        return np.asarray(_draw_one(scene, *one, stock).rgb[0])
+        return np.asarray(_draw_one(scene, *one, assets).rgb[0])
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _draw_one(scene: Scene, where: Pose, look: Appearance, stock: RenderAssets) -> raycast.Image:
+def _draw_one(
+    scene: Scene, where: ScenePose, look: Appearance, assets: RenderAssets
+) -> raycast.Image:
     """Draws one world."""
-    return raycast.render(scene, where, look, stock=stock)
+    return raycast.render(scene, where, look, assets=assets)

@@ -1,4 +1,4 @@
-"""Pictures of many worlds: rgb, depth, segmentation, mask and normals from poses and looks.
+"""Batched ray-cast renderer: rgb, depth, segmentation, mask and normals of many worlds.
 
 Worlds are drawn in chunks (`lax.map`), so memory grows with the pictures asked for and not with
 worlds x pixels x geoms. Inside a chunk the last axis is pixels and geoms are unrolled, which lets
@@ -15,12 +15,11 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from mjx_s2r.render.geometry.pose import Pose
+from mjx_s2r.render.geometry.pose import ScenePose
 from mjx_s2r.render.geometry.rays import View, look_from, rays_of
 from mjx_s2r.render.geometry.scene import Scene, SceneError
 from mjx_s2r.render.looks.appearance import Appearance
 from mjx_s2r.render.looks.assets import RenderAssets
-from mjx_s2r.render.looks.green_screen import put_behind
 from mjx_s2r.render.sensor import depth_camera, optics, photometry
 from mjx_s2r.render.sensor.photometry import Planes
 from mjx_s2r.render.shading import shade, visibility
@@ -39,7 +38,7 @@ class Image:
             where a depth camera has no answer.
         segmentation: (N, H, W) int32 id of the geom in the model, for a site the number of geoms
             plus its id, -1 for the sky.
-        mask: (N, H, W) bool, True where one of the stock's foreground geoms is seen.
+        mask: (N, H, W) bool, True where one of the assets's foreground geoms is seen.
         normal: (N, H, W, 3) float32 unit normal in the camera's frame, 0 where there is sky.
     """
 
@@ -74,10 +73,10 @@ Stage = Callable[..., jax.Array]
 
 def render(
     scene: Scene,
-    pose: Pose,
+    pose: ScenePose,
     look: Appearance,
     *,
-    stock: RenderAssets | None = None,
+    assets: RenderAssets | None = None,
     outputs: Sequence[str] = ("rgb",),
     chunk: int | None = None,
     key: jax.Array | None = None,
@@ -93,7 +92,7 @@ def render(
         scene: what is drawn.
         pose: where everything is, leading axis N.
         look: what it looks like, leading axis N.
-        stock: textures and photographs that the looks choose from, shared by all worlds.
+        assets: textures and photographs that the looks choose from, shared by all worlds.
         outputs: which of `OUTPUTS` to compute.
         chunk: worlds drawn at once; None for as many as make `CHUNK_PIXELS`.
         key: random key for pixel noise; without one there is no noise.
@@ -119,18 +118,18 @@ def render(
         return leaf.swapaxes(0, 1).reshape(-1, *leaf.shape[2:])[:worlds]
 
     chunks = jax.tree.map(split, (pose, look, seeds))
-    painter = _Painter(scene, stock or RenderAssets(), tuple(outputs))
+    painter = _Painter(scene, assets or RenderAssets(), tuple(outputs))
     return jax.tree.map(join, jax.lax.map(lambda c: painter.draw(*c), chunks))
 
 
 class _Painter:
     """Draws one chunk of worlds at once, stage by stage."""
 
-    def __init__(self, scene: Scene, stock: RenderAssets, outputs: tuple[str, ...]) -> None:
+    def __init__(self, scene: Scene, assets: RenderAssets, outputs: tuple[str, ...]) -> None:
         """Keeps what is the same in every world."""
-        self._scene, self._stock, self._outputs = scene, stock, outputs
+        self._scene, self._assets, self._outputs = scene, assets, outputs
 
-    def draw(self, pose: Pose, look: Appearance, seeds: jax.Array | None) -> Image:
+    def draw(self, pose: ScenePose, look: Appearance, seeds: jax.Array | None) -> Image:
         """Returns the pictures of B worlds."""
         scene, wants = self._scene, self._outputs
         view = jax.vmap(functools.partial(look_from, scene))(pose, look)
@@ -146,17 +145,17 @@ class _Painter:
         if set(wants) - {"rgb"}:
             everything = tuple(range(len(scene.geoms)))
             nearest = self._stage(sane, functools.partial(self._nearest, everything), frame)
-            far, slot = visibility.unpack(scene, nearest)
+            far, slot = visibility.unpack_hit(scene, nearest)
             far = jnp.where(slot < 0, 0.0, far)
         if "depth" in wants:
-            far = jax.vmap(functools.partial(depth_camera.read, width=scene.width))(
+            far = jax.vmap(functools.partial(depth_camera.sense_depth, width=scene.width))(
                 look, far, seeds
             )
             depth = jnp.where(mask, far.reshape(shape), jnp.nan)
         if "segmentation" in wants:
             ids = jnp.where(mask, shade.choose(slot, list(scene.ids), -1).reshape(shape), -2)
         if "mask" in wants:
-            kept = mask & self._stock.keeps(slot).reshape(shape)
+            kept = mask & self._assets.keeps(slot).reshape(shape)
         if "normal" in wants:
             packed = self._stage(sane, self._normal, frame, nearest)
             normal = jnp.stack(shade.unpack_normal(packed), axis=-1)
@@ -175,7 +174,7 @@ class _Painter:
         if scene.clear:
             front = self._layer(stage, frame, scene.clear)
             raw = stage(self._blend, frame, layer, front, raw, stage(self._raw, frame, front))
-        for effect in optics.effects(look):
+        for effect in optics.lens_effects(look):
             raw = stage(functools.partial(self._through, effect), frame, raw)
         return stage(self._develop, frame, raw)
 
@@ -184,7 +183,7 @@ class _Painter:
         nearest = stage(functools.partial(self._nearest, among), frame)
         arriving, normal = (stage(f, frame, nearest) for f in (self._arriving, self._normal))
         layer = _Layer(nearest, arriving, normal)
-        if not shade.textured(frame.look, self._stock):
+        if not shade.textured(frame.look, self._assets):
             return layer
         return replace(layer, pattern=stage(self._pattern, frame, layer))
 
@@ -205,66 +204,66 @@ class _Painter:
         return jax.lax.cond(sane.any(), many, skip, *args)
 
     def _nearest(self, among: tuple[int, ...], frame: _Frame) -> jax.Array:
-        """Returns depth and geom (P,) of each pixel in one integer; see `trace.nearest`."""
+        """Returns depth and geom (P,) of each pixel in one integer; see `visibility.nearest`."""
         view = frame.view
         return visibility.nearest(self._scene, view, rays_of(self._scene, view), among)
 
     def _arriving(self, frame: _Frame, nearest: jax.Array) -> jax.Array:
         """Returns how much of each light arrives (P,), packed."""
-        view, hit = frame.view, visibility.unpack(self._scene, nearest)
+        view, hit = frame.view, visibility.unpack_hit(self._scene, nearest)
         rays = rays_of(self._scene, view)
         return visibility.arriving(self._scene, view, frame.look, rays, *hit)
 
     def _normal(self, frame: _Frame, nearest: jax.Array) -> jax.Array:
         """Returns the packed normals (P,)."""
-        view, hit = frame.view, visibility.unpack(self._scene, nearest)
+        view, hit = frame.view, visibility.unpack_hit(self._scene, nearest)
         return shade.pack_normal(shade.normals(self._scene, view, rays_of(self._scene, view), *hit))
 
     def _pattern(self, frame: _Frame, layer: _Layer) -> jax.Array:
         """Returns what the textures multiply the colours by (P,), packed."""
         surface = self._surface(frame, layer)
-        return photometry.pack(
-            shade.pattern(self._scene, frame.view, frame.look, self._stock, surface)
+        return photometry.pack_planes(
+            shade.pattern(self._scene, frame.view, frame.look, self._assets, surface)
         )
 
     def _surface(self, frame: _Frame, layer: _Layer) -> shade.Surface:
         """Returns what each pixel shows (P,), unpacked."""
-        depth, slot = visibility.unpack(self._scene, layer.nearest)
+        depth, slot = visibility.unpack_hit(self._scene, layer.nearest)
         return shade.Surface(
             rays=rays_of(self._scene, frame.view),
             depth=depth,
             slot=slot,
             normal=shade.unpack_normal(layer.normal),
             arriving=layer.arriving,
-            pattern=None if layer.pattern is None else photometry.unpack(layer.pattern),
+            pattern=None if layer.pattern is None else photometry.unpack_planes(layer.pattern),
         )
 
     def _incoming(self, frame: _Frame, layer: _Layer) -> Planes:
         """Returns the light that reaches the lens (P,) per channel."""
-        return _lit(self._scene, frame.view, frame.look, self._stock, self._surface(frame, layer))
+        return _lit(self._scene, frame.view, frame.look, self._assets, self._surface(frame, layer))
 
     def _raw(self, frame: _Frame, layer: _Layer) -> jax.Array:
         """Returns the light that reaches the lens (P,), packed."""
-        return photometry.pack(self._incoming(frame, layer))
+        return photometry.pack_planes(self._incoming(frame, layer))
 
     def _blend(
         self, frame: _Frame, behind: _Layer, front: _Layer, raw: jax.Array, raw_front: jax.Array
     ) -> jax.Array:
         """Returns the packed picture (P,) with what shines through drawn over the rest."""
-        depth, slot = visibility.unpack(self._scene, front.nearest)
+        depth, slot = visibility.unpack_hit(self._scene, front.nearest)
         alpha = shade.choose(slot, [g.alpha for g in self._scene.geoms], 0.0)
-        alpha = jnp.where(depth < visibility.unpack(self._scene, behind.nearest)[0], alpha, 0.0)
-        pairs = zip(photometry.unpack(raw), photometry.unpack(raw_front), strict=True)
-        return photometry.pack(tuple(b + alpha * (f - b) for b, f in pairs))
+        alpha = jnp.where(depth < visibility.unpack_hit(self._scene, behind.nearest)[0], alpha, 0.0)
+        pairs = zip(photometry.unpack_planes(raw), photometry.unpack_planes(raw_front), strict=True)
+        return photometry.pack_planes(tuple(b + alpha * (f - b) for b, f in pairs))
 
     def _through(self, effect: optics.Effect, frame: _Frame, raw: jax.Array) -> jax.Array:
         """Returns the packed picture (P,) after one effect of the lens."""
-        planes = photometry.unpack(raw)
-        return photometry.pack(effect(frame.look, planes, self._scene.height))
+        planes = photometry.unpack_planes(raw)
+        return photometry.pack_planes(effect(frame.look, planes, self._scene.height))
 
     def _develop(self, frame: _Frame, raw: jax.Array) -> jax.Array:
         """Returns the finished picture (P,) from what came through the lens."""
-        return self._finish(frame, photometry.unpack(raw))
+        return self._finish(frame, photometry.unpack_planes(raw))
 
     def _develop_layer(self, frame: _Frame, layer: _Layer) -> jax.Array:
         """Returns the finished picture (P,) of one layer."""
@@ -272,21 +271,22 @@ class _Painter:
 
     def _finish(self, frame: _Frame, planes: Planes) -> jax.Array:
         """Returns the picture (P,), one byte per channel in one uint32."""
-        exposed = photometry.expose(frame.look, planes, self._scene.height)
+        exposed = photometry.expose_planes(frame.look, planes, self._scene.height)
         digits = photometry.digitise(frame.look, exposed, frame.seed)
         red, green, blue = (c.astype(jnp.uint32) for c in digits)
         return red | green << 8 | blue << 16
 
 
 def _lit(
-    scene: Scene, view: View, look: Appearance, stock: RenderAssets, surface: shade.Surface
+    scene: Scene, view: View, look: Appearance, assets: RenderAssets, surface: shade.Surface
 ) -> Planes:
-    """Returns the light that reaches the lens (P,), before a photograph where one is behind it."""
-    planes = shade.colour(scene, view, look, stock, surface)
-    if not stock.kept:
+    """Returns the light that reaches the lens (P,); with a green screen, before its photograph."""
+    planes = shade.colour(scene, view, look, assets, surface)
+    if not assets.kept:
         return planes
-    _, photo = stock.photograph(scene, look)
-    return put_behind(planes, stock.keeps(surface.slot), photo)
+    _, photo = assets.photograph(scene, look)
+    keep = assets.keeps(surface.slot)
+    return tuple(jnp.where(keep, c, p) for c, p in zip(planes, photo, strict=True))
 
 
 def _finite(tree: Any) -> jax.Array:
@@ -296,7 +296,7 @@ def _finite(tree: Any) -> jax.Array:
 
 
 def float_image(
-    scene: Scene, pose: Pose, look: Appearance, stock: RenderAssets | None = None
+    scene: Scene, pose: ScenePose, look: Appearance, assets: RenderAssets | None = None
 ) -> jax.Array:
     """Returns one picture (H, W, 3) in [0, 1] before noise and rounding, to differentiate.
 
@@ -306,22 +306,22 @@ def float_image(
     view = look_from(scene, pose, look)
     rays = rays_of(scene, view)
     everything = tuple(range(len(scene.geoms)))
-    depth, slot = visibility.unpack(scene, visibility.nearest(scene, view, rays, everything))
+    depth, slot = visibility.unpack_hit(scene, visibility.nearest(scene, view, rays, everything))
     depth = visibility.refined(scene, view, rays, depth, slot)
     normal = shade.normals(scene, view, rays, depth, slot)
     light = visibility.arriving(scene, view, look, rays, depth, slot)
     surface = shade.Surface(rays, depth, slot, normal, light)
-    if shade.textured(look, stock or RenderAssets()):
-        own = shade.pattern(scene, view, look, stock or RenderAssets(), surface)
+    if shade.textured(look, assets or RenderAssets()):
+        own = shade.pattern(scene, view, look, assets or RenderAssets(), surface)
         surface = replace(surface, pattern=own)
-    planes = _lit(scene, view, look, stock or RenderAssets(), surface)
-    for effect in optics.effects(look):
+    planes = _lit(scene, view, look, assets or RenderAssets(), surface)
+    for effect in optics.lens_effects(look):
         planes = effect(look, planes, scene.height)
-    planes = photometry.expose(look, planes, scene.height)
+    planes = photometry.expose_planes(look, planes, scene.height)
     return jnp.stack(planes, axis=-1).reshape(scene.height, scene.width, 3)
 
 
-def _check(scene: Scene, pose: Pose, look: Appearance, outputs: Sequence[str]) -> None:
+def _check(scene: Scene, pose: ScenePose, look: Appearance, outputs: Sequence[str]) -> None:
     """Raises SceneError on an unknown output, or a pose or look of another scene."""
     for name in outputs:
         if name not in OUTPUTS:
@@ -330,7 +330,7 @@ def _check(scene: Scene, pose: Pose, look: Appearance, outputs: Sequence[str]) -
     if pose.cam_pos.ndim != 2 or pose.geom_pos.shape[1:] != (geoms, 3):
         raise SceneError(
             f"pose of cam_pos {pose.cam_pos.shape}, geom_pos {pose.geom_pos.shape} does not fit: "
-            f"(N, 3) and (N, {geoms}, 3) are needed; use camera.pose, and a world axis"
+            f"(N, 3) and (N, {geoms}, 3) are needed; use pose.scene_pose, and a world axis"
         )
     if look.geom_rgb.shape != pose.geom_pos.shape:
         raise SceneError(

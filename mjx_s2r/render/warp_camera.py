@@ -20,7 +20,7 @@ import mujoco
 import numpy as np
 from mujoco import mjx
 
-from mjx_s2r.render.geometry.pose import Pose
+from mjx_s2r.render.geometry.pose import ScenePose
 from mjx_s2r.render.geometry.rays import camera_in_world, lights_in_world
 from mjx_s2r.render.geometry.scene import SHOWN_GROUPS, Scene, SceneError
 from mjx_s2r.render.geometry.scene import rgba as written_rgba
@@ -43,7 +43,7 @@ _REFUSED = (
 _FAR = 1e3  # m: scale of the depth buffer
 
 
-def require() -> None:
+def require_warp_renderer() -> None:
     """Checks that this machine can draw with Warp.
 
     Raises:
@@ -73,7 +73,7 @@ class WarpCamera:
         Raises:
             SceneError: no Warp on this machine, or something that it does not draw.
         """
-        require()
+        require_warp_renderer()
         sites = [geom.name for geom in scene.geoms if geom.decor]
         if sites:
             raise SceneError(f"backend 'warp' draws no sites; move {sites[0]!r} to group 3 or more")
@@ -81,7 +81,7 @@ class WarpCamera:
         self._model = mjx.put_model(mj_model, impl="warp")
         self._contexts: dict[int, Any] = {}
 
-    def render(self, pose: Pose, look: Appearance, *, key: jax.Array | None = None) -> Image:
+    def render(self, pose: ScenePose, look: Appearance, *, key: jax.Array | None = None) -> Image:
         """Returns rgb, depth and segmentation of N worlds; see `raycast.render`."""
         worlds = pose.cam_pos.shape[0]
         if worlds not in self._contexts:
@@ -102,11 +102,11 @@ class WarpCamera:
         seeds = None if key is None else jax.random.bits(key, (worlds, 2), jnp.uint32)
         return jax.vmap(self._develop)(look, rgb, depth, ids, seeds)
 
-    def _draw(self, pose: Pose, look: Appearance, context: Any) -> tuple[jax.Array, ...]:
+    def _draw(self, pose: ScenePose, look: Appearance, context: Any) -> tuple[jax.Array, ...]:
         """Returns rgb (N, H, W, 3) in [0, 1], depth (N, H, W) [m], ids (N, H, W)."""
         blank = mjx.make_data(self._mj_model, impl="warp")
 
-        def one(pose: Pose, look: Appearance) -> tuple[jax.Array, ...]:
+        def one(pose: ScenePose, look: Appearance) -> tuple[jax.Array, ...]:
             """Draws one world; `vmap` makes it one call for all."""
             model = self._model.tree_replace(self._fields(look))
             data = self._placed(blank, pose, look)
@@ -137,7 +137,7 @@ class WarpCamera:
             "cam_fovy": jnp.full(model.ncam, look.camera_fovy),
         }
 
-    def _placed(self, blank: mjx.Data, pose: Pose, look: Appearance) -> mjx.Data:
+    def _placed(self, blank: mjx.Data, pose: ScenePose, look: Appearance) -> mjx.Data:
         """Returns Data in which geoms, lights and the camera are where one world has them."""
         scene, model = self._scene, self._mj_model
         lights = np.array([light.id for light in scene.lights], np.int32)
@@ -170,16 +170,16 @@ class WarpCamera:
         """Returns what a camera makes of one world's picture."""
         scene = self._scene
         planes: photometry.Planes = tuple(rgb[..., c].ravel() for c in range(3))
-        for effect in optics.effects(look):
+        for effect in optics.lens_effects(look):
             planes = effect(look, planes, scene.height)
-        exposed = photometry.expose(look, planes, scene.height)
+        exposed = photometry.expose_planes(look, planes, scene.height)
         digits = photometry.digitise(look, exposed, seed)
         picture = jnp.stack(digits, axis=-1).reshape(scene.height, scene.width, 3)
-        far = depth_camera.read(look, depth.ravel(), seed, width=scene.width)
+        far = depth_camera.sense_depth(look, depth.ravel(), seed, width=scene.width)
         return Image(picture, far.reshape(depth.shape), ids.astype(jnp.int32))
 
 
-def refuse(touched: Set[str], camera: str) -> None:
+def refuse_unsupported(touched: Set[str], camera: str) -> None:
     """Checks that Warp can give each world its own of the arrays that rows touch.
 
     Raises:

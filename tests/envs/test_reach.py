@@ -10,7 +10,7 @@ import pytest
 
 from mjx_s2r.envs.reach import ABOVE, HOME, JOINTS, RADIUS, SECTOR, TOLERANCE, Reach
 from mjx_s2r.render.cameras import bind_cameras, take_pictures
-from mjx_s2r.render.geometry import pose
+from mjx_s2r.render.geometry.pose import scene_pose
 from mjx_s2r.sim import physics
 from mjx_s2r.sim.task import StepResult
 
@@ -137,7 +137,7 @@ def test_every_visual_row_changes_pixels() -> None:
     data = mujoco.MjData(task.mj_model)
     data.qpos[:] = HOME
     mujoco.mj_forward(task.mj_model, data)
-    one = jax.tree.map(jnp.float32, pose.pose(cameras.scenes[0], data))
+    one = jax.tree.map(jnp.float32, scene_pose(cameras.scenes[0], data))
     poses = jax.tree.map(lambda x: jnp.repeat(x[None], len(xi), axis=0), one)
     draw = jax.jit(lambda xi: take_pictures(cameras, (poses,), xi, key=jax.random.key(0))[0])
     pictures = np.asarray(draw(jnp.asarray(xi)))

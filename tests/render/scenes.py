@@ -9,9 +9,9 @@ import numpy as np
 
 from mjx_s2r.params import ParamSpace
 from mjx_s2r.render.geometry import pose as poses
-from mjx_s2r.render.geometry.pose import Pose
+from mjx_s2r.render.geometry.pose import ScenePose, scene_pose
 from mjx_s2r.render.geometry.scene import Scene
-from mjx_s2r.render.looks.appearance import Appearance, appearance, bind_appearance, nominal
+from mjx_s2r.render.looks.appearance import Appearance, appearance, bind_appearance, nominal_look
 from mjx_s2r.render.looks.assets import RenderAssets, RenderConfig, build_assets
 
 EVERYTHING = """
@@ -71,9 +71,9 @@ def load(xml: str) -> tuple[mujoco.MjModel, mujoco.MjData]:
     return model, data
 
 
-def pose_of(scene: Scene, data: mujoco.MjData, worlds: int = 1) -> Pose:
+def pose_of(scene: Scene, data: mujoco.MjData, worlds: int = 1) -> ScenePose:
     """Returns the pose of C MuJoCo's data, the same in every world."""
-    return repeat(jax.tree.map(jnp.float32, poses.pose(scene, data)), worlds)
+    return repeat(jax.tree.map(jnp.float32, scene_pose(scene, data)), worlds)
 
 
 def look_of(
@@ -81,13 +81,13 @@ def look_of(
 ) -> Appearance:
     """Returns the nominal look, the same in every world; every array filled in if asked for."""
     if photometry:
-        look = Appearance(**{k: jnp.asarray(v) for k, v in nominal(model, camera).items()})
+        look = Appearance(**{k: jnp.asarray(v) for k, v in nominal_look(model, camera).items()})
     else:
         look = appearance(bind_appearance(ParamSpace(()), model, camera), jnp.zeros(0))
     return repeat(look, worlds)
 
 
-def stock(model: mujoco.MjModel, scene: Scene, space: ParamSpace | None = None) -> RenderAssets:
+def assets_of(model: mujoco.MjModel, scene: Scene, space: ParamSpace | None = None) -> RenderAssets:
     """Returns the pictures that the model and the rows need."""
     binding = bind_appearance(space or ParamSpace(()), model, scene.camera)
     return build_assets(model, scene, binding, RenderConfig())

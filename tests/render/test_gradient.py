@@ -9,7 +9,7 @@ import numpy as np
 import optax
 import pytest
 
-from mjx_s2r.render.geometry.scene import build
+from mjx_s2r.render.geometry.scene import build_scene
 from mjx_s2r.render.looks.appearance import Appearance
 from mjx_s2r.render.raycast import float_image
 from tests.render.scenes import load, look_of, pose_of, single
@@ -33,7 +33,7 @@ Draw = Callable[[Appearance], jax.Array]
 def draw() -> Draw:
     """The picture of a look, in [0, 1], of one large egg."""
     model, data = load(CLOSE)
-    scene = build(model, "front", 32, 32)
+    scene = build_scene(model, "front", 32, 32)
     return functools.partial(float_image, scene, single(pose_of(scene, data)))
 
 

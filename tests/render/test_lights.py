@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mjx_s2r.render import raycast
-from mjx_s2r.render.geometry.scene import Scene, build
+from mjx_s2r.render.geometry.scene import Scene, build_scene
 from mjx_s2r.render.looks.appearance import Appearance
 from mjx_s2r.render.looks.temperature import tint
 from tests.render.scenes import load, look_of, pose_of, single
@@ -40,7 +40,7 @@ KINDS = {
 def _scene(lights: str, size: int = SIZE) -> tuple[mujoco.MjModel, mujoco.MjData, Scene]:
     """Returns the room with some lights."""
     model, data = load(ROOM.format(lights=lights))
-    return model, data, build(model, "front", size, size)
+    return model, data, build_scene(model, "front", size, size)
 
 
 def _opengl(model: mujoco.MjModel, data: mujoco.MjData) -> np.ndarray:
@@ -122,7 +122,7 @@ def test_a_wide_lamp_makes_a_wide_penumbra() -> None:
       <camera name="front" pos="0 0 3" fovy="20"/>
       <geom type="plane" size="0 0 .1" rgba="1 1 1 1"/>
       <geom type="box" size="1 4 .01" pos="-1 0 1" group="2"/></worldbody></mujoco>""")
-    scene = build(model, "front", 64, 64, shadow_rays=15)
+    scene = build_scene(model, "front", 64, 64, shadow_rays=15)
     hidden = jnp.array([1.0, 1.0])
     look = single(look_of(model, photometry=True))
     spread = 0.2
@@ -153,7 +153,7 @@ def test_a_lamp_on_a_body_moves_with_it() -> None:
       <body><joint type="slide" axis="1 0 0"/><geom size=".01" rgba="1 1 1 0"/>
         <light type="spot" pos="0 0 1" dir="0 0 -1" cutoff="20"/></body></worldbody></mujoco>"""
     model, data = load(xml)
-    scene = build(model, "front", 32, 32)
+    scene = build_scene(model, "front", 32, 32)
     bright = []
     for x in (-0.6, 0.6):
         data.qpos[:] = x
@@ -174,7 +174,7 @@ def test_glass_is_blended_as_mujoco_does() -> None:
       <geom type="box" size=".3 .3 .05" pos=".5 0 .5" rgba="0 1 0 {}"/></worldbody></mujoco>"""
     for alpha, expected in ((0.5, (0, 153, 51)), (0.25, (0, 89, 115))):
         model, data = load(xml.format(alpha))
-        scene = build(model, "front", 50, 50)
+        scene = build_scene(model, "front", 50, 50)
         image = raycast.render(
             scene, pose_of(scene, data), look_of(model), outputs=("rgb", "segmentation")
         )

@@ -10,9 +10,19 @@ import numpy as np
 import pytest
 
 from mjx_s2r.render import raycast
-from mjx_s2r.render.geometry.scene import Scene, SceneError, build
+from mjx_s2r.render.geometry.scene import Scene, SceneError, build_scene
 from mjx_s2r.render.raycast import OUTPUTS, Image, render
-from tests.render.scenes import EVERYTHING, FEW, cast, load, look_of, pose_of, repeat, single, stock
+from tests.render.scenes import (
+    EVERYTHING,
+    FEW,
+    assets_of,
+    cast,
+    load,
+    look_of,
+    pose_of,
+    repeat,
+    single,
+)
 
 SIZE = 96
 
@@ -21,21 +31,23 @@ SIZE = 96
 def world() -> tuple[mujoco.MjModel, mujoco.MjData, Scene]:
     """The scene of every shape."""
     model, data = load(EVERYTHING)
-    return model, data, build(model, "front", SIZE, SIZE)
+    return model, data, build_scene(model, "front", SIZE, SIZE)
 
 
 @pytest.fixture(scope="module")
 def small() -> tuple[mujoco.MjModel, mujoco.MjData, Scene]:
     """A scene of three shapes, 8 by 8 pixels, quick to compile."""
     model, data = load(FEW)
-    return model, data, build(model, "front", 8, 8)
+    return model, data, build_scene(model, "front", 8, 8)
 
 
 @pytest.fixture(scope="module")
 def image(world: tuple[mujoco.MjModel, mujoco.MjData, Scene]) -> Image:
     """Our picture of it, with all outputs, worlds dropped."""
     model, data, scene = world
-    draw = jax.jit(functools.partial(render, scene, outputs=OUTPUTS, stock=stock(model, scene)))
+    draw = jax.jit(
+        functools.partial(render, scene, outputs=OUTPUTS, assets=assets_of(model, scene))
+    )
     return jax.tree.map(np.asarray, single(draw(pose_of(scene, data), look_of(model))))
 
 
@@ -95,7 +107,7 @@ def test_a_world_does_not_depend_on_its_batch(
     small: tuple[mujoco.MjModel, mujoco.MjData, Scene],
 ) -> None:
     model, data, _ = small
-    scene = build(model, "front", 24, 16)
+    scene = build_scene(model, "front", 24, 16)
     pose, look = pose_of(scene, data, 5), look_of(model, 5)
     moved = 0.1 * jax.random.normal(jax.random.key(0), (5, 3))
     pose = pose.replace(cam_pos=pose.cam_pos + moved)
@@ -115,7 +127,7 @@ def test_memory_does_not_grow_with_worlds_times_geoms(
     small: tuple[mujoco.MjModel, mujoco.MjData, Scene],
 ) -> None:
     model, data, _ = small
-    scene = build(model, "front", 32, 32)
+    scene = build_scene(model, "front", 32, 32)
     pose, look = pose_of(scene, data), look_of(model)
     used = {}
     for worlds in (16, 64):
@@ -161,7 +173,7 @@ def test_a_pose_that_is_not_finite_never_looks_like_a_picture(
 
 def test_empty_scene_shows_the_sky() -> None:
     model, data = load('<mujoco><worldbody><camera name="front"/></worldbody></mujoco>')
-    scene = build(model, "front", 4, 4)
+    scene = build_scene(model, "front", 4, 4)
     look = look_of(model).replace(background_high=jnp.ones((1, 3)))
     image = render(scene, pose_of(scene, data), look, outputs=OUTPUTS)
     assert np.all(np.asarray(image.segmentation) == -1)
@@ -195,7 +207,7 @@ def test_float_image_is_the_picture_before_rounding(
     world: tuple[mujoco.MjModel, mujoco.MjData, Scene], image: Image
 ) -> None:
     model, data, scene = world
-    smooth = jax.jit(functools.partial(raycast.float_image, scene, stock=stock(model, scene)))
+    smooth = jax.jit(functools.partial(raycast.float_image, scene, assets=assets_of(model, scene)))
     ours = smooth(single(pose_of(scene, data)), single(look_of(model)))
     difference = np.abs(np.asarray(ours) * 255 - image.rgb)
     assert np.mean(difference > 1.5) < 0.01

@@ -10,7 +10,7 @@ from mjx_s2r.contract import CameraSignal, PolicyContract
 from mjx_s2r.params import ParamSpace
 from mjx_s2r.render import warp_camera
 from mjx_s2r.render.cameras import bind_cameras
-from mjx_s2r.render.geometry.scene import SceneError, build
+from mjx_s2r.render.geometry.scene import SceneError, build_scene
 from mjx_s2r.render.looks.assets import RenderConfig
 from mjx_s2r.render.raycast import render
 from tests.render.scenes import FEW, load, look_of, pose_of
@@ -20,7 +20,7 @@ from tests.robot.fakes import contract_for
 def _runs() -> bool:
     """Returns whether this machine can draw with Warp."""
     try:
-        warp_camera.require()
+        warp_camera.require_warp_renderer()
     except SceneError:
         return False
     return True
@@ -39,15 +39,15 @@ def test_a_machine_without_warp_says_what_to_do() -> None:
 
 
 def test_rows_that_warp_cannot_follow_are_named() -> None:
-    warp_camera.refuse({"geom_rgb", "light_dir"}, "front")
+    warp_camera.refuse_unsupported({"geom_rgb", "light_dir"}, "front")
     with pytest.raises(SceneError, match=r"camera 'front': no 'light_softness' per world"):
-        warp_camera.refuse({"geom_rgb", "light_softness"}, "front")
+        warp_camera.refuse_unsupported({"geom_rgb", "light_softness"}, "front")
 
 
 @pytest.mark.skipif(not _runs(), reason="the package warp-lang is not installed")
 def test_both_backends_see_the_same() -> None:
     model, data = load(FEW)
-    scene = build(model, "front", 64, 64)
+    scene = build_scene(model, "front", 64, 64)
     pose, look = pose_of(scene, data, 2), look_of(model, 2)
     ours = render(scene, pose, look, outputs=("rgb", "depth", "segmentation"))
     theirs = jax.jit(warp_camera.WarpCamera(model, scene).render)(pose, look)

@@ -13,8 +13,8 @@ import numpy as np
 
 from mjx_s2r.contract import CameraSignal
 from mjx_s2r.render import raycast
-from mjx_s2r.render.geometry import pose
-from mjx_s2r.render.geometry.scene import build
+from mjx_s2r.render.geometry.pose import ScenePose, scene_pose
+from mjx_s2r.render.geometry.scene import build_scene
 from mjx_s2r.render.looks.appearance import Appearance, appearance, bind_appearance
 from mjx_s2r.render.looks.assets import RenderConfig, build_assets
 from mjx_s2r.report import media, page
@@ -94,21 +94,21 @@ def _ours(
 ) -> np.ndarray:
     """Returns (F, N, px, px, 3) uint8: every state through a camera, by this renderer."""
     task = recording.task
-    scene = build(task.mj_model, name, px, px)
+    scene = build_scene(task.mj_model, name, px, px)
     binding = bind_appearance(task.space, task.mj_model, name)
-    stock = build_assets(task.mj_model, scene, binding, render)
+    assets = build_assets(task.mj_model, scene, binding, render)
 
     @partial(jax.jit, compiler_options=gradient_compiler_options())
-    def draw(where: pose.Pose, looks: Appearance, key: jax.Array) -> jax.Array:
+    def draw(where: ScenePose, looks: Appearance, key: jax.Array) -> jax.Array:
         """Returns the pictures of one step."""
-        return jnp.asarray(raycast.render(scene, where, looks, stock=stock, key=key).rgb)
+        return jnp.asarray(raycast.render(scene, where, looks, assets=assets, key=key).rgb)
 
     looks = jax.vmap(lambda x: appearance(binding, x))(recording.xi)
     shots: list[np.ndarray] = []
     with progress(f"the film, camera {name}", len(states)) as bar:
         for index, state in enumerate(states):
             sizes = state.pipeline_state.leaves.get("geom_size")
-            where = pose.pose(scene, recording.viewer.view(state), sizes)
+            where = scene_pose(scene, recording.viewer.view(state), sizes)
             shots.append(np.asarray(draw(where, looks, jax.random.key(index))))
             if index % STEPS_PER_NOTE == 0 or len(shots) == len(states):
                 bar.update(len(shots), "frames")

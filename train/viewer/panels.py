@@ -15,8 +15,8 @@ import numpy as np
 
 from mjx_s2r.params import ParamSpace
 from mjx_s2r.render import raycast
-from mjx_s2r.render.geometry import pose
-from mjx_s2r.render.geometry.scene import build
+from mjx_s2r.render.geometry.pose import scene_pose
+from mjx_s2r.render.geometry.scene import build_scene
 from mjx_s2r.render.looks.appearance import appearance, bind_appearance
 from mjx_s2r.render.looks.assets import RenderConfig, build_assets
 from mjx_s2r.runtime.devices import gradient_compiler_options
@@ -42,19 +42,19 @@ def render_cameras(
         data: where everything is.
         render: how pictures are made.
     """
-    scenes = [build(mj_model, name, px, px) for name in names]
+    scenes = [build_scene(mj_model, name, px, px) for name in names]
     settings, kept = replace(render, foreground=()), []
     for name, scene in zip(names, scenes, strict=True):
         binding = bind_appearance(ParamSpace(()), mj_model, name)
-        where, look = pose.pose(scene, data), appearance(binding, jnp.zeros(0))
-        stock = build_assets(mj_model, scene, binding, settings)
-        kept.append((stock, jax.tree.map(lambda leaf: leaf[None], (where, look))))
+        where, look = scene_pose(scene, data), appearance(binding, jnp.zeros(0))
+        assets = build_assets(mj_model, scene, binding, settings)
+        kept.append((assets, jax.tree.map(lambda leaf: leaf[None], (where, look))))
 
     def draw(seen: list[Any]) -> list[raycast.Image]:
         """Returns the picture of every camera."""
         return [
-            raycast.render(scene, where, look, stock=stock, outputs=OUTPUTS)
-            for scene, (stock, _), (where, look) in zip(scenes, kept, seen, strict=True)
+            raycast.render(scene, where, look, assets=assets, outputs=OUTPUTS)
+            for scene, (assets, _), (where, look) in zip(scenes, kept, seen, strict=True)
         ]
 
     images = jax.jit(draw, compiler_options=gradient_compiler_options())([seen for _, seen in kept])

@@ -6,7 +6,7 @@ import trimesh
 from trimesh import creation
 
 SIDES = 24  # of a circle
-RINGS = 13  # from pole to pole of a sphere; odd, so that one is its equator
+SUBDIVISIONS = 3  # of the icosahedron that stands for a sphere: 1280 triangles
 REACH = 5.0  # of a plane without end, in extents of the model
 GROUPS = 3  # geoms of groups 0, 1 and 2 are shown, as in MuJoCo's own viewer
 PLAIN = (0.5, 0.5, 0.5, 1.0)  # the colour of a geom that was given none
@@ -58,9 +58,9 @@ def triangle_mesh(
         case mujoco.mjtGeom.mjGEOM_CAPSULE:
             return creation.capsule(height=2 * y, radius=x, count=(SIDES, SIDES))
         case mujoco.mjtGeom.mjGEOM_SPHERE:
-            return creation.uv_sphere(radius=x, count=(RINGS, SIDES))
+            return creation.icosphere(subdivisions=SUBDIVISIONS, radius=x)
         case mujoco.mjtGeom.mjGEOM_ELLIPSOID:
-            return creation.uv_sphere(count=(RINGS, SIDES)).apply_scale((x, y, z))
+            return creation.icosphere(subdivisions=SUBDIVISIONS).apply_scale((x, y, z))
     name = mj_model.geom(geom).name or geom
     raise ValueError(f"geom {name!r} is a {kind.name}, which has no surface to show")
 

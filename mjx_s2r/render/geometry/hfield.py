@@ -1,4 +1,4 @@
-"""Where a ray meets a height field, in the geom's own frame, and the normal there.
+"""Ray intersection with height fields, in the geom's own frame, and the surface normal.
 
 MuJoCo's form: heights over a grid of rows along y and columns along x, each cell cut in two by the
 diagonal from its low corner (smallest x and y) to its high one, vertical sides, a flat bottom.
@@ -106,7 +106,7 @@ def heights_of(mj_model: mujoco.MjModel, hfield_id: int) -> Heights:
     return Heights(grid.astype(np.float32), (x, y), base)
 
 
-def hfield(eye: Triple, ray: Triple, heights: Heights, after: Array) -> Array:
+def ray_hfield(eye: Triple, ray: Triple, heights: Heights, after: Array) -> Array:
     """Returns the t > ``after`` at which rays first enter the solid below the heights, or MISS.
 
     A ray that is inside at ``after`` must come out before it can be stopped, as OpenGL draws it.

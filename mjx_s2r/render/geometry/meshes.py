@@ -18,7 +18,7 @@ FLUSH = 1e-5  # a vertex this part of the size below the hull is still on it
 ALIKE = 1e-4  # relative difference of area and of volume at which a mesh is still its hull
 
 
-class MeshAssetError(ValueError):
+class MeshGeometryError(ValueError):
     """A mesh that cannot be drawn; the message names it and the remedy."""
 
 
@@ -67,18 +67,18 @@ def solid_of(
     One with more than ``max_planes`` planes or ``max_faces`` triangles is simplified.
 
     Raises:
-        MeshError: a mesh without area, or a limit too low to draw anything.
+        MeshGeometryError: a mesh without area, or a limit too low to draw anything.
     """
     name = mesh_name(mj_model, mesh_id)
     if max_planes < 4 or max_faces < 1:
-        raise MeshAssetError(
+        raise MeshGeometryError(
             f"mesh {name!r}: max_planes {max_planes} and max_faces {max_faces} cannot make a "
             "shape; use 4 planes and 1 face or more"
         )
     corners, normals = _read(mj_model, mesh_id)
     solid = np.linalg.norm(simplify.area_normals(corners), axis=1) > 0
     if not solid.any():
-        raise MeshAssetError(
+        raise MeshGeometryError(
             f"mesh {name!r}: none of its {len(corners)} triangles has an area; remove the geom, "
             "put it in a group above 2, or repair the mesh"
         )
@@ -91,7 +91,7 @@ def solid_of(
         return Triangles(corners.astype(np.float32), normals.astype(np.float32), 0.0)
     fewer, fewer_normals = simplify.decimate(corners, max_faces)
     if not len(fewer):
-        raise MeshAssetError(
+        raise MeshGeometryError(
             f"mesh {name!r}: its {len(corners)} triangles cannot be simplified to {max_faces}; "
             "raise max_faces, or give the geom a simpler mesh"
         )
@@ -160,7 +160,7 @@ def _polytope(
         points: the vertices [m].
         max_planes: how many planes are allowed.
     """
-    planes, error = simplify.merged(hull, points), 0.0
+    planes, error = simplify.merged_planes(hull, points), 0.0
     if len(planes) > max_planes:
         mesh = drawn[0]
         planes, corners, normals = simplify.reduced_hull(points[hull.vertices], max_planes)

@@ -1,4 +1,4 @@
-"""Where everything is in one frame, and where each pixel of a camera looks.
+"""Scene poses of one frame, and the pinhole camera model: pixel grid and lens distortion.
 
 Camera convention (MuJoCo, XMLreference "camera"): the camera looks along its -z axis, +x is right,
 +y is up, `fovy` is the vertical field of view in degrees. Rays are not unit vectors: they are
@@ -16,7 +16,7 @@ from mjx_s2r.render.geometry.scene import Scene
 
 
 @struct.dataclass
-class Pose:
+class ScenePose:
     """Where everything is in one frame; leading axes are worlds. L lights, G geoms and sites.
 
     Attributes:
@@ -39,7 +39,7 @@ class Pose:
     geom_size: jax.Array | None = None
 
 
-def pose(scene: Scene, data: Any, geom_size: jax.Array | None = None) -> Pose:
+def scene_pose(scene: Scene, data: Any, geom_size: jax.Array | None = None) -> ScenePose:
     """Returns the pose of the scene from an `mjx.Data` (or C data), batched over worlds or not.
 
     Reads positions of geoms, sites, bodies and cameras as they are. `mjx.step` leaves them at the
@@ -61,7 +61,7 @@ def pose(scene: Scene, data: Any, geom_size: jax.Array | None = None) -> Pose:
     rotation = [_square(getattr(data, f"{k}_xmat"))[..., ids, :, :] for k, ids in kinds]
     bodies = np.array([light.body for light in scene.lights], np.int32)
     carried = bool(bodies.any())
-    return Pose(
+    return ScenePose(
         geom_pos=jnp.concatenate(position, axis=-2)[..., where, :],
         geom_mat=jnp.concatenate(rotation, axis=-3)[..., where, :, :],
         cam_pos=jnp.asarray(data.cam_xpos)[..., scene.camera_id, :],

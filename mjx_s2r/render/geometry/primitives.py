@@ -1,4 +1,4 @@
-"""Where a ray meets a shape, in the shape's own frame, for MuJoCo's primitive shapes.
+"""Ray intersection with MuJoCo's primitive shapes, in the shape's own frame.
 
 A ray is eye + t * ray. `eye` and `ray` are triples of arrays that broadcast together, so one
 function serves camera rays (one eye, many directions) and shadow rays (many origins, one
@@ -17,13 +17,13 @@ import jax.numpy as jnp
 
 Array = Any
 Triple = tuple[Array, ...]  # three of them
-Interval = tuple[Array, Array]
+RayInterval = tuple[Array, Array]
 
 MISS = 1e9  # a distance [m] no scene has; finite, so that its bits can carry a tag
 TINY = 1e-20
 
 
-def plane(eye: Triple, ray: Triple, size: Triple) -> Interval:
+def ray_plane(eye: Triple, ray: Triple, size: Triple) -> RayInterval:
     """Plane z = 0 seen from above, of half sizes size[0] and size[1] [m]; nothing from below."""
     facing = (ray[2] < -TINY) & (eye[2] > 0)
     t = -eye[2] / jnp.where(facing, ray[2], -1.0)
@@ -32,20 +32,20 @@ def plane(eye: Triple, ray: Triple, size: Triple) -> Interval:
     return jnp.where(hit, t, MISS), jnp.where(hit, t, -MISS)
 
 
-def sphere(eye: Triple, ray: Triple, size: Triple) -> Interval:
+def ray_sphere(eye: Triple, ray: Triple, size: Triple) -> RayInterval:
     """Sphere of radius size[0] [m]."""
     a, b, perpendicular = dot(ray, ray), dot(eye, ray), cross(eye, ray)
     return _quadric(a, b, a * size[0] ** 2 - dot(perpendicular, perpendicular))
 
 
-def ellipsoid(eye: Triple, ray: Triple, size: Triple) -> Interval:
+def ray_ellipsoid(eye: Triple, ray: Triple, size: Triple) -> RayInterval:
     """Ellipsoid of semi-axes size [m]: the unit sphere in coordinates divided by them."""
     scaled = tuple(e / s for e, s in zip(eye, size, strict=True))
     bent = tuple(r / s for r, s in zip(ray, size, strict=True))
-    return sphere(scaled, bent, (1.0, 1.0, 1.0))
+    return ray_sphere(scaled, bent, (1.0, 1.0, 1.0))
 
 
-def box(eye: Triple, ray: Triple, size: Triple) -> Interval:
+def ray_box(eye: Triple, ray: Triple, size: Triple) -> RayInterval:
     """Box of half sizes size [m]: three slabs."""
     slabs = [_slab(e, r, s) for e, r, s in zip(eye, ray, size, strict=True)]
     near = jnp.maximum(jnp.maximum(slabs[0][0], slabs[1][0]), slabs[2][0])
@@ -53,13 +53,13 @@ def box(eye: Triple, ray: Triple, size: Triple) -> Interval:
     return _checked(near, far)
 
 
-def cylinder(eye: Triple, ray: Triple, size: Triple) -> Interval:
+def ray_cylinder(eye: Triple, ray: Triple, size: Triple) -> RayInterval:
     """Cylinder along z of radius size[0] and half height size[1] [m]: a tube and a slab."""
     tube, slab = _tube(eye, ray, size[0]), _slab(eye[2], ray[2], size[1])
     return _checked(jnp.maximum(tube[0], slab[0]), jnp.minimum(tube[1], slab[1]))
 
 
-def capsule(eye: Triple, ray: Triple, size: Triple) -> Interval:
+def ray_capsule(eye: Triple, ray: Triple, size: Triple) -> RayInterval:
     """Capsule along z of radius size[0] and half length size[1] [m].
 
     A ray enters through the tube if it meets it between the ends, else through the ball at the end
@@ -84,7 +84,7 @@ def _capped(eye: Triple, ray: Triple, size: Triple, t: Array, side: float) -> Ar
     return jnp.where(jnp.abs(z) <= size[1], t, ball)
 
 
-def _tube(eye: Triple, ray: Triple, radius: Array) -> Interval:
+def _tube(eye: Triple, ray: Triple, radius: Array) -> RayInterval:
     """Infinite cylinder along z."""
     a = ray[0] * ray[0] + ray[1] * ray[1] + TINY
     b = eye[0] * ray[0] + eye[1] * ray[1]
@@ -92,8 +92,8 @@ def _tube(eye: Triple, ray: Triple, radius: Array) -> Interval:
     return _quadric(a, b, a * radius**2 - perpendicular * perpendicular)
 
 
-def _quadric(a: Array, b: Array, disc: Array) -> Interval:
-    """Interval between the roots of a t^2 + 2 b t + c, given its discriminant."""
+def _quadric(a: Array, b: Array, disc: Array) -> RayInterval:
+    """RayInterval between the roots of a t^2 + 2 b t + c, given its discriminant."""
     root, inverse = jnp.sqrt(jnp.maximum(disc, TINY)), 1.0 / a
     hit = disc > 0
     return (
@@ -102,14 +102,14 @@ def _quadric(a: Array, b: Array, disc: Array) -> Interval:
     )
 
 
-def _slab(eye: Array, ray: Array, half: Array) -> Interval:
-    """Interval between the planes at -half and +half; a parallel ray divides by TINY instead."""
+def _slab(eye: Array, ray: Array, half: Array) -> RayInterval:
+    """RayInterval between the planes at -half and +half; a parallel ray divides by TINY instead."""
     inverse = 1.0 / jnp.where(jnp.abs(ray) > TINY, ray, TINY)
     middle, width = -eye * inverse, half * jnp.abs(inverse)
     return middle - width, middle + width
 
 
-def _checked(near: Array, far: Array) -> Interval:
+def _checked(near: Array, far: Array) -> RayInterval:
     """Turns an empty interval into a miss."""
     return jnp.where(near <= far, near, MISS), jnp.where(near <= far, far, -MISS)
 
@@ -124,7 +124,7 @@ def cross(a: Triple, b: Triple) -> Triple:
     return (a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0])
 
 
-def normal(shape: str, point: Triple, size: Triple) -> Triple:
+def primitive_normal(shape: str, point: Triple, size: Triple) -> Triple:
     """Returns the outward unit normal at a surface ``point`` of a shape, in its own frame."""
     x, y, z = point
     zero = jnp.zeros_like(x)
@@ -155,11 +155,11 @@ def normal(shape: str, point: Triple, size: Triple) -> Triple:
     )
 
 
-SHAPES = {
-    "plane": plane,
-    "sphere": sphere,
-    "capsule": capsule,
-    "ellipsoid": ellipsoid,
-    "cylinder": cylinder,
-    "box": box,
+RAY_SHAPES = {
+    "plane": ray_plane,
+    "sphere": ray_sphere,
+    "capsule": ray_capsule,
+    "ellipsoid": ray_ellipsoid,
+    "cylinder": ray_cylinder,
+    "box": ray_box,
 }

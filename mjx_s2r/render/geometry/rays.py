@@ -1,4 +1,4 @@
-"""One frame seen from the camera: geometry in each geom's own frame, and the rays of the pixels."""
+"""View transform and camera rays: camera, lights and rays in each geom's own frame."""
 
 import jax
 import jax.numpy as jnp
@@ -6,11 +6,10 @@ import mujoco
 import numpy as np
 from flax import struct
 
-from mjx_s2r.render.geometry.pose import Pose, pixels, straighten
+from mjx_s2r.render.geometry.pose import ScenePose, pixels, straighten
+from mjx_s2r.render.geometry.primitives import Triple
 from mjx_s2r.render.geometry.scene import Scene
 from mjx_s2r.render.looks.appearance import Appearance
-
-Triple = tuple[jax.Array, ...]  # three of them
 
 
 @struct.dataclass
@@ -68,7 +67,7 @@ class Rays:
     y: jax.Array
 
 
-def look_from(scene: Scene, pose: Pose, look: Appearance) -> View:
+def look_from(scene: Scene, pose: ScenePose, look: Appearance) -> View:
     """Returns one frame seen from the camera, with this world's camera error and lights."""
     eye, axes = camera_in_world(scene, pose, look)
     place = pose.geom_pos if look.geom_offset is None else pose.geom_pos + look.geom_offset
@@ -86,13 +85,13 @@ def look_from(scene: Scene, pose: Pose, look: Appearance) -> View:
     )
 
 
-def camera_in_world(scene: Scene, pose: Pose, look: Appearance) -> tuple[jax.Array, jax.Array]:
+def camera_in_world(scene: Scene, pose: ScenePose, look: Appearance) -> tuple[jax.Array, jax.Array]:
     """Returns place (3,) [m] and rotation (3, 3) of the camera, this world's error counted in."""
     parent = pose.cam_mat @ quat_mat(scene.camera_quat).T
     return pose.cam_pos + parent @ look.camera_pos, pose.cam_mat @ rotation(look.camera_rot)
 
 
-def lights_in_world(pose: Pose, look: Appearance) -> tuple[jax.Array, jax.Array]:
+def lights_in_world(pose: ScenePose, look: Appearance) -> tuple[jax.Array, jax.Array]:
     """Returns place (L, 3) [m] of the lights and the way their light travels (L, 3), unit."""
     where, along = look.light_pos, look.light_dir
     if pose.light_pos is not None and pose.light_mat is not None:
@@ -103,7 +102,7 @@ def lights_in_world(pose: Pose, look: Appearance) -> tuple[jax.Array, jax.Array]
 
 def _lamps(
     scene: Scene,
-    pose: Pose,
+    pose: ScenePose,
     look: Appearance,
     place: jax.Array,
     camera: tuple[jax.Array, jax.Array],

@@ -1,8 +1,8 @@
-"""What is drawn: the part of a picture that is the same in every world.
+"""Scene description: the geoms, sites, lights and camera that are the same in every world.
 
-`build` collects geoms, sites and lights as MuJoCo's viewer shows them by default: groups 0 to 2 and
-nothing that is fully transparent. Any model loads; what cannot be drawn (tendons, skins, flexes) is
-named in `Scene.left_out`.
+`build_scene` collects them as MuJoCo's viewer shows them by default: groups 0 to 2 and nothing that
+is fully transparent. Any model loads; what cannot be drawn (tendons, skins, flexes) is named in
+`Scene.left_out`.
 """
 
 from dataclasses import dataclass, replace
@@ -54,7 +54,7 @@ class Geom:
         alpha: opacity, above 0; below 1 what lies behind shines through. Of a solid, that of its
             front and back together, both of which MuJoCo draws: 1 - (1 - a)^2.
         decor: a site, which throws no shadow.
-        solid: faces of a mesh, heights of a height field, else None; `build` fills it in.
+        solid: faces of a mesh, heights of a height field, else None; `build_scene` fills it in.
     """
 
     name: str
@@ -150,7 +150,7 @@ class Scene:
         return tuple(i for i, geom in enumerate(self.geoms) if geom.alpha < 1)
 
 
-def build(
+def build_scene(
     mj_model: mujoco.MjModel, camera_name: str, height: int, width: int, *, shadow_rays: int = 2
 ) -> Scene:
     """Returns the scene that MuJoCo would draw by default.

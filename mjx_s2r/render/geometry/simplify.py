@@ -25,7 +25,7 @@ SAMPLE = 600  # points of each surface that judge between them
 FLAT = 1e-3  # eigenvalue ratio below which a cell does not fix its vertex (Lindstrom, section 3.2)
 CREASE = 0.8  # faces whose normals have a smaller inner product meet at a sharp edge
 MERGE = 1e-4  # planes whose normals differ by less [rad] are one
-CHUNK = 2**21  # point-triangle pairs looked at together
+PAIRS = 2**21  # point-triangle pairs looked at together
 
 
 def decimate(corners: np.ndarray, max_faces: int) -> tuple[np.ndarray, np.ndarray]:
@@ -156,12 +156,12 @@ def reduced_hull(points: np.ndarray, max_planes: int) -> tuple[np.ndarray, np.nd
     """
     chosen = _tetrahedron(points)
     hull = ConvexHull(points[chosen])
-    planes = merged(hull, points[chosen])
+    planes = merged_planes(hull, points[chosen])
     while len(chosen) < len(points):
         outside = (points @ planes[:, :3].T - planes[:, 3]).max(axis=1)
         chosen.append(int(outside.argmax()))
         larger = ConvexHull(points[chosen])
-        larger_planes = merged(larger, points[chosen])
+        larger_planes = merged_planes(larger, points[chosen])
         if len(larger_planes) > max_planes:
             break
         hull, planes = larger, larger_planes
@@ -187,7 +187,7 @@ def _tetrahedron(points: np.ndarray) -> list[int]:
     return [first, second, third, fourth]
 
 
-def merged(hull: ConvexHull, points: np.ndarray) -> np.ndarray:
+def merged_planes(hull: ConvexHull, points: np.ndarray) -> np.ndarray:
     """Returns the planes (F, 4) of a hull of points (N, 3), one for all coplanar triangles.
 
     Each plane is moved out until it has all points on it or below.
@@ -227,7 +227,7 @@ def distance(points: np.ndarray, corners: np.ndarray) -> float:
     radius = np.linalg.norm(corners - middle[:, None], axis=2).max(axis=1)
     bound, _ = KDTree(np.concatenate([corners.reshape(-1, 3), middle])).query(points)
     least = bound.copy()
-    size = max(1, CHUNK // len(corners))
+    size = max(1, PAIRS // len(corners))
     for start in range(0, len(points), size):
         part = slice(start, start + size)
         far = cdist(points[part], middle) - radius > bound[part, None]

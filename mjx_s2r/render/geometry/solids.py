@@ -1,6 +1,6 @@
-"""Where a ray meets a mesh: a polytope of planes, or triangles, both constants of the program.
+"""Ray intersection with meshes: convex polytopes and triangle soups, constants of the program.
 
-The form is that of `intersect`: a ray is eye + t * ray in the geom's own frame, eye and ray are
+The form is that of `primitives`: a ray is eye + t * ray in the geom's own frame, eye and ray are
 triples of arrays that broadcast, MISS is a miss. A loop over chunks of planes or triangles keeps
 one number per pixel, so the compiled program does not grow with the mesh.
 
@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mjx_s2r.render.geometry.primitives import MISS, TINY, Array, Interval, Triple, dot
+from mjx_s2r.render.geometry.primitives import MISS, TINY, Array, RayInterval, Triple, dot
 from mjx_s2r.render.geometry.simplify import area_normals
 
 CHUNK = 8  # planes or triangles per turn of the loop
@@ -24,7 +24,7 @@ SEAM = 3e-5  # triangles reach this part of their size over their edges
 UNROLLED = 32  # so many planes need no loop: three times faster, and still quick to compile
 
 
-def polytope(eye: Triple, ray: Triple, planes: np.ndarray) -> Interval:
+def ray_polytope(eye: Triple, ray: Triple, planes: np.ndarray) -> RayInterval:
     """Polytope of planes (F, 4), n . x <= d [m]: the intersection of its half spaces.
 
     A plane that the ray enters bounds t from below, one that it leaves bounds it from above (Kay
@@ -33,7 +33,7 @@ def polytope(eye: Triple, ray: Triple, planes: np.ndarray) -> Interval:
     shape = jnp.broadcast_shapes(*(jnp.shape(c) for c in (*eye, *ray)))
     start = jnp.full(shape, -MISS), jnp.full(shape, MISS)
 
-    def bound(interval: Interval, rows: Array) -> tuple[Interval, None]:
+    def bound(interval: RayInterval, rows: Array) -> tuple[RayInterval, None]:
         """Cuts the interval (near, far) with a chunk of planes."""
         near, far = interval
         for row in rows:
@@ -64,7 +64,7 @@ def polytope_normal(point: Triple, planes: np.ndarray, shading: np.ndarray | Non
     place = jax.lax.stop_gradient(point)
     start = jnp.full(jnp.shape(place[0]), -MISS), jnp.zeros(jnp.shape(place[0]), jnp.int32)
 
-    def highest(best: tuple[Array, Array], item: tuple[Array, Array]) -> tuple[Interval, None]:
+    def highest(best: tuple[Array, Array], item: tuple[Array, Array]) -> tuple[RayInterval, None]:
         """Keeps the plane that the point is highest above."""
         height, plane = best
         rows, first = item
@@ -88,7 +88,7 @@ def _chunks(rows: np.ndarray) -> np.ndarray:
     return rows.reshape(-1, CHUNK, *rows.shape[1:]).astype(np.float32)
 
 
-def triangles(
+def ray_triangles(
     eye: Triple, ray: Triple, corners: np.ndarray, after: Array, *, cull: bool = True
 ) -> Array:
     """Returns the nearest t > ``after`` >= 0 at which rays meet triangles (F, 3, 3) [m], or MISS.
@@ -106,7 +106,7 @@ def triangles(
 def triangles_normal(
     eye: Triple, ray: Triple, corners: np.ndarray, normals: np.ndarray, after: Array
 ) -> Triple:
-    """Returns the unit normal of what `triangles` meets, smooth between the corners' (F, 3, 3).
+    """Returns the unit normal of what `ray_triangles` meets, smooth between the corners' (F, 3, 3).
 
     It is an affine function of the point on each triangle, made unit. Where nothing is met it is
     that of some triangle.
@@ -147,8 +147,9 @@ def occludes(
 def _nearest(eye: Triple, ray: Triple, corners: np.ndarray, after: Array, cull: bool) -> Array:
     """Returns the position (P,) of the nearest triangle met after ``after``, -1 for none.
 
-    The lowest bits of the depth are replaced by the position as in `trace.nearest`, so one integer
-    minimum keeps both; with 256 triangles two that are 3e-5 of their depth apart count as equal.
+    The lowest bits of the depth are replaced by the position as in `visibility.nearest`, so one
+    integer minimum keeps both; with 256 triangles two that are 3e-5 of their depth apart count as
+    equal.
     """
     eye, ray = jax.lax.stop_gradient((eye, ray))
     moving, terms = _terms(eye, ray, corners)

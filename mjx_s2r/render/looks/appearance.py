@@ -1,8 +1,9 @@
-"""The look of one world: colours, lights, camera errors and photometry, as the table touches them.
+"""Visual domain randomization: colours, lights, camera errors and photometry of each world.
 
-`nominal` writes down what the model itself looks like, under the array names that rows of the group
-"visual" use. The nominal values follow MuJoCo's OpenGL renderer (XMLreference: visual/headlight,
-light, material). An array that no row touches and that changes nothing is None, and costs nothing.
+`nominal_look` writes down what the model itself looks like, under the array names that rows of the
+group "visual" use. The nominal values follow MuJoCo's OpenGL renderer (XMLreference:
+visual/headlight, light, material). An array that no row touches and that changes nothing is None,
+and costs nothing.
 """
 
 from collections.abc import Mapping
@@ -95,7 +96,7 @@ class Appearance:
         light_count: () lights are on whose position is below this.
         camera_centre: (2,) where the optical axis meets the picture, right and up, as a share of
             the picture's height.
-        camera_distortion: (2,) k1 and k2 of the lens (`camera.straighten`).
+        camera_distortion: (2,) k1 and k2 of the lens (`pose.straighten`).
         background: () the share in [0, 1) of the way through "colours" and the photographs.
         background_shift: (2,) in [-1, 1], moves the photograph within its margin, right and up.
         exposure: () [stops] gain 2^e.
@@ -164,7 +165,7 @@ class Appearance:
     depth_dropout: jax.Array | None = None
 
 
-def nominal(mj_model: mujoco.MjModel, camera: str) -> dict[str, np.ndarray]:
+def nominal_look(mj_model: mujoco.MjModel, camera: str) -> dict[str, np.ndarray]:
     """Returns the arrays of group "visual": the look of the model as it was written.
 
     Raises:
@@ -189,7 +190,7 @@ def nominal(mj_model: mujoco.MjModel, camera: str) -> dict[str, np.ndarray]:
     return {name: np.array(value, np.float32) for name, value in arrays.items()}
 
 
-def elements(mj_model: mujoco.MjModel) -> dict[str, list[str]]:
+def look_elements(mj_model: mujoco.MjModel) -> dict[str, list[str]]:
     """Returns the element names of the arrays that have named elements, for `params.bind`."""
     geoms = [g.name for g in scenes.drawn_geoms(mj_model)]
     lights = [light.name for light in scenes.lights_of(mj_model)]
@@ -261,25 +262,27 @@ def _background(mj_model: mujoco.MjModel) -> dict[str, np.ndarray]:
 
 
 @dataclass(frozen=True, eq=False)
-class LookBinding:
+class AppearanceBinding:
     """The visual rows of a table, bound to the nominal look of one model and camera."""
 
     nominal: Mapping[str, np.ndarray]
     edits: tuple[params.Edit, ...]
 
 
-def bind_appearance(space: params.ParamSpace, mj_model: mujoco.MjModel, camera: str) -> LookBinding:
+def bind_appearance(
+    space: params.ParamSpace, mj_model: mujoco.MjModel, camera: str
+) -> AppearanceBinding:
     """Binds the rows of group "visual" to the look of a model.
 
     Raises:
         ParamError: an unknown array, element, column or camera; the message lists near names.
         SceneError: a geom that cannot be drawn.
     """
-    arrays = nominal(mj_model, camera)
-    return LookBinding(arrays, params.bind(space, "visual", arrays, elements(mj_model)))
+    arrays = nominal_look(mj_model, camera)
+    return AppearanceBinding(arrays, params.bind(space, "visual", arrays, look_elements(mj_model)))
 
 
-def appearance(binding: LookBinding, xi: jax.Array) -> Appearance:
+def appearance(binding: AppearanceBinding, xi: jax.Array) -> Appearance:
     """Returns the look of one world from its xi (D,); vmap it for many.
 
     Arrays that no row touches and that change nothing are None, so that their step is left out.

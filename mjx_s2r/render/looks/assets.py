@@ -1,8 +1,8 @@
-"""Textures and photographs that the looks of all worlds choose from, and what stands before them.
+"""Render assets: the textures and background photographs that all worlds share, and green screen.
 
-A row names no picture, it says how far through the stock a world goes: 0 is no texture (or the
+A row names no picture, it says how far through the pool a world goes: 0 is no texture (or the
 model's own background), and the rest of [0, 1) is shared out among the pictures. So a table fits
-any stock, and a curriculum that widens the row adds pictures.
+any pool, and a curriculum that widens the row adds pictures.
 """
 
 import fnmatch
@@ -21,14 +21,13 @@ from mjx_s2r.render.geometry.pose import pixels
 from mjx_s2r.render.geometry.primitives import Triple
 from mjx_s2r.render.geometry.scene import Geom, Scene, SceneError
 from mjx_s2r.render.looks import textures as texture_pool
-from mjx_s2r.render.looks.appearance import Appearance, LookBinding
+from mjx_s2r.render.looks.appearance import Appearance, AppearanceBinding
 from mjx_s2r.render.sensor.photometry import Planes
 from mjx_s2r.render.shading import texture
 from mjx_s2r.render.shading.material import texture_image
 from mjx_s2r.render.shading.texture import pack_pool, pack_texels, unpack_texels
 
 _MARGIN = 1.25  # a photograph is this much larger than the picture, so that it can be moved
-_UV = ((1, 1), (1, 1))
 
 
 @dataclass(frozen=True)
@@ -122,12 +121,12 @@ def unroll(
 
 
 def build_assets(
-    mj_model: mujoco.MjModel, scene: Scene, binding: LookBinding, config: RenderConfig
+    mj_model: mujoco.MjModel, scene: Scene, binding: AppearanceBinding, config: RenderConfig
 ) -> RenderAssets:
     """Returns the pictures that the rows and the model need; none that nobody can choose.
 
     Raises:
-        PoolError: a texture or photograph that cannot be read.
+        TextureError: a texture or photograph that cannot be read.
         SceneError: a green screen without photographs.
         ParamError: a foreground pattern that fits no geom; the message lists near names.
     """

@@ -1,4 +1,4 @@
-"""The colour of a lamp by its temperature: what a Planckian radiator looks like beside daylight.
+"""Colour temperature of a light: the tint of a Planckian radiator relative to daylight.
 
 Krystek, "An algorithm to calculate correlated colour temperature", Color Research and Application
 10(1), 1985: rational fits of the Planckian locus in the CIE 1960 diagram, valid from 1000 to

@@ -1,4 +1,4 @@
-"""Pools of pictures, made or loaded once before a run: textures for surfaces, backgrounds.
+"""Texture and background pools: procedural pictures and image files, made once before a run.
 
 A name is a builtin picture, which is drawn here, or a path of an image file, or of a folder, which
 stands for all of its images in the order of their names. Builtin pictures follow from the seed: a
@@ -39,7 +39,7 @@ def textures(names: Sequence[str | Path], size: int, *, seed: int = 0) -> np.nda
         seed: makes the builtin ones.
 
     Raises:
-        PoolError: a bad size, an unknown name, or an image that is missing or unreadable.
+        TextureError: a bad size, an unknown name, or an image that is missing or unreadable.
     """
     if size < SMALLEST or size & (size - 1):
         raise TextureError(f"textures of size {size}: give a power of two from {SMALLEST} on")
@@ -60,7 +60,7 @@ def photographs(
         seed: makes the builtin ones.
 
     Raises:
-        PoolError: a bad size, an unknown name, or an image that is missing or unreadable.
+        TextureError: a bad size, an unknown name, or an image that is missing or unreadable.
     """
     if min(height, width) < 1:
         raise TextureError(f"backgrounds of {height} by {width}: give 1 px or more")
@@ -94,7 +94,7 @@ def _images(name: str, builtin: Mapping[str, Draw]) -> list[str] | list[Path]:
     """Returns the image file of a name, or those of its folder.
 
     Raises:
-        PoolError: no such file or folder, no images in it, or not an image by its suffix.
+        TextureError: no such file or folder, no images in it, or not an image by its suffix.
     """
     path = Path(name)
     if path.is_dir():
@@ -113,7 +113,7 @@ def _load(path: Path, height: int, width: int) -> np.ndarray:
     """Returns an image file as (height, width, 3) uint8, upright, cut and resized.
 
     Raises:
-        PoolError: not readable as an image, or of more than 8 bits.
+        TextureError: not readable as an image, or of more than 8 bits.
     """
     try:
         with Image.open(path) as image:

@@ -1,4 +1,4 @@
-"""The noise of a depth camera: range, missing pixels, noise that grows with depth, steps.
+"""Depth camera noise: range limits, dropout, axial noise and disparity quantization.
 
 Stereo and structured light cameras measure disparity, which is proportional to inverse depth, so
 noise and steps are given in inverse depth [1/m]: a step d of it is a step z^2 d of depth z
@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mjx_s2r.render.looks.appearance import Appearance
-from mjx_s2r.render.sensor.photometry import hashed, noise
+from mjx_s2r.render.sensor.photometry import hashed, pixel_noise
 
 # Pixels at an edge, or on a surface seen at a flat angle, fail this many times as often as others.
 # An assumption: a camera's own figures are to be had from a clip of it only.
@@ -20,7 +20,9 @@ EDGE_STEP = 0.05  # an edge: inverse depth changes by this share from a pixel to
 _NOISE, _DROPOUT = 3, 4  # channels of the hash; the colours use 0 to 2
 
 
-def read(look: Appearance, depth: jax.Array, seed: jax.Array | None, *, width: int) -> jax.Array:
+def sense_depth(
+    look: Appearance, depth: jax.Array, seed: jax.Array | None, *, width: int
+) -> jax.Array:
     """Returns what a depth camera says (P,) [m] of the true depth (P,) [m], 0 for no answer.
 
     In order, each step only if its field is not None: noise of deviation depth_noise [1/m] in
@@ -38,7 +40,7 @@ def read(look: Appearance, depth: jax.Array, seed: jax.Array | None, *, width: i
     out, empty = depth, depth <= 0
     fails = jnp.zeros(depth.shape, bool)
     if look.depth_noise is not None and seed is not None:
-        shift = look.depth_noise * noise(seed, depth.shape[0], _NOISE)
+        shift = look.depth_noise * pixel_noise(seed, depth.shape[0], _NOISE)
         # An inverse depth that the noise turns around is beyond all range.
         inverse = 1.0 + out * shift
         fails = fails | (inverse <= 0)

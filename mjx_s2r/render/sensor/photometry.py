@@ -1,11 +1,11 @@
-"""What a camera does to light: vignette, exposure, white balance, colours, noise, bits, in order.
+"""Image signal processing: vignette, exposure, white balance, colours, noise, bits, in order.
 
 A picture here is three planes (red, green, blue), each (P,) in [0, 1] of full scale, row by row.
-`lens` comes first: defocus and motion blur. Then, each step only if its field is not None,
+`optics` comes first: defocus and motion blur. Then, each step only if its field is not None,
 
-    expose     vignette, exposure; white balance, colour matrix; brightness, contrast, hue,
-               saturation; limits of [0, 1]; gamma
-    digitise   shot and read noise; limits of [0, 1]; rounding to bits
+    expose_planes   vignette, exposure; white balance, colour matrix; brightness, contrast, hue,
+                    saturation; limits of [0, 1]; gamma
+    digitise        shot and read noise; limits of [0, 1]; rounding to bits
 
 as in Ramanath et al., "Color image processing pipeline", IEEE Signal Processing Magazine 22(1),
 2005. The noise comes last and not on the sensor: so its two numbers are those that one measures on
@@ -25,7 +25,7 @@ LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 FOUR_BYTES_STD = float(np.sqrt(4 * (256**2 - 1) / 12))
 
 
-def expose(look: Appearance, rgb: Planes, height: int) -> Planes:
+def expose_planes(look: Appearance, rgb: Planes, height: int) -> Planes:
     """Turns the light that came through the lens into a picture in [0, 1]; differentiable."""
     rgb = _sensor_colours(look, rgb, height)
     if look.brightness is not None:
@@ -107,10 +107,10 @@ def _noisy(look: Appearance, plane: jax.Array, seed: jax.Array, channel: int) ->
     if look.shot_noise is not None:
         read = 0.0 if std is None else std * std
         std = jnp.sqrt(look.shot_noise * jnp.maximum(plane, 0.0) + read)
-    return plane if std is None else plane + std * noise(seed, plane.shape[0], channel)
+    return plane if std is None else plane + std * pixel_noise(seed, plane.shape[0], channel)
 
 
-def noise(seed: jax.Array, count: int, channel: int) -> jax.Array:
+def pixel_noise(seed: jax.Array, count: int, channel: int) -> jax.Array:
     """Returns (count,) numbers of mean 0 and deviation 1, nearly normal and never past 3.5.
 
     The sum of the four bytes of a hashed pixel index: far cheaper than threefry, and a picture
@@ -139,13 +139,13 @@ def _mix(bits: jax.Array) -> jax.Array:
     return bits ^ (bits >> 16)
 
 
-def pack(rgb: Planes) -> jax.Array:
+def pack_planes(rgb: Planes) -> jax.Array:
     """Packs planes in [0, 1] into one uint32 (P,), ten bits per channel."""
     red, green, blue = ((jnp.clip(c, 0.0, 1.0) * 1023 + 0.5).astype(jnp.uint32) for c in rgb)
     return red | green << 10 | blue << 20
 
 
-def unpack(packed: jax.Array) -> Planes:
-    """Returns the planes that `pack` packed."""
+def unpack_planes(packed: jax.Array) -> Planes:
+    """Returns the planes that `pack_planes` packed."""
     fields = packed & 1023, packed >> 10 & 1023, packed >> 20 & 1023
     return tuple(field.astype(jnp.int32).astype(jnp.float32) * (1 / 1023) for field in fields)

@@ -1,4 +1,4 @@
-"""What the materials of a model say about textures, under MuJoCo's rules.
+"""Materials of a model: which texture a geom has, and how it repeats, by MuJoCo's rules.
 
 A 2D texture on a geom or site repeats over it and is drawn. On a mesh, and where the texture is a
 cube, its mean colour is drawn instead: at the size of a student's picture nothing else is left.

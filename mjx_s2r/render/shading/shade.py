@@ -1,4 +1,4 @@
-"""The colour of a pixel: ambient, headlight, the lights with their shadows, highlights, sky.
+"""Blinn-Phong shading: ambient, headlight, lights with shadows, highlights, sky.
 
 The model is that of OpenGL with a local viewer, as MuJoCo's renderer sets it up (Blinn 1977). With
 unit vectors n (surface), l (to a light), v (to the camera), z (against the camera's axis), and h
@@ -24,8 +24,8 @@ from flax import struct
 from mjx_s2r.render.geometry import hfield, primitives, solids
 from mjx_s2r.render.geometry.hfield import Heights
 from mjx_s2r.render.geometry.meshes import Polytope, Triangles
-from mjx_s2r.render.geometry.primitives import dot
-from mjx_s2r.render.geometry.rays import Rays, Triple, View, local_point, local_ray, triple
+from mjx_s2r.render.geometry.primitives import Triple, dot
+from mjx_s2r.render.geometry.rays import Rays, View, local_point, local_ray, triple
 from mjx_s2r.render.geometry.scene import Light, Scene
 from mjx_s2r.render.looks.appearance import Appearance
 from mjx_s2r.render.looks.assets import RenderAssets, unroll
@@ -46,7 +46,7 @@ class Surface:
         depth: (P,) [m] along the optical axis.
         slot: (P,) position of the geom, -1 for the sky.
         normal: three (P,), unit, camera frame.
-        arriving: (P,) how much of each light arrives, packed by `trace.arriving`.
+        arriving: (P,) how much of each light arrives, packed by `visibility.arriving`.
         pattern: three (P,) what the textures multiply the colours by, or None without textures.
     """
 
@@ -89,7 +89,7 @@ def local_normal(scene: Scene, view: View, g: int, rays: Rays, depth: jax.Array)
         return solids.polytope_normal(point, geom.solid.planes, geom.solid.shading)
     if isinstance(geom.solid, Heights):
         return hfield.hfield_normal(point, geom.solid)
-    return primitives.normal(geom.shape, point, triple(view.size[g]))
+    return primitives.primitive_normal(geom.shape, point, triple(view.size[g]))
 
 
 def pack_normal(normal: Triple) -> jax.Array:
@@ -113,12 +113,12 @@ def unpack_normal(packed: jax.Array) -> Triple:
 
 
 def colour(
-    scene: Scene, view: View, look: Appearance, stock: RenderAssets, surface: Surface
+    scene: Scene, view: View, look: Appearance, assets: RenderAssets, surface: Surface
 ) -> Planes:
     """Returns what reaches the camera (P,) per channel, before photometry."""
     matt, shine = light(scene, view, look, surface)
     own = albedo(scene, look, surface)
-    back = sky(scene, view, look, stock, surface.rays)
+    back = sky(scene, view, look, assets, surface.rays)
     return tuple(
         jnp.where(surface.slot < 0, back[c], own[c] * matt[c] + shine[c]) for c in range(3)
     )
@@ -208,42 +208,42 @@ def _power(x: jax.Array, exponent: int) -> jax.Array:
     return x
 
 
-def sky(scene: Scene, view: View, look: Appearance, stock: RenderAssets, rays: Rays) -> Planes:
+def sky(scene: Scene, view: View, look: Appearance, assets: RenderAssets, rays: Rays) -> Planes:
     """Returns the background (P,) per channel: two colours by elevation, or a photograph."""
     up = rays.x * view.up[0] + rays.y * view.up[1] - view.up[2]
     mix = 0.5 + 0.5 * up * jax.lax.rsqrt(rays.x * rays.x + rays.y * rays.y + 1.0)
     low, high = look.background_low, look.background_high
     plain = tuple(low[c] + mix * (high[c] - low[c]) for c in range(3))
-    if look.background is None or stock.photographs is None:
+    if look.background is None or assets.photographs is None:
         return plain
-    chosen, photo = stock.photograph(scene, look)
+    chosen, photo = assets.photograph(scene, look)
     return tuple(jnp.where(chosen, p, q) for p, q in zip(photo, plain, strict=True))
 
 
-def textured(look: Appearance, stock: RenderAssets) -> bool:
+def textured(look: Appearance, assets: RenderAssets) -> bool:
     """Returns whether some geom may carry a texture."""
-    return look.texture is not None and bool(stock.textured)
+    return look.texture is not None and bool(assets.textured)
 
 
 def pattern(
-    scene: Scene, view: View, look: Appearance, stock: RenderAssets, surface: Surface
+    scene: Scene, view: View, look: Appearance, assets: RenderAssets, surface: Surface
 ) -> Planes:
     """Returns what the textures multiply the colours by (P,), 1 where there is none."""
     assert look.texture is not None
     rays, depth, normal = surface.rays, surface.depth, surface.normal
     u = v = side = jnp.ones(depth.shape)
     index = jnp.full(depth.shape, -1, jnp.int32)
-    for g in stock.textured:
+    for g in assets.textured:
         here, metres = surface.slot == g, look.texture_m[g]
         point = local_point(view, g, rays, depth)
         own = unroll(scene.geoms[g], point, _facing(scene, view, g, point, normal), metres)
         u, v = jnp.where(here, own[0], u), jnp.where(here, own[1], v)
         side = jnp.where(here, jnp.min(metres), side)
-        index = jnp.where(here, stock.texture_index(look.texture[g]), index)
+        index = jnp.where(here, assets.texture_index(look.texture[g]), index)
     inverse = jax.lax.rsqrt(rays.x * rays.x + rays.y * rays.y + 1.0)
     facing = (normal[2] - rays.x * normal[0] - rays.y * normal[1]) * inverse
     width = view.focal * (2.0 / scene.height)
-    return stock.texel(index, u, v, footprint_of(depth, facing, width, side))
+    return assets.texel(index, u, v, footprint_of(depth, facing, width, side))
 
 
 def _facing(scene: Scene, view: View, g: int, point: Triple, normal: Triple) -> Triple | None:

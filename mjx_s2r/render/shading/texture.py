@@ -1,4 +1,4 @@
-"""Texture lookup: one gather of one integer per pixel, from halved copies where texels are small.
+"""Texture mapping with mipmaps: one gather of one integer per pixel.
 
 `pack_pool` writes every texture and its halved copies ("mip maps": Williams, "Pyramidal
 parametrics", SIGGRAPH 1983) one after the other, a texel a uint32. `lookup` reads the nearest texel
@@ -12,9 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-# Three of (P,). Written here because the look of a world holds a pool, and photometry a look.
-Triple = tuple[jax.Array, ...]
-
+Triple = tuple[jax.Array, ...]  # three of (P,)
 GRAZING = 0.02  # cosine below which a surface counts as seen at this angle
 
 
@@ -35,7 +33,7 @@ def pack_pool(pool: np.ndarray) -> np.ndarray:
     if not square or shape[1] & (shape[1] - 1) or np.asarray(pool).dtype != np.uint8:
         raise ValueError(
             f"textures of shape {shape} and type {np.asarray(pool).dtype}: give (K, R, R, 3) "
-            "uint8, R a power of two, as pool.textures makes them"
+            "uint8, R a power of two, as textures.textures makes them"
         )
     level, whole = np.asarray(pool, np.float64), shape[1]
     out = np.zeros((shape[0], 2 * whole * whole), np.uint32)

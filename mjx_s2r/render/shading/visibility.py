@@ -1,4 +1,4 @@
-"""Which geom each pixel shows, how far away it is, and how much of each light reaches it.
+"""Ray casting: the nearest geom and its depth for each pixel, and shadow rays.
 
 The nearest geom is found without branches: the bits of a positive float order like an integer, so
 the depth's lowest bits are replaced by the geom's position and one integer minimum keeps both. With
@@ -15,7 +15,8 @@ from mjx_s2r.render.geometry import hfield, primitives, solids
 from mjx_s2r.render.geometry.hfield import Heights
 from mjx_s2r.render.geometry.meshes import Polytope, Triangles
 from mjx_s2r.render.geometry.pose import pixels
-from mjx_s2r.render.geometry.rays import Rays, Triple, View, local_point, local_ray, triple
+from mjx_s2r.render.geometry.primitives import Triple
+from mjx_s2r.render.geometry.rays import Rays, View, local_point, local_ray, triple
 from mjx_s2r.render.geometry.scene import Geom, Light, Scene
 from mjx_s2r.render.looks.appearance import Appearance
 
@@ -49,7 +50,7 @@ def nearest(scene: Scene, view: View, rays: Rays, among: Sequence[int]) -> jax.A
     return best
 
 
-def unpack(scene: Scene, nearest: jax.Array) -> tuple[jax.Array, jax.Array]:
+def unpack_hit(scene: Scene, nearest: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Returns depth [m] and geom position, -1 for the sky, of what `nearest` packed."""
     mask = np.int32((1 << tag_bits(scene)) - 1)
     depth = jax.lax.bitcast_convert_type(nearest & ~mask, jnp.float32)
@@ -66,13 +67,13 @@ def entry(scene: Scene, view: View, g: int, rays: Rays) -> jax.Array:
 def _enter(geom: Geom, eye: Triple, ray: Triple, size: Triple, after: float) -> jax.Array:
     """Returns the first t past ``after`` at which rays enter a geom's lit side, else MISS."""
     if isinstance(geom.solid, Triangles):
-        return solids.triangles(eye, ray, geom.solid.corners, after)
+        return solids.ray_triangles(eye, ray, geom.solid.corners, after)
     if isinstance(geom.solid, Heights):
-        return hfield.hfield(eye, ray, geom.solid, after)
+        return hfield.ray_hfield(eye, ray, geom.solid, after)
     if isinstance(geom.solid, Polytope):
-        near, _ = solids.polytope(eye, ray, geom.solid.planes)
+        near, _ = solids.ray_polytope(eye, ray, geom.solid.planes)
     else:
-        near, _ = primitives.SHAPES[geom.shape](eye, ray, size)
+        near, _ = primitives.RAY_SHAPES[geom.shape](eye, ray, size)
     return jnp.where(near > after, near, primitives.MISS)
 
 
@@ -219,13 +220,13 @@ def _shades(
     scale, end = (1.0, primitives.MISS) if away is None else (away, 1.0)
     if isinstance(geom.solid, Heights):
         start = tuple(p + OWN_GAP / scale * r for p, r in zip(point, ray, strict=True))
-        return hfield.hfield(start, ray, geom.solid, 0.0) < end
+        return hfield.ray_hfield(start, ray, geom.solid, 0.0) < end
     if isinstance(geom.solid, Polytope):
-        near, _ = solids.polytope(point, ray, geom.solid.planes)
+        near, _ = solids.ray_polytope(point, ray, geom.solid.planes)
     else:
         if geom.shape == "plane":
             point, ray = (*point[:2], -point[2]), (*ray[:2], -ray[2])
-        near, _ = primitives.SHAPES[geom.shape](point, ray, size)
+        near, _ = primitives.RAY_SHAPES[geom.shape](point, ray, size)
     return (near * scale > SHADOW_GAP) & (near < end)
 
 

@@ -8,7 +8,7 @@ from flax import struct
 
 from mjx_s2r.learn.networks import gaussian
 from mjx_s2r.learn.networks.gaussian import Gaussian
-from mjx_s2r.learn.networks.modules import Actor, Critic
+from mjx_s2r.learn.networks.modules import ActorHead, CriticHead
 
 
 @struct.dataclass
@@ -37,7 +37,7 @@ class ReinforceMetrics:
 
 
 def reinforce_loss(
-    actor: Actor, baseline: Critic, params: tuple[Any, Any], batch: Batch
+    actor: ActorHead, baseline: CriticHead, params: tuple[Any, Any], batch: Batch
 ) -> tuple[jax.Array, ReinforceMetrics]:
     """Returns the loss to minimize, -log pi(u) A + (G - b)^2 / 2, and its two parts."""
     policy = cast(Gaussian, actor.apply(params[0], batch.obs))

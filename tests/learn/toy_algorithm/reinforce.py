@@ -13,7 +13,7 @@ from mjx_s2r.learn.gae import gae
 from mjx_s2r.learn.networks import gaussian
 from mjx_s2r.learn.networks.actor_critic import RnnState
 from mjx_s2r.learn.networks.gaussian import Gaussian
-from mjx_s2r.learn.networks.modules import Actor, Critic
+from mjx_s2r.learn.networks.modules import ActorHead, CriticHead
 from mjx_s2r.learn.rollout import Images, Rollout
 from mjx_s2r.sim.interface import State
 from tests.learn.toy_algorithm.config import ReinforceConfig
@@ -41,8 +41,8 @@ class Reinforce:
     num_actions: int
 
     @property
-    def _nets(self) -> tuple[Actor, Critic]:
-        return Actor((), self.num_actions, self.config.init_std), Critic(())
+    def _nets(self) -> tuple[ActorHead, CriticHead]:
+        return ActorHead((), self.num_actions, self.config.init_std), CriticHead(())
 
     @property
     def _optimizer(self) -> optax.GradientTransformation:

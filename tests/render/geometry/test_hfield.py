@@ -49,7 +49,7 @@ def field() -> Field:
 @pytest.fixture(scope="module")
 def look(field: Field) -> Look:
     """Depth (P,) from one eye, compiled."""
-    draw = jax.jit(lambda eye, ray: hfield.hfield(_triple(eye), _triple(ray), field[2], 0.0))
+    draw = jax.jit(lambda eye, ray: hfield.ray_hfield(_triple(eye), _triple(ray), field[2], 0.0))
     return lambda eye, ray: np.asarray(draw(eye, ray))
 
 
@@ -75,7 +75,7 @@ def test_shadow_rays_match_mj_ray(field: Field) -> None:
     rng = np.random.default_rng(2)
     point = rng.uniform((-0.6, -0.5, 0.0), (0.6, 0.5, 0.3), (RAYS, 3)).astype(np.float32)
     sun = np.array([0.8, 0.5, 0.25], np.float32)
-    near = np.asarray(hfield.hfield(_triple(point), _triple(sun), heights, 1e-4))
+    near = np.asarray(hfield.ray_hfield(_triple(point), _triple(sun), heights, 1e-4))
     dark, _ = cast(model, data, point, np.tile(sun, (RAYS, 1)))
     under = _under(heights, point)
     # mj_ray also stops a ray that starts under the ground; ours lets it out.
@@ -127,7 +127,7 @@ def test_no_ray_slips_through_along_grid_lines_and_diagonals(field: Field, look:
 def test_flat_ground_is_met_where_a_box_would_be() -> None:
     flat = Heights(np.full((2, 2), 0.2, np.float32), (0.5, 0.4), 0.1)
     ray = np.array([[0, 0, -1], [0.4, 0.1, -1], [0.9, 0, -1], [0, 0, 1]], np.float32)
-    near = hfield.hfield((0.0, 0.0, 1.0), _triple(ray), flat, 0.0)
+    near = hfield.ray_hfield((0.0, 0.0, 1.0), _triple(ray), flat, 0.0)
     np.testing.assert_allclose(near, [0.8, 0.8, MISS, MISS], rtol=1e-6)
 
 
@@ -137,7 +137,7 @@ def test_depth_has_the_gradient_of_the_ground_that_is_met(field: Field) -> None:
 
     def depth(eye: jax.Array) -> jax.Array:
         """Returns the summed depth of all rays."""
-        return hfield.hfield(_triple(eye), _triple(ray.astype(np.float32)), heights, 0.0).sum()
+        return hfield.ray_hfield(_triple(eye), _triple(ray.astype(np.float32)), heights, 0.0).sum()
 
     gradient = jax.grad(depth)(jnp.asarray(eye, jnp.float32))
     for axis, shift in enumerate(1e-5 * np.eye(3)):

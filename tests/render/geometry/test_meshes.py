@@ -5,7 +5,7 @@ import pytest
 from scipy.spatial import ConvexHull
 
 from mjx_s2r.render.geometry import simplify
-from mjx_s2r.render.geometry.meshes import MeshAssetError, Polytope, Triangles, solid_of
+from mjx_s2r.render.geometry.meshes import MeshGeometryError, Polytope, Triangles, solid_of
 from tests.render.scenes import load
 from tests.render.shapes import CONVEX, CUBE, ROUGH, ball, ell, load_mesh, mesh_xml, ring
 
@@ -139,12 +139,14 @@ def test_distance_to_a_triangle_is_known_at_face_edge_and_corner() -> None:
 
 def test_what_cannot_be_drawn_is_named() -> None:
     model, _ = load_mesh(*ring(12, 8))
-    with pytest.raises(MeshAssetError, match=r"mesh 'shape': .*max_planes 3"):
+    with pytest.raises(MeshGeometryError, match=r"mesh 'shape': .*max_planes 3"):
         solid_of(model, 0, max_planes=3)
     with pytest.raises(
-        MeshAssetError, match=r"mesh 'shape': .*cannot be simplified to 1; raise max"
+        MeshGeometryError, match=r"mesh 'shape': .*cannot be simplified to 1; raise max"
     ):
         solid_of(model, 0, max_faces=1)
     model.mesh_vert[:] = 0.5
-    with pytest.raises(MeshAssetError, match="mesh 'shape': none of its 192 triangles has an area"):
+    with pytest.raises(
+        MeshGeometryError, match="mesh 'shape': none of its 192 triangles has an area"
+    ):
         solid_of(model, 0)

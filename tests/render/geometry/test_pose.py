@@ -10,7 +10,8 @@ import pytest
 from mujoco import mjx
 
 from mjx_s2r.render.geometry import pose as poses
-from mjx_s2r.render.geometry.scene import build
+from mjx_s2r.render.geometry.pose import scene_pose
+from mjx_s2r.render.geometry.scene import build_scene
 from mjx_s2r.render.raycast import render
 from tests.render.scenes import EVERYTHING, cast, load, look_of, pose_of, single
 
@@ -51,9 +52,9 @@ def test_pose_from_mjx_is_that_of_c_mujoco(
     moved: tuple[mujoco.MjModel, mujoco.MjData], name: str
 ) -> None:
     model, data = moved
-    scene = build(model, name, 8, 8)
+    scene = build_scene(model, name, 8, 8)
     put = mjx.camlight(mjx.put_model(model), mjx.put_data(model, data))
-    ours, theirs = poses.pose(scene, put), single(pose_of(scene, data))
+    ours, theirs = scene_pose(scene, put), single(pose_of(scene, data))
     for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-5)
     names = [g.name for g in scene.geoms]
@@ -68,7 +69,7 @@ def test_moving_cameras_see_what_mj_ray_meets(
     moved: tuple[mujoco.MjModel, mujoco.MjData], name: str
 ) -> None:
     model, data = moved
-    scene = build(model, name, 32, 32)
+    scene = build_scene(model, name, 32, 32)
     draw = functools.partial(render, scene, outputs=("depth", "segmentation"))
     image = draw(pose_of(scene, data), look_of(model, camera=name))
     depth, ids = cast(model, data, scene)
@@ -104,7 +105,7 @@ def test_sensor_and_principal_point_are_those_of_mujoco() -> None:
         'sensorsize=".004 .003" resolution="64 48" focalpixel="40 50" principalpixel="6 -4"/>',
     )
     model, data = load(xml)
-    scene = build(model, "front", 48, 64)
+    scene = build_scene(model, "front", 48, 64)
     image = render(scene, pose_of(scene, data), look_of(model), outputs=("segmentation",))
     try:
         renderer = mujoco.Renderer(model, 48, 64)
@@ -119,10 +120,10 @@ def test_sensor_and_principal_point_are_those_of_mujoco() -> None:
 
 def test_sizes_of_a_world_are_drawn() -> None:
     model, data = load(EVERYTHING)
-    scene = build(model, "front", 32, 32)
+    scene = build_scene(model, "front", 32, 32)
     sizes = jnp.asarray(model.geom_size, jnp.float32)
     sizes = sizes.at[model.geom("ball").id].mul(1.5)
-    pose = jax.tree.map(lambda x: jnp.float32(x)[None], poses.pose(scene, data, sizes))
+    pose = jax.tree.map(lambda x: jnp.float32(x)[None], scene_pose(scene, data, sizes))
     image = render(scene, pose, look_of(model), outputs=("depth", "segmentation"))
     model.geom_size[model.geom("ball").id] *= 1.5
     model.geom_rbound[model.geom("ball").id] *= 1.5

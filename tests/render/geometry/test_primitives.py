@@ -46,9 +46,11 @@ def test_distance_and_normal_match_mj_ray(shape: str) -> None:
 
     @jax.jit
     def enter(eye: jax.Array, ray: jax.Array, size: jax.Array) -> tuple[jax.Array, jax.Array]:
-        near, _ = primitives.SHAPES[shape](tuple(eye.T), tuple(ray.T), tuple(size))
+        near, _ = primitives.RAY_SHAPES[shape](tuple(eye.T), tuple(ray.T), tuple(size))
         point = eye + near[:, None] * ray
-        return near, jnp.stack(primitives.normal(shape, tuple(point.T), tuple(size)), axis=1)
+        return near, jnp.stack(
+            primitives.primitive_normal(shape, tuple(point.T), tuple(size)), axis=1
+        )
 
     hits = 0
     for _ in range(GEOMS):
@@ -76,8 +78,8 @@ def test_far_end_is_the_near_end_of_the_ray_turned_round(shape: str) -> None:
     eye, ray = _rays(rng)
     size = (0.3, 0.4, 0.2)
     back = eye + 4 * ray
-    near, far = primitives.SHAPES[shape](tuple(eye.T), tuple(ray.T), size)
-    turned, _ = primitives.SHAPES[shape](tuple(back.T), tuple(-ray.T), size)
+    near, far = primitives.RAY_SHAPES[shape](tuple(eye.T), tuple(ray.T), size)
+    turned, _ = primitives.RAY_SHAPES[shape](tuple(back.T), tuple(-ray.T), size)
     hit = np.asarray((near < primitives.MISS) & (turned < primitives.MISS))
     assert hit.sum() > 50
     np.testing.assert_allclose(np.asarray(far)[hit], 4 - np.asarray(turned)[hit], atol=1e-3)
@@ -85,8 +87,8 @@ def test_far_end_is_the_near_end_of_the_ray_turned_round(shape: str) -> None:
 
 def test_plane_is_not_there_from_below() -> None:
     up, down = np.float32(1), np.float32(-1)
-    near, _ = primitives.plane((0.0, 0.0, up), (0.0, 0.0, down), (1.0, 1.0, 0.0))
-    below, _ = primitives.plane((0.0, 0.0, down), (0.0, 0.0, up), (1.0, 1.0, 0.0))
+    near, _ = primitives.ray_plane((0.0, 0.0, up), (0.0, 0.0, down), (1.0, 1.0, 0.0))
+    below, _ = primitives.ray_plane((0.0, 0.0, down), (0.0, 0.0, up), (1.0, 1.0, 0.0))
     assert near == 1
     assert below == primitives.MISS
 
@@ -95,6 +97,6 @@ def test_plane_is_not_there_from_below() -> None:
 def test_ray_along_an_axis_is_finite(shape: str) -> None:
     zero, one = np.zeros(3, np.float32), np.eye(3, dtype=np.float32)
     eye = 2 * one + 0.01
-    near, far = primitives.SHAPES[shape](tuple(eye.T), tuple(-one.T + zero), (0.3, 0.4, 0.2))
+    near, far = primitives.RAY_SHAPES[shape](tuple(eye.T), tuple(-one.T + zero), (0.3, 0.4, 0.2))
     assert np.isfinite(near).all()
     assert np.isfinite(far).all()

@@ -7,7 +7,7 @@ import pytest
 from mjx_s2r.params import ParamError
 from mjx_s2r.render.geometry import scene as scenes
 from mjx_s2r.render.geometry.meshes import Polytope
-from mjx_s2r.render.geometry.scene import SceneError, build
+from mjx_s2r.render.geometry.scene import SceneError, build_scene
 from tests.render.scenes import EVERYTHING, load
 
 MESH = """
@@ -31,7 +31,7 @@ MORE = """
 
 def test_draws_what_mujoco_shows_by_default() -> None:
     model, _ = load(EVERYTHING)
-    scene = build(model, "front", 48, 64)
+    scene = build_scene(model, "front", 48, 64)
     names = {geom.name for geom in scene.geoms}
     assert names == {"floor", "box", "capsule", "can", "ball", "egg", "shelf"}
     assert all(model.geom(geom.name).id == geom.id for geom in scene.geoms)
@@ -42,30 +42,30 @@ def test_draws_what_mujoco_shows_by_default() -> None:
 def test_unknown_camera_lists_near_names() -> None:
     model, _ = load(EVERYTHING)
     with pytest.raises(ParamError, match=r"unknown camera 'frnt'; did you mean 'front'"):
-        build(model, "frnt", 8, 8)
+        build_scene(model, "frnt", 8, 8)
 
 
 @pytest.mark.parametrize(("height", "width"), [(0, 8), (8, -1)])
 def test_picture_without_area_is_refused(height: int, width: int) -> None:
     model, _ = load(EVERYTHING)
     with pytest.raises(SceneError, match="has no area"):
-        build(model, "front", height, width)
+        build_scene(model, "front", height, width)
 
 
 def test_orthographic_camera_is_refused() -> None:
     with pytest.raises(SceneError, match="camera 'flat' is orthographic"):
-        build(load(MORE)[0], "flat", 8, 8)
+        build_scene(load(MORE)[0], "flat", 8, 8)
 
 
 def test_unsupported_geom_is_named() -> None:
     model, _ = load(MESH)
     model.geom_type[0] = mujoco.mjtGeom.mjGEOM_ARROW
     with pytest.raises(SceneError, match="'chair': type mjGEOM_ARROW cannot be drawn"):
-        build(model, "front", 8, 8)
+        build_scene(model, "front", 8, 8)
 
 
 def test_a_mesh_is_drawn_by_its_planes() -> None:
-    solid = build(load(MESH)[0], "front", 8, 8).geoms[0].solid
+    solid = build_scene(load(MESH)[0], "front", 8, 8).geoms[0].solid
     assert isinstance(solid, Polytope)
     assert len(solid.planes) == 4
 
@@ -74,17 +74,17 @@ def test_a_mesh_without_area_names_its_geom() -> None:
     model, _ = load(MESH)
     model.mesh_vert[:] = 0
     with pytest.raises(SceneError, match="geom 'chair' cannot be drawn: mesh 'm'"):
-        build(model, "front", 8, 8)
+        build_scene(model, "front", 8, 8)
 
 
 def test_hidden_mesh_is_no_obstacle() -> None:
     model, _ = load(MESH.replace('type="mesh"', 'type="mesh" group="3"'))
-    assert build(model, "front", 8, 8).geoms == ()
+    assert build_scene(model, "front", 8, 8).geoms == ()
 
 
 def test_unnamed_geom_is_called_by_its_id() -> None:
     model, _ = load(EVERYTHING.replace('name="ball"', ""))
-    assert "geom4" in {geom.name for geom in build(model, "front", 8, 8).geoms}
+    assert "geom4" in {geom.name for geom in build_scene(model, "front", 8, 8).geoms}
 
 
 def test_colour_of_its_own_beats_the_material() -> None:
@@ -98,7 +98,7 @@ def test_colour_of_its_own_beats_the_material() -> None:
 
 def test_sites_are_decor_of_the_groups_that_show() -> None:
     model, _ = load(MORE)
-    decor = [g for g in build(model, "front", 8, 8).geoms if g.decor]
+    decor = [g for g in build_scene(model, "front", 8, 8).geoms if g.decor]
     assert {(g.name, g.id) for g in decor} == {
         ("site/mark", model.ngeom),
         ("site/a", model.ngeom + 2),
@@ -106,7 +106,7 @@ def test_sites_are_decor_of_the_groups_that_show() -> None:
 
 
 def test_a_solid_shines_through_once_at_each_face() -> None:
-    scene = build(load(MORE)[0], "front", 8, 8)
+    scene = build_scene(load(MORE)[0], "front", 8, 8)
     glass = [g.name for g in scene.geoms].index("glass")
     assert scene.clear == (glass,)
     assert scene.geoms[glass].alpha == pytest.approx(0.75)
@@ -114,7 +114,7 @@ def test_a_solid_shines_through_once_at_each_face() -> None:
 
 def test_lights_keep_their_kind_and_their_body() -> None:
     model, _ = load(MORE)
-    lights = {light.name: light for light in build(model, "front", 8, 8).lights}
+    lights = {light.name: light for light in build_scene(model, "front", 8, 8).lights}
     assert {name: light.kind for name, light in lights.items()} == {
         "torch": "spot",
         "sun": "directional",
@@ -126,7 +126,7 @@ def test_lights_keep_their_kind_and_their_body() -> None:
 
 
 def test_what_is_not_drawn_is_named() -> None:
-    left_out = build(load(MORE)[0], "front", 8, 8).left_out
+    left_out = build_scene(load(MORE)[0], "front", 8, 8).left_out
     assert left_out == ("1 spatial tendons", "the motion of tracking light 'light1'")
 
 
@@ -134,4 +134,4 @@ def test_too_many_lights_are_refused() -> None:
     lights = "<light/>" * (scenes.MOST_LIGHTS + 1)
     model, _ = load(f'<mujoco><worldbody><camera name="front"/>{lights}</worldbody></mujoco>')
     with pytest.raises(SceneError, match="the model has 9 lights; at most 8"):
-        build(model, "front", 8, 8)
+        build_scene(model, "front", 8, 8)

@@ -37,7 +37,7 @@ def _camera(name: str) -> tuple[Loaded, Callable[..., tuple[jax.Array, jax.Array
         """Returns depth (P,) and normals (P, 3)."""
         args = _triple(eye), _triple(ray), solid.corners
         normal = solids.triangles_normal(*args, solid.normals, after)
-        return solids.triangles(*args, after), jnp.stack(normal, axis=1)
+        return solids.ray_triangles(*args, after), jnp.stack(normal, axis=1)
 
     return (model, data, solid), look
 
@@ -65,7 +65,7 @@ def test_polytope_matches_mj_ray(name: str) -> None:
     @jax.jit
     def look(eye: jax.Array, ray: jax.Array) -> tuple[jax.Array, ...]:
         """Returns near and far (P,) and normals (P, 3)."""
-        near, far = solids.polytope(_triple(eye), _triple(ray), solid.planes)
+        near, far = solids.ray_polytope(_triple(eye), _triple(ray), solid.planes)
         normal = solids.polytope_normal(_triple(eye + near[:, None] * ray), solid.planes)
         return near, far, jnp.stack(normal, axis=1)
 
@@ -90,9 +90,9 @@ def test_many_planes_in_a_loop_are_the_same_as_few_written_out(
     assert isinstance(solid, Polytope)
     eye = np.array([0.9, -0.5, 0.6], np.float32)
     args = _triple(eye), _triple(aimed(np.random.default_rng(2), RAYS, eye)), solid.planes
-    plain = solids.polytope(*args)
+    plain = solids.ray_polytope(*args)
     monkeypatch.setattr(solids, "UNROLLED", 0)
-    for ours, theirs in zip(solids.polytope(*args), plain, strict=True):
+    for ours, theirs in zip(solids.ray_polytope(*args), plain, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-6)
 
 
@@ -102,7 +102,7 @@ def test_a_round_polytope_is_shaded_as_the_ball_that_it_is_near() -> None:
     assert isinstance(solid, Polytope)
     ray = np.random.default_rng(0).normal(size=(RAYS, 3)).astype(np.float32)
     ray /= np.linalg.norm(ray, axis=1, keepdims=True)
-    _, far = solids.polytope((0.0, 0.0, 0.0), _triple(ray), solid.planes)
+    _, far = solids.ray_polytope((0.0, 0.0, 0.0), _triple(ray), solid.planes)
     point = _triple(np.asarray(far)[:, None] * ray)
     flat = np.stack(solids.polytope_normal(point, solid.planes), axis=1)
     smooth = np.stack(solids.polytope_normal(point, solid.planes, solid.shading), axis=1)
@@ -173,7 +173,7 @@ def test_no_ray_slips_between_two_triangles(scale: float) -> None:
     @functools.partial(jax.jit, static_argnames="cull")
     def look(eye: jax.Array, aim: jax.Array, cull: bool) -> jax.Array:
         """Returns the depth (P,) of rays aimed at points."""
-        return solids.triangles(_triple(eye), _triple(aim - eye), corners, 0.0, cull=cull)
+        return solids.ray_triangles(_triple(eye), _triple(aim - eye), corners, 0.0, cull=cull)
 
     # An eye inside of the tube sees it wherever it looks.
     axis = np.argmin(np.ptp(solid.corners.reshape(-1, 3), axis=0))
@@ -216,7 +216,7 @@ def test_depth_has_the_gradient_of_the_face_that_is_met() -> None:
 
     def depth(eye: jax.Array) -> jax.Array:
         """Returns the summed depth of all rays."""
-        return solids.triangles(
+        return solids.ray_triangles(
             _triple(eye), _triple(ray.astype(np.float32)), solid.corners, 0.0
         ).sum()
 
@@ -229,4 +229,4 @@ def test_depth_has_the_gradient_of_the_face_that_is_met() -> None:
 def test_rays_without_a_common_start_or_direction_are_refused() -> None:
     some = jnp.ones((4, 3))
     with pytest.raises(ValueError, match="one of the two must be three scalars"):
-        solids.triangles(_triple(some), _triple(some), np.ones((1, 3, 3), np.float32), 0.0)
+        solids.ray_triangles(_triple(some), _triple(some), np.ones((1, 3, 3), np.float32), 0.0)

@@ -10,10 +10,10 @@ import pytest
 
 from mjx_s2r.params import Param, ParamError, ParamSpace
 from mjx_s2r.render import raycast
-from mjx_s2r.render.geometry.scene import build
+from mjx_s2r.render.geometry.scene import build_scene
 from mjx_s2r.render.looks import appearance
 from mjx_s2r.render.looks.appearance import NEUTRAL
-from tests.render.scenes import EVERYTHING, load, look_of, pose_of, stock
+from tests.render.scenes import EVERYTHING, assets_of, load, look_of, pose_of
 
 # What each array is moved to, or by, to show that pixels notice.
 NUDGE: dict[str, float] = {
@@ -54,10 +54,10 @@ def _moved(look: appearance.Appearance, name: str, world: int) -> jax.Array:
 def test_every_array_changes_pixels() -> None:
     lamp = '<light type="point" pos=".5 -.5 1"/><camera'
     model, data = load(EVERYTHING.replace("<camera", lamp))
-    names = list(appearance.nominal(model, "front"))
+    names = list(appearance.nominal_look(model, "front"))
     assert set(NEUTRAL) < set(names)
     space = ParamSpace((_row("t", "texture", elements=("*",)), _row("b", "background")))
-    scene = build(model, "front", 40, 40)
+    scene = build_scene(model, "front", 40, 40)
     looks = look_of(model, len(names) + 1, photometry=True)
     looks = looks.replace(**{name: _moved(looks, name, i) for i, name in enumerate(names)})
     # A photograph to shift, and soft shadows whose rays all worlds share.
@@ -65,9 +65,13 @@ def test_every_array_changes_pixels() -> None:
     looks = looks.replace(background=looks.background.at[shift].set(SET["background"]))
     pose = pose_of(scene, data, len(names) + 1)
     pictured = functools.partial(raycast.render, scene, chunk=8, outputs=("rgb", "depth"))
-    image = jax.jit(pictured)(pose, looks, stock=stock(model, scene, space), key=jax.random.key(0))
+    image = jax.jit(pictured)(
+        pose, looks, assets=assets_of(model, scene, space), key=jax.random.key(0)
+    )
     quiet = looks.replace(background=looks.background.at[-1].set(SET["background"]))
-    other = jax.jit(pictured)(pose, quiet, stock=stock(model, scene, space), key=jax.random.key(0))
+    other = jax.jit(pictured)(
+        pose, quiet, assets=assets_of(model, scene, space), key=jax.random.key(0)
+    )
     rgb, depth = np.asarray(image.rgb).astype(int), np.asarray(image.depth)
     for i, name in enumerate(names):
         same, base = (depth[i], depth[-1]) if name.startswith("depth_") else (rgb[i], rgb[-1])
@@ -78,7 +82,7 @@ def test_every_array_changes_pixels() -> None:
 
 def test_every_geom_colour_changes_the_pixels_of_that_geom_only() -> None:
     model, data = load(EVERYTHING)
-    scene = build(model, "front", 40, 40)
+    scene = build_scene(model, "front", 40, 40)
     count = len(scene.geoms)
     look = look_of(model, count + 1)
     look = look.replace(
@@ -95,7 +99,7 @@ def test_every_geom_colour_changes_the_pixels_of_that_geom_only() -> None:
 
 def test_nominal_is_the_model_as_written() -> None:
     model, _ = load(EVERYTHING)
-    arrays, names = appearance.nominal(model, "front"), appearance.elements(model)
+    arrays, names = appearance.nominal_look(model, "front"), appearance.look_elements(model)
     colour = dict(zip(names["geom_rgb"], arrays["geom_rgb"], strict=True))
     np.testing.assert_allclose(colour["box"], [0.8, 0.2, 0.2], atol=1e-6)
     floor = names["texture"].index("floor")
@@ -112,7 +116,7 @@ def test_nominal_is_the_model_as_written() -> None:
 
 def test_model_without_light_or_sky_is_lit_by_the_camera_alone() -> None:
     xml = '<mujoco><worldbody><camera name="front"/><geom size="1"/></worldbody></mujoco>'
-    arrays = appearance.nominal(load(xml)[0], "front")
+    arrays = appearance.nominal_look(load(xml)[0], "front")
     assert arrays["light_strength"].shape == (0,)
     assert arrays["headlight"] > 0
     assert np.all(arrays["background_high"] == 0)
@@ -130,7 +134,7 @@ def test_rows_enter_by_name_and_the_rest_stays_idle() -> None:
     binding = appearance.bind_appearance(space, model, "front")
     xi = jnp.array([[0.5, 2.0, 1.5], [0.1, 1.0, 1.0]])
     looks = jax.vmap(functools.partial(appearance.appearance, binding))(xi)
-    box = appearance.elements(model)["geom_rgb"].index("box")
+    box = appearance.look_elements(model)["geom_rgb"].index("box")
     np.testing.assert_allclose(looks.geom_rgb[:, box, 0], [0.5, 0.1])
     np.testing.assert_allclose(looks.light_strength[:, 0], [1.4, 0.7], rtol=1e-6)
     np.testing.assert_allclose(looks.brightness, [1.5, 1.0])

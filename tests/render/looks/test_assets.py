@@ -15,12 +15,12 @@ from PIL import Image
 
 from mjx_s2r.params import Param, ParamError, ParamSpace
 from mjx_s2r.render import raycast
-from mjx_s2r.render.geometry.scene import SceneError, build
+from mjx_s2r.render.geometry.scene import SceneError, build_scene
 from mjx_s2r.render.looks import textures
 from mjx_s2r.render.looks.appearance import Appearance, appearance, bind_appearance
 from mjx_s2r.render.looks.assets import RenderAssets, RenderConfig, build_assets
 from mjx_s2r.render.looks.textures import TextureError
-from tests.render.scenes import load, look_of, pose_of, stock
+from tests.render.scenes import assets_of, load, look_of, pose_of
 
 SIZE = 64
 FOUR = np.zeros((64, 64, 3), np.uint8)  # a colour in each quarter, so that no turn looks the same
@@ -61,8 +61,10 @@ def test_textures_lie_as_mujoco_lays_them(geom: str) -> None:
     model = mujoco.MjModel.from_xml_string(LAID.format(geom), {"t.png": _png(FOUR)})
     data = mujoco.MjData(model)
     mujoco.mj_forward(model, data)
-    scene = build(model, "front", SIZE, SIZE)
-    ours = raycast.render(scene, pose_of(scene, data), look_of(model), stock=stock(model, scene))
+    scene = build_scene(model, "front", SIZE, SIZE)
+    ours = raycast.render(
+        scene, pose_of(scene, data), look_of(model), assets=assets_of(model, scene)
+    )
     try:
         renderer = mujoco.Renderer(model, SIZE, SIZE)
     except Exception as error:  # every back end fails with a type of its own
@@ -92,9 +94,9 @@ Draw = Callable[[jax.Array], raycast.Image]
 
 
 def _drawer(config: RenderConfig) -> tuple[Draw, RenderAssets]:
-    """Returns xi (N, 4) -> pictures of the room, compiled, and its stock."""
+    """Returns xi (N, 4) -> pictures of the room, compiled, and its assets."""
     model, data = load(ROOM)
-    scene = build(model, "front", 48, 48)
+    scene = build_scene(model, "front", 48, 48)
     binding = bind_appearance(SPACE, model, "front")
     held = build_assets(model, scene, binding, config)
 
@@ -103,7 +105,7 @@ def _drawer(config: RenderConfig) -> tuple[Draw, RenderAssets]:
         looks: Appearance = jax.vmap(functools.partial(appearance, binding))(xi)
         outputs = ("rgb", "segmentation", "mask")
         return raycast.render(
-            scene, pose_of(scene, data, xi.shape[0]), looks, stock=held, outputs=outputs
+            scene, pose_of(scene, data, xi.shape[0]), looks, assets=held, outputs=outputs
         )
 
     return draw, held
@@ -111,7 +113,7 @@ def _drawer(config: RenderConfig) -> tuple[Draw, RenderAssets]:
 
 @pytest.fixture(scope="module")
 def plain() -> tuple[Draw, RenderAssets]:
-    """The room with a stock of three textures and two photographs."""
+    """The room with a assets of three textures and two photographs."""
     return _drawer(RenderConfig(textures=("checker", "stripes", "noise"), texture_px=32))
 
 
@@ -168,15 +170,15 @@ def test_green_screen_keeps_the_foreground_only() -> None:
 
 def test_what_nobody_can_choose_is_not_loaded() -> None:
     model, _ = load(ROOM)
-    scene = build(model, "front", 8, 8)
-    held = stock(model, scene, ParamSpace(()))
+    scene = build_scene(model, "front", 8, 8)
+    held = assets_of(model, scene, ParamSpace(()))
     assert held.textures is None
     assert held.photographs is None
 
 
 def test_bad_stocks_are_named() -> None:
     model, _ = load(ROOM)
-    scene = build(model, "front", 8, 8)
+    scene = build_scene(model, "front", 8, 8)
     binding = bind_appearance(SPACE, model, "front")
     config = RenderConfig()
     with pytest.raises(TextureError, match=r"missing\.png"):

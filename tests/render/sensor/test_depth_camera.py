@@ -19,7 +19,9 @@ SLOPE = np.linspace(0.5, 4.0, 2500, dtype=np.float32)
 
 def read(depth: Any, seed: Any = SEED, **fields: float) -> np.ndarray:
     """Returns what a depth camera with these fields says."""
-    return np.asarray(depth_camera.read(only(**fields), jnp.asarray(depth), seed, width=WIDTH))
+    return np.asarray(
+        depth_camera.sense_depth(only(**fields), jnp.asarray(depth), seed, width=WIDTH)
+    )
 
 
 def test_without_fields_the_truth_comes_back() -> None:
@@ -111,7 +113,9 @@ def test_nothing_random_without_a_seed_and_under_vmap_worlds_differ() -> None:
     seeds = jnp.stack([SEED, SEED + 1])
     looks = jax.tree.map(lambda x: jnp.stack([x, x]), only(**fields))
     depths = jnp.asarray(np.stack([SLOPE, SLOPE]))
-    out = jax.vmap(lambda a, d, s: depth_camera.read(a, d, s, width=WIDTH))(looks, depths, seeds)
+    out = jax.vmap(lambda a, d, s: depth_camera.sense_depth(a, d, s, width=WIDTH))(
+        looks, depths, seeds
+    )
     np.testing.assert_allclose(out[0], read(SLOPE, **fields), rtol=1e-6)
     answered = (np.asarray(out) > 0).all(axis=0)
     assert np.mean(np.asarray(out[0] != out[1])[answered]) > 0.95

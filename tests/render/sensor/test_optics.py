@@ -17,16 +17,16 @@ POINT = jnp.zeros((HEIGHT, WIDTH)).at[6, 7].set(1.0).ravel()
 def through(planes: Any, **effects: Any) -> np.ndarray:
     """Returns the first channel (H, W) of planes after all effects of the lens."""
     look = only(**effects)
-    for effect in optics.effects(look):
+    for effect in optics.lens_effects(look):
         planes = effect(look, planes, HEIGHT)
     return np.asarray(planes[0]).reshape(HEIGHT, WIDTH)
 
 
 def test_nothing_is_done_without_fields() -> None:
-    assert optics.effects(only()) == ()
+    assert optics.lens_effects(only()) == ()
     assert not optics.spreads(only())
     assert optics.spreads(only(motion_px=[0, 0]))
-    assert len(optics.effects(only(motion_px=[0, 0], blur_px=0.0))) == 3
+    assert len(optics.lens_effects(only(motion_px=[0, 0], blur_px=0.0))) == 3
 
 
 def test_blur_of_a_point_is_a_gaussian() -> None:
@@ -72,10 +72,10 @@ def test_motion_of_a_point_is_a_line_of_its_length(way: tuple[float, float]) -> 
 
 
 def test_longer_ways_are_cut() -> None:
-    reach = 2.0 * optics.REACH
+    reach = 2.0 * optics.MOTION_REACH
     long = through((POINT,) * 3, motion_px=(0.0, 40.0))
     np.testing.assert_allclose(long, through((POINT,) * 3, motion_px=(0.0, reach)), atol=1e-6)
-    assert np.count_nonzero(long > 1e-3) == 2 * optics.REACH + 1
+    assert np.count_nonzero(long > 1e-3) == 2 * optics.MOTION_REACH + 1
 
 
 def test_motion_continues_the_picture_at_its_edge() -> None:

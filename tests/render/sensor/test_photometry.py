@@ -35,7 +35,7 @@ MOVED = {
 
 def develop(look: Any, planes: Any, seed: Any = None) -> np.ndarray:
     """Returns the finished picture (P, 3) of planes that are 6 px high."""
-    digits = photometry.digitise(look, photometry.expose(look, planes, 6), seed)
+    digits = photometry.digitise(look, photometry.expose_planes(look, planes, 6), seed)
     return np.stack(digits, axis=-1)
 
 
@@ -60,7 +60,7 @@ def planes_of(count: int) -> tuple[jax.Array, ...]:
     ],
 )
 def test_each_step_is_its_closed_form(field: str, value: Any, expected: list[float]) -> None:
-    out = [float(c[0]) for c in photometry.expose(only(**{field: value}), RGB, 1)]
+    out = [float(c[0]) for c in photometry.expose_planes(only(**{field: value}), RGB, 1)]
     if field == "vignette":  # half a pixel from the middle of 1 by 2: r^2 = 0.25 / (1.25)
         expected = [x * (1 - 0.5 * 0.2) for x in expected]
     np.testing.assert_allclose(out, expected, atol=1e-5)
@@ -80,7 +80,7 @@ def test_steps_follow_one_another_as_documented() -> None:
     out = grey + np.cos(0.5) * (out - grey) + np.sin(0.5) * cross
     luma = np.array([0.299, 0.587, 0.114]) @ out
     out = np.clip(luma + 0.5 * (out - luma), 0, 1) ** 1.3
-    np.testing.assert_allclose(photometry.expose(look, planes_of(42), 6), out, atol=2e-5)
+    np.testing.assert_allclose(photometry.expose_planes(look, planes_of(42), 6), out, atol=2e-5)
 
 
 def test_neutral_values_change_no_byte_and_others_do() -> None:
@@ -97,20 +97,20 @@ def test_neutral_values_change_no_byte_and_others_do() -> None:
 
 def test_without_fields_nothing_is_computed() -> None:
     """A look of None fields compiles to limits and rounding only."""
-    text = str(jax.make_jaxpr(lambda p: photometry.expose(only(), p, 6))(planes_of(6)))
+    text = str(jax.make_jaxpr(lambda p: photometry.expose_planes(only(), p, 6))(planes_of(6)))
     assert text.count("clamp") + text.count("clip") >= 3
     assert not any(f" {op} " in text for op in ("mul", "add", "sub", "exp", "exp2", "iota"))
 
 
 def test_exposure_stays_in_range_and_has_a_gradient_at_black() -> None:
     look = only(brightness=5.0, gamma=0.8)
-    out = np.stack(photometry.expose(look, RGB, 1))
+    out = np.stack(photometry.expose_planes(look, RGB, 1))
     assert out.min() >= 0
     assert out.max() <= 1
 
     def total(gamma: jax.Array) -> jax.Array:
         """Returns the sum of a picture."""
-        return jnp.stack(photometry.expose(replace(look, gamma=gamma), RGB, 1)).sum()
+        return jnp.stack(photometry.expose_planes(replace(look, gamma=gamma), RGB, 1)).sum()
 
     assert np.isfinite(jax.grad(total)(jnp.float32(0.8)))
 
@@ -121,7 +121,7 @@ def test_every_exposure_step_has_the_slope_of_finite_differences() -> None:
 
     def total(values: dict[str, jax.Array]) -> jax.Array:
         """Returns a weighted sum of the picture."""
-        out = jnp.stack(photometry.expose(replace(only(), **values), planes, 6))
+        out = jnp.stack(photometry.expose_planes(replace(only(), **values), planes, 6))
         return (out * jnp.array([[1.0], [2.0], [3.0]])).sum()
 
     start = {n: jnp.float32(np.broadcast_to(NEUTRAL[n], np.shape(MOVED[n]))) for n in names}
@@ -144,7 +144,7 @@ def test_hue_keeps_grey_and_the_sum_of_the_channels_and_is_a_rotation(angle: flo
 
 
 def test_vignette_darkens_by_the_square_of_the_distance() -> None:
-    out = photometry.expose(only(vignette=0.4), (jnp.ones(50 * 50),) * 3, 50)
+    out = photometry.expose_planes(only(vignette=0.4), (jnp.ones(50 * 50),) * 3, 50)
     grid = np.asarray(out[1]).reshape(50, 50)
     assert grid[24, 24] == pytest.approx(1.0, abs=1e-3)
     assert grid[0, 0] == pytest.approx(1 - 0.4, abs=0.02)  # the corner pixel is a little inside
@@ -196,7 +196,7 @@ def test_variance_is_a_line_over_brightness(fields: dict[str, float]) -> None:
 def test_noise_is_standard_white_and_nearly_normal() -> None:
     count = 64 * 64
     draws = np.stack(
-        [photometry.noise(SEED * (i + 1), count, c) for i in range(20) for c in range(3)]
+        [photometry.pixel_noise(SEED * (i + 1), count, c) for i in range(20) for c in range(3)]
     )
     assert abs(draws.mean()) < 0.01
     assert draws.std() == pytest.approx(1.0, abs=0.01)
@@ -210,5 +210,7 @@ def test_noise_is_standard_white_and_nearly_normal() -> None:
 
 def test_packing_loses_less_than_half_a_thousandth() -> None:
     planes = planes_of(100)
-    for back, plane in zip(photometry.unpack(photometry.pack(planes)), planes, strict=True):
+    for back, plane in zip(
+        photometry.unpack_planes(photometry.pack_planes(planes)), planes, strict=True
+    ):
         np.testing.assert_allclose(back, plane, atol=5e-4)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mjx_s2r.render import raycast
-from mjx_s2r.render.geometry.scene import Scene, build
+from mjx_s2r.render.geometry.scene import Scene, build_scene
 from mjx_s2r.render.looks.appearance import Appearance
 from mjx_s2r.render.shading import shade
 from tests.render.scenes import load, look_of, pose_of, single
@@ -27,7 +27,7 @@ ABOVE = """
 def above() -> tuple[Scene, Appearance, functools.partial]:
     """The scene, its look, and the picture of a look as a compiled function."""
     model, data = load(ABOVE)
-    scene = build(model, "front", 81, 81)
+    scene = build_scene(model, "front", 81, 81)
     draw = functools.partial(jax.jit(raycast.float_image, static_argnums=0), scene)
     return scene, single(look_of(model)), functools.partial(draw, single(pose_of(scene, data)))
 
@@ -70,7 +70,7 @@ def test_highlight_sits_where_the_half_vector_meets_the_normal() -> None:
         .replace("<worldbody>", '<visual><headlight active="0"/></visual><worldbody>')
         .replace('dir="0 0 -1"', 'dir="1 0 -1"')
     )
-    scene = build(model, "front", 81, 81)
+    scene = build_scene(model, "front", 81, 81)
     draw = jax.jit(raycast.float_image, static_argnums=0)
     picture = draw(scene, single(pose_of(scene, data)), single(look_of(model)))
     row, column = np.unravel_index(np.asarray(picture)[..., 0].argmax(), (81, 81))
