@@ -233,7 +233,7 @@ def test_ctrl_c_in_a_terminal_lets_a_run_save(tmp_path: Path) -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
     )
-    while not log.exists():  # the command ends by itself, and the sweep with it
+    while not (log.exists() and log.read_text()):  # a file is empty before its first word
         assert sweep.poll() is None, sweep.communicate()[0].decode()
         time.sleep(0.1)
     os.killpg(sweep.pid, signal.SIGINT)
