@@ -13,11 +13,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from train.common import LogWindow, LoopConfig, run_loop
 
 from mjx_s2r.io import checkpoints as module
 from mjx_s2r.io.checkpoints import Checkpoints, DiskFullError
 from mjx_s2r.io.run import METRICS, Run, read_jsonl
+from mjx_s2r.learn.train_logger import LogWindow
+from mjx_s2r.learn.trainer import LoopConfig, run_loop
 
 FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 

@@ -1,6 +1,8 @@
 """Which rows a teacher's curriculum schedules: looks only where the actor sees."""
 
 from dataclasses import replace
+from pathlib import Path
+from typing import cast
 
 import jax
 import jax.numpy as jnp
@@ -11,9 +13,11 @@ import pytest
 from mjx_s2r.api.teacher import TeacherConfig, make_curriculum, teacher_trainer
 from mjx_s2r.curriculum.adr import ADRConfig
 from mjx_s2r.curriculum.interface import Curriculum, Episodes
+from mjx_s2r.io.config import ConfigError
 from mjx_s2r.learn.ppo.config import PPOConfig
-from mjx_s2r.learn.trainer import Trainer
+from mjx_s2r.learn.trainer import Trainer, fit
 from mjx_s2r.sim.env import make
+from mjx_s2r.sim.task import Task
 from tests.sim.toy import SPACE, XML, Toy
 
 CAMERA = '<camera name="front" pos="0 -2 0" xyaxes="1 0 0 0 0 1"/></worldbody>'
@@ -31,7 +35,7 @@ def trainer_of(curriculum: str, actor_obs: str, rows: tuple[str, ...] = ()) -> T
         adr=ADRConfig(boundary_share=1.0, window=4, step=0.25),
     )
     model = mujoco.MjModel.from_xml_string(XML.replace("</worldbody>", CAMERA))
-    return teacher_trainer(config, make(Toy(mj_model=model)))
+    return teacher_trainer(config, make(cast(Task, Toy(mj_model=model))))
 
 
 def looks(curriculum: Curriculum, updates: int = 0) -> np.ndarray:
@@ -78,3 +82,15 @@ def test_rows_that_are_named_go_before_what_the_actor_sees() -> None:
     assert set(looks(seeing)) == {1.0}
     config = replace(TeacherConfig(), curriculum="uniform", rows=("*",))
     assert np.ptp(looks(make_curriculum(config, SPACE, sees=False))) > 1
+
+
+def test_an_actor_that_sees_is_not_evaluated_in_simulation(tmp_path: Path) -> None:
+    trainer = trainer_of("none", "pixels")
+    state, key = trainer.state_shapes(), jax.random.key(0)
+    params = trainer.curriculum.sample(trainer.curriculum.init(), 2, key)
+    with pytest.raises(ConfigError, match="evaluated on robots: export it"):
+        trainer.evaluate(state, params, key=key)
+    config = TeacherConfig(run=tmp_path / "run", eval_every=1, devices=1)
+    with pytest.raises(ConfigError, match="eval_every 1: an actor that sees"):
+        fit(trainer, config, what="teacher", task="toy", iterations=1)
+    assert not (tmp_path / "run").exists()

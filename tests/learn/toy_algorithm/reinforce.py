@@ -88,8 +88,9 @@ class Reinforce:
             for obs in (steps.obs, steps.next_obs)
         )
         ends = (steps.terminated, steps.done)
-        returns = {"gamma": self.config.gamma, "gae_lambda": 1.0}  # with 1, those to the very end
-        advantage, target = gae(steps.reward, value, next_value, *ends, **returns)
+        advantage, target = gae(  # with lambda 1: returns to the end of the episode
+            steps.reward, value, next_value, *ends, gamma=self.config.gamma, gae_lambda=1.0
+        )
         batch = Batch(steps.obs["state"], steps.raw_action, advantage, target)
         loss = jax.grad(partial(reinforce_loss, actor, baseline), has_aux=True)
         gradient, metrics = loss(state.params, batch)
