@@ -8,6 +8,7 @@ import mujoco
 import numpy as np
 
 from mjx_s2r.params import ParamSpace
+from mjx_s2r.render import raycast
 from mjx_s2r.render.geometry import pose as poses
 from mjx_s2r.render.geometry.pose import ScenePose, scene_pose
 from mjx_s2r.render.geometry.scene import Scene
@@ -61,6 +62,10 @@ FEW = """
   </worldbody>
 </mujoco>
 """
+
+
+draw = jax.jit(raycast.render, static_argnames=("scene", "outputs", "chunk"))
+draw_float = jax.jit(raycast.float_image, static_argnames="scene")
 
 
 def load(xml: str) -> tuple[mujoco.MjModel, mujoco.MjData]:

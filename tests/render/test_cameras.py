@@ -9,13 +9,20 @@ from mjx_s2r.render.cameras import RayCamera
 from mjx_s2r.robot.drivers.sim_robot import can_render
 
 
-@pytest.mark.skipif(not can_render(), reason="no OpenGL to compare with")
-def test_the_ray_camera_stands_in_for_mujocos() -> None:
+@pytest.fixture(scope="module")
+def reach() -> tuple[Reach, RayCamera]:
+    """The task and its camera, which compiles once for a model."""
     task = Reach()
+    return task, RayCamera(task.contract)
+
+
+@pytest.mark.skipif(not can_render(), reason="no OpenGL to compare with")
+def test_the_ray_camera_stands_in_for_mujocos(reach: tuple[Reach, RayCamera]) -> None:
+    task, camera = reach
     data = mujoco.MjData(task.mj_model)
     data.qpos[:] = HOME
     mujoco.mj_forward(task.mj_model, data)
-    ours = RayCamera(task.contract)(task.mj_model, data, "front")
+    ours = camera(task.mj_model, data, "front")
     with mujoco.Renderer(task.mj_model, 64, 64) as renderer:
         renderer.update_scene(data, "front")
         theirs = renderer.render()
@@ -24,11 +31,10 @@ def test_the_ray_camera_stands_in_for_mujocos() -> None:
     assert np.abs(ours.astype(int) - theirs).mean() < 3  # of 255: edges of shadows differ
 
 
-def test_the_ray_camera_follows_the_state() -> None:
-    task = Reach()
+def test_the_ray_camera_follows_the_state(reach: tuple[Reach, RayCamera]) -> None:
+    task, camera = reach
     data = mujoco.MjData(task.mj_model)
     mujoco.mj_forward(task.mj_model, data)
-    camera = RayCamera(task.contract)
     before = camera(task.mj_model, data, "front")
     data.qpos[0] = 0.8
     mujoco.mj_forward(task.mj_model, data)

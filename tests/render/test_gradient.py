@@ -11,8 +11,7 @@ import pytest
 
 from mjx_s2r.render.geometry.scene import build_scene
 from mjx_s2r.render.looks.appearance import Appearance
-from mjx_s2r.render.raycast import float_image
-from tests.render.scenes import load, look_of, pose_of, single
+from tests.render.scenes import draw_float, load, look_of, pose_of, single
 
 # A round shape that fills the picture: shading carries gradients, silhouettes do not.
 CLOSE = """
@@ -34,7 +33,7 @@ def draw() -> Draw:
     """The picture of a look, in [0, 1], of one large egg."""
     model, data = load(CLOSE)
     scene = build_scene(model, "front", 32, 32)
-    return functools.partial(float_image, scene, single(pose_of(scene, data)))
+    return functools.partial(draw_float, scene, single(pose_of(scene, data)))
 
 
 @pytest.fixture(scope="module")

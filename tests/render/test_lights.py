@@ -2,17 +2,15 @@
 
 import functools
 
-import jax
 import jax.numpy as jnp
 import mujoco
 import numpy as np
 import pytest
 
-from mjx_s2r.render import raycast
 from mjx_s2r.render.geometry.scene import Scene, build_scene
 from mjx_s2r.render.looks.appearance import Appearance
 from mjx_s2r.render.looks.temperature import tint
-from tests.render.scenes import load, look_of, pose_of, single
+from tests.render.scenes import draw, draw_float, load, look_of, pose_of, single
 
 SIZE = 64
 ROOM = """
@@ -58,7 +56,7 @@ def _opengl(model: mujoco.MjModel, data: mujoco.MjData) -> np.ndarray:
 def test_light_falls_as_in_mujocos_renderer(kind: str) -> None:
     model, data, scene = _scene(KINDS[kind])
     theirs = _opengl(model, data).astype(float)
-    ours = raycast.render(scene, pose_of(scene, data), look_of(model)).rgb[0]
+    ours = draw(scene, pose_of(scene, data), look_of(model)).rgb[0]
     difference = np.abs(np.asarray(ours, float) - theirs).mean(axis=-1)
     # OpenGL lights corners and interpolates between them, so a spot's rim is ragged; and its
     # shadow map covers the inner part of a spot only.
@@ -71,7 +69,7 @@ def test_a_point_light_falls_off_with_distance_and_angle() -> None:
     """Closed form; MuJoCo's OpenGL renderer leaves point lights out."""
     lamp = '<light type="point" pos="-.8 .3 1" attenuation=".5 .2 .4" specular="0 0 0"/>'
     model, data, scene = _scene(lamp)
-    image = raycast.render(
+    image = draw(
         scene, pose_of(scene, data), look_of(model), outputs=("rgb", "depth", "segmentation")
     )
     pixel = (50, 12)  # on the floor, out of every shadow
@@ -92,8 +90,8 @@ def test_a_point_light_falls_off_with_distance_and_angle() -> None:
 def sun() -> tuple[Scene, Appearance, functools.partial]:
     """The room under one sun straight above, its look, and the picture of a look, compiled."""
     model, data, scene = _scene('<light name="sun" directional="true" dir="0 0 -1"/>')
-    draw = jax.jit(functools.partial(raycast.float_image, scene, single(pose_of(scene, data))))
-    return scene, single(look_of(model, photometry=True)), draw
+    pictured = functools.partial(draw_float, scene, single(pose_of(scene, data)))
+    return scene, single(look_of(model, photometry=True)), pictured
 
 
 def test_colour_temperature_is_the_ratio_of_the_channels(
@@ -134,8 +132,7 @@ def test_a_wide_lamp_makes_a_wide_penumbra() -> None:
         specular=jnp.float32(0),
         geom_shown=hidden,
     )
-    draw = jax.jit(raycast.float_image, static_argnums=0)
-    picture = draw(scene, single(pose_of(scene, data)), look)
+    picture = draw_float(scene, single(pose_of(scene, data)), look)
     x = (np.arange(64) - 31.5) * 2 * np.tan(np.deg2rad(10)) * 3 / 64
     columns = np.asarray(picture)[:, :, 0].mean(axis=0) / 0.5
     seen = x > 0.03  # the shelf itself hides what lies to the left
@@ -158,7 +155,7 @@ def test_a_lamp_on_a_body_moves_with_it() -> None:
     for x in (-0.6, 0.6):
         data.qpos[:] = x
         mujoco.mj_forward(model, data)
-        rgb = raycast.render(scene, pose_of(scene, data), look_of(model)).rgb[0]
+        rgb = draw(scene, pose_of(scene, data), look_of(model)).rgb[0]
         light = np.asarray(rgb, float).sum(axis=(0, 2))
         bright.append((light * (np.arange(32) - 15.5)).sum() / light.sum())
     assert bright[0] == pytest.approx(-bright[1], abs=0.3)
@@ -175,8 +172,6 @@ def test_glass_is_blended_as_mujoco_does() -> None:
     for alpha, expected in ((0.5, (0, 153, 51)), (0.25, (0, 89, 115))):
         model, data = load(xml.format(alpha))
         scene = build_scene(model, "front", 50, 50)
-        image = raycast.render(
-            scene, pose_of(scene, data), look_of(model), outputs=("rgb", "segmentation")
-        )
+        image = draw(scene, pose_of(scene, data), look_of(model), outputs=("rgb", "segmentation"))
         np.testing.assert_allclose(image.rgb[0, 25, 35], expected, atol=2)
         assert image.segmentation[0, 25, 35] == 1

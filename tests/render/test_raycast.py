@@ -17,6 +17,7 @@ from tests.render.scenes import (
     FEW,
     assets_of,
     cast,
+    draw,
     load,
     look_of,
     pose_of,
@@ -107,13 +108,13 @@ def test_a_world_does_not_depend_on_its_batch(
     small: tuple[mujoco.MjModel, mujoco.MjData, Scene],
 ) -> None:
     model, data, _ = small
-    scene = build_scene(model, "front", 24, 16)
+    scene = build_scene(model, "front", 12, 8)
     pose, look = pose_of(scene, data, 5), look_of(model, 5)
     moved = 0.1 * jax.random.normal(jax.random.key(0), (5, 3))
     pose = pose.replace(cam_pos=pose.cam_pos + moved)
     draw = jax.jit(functools.partial(render, scene, outputs=OUTPUTS, chunk=2))
     together = draw(pose, look)
-    assert together.rgb.shape == (5, 24, 16, 3)
+    assert together.rgb.shape == (5, 12, 8, 3)
     assert together.rgb.dtype == jnp.uint8
     for i in range(5):
         alone = draw(*jax.tree.map(lambda leaf, i=i: leaf[i : i + 1], (pose, look)))
@@ -159,7 +160,7 @@ def test_a_pose_that_is_not_finite_never_looks_like_a_picture(
     pose, look = pose_of(scene, data, 3), look_of(model, 3)
     pose = pose.replace(geom_pos=pose.geom_pos.at[0, 2, 1].set(jnp.nan))
     look = look.replace(ambient=look.ambient.at[1].set(jnp.inf))
-    image = render(scene, pose, look, outputs=OUTPUTS)  # all three in one chunk
+    image = draw(scene, pose, look, outputs=OUTPUTS)  # all three in one chunk
     for broken in (0, 1):
         assert np.all(np.asarray(image.rgb[broken]) == 255)
         assert np.isnan(image.depth[broken]).all()
@@ -167,7 +168,7 @@ def test_a_pose_that_is_not_finite_never_looks_like_a_picture(
         assert np.all(np.asarray(image.segmentation[broken]) == -2)
     assert np.isfinite(image.depth[2]).all()
     assert np.asarray(image.segmentation[2]).max() >= 0
-    alone = render(scene, *jax.tree.map(lambda x: x[2:], (pose, look)))
+    alone = draw(scene, *jax.tree.map(lambda x: x[2:], (pose, look)))
     np.testing.assert_array_equal(image.rgb[2], alone.rgb[0])
 
 
@@ -175,7 +176,7 @@ def test_empty_scene_shows_the_sky() -> None:
     model, data = load('<mujoco><worldbody><camera name="front"/></worldbody></mujoco>')
     scene = build_scene(model, "front", 4, 4)
     look = look_of(model).replace(background_high=jnp.ones((1, 3)))
-    image = render(scene, pose_of(scene, data), look, outputs=OUTPUTS)
+    image = draw(scene, pose_of(scene, data), look, outputs=OUTPUTS)
     assert np.all(np.asarray(image.segmentation) == -1)
     assert np.asarray(image.rgb).max() > 0
 
@@ -184,7 +185,7 @@ def test_only_what_was_asked_for_is_computed(
     small: tuple[mujoco.MjModel, mujoco.MjData, Scene],
 ) -> None:
     model, data, scene = small
-    image = render(scene, pose_of(scene, data), look_of(model), outputs=("depth",))
+    image = draw(scene, pose_of(scene, data), look_of(model), outputs=("depth",))
     assert image.rgb is None
     assert image.segmentation is None
     assert image.depth.shape == (1, 8, 8)

@@ -86,7 +86,7 @@ def solid_of(
     points = np.unique(corners.reshape(-1, 3), axis=0)
     hull = _hull_if_convex(corners, points)
     if hull is not None:
-        return _polytope(hull, (corners, normals), points, max_planes)
+        return _polytope(hull, corners, normals, points, max_planes)
     if len(corners) <= max_faces:
         return Triangles(corners.astype(np.float32), normals.astype(np.float32), 0.0)
     fewer, fewer_normals = simplify.decimate(corners, max_faces)
@@ -150,22 +150,27 @@ def _depth(points: np.ndarray, hull: ConvexHull) -> float:
 
 
 def _polytope(
-    hull: ConvexHull, drawn: tuple[np.ndarray, np.ndarray], points: np.ndarray, max_planes: int
+    hull: ConvexHull,
+    corners: np.ndarray,
+    normals: np.ndarray,
+    points: np.ndarray,
+    max_planes: int,
 ) -> Polytope:
     """Returns a hull of the points (V, 3), or that of fewer points if it has too many planes.
 
     Args:
         hull: the hull.
-        drawn: triangles (F, 3, 3) [m] of the mesh and their corners' normals (F, 3, 3).
+        corners: (F, 3, 3) [m] triangles of the mesh.
+        normals: (F, 3, 3) at their corners.
         points: the vertices [m].
         max_planes: how many planes are allowed.
     """
     planes, error = simplify.merged_planes(hull, points), 0.0
     if len(planes) > max_planes:
-        mesh = drawn[0]
+        mesh = corners
         planes, corners, normals = simplify.reduced_hull(points[hull.vertices], max_planes)
-        drawn, error = (corners, normals), simplify.deviation(mesh, corners)
-    shading = _shading(planes, *drawn)
+        error = simplify.deviation(mesh, corners)
+    shading = _shading(planes, corners, normals)
     return Polytope(planes.astype(np.float32), shading.astype(np.float32), error)
 
 

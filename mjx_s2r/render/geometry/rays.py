@@ -76,7 +76,7 @@ def look_from(scene: Scene, pose: ScenePose, look: Appearance) -> View:
         eye=jnp.einsum("gij,gi->gj", pose.geom_mat, eye - place),
         turn=jnp.einsum("gij,ik->gkj", pose.geom_mat, axes),
         size=jnp.asarray(sizes) if pose.geom_size is None else pose.geom_size,
-        lamps=_lamps(scene, pose, look, place, (eye, axes)),
+        lamps=_lamps(scene, pose, look, place, eye, axes),
         up=axes[2],
         focal=jnp.tan(jnp.deg2rad(look.camera_fovy) / 2),
         centre=None if look.camera_centre is None else 2.0 * look.camera_centre,
@@ -105,10 +105,19 @@ def _lamps(
     pose: ScenePose,
     look: Appearance,
     place: jax.Array,
-    camera: tuple[jax.Array, jax.Array],
+    eye: jax.Array,
+    axes: jax.Array,
 ) -> Lamps:
-    """Returns the lights of one world; ``place`` (G, 3) is where the geoms are seen."""
-    eye, axes = camera
+    """Returns the lights of one world.
+
+    Args:
+        scene: what is drawn.
+        pose: where everything is.
+        look: what it looks like.
+        place: (G, 3) [m] where the geoms are seen.
+        eye: (3,) [m] place of the camera.
+        axes: (3, 3) its rotation.
+    """
     where, along = lights_in_world(pose, look)
     toward = -along
     far = np.array([light.kind == "directional" for light in scene.lights], bool)[:, None]

@@ -17,7 +17,7 @@ from flax import struct
 
 from mjx_s2r import params
 from mjx_s2r.render.geometry import scene as scenes
-from mjx_s2r.render.shading.material import mean_colour, model_texture, texture_image, texture_side
+from mjx_s2r.render.looks.material import mean_colour, model_texture, texture_image, texture_side
 
 # Arrays that change nothing at these values; a step that no row touches is left out of the picture.
 NEUTRAL: dict[str, float | np.ndarray] = {

@@ -18,13 +18,12 @@ from PIL import Image
 
 from mjx_s2r.params import unknown
 from mjx_s2r.render.geometry.pose import pixels
-from mjx_s2r.render.geometry.primitives import Triple
-from mjx_s2r.render.geometry.scene import Geom, Scene, SceneError
+from mjx_s2r.render.geometry.scene import Scene, SceneError
 from mjx_s2r.render.looks import textures as texture_pool
 from mjx_s2r.render.looks.appearance import Appearance, AppearanceBinding
+from mjx_s2r.render.looks.material import texture_image
 from mjx_s2r.render.sensor.photometry import Planes
 from mjx_s2r.render.shading import texture
-from mjx_s2r.render.shading.material import texture_image
 from mjx_s2r.render.shading.texture import pack_pool, pack_texels, unpack_texels
 
 _MARGIN = 1.25  # a photograph is this much larger than the picture, so that it can be moved
@@ -100,24 +99,6 @@ class RenderAssets:
         picture = jnp.clip(index, 0, count - 1) * (rows * columns)
         texels = self.photographs.ravel()[picture + row * columns + column]
         return index >= 0, unpack_texels(texels)
-
-
-def unroll(
-    geom: Geom, point: Triple, normal: Triple | None, side: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-    """Returns texture coordinates u and v (P,) at points of a geom, in its own frame [m].
-
-    MuJoCo lays a texture on a plane or box from the corner at -x and +y, its first row there, and
-    on other shapes around their middle. The sides of a solid get it too, each along its own axes;
-    a ``normal`` of None looks along z.
-    """
-    if normal is None:
-        u, v = point[0] * (1.0 / side[0]), point[1] * (1.0 / side[1])
-    else:
-        u, v = texture.triplanar(point, normal, (side[0], side[1]))
-    if geom.shape in ("plane", "box") and not geom.infinite:
-        return u + geom.size[0] / side[0], geom.size[1] / side[1] - v
-    return u + 0.5, 0.5 - v
 
 
 def build_assets(

@@ -28,11 +28,11 @@ from mjx_s2r.render.geometry.primitives import Triple, dot
 from mjx_s2r.render.geometry.rays import Rays, View, local_point, local_ray, triple
 from mjx_s2r.render.geometry.scene import Light, Scene
 from mjx_s2r.render.looks.appearance import Appearance
-from mjx_s2r.render.looks.assets import RenderAssets, unroll
+from mjx_s2r.render.looks.assets import RenderAssets
 from mjx_s2r.render.looks.temperature import tint
 from mjx_s2r.render.sensor.photometry import Planes
 from mjx_s2r.render.shading import visibility
-from mjx_s2r.render.shading.texture import footprint_of
+from mjx_s2r.render.shading.texture import footprint_of, texture_coordinates
 
 NORMAL_BITS = (11, 11, 10)
 
@@ -236,7 +236,9 @@ def pattern(
     for g in assets.textured:
         here, metres = surface.slot == g, look.texture_m[g]
         point = local_point(view, g, rays, depth)
-        own = unroll(scene.geoms[g], point, _facing(scene, view, g, point, normal), metres)
+        own = texture_coordinates(
+            scene.geoms[g], point, _facing(scene, view, g, point, normal), metres
+        )
         u, v = jnp.where(here, own[0], u), jnp.where(here, own[1], v)
         side = jnp.where(here, jnp.min(metres), side)
         index = jnp.where(here, assets.texture_index(look.texture[g]), index)

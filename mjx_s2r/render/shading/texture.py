@@ -12,6 +12,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mjx_s2r.render.geometry.scene import Geom
+
 Triple = tuple[jax.Array, ...]  # three of (P,)
 GRAZING = 0.02  # cosine below which a surface counts as seen at this angle
 
@@ -132,3 +134,21 @@ def triplanar(
     u = jnp.where(along_x, point[1], point[0])
     v = jnp.where(along_z, point[1], point[2])
     return u * (1.0 / metres[0]), v * (1.0 / metres[1])
+
+
+def texture_coordinates(
+    geom: Geom, point: Triple, normal: Triple | None, side: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Returns texture coordinates u and v (P,) at points of a geom, in its own frame [m].
+
+    MuJoCo lays a texture on a plane or box from the corner at -x and +y, its first row there, and
+    on other shapes around their middle. The sides of a solid get it too, each along its own axes;
+    a ``normal`` of None looks along z.
+    """
+    if normal is None:
+        u, v = point[0] * (1.0 / side[0]), point[1] * (1.0 / side[1])
+    else:
+        u, v = triplanar(point, normal, (side[0], side[1]))
+    if geom.shape in ("plane", "box") and not geom.infinite:
+        return u + geom.size[0] / side[0], geom.size[1] / side[1] - v
+    return u + 0.5, 0.5 - v

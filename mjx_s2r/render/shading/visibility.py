@@ -94,7 +94,7 @@ def arriving(
     out = jnp.zeros(depth.shape, jnp.uint32)
     for index, light in enumerate(scene.lights):
         if light.shadow:
-            count = _rays_arriving(scene, view, look, (rays, depth, slot), index)
+            count = _rays_arriving(scene, view, look, rays, depth, slot, index)
             out = out | count.astype(jnp.uint32) << (4 * index)
     return out
 
@@ -114,17 +114,19 @@ def _rays_arriving(
     scene: Scene,
     view: View,
     look: Appearance,
-    hit: tuple[Rays, jax.Array, jax.Array],
+    rays: Rays,
+    depth: jax.Array,
+    slot: jax.Array,
     index: int,
 ) -> jax.Array:
     """Returns (P,) int32 how many shadow rays reach light ``index``."""
     if look.light_softness is None:
-        return (~_blocked(scene, view, hit, index, None)).astype(jnp.int32)
+        return (~_blocked(scene, view, rays, depth, slot, index, None)).astype(jnp.int32)
     disk = _disk(scene.height, scene.width, scene.shadow_rays)
     spread = jnp.asarray(disk) * jnp.tan(look.light_softness[index])
-    count = jnp.zeros(hit[1].shape, jnp.int32)
+    count = jnp.zeros(depth.shape, jnp.int32)
     for offset in spread:  # unrolled: as a loop it takes five times as long on a CPU
-        count = count + ~_blocked(scene, view, hit, index, offset)
+        count = count + ~_blocked(scene, view, rays, depth, slot, index, offset)
     return count
 
 
@@ -146,7 +148,9 @@ def _disk(height: int, width: int, count: int) -> np.ndarray:
 def _blocked(
     scene: Scene,
     view: View,
-    hit: tuple[Rays, jax.Array, jax.Array],
+    rays: Rays,
+    depth: jax.Array,
+    slot: jax.Array,
     index: int,
     offset: jax.Array | None,
 ) -> jax.Array:
@@ -154,7 +158,6 @@ def _blocked(
 
     ``offset`` (2, P) moves the point of the light that the ray aims at, in tangents.
     """
-    rays, depth, slot = hit
     light, dark = scene.lights[index], jnp.zeros(depth.shape, bool)
     away = _distance(view, light, index, rays, depth)
     for g, geom in enumerate(scene.geoms):
@@ -162,9 +165,9 @@ def _blocked(
             continue
         point = local_point(view, g, rays, depth)
         if isinstance(geom.solid, Triangles):
-            blocks = _mesh_shades(geom.solid, view, (index, g), point, (away, offset))
+            blocks = _mesh_shades(geom.solid, view, index, g, point, away, offset)
         else:
-            ray = _toward(view, (index, g), point, away, offset)
+            ray = _toward(view, index, g, point, away, offset)
             blocks = _shades(geom, point, ray, triple(view.size[g]), away)
             blocks = blocks if geom.shape == "hfield" else blocks & (slot != g)
         dark = dark | (blocks if view.shown is None else blocks & view.shown[g])
@@ -185,16 +188,16 @@ def _distance(
 
 def _toward(
     view: View,
-    where: tuple[int, int],
+    index: int,
+    g: int,
     point: Triple,
     away: jax.Array | None,
     offset: jax.Array | None,
 ) -> Triple:
-    """Returns rays (P,) towards a light, in the frame of a geom; ``where`` is (light, geom).
+    """Returns rays (P,) from points towards light ``index``, in the frame of geom ``g``.
 
     They are unit vectors towards a directional light, and reach another light at t = 1.
     """
-    index, g = where
     ray = triple(view.lamps.local[index, g])
     if away is not None:
         ray = tuple(a - b for a, b in zip(ray, point, strict=True))
@@ -233,16 +236,17 @@ def _shades(
 def _mesh_shades(
     solid: Triangles,
     view: View,
-    where: tuple[int, int],
+    index: int,
+    g: int,
     point: Triple,
-    soft: tuple[jax.Array | None, jax.Array | None],
+    away: jax.Array | None,
+    offset: jax.Array | None,
 ) -> jax.Array:
-    """Returns True (P,) where a mesh of triangles stands between points and a light.
+    """Returns True (P,) where geom ``g``, of triangles, stands between points and light ``index``.
 
     Triangles are fast for rays that share a direction or an end. So all pixels aim at one point of
     a soft light at a time, that of the picture's middle: the penumbra comes in steps.
     """
-    (index, g), (away, offset) = where, soft
     aim = triple(view.lamps.local[index, g])
     if offset is not None:
         reach = 1.0 if away is None else jnp.sqrt(primitives.dot(aim, aim))

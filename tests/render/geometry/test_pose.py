@@ -1,6 +1,5 @@
 """Where everything is, and where each pixel looks, with C MuJoCo as the oracle."""
 
-import functools
 
 import jax
 import jax.numpy as jnp
@@ -12,8 +11,7 @@ from mujoco import mjx
 from mjx_s2r.render.geometry import pose as poses
 from mjx_s2r.render.geometry.pose import scene_pose
 from mjx_s2r.render.geometry.scene import build_scene
-from mjx_s2r.render.raycast import render
-from tests.render.scenes import EVERYTHING, cast, load, look_of, pose_of, single
+from tests.render.scenes import EVERYTHING, cast, draw, load, look_of, pose_of, single
 
 MOVING = """
 <mujoco>
@@ -70,8 +68,8 @@ def test_moving_cameras_see_what_mj_ray_meets(
 ) -> None:
     model, data = moved
     scene = build_scene(model, name, 32, 32)
-    draw = functools.partial(render, scene, outputs=("depth", "segmentation"))
-    image = draw(pose_of(scene, data), look_of(model, camera=name))
+    seen = pose_of(scene, data), look_of(model, camera=name)
+    image = draw(scene, *seen, outputs=("depth", "segmentation"))
     depth, ids = cast(model, data, scene)
     ours = np.asarray(image.segmentation[0])
     solid = (ours < model.ngeom) & (ids >= 0)  # mj_ray does not see sites
@@ -106,7 +104,7 @@ def test_sensor_and_principal_point_are_those_of_mujoco() -> None:
     )
     model, data = load(xml)
     scene = build_scene(model, "front", 48, 64)
-    image = render(scene, pose_of(scene, data), look_of(model), outputs=("segmentation",))
+    image = draw(scene, pose_of(scene, data), look_of(model), outputs=("segmentation",))
     try:
         renderer = mujoco.Renderer(model, 48, 64)
     except Exception as error:  # every back end fails with a type of its own
@@ -124,7 +122,7 @@ def test_sizes_of_a_world_are_drawn() -> None:
     sizes = jnp.asarray(model.geom_size, jnp.float32)
     sizes = sizes.at[model.geom("ball").id].mul(1.5)
     pose = jax.tree.map(lambda x: jnp.float32(x)[None], scene_pose(scene, data, sizes))
-    image = render(scene, pose, look_of(model), outputs=("depth", "segmentation"))
+    image = draw(scene, pose, look_of(model), outputs=("depth", "segmentation"))
     model.geom_size[model.geom("ball").id] *= 1.5
     model.geom_rbound[model.geom("ball").id] *= 1.5
     depth, ids = cast(model, data, scene)

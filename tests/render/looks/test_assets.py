@@ -20,7 +20,7 @@ from mjx_s2r.render.looks import textures
 from mjx_s2r.render.looks.appearance import Appearance, appearance, bind_appearance
 from mjx_s2r.render.looks.assets import RenderAssets, RenderConfig, build_assets
 from mjx_s2r.render.looks.textures import TextureError
-from tests.render.scenes import assets_of, load, look_of, pose_of
+from tests.render.scenes import assets_of, draw, load, look_of, pose_of
 
 SIZE = 64
 FOUR = np.zeros((64, 64, 3), np.uint8)  # a colour in each quarter, so that no turn looks the same
@@ -62,9 +62,7 @@ def test_textures_lie_as_mujoco_lays_them(geom: str) -> None:
     data = mujoco.MjData(model)
     mujoco.mj_forward(model, data)
     scene = build_scene(model, "front", SIZE, SIZE)
-    ours = raycast.render(
-        scene, pose_of(scene, data), look_of(model), assets=assets_of(model, scene)
-    )
+    ours = draw(scene, pose_of(scene, data), look_of(model), assets=assets_of(model, scene))
     try:
         renderer = mujoco.Renderer(model, SIZE, SIZE)
     except Exception as error:  # every back end fails with a type of its own
@@ -101,14 +99,14 @@ def _drawer(config: RenderConfig) -> tuple[Draw, RenderAssets]:
     held = build_assets(model, scene, binding, config)
 
     @jax.jit
-    def draw(xi: jax.Array) -> raycast.Image:
+    def shown(xi: jax.Array) -> raycast.Image:
         looks: Appearance = jax.vmap(functools.partial(appearance, binding))(xi)
         outputs = ("rgb", "segmentation", "mask")
         return raycast.render(
             scene, pose_of(scene, data, xi.shape[0]), looks, assets=held, outputs=outputs
         )
 
-    return draw, held
+    return shown, held
 
 
 @pytest.fixture(scope="module")
@@ -118,11 +116,11 @@ def plain() -> tuple[Draw, RenderAssets]:
 
 
 def test_worlds_choose_textures_by_share(plain: tuple[Draw, RenderAssets]) -> None:
-    draw, held = plain
+    shown, held = plain
     assert held.pool == 3
     chosen = [int(held.texture_index(jnp.float32(x))) for x in (0.0, 0.24, 0.26, 0.6, 0.99)]
     assert chosen == [-1, -1, 0, 1, 2]
-    image = draw(jnp.array([[0, 0, 0, 0], [0.3, 0, 0, 0], [0.6, 0, 0, 0], [0, 0.3, 0, 0]]))
+    image = shown(jnp.array([[0, 0, 0, 0], [0.3, 0, 0, 0], [0.6, 0, 0, 0], [0, 0.3, 0, 0]]))
     ids, rgb = np.asarray(image.segmentation[0]), np.asarray(image.rgb).astype(int)
     table, cube = ids == 0, ids == 1
     for world, changed, kept in ((1, table, cube), (2, table, cube), (3, cube, table)):
@@ -132,8 +130,8 @@ def test_worlds_choose_textures_by_share(plain: tuple[Draw, RenderAssets]) -> No
 
 
 def test_worlds_choose_and_move_photographs(plain: tuple[Draw, RenderAssets]) -> None:
-    draw, _ = plain
-    image = draw(jnp.array([[0, 0, 0, 0], [0, 0, 0.5, 0], [0, 0, 0.9, 0], [0, 0, 0.5, 0.7]]))
+    shown, _ = plain
+    image = shown(jnp.array([[0, 0, 0, 0], [0, 0, 0.5, 0], [0, 0, 0.9, 0], [0, 0, 0.5, 0.7]]))
     rgb, sky = np.asarray(image.rgb), np.asarray(image.segmentation[0]) < 0
     assert np.all(rgb[:, ~sky] == rgb[:1, ~sky])
     assert np.all(rgb[0][sky] == 0)  # no skybox, no photograph
@@ -146,17 +144,17 @@ def test_a_photograph_fills_the_picture_upright(tmp_path: Path) -> None:
     half[:30, :30] = 255  # the upper left quarter
     path = tmp_path / "half.png"
     Image.fromarray(half).save(path)
-    draw, _ = _drawer(RenderConfig(photographs=(str(path),)))
-    picture = np.asarray(draw(jnp.array([[0, 0, 0.9, 0.0]])).rgb[0])
+    shown, _ = _drawer(RenderConfig(photographs=(str(path),)))
+    picture = np.asarray(shown(jnp.array([[0, 0, 0.9, 0.0]])).rgb[0])
     assert picture[2, 2].tolist() == [255] * 3
     assert picture[2, 45].tolist() == picture[45, 2].tolist() == [0] * 3
 
 
 def test_green_screen_keeps_the_foreground_only() -> None:
     plain_draw, _ = _drawer(RenderConfig())
-    draw, held = _drawer(RenderConfig(foreground=("cu*",)))
+    shown, held = _drawer(RenderConfig(foreground=("cu*",)))
     xi = jnp.zeros((1, 4))
-    image, whole = draw(xi), plain_draw(xi)
+    image, whole = shown(xi), plain_draw(xi)
     cube = np.asarray(image.segmentation[0]) == 1
     np.testing.assert_array_equal(np.asarray(image.mask[0]), cube)
     assert np.all(np.asarray(image.rgb[0])[cube] == np.asarray(whole.rgb[0])[cube])

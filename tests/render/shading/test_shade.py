@@ -2,16 +2,14 @@
 
 import functools
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mjx_s2r.render import raycast
 from mjx_s2r.render.geometry.scene import Scene, build_scene
 from mjx_s2r.render.looks.appearance import Appearance
 from mjx_s2r.render.shading import shade
-from tests.render.scenes import load, look_of, pose_of, single
+from tests.render.scenes import draw_float, load, look_of, pose_of, single
 
 ABOVE = """
 <mujoco><statistic extent="1"/><worldbody>
@@ -28,8 +26,8 @@ def above() -> tuple[Scene, Appearance, functools.partial]:
     """The scene, its look, and the picture of a look as a compiled function."""
     model, data = load(ABOVE)
     scene = build_scene(model, "front", 81, 81)
-    draw = functools.partial(jax.jit(raycast.float_image, static_argnums=0), scene)
-    return scene, single(look_of(model)), functools.partial(draw, single(pose_of(scene, data)))
+    draw = functools.partial(draw_float, scene, single(pose_of(scene, data)))
+    return scene, single(look_of(model)), draw
 
 
 def test_lit_plane_is_albedo_times_all_lights(
@@ -71,8 +69,7 @@ def test_highlight_sits_where_the_half_vector_meets_the_normal() -> None:
         .replace('dir="0 0 -1"', 'dir="1 0 -1"')
     )
     scene = build_scene(model, "front", 81, 81)
-    draw = jax.jit(raycast.float_image, static_argnums=0)
-    picture = draw(scene, single(pose_of(scene, data)), single(look_of(model)))
+    picture = draw_float(scene, single(pose_of(scene, data)), single(look_of(model)))
     row, column = np.unravel_index(np.asarray(picture)[..., 0].argmax(), (81, 81))
     # Light from (-1, 0, 1), camera straight above: the normal leans 22.5 degrees towards -x.
     x, z = -0.3 * np.sin(np.pi / 8), 0.5 + 0.3 * np.cos(np.pi / 8)
