@@ -1,0 +1,132 @@
+"""The documentation: its links resolve, its commands can be typed, its programs run."""
+
+import importlib
+import re
+import shlex
+from dataclasses import fields, is_dataclass, replace
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import pytest
+import tyro
+
+from benchmarks.cli import CASES
+from benchmarks.cli import Config as BenchmarkConfig
+from benchmarks.rows import Settings as BenchmarkSettings
+from mjx_s2r.api.door import Student
+from mjx_s2r.envs import registry
+from train.__main__ import VERBS
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.M | re.S)
+# Sizes in the programs of docs/python.md, and what they are here.
+SIZES = {"num_envs=512, num_steps=16": "num_envs=16, num_steps=4", "range(60)": "range(2)"}
+
+
+def blocks(page: Path, *languages: str) -> list[str]:
+    """Returns the code blocks of a page in one of some languages."""
+    return [code for language, code in BLOCK.findall(page.read_text()) if language in languages]
+
+
+def commands(page: Path, program: str) -> list[list[str]]:
+    """Returns the command lines of a page that start ``program``, without it, in words."""
+    text = "\n".join(blocks(page, "", "sh")).replace("\\\n", " ")
+    lines = re.findall(rf"^python -m {program} (.+)$", text, re.M)
+    return [shlex.split(line, comments=True) for line in lines]
+
+
+def config_of(verb: str) -> type:
+    """Returns the class of a verb's settings."""
+    found = getattr(importlib.import_module(f"train.{verb}"), f"{verb.capitalize()}Config")
+    assert isinstance(found, type)
+    return found
+
+
+def flags(config: Any, prefix: str = "") -> set[str]:
+    """Returns the options that a class of settings has on the command line."""
+    found, hints = set(), get_type_hints(config)
+    for name in (f.name for f in fields(config)):
+        option = f"{prefix}{name.replace('_', '-')}"
+        found.add(f"--{option}")
+        if is_dataclass(hints[name]):
+            found |= flags(hints[name], f"{option}.")
+    return found
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    text = BLOCK.sub("", page.read_text())
+    links = [link for link in re.findall(r"\]\(([^)\s]+)\)", text) if "://" not in link]
+    assert [link for link in links if not (page.parent / link.partition("#")[0]).exists()] == []
+
+
+def test_the_index_lists_every_page() -> None:
+    text = (ROOT / "docs" / "index.md").read_text()
+    names = {page.name for page in PAGES} - {"README.md", "index.md"}
+    assert set(re.findall(r"^\| \[[^]]+\]\(([\w.]+)\)", text, re.M)) == names
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_can_be_typed(page: Path) -> None:
+    for verb, *words in commands(page, "train"):
+        assert verb in VERBS, f"{page.name}: python -m train {verb}"
+        if words != ["--help"]:
+            tyro.cli(config_of(verb), args=words, prog=f"{page.name}: {verb}")
+    for words in commands(page, "benchmarks"):
+        assert {word for word in words if not word.startswith("-")} & set(CASES) or "--" in words[0]
+
+
+def test_options_in_the_text_exist() -> None:
+    known = set().union(*(flags(config_of(verb)) for verb in VERBS))
+    known |= flags(BenchmarkConfig) | flags(BenchmarkSettings) | {"--help", "--list"}
+    wrong = [
+        f"{page.name}: {option}"
+        for page in PAGES
+        for code in re.findall(r"`([^`\n]*(?:\n[^`\n]+)?)`", BLOCK.sub("", page.read_text()))
+        for option in re.findall(r"(?<![\w-])--[a-z][\w.-]*", code)
+        if option not in known
+    ]
+    assert not wrong
+
+
+def test_verbs_in_the_text_exist() -> None:
+    for page in PAGES:
+        verbs = re.findall(r"python\s-m\strain\s(\w+)", page.read_text())
+        assert set(verbs) <= set(VERBS), page.name
+
+
+def test_the_readme_shows_the_program_of_the_python_page() -> None:
+    assert blocks(ROOT / "README.md", "python") == blocks(ROOT / "docs/python.md", "python")[:1]
+
+
+@pytest.mark.slow
+def test_the_six_lines_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = registry.task_spec("reach")
+    small = {"num_envs": 16, "num_steps": 4, "num_minibatches": 2, "num_epochs": 1}
+    tiny = replace(
+        spec,
+        ppo=replace(spec.ppo, **small),
+        iterations=1,
+        distill=replace(spec.distill, **small, iterations=1),
+    )
+    monkeypatch.setitem(registry._registered, "reach", tiny)
+    monkeypatch.setattr(Student.evaluate, "__kwdefaults__", {"count": 1, "episodes": 1})
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    exec(blocks(ROOT / "docs/python.md", "python")[0], names)
+    assert Path("policy.onnx").stat().st_size > 10_000
+    assert names["student"].trained.trainer.config.num_envs == 16
+    assert Path("runs/teacher/checkpoints/1").is_dir()
+
+
+@pytest.mark.slow
+def test_the_other_programs_of_the_python_page_run(capsys: pytest.CaptureFixture[str]) -> None:
+    code = "\n".join(blocks(ROOT / "docs/python.md", "python")[1:])
+    for large, little in SIZES.items():
+        assert large in code
+        code = code.replace(large, little)
+    names: dict[str, Any] = {}
+    exec(code, names)
+    assert int(names["state"].iteration) == 2
+    assert "pole_mass: " in capsys.readouterr().out
