@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from mjx_s2r.api.robots import robots
 from mjx_s2r.curriculum.adr import ADRConfig
 from mjx_s2r.io.config import ConfigError
 from mjx_s2r.io.run import RunError
 from mjx_s2r.learn.ppo.config import PPOConfig
 from mjx_s2r.params import ParamError
-from train import evaluate, student, teacher
+from train import student, teacher
 
 ROOT = Path(__file__).parents[2]
 
@@ -95,7 +96,7 @@ def test_a_student_needs_a_teacher(tmp_path: Path) -> None:
 
 def test_robots_exist_for_tasks_that_have_them() -> None:
     with pytest.raises(ParamError, match="cartpole"):
-        evaluate.robots("cartpole", "held_out", 1)
+        robots("cartpole", "held_out", 1)
 
 
 @pytest.mark.parametrize("verb", ["pipeline", "demo"])
