@@ -87,7 +87,7 @@ def redrawn(env: Env, settings: Settings) -> Rollout:
     return jax.jit(go, donate_argnums=0)
 
 
-def kept(env: Env, unroll: int) -> Rollout:
+def kept(env: Env, num_steps: int) -> Rollout:
     """Returns the compiled rollout without resets, random actions."""
 
     def one(state: State, key: jax.Array) -> tuple[State, None]:
@@ -95,7 +95,7 @@ def kept(env: Env, unroll: int) -> Rollout:
         return jax.vmap(env.step)(state, jnp.tanh(raw)), None
 
     def go(state: State, count: int) -> tuple[State, Any]:
-        return jax.lax.scan(one, state, jax.random.split(jax.random.key(count), unroll))
+        return jax.lax.scan(one, state, jax.random.split(jax.random.key(count), num_steps))
 
     return jax.jit(go, donate_argnums=0)
 

@@ -40,7 +40,7 @@ class WrappedState:
     Attributes:
         kept: leaves of the environment's own state that its step reads.
         leaves: model fields of this world.
-        episode_params: the episode's parameters and role.
+        episode_params: the episode's parameters and kind.
         steps: () int32 control steps so far.
         success: () bool the episode has succeeded.
         total: () return so far.

@@ -48,7 +48,7 @@ class EnvState:
     Attributes:
         physics_state: physics state.
         leaves: model fields of this world.
-        episode_params: the episode's parameters and role.
+        episode_params: the episode's parameters and kind.
         actuator: commands on their way.
         sensor: readings kept.
         command: (J,) last command.
