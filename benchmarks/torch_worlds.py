@@ -2,7 +2,7 @@
 
 Playground's own wrapper for rsl_rl (mujoco_playground/_src/wrapper_torch.py) does the same: one
 compiled step of all worlds, arrays handed over by DLPack, the end by time told as "time_outs".
-Finished worlds are renewed as for our PPO: with a fresh start, of which one per world and rollout
+Finished worlds are reset as for our PPO: with a fresh start, of which one per world and rollout
 is prepared.
 """
 

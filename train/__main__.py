@@ -1,4 +1,4 @@
-"""python -m train VERB [options]: teacher, student, export, evaluate, pipeline, demo, study, view.
+"""python -m train VERB [options]: trains, exports, evaluates and shows policies.
 
 Each verb is one file with a Config dataclass and a main. This file only finds it: compiler switches
 must be set before jax starts, so nothing heavy is imported until the verb is known.
@@ -19,12 +19,12 @@ VERBS = {
     "export": "write a student, or a teacher that reads state, as one ONNX file",
     "evaluate": "run an ONNX policy on robots (or their stand-ins) and count",
     "pipeline": "teacher, student, export and evaluation, one after another",
-    "demo": "the whole story with and without randomization, and a report",
+    "demo": "the whole pipeline with and without randomization, and a report",
     "study": "compare curricula on a held-out grid, same budget, several seeds",
     "sweep": "run a grid of teachers on this machine or on SLURM, and show a table",
     "judge": "compare the checkpoints of a teacher, in nominal, opened and widest worlds",
     "adversary": "search the worlds in which a teacher fails, and the rows to blame",
-    "replay": "take the step again in which a world ceased to be finite, in two engines",
+    "replay": "repeat the step in which a world ceased to be finite, in two engines",
     "view": "look at a task as the student sees it, beside MuJoCo's own picture",
 }
 

@@ -1,4 +1,4 @@
-"""The first look at a command line: which task and recipe its other settings start from."""
+"""Task and recipe of a command line, read first: its other settings start from them."""
 
 import re
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""python -m train demo: the whole story on one page.
+"""python -m train demo: the whole pipeline, with and without randomization, on one page.
 
 Two pipelines run beside each other, one randomized, one not, each on its own processor: a teacher,
 a camera student, one ONNX file, and its episodes on robots that training never saw. The page with

@@ -1,4 +1,4 @@
-"""python -m train replay --run runs/teacher: what became not finite, once more in two engines."""
+"""python -m train replay --run runs/teacher: replays NaN snapshots in two engines."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -40,7 +40,7 @@ from train.sweeping.engine import executor, grace_s, numbers, places, run_all, s
 from train.sweeping.job import Settings
 
 SHOWN = ("success", "return", "env_steps", "seconds")
-RARE = ("nan_worlds",)  # shown where it is not zero
+RARE = ("nan_envs",)  # shown where it is not zero
 COMPARED = ("success", "return")
 SWEEP = "sweep.json"
 

@@ -31,7 +31,7 @@ from mjx_s2r.sim.env import Env, require_native
 from mjx_s2r.sim.interface import Environment
 from mjx_s2r.sim.task import seen_by
 
-# What a run that is resumed may be told otherwise.
+# Settings that a resumed run may change.
 MAY_CHANGE = (
     *("run", "resume", "recipe", "devices", "iterations"),
     *("log_every", "checkpoint_every", "keep", "wandb", "profile"),

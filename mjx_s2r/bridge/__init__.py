@@ -1,1 +1,1 @@
-"""Doors to other libraries: their environments trained here, ours trained there."""
+"""Bridges to other libraries: their environments trained here, ours trained there."""

@@ -1,4 +1,4 @@
-"""What of another library's state must be carried from step to step: only what its step reads.
+"""State pruning: the fields of another library's state that its step reads, and no others.
 
 Such a state holds the whole of mjx.Data, most of which the next step computes anew. Carried through
 a rollout and picked from a fresh world at every step, that traffic costs more than the physics of a

@@ -7,7 +7,7 @@ Every reset draws the parameters anew, each row between its initial bounds. Thre
 
 - It keeps the time limit itself (EpisodeWrapper), so only true ends are ``done`` here.
 - Its auto reset puts the first state of a world back, with that world's parameters: worlds differ
-  from each other and not from episode to episode, unless ``num_resets_per_eval`` renews them.
+  from each other and not from episode to episode, unless ``num_resets_per_eval`` resets them.
 - It sums metrics over an episode, so ``success`` is 1 at the one step at which it is reached.
 """
 

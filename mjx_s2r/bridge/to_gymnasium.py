@@ -5,7 +5,7 @@
     obs, reward, terminated, truncated, info = worlds.step(actions)
 
 World i of seed s is world 0 of seed s + i: each has a stream of keys of its own, from which starts
-and parameters (between the table's initial bounds) come. A world is renewed as ``autoreset`` says:
+and parameters (between the table's initial bounds) come. A world is reset as ``autoreset`` says:
 "NextStep" (Gymnasium's default; the action of that step is not used), "SameStep" (info then has
 final_obs and final_info) or "Disabled" (by reset with options={"reset_mask": ...}).
 """

@@ -1,15 +1,16 @@
-"""Other people's environments as ours: Brax's, MuJoCo Playground's, and any of their shape.
+"""Environments of Brax, of MuJoCo Playground and of their shape, in this project's interface.
 
 They have reset(rng) -> state and step(state, action) -> state of one world, where the state has
-obs, reward, done, metrics and info. `Foreign` gives them what a learner needs (sim/interface.py):
+obs, reward, done, metrics and info. `WrappedEnv` gives them the rest of
+`mjx_s2r.sim.interface.Environment`:
 
 - The time limit is kept here and truncates; their own ``done`` terminates.
 - Nothing resets itself: hand over the bare environment, without the wrappers of a training.
 - Observations are an array, or a dict with "state" and perhaps "privileged_state". With a table,
   "privileged" ends in xi, as in our own environments.
 - A world with numbers that are not finite is ended, zeroed and counted.
-- Rows on the model act on theirs (bridge/swap.py); only what their step reads is carried
-  (bridge/carry.py).
+- Rows on the model act on theirs (`mjx_s2r.bridge.model_override`); only what their step reads is
+  carried (`mjx_s2r.bridge.state_pruning`).
 """
 
 from collections.abc import Callable, Mapping
@@ -221,7 +222,7 @@ def _check(shape: Any, name: str) -> None:
     if wrapped := set(WRAPPED) & set(shape.info):
         raise ParamError(
             f"{name} is wrapped for a training (its info holds {sorted(wrapped)}): episodes are "
-            "ended and renewed here; hand over env.unwrapped"
+            "ended and reset here; hand over env.unwrapped"
         )
     if isinstance(shape.obs, Mapping) and "state" not in shape.obs:
         raise ParamError(

@@ -7,8 +7,8 @@ through MuJoCo's own camera: that one is for development.
 What differs from the simulator, besides the drawn numbers: the cube is a free body that can be
 pushed, things collide, physics runs at 2 ms with a converged solver, the arm's base is tilted, the
 table is speckled, a second lamp casts another shadow, clutter stands at the rim, and the flaws of
-`robot.drivers.imperfections` (backlash, bus latency with jitter, lost commands, encoder counts,
-late and dropped frames, sensor noise, drifting exposure).
+`mjx_s2r.robot.drivers.imperfections` (backlash, bus latency with jitter, lost commands, encoder
+counts, late and dropped frames, sensor noise, drifting exposure).
 """
 
 from dataclasses import replace

@@ -64,7 +64,7 @@ class RobotEpisode:
         events: interventions of the guard by code.
         overruns: missed deadlines.
         act_s: (steps,) time that the policy took, s.
-        frames: (F, H, W, 3) uint8 of the first camera, where a film was asked for.
+        frames: (F, H, W, 3) uint8 of the first camera, where they were asked for.
     """
 
     robot: str
@@ -102,7 +102,7 @@ class _GoalMonitor:
     def __init__(
         self, robot: JudgedRobot, stand_in: SimRobot, steps: int, film: str | None
     ) -> None:
-        """Says what is watched, for how many steps the goal must hold, and which camera is kept."""
+        """Takes the robot, the steps for which the goal must hold, and the camera to keep."""
         self._robot, self._stand_in, self._steps, self._film = robot, stand_in, steps, film
         self.held = 0
         self.frames: list[np.ndarray] = []

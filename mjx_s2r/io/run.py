@@ -4,7 +4,7 @@
     metrics.jsonl   one line a log: step and numbers; the same goes to TensorBoard
     bounds.jsonl    one line a log: the ranges that the curriculum draws from
     table.json      the rows of the parameter table that the run was started with
-    episodes.jsonl  where asked for, one line a log: xi, score and kind of every episode
+    episodes.jsonl  where asked for, one line a log: xi, score, kind and version of every episode
     checkpoints/    see `mjx_s2r.io.checkpoints`
     policy.onnx, result.json, report.html   written at the end
 

@@ -1,4 +1,4 @@
-"""Points for TensorBoard, written here and now.
+"""Event files for TensorBoard, written as the points come.
 
 A writer with a thread of its own ends without a word when it meets a full disk, and the training
 then waits for ever to hand it the next point. Without one, errors come back to the caller.

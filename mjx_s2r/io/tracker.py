@@ -1,4 +1,4 @@
-"""Figures of a training to Weights & Biases, where that is asked for.
+"""Experiment tracking: a training's metrics to Weights & Biases, where that is asked for.
 
 The package is optional: ``pip install "mjx_s2r[wandb]"``. Without a key in WANDB_API_KEY nothing
 leaves the machine: lines are kept under the run's folder until ``wandb sync`` sends them. The

@@ -1,1 +1,1 @@
-"""Learning: networks, rollout, PPO for the teacher, distillation for the camera student."""
+"""Learning: networks, rollout, one trainer; PPO and distillation are its algorithms."""

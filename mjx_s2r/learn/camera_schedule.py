@@ -1,4 +1,4 @@
-"""How B worlds are watched: which of them are drawn at a step, and which pictures are kept.
+"""Camera schedule of B worlds: which of them are drawn at a step, and which pictures are kept.
 
 A camera may be slower than the policy. Of one that takes a picture every E control steps, a world
 is drawn at every E-th step only, and worlds take turns, so that each step draws B / E of them. A
@@ -142,7 +142,7 @@ def bind_camera_schedule(
 
 @partial(jax.jit, static_argnums=0)
 def _repeat(signals: tuple[CameraSignal, ...], pictures: tuple[jax.Array, ...]) -> Frames:
-    """Returns films (B, F, H, W, 3) of one picture each."""
+    """Returns stacks (B, F, H, W, 3) of one picture F times."""
     pairs = zip(pictures, signals, strict=True)
     return tuple(jnp.repeat(picture[:, None], c.frames, axis=1) for picture, c in pairs)
 

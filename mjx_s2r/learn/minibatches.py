@@ -1,4 +1,4 @@
-"""Which items go into which minibatch: shuffled within groups of neighbouring worlds.
+"""Minibatch indices: items shuffled within groups of neighbouring worlds.
 
 Worlds of one group lie on one device, so shuffling moves nothing between devices; and what comes
 out does not depend on how many there are.

@@ -1,8 +1,8 @@
-"""A world whose numbers cease to be finite leaves behind what it was just before.
+"""NaN guard: a snapshot of the first world whose numbers cease to be finite, from just before.
 
 The environment ends and counts such worlds (metrics["nan"]); by then their state is gone. Inside
-the rollout's scan `first_bad` copies one world, before the step, the first time it happens. Every
-other step pays for one `any` over the worlds. `mjx_s2r.sim.nan_replay` writes and replays it.
+the rollout's scan `record_first_nan` copies one world, before the step, the first time it happens.
+Every other step pays for one `any` over the worlds. `mjx_s2r.sim.nan_replay` writes and replays it.
 """
 
 from typing import Any
@@ -25,7 +25,7 @@ class NanSnapshot:
         world: () int32 which of the B worlds.
         env_state: its pipeline_state, random keys as their bits.
         obs: its observations.
-        action: (J,) what it was told to do.
+        action: (J,) its action in that step.
     """
 
     found: jax.Array
@@ -55,8 +55,8 @@ def record_first_nan(
     Args:
         bad: the record so far.
         before: the worlds before the step.
-        after: the worlds after it, not yet renewed.
-        action: (B, J) what they were told, as the environment got it.
+        after: the worlds after it, not yet reset.
+        action: (B, J) their actions, as the environment got them.
         step: () int32 step of the rollout.
     """
     worlds = after.metrics["nan"] > 0
@@ -64,8 +64,8 @@ def record_first_nan(
     def note() -> NanSnapshot:
         i = jnp.argmax(worlds)
         held = (_plain(before.pipeline_state), before.obs, action)
-        sim, obs, told = jax.tree.map(lambda x: x[i], held)
-        return NanSnapshot(jnp.ones((), bool), jnp.int32(step), jnp.int32(i), sim, obs, told)
+        sim, obs, acted = jax.tree.map(lambda x: x[i], held)
+        return NanSnapshot(jnp.ones((), bool), jnp.int32(step), jnp.int32(i), sim, obs, acted)
 
     return jax.lax.cond(worlds.any() & ~bad.found, note, lambda: bad)
 

@@ -1,4 +1,4 @@
-"""Where the time of an iteration goes: a trace for a profiler, and seconds by part for everybody.
+"""Profiling of an iteration: a trace for a profiler, and a table of seconds by part.
 
 Traces the iterations after the first two, which compile, into RUN/profile. Then the parts of an
 iteration are compiled one by one and timed, each waited for. Together they may take longer than the

@@ -449,7 +449,7 @@ def fit(
         what: its name on the screen.
         task: name of the task, kept with the checkpoints.
         iterations: how many in all.
-        may_change: settings that a resumed run may be told otherwise.
+        may_change: settings that a resumed run may change.
 
     Raises:
         JaxConfigError: a setting of jax under which trainings fail.

@@ -135,7 +135,7 @@ class Param:
 
     @property
     def group(self) -> str:
-        """The part of the system that the row belongs to: one of `ROOMS`."""
+        """The part of the system that the row belongs to: one of `GROUPS`."""
         return self.field.split(".", 1)[0]
 
     @property

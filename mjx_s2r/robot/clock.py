@@ -107,7 +107,7 @@ class RealClock:
 
 
 class VirtualClock:
-    """Time that moves only when told: by `wait`, or by `advance` to act out a slow computation."""
+    """Time that moves only by a call: `wait`, or by `advance` to act out a slow computation."""
 
     def __init__(self, now_s: float = 0.0) -> None:
         """Starts at ``now_s``."""

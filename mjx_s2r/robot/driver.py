@@ -1,4 +1,4 @@
-"""The border to a robot: what a driver offers, what a reading holds, whether a policy fits.
+"""The interface of a robot driver, its readings, and the check that a policy fits a robot.
 
 A driver is thin: it moves bytes and converts units. It makes no decision; limits, holds and stops
 are the guard's (`mjx_s2r.robot.safety`). Units and names are the contract's.

@@ -1,4 +1,4 @@
-"""Compiles the programs of a training side by side, before it begins.
+"""Parallel compilation of a training's programs, before it begins.
 
 JAX traces and compiles a program when it is first called, so one waits for the other. Tracing is
 Python and stays in one thread; compiling is not, and several programs can be compiled while the
@@ -19,7 +19,7 @@ def compile_all(
 
     Args:
         programs: traced when asked for, one after the other; the longest to compile first.
-        done: is told how many are compiled, and of how many, whenever that changes.
+        done: is called with how many are compiled, and of how many, whenever that changes.
     """
     with ThreadPoolExecutor(thread_name_prefix="compile") as pool:
         jobs = [pool.submit(program.compile) for program in programs]

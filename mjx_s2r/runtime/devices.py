@@ -1,4 +1,4 @@
-"""Compiler switches by version, the compile cache, and placement on several devices.
+"""Compiler switches by version of JAX, the compile cache, and the accelerators that are there.
 
 MJX on a CPU runs up to 16 times slower or faster by two compiler switches, and which switches exist
 depends on the version of jaxlib; an unknown one aborts the process. They are read once, when the

@@ -1,4 +1,4 @@
-"""Several processes that train as one: who they are, who writes, what they agree on.
+"""Distributed training: several processes as one, the one that writes, and what they agree on.
 
 A cluster starts the same command once per node or per accelerator. `join` finds out from the
 environment that it did, and connects them; on one host it does nothing. From then on every process

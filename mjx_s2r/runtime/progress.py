@@ -48,7 +48,7 @@ class ProgressBar:
         self._began_s = time.perf_counter()
 
     def update(self, done: int, note: str) -> None:
-        """Moves the bar; prints a line instead where nobody watches a terminal."""
+        """Moves the bar; prints a line instead where there is no terminal."""
         if console.is_terminal:
             self._shown.update(self._task, completed=done, note=note)  # type: ignore[arg-type]
         else:

@@ -1,9 +1,9 @@
 """Sharding is placement: the worlds are split over all devices, everything else is copied.
 
-A training's state is made in place by `spread` and stays there by `pinned`; between the two nobody
-says where anything lies. The compiler partitions the plain jitted program (GSPMD, Xu et al. 2021)
-and adds the sums over devices that statistics and gradients need. Where the devices belong to other
-processes, nothing changes here: a mesh spans all of them.
+A training's state is made in place by `init_sharded` and stays there by `jit_sharded`; the code
+between the two does not say where anything lies. The compiler partitions the plain jitted program
+(GSPMD, Xu et al. 2021) and adds the sums over devices that statistics and gradients need. Where the
+devices belong to other processes, nothing changes here: a mesh spans all of them.
 
 Call nothing of this before `runtime.devices.configure` and `runtime.distributed.join`.
 """
@@ -120,7 +120,7 @@ def reshard(
 ) -> Callable[[Any], tuple[Any, Any]]:
     """Returns ``iterate``: state -> (state, metrics), whose state is put back where it belongs.
 
-    For an iteration that is made of several programs, which cannot become one (`pinned`). What
+    For an iteration that is made of several programs, which cannot become one (`jit_sharded`). What
     already lies in its place is not moved.
     """
     if mesh.size == 1:

@@ -1,4 +1,4 @@
-"""What a process does when it is told to end: at once, at the next chance, or later.
+"""Signal handling: a process that is asked to end does so at once, at the next chance, or later.
 
 Nothing here imports jax.
 """

@@ -7,13 +7,14 @@ that shape can be trained here and ours there. Termination and truncation are ke
     info["truncated"]   time ran out: the future goes on, bootstrap it
     done                either of the two
 
-`step` never resets. `renew` swaps finished worlds for fresh ones, and the state before it still
-holds the last observation. A world whose numbers are no longer finite is ended and counted; so is,
-where contacts can be dropped, a step that had no room for more of them (metrics["full"]).
+`step` never resets. `auto_reset` swaps finished worlds for fresh ones, and the state before it
+still holds the last observation. A world whose numbers are no longer finite is ended and counted;
+so is, where contacts can be dropped, a step that had no room for more of them (metrics["full"]).
 
 Rows of the table come in three periods. A row per episode takes its value at reset. A row per world
-keeps the value of the world's first episode: hand the draws for fresh worlds through `keep_worlds`.
-A row per step has its value in `Env.present`, which follows from the world's random key.
+keeps the value of the world's first episode: hand the draws for fresh worlds through
+`keep_per_env_rows`. A row per step has its value in `Env.current_params`, which follows from the
+world's random key.
 """
 
 from dataclasses import dataclass, replace
@@ -263,7 +264,7 @@ class Env:
     def _observe(
         self, sim: EnvState, data: mjx.Data, key: jax.Array
     ) -> tuple[EnvState, dict[str, jax.Array]]:
-        """Returns the world after the sample; what the policy is told, what only a teacher sees."""
+        """Returns the world after the sample, and the observations of policy and teacher."""
         contract, space = self.task.contract, self.task.space
         reading, told = sensor.read(self.sensor, sim.sensor, self._current_params(sim), key=key)
         true = {**self.task.signals(data), "command": sim.command}

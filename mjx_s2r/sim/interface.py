@@ -1,4 +1,4 @@
-"""What a learner needs of an environment: its state, the draw of an episode, reset and step.
+"""The interface of an environment: its state, the parameters of an episode, reset and step.
 
 `mjx_s2r.sim.env` has the project's own environment; adapters put other people's in the same form.
 `State` has Brax's fields (obs, reward, done, metrics, info and pipeline_state). Termination and
@@ -8,8 +8,8 @@ truncation are kept apart:
     info["truncated"]   time ran out: the future goes on, bootstrap it
     done                either of the two
 
-`step` never resets. `renew` swaps finished worlds for fresh ones, and the state before it still
-holds the last observation.
+`step` never resets. `auto_reset` swaps finished worlds for fresh ones, and the state before it
+still holds the last observation.
 """
 
 from dataclasses import replace
@@ -28,7 +28,7 @@ class EpisodeParams:
 
     Attributes:
         xi: (D,) the world's parameters.
-        kind: () int32; -1 plain, 2i or 2i+1 when row i is pinned at its lower or upper bound.
+        kind: () int32; -1 plain, 2i or 2i+1 when row i is held at its lower or upper bound.
         version: () int32 how often that bound had moved when this was drawn.
     """
 
@@ -52,8 +52,8 @@ class State:
 class Environment(Protocol):
     """What a learner needs of one world's environment; `Env` has it, and so have the adapters.
 
-    Observations are {"state": (P,), "privileged": (Q,)}; ``pipeline_state`` has the fields draw
-    (`Draw`) and steps (() int32), whatever else it holds.
+    Observations are {"state": (P,), "privileged": (Q,)}; ``pipeline_state`` has the fields
+    episode_params (`EpisodeParams`) and steps (() int32), whatever else it holds.
     """
 
     @property

@@ -1,4 +1,4 @@
-"""What became not finite, on disk and once more: in MJX, and in C MuJoCo with the same commands.
+"""NaN snapshots on disk, and their replay in MJX and in C MuJoCo with the same commands.
 
 A record is two files in the run's folder: nan/000123.npz holds every array of the world before the
 step, nan/000123.json says which world it was and what its parameters were. `replay` tells whose
@@ -69,7 +69,7 @@ def save_snapshots(run: Run, last: int, bads: Any, names: tuple[str, ...]) -> in
     Args:
         run: the run.
         last: number of the stretch's last iteration.
-        bads: `mjx_s2r.learn.nan_guard.Bad` on the host, every leaf stacked [K, ...].
+        bads: `mjx_s2r.learn.nan_guard.NanSnapshot` on the host, every leaf stacked [K, ...].
         names: names of the table's rows.
     """
     folder, count = run.path / FOLDER, 0

@@ -1,7 +1,8 @@
 """Physics: the only file that calls mjx.step.
 
-The simulator carries the few arrays that a MuJoCo state really is (`Core`), not the whole mjx.Data:
-a scan that carries full Data moves some 30 kB a world and step, most of it recomputed anyway.
+The simulator carries the few arrays that a MuJoCo state really is (`PhysicsState`), not the whole
+mjx.Data: a scan that carries full Data moves some 30 kB a world and step, most of it recomputed
+anyway.
 """
 
 from collections.abc import Callable
@@ -99,7 +100,7 @@ def put_model(mj_model: mujoco.MjModel, config: PhysicsConfig | None = None) -> 
 
 
 def _refuse_native_delay(mj_model: mujoco.MjModel) -> None:
-    """Raises ModelError for MuJoCo's own actuator or sensor delay, whose past `Core` has not."""
+    """Raises ModelError for MuJoCo's own delays, whose past is not in `PhysicsState`."""
     for kind, count in (("actuator", mj_model.nu), ("sensor", mj_model.nsensor)):
         delays: Any = getattr(mj_model, f"{kind}_delay", None)
         for i in range(count if delays is not None else 0):
@@ -113,7 +114,7 @@ def _refuse_native_delay(mj_model: mujoco.MjModel) -> None:
 
 
 def initial_state(physics: Physics, qpos: jax.Array, qvel: jax.Array) -> PhysicsState:
-    """Returns the Core of a world at rest in ``qpos`` (nq,), ``qvel`` (nv,)."""
+    """Returns the state of a world at rest in ``qpos`` (nq,), ``qvel`` (nv,)."""
     blank = physics.empty_data
     return PhysicsState(
         qpos=qpos,

@@ -1,4 +1,4 @@
-"""What a task tells the simulator. A task is one class in one file; it inherits from nothing."""
+"""The interface of a task: one class in one file, which inherits from nothing."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -34,7 +34,7 @@ class InitialState:
 
 @struct.dataclass
 class StepResult:
-    """What a task thinks of one control step, () each.
+    """A task's judgement of one control step, () each.
 
     Attributes:
         reward: reward of the step.
@@ -54,8 +54,8 @@ class Task(Protocol):
 
     Whatever must last from step to step (a velocity to follow, the last action) is the task's
     memory. It lives where MuJoCo keeps what belongs to its user: write ``<size nuserdata="..."/>``
-    into the model, fill ``Start.memory``, read ``data.userdata`` everywhere and move it by
-    ``Verdict.memory``. The observation after a step is made with the memory after it.
+    into the model, fill ``InitialState.memory``, read ``data.userdata`` everywhere and move it by
+    ``StepResult.memory``. The observation after a step is made with the memory after it.
 
     Attributes:
         name: name of the task.

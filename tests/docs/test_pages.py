@@ -100,6 +100,13 @@ def test_the_readme_shows_the_program_of_the_python_page() -> None:
     assert blocks(ROOT / "README.md", "python") == blocks(ROOT / "docs/python.md", "python")[:1]
 
 
+@pytest.mark.parametrize("page", ["own_task", "other_environments"])
+def test_excerpts_are_those_of_the_example(page: str) -> None:
+    example = "".join(f.read_text() for f in (ROOT / "docs" / page).glob("*.py"))
+    lines = "".join(blocks(ROOT / "docs" / f"{page}.md", "python")).splitlines()
+    assert lines and [line for line in lines if line not in example] == []
+
+
 @pytest.mark.slow
 def test_the_six_lines_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spec = registry.task_spec("reach")

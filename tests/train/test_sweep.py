@@ -107,14 +107,14 @@ def test_a_narrow_screen_cuts_no_figure_off(tmp_path: Path) -> None:
     console.print(table(config, points, {}))
     console.print(summary(config, points))
     text = console.export_text()
-    assert "…" not in text and "iterations=40" in text and "nan_worlds" not in text
+    assert "…" not in text and "iterations=40" in text and "nan_envs" not in text
     assert "learning_rate" in text and "3e-4" in text
     head, _, below = text.partition("over seeds")
     assert [head.count(x) for x in ("0.2", "0.4", "0.9", "0.7")] == [1, 1, 1, 1]
     assert below.index("0.8 (0.7 to 0.9)") < below.index("0.3 (0.2 to 0.4)"), "the best comes first"
-    (tmp_path / points[0].name / "metrics.jsonl").write_text('{"step": 40, "nan_worlds": 3}\n')
+    (tmp_path / points[0].name / "metrics.jsonl").write_text('{"step": 40, "nan_envs": 3}\n')
     console.print(table(config, points, {}))
-    assert "nan_worlds" in console.export_text()
+    assert "nan_envs" in console.export_text()
 
 
 def test_one_seed_needs_no_summary(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""How the jobs of a sweep are started: submitit's engine, a GPU for each, so many at a time."""
+"""Job engine of a sweep: submitit's executor, a GPU for each job, so many at a time."""
 
 import math
 import os

@@ -1,4 +1,4 @@
-"""What a job of a sweep does: it runs a command, and has it save and end in time to go on later.
+"""One job of a sweep: it runs a command, and has it save and end in time to go on later.
 
 submitit's signal for "time is up" or "others need the machine" comes while the job waits for its
 command; the handler then asks the job for a `checkpoint`, and queues that. Slurm ends what still

@@ -1,4 +1,4 @@
-"""A trained policy where it was trained, and an episode of it kept step by step, to be looked at.
+"""A trained policy in the worlds it was trained in, and an episode of it recorded step by step.
 
 A policy may remember, and may see: what it carries from step to step is `ViewerState`. A world
 whose episode is over stays as it ended.

@@ -1,4 +1,4 @@
-"""The worlds of a live page: every shape of every world, where it is, under a number."""
+"""The worlds of a live page as a viser scene: every shape of every world by its number."""
 
 from dataclasses import dataclass, field
 from typing import Any

@@ -1,1 +1,1 @@
-"""Distillation of a camera student from a privileged teacher: settings, learner and losses."""
+"""Distillation of a camera student from a privileged teacher: settings, algorithm and losses."""

@@ -36,9 +36,9 @@ class DistillConfig:
     look_each_step: bool = True
     """New look in every world at every step, where the student sees one picture at a time."""
     hidden: tuple[int, ...] = (128, 64)
-    """Layers after the eyes."""
+    """Layers after the image encoders."""
     cnn_channels: int = 16
-    """Feature maps of each eye."""
+    """Feature maps of each image encoder."""
 
     def __post_init__(self) -> None:
         """Checks the settings.

@@ -1,4 +1,4 @@
-"""Actor and critic over a stretch of time: eyes and memory first, then layers.
+"""Actor and critic over T steps: image encoders and memory first, then layers.
 
 Everything here takes time-major arrays (T, B, ...); one step is a stretch with T = 1.
 """

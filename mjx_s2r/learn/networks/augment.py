@@ -5,7 +5,7 @@ import jax.numpy as jnp
 
 
 def to_float(images: jax.Array) -> jax.Array:
-    """Returns uint8 images (N, H, W, 3) as float32 in [-0.5, 0.5], as every eye expects them."""
+    """Returns uint8 images (N, H, W, 3) as float32 in [-0.5, 0.5], for image encoders."""
     return images.astype(jnp.float32) / 255.0 - 0.5
 
 

@@ -1,7 +1,7 @@
 """Networks: an actor and a critic, what stands before them, and a camera student.
 
 A `Trunk` turns what a policy is given, readings and perhaps pictures, over a stretch of time into
-features; one with a memory is a gated recurrent unit (Cho et al. 2014) behind the eyes.
+features; one with a memory is a gated recurrent unit (Cho et al. 2014) behind the image encoders.
 
 The student finds things in an image the way visuomotor policies of Levine et al. 2016 do: a few
 convolutions, then the expected pixel position of each feature map (spatial soft-argmax), so that a
@@ -72,9 +72,9 @@ class Trunk(nn.Module):
     """Readings and pictures over time -> features over time; without both parts, the readings.
 
     Attributes:
-        cnn_channels: feature maps of each eye.
+        cnn_channels: feature maps of each image encoder.
         rnn_hidden: size of the memory, H; 0 remembers nothing.
-        dtype: what the eyes compute in; the memory stays float32.
+        dtype: what the image encoders compute in; the memory stays float32.
     """
 
     cnn_channels: int = 16
@@ -164,10 +164,10 @@ class StudentNetwork(nn.Module):
     """Images and joint readings -> action distribution, and where the thing to find is.
 
     Attributes:
-        hidden: sizes of the layers after the eye.
+        hidden: sizes of the layers after the image encoder.
         num_actions: J.
         num_labels: L, size of the auxiliary estimate.
-        cnn_channels: feature maps of each eye.
+        cnn_channels: feature maps of each image encoder.
     """
 
     hidden: Sequence[int]

@@ -1,1 +1,1 @@
-"""Proximal policy optimization: settings, learner and losses."""
+"""Proximal policy optimization: settings, algorithm and losses."""

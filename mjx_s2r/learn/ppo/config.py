@@ -50,9 +50,9 @@ class PPOConfig:
     rnn_hidden: int = 0
     """Size of the memory (GRU) of actor and critic, H; 0 remembers nothing."""
     cnn_channels: int = 16
-    """Feature maps of each eye of an actor that reads pixels."""
+    """Feature maps of each image encoder of an actor that reads pixels."""
     bf16: bool = False
-    """Hidden layers and eyes compute in bfloat16; parameters, memory and losses stay float32."""
+    """Hidden layers and image encoders compute in bfloat16; all else stays float32."""
 
     def __post_init__(self) -> None:
         """Checks the settings.

@@ -1,4 +1,4 @@
-"""What a simulator usually leaves out, as pure functions on numpy: bus, gears, encoders, camera.
+"""Imperfections that a simulator usually leaves out, on numpy: bus, gears, encoders, camera.
 
 Used by the robot stand-in; every random draw comes from the generator that is passed in.
 

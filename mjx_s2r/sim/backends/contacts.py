@@ -1,10 +1,11 @@
-"""Contacts that MJX drops without a word: how many a model can lose, and how many a state does.
+"""Contacts that MJX drops without a message: how many a model can lose, how many a state does.
 
 MJX on jax computes every pair of geoms that may touch, unless the model carries the custom numbers
 max_geom_pairs (pairs of each kind that go on from a broad phase) or max_contact_points (contacts of
 each dimension). Then the farthest are left out, silently: harmless as long as no more really touch.
 While a training runs, `full` looks at each physics step of a model whose limits can drop contacts
-for a world that has no room for one more. With impl="warp" other limits hold: see sim/warp.py.
+for a world that has no room for one more. With impl="warp" other limits hold: see
+mjx_s2r/sim/backends/warp.py.
 """
 
 import copy

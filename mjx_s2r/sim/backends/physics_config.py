@@ -1,4 +1,4 @@
-"""Which engine takes the physics steps, and what is said of a model that it cannot take."""
+"""Settings of the physics engine, and the error for a model that it cannot take."""
 
 from dataclasses import dataclass
 from typing import Literal

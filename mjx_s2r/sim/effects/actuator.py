@@ -1,4 +1,4 @@
-"""What lies between a command and the actuator: noise, play, lost and late commands, an offset.
+"""Actuator effects between a command and its actuator: noise, play, loss, delay, offset.
 
 A command is issued once per control step and holds until the next (zero-order hold):
 
@@ -14,8 +14,9 @@ With delay d the actuator at physics step i of a control step follows the comman
 or before t + i dt - d. The last K commands are kept, so the delay is exact to one physics step and
 may be any real number. MJX-JAX ignores MuJoCo's own `delay` attribute, which is why this is here.
 
-Gains and strength are numbers of the model and live in sim/model.py, the torque-speed curve in
-sim/motor.py, the adversary that bends actions in sim/adversary.py.
+Gains and strength are fields of the model (`mjx_s2r.sim.model.virtual_fields`), the torque-speed
+curve is in `mjx_s2r.sim.effects.motor`, the adversary that bends actions in
+`mjx_s2r.sim.effects.adversary`.
 """
 
 import math

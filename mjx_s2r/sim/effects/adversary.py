@@ -35,7 +35,7 @@ def sample(joints: int, *, key: jax.Array) -> Adversary:
 
 
 def forward(adversary: Adversary, obs: jax.Array) -> jax.Array:
-    """Returns its action (J,) in (-1, 1) for what the policy was told (P,)."""
+    """Returns its action (J,) in (-1, 1) for the policy's readings (P,)."""
     hidden = jnp.tanh(obs @ _first_layer(obs.shape[-1]) + adversary.shift)
     return jnp.tanh(adversary.readout @ hidden)
 

@@ -1,4 +1,4 @@
-"""What lies between a true reading and what the policy is told.
+"""Sensor effects between a true reading and the one that the policy gets.
 
     measured = gain true(t - delay - jitter u) + bias_std b + walk_std w + noise_std n
     told     = measured rounded to whole quanta; the last one again where the sample is lost, or
@@ -66,7 +66,7 @@ class SensorState:
         history: (K, P) true readings, newest first.
         bias: standard normal draws of the episode, for the components that have one.
         walk: random walk, unit variance per second, for the components that have one.
-        told: (P,) what was told last.
+        told: (P,) the reading that the policy got last.
         age_s: () s since a sample was taken.
     """
 

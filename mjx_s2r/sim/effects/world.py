@@ -1,4 +1,4 @@
-"""What happens to a world from outside: pushes at random times, where it starts, what lies about.
+"""World effects from outside: pushes at random times, where it starts, what lies about.
 
     push, push_torque   force N and torque N m on bodies, at their centres of mass; all pushed
                         bodies of a world are pushed together, in a direction drawn anew each time

@@ -14,7 +14,7 @@ The recipe follows MuJoCo's documentation of mj_setConst and engine_setconst.c, 
 stat.meaninertia, which mj_setConst also moves, is left at its nominal value: MJX-JAX reads no model
 statistics in a step (C uses it to scale the solver's stopping tolerance).
 
-Checked against C in tests/sim/test_constants.py.
+Checked against C in tests/sim/model/test_derived_constants.py.
 """
 
 import jax

@@ -1,6 +1,7 @@
-"""What rows of the "model" group may touch: arrays, their elements by name, their nominal values.
+"""Arrays that rows of the "model" group may touch: elements by name, and nominal values.
 
-Most arrays are fields of MuJoCo. Those in `VIRTUAL` are not: sim/expand.py says what they mean.
+Most arrays are fields of MuJoCo. Those in `VIRTUAL` are not; what they mean is in
+`mjx_s2r.sim.model.virtual_fields`.
 """
 
 import mujoco

@@ -1,9 +1,9 @@
 """From xi to the model of one world: the "model" group of the table.
 
-`Binding` holds the rows bound by name, `leaves` returns the touched MJX fields of one world,
-`write` puts the same values into a C MuJoCo model. Always from the nominal value. Which arrays rows
-may touch is in sim/fields.py, what those mean that MuJoCo does not know in sim/expand.py, and what
-is refused in sim/refuse.py.
+`ModelBinding` holds the rows bound by name, `leaves` returns the touched MJX fields of one world,
+`write` puts the same values into a C MuJoCo model. Always from the nominal value. Beside this file:
+which arrays rows may touch (`fields`), what those mean that MuJoCo does not know
+(`virtual_fields`), and what is refused (`row_checks`).
 """
 
 from collections.abc import Mapping

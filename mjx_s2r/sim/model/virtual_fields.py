@@ -1,4 +1,4 @@
-"""From touched arrays to MuJoCo fields: what the arrays of the trade mean, on numpy or jax.numpy.
+"""From touched arrays to MuJoCo fields: what virtual arrays such as link_length mean in the model.
 
 body_mass           moves inertia with it: I' = I m'/m, so the pseudo-inertia stays positive
 definite (Rucker and Wensing 2022, log-Cholesky parameters alpha)
