@@ -11,8 +11,8 @@ CODE := mjx_s2r train benchmarks tests docs
 .PHONY: help venv demo reach test test-all check format bench clean
 
 help:
-	@echo "make demo      train, export and drive the stand-in robot, small budget"
-	@echo "make reach     the full recipe of the reach task"
+	@echo "make demo      train with and without randomization, judge on simulated robots, small budget"
+	@echo "make reach     the same with the full budget"
 	@echo "make test      the tests, without the slow ones (make test-all: all of them)"
 	@echo "make check     format, lint, types, layout"
 	@echo "make format    rewrite the code in the project's format"

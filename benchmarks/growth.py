@@ -1,4 +1,4 @@
-"""How the cost of a picture grows: with pixels, worlds, geoms, lights, solids and features.
+"""Scaling of a picture's cost with pixels, worlds, geoms, lights, solids and features.
 
 Each figure is the time of one picture in microseconds of wall time, of one variant of a base: 64x64
 px, 128 worlds, 16 capsules and a ground, one light with a hard shadow.

@@ -1,4 +1,4 @@
-"""What comparisons with other libraries' PPO share: task, settings, our side, the judge, the turns.
+"""Comparison with another library's PPO: task, settings, our side, the judge, the turns.
 
 The task is MuJoCo Playground's CartpoleSwingup on MJX-JAX, without randomization: nobody here wrote
 it, and users of either library train on it. All run under the compiler switches of

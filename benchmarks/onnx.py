@@ -1,4 +1,4 @@
-"""What runs on the robot: the exported student and the loop around it, one step at a time.
+"""Latency on the robot: the exported student and the loop around it, one step at a time.
 
 The student has random weights, which cost as much as trained ones. Three latencies:
 

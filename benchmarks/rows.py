@@ -1,4 +1,4 @@
-"""What a benchmark reads and returns: settings in, rows out; and the file that holds a run."""
+"""Settings and rows of a benchmark, and the file that holds a run."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""What several cases share: physics alone, worlds to start from, a student nobody has trained."""
+"""Workloads that several cases share: physics alone, first worlds, an untrained student."""
 
 import math
 from collections.abc import Callable

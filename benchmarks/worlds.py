@@ -1,4 +1,4 @@
-"""What a world costs: PPO's steps/s, and memory, against the number of worlds.
+"""Cost of a world: PPO's steps/s and memory against the number of worlds.
 
 Memory is what the compiler reserves for one iteration: the state that goes in, taken over by the
 state that comes out, and everything in between; of the larger half where there are two.

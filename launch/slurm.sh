@@ -8,8 +8,8 @@
 #
 # Everything after the file's name goes to `python -m train teacher --resume`, which goes on where
 # the folder holds this run. Submit from the checkout; the folder must lie on a disk that all nodes
-# see. MJX_S2R_VENV names the environment (default .venv). What mjx_s2r.runtime.distributed.join needs it reads
-# from SLURM's own variables.
+# see. MJX_S2R_VENV names the environment (default .venv). What mjx_s2r.runtime.distributed.join
+# needs it reads from SLURM's own variables.
 #
 # SIGTERM makes all processes end the same iteration and process 0 save it. SLURM sends it
 #   - 5 to 6 minutes before the time limit (--signal): the job is queued again and goes on;

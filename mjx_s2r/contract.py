@@ -1,4 +1,4 @@
-"""What a policy reads and writes: names, order, units, scales, rates and limits.
+"""Policy contract: what a policy reads and writes, with names, order, units, rates and limits.
 
 The contract is written once in the task, used by the simulator to assemble observations, travels
 inside the ONNX file and is checked by the robot's controller against its driver. It knows no jax:
@@ -100,7 +100,7 @@ def camera_signal(text: str) -> CameraSignal:
 
 @dataclass(frozen=True)
 class ActionSpec:
-    """What the policy writes, one value per joint.
+    """The action of a policy, one value per joint.
 
     The graph ends in physical units: ``scale`` times the squashed output in [-1, 1].
 

@@ -34,7 +34,7 @@ class ExportError(RuntimeError):
 
 @dataclass(frozen=True)
 class Exported:
-    """What an export has proved: the file, and the largest difference on how many inputs."""
+    """Result of an export: the file, and the largest difference from JAX on how many inputs."""
 
     path: Path
     parity: float

@@ -39,7 +39,7 @@ KINDS = ("randomized", "plain")
 
 @dataclass(frozen=True)
 class Budget:
-    """How much of everything a demo spends."""
+    """Budget of a demo: iterations, robots and episodes."""
 
     teacher_iterations: int
     student_iterations: int

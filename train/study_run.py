@@ -18,7 +18,7 @@ from mjx_s2r.sim.interface import State
 
 @dataclass(frozen=True, eq=False)
 class StudyRun:
-    """What all trainings of a task share; its functions are compiled once.
+    """Trainer and grid that all trainings of a task share; its functions are compiled once.
 
     Attributes:
         trainer: its curriculum is a choice among the methods.

@@ -118,7 +118,7 @@ def grid(config: SweepConfig) -> list[Point]:
 
 
 def command(config: SweepConfig, point: Point) -> list[str]:
-    """Returns the command line of one run, which starts it, and told again goes on with it."""
+    """Returns the command line of one run, which starts it and, given again, goes on with it."""
     folder = (config.run / point.name).absolute()
     line = [sys.executable, "-m", "train", "teacher", "--task", config.task, "--run", str(folder)]
     for name, value in point.settings:
@@ -189,7 +189,7 @@ def start(
 
 
 def table(config: SweepConfig, points: Sequence[Point], became: dict[str, str]) -> Table:
-    """Returns one row per run: what it was told, its last figures and what became of it."""
+    """Returns one row per run: its settings, its last figures and how it ended."""
     fixed, varied = told(points)
     rows = [figures(config.run / point.name) for point in points]
     shown = [*SHOWN, *(name for name in RARE if any(row.get(name) for row in rows))]

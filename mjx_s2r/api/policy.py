@@ -1,4 +1,4 @@
-"""Trained policies of any run: teachers and students alike, loaded, exported, asked."""
+"""Trained policies of any run, teachers and students alike: loading and exporting."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path

@@ -48,7 +48,7 @@ class BraxEnv:
 
     @property
     def episode_length(self) -> int:
-        """The task's time limit, control steps, which Brax has to be told."""
+        """The task's time limit, control steps; Brax takes it as an argument."""
         return self.env.episode_steps
 
     @property

@@ -36,7 +36,7 @@ Success = Callable[[Any], jax.Array]
 
 @struct.dataclass
 class WrappedState:
-    """What one world carries from step to step.
+    """State of one world.
 
     Attributes:
         kept: leaves of the environment's own state that its step reads.
@@ -57,7 +57,7 @@ class WrappedState:
 
 @struct.dataclass
 class WrappedStep:
-    """What is watched of one step: obs (state and privileged), reward, and three flags, all ()."""
+    """Outcome of one step: obs (state and privileged), reward, and three flags, all ()."""
 
     obs: tuple[jax.Array, jax.Array]
     reward: jax.Array
@@ -238,7 +238,7 @@ def _check(shape: Any, name: str) -> None:
 
 
 def _split(obs: Any) -> tuple[Any, Any]:
-    """Returns what the policy is told and what only a teacher sees; the same where there is one."""
+    """Returns the observations of policy and teacher; one twice where there is only one."""
     parts = (obs, obs)
     if isinstance(obs, Mapping):
         parts = (obs["state"], obs.get("privileged_state", obs["state"]))

@@ -1,1 +1,1 @@
-"""Which part of the parameter table is drawn: each module is init, sample, update."""
+"""Curricula: schedules of the ranges that the parameter table is drawn from."""

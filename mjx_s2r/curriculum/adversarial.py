@@ -67,7 +67,7 @@ class SearchConfig:
 
 
 class Hardest(NamedTuple):
-    """What the search found.
+    """Result of an adversarial search.
 
     Attributes:
         xi: (K, D) the hardest worlds, hardest first.

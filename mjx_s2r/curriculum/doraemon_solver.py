@@ -87,7 +87,7 @@ class Problem:
 
 @struct.dataclass
 class Estimate:
-    """What decides about a density, all (): entropy, KL from the present one, nats; G; ESS / N."""
+    """Objective and constraints of a density, all (): entropy and KL, nats; G; ESS / N."""
 
     entropy: jax.Array
     kl: jax.Array

@@ -28,7 +28,7 @@ KEEP = 0.9  # weight of the old in running means
 
 @struct.dataclass
 class Episodes:
-    """What happened in a rollout of T steps in B worlds; every field (T, B) unless said otherwise.
+    """Episode results of a rollout of T steps in B worlds; fields are (T, B) unless said otherwise.
 
     Attributes:
         ended: bool, an episode ended at this step; the other entries count only there.
@@ -46,7 +46,7 @@ class Episodes:
 
 
 class Report(NamedTuple):
-    """Where the schedule stands.
+    """Bounds and figures of a schedule now.
 
     Attributes:
         low: (D,) lower bounds now.

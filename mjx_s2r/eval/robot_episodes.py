@@ -27,7 +27,7 @@ from mjx_s2r.robot.policy import Policy
 
 @dataclass(frozen=True)
 class StartPose:
-    """Where an episode on the robot starts: joint positions and bodies by name."""
+    """Start pose of an episode on the robot: joint positions and bodies by name."""
 
     qpos: np.ndarray
     bodies: Mapping[str, Pose]

@@ -49,7 +49,7 @@ class Checkpoints:
     def __init__(
         self, folder: Path, *, task: str, rows: Sequence[str], max_to_keep: int = 3
     ) -> None:
-        """Says where and of what; touches nothing yet.
+        """Takes the folder and what the checkpoints are of; touches nothing yet.
 
         Args:
             folder: where the steps lie, one folder each.

@@ -23,7 +23,7 @@ class Board:
     """One event file in a run folder; made at the first point."""
 
     def __init__(self, folder: Path, purge: int | None = None) -> None:
-        """Says where.
+        """Takes the folder of the run; writes nothing yet.
 
         Args:
             folder: the run's folder.

@@ -77,7 +77,7 @@ class Tracker:
         write_json(file, {"project": project, "id": self._run.id})
 
     def _try(self, act: Callable[[], Any]) -> None:
-        """Acts; an error is told once and ends the tracking, nothing else."""
+        """Calls the tracker; an error is shown once and ends the tracking, nothing else."""
         try:
             act()
         except Exception as error:  # whatever it is, figures are worth less than the training

@@ -21,7 +21,7 @@ LAST = ("learning_rate", "beta")  # figures whose newest value counts, not the m
 
 @dataclass(frozen=True)
 class LogWindow:
-    """What happened since the last line.
+    """Metrics since the last line of the log.
 
     Attributes:
         done: iterations done in all.

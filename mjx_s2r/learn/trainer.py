@@ -135,7 +135,7 @@ class Trainer:
 
     @cached_property
     def reset_pool(self) -> ResetPool:
-        """Where fresh worlds come from."""
+        """Pool of fresh worlds."""
         return ResetPool(self.env, self.curriculum, self.config.num_envs)
 
     def init(self, key: jax.Array) -> TrainState:

@@ -26,7 +26,7 @@ from mjx_s2r.render.warp_camera import WarpCamera, refuse_unsupported
 
 @dataclass(frozen=True, eq=False)
 class Cameras:
-    """What each camera of a contract draws, how the table changes its look, and from what.
+    """Cameras of a contract bound to a task: scene, rows of the table and assets of each.
 
     Attributes:
         scenes: what is drawn.

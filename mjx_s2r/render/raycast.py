@@ -30,7 +30,7 @@ CHUNK_PIXELS = 2**16  # pixels drawn at once; a few planes of them fit a core's 
 
 @struct.dataclass
 class Image:
-    """What the camera saw; what was not asked for is None.
+    """Pictures of one camera; channels that were not asked for are None.
 
     Attributes:
         rgb: (N, H, W, 3) uint8.
@@ -60,7 +60,7 @@ class _Frame:
 
 @struct.dataclass
 class _Layer:
-    """What the stages found per pixel (P,), all packed: nearest geom, light, normal, texture."""
+    """Results of the stages per pixel (P,), all packed: nearest geom, light, normal, texture."""
 
     nearest: jax.Array
     arriving: jax.Array

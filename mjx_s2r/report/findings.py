@@ -1,4 +1,4 @@
-"""What a demonstration found, as plain data, and the verdict that follows from its numbers.
+"""Findings of a demonstration as plain data, and the verdict that follows from its numbers.
 
 Nothing here knows a task: names and sentences about the task are given.
 """
@@ -22,7 +22,7 @@ KIND = {RANDOMIZED: "a", PLAIN: "b"}  # kinds of line in `mjx_s2r.report.charts`
 
 @dataclass(frozen=True)
 class Outcome:
-    """How often one policy reached the goal in one place.
+    """Success count of one policy in one place.
 
     Attributes:
         label: what was tested, e.g. "student".
@@ -79,7 +79,7 @@ class Film:
 
 @dataclass(frozen=True)
 class RobotSide:
-    """What safety layer and control loop counted while one policy drove; None is not measured.
+    """Counts of the safety layer and the control loop for one policy; None is not measured.
 
     Attributes:
         steps: control steps.
@@ -127,7 +127,7 @@ class Pipeline:
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where the numbers come from.
+    """Setup that the numbers come from.
 
     Attributes:
         command: what to type to get them again.

@@ -49,7 +49,7 @@ class ControllerConfig:
 
 @dataclass(frozen=True)
 class FlightSummary:
-    """How a run went.
+    """Summary of a run.
 
     Attributes:
         reason: "until" (the caller's condition), "duration" or "guard" (a STOP).

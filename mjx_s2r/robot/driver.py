@@ -18,7 +18,7 @@ SLACK = 1e-6  # relative room for float32 limits that were written down in float
 
 @dataclass(frozen=True)
 class Reading:
-    """What a robot reports at one instant.
+    """Reading of a robot at one instant.
 
     Attributes:
         time_s: when the signals were measured, s, in the time of the controller's clock.
@@ -45,7 +45,7 @@ class CameraInfo:
 
 @dataclass(frozen=True)
 class DriverInfo:
-    """What a robot can do, in its own words.
+    """Description of a robot by its driver: joints, limits, rates, signals, cameras.
 
     Attributes:
         name: what the robot is called in logs.

@@ -28,7 +28,7 @@ class Actor(Protocol):
 
     @property
     def contract(self) -> PolicyContract:
-        """What it reads and writes."""
+        """Contract of the policy: what it reads and writes."""
         ...
 
     def act(self, obs: np.ndarray, images: Mapping[str, np.ndarray]) -> np.ndarray:

@@ -22,7 +22,7 @@ STAGES = (0.10, 0.25, 0.50, 0.75, 1.00)  # speed fractions of a first deployment
 
 
 class Mode(IntEnum):
-    """What the guard lets through; the larger value wins."""
+    """Verdict of the guard on a step; the larger value wins."""
 
     RUN = 0
     HOLD = 1
@@ -107,7 +107,7 @@ class Inspection:
 
 @dataclass(frozen=True)
 class GuardState:
-    """What the guard remembers.
+    """State of the guard between steps.
 
     Attributes:
         command: (J,) float32, the last command that was let through.
@@ -124,7 +124,7 @@ class GuardState:
 
 @dataclass(frozen=True)
 class Decision:
-    """What becomes of one step: ``command`` (J,) is None exactly when the mode is STOP."""
+    """Decision of the guard on one step: ``command`` (J,) is None exactly when the mode is STOP."""
 
     mode: Mode
     command: np.ndarray | None

@@ -40,7 +40,7 @@ class HostError(RuntimeError):
 
 @dataclass(frozen=True)
 class Cluster:
-    """What the environment says about the processes of this run.
+    """Processes of this run, as the environment describes them.
 
     Attributes:
         found_by: who started them: "settings", "slurm", "ompi" or "tpu".

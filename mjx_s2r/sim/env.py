@@ -202,7 +202,7 @@ class Env:
     def with_privileged_params(
         self, obs: dict[str, jax.Array], xi: jax.Array
     ) -> dict[str, jax.Array]:
-        """Returns observations that speak of ``xi`` (D,) where they show a world's parameters."""
+        """Returns observations that hold ``xi`` (D,) where they show a world's parameters."""
         hidden = ~self.task.space.in_group("visual")
         shown = self.task.space.normalize(jnp, xi)[hidden]
         own = obs["privileged"][: obs["privileged"].shape[0] - int(hidden.sum())]

@@ -24,7 +24,7 @@ from mjx_s2r.params import ParamSpace
 
 @struct.dataclass
 class EpisodeParams:
-    """What a curriculum decides for one episode.
+    """Parameters of one episode, as its curriculum drew them.
 
     Attributes:
         xi: (D,) the world's parameters.
@@ -50,7 +50,7 @@ class State:
 
 
 class Environment(Protocol):
-    """What a learner needs of one world's environment; `Env` has it, and so have the adapters.
+    """Environment of one world, as a trainer needs it; `Env` and `WrappedEnv` are such.
 
     Observations are {"state": (P,), "privileged": (Q,)}; ``pipeline_state`` has the fields
     episode_params (`EpisodeParams`) and steps (() int32), whatever else it holds.

@@ -36,7 +36,7 @@ class NanReplayError(RuntimeError):
 
 @dataclass(frozen=True)
 class ReplayResult:
-    """What a replay showed.
+    """Result of a replay.
 
     Attributes:
         record: its name.

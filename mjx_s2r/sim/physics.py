@@ -39,7 +39,7 @@ MOVING = frozenset(
 
 @struct.dataclass
 class PhysicsState:
-    """What must be kept of one world between two physics steps.
+    """Physics state of one world: what must be kept between two physics steps.
 
     Attributes:
         qpos: (nq,) generalized positions, m and rad.

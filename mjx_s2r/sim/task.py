@@ -15,7 +15,7 @@ from mjx_s2r.params import ParamSpace
 
 @struct.dataclass
 class InitialState:
-    """Where an episode begins.
+    """Initial state of an episode.
 
     Attributes:
         qpos: (nq,) generalized positions, m and rad.

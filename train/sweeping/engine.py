@@ -44,10 +44,10 @@ def numbers(name: str, text: str) -> tuple[str, ...]:
 
 
 def places(gpus: str, at_once: int, runs: int) -> list[Settings]:
-    """Returns what each of the runs at the same time is told of this machine's GPUs.
+    """Returns the environment variables that give each run at the same time its GPUs.
 
     submitit hides all GPUs from a job on this machine that asks for none. So without ``gpus`` a run
-    is told what the sweep itself was told. With them, a run that cannot have its GPU fails, where
+    sees what the sweep itself sees. With them, a run that cannot have its GPU fails, where
     jax would train on the CPU instead.
 
     Args:

@@ -33,14 +33,14 @@ Settings = tuple[tuple[str, str | None], ...]
 
 @dataclass
 class _Running:
-    """The command that runs now, and whether it has been told to end."""
+    """The command that runs now, and whether it was asked to end."""
 
     process: subprocess.Popen[bytes] | None = None
     asked: bool = False
     told: bool = False
 
     def ask(self) -> None:
-        """Tells the command to save and end, once; before it has begun, as soon as it has."""
+        """Asks the command to save and end, once; before it has begun, as soon as it has."""
         self.asked = True
         if self.process is not None and not self.told:
             self.told = True

@@ -30,7 +30,7 @@ STEPS_PER_NOTE = 50  # steps between two notes on how far a recording is
 
 @struct.dataclass
 class ViewerState:
-    """What a policy and its worlds carry from one control step to the next.
+    """State of a policy and its worlds between control steps.
 
     Attributes:
         worlds: the B worlds.

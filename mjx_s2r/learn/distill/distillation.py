@@ -36,7 +36,7 @@ TeacherPolicy = Callable[[dict[str, jax.Array]], Gaussian]  # observations -> ra
 
 @struct.dataclass
 class DistillState:
-    """What distillation carries from one update to the next.
+    """State of distillation between updates.
 
     Attributes:
         params: the student's parameters.

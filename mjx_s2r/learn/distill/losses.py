@@ -21,7 +21,7 @@ from mjx_s2r.learn.networks.modules import StudentNetwork
 
 @struct.dataclass
 class DistillBatch:
-    """What a gradient step reads, fields (N, ...).
+    """Minibatch of a gradient step, fields (N, ...).
 
     Attributes:
         obs: (P,) normalized readings.

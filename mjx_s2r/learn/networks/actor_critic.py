@@ -21,7 +21,7 @@ Images = tuple[jax.Array, ...]  # per camera, (..., H, W, C) uint8
 
 @struct.dataclass
 class RnnState:
-    """What actor and critic remember of each world, both (B, H); H = 0 for those that do not."""
+    """Recurrent states of actor and critic in each world, both (B, H); H = 0 without memory."""
 
     actor: jax.Array
     critic: jax.Array

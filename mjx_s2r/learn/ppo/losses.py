@@ -13,7 +13,7 @@ from mjx_s2r.learn.ppo.config import PPOConfig
 
 @struct.dataclass
 class Batch:
-    """What a gradient step reads, fields (T, B, ...); recurrent states are (1, B, H), from before.
+    """Minibatch of a gradient step, fields (T, B, ...); recurrent states before it are (1, B, H).
 
     Attributes:
         actor_obs: (P,) normalized.

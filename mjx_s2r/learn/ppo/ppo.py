@@ -35,7 +35,7 @@ from mjx_s2r.sim.interface import State
 
 @struct.dataclass
 class PPOState:
-    """What PPO carries from one update to the next.
+    """State of PPO between updates.
 
     Attributes:
         actor: parameters of the actor.

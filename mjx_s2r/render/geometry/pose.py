@@ -17,7 +17,7 @@ from mjx_s2r.render.geometry.scene import Scene
 
 @struct.dataclass
 class ScenePose:
-    """Where everything is in one frame; leading axes are worlds. L lights, G geoms and sites.
+    """Poses of everything in one frame; leading axes are worlds. L lights, G geoms and sites.
 
     Attributes:
         geom_pos: (..., G, 3) [m] world position of the drawn geoms and sites.

@@ -31,7 +31,7 @@ _MARGIN = 1.25  # a photograph is this much larger than the picture, so that it 
 
 @dataclass(frozen=True)
 class RenderConfig:
-    """How pictures are made; the same for all cameras of a task."""
+    """Settings of the renderer; the same for all cameras of a task."""
 
     backend: Literal["jax", "warp"] = "jax"
     """"jax" runs everywhere; "warp" is MuJoCo Warp's renderer, on an NVIDIA GPU."""
@@ -49,7 +49,7 @@ class RenderConfig:
 
 @struct.dataclass
 class RenderAssets:
-    """What the looks of all worlds choose from; without a world axis.
+    """Textures and photographs that all worlds choose from; without a world axis.
 
     Attributes:
         textures: (K + model's, M) uint32, packed by `texture.pack_pool`, or None.

@@ -39,7 +39,7 @@ NORMAL_BITS = (11, 11, 10)
 
 @struct.dataclass
 class Surface:
-    """What each of P pixels shows.
+    """Surface seen by each of P pixels.
 
     Attributes:
         rays: the camera's rays.

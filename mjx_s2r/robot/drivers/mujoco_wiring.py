@@ -18,7 +18,7 @@ Pose = tuple[Sequence[float], Sequence[float]]  # position (3,) m and quaternion
 
 @dataclass(frozen=True)
 class Rig:
-    """What is mounted on the model and how it is reached.
+    """Joints, actuators and cameras of the model, and how each is reached.
 
     Attributes:
         joints: commanded joints, in order; each has one actuator.

@@ -25,7 +25,7 @@ LIMITS = ("max_geom_pairs", "max_contact_points")
 
 @dataclass(frozen=True)
 class Room:
-    """What a model has room for.
+    """Numbers of contacts that a model has room for.
 
     Attributes:
         limits: the custom numbers it carries.
@@ -40,7 +40,7 @@ class Room:
 
 @dataclass(frozen=True, eq=False)
 class Gauge:
-    """Where a model's own limits can drop contacts.
+    """Limits of a model that can drop contacts.
 
     Attributes:
         points: (first, last) of each run of MJX's list of contacts that max_contact_points has cut.

@@ -22,7 +22,7 @@ STEEPNESS = 2.0  # standard deviation of what enters each tanh, for observations
 
 @struct.dataclass
 class Adversary:
-    """What one episode's network has of its own: shift (H,) and readout (J, H)."""
+    """Weights of one episode's network: shift (H,) and readout (J, H)."""
 
     shift: jax.Array
     readout: jax.Array

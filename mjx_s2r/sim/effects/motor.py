@@ -23,7 +23,7 @@ FIELD = "actuator_forcerange"
 
 @dataclass(frozen=True)
 class MotorSpec:
-    """Where the joints of a contract are in the model.
+    """Places of a contract's joints in the model.
 
     Attributes:
         index: (J,) actuators.

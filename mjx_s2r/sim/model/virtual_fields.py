@@ -34,7 +34,7 @@ Arrays = Mapping[str, Array]
 
 @dataclass(frozen=True)
 class Anatomy:
-    """What hangs on what: the body of every joint, geom, site and camera, parents, geom types.
+    """Topology of a model: the body of every joint, geom, site and camera, parents, geom types.
 
     Attributes:
         parent: (nbody,) parent of each body; the world's is -1.
