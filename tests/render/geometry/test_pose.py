@@ -1,6 +1,5 @@
 """Where everything is, and where each pixel looks, with C MuJoCo as the oracle."""
 
-
 import jax
 import jax.numpy as jnp
 import mujoco
