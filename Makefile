@@ -8,12 +8,13 @@ JOBS ?= 2
 STARTED := $(shell date +%s)
 CODE := mjx_s2r train benchmarks tests docs
 
-.PHONY: help venv demo reach test test-all check format bench clean
+.PHONY: help venv demo reach test test-all versions check format bench clean
 
 help:
 	@echo "make demo      train with and without randomization, judge on simulated robots, small budget"
 	@echo "make reach     the same with the full budget"
 	@echo "make test      the tests, without the slow ones (make test-all: all of them)"
+	@echo "make versions  a part of the tests on the oldest and newest jax and on mujoco 4 (half an hour)"
 	@echo "make check     format, lint, types, layout"
 	@echo "make format    rewrite the code in the project's format"
 	@echo "make bench     the benchmarks"
@@ -44,6 +45,9 @@ test: $(STAMP)
 test-all: $(STAMP)
 	$(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile
 
+versions:
+	PYTHON="$(PYTHON)" .ci/versions
+
 check: $(STAMP)
 	$(BIN)/ruff format --check $(CODE)
 	$(BIN)/ruff check $(CODE)
@@ -59,4 +63,4 @@ bench: $(STAMP)
 
 clean:
 	rm -rf .cache .mypy_cache .pytest_cache .ruff_cache .ci/cache build dist *.egg-info
-	find . -name __pycache__ -not -path '*/.venv/*' -not -path './.ci/venv/*' -prune -exec rm -rf {} +
+	find . -name __pycache__ -not -path '*/.venv/*' -not -path './.ci/venv*' -prune -exec rm -rf {} +
