@@ -94,8 +94,9 @@ def put_model(mj_model: mujoco.MjModel, config: PhysicsConfig | None = None) -> 
     if config is not None and config.backend == "warp":
         engine = warp.put(mj_model, config)
         mj_model = warp.without_contacts(mj_model)
-    model = mjx.put_model(mj_model, impl="jax")
-    blank = mjx.make_data(mj_model, impl="jax")
+    mine = jax.local_devices()[0]  # MJX's own choice is the first of all, maybe another process's
+    model = mjx.put_model(mj_model, impl="jax", device=mine)
+    blank = mjx.make_data(mj_model, impl="jax", device=mine)
     return Physics(model, blank, None if engine else contacts.gauge(mj_model), engine)
 
 

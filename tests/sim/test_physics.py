@@ -1,5 +1,6 @@
 """What is carried between steps is enough, and models that MJX would get wrong are refused."""
 
+import jax
 import jax.numpy as jnp
 import mujoco
 import numpy as np
@@ -29,6 +30,15 @@ def test_native_delay_is_refused_by_name() -> None:
     with pytest.raises(ModelError, match=r"sensor 'angle' has delay=0.02 s.*sensor.delay_s"):
         physics.put_model(servo(sensor=NATIVE))
     assert physics.put_model(servo()).model.nu == 1
+
+
+def test_the_model_lies_on_a_device_of_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in the second of two processes, where the first of all devices is another's."""
+    mine = jax.devices()[1]
+    monkeypatch.setattr(jax, "local_devices", lambda: [mine])
+    engine = physics.put_model(servo())
+    leaves = jax.tree.leaves((engine.model, engine.empty_data))
+    assert {d for x in leaves if isinstance(x, jax.Array) for d in x.devices()} == {mine}
 
 
 def test_no_leaves_leave_the_model_alone() -> None:
