@@ -119,3 +119,12 @@ def test_a_task_object_that_no_name_leads_to_needs_its_environment(tmp_path: Pat
     assert name_of(s2r.make(Renamed())) == f"{OBJECT}mine"
     with pytest.raises(ValueError, match="hand the environment over"):
         s2r.make(f"{OBJECT}mine")
+
+
+def test_a_given_environment_is_trained_as_it_is() -> None:
+    from mjx_s2r.api.teacher import recipe, teacher_trainer
+    from mjx_s2r.envs.registry import OBJECT
+
+    env = s2r.make("cartpole")
+    assert teacher_trainer(recipe("cartpole"), env).env is env
+    assert recipe(f"{OBJECT}mine").ppo == recipe("tests.sim.toy:Toy").ppo, "the general settings"

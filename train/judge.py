@@ -9,25 +9,22 @@ table. The best is the one with the most successes in the opened ranges; other v
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 import jax
 import tyro
 from rich.table import Table
 
+from mjx_s2r.api.policy import TrainedPolicy, Worlds
 from mjx_s2r.api.teacher import open_teacher
-from mjx_s2r.curriculum.coordinates import space_at_width
-from mjx_s2r.curriculum.uniform import uniform
 from mjx_s2r.eval.intervals import wilson
 from mjx_s2r.io.checkpoints import CheckpointError
 from mjx_s2r.io.run import write_json
 from mjx_s2r.learn.evaluation import EpisodeScores
-from mjx_s2r.learn.trainer import Trainer, TrainState
-from mjx_s2r.params import ParamSpace
 from mjx_s2r.runtime.progress import console, print_line, progress
-from mjx_s2r.sim.interface import EpisodeParams
 
 JUDGED = "judged.json"
-NOMINAL, OPENED, WHOLE = "nominal", "opened", "whole"
+NOMINAL, OPENED, WHOLE = KINDS = get_args(Worlds)
 
 
 @dataclass(frozen=True)
@@ -88,7 +85,8 @@ def score_checkpoints(config: JudgeConfig) -> list[CheckpointScore]:
     like = trainer.state_shapes()
     newest = checkpoints.restore(like)[0]
     key_draw, key_play = jax.random.split(jax.random.key(config.seed))
-    kinds = _kinds(trainer, newest, config.episodes, key_draw)
+    policy = TrainedPolicy(trainer, newest)
+    kinds = {name: policy.evaluation_params(name, config.episodes, key=key_draw) for name in KINDS}
     found, steps = [], checkpoints.steps()
     with progress(f"judging {teacher.task}", len(steps) * len(kinds)) as bar:
         for count, step in enumerate(steps):
@@ -103,28 +101,6 @@ def score_checkpoints(config: JudgeConfig) -> list[CheckpointScore]:
                 note = f"iteration {step}, {name}: {found[-1].success:.0%}"
                 bar.update(count * len(kinds) + place, note)
     return found
-
-
-def _kinds(
-    trainer: Trainer, newest: TrainState, episodes: int, key: jax.Array
-) -> dict[str, EpisodeParams]:
-    """Returns the parameters of each kind of worlds, from the same random numbers."""
-    space = trainer.env.space
-    report = jax.device_get(trainer.curriculum.report(newest.curriculum))
-    reached = zip(space.names, report.low.tolist(), report.high.tolist(), strict=True)
-    opened = space.with_ranges({name: (low, high) for name, low, high in reached})
-    spaces = {
-        NOMINAL: space_at_width(space, 0.0),
-        OPENED: opened,
-        WHOLE: space_at_width(space, 1.0),
-    }
-    return {name: _draws(space, episodes, key) for name, space in spaces.items()}
-
-
-def _draws(space: ParamSpace, count: int, key: jax.Array) -> EpisodeParams:
-    """Returns ``count`` plain draws from the ranges of a table."""
-    schedule = uniform(space)
-    return schedule.sample(schedule.init(), count, key)
 
 
 def _score(step: int, name: str, scores: EpisodeScores) -> CheckpointScore:
@@ -152,7 +128,7 @@ def table(found: Sequence[CheckpointScore]) -> Table:
     """Returns the scores as a table, a row for every checkpoint."""
     shown = Table(title="success (95 % interval)  mean return")
     shown.add_column("iteration", justify="right")
-    for name in (NOMINAL, OPENED, WHOLE):
+    for name in KINDS:
         shown.add_column(name, justify="right")
     for step in sorted({v.iteration for v in found}):
         cells = [_cell(v) for v in found if v.iteration == step]

@@ -14,27 +14,24 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 
-from mjx_s2r.api.policy import TrainedPolicy, export_policy, load_policy
+from mjx_s2r.api.policy import TrainedPolicy, Worlds, export_policy, load_policy
 from mjx_s2r.api.robots import EvaluateConfig, summary
 from mjx_s2r.api.robots import evaluate_on_robots as evaluate_on_robots
 from mjx_s2r.api.student import StudentConfig, student_recipe, train_student
-from mjx_s2r.api.teacher import TeacherConfig, recipe, train_teacher
+from mjx_s2r.api.teacher import recipe, train_teacher
 from mjx_s2r.contract import camera_signal
-from mjx_s2r.curriculum.coordinates import space_at_width
 from mjx_s2r.curriculum.registry import ADR as ADR
 from mjx_s2r.curriculum.registry import CurriculumConfig
 from mjx_s2r.curriculum.registry import NoCurriculum as NoCurriculum
 from mjx_s2r.curriculum.registry import Uniform as Uniform
-from mjx_s2r.curriculum.uniform import uniform
-from mjx_s2r.envs.registry import OBJECT, make_env, name_of
+from mjx_s2r.envs.registry import make_env, name_of
 from mjx_s2r.io.config import ConfigError
 from mjx_s2r.io.run import CHECKPOINTS, CONFIG, POLICY, RunError, is_student
 from mjx_s2r.onnx_export import Exported
 from mjx_s2r.params import unknown
 from mjx_s2r.sim.backends.physics_config import PhysicsConfig
+from mjx_s2r.sim.env import Env
 from mjx_s2r.sim.interface import Environment
-
-Worlds = Literal["nominal", "opened", "whole"]
 
 
 class Overrides:
@@ -89,26 +86,53 @@ def make(task: Any, *, physics: PhysicsConfig | None = None) -> Environment:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Teacher:
-    """A trained teacher.
-
-    Attributes:
-        run: its run folder.
-        trained: trainer and state.
-    """
+class _Trained:
+    """A run with its policy: what a teacher and a student have in common."""
 
     run: Path
     trained: TrainedPolicy
 
     @property
     def env(self) -> Environment:
-        """The environment that it was trained in."""
+        """The environment that it was trained in; a student's has its cameras in the contract."""
         return self.trained.trainer.env
 
     @property
     def ranges(self) -> dict[str, tuple[float, float]]:
         """The range of every row that it was trained on, in the row's unit."""
         return self.trained.ranges
+
+    def export(self, path: str | Path = "", *, inputs: int = 1000) -> Exported:
+        """Writes one ONNX file; by default policy.onnx in the run folder.
+
+        Raises:
+            ExportError: an actor that reads what no robot knows, remembers or sees by PPO; or ONNX
+                Runtime and JAX differ by more than 1e-4.
+        """
+        return export_policy(self.trained, Path(path or self.run / POLICY), inputs=inputs)
+
+    def save(self, folder: str | Path) -> Path:
+        """Copies settings and checkpoints to another run folder, which `load` reads.
+
+        Raises:
+            RunError: the folder exists already.
+        """
+        to = Path(folder)
+        if to.exists():
+            raise RunError(f"{to} exists already; name a new folder")
+        to.mkdir(parents=True)
+        shutil.copy2(self.run / CONFIG, to / CONFIG)
+        shutil.copytree(self.run / CHECKPOINTS, to / CHECKPOINTS)
+        return to
+
+
+class Teacher(_Trained):
+    """A trained teacher.
+
+    Attributes:
+        run: its run folder.
+        trained: trainer and state.
+    """
 
     def policy(self, obs: Mapping[str, jax.Array]) -> jax.Array:
         """Returns the mean action (..., J) in [-1, 1] for observations {name: (..., P)}.
@@ -130,67 +154,30 @@ class Teacher:
             seed: of the worlds.
 
         Raises:
+            ParamError: another kind of worlds.
             ConfigError: an actor that sees; evaluate its exported policy on robots.
         """
-        trainer, state = self.trained.trainer, self.trained.state
-        space = trainer.env.space
-        spaces = {
-            "nominal": space_at_width(space, 0.0),
-            "opened": space.with_ranges(self.ranges),
-            "whole": space_at_width(space, 1.0),
-        }
-        if worlds not in spaces:
-            raise unknown("kind of worlds", worlds, list(spaces))
         key_params, key_play = jax.random.split(jax.random.key(seed))
-        schedule = uniform(spaces[worlds])
-        params = schedule.sample(schedule.init(), episodes, key_params)
-        scores = trainer.evaluate(state, params, key=key_play)
+        params = self.trained.evaluation_params(worlds, episodes, key=key_params)
+        scores = self.trained.trainer.evaluate(self.trained.state, params, key=key_play)
         return {
             "success": float(scores.success.mean()),
             "return": float(scores.episode_return.mean()),
             "length": float(scores.length.mean()),
         }
 
-    def export(self, path: str | Path = "", *, inputs: int = 1000) -> Exported:
-        """Writes one ONNX file; by default policy.onnx in the run folder.
-
-        Raises:
-            ExportError: an actor that reads what no robot knows, remembers or sees.
-        """
-        return export_policy(self.trained, Path(path or self.run / POLICY), inputs=inputs)
-
-    def save(self, folder: str | Path) -> Path:
-        """Copies settings and checkpoints to another run folder, which `load` reads.
-
-        Raises:
-            RunError: the folder exists already.
-        """
-        return _copy_run(self.run, Path(folder))
-
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Student:
+class Student(_Trained):
     """A distilled camera student.
 
     Attributes:
         run: its run folder.
-        task: name of its task, for the robots that it is judged on.
         trained: trainer and state.
+        task: name of its task, for the robots that it is judged on.
     """
 
-    run: Path
     task: str
-    trained: TrainedPolicy
-
-    @property
-    def env(self) -> Environment:
-        """The environment that it was trained in, with its cameras in the contract."""
-        return self.trained.trainer.env
-
-    @property
-    def ranges(self) -> dict[str, tuple[float, float]]:
-        """The range of every row that it was trained on, in the row's unit."""
-        return self.trained.ranges
 
     def policy(self, obs: jax.Array, *images: jax.Array) -> jax.Array:
         """Returns the mean action (N, J) in [-1, 1].
@@ -222,27 +209,9 @@ class Student:
             episodes: episodes on each.
 
         Raises:
-            ParamError: a task without robots.
+            ParamError: a task without robots, or one that no name leads to.
         """
-        with tempfile.TemporaryDirectory() as folder:
-            path = self.export(Path(folder) / POLICY, inputs=64).path
-            return evaluate(path, robots=robots, count=count, episodes=episodes, task=self.task)
-
-    def export(self, path: str | Path = "", *, inputs: int = 1000) -> Exported:
-        """Writes one ONNX file; by default policy.onnx in the run folder.
-
-        Raises:
-            ExportError: ONNX Runtime and JAX differ by more than 1e-4.
-        """
-        return export_policy(self.trained, Path(path or self.run / POLICY), inputs=inputs)
-
-    def save(self, folder: str | Path) -> Path:
-        """Copies settings and checkpoints to another run folder, which `load` reads.
-
-        Raises:
-            RunError: the folder exists already.
-        """
-        return _copy_run(self.run, Path(folder))
+        return evaluate(self, robots=robots, count=count, episodes=episodes, task=self.task)
 
 
 def train(
@@ -273,8 +242,13 @@ def train(
         RunError: a folder that cannot be used.
     """
     env = make(env)
+    if isinstance(env, Env) and env.physics.warp is not None and "physics" not in settings:
+        raise ConfigError(
+            "the environment steps in MuJoCo Warp; give train(..., physics=...) what make was "
+            "given, so that the run can be loaded again"
+        )
     name = name_of(env)
-    config = recipe(name) if not name.startswith(OBJECT) else TeacherConfig(task=name)
+    config = recipe(name)
     ppo = (algorithm or PPO()).over(config.ppo)
     if isinstance(curriculum, str):
         curriculum = CurriculumConfig(curriculum)
@@ -338,7 +312,7 @@ def distill(
     env = teacher.env if isinstance(teacher, Teacher) else None
     trainer, state = train_student(config, env)
     task = name_of(trainer.env if env is None else env)
-    return Student(Path(run), task, TrainedPolicy(trainer, state))
+    return Student(Path(run), TrainedPolicy(trainer, state), task)
 
 
 def evaluate(
@@ -362,7 +336,7 @@ def evaluate(
         task: its task, a name or "module:Class"; empty: the name in the policy's contract.
 
     Raises:
-        ParamError: a task without robots.
+        ParamError: a task without robots, or one that no name leads to.
         ExportError: a teacher that cannot be exported.
     """
     if isinstance(policy, Teacher | Student):
@@ -370,11 +344,6 @@ def evaluate(
             path = policy.export(Path(folder) / POLICY, inputs=64).path
             name = task or name_of(policy.env)
             return evaluate(path, robots=robots, count=count, episodes=episodes, task=name)
-    if task.startswith(OBJECT):
-        raise ConfigError(
-            "the task was an object that no name leads to, so its robots are not known; write it "
-            "as a class in a module and give task='module:Class'"
-        )
     config = EvaluateConfig(
         policy=Path(policy), task=task, robots=robots, count=count, episodes=episodes, films=0
     )
@@ -415,15 +384,5 @@ def load(
     folder = Path(run)
     trained = load_policy(folder, iteration, env)
     if is_student(folder):
-        return Student(folder, name_of(trained.trainer.env if env is None else env), trained)
+        return Student(folder, trained, name_of(trained.trainer.env if env is None else env))
     return Teacher(folder, trained)
-
-
-def _copy_run(run: Path, folder: Path) -> Path:
-    """Copies settings and checkpoints of a run to a new folder."""
-    if folder.exists():
-        raise RunError(f"{folder} exists already; name a new folder")
-    folder.mkdir(parents=True)
-    shutil.copy2(run / CONFIG, folder / CONFIG)
-    shutil.copytree(run / CHECKPOINTS, folder / CHECKPOINTS)
-    return folder

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -10,12 +11,17 @@ import numpy as np
 from mjx_s2r import onnx_export as exporter
 from mjx_s2r.api.student import load_student
 from mjx_s2r.api.teacher import load_teacher
+from mjx_s2r.curriculum.coordinates import space_at_width
+from mjx_s2r.curriculum.uniform import uniform
 from mjx_s2r.io.run import RunError, is_student, read_settings
 from mjx_s2r.learn.distill.distillation import Distillation
 from mjx_s2r.learn.ppo.config import PPOConfig
 from mjx_s2r.learn.trainer import Trainer, TrainState
+from mjx_s2r.params import unknown
 from mjx_s2r.sim.env import require_native
-from mjx_s2r.sim.interface import Environment
+from mjx_s2r.sim.interface import Environment, EpisodeParams
+
+Worlds = Literal["nominal", "opened", "whole"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,10 +39,29 @@ class TrainedPolicy:
     @property
     def ranges(self) -> dict[str, tuple[float, float]]:
         """The range of every row that it was trained on, in the row's unit."""
-        report = jax.device_get(self.trainer.curriculum.report(self.state.curriculum))
-        pairs = zip(report.low, report.high, strict=True)
-        names = self.trainer.env.space.names
-        return {n: (float(a), float(b)) for n, (a, b) in zip(names, pairs, strict=True)}
+        return self.trainer.reached_ranges(self.state)
+
+    def evaluation_params(self, worlds: Worlds, count: int, *, key: jax.Array) -> EpisodeParams:
+        """Returns the parameters (count, ...) of worlds to be evaluated in; none tests a bound.
+
+        Args:
+            worlds: nominal; opened (the ranges trained on); whole (the limits of the table). With
+                the same key they are drawn from the same random numbers.
+            count: how many.
+            key: random key.
+
+        Raises:
+            ParamError: another kind of worlds.
+        """
+        space = self.trainer.env.space
+        if worlds == "opened":
+            space = space.with_ranges(self.ranges)
+        elif worlds in ("nominal", "whole"):
+            space = space_at_width(space, 0.0 if worlds == "nominal" else 1.0)
+        else:
+            raise unknown("kind of worlds", worlds, get_args(Worlds))
+        schedule = uniform(space)
+        return schedule.sample(schedule.init(), count, key)
 
 
 def load_policy(

@@ -7,7 +7,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from mjx_s2r.api.teacher import camera_schedule, load_teacher, with_cameras
+from mjx_s2r.api.teacher import TeacherConfig, camera_schedule, load_teacher, with_cameras
 from mjx_s2r.curriculum.uniform import uniform
 from mjx_s2r.envs.registry import task_spec
 from mjx_s2r.io import tracker
@@ -70,8 +70,6 @@ MAY_CHANGE = (
 
 def student_recipe(teacher: Path) -> StudentConfig:
     """Returns the settings that fit the task of a teacher's run; the general ones without a run."""
-    from mjx_s2r.api.teacher import TeacherConfig  # the folder may hold none yet
-
     if not teacher.exists():
         return StudentConfig(teacher=teacher)
     task = read_config(TeacherConfig, teacher).task
@@ -81,13 +79,10 @@ def student_recipe(teacher: Path) -> StudentConfig:
 def student_space(trainer: Trainer, state: TrainState, plain_looks: bool) -> ParamSpace:
     """Returns the table with the ranges that the teacher reached, and looks over their limits."""
     space = trainer.env.space
-    report = jax.device_get(trainer.curriculum.report(state.curriculum))
-    looks = space.in_group("visual")
-    ranges = {}
-    for i, row in enumerate(space.rows):
-        nominal = (row.nominal, row.nominal)
-        found = (float(report.low[i]), float(report.high[i]))
-        ranges[row.name] = (nominal if plain_looks else row.limits) if looks[i] else found
+    ranges = trainer.reached_ranges(state)
+    for row in space.rows:
+        if row.group == "visual":
+            ranges[row.name] = (row.nominal, row.nominal) if plain_looks else row.limits
     return space.with_ranges(ranges)
 
 

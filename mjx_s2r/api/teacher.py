@@ -119,7 +119,7 @@ def teacher_trainer(config: TeacherConfig, env: Environment | None = None) -> Tr
 
     Args:
         config: settings.
-        env: an environment instead of the one that ``config.task`` names.
+        env: an environment instead of the one that ``config.task`` names, with its own engine.
 
     Raises:
         JaxConfigError: a setting of jax under which trainings fail.
@@ -127,7 +127,7 @@ def teacher_trainer(config: TeacherConfig, env: Environment | None = None) -> Tr
             reads pixels.
     """
     check_jax_config()
-    env = make_env(config.task if env is None else env, config.physics)
+    env = make_env(config.task, config.physics) if env is None else env
     sees = config.ppo.actor_obs == "pixels"
     cameras: CameraSchedule | None = None
     if sees:

@@ -148,10 +148,7 @@ def task_spec(name: str) -> TaskSpec:
         ParamError: an unknown name, module or class; lists the near ones.
     """
     if name.startswith(OBJECT):
-        raise ParamError(
-            f"task {name!r} was an object that no name leads to; hand the environment over, e.g. "
-            "load(run, env=env), or write the task as a class in a module and name it module:Class"
-        )
+        return TaskSpec(name, partial(_refuse_object, name))
     if name in _builtin_names() and name not in _registered:
         importlib.import_module(f"{_PACKAGE}.{name}")
     if name.partition(":")[0] in LIBRARIES:
@@ -252,6 +249,8 @@ def robots_of(name: str) -> RobotSuite:
         ParamError: as `task_spec`; a task without robots, or a part of them that is missing.
     """
     spec = task_spec(name)
+    if name.startswith(OBJECT):
+        spec.make()
     found = spec.robots
     if isinstance(found, str):
         module = found or f"{_origin(spec.make)[0]}_robots"
@@ -376,6 +375,14 @@ def _is_environment(value: Any) -> TypeGuard[Environment]:
     """Returns whether ``value`` has the parts of an `Environment`."""
     parts = ("action_size", "space", "episode_steps", "reset", "step")
     return not isinstance(value, type) and all(hasattr(value, part) for part in parts)
+
+
+def _refuse_object(name: str) -> None:
+    """Raises ParamError where the task of a name that leads to none is to be made."""
+    raise ParamError(
+        f"task {name!r} was an object that no name leads to; hand the environment over, e.g. "
+        "load(run, env=env), or write the task as a class in a module and name it module:Class"
+    )
 
 
 def _refuse_physics(name: str, physics: PhysicsConfig | None) -> None:

@@ -227,6 +227,12 @@ class Trainer:
         none, first = jnp.zeros((*count, 0)), jnp.zeros(count, bool)
         return self.algorithm.policy(state.learner, none, obs, (), first)[1]
 
+    def reached_ranges(self, state: TrainState) -> dict[str, tuple[float, float]]:
+        """Returns the range of every row that the curriculum draws from now, in the row's unit."""
+        report = jax.device_get(self.curriculum.report(state.curriculum))
+        pairs = zip(report.low.tolist(), report.high.tolist(), strict=True)
+        return dict(zip(self.env.space.names, pairs, strict=True))
+
     def evaluate(
         self, state: TrainState, params: EpisodeParams, *, key: jax.Array
     ) -> EpisodeScores:
