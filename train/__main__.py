@@ -77,9 +77,19 @@ def _user_errors() -> tuple[type[Exception], ...]:
     from mjx_s2r.runtime.sharding import MeshError
     from mjx_s2r.sim.nan_replay import NanReplayError
     from mjx_s2r.sim.physics import ModelError
+    from mjx_s2r.sim.task import TaskError
 
     runs = (RunError, CheckpointError, NanReplayError, HostError, MeshError)
-    return (ParamError, ConfigError, ContractError, ExportError, ModelError, SceneError, *runs)
+    return (
+        ParamError,
+        ConfigError,
+        ContractError,
+        ExportError,
+        ModelError,
+        SceneError,
+        TaskError,
+        *runs,
+    )
 
 
 if __name__ == "__main__":

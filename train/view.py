@@ -165,7 +165,7 @@ def _worlds(config: ViewConfig, env: Env) -> tuple[Any, PhysicsState]:
     )
     bound = bind_cameras(task.space, task.mj_model, task.contract, config.render)
     sizes = worlds.pipeline_state.leaves.get("geom_size")
-    data = jax.jit(jax.vmap(env.view))(worlds)
+    data = jax.jit(jax.vmap(env.positions))(worlds)
     where = poses(bound, data, sizes)
     draw = jax.jit(
         lambda where, xi, key: take_pictures(bound, where, xi, key=key),

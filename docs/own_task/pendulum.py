@@ -88,8 +88,7 @@ class Pendulum:
         """Lets the pole hang at any angle near down, all but still."""
         key_pos, key_vel = jax.random.split(key)
         qpos = jnp.pi + 0.3 * jax.random.normal(key_pos, (1,))
-        none = jnp.zeros((0, 3)), jnp.zeros((0, 4))
-        return InitialState(qpos, 0.1 * jax.random.normal(key_vel, (1,)), *none)
+        return InitialState(qpos, 0.1 * jax.random.normal(key_vel, (1,)))
 
     def signals(self, data: mjx.Data) -> dict[str, jax.Array]:
         """Cosine and sine of the angle, and the speed."""

@@ -140,16 +140,21 @@ class GymnasiumVectorEnv(VectorEnv):
 
     def _seeds(self, seed: int | Sequence[int] | None) -> np.ndarray | None:
         """Returns (B,) the seeds of the worlds, None to go on with their streams."""
-        if isinstance(seed, int):
-            super().reset(seed=seed)
-            return seed + np.arange(self.num_envs)
-        if seed is not None:
-            if len(seed) != self.num_envs:
-                raise ValueError(f"{len(seed)} seeds for {self.num_envs} worlds; give one each")
-            return np.asarray(seed)
-        if self._keys is None:
-            return self.np_random.integers(2**31) + np.arange(self.num_envs)
-        return None
+        if seed is None:
+            if self._keys is None:
+                return self.np_random.integers(2**31) + np.arange(self.num_envs)
+            return None
+        given = np.asarray(seed)
+        if given.dtype.kind not in "iu" or (given < 0).any() or given.ndim > 1:
+            raise ValueError(
+                f"seed {seed!r} must be a whole number from 0 on, or {self.num_envs} of them"
+            )
+        if given.ndim == 0:
+            super().reset(seed=int(given))
+            return int(given) + np.arange(self.num_envs)
+        if len(given) != self.num_envs:
+            raise ValueError(f"{len(given)} seeds for {self.num_envs} worlds; give one each")
+        return given
 
     def _info(self, state: State, mask: np.ndarray) -> dict[str, Any]:
         """Returns the figures of the worlds in ``mask`` (B,), in Gymnasium's form."""

@@ -24,7 +24,7 @@ from flax import struct
 from mjx_s2r.bridge.model_override import ModelOverride, bind_model_override, within
 from mjx_s2r.bridge.state_pruning import carried, pack, settle, strong, unpack
 from mjx_s2r.params import ParamError, ParamSpace
-from mjx_s2r.sim.interface import EpisodeParams, State, nominal_params
+from mjx_s2r.sim.interface import EpisodeParams, State, all_finite, nominal_params
 from mjx_s2r.sim.physics import Leaves
 
 NO_ROWS = ParamSpace(())
@@ -45,6 +45,7 @@ class WrappedState:
         steps: () int32 control steps so far.
         success: () bool the episode has succeeded.
         total: () return so far.
+        invalid: () bool the episode began with numbers that are not finite.
     """
 
     kept: tuple[jax.Array, ...]
@@ -53,6 +54,7 @@ class WrappedState:
     steps: jax.Array
     success: jax.Array
     total: jax.Array
+    invalid: jax.Array
 
 
 @struct.dataclass
@@ -104,14 +106,22 @@ class WrappedEnv:
         model = {} if self.swap is None else self.swap.leaves(draw.xi)
         inner = _begin(within(self.env, self.swap, model), key)
         no, zero = jnp.zeros((), bool), jnp.float32(0)
+        seen = _split(inner.obs)
+        invalid = ~all_finite(*seen, *_body(inner))
+        obs = self._told(seen, draw.xi)
         return State(
             pipeline_state=WrappedState(
-                pack(inner, self.keep), model, draw, jnp.int32(0), no, zero
+                pack(inner, self.keep), model, draw, jnp.int32(0), no, zero, invalid
             ),
-            obs=self._told(_split(inner.obs), draw.xi),
+            obs=jax.tree.map(lambda x: jnp.where(invalid, 0.0, x), obs),
             reward=zero,
             done=zero,
-            metrics={"success": zero, "return": zero, "length": zero, "nan": zero},
+            metrics={
+                "success": zero,
+                "return": zero,
+                "length": zero,
+                "nan": jnp.float32(invalid),
+            },
             info={"terminated": no, "truncated": no},
         )
 
@@ -119,10 +129,11 @@ class WrappedEnv:
         """Returns the state one control step later under ``action`` (J,) in [-1, 1]."""
         guest = state.pipeline_state
         before = unpack(guest.kept, self.shape, self.keep)
-        inner, seen = self.reward(before, jnp.clip(action, -1.0, 1.0), guest.leaves)
-        reward = jnp.where(seen.nan, 0.0, seen.reward)
+        inner, seen = self.advance(before, jnp.clip(action, -1.0, 1.0), guest.leaves)
+        nan = seen.nan | guest.invalid
+        reward = jnp.where(nan, 0.0, seen.reward)
         steps, success = guest.steps + 1, guest.success | seen.success
-        terminated = seen.failed | seen.nan
+        terminated = seen.failed | nan
         truncated = (steps >= self.episode_steps) & ~terminated
         guest = replace(
             guest,
@@ -132,17 +143,17 @@ class WrappedEnv:
             total=guest.total + reward,
         )
         obs = self._told(seen.obs, guest.episode_params.xi)
-        metrics = {"success": success, "return": guest.total, "length": steps, "nan": seen.nan}
+        metrics = {"success": success, "return": guest.total, "length": steps, "nan": nan}
         return State(
             pipeline_state=guest,
-            obs=jax.tree.map(lambda x: jnp.where(seen.nan, 0.0, x), obs),
+            obs=jax.tree.map(lambda x: jnp.where(nan, 0.0, x), obs),
             reward=reward,
             done=(terminated | truncated).astype(jnp.float32),
             metrics={name: jnp.asarray(v, jnp.float32) for name, v in metrics.items()},
             info={"terminated": terminated, "truncated": truncated},
         )
 
-    def reward(self, before: Any, action: jax.Array, model: Leaves) -> tuple[Any, WrappedStep]:
+    def advance(self, before: Any, action: jax.Array, model: Leaves) -> tuple[Any, WrappedStep]:
         """Returns the environment's own state after a control step, and what is watched of it."""
         env = within(self.env, self.swap, model)
 
@@ -162,7 +173,7 @@ class WrappedEnv:
         obs = _split(inner.obs)
         success = jnp.zeros((), bool) if self.success is None else self.success(inner) > 0
         return inner, WrappedStep(
-            obs, reward, over, success, ~_finite((*obs, reward, *_body(inner)))
+            obs, reward, over, success, ~all_finite(*obs, reward, *_body(inner))
         )
 
     def _told(self, obs: tuple[jax.Array, jax.Array], xi: jax.Array) -> dict[str, jax.Array]:
@@ -207,7 +218,7 @@ def from_brax(
     action = jax.ShapeDtypeStruct((bare.action_size,), jnp.float32)
     xi = jax.ShapeDtypeStruct((len(space),), jnp.float32)
     model = {} if swap is None else jax.eval_shape(swap.leaves, xi)
-    return replace(bare, keep=carried(bare.reward, shape, action, model))
+    return replace(bare, keep=carried(bare.advance, shape, action, model))
 
 
 def _begin(env: Any, key: jax.Array) -> Any:
@@ -252,8 +263,3 @@ def _body(inner: Any) -> list[jax.Array]:
     holder = getattr(inner, "data", None)
     holder = getattr(inner, "pipeline_state", None) if holder is None else holder
     return [x for name in BODY if (x := getattr(holder, name, None)) is not None]
-
-
-def _finite(arrays: tuple[jax.Array, ...]) -> jax.Array:
-    """Returns () bool: every number in every array is finite."""
-    return jnp.stack([jnp.isfinite(x).all() for x in arrays]).all()

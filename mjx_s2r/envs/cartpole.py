@@ -97,8 +97,7 @@ class Cartpole:
         """Hangs the pole down, all but still."""
         key_pos, key_vel = jax.random.split(key)
         qpos = jnp.array((0.0, jnp.pi)) + 0.01 * jax.random.normal(key_pos, (2,))
-        none = jnp.zeros((0, 3)), jnp.zeros((0, 4))
-        return InitialState(qpos, 0.01 * jax.random.normal(key_vel, (2,)), *none)
+        return InitialState(qpos, 0.01 * jax.random.normal(key_vel, (2,)))
 
     def signals(self, data: mjx.Data) -> dict[str, jax.Array]:
         """Cart position, cosine and sine of the pole's angle, both speeds."""

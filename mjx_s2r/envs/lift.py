@@ -116,8 +116,7 @@ class Lift:
         )
         half = 0.25 * jnp.pi * jax.random.uniform(key_turn, minval=-1.0)
         turn = jnp.stack((jnp.cos(half), jnp.float32(0), jnp.float32(0), jnp.sin(half)))
-        none = jnp.zeros((0, 3)), jnp.zeros((0, 4))
-        return InitialState(jnp.concatenate((arm, place, turn)), jnp.zeros(12), *none)
+        return InitialState(jnp.concatenate((arm, place, turn)))
 
     def signals(self, data: mjx.Data) -> dict[str, jax.Array]:
         """Joint angles and speeds, rad and rad/s."""

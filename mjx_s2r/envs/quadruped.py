@@ -199,8 +199,6 @@ class Quadruped:
         return InitialState(
             qpos=jnp.concatenate((jnp.array((0.0, 0.0, HEIGHT_M)), quat, pose)),
             qvel=jnp.concatenate((speed, jnp.zeros(12))),
-            mocap_pos=jnp.zeros((0, 3)),
-            mocap_quat=jnp.zeros((0, 4)),
             memory=keep(fresh),
         )
 

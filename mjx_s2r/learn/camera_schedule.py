@@ -130,7 +130,7 @@ def bind_camera_schedule(
     def locate(worlds: State) -> tuple[ScenePose, ...]:
         """Returns where everything is, with the sizes that each world's geoms have."""
         sizes = worlds.pipeline_state.leaves.get("geom_size")
-        return poses(cameras, jax.vmap(env.view)(worlds), sizes)
+        return poses(cameras, jax.vmap(env.positions)(worlds), sizes)
 
     paint = jax.jit(
         lambda where, xi, key: take_pictures(cameras, where, xi, key=key),

@@ -8,8 +8,13 @@ that shape can be trained here and ours there. Termination and truncation are ke
     done                either of the two
 
 `step` never resets. `auto_reset` swaps finished worlds for fresh ones, and the state before it
-still holds the last observation. A world whose numbers are no longer finite is ended and counted;
-so is, where contacts can be dropped, a step that had no room for more of them (metrics["full"]).
+still holds the last observation. A world is ended, its observations are zero and it is counted
+(metrics["nan"]) when a number that a learner reads (state, observations, reward, label) is not
+finite or beyond `interface.LARGEST`; one that begins so is ended by its first step. A step that
+had no room for more contacts is counted where they can be dropped (metrics["full"]).
+
+What the task's functions read of mjx.Data is right at the present state, on every engine: fields
+that nothing reads are not computed, and fields that the engine cannot give are refused by `make`.
 
 Rows of the table come in three periods. A row per episode takes its value at reset. A row per world
 keeps the value of the world's first episode: hand the draws for fresh worlds through
@@ -26,7 +31,7 @@ from mujoco import mjx
 
 from mjx_s2r.contract import ContractError, assemble, next_command
 from mjx_s2r.params import ParamError, ParamSpace, unknown
-from mjx_s2r.sim import physics
+from mjx_s2r.sim import physics, task_calls
 from mjx_s2r.sim.backends.contacts import warn_of_lost_contacts
 from mjx_s2r.sim.backends.physics_config import PhysicsConfig
 from mjx_s2r.sim.effects import actuator, adversary, motor, sensor, world
@@ -35,11 +40,11 @@ from mjx_s2r.sim.effects.adversary import Adversary
 from mjx_s2r.sim.effects.motor import MotorSpec
 from mjx_s2r.sim.effects.sensor import SensorSpec, SensorState
 from mjx_s2r.sim.effects.world import Push, WorldSpec
-from mjx_s2r.sim.interface import Environment, EpisodeParams, State, nominal_params
+from mjx_s2r.sim.interface import Environment, EpisodeParams, State, all_finite, nominal_params
 from mjx_s2r.sim.model.leaves import ModelBinding, bind_model, element_names, leaves, refuse_shared
 from mjx_s2r.sim.model.row_checks import closed_rows
 from mjx_s2r.sim.physics import Leaves, Physics, PhysicsState
-from mjx_s2r.sim.task import InitialState, Task
+from mjx_s2r.sim.task import Task
 
 
 @struct.dataclass
@@ -58,6 +63,7 @@ class EnvState:
         success: () bool the goal has been goal_steps long enough in this episode.
         episode_return: () return so far.
         key: random key of the world.
+        invalid: () bool the episode began with numbers that are not finite.
         push: the push under way; None where no row pushes.
         adversary: the network that bends actions; None where no row asks for it.
     """
@@ -73,6 +79,7 @@ class EnvState:
     success: jax.Array
     episode_return: jax.Array
     key: jax.Array
+    invalid: jax.Array
     push: Push | None = None
     adversary: Adversary | None = None
 
@@ -89,6 +96,7 @@ class Env:
     world: WorldSpec
     motor: MotorSpec | None
     ctrl_index: tuple[int, ...]
+    reads_forces: bool
 
     @property
     def action_size(self) -> int:
@@ -111,37 +119,44 @@ class Env:
         key_scatter, key_drift, key_network = jax.random.split(key_world, 3)
         draw = nominal_params(self.space) if draw is None else draw
         draw = replace(draw, xi=self.task.space.snap_discrete(jnp, draw.xi))
-        start = self.task.reset(key=key_start)
+        start = task_calls.initial_state(self.task, key=key_start)
         model = leaves(self.physics, self.binding, draw.xi)
         core = _place(self.physics, start)
         core = world.scatter(self.world, core, draw.xi, key=key_scatter)
         data = physics.forward_positions(self.physics, model, core)
         core, data = physics.with_memory(core, data, start.memory)
         command = jnp.asarray(self._home(data))
-        true = {**self.task.signals(data), "command": command}
         sim = EnvState(
             physics_state=core,
             leaves=model,
             episode_params=draw,
             actuator=actuator.init(self.actuator, command, key=key_drift),
-            sensor=sensor.init(self.sensor, true, key=key_sensor),
+            sensor=SensorState(jnp.zeros((self.sensor.depth, 0))),  # what is read comes below
             command=command,
             steps=jnp.int32(0),
             goal_steps=jnp.int32(0),
             success=jnp.zeros((), bool),
             episode_return=jnp.float32(0),
             key=key_next,
+            invalid=jnp.zeros((), bool),
             push=world.calm(self.world),
             adversary=self._sample_adversary(key_network),
         )
-        no, zero = jnp.zeros((), bool), jnp.float32(0)
+        ctrl = self._loads(sim, self._current_params(sim), jnp.int32(0))[0]
+        sim = replace(sim, physics_state=replace(core, ctrl=ctrl))
+        data = self._task_data(sim, self._current_params(sim))
+        true = {**task_calls.signals(self.task, data), "command": command}
+        sim = replace(sim, sensor=sensor.init(self.sensor, true, key=key_sensor))
         sim, obs = self._observe(sim, data, key_read)
+        invalid = ~self._finite(sim, data, obs)
+        no, zero = jnp.zeros((), bool), jnp.float32(0)
+        metrics = {"success": zero, "return": zero, "length": zero, "nan": jnp.float32(invalid)}
         return State(
-            pipeline_state=sim,
-            obs=obs,
+            pipeline_state=replace(sim, invalid=invalid),
+            obs=jax.tree.map(lambda x: jnp.where(invalid, 0.0, x), obs),
             reward=zero,
             done=zero,
-            metrics={"success": zero, "return": zero, "length": zero, "nan": zero} | _full(core),
+            metrics=metrics | _full(core),
             info={"terminated": no, "truncated": no},
         )
 
@@ -155,34 +170,30 @@ class Env:
         command = next_command(jnp, task.contract.action, sim.command, output)
         moving = actuator.issue(self.actuator, sim.actuator, xi, command, key=key_issue)
         pushed = None if sim.push is None else world.push(self.world, sim.push, xi, key=key_push)
-        core = self._simulate(replace(sim, actuator=moving, push=pushed), xi)
-        data = physics.forward_positions(self.physics, sim.leaves, core)
-        verdict = task.reward(data, action)
-        core, data = physics.with_memory(core, data, verdict.memory)
-        true = {**task.signals(data), "command": command}
-        nan = ~_finite((core.qpos, core.qvel, command, verdict.reward))
+        sim = replace(sim, actuator=moving, push=pushed, command=command)
+        sim = replace(sim, physics_state=self._simulate(sim, xi))
+        data = self._task_data(sim, xi)
+        verdict = task_calls.reward(task, data, action)
+        core, data = physics.with_memory(sim.physics_state, data, verdict.memory)
+        true = {**task_calls.signals(task, data), "command": command}
+        kept = sensor.push(self.sensor, sim.sensor, true)
+        sim = replace(sim, physics_state=core, sensor=kept, key=key_next)
+        sim, obs = self._observe(sim, data, key_read)
+        nan = sim.invalid | ~self._finite(sim, data, obs, verdict.reward)
         goal_steps = jnp.where(verdict.on_goal & ~nan, sim.goal_steps + 1, 0)
         steps = sim.steps + 1
         success = sim.success | (goal_steps >= round(task.hold_s * task.contract.control_hz))
         reward = verdict.reward + task.success_reward * (success & ~sim.success)
         reward = jnp.where(nan, 0.0, reward)
         terminated = verdict.failed | nan | (success & task.ends_on_success)
-        last = steps >= self.episode_steps
-        truncated = last & ~terminated
+        truncated = (steps >= self.episode_steps) & ~terminated
         sim = replace(
             sim,
-            physics_state=core,
-            actuator=moving,
-            sensor=sensor.push(self.sensor, sim.sensor, true),
-            command=command,
             steps=steps,
             goal_steps=goal_steps,
             success=success,
             episode_return=sim.episode_return + reward,
-            key=key_next,
-            push=pushed,
         )
-        sim, obs = self._observe(sim, data, key_read)
         metrics = {"success": success, "return": sim.episode_return, "length": steps, "nan": nan}
         return State(
             pipeline_state=sim,
@@ -194,10 +205,19 @@ class Env:
         )
 
     def view(self, state: State) -> mjx.Data:
-        """Returns positions of bodies, geoms, sites and cameras of one world."""
-        return physics.forward_positions(
-            self.physics, state.pipeline_state.leaves, state.pipeline_state.physics_state
-        )
+        """Returns Data of one world in which every field that the engine can give is right."""
+        sim = state.pipeline_state
+        return self._forward(sim, self._current_params(sim))
+
+    def positions(self, state: State) -> mjx.Data:
+        """Returns Data with positions of bodies, geoms, sites and cameras of one world alone."""
+        sim = state.pipeline_state
+        return physics.forward_positions(self.physics, sim.leaves, sim.physics_state)
+
+    def label(self, state: State) -> jax.Array:
+        """Returns (L,) the task's label of one world."""
+        sim = state.pipeline_state
+        return task_calls.label(self.task, self._task_data(sim, self._current_params(sim)))
 
     def with_privileged_params(
         self, obs: dict[str, jax.Array], xi: jax.Array
@@ -245,21 +265,41 @@ class Env:
 
     def _simulate(self, sim: EnvState, xi: jax.Array) -> PhysicsState:
         """Runs the physics steps of one control step."""
-        index = jnp.array(self.ctrl_index)
-        blank = self.physics.empty_data.ctrl
-        outside = None if sim.push is None else world.wrench(self.world, sim.push, xi)
-        loss = actuator.values(self.actuator, xi)["speed_loss"]
 
         def one(core: PhysicsState, step: jax.Array) -> tuple[PhysicsState, None]:
-            ctrl = blank.at[index].set(actuator.drive(self.actuator, sim.actuator, xi, step))
-            model = sim.leaves
-            if self.motor is not None:
-                stall = model.get(motor.FIELD, jnp.asarray(self.motor.stall))
-                force = motor.force_range(self.motor, stall, loss, core.qvel)
-                model = {**model, motor.FIELD: force}
+            ctrl, model, outside = self._loads(replace(sim, physics_state=core), xi, step)
             return physics.advance(self.physics, model, core, ctrl, outside), None
 
         return jax.lax.scan(one, _cleared(sim.physics_state), jnp.arange(self.task.substeps))[0]
+
+    def _loads(
+        self, sim: EnvState, xi: jax.Array, step: jax.Array
+    ) -> tuple[jax.Array, Leaves, jax.Array | None]:
+        """Returns what acts on the world at a physics ``step`` () of the control step.
+
+        That is ctrl (nu,), the model's fields, and a wrench (nbody, 6) from outside or None.
+        """
+        drive = actuator.drive(self.actuator, sim.actuator, xi, step)
+        ctrl = self.physics.empty_data.ctrl.at[jnp.array(self.ctrl_index)].set(drive)
+        outside = None if sim.push is None else world.wrench(self.world, sim.push, xi)
+        model = sim.leaves
+        if self.motor is not None:
+            stall = model.get(motor.FIELD, jnp.asarray(self.motor.stall))
+            loss = actuator.values(self.actuator, xi)["speed_loss"]
+            force = motor.force_range(self.motor, stall, loss, sim.physics_state.qvel)
+            model = {**model, motor.FIELD: force}
+        return ctrl, model, outside
+
+    def _task_data(self, sim: EnvState, xi: jax.Array) -> mjx.Data:
+        """Returns Data in which what the task's functions read is right."""
+        if self.reads_forces:
+            return self._forward(sim, xi)
+        return physics.forward_positions(self.physics, sim.leaves, sim.physics_state)
+
+    def _forward(self, sim: EnvState, xi: jax.Array) -> mjx.Data:
+        """Returns Data with forces and sensors, under the controls of the last physics step."""
+        _, model, outside = self._loads(sim, xi, jnp.int32(self.task.substeps - 1))
+        return physics.forward(self.physics, model, sim.physics_state, outside)
 
     def _observe(
         self, sim: EnvState, data: mjx.Data, key: jax.Array
@@ -267,22 +307,30 @@ class Env:
         """Returns the world after the sample, and the observations of policy and teacher."""
         contract, space = self.task.contract, self.task.space
         reading, told = sensor.read(self.sensor, sim.sensor, self._current_params(sim), key=key)
-        true = {**self.task.signals(data), "command": sim.command}
+        true = {**task_calls.signals(self.task, data), "command": sim.command}
         behind = sim.command - sim.actuator.history[1:]
         hidden = ~space.in_group("visual")
         parts = (
             assemble(jnp, contract, true),
-            self.task.privileged(data),
+            task_calls.privileged(self.task, data),
             (behind / jnp.asarray(contract.action.scale)).reshape(-1),
             space.normalize(jnp, sim.episode_params.xi)[hidden],
         )
         obs = {"state": assemble(jnp, contract, told), "privileged": jnp.concatenate(parts)}
         return replace(sim, sensor=reading), obs
 
-
-def _finite(arrays: tuple[jax.Array, ...]) -> jax.Array:
-    """Returns () bool: every number in every array is finite."""
-    return jnp.stack([jnp.isfinite(x).all() for x in arrays]).all()
+    def _finite(
+        self,
+        sim: EnvState,
+        data: mjx.Data,
+        obs: dict[str, jax.Array],
+        reward: jax.Array | float = 0.0,
+    ) -> jax.Array:
+        """Returns () bool: all that a learner reads of this world, now and later, is finite."""
+        core = sim.physics_state
+        label = task_calls.label(self.task, data)
+        read = (core.qpos, core.qvel, core.memory, sim.command, label, *obs.values(), reward)
+        return all_finite(*read)
 
 
 def _cleared(core: PhysicsState) -> PhysicsState:
@@ -295,7 +343,7 @@ def _full(core: PhysicsState) -> dict[str, jax.Array]:
     return {} if core.full is None else {"full": jnp.asarray(core.full, jnp.float32)}
 
 
-def _place(engine: Physics, start: InitialState) -> PhysicsState:
+def _place(engine: Physics, start: task_calls.Start) -> PhysicsState:
     """Returns the physics state at the start of an episode."""
     core = physics.initial_state(engine, start.qpos, start.qvel)
     return replace(core, mocap_pos=start.mocap_pos, mocap_quat=start.mocap_quat)
@@ -331,6 +379,8 @@ def make(task: Task, config: PhysicsConfig | None = None) -> Env:
         ModelError: a model that MJX would not simulate faithfully; an engine that this machine or
             a row cannot use.
         ContractError: the contract does not fit the model.
+        TaskError: a part of the task that is missing, a function that returns what it should not
+            or reads what the engine does not compute.
     """
     contract, mj_model = task.contract, task.mj_model
     names = element_names(mj_model, "actuator")
@@ -350,9 +400,11 @@ def make(task: Task, config: PhysicsConfig | None = None) -> Env:
         refuse_shared(task.space, binding)
     else:
         warn_of_lost_contacts(mj_model)
+    engine = physics.put_model(mj_model, config)
+    read = task_calls.trace_task(task, engine)
     return Env(
         task=task,
-        physics=physics.put_model(mj_model, config),
+        physics=engine,
         binding=binding,
         actuator=actuator.bind_actuator(task.space, joints, control_dt, physics_dt, effort),
         sensor=sensor.bind_sensor(
@@ -361,4 +413,5 @@ def make(task: Task, config: PhysicsConfig | None = None) -> Env:
         world=world.bind_world(task.space, mj_model, control_dt),
         motor=motor.bind_motor(task.space, mj_model, joints),
         ctrl_index=tuple(names.index(joint) for joint in joints),
+        reads_forces=task_calls.reads_forces(read),
     )

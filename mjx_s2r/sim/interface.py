@@ -21,6 +21,8 @@ from flax import struct
 
 from mjx_s2r.params import ParamSpace
 
+LARGEST = 1e10  # beyond this a number counts as not finite: its square may overflow float32
+
 
 @struct.dataclass
 class EpisodeParams:
@@ -84,6 +86,11 @@ def nominal_params(space: ParamSpace) -> EpisodeParams:
     """Returns the draw that leaves the model unchanged."""
     minus_one, zero = jnp.int32(-1), jnp.int32(0)
     return EpisodeParams(jnp.asarray(space.nominal), minus_one, zero)
+
+
+def all_finite(*arrays: jax.Array | float) -> jax.Array:
+    """Returns () bool: every number in every array is finite and below `LARGEST`."""
+    return jnp.stack([(jnp.abs(x) < LARGEST).all() for x in arrays]).all()
 
 
 def auto_reset(state: State, fresh: State) -> State:

@@ -3,8 +3,8 @@
 A record is two files in the run's folder: nan/000123.npz holds every array of the world before the
 step, nan/000123.json says which world it was and what its parameters were. `replay` tells whose
 fault it was: a model that C MuJoCo cannot simulate either has an impossible draw of the table, one
-that only MJX loses is a matter of MJX (float32, solver iterations), and one that neither loses is a
-task whose reward is not finite.
+that only MJX loses is a matter of MJX (float32, solver iterations), and one whose physics neither
+loses is a task whose reward, signals, privileged values or label are no numbers: they are named.
 """
 
 import copy
@@ -20,9 +20,10 @@ import numpy as np
 
 from mjx_s2r.io import checkpoint_leaves
 from mjx_s2r.io.run import Run, write_json
+from mjx_s2r.sim import task_calls
 from mjx_s2r.sim.effects import actuator, motor, world
 from mjx_s2r.sim.env import Env
-from mjx_s2r.sim.interface import State
+from mjx_s2r.sim.interface import State, all_finite
 from mjx_s2r.sim.model.leaves import write
 
 FOLDER = "nan"
@@ -40,7 +41,8 @@ class ReplayResult:
 
     Attributes:
         record: its name.
-        mjx: names of what is not finite after the step in MJX; empty if all is.
+        mjx: names of what is not finite after the step in MJX, what a task computes only where its
+            physics is; empty if all is.
         c_step: physics step, from 1, at which C MuJoCo gave up; 0 if it did not.
         c_warning: what it said then.
         c_speed: largest |qvel| in C MuJoCo, rad/s or m/s.
@@ -120,13 +122,33 @@ def replay_snapshot(env: Env, record: Path) -> ReplayResult:
     """
     before, action = load_snapshot(env, record)
     after = jax.jit(env.step)(before, action)
-    core = after.pipeline_state.physics_state
-    seen = {"qpos": core.qpos, "qvel": core.qvel, "command": after.pipeline_state.command}
-    lost = tuple(name for name, x in seen.items() if not np.isfinite(x).all())
-    if not lost and float(after.metrics["nan"]):
-        lost = ("reward",)
+    lost = _lost(env, after, action) if float(after.metrics["nan"]) else ()
     step, warning, speed = _in_c(env, before, after)
     return ReplayResult(record.name, lost, step, warning, speed)
+
+
+def _lost(env: Env, after: State, action: jax.Array) -> tuple[str, ...]:
+    """Returns the names of what is not finite after a step: of physics, else of the task."""
+    sim = after.pipeline_state
+    core = sim.physics_state
+    moved = {"qpos": core.qpos, "qvel": core.qvel, "command": sim.command}
+    lost = tuple(name for name, x in moved.items() if not bool(all_finite(x)))
+    if lost:
+        return lost
+
+    @jax.jit
+    def told(state: State) -> dict[str, jax.Array]:
+        """Returns whether each result of the task's functions is finite, by name."""
+        data = env.view(state)
+        found = {f"signal {n!r}": x for n, x in task_calls.signals(env.task, data).items()}
+        found |= {"privileged": task_calls.privileged(env.task, data)}
+        found |= {"label": task_calls.label(env.task, data)}
+        found |= {"reward": task_calls.reward(env.task, data, action).reward}
+        found |= {"memory": state.pipeline_state.physics_state.memory}
+        return {name: all_finite(x) for name, x in found.items()}
+
+    wrong = tuple(name for name, fine in told(after).items() if not bool(fine))
+    return wrong or (("the episode's start",) if bool(sim.invalid) else ("observations",))
 
 
 def _in_c(env: Env, before: State, after: State) -> tuple[int, str, float]:

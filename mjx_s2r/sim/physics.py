@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import mujoco
+import numpy as np
 from flax import struct
 from jax.custom_batching import custom_vmap
 from mujoco import mjx
@@ -37,6 +38,45 @@ MOVING = frozenset(
 )
 
 
+# Fields of mjx.Data that `forward` makes those of C MuJoCo, by what they follow from. What is in
+# none of these is not computed (qfrc_fluid is part of qfrc_passive), or an inside of the solver.
+STATE_FIELDS = frozenset(
+    (
+        *("qpos", "qvel", "act", "time", "mocap_pos", "mocap_quat", "userdata", "ctrl"),
+        *("qacc_warmstart", "eq_active", "qfrc_applied"),
+    )
+)
+POSITION_FIELDS = frozenset(
+    (
+        *("xpos", "xquat", "xmat", "xipos", "ximat", "xanchor", "xaxis", "geom_xpos", "geom_xmat"),
+        *("site_xpos", "site_xmat", "cam_xpos", "cam_xmat", "subtree_com", "cdof", "_impl.cinert"),
+    )
+)
+SMOOTH_FIELDS = frozenset(
+    (
+        *("xfrc_applied", "act_dot", "ten_length", "cvel", "cdof_dot", "qfrc_bias", "qfrc_passive"),
+        *("qfrc_gravcomp", "qfrc_actuator", "qfrc_smooth", "qacc_smooth", "actuator_force"),
+        *("actuator_length", "_impl.crb", "_impl.ten_J", "_impl.ten_velocity"),
+        *("_impl.actuator_moment", "_impl.actuator_velocity"),
+        *("_impl.subtree_linvel", "_impl.subtree_angmom"),
+    )
+)
+CONSTRAINT_FIELDS = frozenset(
+    (
+        *("qacc", "qfrc_constraint", "sensordata", "_impl.cacc", "_impl.cfrc_int"),
+        "_impl.cfrc_ext",
+        *(
+            f"_impl.contact.{name}"
+            for name in ("dist", "pos", "frame", "includemargin", "friction")
+        ),
+        *(f"_impl.contact.{name}" for name in ("solref", "solreffriction", "solimp")),
+        *(f"_impl.contact.{name}" for name in ("geom", "geom1", "geom2")),
+        *(f"_impl.efc_{name}" for name in ("type", "J", "pos", "margin", "frictionloss", "D")),
+        *("_impl.efc_aref", "_impl.efc_force"),
+    )
+)
+
+
 @struct.dataclass
 class PhysicsState:
     """Physics state of one world: what must be kept between two physics steps.
@@ -49,6 +89,7 @@ class PhysicsState:
         mocap_quat: (nmocap, 4) orientations of mocap bodies, w x y z.
         warmstart: (nv,) last acceleration, where the constraint solver starts.
         time: () simulated time, s.
+        ctrl: (nu,) controls of the last physics step; before the first one, those it begins with.
         memory: (nuserdata,) what the task remembers; physics leaves it alone.
         full: () bool there was no room for one more contact in a step since it was last cleared;
             None where there is always room.
@@ -61,6 +102,7 @@ class PhysicsState:
     mocap_quat: jax.Array
     warmstart: jax.Array
     time: jax.Array
+    ctrl: jax.Array
     memory: jax.Array
     full: jax.Array | None = None
 
@@ -80,6 +122,19 @@ class Physics:
     empty_data: mjx.Data
     contact_limits: Gauge | None = struct.field(pytree_node=False, default=None)
     warp: Engine | None = struct.field(pytree_node=False, default=None)
+
+
+def readable_fields(physics: Physics) -> frozenset[str]:
+    """Returns the fields of mjx.Data that a task may read with this engine.
+
+    With MuJoCo Warp the model on jax has no contacts, so what follows from them is not known;
+    sensordata is, where no sensor reads accelerations or forces.
+    """
+    known = STATE_FIELDS | POSITION_FIELDS | SMOOTH_FIELDS
+    if physics.warp is None:
+        return known | CONSTRAINT_FIELDS
+    late = physics.model.sensor_needstage == mujoco.mjtStage.mjSTAGE_ACC
+    return known if np.any(late) else known | {"sensordata"}
 
 
 def put_model(mj_model: mujoco.MjModel, config: PhysicsConfig | None = None) -> Physics:
@@ -125,6 +180,7 @@ def initial_state(physics: Physics, qpos: jax.Array, qvel: jax.Array) -> Physics
         mocap_quat=blank.mocap_quat,
         warmstart=jnp.zeros_like(qvel),
         time=jnp.zeros(()),
+        ctrl=blank.ctrl,
         memory=blank.userdata,
         full=None
         if physics.contact_limits is None and physics.warp is None
@@ -142,6 +198,7 @@ def _fill(blank: mjx.Data, state: PhysicsState) -> mjx.Data:
         mocap_quat=state.mocap_quat,
         qacc_warmstart=state.warmstart,
         time=state.time,
+        ctrl=state.ctrl,
         userdata=state.memory,
     )
 
@@ -195,6 +252,7 @@ def _step(
         mocap_quat=data.mocap_quat,
         warmstart=data.qacc_warmstart,
         time=data.time,
+        ctrl=ctrl,
         memory=state.memory,
         full=None if look is None or state.full is None else state.full | look(model, data),
     )
@@ -240,23 +298,14 @@ def _worlds(
 def with_memory(
     state: PhysicsState, data: mjx.Data, memory: jax.Array | None
 ) -> tuple[PhysicsState, mjx.Data]:
-    """Returns the world and its view with another ``memory`` (nuserdata,); None changes nothing.
-
-    Raises:
-        ModelError: a memory of another size than the model has room for.
-    """
+    """Returns the world and its view with another ``memory`` (nuserdata,); None changes nothing."""
     if memory is None:
         return state, data
-    if memory.shape != state.memory.shape:
-        raise ModelError(
-            f"the task's memory has shape {memory.shape}, and the MuJoCo model has room for "
-            f'{state.memory.shape[0]} numbers; write <size nuserdata="{memory.size}"/> into it'
-        )
     return replace(state, memory=memory), data.replace(userdata=memory)
 
 
 def forward_positions(physics: Physics, leaves: Leaves, state: PhysicsState) -> mjx.Data:
-    """Returns Data with positions of bodies, geoms, sites and cameras up to date with ``state``.
+    """Returns Data with `STATE_FIELDS` and `POSITION_FIELDS` up to date, and nothing else.
 
     mjx.step leaves them one step behind; a task and a camera must see the present.
     """
@@ -264,6 +313,43 @@ def forward_positions(physics: Physics, leaves: Leaves, state: PhysicsState) -> 
     data = positions(physics, leaves, place)
     data = replace(_fill(data, state), qpos=data.qpos)  # with quaternions of length one
     return mjx.camlight(world_model(physics, leaves), data)
+
+
+def forward(
+    physics: Physics, leaves: Leaves, state: PhysicsState, wrench: jax.Array | None = None
+) -> mjx.Data:
+    """Returns Data in which every one of `readable_fields` is right at ``state``.
+
+    This is C MuJoCo's mj_forward under the controls of the last physics step, followed by
+    mj_subtreeVel and mj_rnePostConstraint, which C computes only where a sensor asks for them. In a
+    compiled program what nobody reads is removed: velocities alone cost no collision and no solver.
+
+    Args:
+        physics: the model on the device.
+        leaves: model fields of this world.
+        state: the world now.
+        wrench: (nbody, 6) force N and torque N m from outside, as in `advance`; None for none.
+    """
+    return _forward(physics.model, physics.empty_data, leaves, state, wrench)
+
+
+@jax.jit
+def _forward(
+    model: mjx.Model,
+    blank: mjx.Data,
+    leaves: Leaves,
+    state: PhysicsState,
+    wrench: jax.Array | None,
+) -> mjx.Data:
+    """Returns the Data of `forward`; a function of its own, so that it is traced once."""
+    model = world_model(Physics(model, blank), leaves)
+    before = _fill(blank, state)
+    if wrench is not None:
+        before = before.replace(xfrc_applied=wrench)
+    data = mjx.rne_postconstraint(model, mjx.subtree_vel(model, mjx.forward(model, before)))
+    if data._impl.efc_J.size == 0:  # mjx.forward returns before these sensors without constraints
+        data = mjx.sensor_acc(model, data)
+    return data.replace(qacc_warmstart=state.warmstart)
 
 
 def positions(physics: Physics, leaves: Leaves, place: Place) -> mjx.Data:

@@ -13,22 +13,26 @@ from mjx_s2r.contract import CameraSignal, PolicyContract
 from mjx_s2r.params import ParamSpace
 
 
+class TaskError(ValueError):
+    """A task that lacks a part or returns what it should not; names function, value and remedy."""
+
+
 @struct.dataclass
 class InitialState:
     """Initial state of an episode.
 
     Attributes:
         qpos: (nq,) generalized positions, m and rad.
-        qvel: (nv,) generalized velocities, m/s and rad/s.
-        mocap_pos: (nmocap, 3) positions of mocap bodies, m.
-        mocap_quat: (nmocap, 4) orientations of mocap bodies, w x y z.
+        qvel: (nv,) generalized velocities, m/s and rad/s; None for rest.
+        mocap_pos: (nmocap, 3) positions of mocap bodies, m; None for the model's own.
+        mocap_quat: (nmocap, 4) orientations of mocap bodies, w x y z; None for the model's own.
         memory: (nuserdata,) what the task remembers first; None for zeros.
     """
 
     qpos: jax.Array
-    qvel: jax.Array
-    mocap_pos: jax.Array
-    mocap_quat: jax.Array
+    qvel: jax.Array | None = None
+    mocap_pos: jax.Array | None = None
+    mocap_quat: jax.Array | None = None
     memory: jax.Array | None = None
 
 

@@ -68,7 +68,7 @@ def wander(env: Env, key: jax.Array) -> tuple:
         return state, state.replace(pipeline_state=state.pipeline_state.physics_state)
 
     end, states = jax.lax.scan(one, start, actions)
-    return start, states, jax.vmap(lambda s: env.task.label(env.view(s)))(end)
+    return start, states, jax.vmap(lambda s: env.label(s))(end)
 
 
 BUILTIN = ("cartpole", "lift", "quadruped", "quadruped_rough", "reach", "reorient")

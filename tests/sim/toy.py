@@ -65,7 +65,7 @@ class Toy:
     def reset(self, *, key: jax.Array) -> InitialState:
         """Puts the block near the middle, at rest."""
         qpos = 0.1 * jax.random.uniform(key, (1,), minval=-1.0)
-        return InitialState(qpos, jnp.zeros(1), jnp.zeros((0, 3)), jnp.zeros((0, 4)))
+        return InitialState(qpos)
 
     def signals(self, data: mjx.Data) -> dict[str, jax.Array]:
         """Position and speed."""

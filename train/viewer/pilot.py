@@ -89,7 +89,7 @@ class PolicyViewer:
     @partial(jax.jit, static_argnums=0)
     def view(self, worlds: State) -> mjx.Data:
         """Returns where everything is in B worlds."""
-        return jax.vmap(self.env.view)(worlds)
+        return jax.vmap(self.env.positions)(worlds)
 
     @partial(jax.jit, static_argnums=0)
     def _advance(self, now: ViewerState, images: Images) -> ViewerState:

@@ -197,7 +197,7 @@ def make_distillation(
 
     def find(world: State) -> jax.Array:
         """Returns (L,) what the student should be able to see in one world, in 0.1 m."""
-        return 10.0 * env.task.label(env.view(world))
+        return 10.0 * env.label(world)
 
     start = jax.eval_shape(env.reset, jax.random.key(0))
     labels = jax.eval_shape(find, start).shape[0]

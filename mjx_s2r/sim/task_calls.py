@@ -1,0 +1,356 @@
+"""Calls of a task's functions: what they return is cast where that is harmless, else refused.
+
+The environment calls a task through these functions only, so a first task meets sentences that
+name the function, what came and what was wanted, and never a shape error of a compiled loop.
+`trace_task` runs all of them once on shapes when the task is bound; it also finds which fields of
+mjx.Data they read, so that what nobody reads is not computed, and what is not known is refused.
+"""
+
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import fields, is_dataclass
+from numbers import Real
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import mujoco
+import numpy as np
+from flax import struct
+from jax.interpreters.partial_eval import dce_jaxpr
+from mujoco import mjx
+
+from mjx_s2r.contract import PolicyContract
+from mjx_s2r.params import ParamSpace
+from mjx_s2r.sim.physics import POSITION_FIELDS, STATE_FIELDS, Physics, readable_fields
+from mjx_s2r.sim.task import InitialState, StepResult, Task, TaskError
+
+FUNCTIONS = ("reset", "signals", "privileged", "label", "reward")
+MEMBERS: Mapping[str, tuple[type, ...]] = {
+    "name": (str,),
+    "mj_model": (mujoco.MjModel,),
+    "space": (ParamSpace,),
+    "contract": (PolicyContract,),
+    "substeps": (int, np.integer),
+    "episode_s": (Real,),
+    "hold_s": (Real,),
+    "success_reward": (Real,),
+    "ends_on_success": (bool, np.bool_),
+}
+
+
+@struct.dataclass
+class Start:
+    """Initial state of an episode with every field given; see `InitialState`."""
+
+    qpos: jax.Array
+    qvel: jax.Array
+    mocap_pos: jax.Array
+    mocap_quat: jax.Array
+    memory: jax.Array
+
+
+def initial_state(task: Task, *, key: jax.Array) -> Start:
+    """Returns where an episode begins.
+
+    Raises:
+        TaskError: the task's reset returns something else, or a field of another shape.
+    """
+    with _blamed(task, "reset"):
+        start: Any = task.reset(key=key)
+    if not isinstance(start, InitialState):
+        raise TaskError(
+            f"{task.name}.reset returns {_described(start)}; return InitialState(qpos=..., "
+            "qvel=...) of mjx_s2r.sim.task"
+        )
+    m = task.mj_model
+    bodies = [int(b) for b in np.argsort(m.body_mocapid) if m.body_mocapid[b] >= 0]
+    shapes = {"qpos": (m.nq,), "qvel": (m.nv,), "mocap_pos": (m.nmocap, 3)}
+    shapes |= {"mocap_quat": (m.nmocap, 4), "memory": (m.nuserdata,)}
+    absent = {"qvel": np.zeros(m.nv), "memory": np.zeros(m.nuserdata)}
+    absent |= {"mocap_pos": m.body_pos[bodies], "mocap_quat": m.body_quat[bodies]}
+    filled = {}
+    for name, shape in shapes.items():
+        value = getattr(start, name)
+        value = absent.get(name) if value is None else value
+        read = _memory if name == "memory" else _numbers
+        filled[name] = read(task, f"reset returns {name}", value, shape)
+    return Start(**filled)
+
+
+def signals(task: Task, data: mjx.Data) -> dict[str, jax.Array]:
+    """Returns the task's true readings by name, (size,) each, as its contract lists them.
+
+    Raises:
+        TaskError: a signal that is missing, not in the contract or of another shape.
+    """
+    with _blamed(task, "signals"):
+        found: Any = task.signals(data)
+    if not isinstance(found, Mapping):
+        raise TaskError(
+            f"{task.name}.signals returns {_described(found)}; return a dict of the contract's "
+            "signals by name"
+        )
+    sizes = {s.name: s.size for s in task.contract.signals if s.name != "command"}
+    for name in sizes:
+        if name not in found:
+            raise TaskError(
+                f"{task.name}.signals returns {sorted(found)} and not {name!r}, which the "
+                "contract lists; return it, or drop the Signal from the contract"
+            )
+    for name in found:
+        if name == "command":
+            raise TaskError(
+                f"{task.name}.signals returns 'command', which the environment adds; drop it"
+            )
+        if name not in sizes:
+            raise TaskError(
+                f"{task.name}.signals returns {name!r}, which the contract does not list (it has "
+                f"{sorted(sizes)}); add a Signal to the contract, or drop it"
+            )
+    return {
+        name: _numbers(task, f"signals returns {name!r}", found[name], (size,))
+        for name, size in sizes.items()
+    }
+
+
+def privileged(task: Task, data: mjx.Data) -> jax.Array:
+    """Returns (Q,) what only simulation knows.
+
+    Raises:
+        TaskError: no vector.
+    """
+    with _blamed(task, "privileged"):
+        found = task.privileged(data)
+    return _vector(task, "privileged", found)
+
+
+def label(task: Task, data: mjx.Data) -> jax.Array:
+    """Returns (L,) what a camera student should be able to see, m.
+
+    Raises:
+        TaskError: no vector.
+    """
+    with _blamed(task, "label"):
+        found = task.label(data)
+    return _vector(task, "label", found)
+
+
+def reward(task: Task, data: mjx.Data, action: jax.Array) -> StepResult:
+    """Returns the verdict on the step that led to ``data`` under ``action`` (J,) in [-1, 1].
+
+    Raises:
+        TaskError: no StepResult, a reward that is not one number, or a flag that is no flag.
+    """
+    with _blamed(task, "reward"):
+        found: Any = task.reward(data, action)
+    if not isinstance(found, StepResult):
+        raise TaskError(
+            f"{task.name}.reward returns {_described(found)}; return StepResult(reward=..., "
+            "on_goal=..., failed=...) of mjx_s2r.sim.task"
+        )
+    memory = found.memory
+    if memory is not None:
+        size = task.mj_model.nuserdata
+        memory = _memory(task, "reward returns memory", memory, (size,))
+    return StepResult(
+        reward=_numbers(task, "reward returns reward", found.reward, ()),
+        on_goal=_flag(task, "on_goal", found.on_goal),
+        failed=_flag(task, "failed", found.failed),
+        memory=memory,
+    )
+
+
+def trace_task(task: Task, physics: Physics) -> frozenset[str]:
+    """Calls all of a task's functions on shapes; returns the fields of mjx.Data that they read.
+
+    Nothing is computed or compiled. Fields inside MJX's own part begin with "_impl.".
+
+    Raises:
+        TaskError: a part that is missing or of another kind, a function that raises, one that
+            returns what `initial_state` and the others refuse, or one that reads a field that the
+            engine does not compute.
+    """
+    _check_members(task)
+    blank, known = physics.empty_data, readable_fields(physics)
+    jax.eval_shape(lambda key: initial_state(task, key=key), jax.random.key(0))
+    action = jnp.zeros(len(task.contract.action.joints))
+    calls: dict[str, Callable[[mjx.Data], Any]] = {
+        "signals": lambda data: signals(task, data),
+        "privileged": lambda data: privileged(task, data),
+        "label": lambda data: label(task, data),
+        "reward": lambda data: reward(task, data, action),
+    }
+    read: set[str] = set()
+    for function, call in calls.items():
+        found = _fields_read(call, blank)
+        for field in sorted(found - known):
+            raise TaskError(f"{task.name}.{function} reads data.{field}, {_why(field, physics)}")
+        read |= found
+    return frozenset(read)
+
+
+def reads_forces(read: frozenset[str]) -> bool:
+    """Returns whether any of the fields ``read`` follows from more than state and positions."""
+    return bool(read - STATE_FIELDS - POSITION_FIELDS)
+
+
+def _fields_read(call: Callable[[mjx.Data], Any], blank: mjx.Data) -> set[str]:
+    """Returns the fields of Data that the results of ``call`` depend on."""
+    jaxpr = jax.make_jaxpr(call)(blank).jaxpr
+    used = dce_jaxpr(jaxpr, [True] * len(jaxpr.outvars))[1]
+    paths = jax.tree_util.tree_leaves_with_path(blank)
+    return {
+        jax.tree_util.keystr(path).removeprefix(".")
+        for (path, leaf), is_used in zip(paths, used, strict=True)
+        if is_used and np.size(leaf)
+    }
+
+
+def _why(field: str, physics: Physics) -> str:
+    """Returns why a field cannot be read, and what to read instead."""
+    if field == "qfrc_fluid":
+        return "which MJX adds to qfrc_passive and keeps nowhere else; read data.qfrc_passive"
+    if physics.warp is not None:
+        return (
+            "which is not known with physics.backend 'warp', where contacts and their forces stay "
+            "inside the step; read positions and velocities, or use physics.backend jax"
+        )
+    return "which MJX does not compute in a step; read another field (docs/data_fields.md)"
+
+
+def _check_members(task: Task) -> None:
+    """Raises TaskError where a task lacks a part, or has one of another kind."""
+    name = getattr(task, "name", type(task).__name__)
+    for part, kinds in MEMBERS.items():
+        if not hasattr(task, part):
+            raise TaskError(
+                f"task {name!r} has no {part!r}; give it one, see mjx_s2r.sim.task.Task"
+            )
+        value = getattr(task, part)
+        if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+            raise TaskError(
+                f"task {name!r}: {part} is {_described(value)}; it must be "
+                f"{kinds[0].__name__.lower() if kinds[0] is Real else kinds[0].__name__}"
+            )
+    for function in FUNCTIONS:
+        if not callable(getattr(task, function, None)):
+            raise TaskError(
+                f"task {name!r} has no function {function!r}; write it, see mjx_s2r.sim.task.Task"
+            )
+    for part, least in (("substeps", 1), ("episode_s", 0.0), ("hold_s", 0.0)):
+        value = float(getattr(task, part))
+        if not np.isfinite(value) or value < least or (part == "episode_s" and value == 0):
+            above = "above zero" if part == "episode_s" else f"at least {least}"
+            raise TaskError(f"task {name!r}: {part} {value} must be {above} and finite")
+    if not np.isfinite(task.success_reward):
+        raise TaskError(f"task {name!r}: success_reward {task.success_reward} must be finite")
+
+
+@contextmanager
+def _blamed(task: Task, function: str) -> Iterator[None]:
+    """Turns an error inside a task's function into one that names it; errors of ours pass."""
+    try:
+        yield
+    except Exception as error:
+        if type(error).__module__.startswith("mjx_s2r."):
+            raise
+        frames = [f for f in traceback.extract_tb(error.__traceback__) if f.name == function]
+        where = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
+        lines = str(error).strip().splitlines() or [""]
+        raise TaskError(
+            f"{task.name}.{function} raises {type(error).__name__}: {lines[0]}"
+            f"{where}{_remedy(error)}"
+        ) from error
+
+
+def _remedy(error: Exception) -> str:
+    """Returns what to do about an error that first tasks often meet, or nothing."""
+    if isinstance(error, jax.errors.TracerBoolConversionError):
+        return "; inside a compiled program use jnp.where, & and | instead of if, and, or"
+    if isinstance(error, AttributeError) and "Data" in str(error):
+        name = str(error).rpartition("'")[0].rpartition("'")[2]
+        inside = {f.name for f in fields(mjx.DataJAX)}
+        return (
+            f"; MJX has it as data._impl.{name}"
+            if name in inside
+            else "; mjx.Data has fewer fields than C's MjData (docs/data_fields.md)"
+        )
+    return ""
+
+
+def _numbers(task: Task, what: str, value: Any, shape: tuple[int, ...]) -> jax.Array:
+    """Returns ``value`` as float32 of ``shape``; one number may have any axes.
+
+    Raises:
+        TaskError: no numbers, or another shape.
+    """
+    array = _array(task, what, value)
+    if array.shape != shape and not (array.size == np.prod(shape) and array.size <= 1):
+        raise TaskError(f"{task.name}.{what} of shape {array.shape}; it must have shape {shape}")
+    return array.astype(jnp.float32).reshape(shape)
+
+
+def _memory(task: Task, what: str, value: Any, shape: tuple[int, ...]) -> jax.Array:
+    """Returns what a task remembers as float32 of ``shape``."""
+    array = _array(task, what, value)
+    if array.shape != shape:
+        raise TaskError(
+            f"{task.name}.{what} of shape {array.shape}, and the MuJoCo model has room for "
+            f'{shape[0]} numbers; write <size nuserdata="{array.size}"/> into it'
+        )
+    return array.astype(jnp.float32)
+
+
+def _vector(task: Task, function: str, value: Any) -> jax.Array:
+    """Returns ``value`` as a float32 vector; a single number becomes a vector of one."""
+    array = _array(task, f"{function} returns", value, "; return jnp.zeros((0,)) for nothing")
+    if array.ndim > 1:
+        raise TaskError(
+            f"{task.name}.{function} returns shape {array.shape}; it must be one vector, e.g. by "
+            "reshape(-1)"
+        )
+    return array.astype(jnp.float32).reshape(-1)
+
+
+def _flag(task: Task, name: str, value: Any) -> jax.Array:
+    """Returns a flag as () bool; whole numbers count as flags, others are no answer."""
+    array = _array(task, f"reward returns {name}", value)
+    if jnp.issubdtype(array.dtype, jnp.floating):
+        raise TaskError(
+            f"{task.name}.reward returns {name} of type {array.dtype}, and a number is no yes or "
+            "no; return a comparison, e.g. distance < 0.02"
+        )
+    if array.size != 1:
+        raise TaskError(
+            f"{task.name}.reward returns {name} of shape {array.shape}; it must be one bool, e.g. "
+            "by .any() or .all()"
+        )
+    return array.astype(bool).reshape(())
+
+
+def _array(task: Task, what: str, value: Any, remedy: str = "") -> jax.Array:
+    """Returns ``value`` as an array of real numbers or flags."""
+    wrong = f"{task.name}.{what} {_described(value)}, which is no array of numbers{remedy}"
+    if value is None or isinstance(value, str | bytes | Mapping) or is_dataclass(value):
+        raise TaskError(wrong)
+    try:
+        array = jnp.asarray(value)
+    except (TypeError, ValueError) as error:
+        raise TaskError(f"{wrong} ({str(error).splitlines()[0]})") from error
+    if not (jnp.issubdtype(array.dtype, jnp.number) or array.dtype == bool) or jnp.issubdtype(
+        array.dtype, jnp.complexfloating
+    ):
+        raise TaskError(wrong)
+    return array
+
+
+def _described(value: Any) -> str:
+    """Returns what a value is, in a word or two."""
+    if value is None:
+        return "None"
+    if hasattr(value, "shape") and hasattr(value, "dtype"):
+        return f"an array of {value.dtype}, shape {tuple(value.shape)}"
+    shown = repr(value) if isinstance(value, int | float | str | bool) else ""
+    return f"{type(value).__name__} {shown}".strip()
