@@ -382,6 +382,7 @@ def make(task: Task, config: PhysicsConfig | None = None) -> Env:
         TaskError: a part of the task that is missing, a function that returns what it should not
             or reads what the engine does not compute.
     """
+    task_calls.check_members(task)
     contract, mj_model = task.contract, task.mj_model
     names = element_names(mj_model, "actuator")
     for joint in contract.action.joints:

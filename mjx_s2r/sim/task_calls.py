@@ -9,7 +9,7 @@ mjx.Data they read, so that what nobody reads is not computed, and what is not k
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import fields, is_dataclass
+from dataclasses import is_dataclass
 from numbers import Real
 from typing import Any
 
@@ -38,6 +38,38 @@ MEMBERS: Mapping[str, tuple[type, ...]] = {
     "success_reward": (Real,),
     "ends_on_success": (bool, np.bool_),
 }
+
+
+def check_members(task: Task) -> None:
+    """Checks that a task has every part.
+
+    Raises:
+        TaskError: a part that is missing, or of another kind.
+    """
+    name = getattr(task, "name", type(task).__name__)
+    for part, kinds in MEMBERS.items():
+        if not hasattr(task, part):
+            raise TaskError(
+                f"task {name!r} has no {part!r}; give it one, see mjx_s2r.sim.task.Task"
+            )
+        value = getattr(task, part)
+        if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+            raise TaskError(
+                f"task {name!r}: {part} is {_described(value)}; it must be "
+                f"{kinds[0].__name__.lower() if kinds[0] is Real else kinds[0].__name__}"
+            )
+    for function in FUNCTIONS:
+        if not callable(getattr(task, function, None)):
+            raise TaskError(
+                f"task {name!r} has no function {function!r}; write it, see mjx_s2r.sim.task.Task"
+            )
+    for part, least in (("substeps", 1), ("episode_s", 0.0), ("hold_s", 0.0)):
+        value = float(getattr(task, part))
+        if not np.isfinite(value) or value < least or (part == "episode_s" and value == 0):
+            above = "above zero" if part == "episode_s" else f"at least {least}"
+            raise TaskError(f"task {name!r}: {part} {value} must be {above} and finite")
+    if not np.isfinite(task.success_reward):
+        raise TaskError(f"task {name!r}: success_reward {task.success_reward} must be finite")
 
 
 @struct.dataclass
@@ -168,11 +200,9 @@ def trace_task(task: Task, physics: Physics) -> frozenset[str]:
     Nothing is computed or compiled. Fields inside MJX's own part begin with "_impl.".
 
     Raises:
-        TaskError: a part that is missing or of another kind, a function that raises, one that
-            returns what `initial_state` and the others refuse, or one that reads a field that the
-            engine does not compute.
+        TaskError: a function that raises, one that returns what `initial_state` and the others
+            refuse, or one that reads a field that the engine does not compute.
     """
-    _check_members(task)
     blank, known = physics.empty_data, readable_fields(physics)
     jax.eval_shape(lambda key: initial_state(task, key=key), jax.random.key(0))
     action = jnp.zeros(len(task.contract.action.joints))
@@ -220,34 +250,6 @@ def _why(field: str, physics: Physics) -> str:
     return "which MJX does not compute in a step; read another field (docs/data_fields.md)"
 
 
-def _check_members(task: Task) -> None:
-    """Raises TaskError where a task lacks a part, or has one of another kind."""
-    name = getattr(task, "name", type(task).__name__)
-    for part, kinds in MEMBERS.items():
-        if not hasattr(task, part):
-            raise TaskError(
-                f"task {name!r} has no {part!r}; give it one, see mjx_s2r.sim.task.Task"
-            )
-        value = getattr(task, part)
-        if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
-            raise TaskError(
-                f"task {name!r}: {part} is {_described(value)}; it must be "
-                f"{kinds[0].__name__.lower() if kinds[0] is Real else kinds[0].__name__}"
-            )
-    for function in FUNCTIONS:
-        if not callable(getattr(task, function, None)):
-            raise TaskError(
-                f"task {name!r} has no function {function!r}; write it, see mjx_s2r.sim.task.Task"
-            )
-    for part, least in (("substeps", 1), ("episode_s", 0.0), ("hold_s", 0.0)):
-        value = float(getattr(task, part))
-        if not np.isfinite(value) or value < least or (part == "episode_s" and value == 0):
-            above = "above zero" if part == "episode_s" else f"at least {least}"
-            raise TaskError(f"task {name!r}: {part} {value} must be {above} and finite")
-    if not np.isfinite(task.success_reward):
-        raise TaskError(f"task {name!r}: success_reward {task.success_reward} must be finite")
-
-
 @contextmanager
 def _blamed(task: Task, function: str) -> Iterator[None]:
     """Turns an error inside a task's function into one that names it; errors of ours pass."""
@@ -269,14 +271,8 @@ def _remedy(error: Exception) -> str:
     """Returns what to do about an error that first tasks often meet, or nothing."""
     if isinstance(error, jax.errors.TracerBoolConversionError):
         return "; inside a compiled program use jnp.where, & and | instead of if, and, or"
-    if isinstance(error, AttributeError) and "Data" in str(error):
-        name = str(error).rpartition("'")[0].rpartition("'")[2]
-        inside = {f.name for f in fields(mjx.DataJAX)}
-        return (
-            f"; MJX has it as data._impl.{name}"
-            if name in inside
-            else "; mjx.Data has fewer fields than C's MjData (docs/data_fields.md)"
-        )
+    if isinstance(error, AttributeError) and "'Data'" in str(error):
+        return "; mjx.Data has fewer fields than C's MjData, see docs/data_fields.md"
     return ""
 
 
