@@ -112,6 +112,22 @@ def test_a_world_that_is_not_finite_is_ended_zeroed_and_counted() -> None:
     assert not after.obs["state"].any() and not after.obs["privileged"].any()
 
 
+def test_a_start_that_is_not_finite_is_counted_and_ended_by_its_first_step() -> None:
+    class Blind(Line):
+        """Sees no number before it has moved."""
+
+        def reset(self, rng: jax.Array) -> object:
+            """Starts blind."""
+            state = super().reset(rng)
+            return state.replace(obs=state.obs * jnp.nan)  # type: ignore[attr-defined]
+
+    env = from_brax(Blind(), episode_length=5)
+    first = env.reset(jax.random.key(0))
+    after = env.step(first, jnp.array([0.1]))
+    assert first.metrics["nan"] == 1 and not first.obs["state"].any()
+    assert after.metrics["nan"] == 1 and after.done == 1 and np.isfinite(after.obs["state"]).all()
+
+
 def test_a_critic_may_see_more() -> None:
     state = run(from_brax(Line(asymmetric=True)), [0.5])[-1]
     np.testing.assert_array_equal(
