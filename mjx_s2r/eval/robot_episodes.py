@@ -165,7 +165,7 @@ def _episode(
     stand_in.reset(start.qpos, bodies=start.bodies, seed=int(1000 * seed[0] + index))
     cameras = policy.contract.cameras
     film = cameras[0].name if cameras and index < rules.films else None
-    hold = round(rules.hold_s * policy.contract.control_hz)
+    hold = max(1, round(rules.hold_s * policy.contract.control_hz))
     monitor, timed = _GoalMonitor(robot, stand_in, hold, film), _TimedPolicy(policy)
     log = None
     if rules.logs is not None and index == 0:

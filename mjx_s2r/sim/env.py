@@ -113,6 +113,11 @@ class Env:
         """Longest episode, control steps."""
         return round(self.task.episode_s * self.task.contract.control_hz)
 
+    @property
+    def hold_steps(self) -> int:
+        """Control steps for which the goal must hold; at least the one at which it holds."""
+        return max(1, round(self.task.hold_s * self.task.contract.control_hz))
+
     def reset(self, key: jax.Array, draw: EpisodeParams | None = None) -> State:
         """Starts an episode in a new place, with the parameters of ``draw`` (nominal if absent)."""
         key_start, key_sensor, key_read, key_next, key_world = jax.random.split(key, 5)
@@ -182,7 +187,7 @@ class Env:
         nan = sim.invalid | ~self._finite(sim, data, obs, verdict.reward)
         goal_steps = jnp.where(verdict.on_goal & ~nan, sim.goal_steps + 1, 0)
         steps = sim.steps + 1
-        success = sim.success | (goal_steps >= round(task.hold_s * task.contract.control_hz))
+        success = sim.success | (goal_steps >= self.hold_steps)
         reward = verdict.reward + task.success_reward * (success & ~sim.success)
         reward = jnp.where(nan, 0.0, reward)
         terminated = verdict.failed | nan | (success & task.ends_on_success)

@@ -68,6 +68,11 @@ def check_members(task: Task) -> None:
         if not np.isfinite(value) or value < least or (part == "episode_s" and value == 0):
             above = "above zero" if part == "episode_s" else f"at least {least}"
             raise TaskError(f"task {name!r}: {part} {value} must be {above} and finite")
+    if round(task.episode_s * task.contract.control_hz) < 1:
+        raise TaskError(
+            f"task {name!r}: episode_s {task.episode_s} is less than one control step at "
+            f"{task.contract.control_hz} Hz; make it longer"
+        )
     if not np.isfinite(task.success_reward):
         raise TaskError(f"task {name!r}: success_reward {task.success_reward} must be finite")
 

@@ -148,6 +148,7 @@ def test_what_cannot_be_is_refused_by_name(
         ("substeps", 2.0, "substeps is float 2.0"),
         ("episode_s", 0.0, "episode_s 0.0"),
         ("hold_s", float("nan"), "hold_s nan"),
+        ("episode_s", 0.001, "less than one control step"),
         ("success_reward", float("inf"), "success_reward inf"),
         ("ends_on_success", 1, "ends_on_success is int 1"),
         ("mj_model", "robot.xml", "mj_model is str 'robot.xml'"),
@@ -160,6 +161,19 @@ def test_parts_of_another_kind_are_refused(part: str, value: Any, words: str) ->
     object.__setattr__(task, part, value)
     with pytest.raises(TaskError, match=re.escape(words)):
         make(task)
+
+
+def test_a_goal_that_need_not_be_held_must_be_reached() -> None:
+    env = make(Toy(hold_s=0.0))
+
+    def run(place: float) -> jax.Array:
+        first = env.reset(jax.random.key(0))
+        sim = first.pipeline_state
+        core = sim.physics_state.replace(qpos=jnp.full(1, place))
+        moved = first.replace(pipeline_state=sim.replace(physics_state=core))  # type: ignore[attr-defined]
+        return env.step(moved, jnp.zeros(1)).metrics["success"]
+
+    assert [float(jax.jit(run)(x)) for x in (0.0, 1.5)] == [0, 1]
 
 
 def test_what_is_absent_is_the_models_own() -> None:
