@@ -11,8 +11,8 @@ The recipe follows MuJoCo's documentation of mj_setConst and engine_setconst.c, 
     tendon_invweight0   J M^-1 J^T of each tendon
     tendon_length0      length of each tendon; tendon equalities start from it
     actuator_acc0       |M^-1 r^T| with the moment arms r of each actuator; muscles scale with it
-    eq_data             where a connect holds its second body: the anchor of the first one, seen from
-                        there. A weld keeps its relative pose, as in C once it is compiled
+    eq_data             the anchor of a connect as its second body sees it; the relative pose of a
+                        weld, where the model does not state one
     cam_pos0, _mat0     offset and orientation of tracking cameras
     body_subtreemass    sum of masses below a body
 
@@ -74,9 +74,9 @@ def derived_constants(physics: Physics, leaves: Leaves) -> Leaves:
     if _has_muscles(model):
         moment = mjx.transmission(model, data)._impl.actuator_moment
         out["actuator_acc0"] = jnp.linalg.norm(moment @ inverse, axis=-1)
-    connects = _connects(model)
-    if connects.size:
-        out["eq_data"] = _anchors(model, data, connects)
+    held = (model.eq_objtype == mujoco.mjtObj.mjOBJ_BODY) & np.isin(model.eq_type, _HELD)
+    if held.any():
+        out["eq_data"] = _held(model, data, held)
     if np.isin(model.cam_mode, _TRACKING).any():
         out |= _cameras(model, data)
     return out
@@ -89,22 +89,39 @@ def _has_muscles(model: mjx.Model) -> bool:
     return bool((gain | bias).any())
 
 
+_HELD = [int(mujoco.mjtEq.mjEQ_CONNECT), int(mujoco.mjtEq.mjEQ_WELD)]
 _TRACKING = [int(mujoco.mjtCamLight.mjCAMLIGHT_TRACK), int(mujoco.mjtCamLight.mjCAMLIGHT_TRACKCOM)]
 
 
-def _connects(model: mjx.Model) -> np.ndarray:
-    """Returns the connect equalities between bodies; those between sites have no anchors."""
-    kind = model.eq_type == mujoco.mjtEq.mjEQ_CONNECT
-    return np.flatnonzero(kind & (model.eq_objtype == mujoco.mjtObj.mjOBJ_BODY))
+def _held(model: mjx.Model, data: mjx.Data, held: np.ndarray) -> jax.Array:
+    """Returns eq_data (neq, K) with what follows from the places of bodies.
+
+    A connect's anchor in body 2 follows from that in body 1; a weld's anchor in body 1 and its
+    relative orientation follow from its anchor in body 2, unless the model states them.
+    """
+    now = model.eq_data
+    one, two = np.where(held, model.eq_obj1id, 0), np.where(held, model.eq_obj2id, 0)
+    first, second = (_seen(data, *pair, now[:, :3]) for pair in ((one, two), (two, one)))
+    relative = jax.vmap(_quaternion_between)(data.xquat[one], data.xquat[two])
+    connected = jnp.concatenate([now[:, :3], first, now[:, 6:]], -1)
+    welded = jnp.concatenate([now[:, :3], second, relative, now[:, 10:]], -1)
+    stated = now[:, 11] == 0 if now.shape[1] > 11 else jnp.ones(len(now), bool)
+    kind = mujoco.mjtEq
+    connects = held & (model.eq_type == kind.mjEQ_CONNECT)
+    welds = jnp.asarray(held & (model.eq_type == kind.mjEQ_WELD)) & ~stated
+    return jnp.where(connects[:, None], connected, jnp.where(welds[:, None], welded, now))
 
 
-def _anchors(model: mjx.Model, data: mjx.Data, connects: np.ndarray) -> jax.Array:
-    """Returns eq_data (neq, 11) with the anchors of ``connects`` in their second bodies."""
-    one, two = model.eq_obj1id[connects], model.eq_obj2id[connects]
-    anchor = model.eq_data[connects, :3]
-    point = data.xpos[one] + jnp.einsum("nij,nj->ni", data.xmat[one], anchor)
-    seen = jnp.einsum("nji,nj->ni", data.xmat[two], point - data.xpos[two])
-    return model.eq_data.at[connects, 3:6].set(seen)
+def _seen(data: mjx.Data, owner: np.ndarray, seer: np.ndarray, place: jax.Array) -> jax.Array:
+    """Returns (N, 3) where the ``seer`` bodies (N,) see ``place`` (N, 3) on their ``owner``."""
+    point = data.xpos[owner] + jnp.einsum("nij,nj->ni", data.xmat[owner], place)
+    return jnp.einsum("nji,nj->ni", data.xmat[seer], point - data.xpos[seer])
+
+
+def _quaternion_between(one: jax.Array, two: jax.Array) -> jax.Array:
+    """Returns the orientation ``two`` (4,) seen from ``one`` (4,), w x y z."""
+    a, u, b, v = one[0], -one[1:], two[0], two[1:]
+    return jnp.concatenate([(a * b - u @ v)[None], a * v + b * u + jnp.cross(u, v)])
 
 
 def _cameras(model: mjx.Model, data: mjx.Data) -> Leaves:

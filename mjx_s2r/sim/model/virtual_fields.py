@@ -40,7 +40,7 @@ class Anatomy:
         parent: (nbody,) parent of each body; the world's is -1.
         owner: array name -> (E,) body that each element is placed in.
         geom_type: (ngeom,) MuJoCo's type of each geom.
-        anchored: (neq, 11) body whose frame each number of eq_data is a place in; -1 for others.
+        anchored: (neq, K) body whose frame each number of eq_data is a place in; -1 for others.
     """
 
     parent: np.ndarray
@@ -66,7 +66,7 @@ def anatomy(mj_model: mujoco.MjModel) -> Anatomy:
 
 
 def _anchored(mj_model: mujoco.MjModel) -> np.ndarray:
-    """Returns (neq, 11) the body that each place in eq_data is given in; -1 for other numbers.
+    """Returns (neq, K) the body that each place in eq_data is given in; -1 for other numbers.
 
     A connect has its anchor in body 1, then in body 2; a weld the other way round (MuJoCo,
     engine_core_constraint.c). Those between sites use the places of their sites.
