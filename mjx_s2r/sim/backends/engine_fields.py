@@ -43,7 +43,19 @@ WARP = Reader("MuJoCo Warp", "mjx/third_party/mujoco_warp/_src", ("forward", "io
 _LISTS = ("types", "dataclasses")  # modules that list every field, read or not
 
 VISUAL = (
-    *("bvh_", "cam_", "flex", "hfield_", "key_", "light_", "map", "mat_", "mesh_", "name", "numeric_"),
+    *(
+        "bvh_",
+        "cam_",
+        "flex",
+        "hfield_",
+        "key_",
+        "light_",
+        "map",
+        "mat_",
+        "mesh_",
+        "name",
+        "numeric_",
+    ),
     *("oct_", "plugin", "site_", "skin_", "ten_J_", "tex", "tree_", "tuple_"),
 )
 """Beginnings of fields on which motion does not depend, or only through those of other names:
@@ -62,7 +74,14 @@ STILL = frozenset(
         *("B_rownnz", "D_colind", "D_diag", "D_rowadr", "D_rownnz", "sensor_needstage"),
         *("efm0_L", "efm0_L_colind", "efm0_L_rowadr", "efm0_L_rownnz", "efm0_dofid", "efmC_perm"),
         # looks, groups and numbers of users
-        *("actuator_group", "actuator_user", "body_bvhadr", "body_bvhnum", "body_user", "geom_user"),
+        *(
+            "actuator_group",
+            "actuator_user",
+            "body_bvhadr",
+            "body_bvhnum",
+            "body_user",
+            "geom_user",
+        ),
         *("jnt_group", "jnt_user", "sensor_user", "tendon_group", "tendon_matid", "tendon_rgba"),
         *("tendon_user", "tendon_width"),
         # act only through others that are refused: slider cranks, delays

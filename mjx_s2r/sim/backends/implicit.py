@@ -1,8 +1,9 @@
 """The physics step of MJX on jax, with servos at their limits as in C MuJoCo.
 
-The integrator "implicitfast" adds to the inertia how forces fall with velocity. C leaves an actuator
-out of this while its force range holds it (engine_derivative.c), and takes controls as clamped. MJX
-does neither: a servo that is pushed against its limit would move as if it were heavier.
+The integrator "implicitfast" adds to the inertia how forces fall with velocity. C leaves an
+actuator out of this while its force range holds it (engine_derivative.c), and takes controls as
+clamped. MJX does neither: a servo that is pushed against its limit would move as if it were
+heavier.
 """
 
 import jax

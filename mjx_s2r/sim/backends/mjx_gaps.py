@@ -1,6 +1,6 @@
 """What MJX on jax reads and still does otherwise than C MuJoCo, or fails on only when it steps.
 
-Found by stepping small models of one feature each in both (tests/sim/backends/test_engine_fields.py).
+Found by stepping models of one feature each in both: tests/sim/backends/test_engine_fields.py.
 """
 
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ def refuse(mj_model: mujoco.MjModel) -> None:
     Raises:
         ModelError: names the element, its value and the remedy.
     """
-    for search in (_passive, _muscles, _tendons, _contacts, _sensors, _numbers):
+    for search in (_passive, _muscles, _limits, _tendons, _contacts, _sensors, _numbers):
         for message in search(mj_model):
             raise ModelError(message)
 
@@ -73,6 +73,23 @@ def _muscles(m: mujoco.MjModel) -> Iterator[str]:
         )
 
 
+def _limits(m: mujoco.MjModel) -> Iterator[str]:
+    """Yields joints and tendons that can be within the margin of both of their limits."""
+    if m.opt.disableflags & (Bit.mjDSBL_LIMIT | Bit.mjDSBL_CONSTRAINT):
+        return
+    scalar = m.jnt_type >= int(mujoco.mjtJoint.mjJNT_SLIDE)
+    for kind, limited, limits, margin in (
+        ("joint", (m.jnt_limited != 0) & scalar, m.jnt_range, m.jnt_margin),
+        ("tendon", m.tendon_limited != 0, m.tendon_range, m.tendon_margin),
+    ):
+        for index in np.flatnonzero(limited & (np.ptp(limits, axis=-1) < 2 * margin)):
+            yield (
+                f"{name_of(m, kind, int(index))}: margin {margin[index]:g} is more than half of "
+                f"its range {_shown(limits[index])}, and MJX on jax keeps to the nearer limit "
+                "alone; write a smaller margin"
+            )
+
+
 def _tendons(m: mujoco.MjModel) -> Iterator[str]:
     """Yields tendons whose armature couples branches, or whose inner wrap may change."""
     for tendon in np.flatnonzero(m.tendon_armature):
@@ -116,10 +133,11 @@ def _contacts(m: mujoco.MjModel) -> Iterator[str]:
             used = {1: 0, 3: 1, 4: 2, 6: 3}[int(m.geom_condim[who].max())]
             friction = m.geom_friction[who].max(0)[:used]
             if pair < 0 and (friction < LEAST_FRICTION).any():
+                other = name_of(m, "geom", int(two if who[0] == one else one))
                 yield (
-                    f"{name_of(m, 'geom', int(who[0]))}: friction {_shown(m.geom_friction[who[0]])} "
-                    f"in contact with {name_of(m, 'geom', int(two if who[0] == one else one))} is "
-                    f"less than {LEAST_FRICTION:g}, with which MJX on jax fails; write "
+                    f"{name_of(m, 'geom', int(who[0]))}: friction "
+                    f"{_shown(m.geom_friction[who[0]])} in contact with {other} is less "
+                    f"than {LEAST_FRICTION:g}, with which MJX on jax fails; write "
                     'condim="1" for no friction, or a condim that leaves out the zero ones'
                 )
 
@@ -145,6 +163,9 @@ def _sensors(m: mujoco.MjModel) -> Iterator[str]:
 
 
 _ACCELERATIONS = [int(Sensor.mjSENS_FRAMELINACC), int(Sensor.mjSENS_FRAMEANGACC)]
+
+
+_FOUND = 1 << int(mujoco.mjtConDataField.mjCONDATA_FOUND)  # their number, right in any order
 
 
 def _wrong_rangefinders(m: mujoco.MjModel) -> Iterator[str]:
@@ -180,7 +201,7 @@ def _wrong_contact_sensors(m: mujoco.MjModel) -> Iterator[str]:
                 f"{name} matches contacts by site, body or subtree, and MJX on jax only by geom; "
                 "write geom1 and geom2"
             )
-        elif m.sensor_intprm[index, 1] not in (1, 2):
+        elif m.sensor_intprm[index, 0] != _FOUND and m.sensor_intprm[index, 1] not in (1, 2):
             yield (
                 f"{name}: MJX on jax reports other contacts than C MuJoCo unless it looks for the "
                 'nearest or the strongest; write reduce="mindist" or reduce="maxforce"'
@@ -207,9 +228,9 @@ def _pairs(m: mujoco.MjModel) -> Iterator[str]:
         shapes = " against ".join(_shape(kind) for kind in kinds)
         if not driver.has_collision_fn(*kinds):
             yield (
-                f"{names}: MJX on jax has no collision of {shapes}; make one of them another shape, "
-                "exclude the pair by <exclude/> or contype and conaffinity, or use physics.backend "
-                "warp"
+                f"{names}: MJX on jax has no collision of {shapes}; make one of them another "
+                "shape, exclude the pair by <exclude/> or contype and conaffinity, or use "
+                "physics.backend warp"
             )
             return
         margin = m.pair_margin[pair] if pair >= 0 else m.geom_margin[one] + m.geom_margin[two]

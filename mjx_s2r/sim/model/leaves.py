@@ -68,9 +68,7 @@ def bind_model(space: ParamSpace, mj_model: mujoco.MjModel) -> ModelBinding:
     return ModelBinding(edits, arrays, base(mj_model), anatomy(mj_model), resized, radius)
 
 
-def _refuse_simple(
-    space: ParamSpace, edits: tuple[Edit, ...], mj_model: mujoco.MjModel
-) -> None:
+def _refuse_simple(space: ParamSpace, edits: tuple[Edit, ...], mj_model: mujoco.MjModel) -> None:
     """Raises ModelError for a row that shifts a centre of mass which C took for the body's frame.
 
     The compiler gives such a body ("simple") a mass matrix without room for what then arises.
