@@ -16,6 +16,7 @@ import numpy as np
 from flax import struct
 
 from mjx_s2r import params
+from mjx_s2r.params import bounds
 from mjx_s2r.render.geometry import scene as scenes
 from mjx_s2r.render.looks.material import mean_colour, model_texture, texture_image, texture_side
 
@@ -279,7 +280,8 @@ def bind_appearance(
         SceneError: a geom that cannot be drawn.
     """
     arrays = nominal_look(mj_model, camera)
-    return AppearanceBinding(arrays, params.bind(space, "visual", arrays, look_elements(mj_model)))
+    edits = params.bind(space, "visual", arrays, look_elements(mj_model), bounds.VISUAL)
+    return AppearanceBinding(arrays, edits)
 
 
 def appearance(binding: AppearanceBinding, xi: jax.Array) -> Appearance:
