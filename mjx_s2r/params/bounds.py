@@ -120,6 +120,10 @@ VISUAL = {
 }
 
 
+# A colour that is written is one; a paint that rows make brighter may be lit beyond white.
+_WRITTEN = dict.fromkeys(("geom_rgb", "light_rgb"), _share("a colour"))
+
+
 def span(row: Param) -> Range:
     """Returns the lowest and the highest value that a row can have, the nominal one with them."""
     return min(row.limits[0], row.nominal), max(row.limits[1], row.nominal)
@@ -226,7 +230,7 @@ def _message(
     end = float(np.broadcast_to(bound.low if low_side else bound.high, nominal.shape)[place])
     strict = bool(np.broadcast_to(bound.above if low_side else bound.below, nominal.shape)[place])
     word = ("above" if low_side else "below") if strict else ("at least" if low_side else "at most")
-    which = last.array
+    which = row.field
     if names is not None:
         which += f" of {names[place[0]]!r}" if names[place[0]] else f" of element {place[0]}"
     if row.column is None and len(place) > (names is not None):
@@ -254,7 +258,7 @@ def _remedy(
     return f"put its {which} limit {word}{needed:.6g}{either}"
 
 
-def check_unbound(rows: Sequence[Param], group: str, bounds: Mapping[str, Bound]) -> None:
+def check_unbound(rows: Sequence[Param], group: str, bounds: dict[str, Bound]) -> None:
     """Refuses rows of a group that no nominal value could make right, before it is bound.
 
     Rows that set are judged by their limits, rows that scale by their sign.
@@ -263,7 +267,8 @@ def check_unbound(rows: Sequence[Param], group: str, bounds: Mapping[str, Bound]
         ParamError: names the row, the value, the bound and the remedy.
     """
     for row in rows:
-        bound = bounds.get(row.array) if row.group == group else None
+        known = bounds | (_WRITTEN if row.mode == "set" else {})
+        bound = known.get(row.array) if row.group == group else None
         if bound is None or row.mode == "add" or (row.mode == "scale" and bound.low < 0):
             continue
         ratio = Bound(f"a factor of {bound.what}", 0.0, above=bound.above)

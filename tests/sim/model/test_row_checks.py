@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from mjx_s2r.params import Param, ParamError, add, scale, set_to
-from mjx_s2r.sim.model import row_checks
+from mjx_s2r.sim.model import contact_rows, row_checks
 from mjx_s2r.sim.model.leaves import bind_model
 from mjx_s2r.sim.physics import ModelError
 from tests.sim.scene import only
@@ -103,7 +103,7 @@ def test_contact_dimensions_are_those_of_contacts_in_c() -> None:
     for contact in data.contact:
         for geom in (contact.geom1, contact.geom2):
             expected[geom] = max(expected[geom], contact.dim)
-    np.testing.assert_array_equal(row_checks.contact_dimensions(c), expected)
+    np.testing.assert_array_equal(contact_rows.contact_dimensions(c), expected)
     assert set(expected) == {0, 3, 4}
 
 
