@@ -122,8 +122,20 @@ def write(mj_model: mujoco.MjModel, binding: ModelBinding, xi: np.ndarray) -> No
 
     Where sizes or places of geoms change, the mid-phase of collision is switched off: its tree of
     boxes was built by the compiler and is not rebuilt.
+
+    Raises:
+        ModelError: a centre of mass that moves in a body which MuJoCo has compiled as simple, with
+            a mass matrix that has no place for it (mj_setConst in engine_setconst.c).
     """
     fields: dict[str, Any] = expand(np, binding, apply(np, binding.nominal, binding.edits, xi))
+    centre = fields.get("body_ipos", np.zeros((mj_model.nbody, 3)))
+    moved = np.flatnonzero((mj_model.body_simple > 0) & centre.any(-1))
+    if moved.size:
+        raise ModelError(
+            f"body {mj_model.body(int(moved[0])).name!r}: a row moves its centre of mass "
+            f"(body_ipos), and MuJoCo has compiled the body as one that has it at its origin; "
+            'write simple="false" at the body into the MuJoCo model'
+        )
     for path, value in fields.items():
         holder = mj_model.opt if path.startswith("opt.") else mj_model
         getattr(holder, path.removeprefix("opt."))[:] = value
