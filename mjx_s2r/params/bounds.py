@@ -124,7 +124,7 @@ VISUAL = {
 _WRITTEN = dict.fromkeys(("geom_rgb", "light_rgb"), _share("a colour"))
 
 
-def span(row: Param) -> Range:
+def row_span(row: Param) -> Range:
     """Returns the lowest and the highest value that a row can have, the nominal one with them."""
     return min(row.limits[0], row.nominal), max(row.limits[1], row.nominal)
 
@@ -159,7 +159,7 @@ def reach(
     now = value, value
     for edit in edits:
         one = (fixed or {}).get(edit.row)
-        now = _entered(edit, now, span(rows[edit.row]) if one is None else (one, one))
+        now = _entered(edit, now, row_span(rows[edit.row]) if one is None else (one, one))
     return now
 
 

@@ -234,7 +234,8 @@ def bind(
 
     Raises:
         ParamError: unknown array, element or column (the message lists near names); a row that
-            scales zero; limits that reach a value that cannot be.
+            scales zero; a row whose values a later row replaces; limits that reach a value that
+            cannot be.
     """
     edits = []
     for index, row in enumerate(space.rows):
@@ -252,8 +253,21 @@ def bind(
                 "zero; use mode 'add' or 'set'"
             )
         edits.append(Edit(row.array, index, row.mode, mask))
+    _refuse_hidden(space, edits)
     physical.check(space.rows, edits, nominal, elements, bounds or {})
     return tuple(edits)
+
+
+def _refuse_hidden(space: ParamSpace, edits: Sequence[Edit]) -> None:
+    """Raises ParamError for a row of which later rows that set leave nothing."""
+    for i, edit in enumerate(edits):
+        later = [e for e in edits[i + 1 :] if e.array == edit.array and e.mode == "set"]
+        if later and not (edit.mask & ~np.logical_or.reduce([e.mask for e in later])).any():
+            row, other = space.rows[edit.row], space.rows[later[-1].row]
+            raise ParamError(
+                f"parameter {row.name!r} has no effect: {other.name!r}, later in the table, sets "
+                f"all of {row.field!r} that it touches; put it behind that row, or drop it"
+            )
 
 
 def _mask(row: Param, shape: tuple[int, ...], names: Sequence[str] | None) -> np.ndarray:

@@ -120,7 +120,7 @@ def friction(case: Case) -> None:
     column = case.row.column
     needs_contact(case, 3 if column is None else NEEDED[column])
     columns = range(3) if column is None else (column,)
-    found = [f for c in columns for g in np.flatnonzero(case.chosen) for f in _against(case, g, c)]
+    found = [f for c in columns for g in np.flatnonzero(case.chosen) for f in _against(case, int(g), c)]
     if any(f.value <= f.low * (1 + SAME) for f in found):
         return
     best = min(found, key=lambda f: f.value)
@@ -178,9 +178,11 @@ def softness(case: Case) -> None:
     if None not in reasons:
         geom, reason = pairs[0][0], reasons[0]
         raise case.error(geom, str(reason))
+    felt = [pair for pair, reason in zip(pairs, reasons, strict=True) if reason is None]
     if case.edit.array == "geom_solref" and case.row.column == 0:
-        felt = [pair for pair, reason in zip(pairs, reasons, strict=True) if reason is None]
         _too_short(case, felt)
+    if case.edit.array == "geom_solimp" and case.row.column in (2, 3, 4):
+        _level(case, felt)
 
 
 def _share(m: mujoco.MjModel, geom: int, partner: int) -> float:
@@ -242,4 +244,35 @@ def _too_short(case: Case, pairs: list[tuple[int, int]]) -> None:
             f"a contact's time constant falls to {max(mixed):.4g} s, and below two time steps "
             f"({shortest:.4g} s) MuJoCo takes two time steps. Raise the row's low limit, or "
             "shorten the model's timestep",
+        )
+
+
+def _level(case: Case, pairs: list[tuple[int, int]]) -> None:
+    """Refuses the shape of an impedance that is the same at every depth, or linear in it.
+
+    getimpedance in engine_core_constraint.c: equal ends, or no width, leave one number; a power of
+    one needs no midpoint.
+    """
+    m, shape = case.mj_model, (2, 3, 4)
+    moved = np.logical_or.reduce([edit.mask for edit in case.edits])
+    ends, width, bend = [], [], []
+    for g, p in pairs:
+        share = _share(m, g, p)
+        mixed = share * m.geom_solimp[g] + (1 - share) * m.geom_solimp[p]
+        either = moved[g] | moved[p]
+        ends.append(abs(mixed[0] - mixed[1]) > SAME or either[:2].any())
+        width.append(mixed[2] > mujoco.mjMINVAL or either[2])
+        bend.append(mixed[4] > 1 or either[4])
+    able = np.array(ends) & np.array(width)
+    if not able.any():
+        raise case.error(
+            pairs[0][0],
+            "its solimp has equal ends or no width, so its width, midpoint and power (columns "
+            f"{shape}) have no effect. Write solimp with dmin below dmax, or drop the row",
+        )
+    if case.row.column == 3 and not (able & np.array(bend)).any():
+        raise case.error(
+            pairs[0][0],
+            "its solimp has power 1, so its midpoint has no effect. Write a power of 2, or drop "
+            "the row",
         )

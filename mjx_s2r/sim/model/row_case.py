@@ -57,7 +57,7 @@ class Case:
 
     def ends(self) -> Reach:
         """Returns the array at the row's lowest and highest value, other rows at their highest."""
-        low, high = (self.reach({self.edit.row: x})[1] for x in bounds.span(self.row))
+        low, high = (self.reach({self.edit.row: x})[1] for x in bounds.row_span(self.row))
         return np.minimum(low, high), np.maximum(low, high)
 
     def error(self, element: int, what: str) -> ModelError:

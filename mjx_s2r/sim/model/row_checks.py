@@ -284,11 +284,17 @@ def _force_limit(case: Case) -> None:
     )
 
 
+def _gravity(case: Case) -> None:
+    """Refuses gravity that is switched off."""
+    _switched_off(case, _OFF.mjDSBL_GRAVITY, "gravity")
+
+
 def _tilt(case: Case) -> None:
     """Refuses a direction of gravity where there is none."""
-    off = case.mj_model.opt.disableflags & mujoco.mjtDisableBit.mjDSBL_GRAVITY
-    if off or not case.mj_model.opt.gravity.any():
-        raise case.error(0, "gravity is zero or switched off, so its direction has no effect")
+    _gravity(case)
+    touched = any(row.field == "model.gravity" for row in case.space.rows)
+    if not case.mj_model.opt.gravity.any() and not touched:
+        raise case.error(0, "gravity is zero, so its direction has no effect. Drop the row")
 
 
 _OFF = mujoco.mjtDisableBit
@@ -314,7 +320,7 @@ _JUDGES: dict[str, Callable[[Case], None]] = {
     "actuator_kd": _kd,
     "actuator_strength": _servo,
     "actuator_force_limit": _force_limit,
-    "gravity": _tilt,
+    "gravity": _gravity,
     "gravity_tilt": _tilt,
 }
 

@@ -20,7 +20,7 @@ import jax
 import mujoco
 import numpy as np
 
-from mjx_s2r.params import Edit, ParamSpace
+from mjx_s2r.params import Edit, Param, ParamSpace
 from mjx_s2r.sim.model.contact_rows import contact_dimensions
 from mjx_s2r.sim.model.fields import ELEMENTS, element_names
 from mjx_s2r.sim.model.leaves import ModelBinding, write
@@ -33,6 +33,7 @@ TRIAL_S, MOST_STEPS = 0.3, 150
 QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 ENDLESS = 3.0  # rad or N m, the command in the place of an infinite limit
 IN_CONTACT = frozenset(("geom_friction", "geom_solref", "geom_solimp", "geom_restitution"))
+PUSHES = ("world.push", "world.push_torque")
 POSES = (
     *("xpos", "xquat", "site_xpos", "site_xmat", "cam_xpos", "cam_xmat"),
     *("geom_xpos", "geom_xmat"),
@@ -46,12 +47,12 @@ def draw_starts(task: Task, count: int = STARTS) -> InitialState:
     is compiled without optimization, in a third of the time.
     """
 
-    def draw() -> InitialState:
-        keys = jax.random.split(jax.random.key(0), count)
+    def draw(seed: jax.Array) -> InitialState:  # known here, the compiler would draw
+        keys = jax.random.split(jax.random.key(seed), count)
         return jax.vmap(lambda key: task.reset(key=key))(keys)
 
     options = QUICK if jax.default_backend() == "cpu" else None
-    starts = jax.jit(draw, compiler_options=options)()
+    starts = jax.jit(draw, compiler_options=options)(np.uint32(0))
     return cast(InitialState, jax.tree.map(np.asarray, starts))
 
 
@@ -74,6 +75,7 @@ class _Bench:
         models: the two models.
         data: their states.
         shown: (ngeom,) geoms that can be seen or touched.
+        round: (ngeom,) geoms that are the same from all sides.
         ctrl: (K, T, nu) commands.
         wrench: (K, nbody, 6) force and torque from outside.
         kick: (K, nv) speeds added to a start's.
@@ -82,6 +84,7 @@ class _Bench:
     models: tuple[mujoco.MjModel, mujoco.MjModel]
     data: tuple[mujoco.MjData, mujoco.MjData]
     shown: np.ndarray
+    round: np.ndarray
     ctrl: np.ndarray
     wrench: np.ndarray
     kick: np.ndarray
@@ -111,9 +114,9 @@ class _Bench:
             mujoco.mj_comPos(m, d)
             mujoco.mj_camlight(m, d)
         one, two = self.data
-        geoms = {name: self.shown for name in POSES if name.startswith("geom")}
+        seen = {"geom_xpos": self.shown, "geom_xmat": self.shown & ~self.round}
         return any(
-            _apart(*(getattr(d, name)[geoms.get(name, ...)] for d in (one, two))) for name in POSES
+            _apart(*(getattr(d, name)[seen.get(name, ...)] for d in (one, two))) for name in POSES
         )
 
     def _moved(self, starts: InitialState, k: int) -> bool:
@@ -168,7 +171,8 @@ def _bench(
     data = tuple(mujoco.MjData(m) for m in models)
     opaque = mj_model.geom_rgba[:, 3] > 0
     shown = opaque | _can_touch(mj_model)
-    return _Bench((models[0], models[1]), (data[0], data[1]), shown, ctrl, wrench, kick)
+    ball = (mj_model.geom_type == mujoco.mjtGeom.mjGEOM_SPHERE) & (mj_model.geom_matid < 0)
+    return _Bench((models[0], models[1]), (data[0], data[1]), shown, ball, ctrl, wrench, kick)
 
 
 def _can_touch(mj_model: mujoco.MjModel) -> np.ndarray:
@@ -186,8 +190,8 @@ def _pushed(space: ParamSpace, mj_model: mujoco.MjModel) -> np.ndarray:
     out[mj_model.geom_bodyid[_can_touch(mj_model)]] = True
     names = element_names(mj_model, "body")
     for row in space.rows:
-        if row.field in ("world.push", "world.push_torque"):
-            out |= [any(fnmatch.fnmatchcase(n, pattern) for pattern in row.elements) for n in names]
+        if row.field in PUSHES:
+            out |= [_named(row, name) for name in names]
     return out & (mj_model.body_weldid != 0)
 
 
@@ -211,6 +215,8 @@ def refuse_rows_without_effect(
 ) -> None:
     """Refuses rows of the model that change nothing, in C MuJoCo, at either end of their limits.
 
+    Pushes that meet no freedom to move are refused, too.
+
     Starts of another size than the model's are left to those who check them.
 
     Args:
@@ -225,8 +231,11 @@ def refuse_rows_without_effect(
     Raises:
         ModelError: names the row, its elements and the remedy.
     """
+    if not _fit(starts, mj_model):
+        return
+    _refuse_idle_pushes(space, mj_model, starts)
     tried = [edit for edit in binding.edits if edit.array not in IN_CONTACT]
-    if not tried or not _fit(starts, mj_model):
+    if not tried:
         return
     low, high = (np.nan_to_num(x, posinf=ENDLESS, neginf=-ENDLESS) for x in (ctrl_low, ctrl_high))
     pushed = _pushed(space, mj_model)
@@ -237,10 +246,46 @@ def refuse_rows_without_effect(
         for edit, (_, *ends) in zip(tried, ends_of_rows(space, tried), strict=True):
             for model, xi in zip(bench.models, ends, strict=True):
                 write(model, binding, xi)
+            if bench.differ(starts):
+                continue
+            write(bench.models[1], binding, space.nominal)  # both ends may do the same
             if not bench.differ(starts):
                 raise _error(space, edit, mj_model, ctrl_index)
     finally:
         mujoco.set_mju_user_warning(heard)
+
+
+def _refuse_idle_pushes(space: ParamSpace, mj_model: mujoco.MjModel, starts: InitialState) -> None:
+    """Refuses forces and torques on bodies that cannot give way to them in any start."""
+    rows = [row for row in space.rows if row.field in PUSHES]
+    names = element_names(mj_model, "body")
+    data = mujoco.MjData(mj_model)
+    able = {field: np.zeros(mj_model.nbody, bool) for field in PUSHES}
+    jac = np.zeros((2, 3, mj_model.nv))
+    for k in range(len(starts.qpos) if rows else 0):
+        data.qpos[:] = starts.qpos[k]
+        data.mocap_pos[:], data.mocap_quat[:] = starts.mocap_pos[k], starts.mocap_quat[k]
+        mujoco.mj_kinematics(mj_model, data)
+        mujoco.mj_comPos(mj_model, data)
+        for body in range(mj_model.nbody):
+            mujoco.mj_jacBodyCom(mj_model, data, jac[0], jac[1], body)
+            for field, part in zip(PUSHES, jac, strict=True):
+                able[field][body] |= bool((np.abs(part) > DIFFERENT).any())
+    for row in rows:
+        touched = [i for i, name in enumerate(names) if _named(row, name)]
+        if touched and not able[row.field][touched].any():
+            what = "turn" if row.field == "world.push_torque" else "move"
+            other = PUSHES[row.field == PUSHES[0]]
+            raise ModelError(
+                f"parameter {row.name!r}: {row.field} on body {names[touched[0]]!r} changes "
+                f"nothing, since its joints do not let it {what}; use {other!r}, or name a body "
+                f"that can {what}"
+            )
+
+
+def _named(row: Param, name: str) -> bool:
+    """Returns whether a row touches the element called ``name``."""
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in row.elements)
 
 
 def _error(
