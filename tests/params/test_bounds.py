@@ -23,8 +23,10 @@ MODEL = mujoco.MjModel.from_xml_string("""
   <geom name="ground" type="plane" size="1 1 1" friction="0.3 0.001 0.0001"/>
   <body name="mark" mocap="true"><geom name="mark" size="0.02" contype="0" conaffinity="0"/></body>
   <body name="rod" pos="0 0 1">
-    <joint name="swing" axis="0 1 0" damping="0.2" armature="0.02" frictionloss="0.1" stiffness="3"/>
-    <geom name="rod" type="capsule" fromto="0 0 0 0.4 0 0" size="0.03" mass="0.5" rgba="0.5 0.5 0.5 1"/>
+    <joint name="swing" axis="0 1 0" damping="0.2" armature="0.02" frictionloss="0.1"
+      stiffness="3"/>
+    <geom name="rod" type="capsule" fromto="0 0 0 0.4 0 0" size="0.03" mass="0.5"
+      rgba="0.5 0.5 0.5 1"/>
   </body>
   <body name="die" pos="1 0 1"><freejoint name="die"/>
     <geom name="die" type="box" size="0.1 0.2 0.3" mass="2" priority="1" solref="-800 -20"/>
@@ -141,9 +143,9 @@ def test_rows_that_are_sound_alone_are_refused_together() -> None:
     lighter = scale("lighter", "model.body_mass", DIE, (0.5, 1))
     less = add("less", "model.body_mass", ("*",), (-0.4, 0))
     bind_all(lighter, add("less", "model.body_mass", DIE, (-0.9, 0)))
-    with pytest.raises(ParamError, match="'die' reach -0.2 together with 'lighter'.*'lighter'$"):
+    with pytest.raises(ParamError, match=r"'die' reach -0.2 together with 'lighter'.*'lighter'$"):
         bind_all(lighter, add("less", "model.body_mass", DIE, (-1.2, 0)))
-    with pytest.raises(ParamError, match="body_mass of 'world' reach -0.4"):
+    with pytest.raises(ParamError, match=r"body_mass of 'world' reach -0.4"):
         bind_all(lighter, less)
     # in table order: half of what the other row leaves
     first = add("less", "model.body_mass", DIE, (-1.9, 0))
@@ -152,7 +154,7 @@ def test_rows_that_are_sound_alone_are_refused_together() -> None:
         put("slow", "sensor.dropout", (), (0, 0.6)),
         add("more", "sensor.dropout", (), (0, 0.6)),
     )
-    with pytest.raises(ParamError, match="dropout reach 1.2 together with 'slow'"):
+    with pytest.raises(ParamError, match=r"dropout reach 1.2 together with 'slow'"):
         bind_all(*delay)
 
 
@@ -161,14 +163,16 @@ def test_an_inertia_keeps_the_triangle_inequality() -> None:
     moments = np.array((0.13, 0.10, 0.05)) * 2 / 3
     slack = moments.sum() - 2 * moments.max()
     bind_all(add("r", "model.body_inertia", DIE, (-0.9 * slack, 0)))
-    with pytest.raises(ModelError, match="'r' randomizes body_inertia of 'die': .*body_shape"):
+    with pytest.raises(ModelError, match=r"'r' randomizes body_inertia of 'die': .*body_shape"):
         bind_all(add("r", "model.body_inertia", DIE, (-1.1 * slack, 0)))
 
 
 def test_an_orientation_may_not_vanish() -> None:
     turn = [put(f"q{i}", "model.body_quat", ROD, (-1, 1), column=i) for i in range(4)]
     bind_all(*turn[1:])
-    with pytest.raises(ModelError, match="body_quat of 'rod': .*quaternion may be zero.*body_tilt"):
+    with pytest.raises(
+        ModelError, match=r"body_quat of 'rod': .*quaternion may be zero.*body_tilt"
+    ):
         bind_all(*turn)
 
 
@@ -203,18 +207,18 @@ def test_a_row_that_a_later_one_replaces_is_refused() -> None:
     fixed = put("fixed", "model.body_mass", ROD, (0.3, 0.7), nominal=0.5)
     bind_all(fixed, heavy)
     bind_all(scale("heavy", "model.body_mass", ("rod", "die"), (0.5, 2)), fixed)
-    with pytest.raises(ParamError, match="'heavy' has no effect: 'fixed', later.*put it behind"):
+    with pytest.raises(ParamError, match=r"'heavy' has no effect: 'fixed', later.*put it behind"):
         bind_all(heavy, fixed)
 
 
 def test_times_within_one_control_step_are_refused() -> None:
-    with pytest.raises(ParamError, match="'r': a period_s of at most 0.02 s changes nothing"):
+    with pytest.raises(ParamError, match=r"'r': a period_s of at most 0.02 s changes nothing"):
         bind_all(put("r", "sensor.period_s", (), (0, DT)))
     push = put("p", "world.push", ROD, (0, 1))
     bind_all(push, put("r", "world.push_s", (), (0.02, 0.3), nominal=0.1))
-    with pytest.raises(ParamError, match="'r': a push_s of at most 0.02 s changes nothing"):
+    with pytest.raises(ParamError, match=r"'r': a push_s of at most 0.02 s changes nothing"):
         bind_all(push, put("r", "world.push_s", (), (0.01, DT), nominal=0.01))
-    with pytest.raises(ParamError, match="push_rate_hz reach 60,.*at most 50"):
+    with pytest.raises(ParamError, match=r"push_rate_hz reach 60,.*at most 50"):
         bind_all(push, put("r", "world.push_rate_hz", (), (0, 60), nominal=1))
 
 
@@ -225,9 +229,9 @@ def test_visual_rows_are_judged_without_a_camera_as_far_as_can_be() -> None:
     judge(scale("r", "visual.ambient", (), (0, 2)))
     judge(add("r", "visual.ambient", (), (-9, 0)))  # depends on the model
     judge(put("r", "model.geom_restitution", (), (0, 9)))  # another group
-    with pytest.raises(ParamError, match="visual.ambient reach -1, and a factor of a light's str"):
+    with pytest.raises(ParamError, match=r"visual.ambient reach -1, and a factor of a light's str"):
         judge(scale("r", "visual.ambient", (), (-1, 2)))
-    with pytest.raises(ParamError, match="visual.geom_rgb reach 1.2, and a colour must be at most"):
+    with pytest.raises(ParamError, match=r"geom_rgb reach 1.2, and a colour must be at most"):
         judge(put("r", "visual.geom_rgb", ROD, (0, 1.2)))
 
 
@@ -236,5 +240,5 @@ def test_a_value_at_an_end_is_inside_up_to_rounding() -> None:
     rows = add("r", "model.x", (), (-0.1, 0))
     closed, free = Bound("an x", 0.0), Bound("an x", 0.0, above=True)
     assert len(bind(ParamSpace((rows,)), "model", nominal, {}, {"x": closed})) == 1
-    with pytest.raises(ParamError, match="an x must be above 0"):
+    with pytest.raises(ParamError, match=r"an x must be above 0"):
         bind(ParamSpace((rows,)), "model", nominal, {}, {"x": free})

@@ -120,7 +120,8 @@ def friction(case: Case) -> None:
     column = case.row.column
     needs_contact(case, 3 if column is None else NEEDED[column])
     columns = range(3) if column is None else (column,)
-    found = [f for c in columns for g in np.flatnonzero(case.chosen) for f in _against(case, int(g), c)]
+    geoms = [int(g) for g in np.flatnonzero(case.chosen)]
+    found = [felt for c in columns for g in geoms for felt in _against(case, g, c)]
     if any(f.value <= f.low * (1 + SAME) for f in found):
         return
     best = min(found, key=lambda f: f.value)
@@ -205,15 +206,14 @@ def _silenced(case: Case, geom: int, partner: int) -> str | None:
             f"{other!r}, which it touches, has the higher priority, and its numbers alone count. "
             f"{remedy}"
         )
-    if _share(m, geom, partner) == 0:
+    times = m.geom_solref[[geom, partner], 0]
+    mixed = case.edit.array == "geom_solimp" or bool((times > 0).all())
+    if mixed and _share(m, geom, partner) == 0:
         return (
             "its solmix is 0, so the numbers of what it touches alone count. Write "
             'solmix="1" at the geom into the MuJoCo model, or drop the row'
         )
-    if rank > above or case.edit.array == "geom_solimp":
-        return None
-    times = m.geom_solref[[geom, partner], 0]
-    if (times > 0).all() or case.chosen[partner]:
+    if rank > above or mixed or case.chosen[partner]:
         return None
     beaten = case.edit.array == "geom_restitution"
     if not beaten:
