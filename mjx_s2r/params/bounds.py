@@ -79,6 +79,7 @@ SENSOR = {
 WORLD = {
     "push": Bound("the size of a push", 0.0),
     "push_torque": Bound("the size of a push", 0.0),
+    "push_rate_hz": Bound("a rate", 0.0),
     "push_s": Bound("a duration", 0.0),
     "start_pos": Bound("the half width of a spread", 0.0),
     "start_vel": Bound("the half width of a spread", 0.0),

@@ -19,7 +19,7 @@ import mujoco
 import numpy as np
 from flax import struct
 
-from mjx_s2r.params import Bound, Edit, ParamError, ParamSpace, apply, bind, bounds
+from mjx_s2r.params import Edit, ParamError, ParamSpace, apply, bind, bounds
 from mjx_s2r.sim.model.fields import element_names
 from mjx_s2r.sim.physics import ModelError, PhysicsState
 
@@ -84,8 +84,7 @@ def bind_world(space: ParamSpace, mj_model: mujoco.MjModel, control_dt: float) -
     kinds = dict.fromkeys(PUSHES, "body") | dict.fromkeys(("start_pos", "start_vel"), "joint")
     kinds |= dict.fromkeys(("mocap_shift", "mocap_hidden"), "mocap")
     names = {array: element_names(mj_model, kind) for array, kind in kinds.items()}
-    often = Bound("a rate, of one push at most in a control step,", 0.0, 1 / control_dt)
-    edits = bind(space, "world", nominal, names, bounds.WORLD | {"push_rate_hz": often})
+    edits = bind(space, "world", nominal, names, bounds.WORLD)
     touched = {e.array: space.rows[e.row].name for e in edits}
     for time in TIMES:
         if time in touched and not touched.keys() & set(PUSHES):

@@ -52,8 +52,9 @@ def draw_starts(task: Task, count: int = STARTS) -> InitialState:
         return jax.vmap(lambda key: task.reset(key=key))(keys)
 
     options = QUICK if jax.default_backend() == "cpu" else None
-    starts = jax.jit(draw, compiler_options=options)(np.uint32(0))
-    return cast(InitialState, jax.tree.map(np.asarray, starts))
+    with jax.ensure_compile_time_eval():  # a caller may be tracing
+        starts = jax.jit(draw, compiler_options=options)(np.uint32(0))
+        return cast(InitialState, jax.tree.map(np.asarray, starts))
 
 
 def ends_of_rows(
