@@ -164,6 +164,12 @@ def reach(
     return now
 
 
+def may_vanish(reached: Reach) -> np.ndarray:
+    """Returns (...,) True where all components of a vector, along the last axis, can be zero."""
+    low, high = reached
+    return np.asarray(((low <= 0) & (high >= 0)).all(-1))
+
+
 def check(
     rows: Sequence[Param],
     edits: Sequence[Edit],
@@ -199,11 +205,13 @@ def _outside(
 ) -> tuple[bool, tuple[int, ...]] | None:
     """Returns the first touched entry outside its bound, and whether it is below it."""
     touched = np.logical_or.reduce([edit.mask for edit in edits])
+    replaced = np.logical_or.reduce([edit.mask & (edit.mode == "set") for edit in edits])
+    kept = np.where(replaced, 0.0, np.abs(nominal))  # what float32 rounds
     for low_side in (True, False):
         end = np.broadcast_to(np.asarray(bound.low if low_side else bound.high), nominal.shape)
         open_end = np.broadcast_to(bound.above if low_side else bound.below, nominal.shape)
         known = np.isfinite(end)
-        size = np.maximum(np.abs(nominal), np.where(known, np.abs(end), 0.0))
+        size = np.maximum(kept, np.where(known, np.abs(end), 0.0))
         away = reached[0] - end if low_side else end - reached[1]
         wrong = np.where(open_end, away <= FLOAT * size, away < -FLOAT * size)
         wrong = wrong & known & touched

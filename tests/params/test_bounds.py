@@ -19,6 +19,8 @@ from mjx_s2r.sim.physics import ModelError
 MODEL = mujoco.MjModel.from_xml_string("""
 <mujoco><worldbody>
   <light name="lamp" dir="0 0 -1" diffuse="0.6 0.6 0.6"/>
+  <light name="sun" type="directional" dir="0 0 -1"/>
+  <light name="dark" active="false"/>
   <camera name="eye" pos="0 -2 1" xyaxes="1 0 0 0 0 1" fovy="60"/>
   <geom name="ground" type="plane" size="1 1 1" friction="0.3 0.001 0.0001"/>
   <body name="mark" mocap="true"><geom name="mark" size="0.02" contype="0" conaffinity="0"/></body>
@@ -241,3 +243,32 @@ def test_a_value_at_an_end_is_inside_up_to_rounding() -> None:
     assert len(bind(ParamSpace((rows,)), "model", nominal, {}, {"x": closed})) == 1
     with pytest.raises(ParamError, match=r"an x must be above 0"):
         bind(ParamSpace((rows,)), "model", nominal, {}, {"x": free})
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (("light_dir", "lamp", 2), r"light_dir of 'lamp' may be zero in all components"),
+        (
+            ("light_pos", "sun", 0),
+            r"light_pos of 'sun' .*directional light; use 'visual.light_dir'",
+        ),
+        (("light_kelvin", "dark", None), r"light_kelvin of 'dark' .*that light is off; add a row"),
+    ],
+)
+def test_lights_that_do_nothing_are_refused(
+    rows: tuple[str, str, int | None], message: str
+) -> None:
+    array, light, column = rows
+    with pytest.raises(ParamError, match=message):
+        bind_all(add("r", f"visual.{array}", (light,), (-1, 2), column=column))
+    bind_all(add("r", "visual.light_dir", ("lamp",), (-2, 2), column=0))
+    on = put("on", "visual.light_strength", ("dark",), (0, 1))
+    bind_all(on, add("r", "visual.light_kelvin", ("dark",), (-1, 2)))
+
+
+def test_the_nearest_depth_stays_before_the_farthest() -> None:
+    near = put("near", "visual.depth_near", (), (0, 0.5), unit="m")
+    bind_all(near, put("far", "visual.depth_far", (), (0.6, 9), nominal=5, unit="m"))
+    with pytest.raises(ParamError, match=r"'near': visual.depth_near lets the nearest depth reach"):
+        bind_all(near, put("far", "visual.depth_far", (), (0.4, 9), nominal=5, unit="m"))

@@ -139,8 +139,7 @@ def _fixed_pose(case: Case) -> None:
 def _zero_quat(case: Case) -> None:
     """Refuses orientations that do nothing or may vanish."""
     _fixed_pose(case)
-    low, high = case.reach()
-    wrong = np.flatnonzero(((low <= 0) & (high >= 0)).all(-1) & case.chosen)
+    wrong = np.flatnonzero(bounds.may_vanish(case.reach()) & case.chosen)
     if wrong.size:
         raise case.error(
             int(wrong[0]),
