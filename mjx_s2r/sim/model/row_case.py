@@ -67,6 +67,16 @@ class Case:
             f"parameter {self.row.name!r} randomizes {self.edit.array} of {name!r}: {what}"
         )
 
+    def forbid(self, wrong: np.ndarray, what: str) -> None:
+        """Refuses a row that touches an element where it would act ``wrong`` (E,).
+
+        Raises:
+            ModelError: names the row and the element.
+        """
+        found = np.flatnonzero(self.chosen & wrong)
+        if found.size:
+            raise self.error(int(found[0]), what)
+
     def refuse(self, dead: np.ndarray, what: str) -> None:
         """Refuses a row of which every element, or one that it names in full, is ``dead`` (E,).
 
@@ -74,8 +84,6 @@ class Case:
             ModelError: names the row and the element.
         """
         named = np.array([name in self.row.elements for name in self.names])
-        wrong = self.chosen & dead
-        if wrong.any() and ((wrong & named).any() or wrong.sum() == self.chosen.sum()):
-            raise self.error(
-                int(np.flatnonzero(wrong & named if (wrong & named).any() else wrong)[0]), what
-            )
+        self.forbid(dead & named, what)
+        if not (self.chosen & ~dead).any():
+            self.forbid(dead, what)

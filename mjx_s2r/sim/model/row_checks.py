@@ -219,21 +219,19 @@ def _loops(m: mujoco.MjModel) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _kp(case: Case) -> None:
-    """Refuses the stiffness of actuators without a position loop."""
+    """Refuses the stiffness of actuators without a position loop, whose gain it would change."""
     _servo(case)
     m = case.mj_model
     _, position, velocity = _loops(m)
-    case.refuse(
+    instead = "Use 'model.actuator_strength', or leave this actuator out"
+    case.forbid(
         velocity,
-        "a velocity servo has no position loop, and its set point would move. Use "
-        "'model.actuator_strength'",
+        f"a velocity servo has no position loop, and its set point would move. {instead}",
     )
-    case.refuse(
-        ~position, "it has no position loop that kp could stiffen. Use 'model.actuator_strength'"
-    )
-    case.refuse(
-        position & ~np.isclose(m.actuator_gainprm[:, 0], -m.actuator_biasprm[:, 1], rtol=1e-5),
-        "its gain is not its stiffness, so it is no position servo. Use 'model.actuator_strength'",
+    case.forbid(~position, f"it has no position loop that kp could stiffen. {instead}")
+    case.forbid(
+        ~np.isclose(m.actuator_gainprm[:, 0], -m.actuator_biasprm[:, 1], rtol=1e-5),
+        f"its gain is not its stiffness, so it is no position servo. {instead}",
     )
 
 
@@ -241,15 +239,15 @@ def _kd(case: Case) -> None:
     """Refuses the damping of actuators without a place for it, or whose set point it would move."""
     _servo(case)
     linear, _, velocity = _loops(case.mj_model)
+    case.forbid(
+        velocity,
+        "kd alone would move a velocity servo's set point. Use 'model.actuator_strength', which "
+        "scales both sides, or leave this actuator out",
+    )
     case.refuse(
         ~linear,
         "it has no velocity loop, so kd has no effect. Use 'model.dof_damping' of its joint, or "
         "'model.actuator_strength'",
-    )
-    case.refuse(
-        velocity,
-        "kd alone would move a velocity servo's set point. Use 'model.actuator_strength', which "
-        "scales both sides",
     )
 
 

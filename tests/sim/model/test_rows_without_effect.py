@@ -156,6 +156,7 @@ JUDGED = [  # model, row, what is said
         scale("r", "model.actuator_kp", LINK, HALF),
         "its gain is not its stiffness",
     ),
+    (world(), scale("r", "model.actuator_kp", ("*",), HALF), "'sled': it has no position loop"),
     (
         world(option='actuatorgroupdisable="0"'),
         scale("r", "model.actuator_strength", LINK, HALF),
@@ -227,6 +228,7 @@ SOUND = [
     (world(), set_to("r", "model.geom_restitution", BOX, (0, 0.5))),
     (world(), scale("r", "model.actuator_kp", LINK, HALF)),
     (world(), scale("r", "model.actuator_kd", LINK, HALF)),
+    (world(), scale("r", "model.actuator_kd", ("*",), HALF)),
     (world(act=SERVO.replace('kv="0.5"', "")), add("r", "model.actuator_kd", LINK, (0, 1))),
     (world(), scale("r", "model.actuator_force_limit", LINK, HALF)),
     (world(), scale("r", "model.actuator_force_limit", SLED, HALF)),
