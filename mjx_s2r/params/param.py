@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
+import numpy as np
+
 Mode = Literal["scale", "add", "set"]
 Law = Literal["uniform", "log_uniform", "gaussian", "categorical"]
 Resample = Literal["episode", "world", "step"]
@@ -142,6 +144,16 @@ class Param:
     def array(self) -> str:
         """The name of the array that the row touches, without its group."""
         return self.field.split(".", 1)[1]
+
+
+@dataclass(frozen=True)
+class Edit:
+    """A row bound to an array: ``mask`` has the array's shape and is True where the row enters."""
+
+    array: str
+    row: int
+    mode: Mode
+    mask: np.ndarray
 
 
 _WORDS = {"mode": get_args(Mode), "law": get_args(Law), "resample": get_args(Resample)}

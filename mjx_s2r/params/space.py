@@ -17,8 +17,10 @@ from typing import Any, Literal
 
 import numpy as np
 
+from mjx_s2r.params import bounds as physical
 from mjx_s2r.params import distributions
-from mjx_s2r.params.param import GROUPS, Mode, Param, ParamError, Range, unknown
+from mjx_s2r.params.bounds import Bound
+from mjx_s2r.params.param import GROUPS, Edit, Param, ParamError, Range, unknown
 
 Array = Any  # numpy.ndarray or jax.Array; which one follows from `xp`
 
@@ -214,21 +216,12 @@ def _snap(value: float, limits: Range) -> float:
     return next(near, float(value))
 
 
-@dataclass(frozen=True)
-class Edit:
-    """A row bound to an array: ``mask`` has the array's shape and is True where the row enters."""
-
-    array: str
-    row: int
-    mode: Mode
-    mask: np.ndarray
-
-
 def bind(
     space: ParamSpace,
     group: str,
     nominal: Mapping[str, np.ndarray],
     elements: Mapping[str, Sequence[str]],
+    bounds: Mapping[str, Bound] | None = None,
 ) -> tuple[Edit, ...]:
     """Binds the rows of one group to its nominal arrays, by name.
 
@@ -237,10 +230,12 @@ def bind(
         group: which rows to bind.
         nominal: array name -> nominal value, (E, ...) where the array has named elements.
         elements: array name -> the E element names; absent where elements have no names.
+        bounds: array name -> what no row and no rows together may leave; see `params.bounds`.
 
     Raises:
         ParamError: unknown array, element or column (the message lists near names); a row that
-            scales zero.
+            scales zero; a row whose values a later row replaces; limits that reach a value that
+            cannot be.
     """
     edits = []
     for index, row in enumerate(space.rows):
@@ -258,7 +253,21 @@ def bind(
                 "zero; use mode 'add' or 'set'"
             )
         edits.append(Edit(row.array, index, row.mode, mask))
+    _refuse_hidden(space, edits)
+    physical.check(space.rows, edits, nominal, elements, bounds or {})
     return tuple(edits)
+
+
+def _refuse_hidden(space: ParamSpace, edits: Sequence[Edit]) -> None:
+    """Raises ParamError for a row of which later rows that set leave nothing."""
+    for i, edit in enumerate(edits):
+        later = [e for e in edits[i + 1 :] if e.array == edit.array and e.mode == "set"]
+        if later and not (edit.mask & ~np.logical_or.reduce([e.mask for e in later])).any():
+            row, other = space.rows[edit.row], space.rows[later[-1].row]
+            raise ParamError(
+                f"parameter {row.name!r} has no effect: {other.name!r}, later in the table, sets "
+                f"all of {row.field!r} that it touches; put it behind that row, or drop it"
+            )
 
 
 def _mask(row: Param, shape: tuple[int, ...], names: Sequence[str] | None) -> np.ndarray:

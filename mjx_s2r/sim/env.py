@@ -31,6 +31,7 @@ from mujoco import mjx
 
 from mjx_s2r.contract import ContractError, assemble, next_command
 from mjx_s2r.params import ParamError, ParamSpace, unknown
+from mjx_s2r.params.bounds import VISUAL, check_unbound
 from mjx_s2r.sim import physics, task_calls
 from mjx_s2r.sim.backends.contacts import warn_of_lost_contacts
 from mjx_s2r.sim.backends.physics_config import PhysicsConfig
@@ -43,6 +44,7 @@ from mjx_s2r.sim.effects.world import Push, WorldSpec
 from mjx_s2r.sim.interface import Environment, EpisodeParams, State, all_finite, nominal_params
 from mjx_s2r.sim.model.leaves import ModelBinding, bind_model, element_names, leaves, refuse_shared
 from mjx_s2r.sim.model.row_checks import closed_rows
+from mjx_s2r.sim.model.row_trial import draw_starts, refuse_rows_without_effect
 from mjx_s2r.sim.physics import Leaves, Physics, PhysicsState
 from mjx_s2r.sim.task import Task
 
@@ -380,9 +382,9 @@ def make(task: Task, config: PhysicsConfig | None = None) -> Env:
 
     Raises:
         ParamError: a row, body, joint, geom or signal that does not exist; a row whose limits are
-            one value.
+            one value, or reach a value that cannot be.
         ModelError: a model that MJX would not simulate faithfully; an engine that this machine or
-            a row cannot use.
+            a row cannot use; a row that changes nothing.
         ContractError: the contract does not fit the model.
         TaskError: a part of the task that is missing, a function that returns what it should not
             or reads what the engine does not compute.
@@ -401,6 +403,7 @@ def make(task: Task, config: PhysicsConfig | None = None) -> Env:
             f"{contract.control_hz} Hz; change substeps, the model's timestep or control_hz"
         )
     closed_rows(task.space)
+    check_unbound(task.space.rows, "visual", VISUAL)
     binding = bind_model(task.space, mj_model)
     if config is not None and config.backend == "warp":
         refuse_shared(task.space, binding)
@@ -408,7 +411,8 @@ def make(task: Task, config: PhysicsConfig | None = None) -> Env:
         warn_of_lost_contacts(mj_model)
     engine = physics.put_model(mj_model, config)
     read = task_calls.trace_task(task, engine)
-    return Env(
+    index = tuple(names.index(joint) for joint in joints)
+    env = Env(
         task=task,
         physics=engine,
         binding=binding,
@@ -418,6 +422,16 @@ def make(task: Task, config: PhysicsConfig | None = None) -> Env:
         ),
         world=world.bind_world(task.space, mj_model, control_dt),
         motor=motor.bind_motor(task.space, mj_model, joints),
-        ctrl_index=tuple(names.index(joint) for joint in joints),
+        ctrl_index=index,
         reads_forces=task_calls.reads_forces(read),
     )
+    refuse_rows_without_effect(
+        task.space,
+        binding,
+        mj_model,
+        draw_starts(task),
+        ctrl_index=index,
+        ctrl_low=contract.action.low,
+        ctrl_high=contract.action.high,
+    )
+    return env

@@ -16,7 +16,9 @@ import numpy as np
 from flax import struct
 
 from mjx_s2r import params
+from mjx_s2r.params import bounds
 from mjx_s2r.render.geometry import scene as scenes
+from mjx_s2r.render.looks.look_rows import refuse_idle_looks
 from mjx_s2r.render.looks.material import mean_colour, model_texture, texture_image, texture_side
 
 # Arrays that change nothing at these values; a step that no row touches is left out of the picture.
@@ -275,11 +277,15 @@ def bind_appearance(
     """Binds the rows of group "visual" to the look of a model.
 
     Raises:
-        ParamError: an unknown array, element, column or camera; the message lists near names.
+        ParamError: an unknown array, element, column or camera (the message lists near names);
+            limits that reach what cannot be; a row on a light that is off.
         SceneError: a geom that cannot be drawn.
     """
     arrays = nominal_look(mj_model, camera)
-    return AppearanceBinding(arrays, params.bind(space, "visual", arrays, look_elements(mj_model)))
+    names = look_elements(mj_model)
+    edits = params.bind(space, "visual", arrays, names, bounds.VISUAL)
+    refuse_idle_looks(space.rows, edits, arrays, scenes.lights_of(mj_model))
+    return AppearanceBinding(arrays, edits)
 
 
 def appearance(binding: AppearanceBinding, xi: jax.Array) -> Appearance:

@@ -27,7 +27,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from mjx_s2r.params import Edit, ParamSpace, apply, bind
+from mjx_s2r.params import Edit, ParamSpace, apply, bind, bounds
 
 CORRELATION_S = 0.5
 NOISES = ("noise", "noise_relative", "noise_correlated")
@@ -84,12 +84,12 @@ def bind_actuator(
     """Binds the "actuator" rows of the table.
 
     Raises:
-        ParamError: an unknown array or joint.
+        ParamError: an unknown array or joint; limits that reach what cannot be.
     """
     single = ("delay_s", "hold", "adversary")
     nominal: dict[str, np.ndarray] = {name: np.zeros((), np.float32) for name in single}
     nominal |= {name: np.zeros(len(joints), np.float32) for name in PER_JOINT}
-    edits = bind(space, "actuator", nominal, dict.fromkeys(PER_JOINT, joints))
+    edits = bind(space, "actuator", nominal, dict.fromkeys(PER_JOINT, joints), bounds.ACTUATOR)
     longest = sum(r.limits[1] for r in space.rows if r.field == "actuator.delay_s")
     depth = 1 + math.ceil(round(longest / control_dt, 6))
     return ActuatorSpec(edits, nominal, control_dt, physics_dt, depth, effort)

@@ -12,7 +12,7 @@ row touches is not computed.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import jax
@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from mjx_s2r.params import Edit, ParamSpace, apply, bind
+from mjx_s2r.params import Edit, ParamError, ParamSpace, apply, bind, bounds
 
 PER_SIGNAL = {"noise": 0.0, "bias": 0.0, "walk": 0.0, "gain": 1.0, "quantum": 0.0}
 SINGLE = ("delay_s", "jitter_s", "dropout", "period_s")
@@ -81,16 +81,32 @@ def bind_sensor(space: ParamSpace, sizes: Mapping[str, int], control_dt: float) 
     """Binds the "sensor" rows of the table to signals ``sizes`` (name -> components).
 
     Raises:
-        ParamError: an unknown array or signal.
+        ParamError: an unknown array or signal; limits that reach what cannot be; a period that is
+            never longer than a control step.
     """
     count = len(sizes)
     nominal = {name: np.full(count, x, np.float32) for name, x in PER_SIGNAL.items()}
     nominal |= {name: np.zeros((), np.float32) for name in SINGLE}
-    edits = bind(space, "sensor", nominal, {name: tuple(sizes) for name in PER_SIGNAL})
+    names = {name: tuple(sizes) for name in PER_SIGNAL}
+    edits = bind(space, "sensor", nominal, names, bounds.SENSOR)
+    _refuse_short_periods(space, edits, control_dt)
     late = ("sensor.delay_s", "sensor.jitter_s")
     longest = sum(row.limits[1] for row in space.rows if row.field in late)
     depth = 1 + math.ceil(round(longest / control_dt, 6))
     return SensorSpec(edits, nominal, dict(sizes), control_dt, depth)
+
+
+def _refuse_short_periods(space: ParamSpace, edits: Sequence[Edit], control_dt: float) -> None:
+    """Raises ParamError for a sensor's period that never leaves out a reading."""
+    periods = [edit for edit in edits if edit.array == "period_s"]
+    longest = float(bounds.reach(np.zeros(()), periods, space.rows)[1])
+    if periods and longest <= control_dt + 1e-6:
+        row = space.rows[periods[0].row]
+        raise ParamError(
+            f"parameter {row.name!r}: a period_s of at most {longest:.4g} s changes nothing, since "
+            f"the policy reads once in {control_dt:.4g} s; raise its high limit above that, or "
+            "drop the row"
+        )
 
 
 def init(spec: SensorSpec, true: Mapping[str, jax.Array], *, key: jax.Array) -> SensorState:

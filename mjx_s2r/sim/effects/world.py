@@ -19,7 +19,7 @@ import mujoco
 import numpy as np
 from flax import struct
 
-from mjx_s2r.params import Edit, ParamError, ParamSpace, apply, bind
+from mjx_s2r.params import Edit, ParamError, ParamSpace, apply, bind, bounds
 from mjx_s2r.sim.model.fields import element_names
 from mjx_s2r.sim.physics import ModelError, PhysicsState
 
@@ -72,7 +72,8 @@ def bind_world(space: ParamSpace, mj_model: mujoco.MjModel, control_dt: float) -
     """Binds the "world" rows of the table.
 
     Raises:
-        ParamError: an unknown array or element; a rate of pushes without a push.
+        ParamError: an unknown array or element; a rate of pushes without a push; limits that reach
+            what cannot be; a duration that is never longer than a control step.
         ModelError: a push on a fixed body; a start spread of a joint that is no hinge or slide.
     """
     nominal = {name: np.zeros(mj_model.nbody, np.float32) for name in PUSHES}
@@ -83,7 +84,7 @@ def bind_world(space: ParamSpace, mj_model: mujoco.MjModel, control_dt: float) -
     kinds = dict.fromkeys(PUSHES, "body") | dict.fromkeys(("start_pos", "start_vel"), "joint")
     kinds |= dict.fromkeys(("mocap_shift", "mocap_hidden"), "mocap")
     names = {array: element_names(mj_model, kind) for array, kind in kinds.items()}
-    edits = bind(space, "world", nominal, names)
+    edits = bind(space, "world", nominal, names, bounds.WORLD)
     touched = {e.array: space.rows[e.row].name for e in edits}
     for time in TIMES:
         if time in touched and not touched.keys() & set(PUSHES):
@@ -93,6 +94,14 @@ def bind_world(space: ParamSpace, mj_model: mujoco.MjModel, control_dt: float) -
             )
     for edit in edits:
         _refuse(space, edit, mj_model)
+    lasting = [edit for edit in edits if edit.array == "push_s"]
+    longest = float(bounds.reach(nominal["push_s"], lasting, space.rows)[1])
+    if lasting and longest <= control_dt + 1e-6:
+        raise ParamError(
+            f"parameter {touched['push_s']!r}: a push_s of at most {longest:.4g} s changes "
+            f"nothing, since a push lasts one control step of {control_dt:.4g} s at least; raise "
+            "its high limit above that, or drop the row"
+        )
     limited = mj_model.jnt_limited.astype(bool)[:, None]
     span = np.where(limited, mj_model.jnt_range, (-np.inf, np.inf)).T.astype(np.float32)
     address = np.array(mj_model.jnt_qposadr), np.array(mj_model.jnt_dofadr)

@@ -4,8 +4,12 @@ Most arrays are fields of MuJoCo. Those in `VIRTUAL` are not; what they mean is 
 `mjx_s2r.sim.model.virtual_fields`.
 """
 
+from collections.abc import Mapping
+
 import mujoco
 import numpy as np
+
+from mjx_s2r.params import Bound
 
 # array -> kind of element that names its first axis; None where elements have no names
 ELEMENTS = {
@@ -109,3 +113,77 @@ def nominal(mj_model: mujoco.MjModel) -> dict[str, np.ndarray]:
 def base(mj_model: mujoco.MjModel) -> dict[str, np.ndarray]:
     """Returns the MuJoCo arrays that `expand` starts from."""
     return {name: np.array(getattr(mj_model, name), np.float32) for name in BASE}
+
+
+_KIND = mujoco.mjtGeom
+SIZES = {
+    int(_KIND.mjGEOM_SPHERE): 1,
+    int(_KIND.mjGEOM_CAPSULE): 2,
+    int(_KIND.mjGEOM_CYLINDER): 2,
+    int(_KIND.mjGEOM_ELLIPSOID): 3,
+    int(_KIND.mjGEOM_BOX): 3,
+}
+"""Type of geom -> how many of its three sizes it uses; the others have none that act."""
+
+
+def sizes_used(mj_model: mujoco.MjModel) -> np.ndarray:
+    """Returns (ngeom, 3) True for the sizes that a geom's type uses (MuJoCo: geom/size)."""
+    used = np.array([SIZES.get(int(kind), 0) for kind in mj_model.geom_type])
+    return np.asarray(np.arange(3) < used[:, None])
+
+
+def bounds(mj_model: mujoco.MjModel, arrays: Mapping[str, np.ndarray]) -> dict[str, Bound]:
+    """Returns what the values of the "model" group must lie between, by array name.
+
+    A mass or an inertia that is zero as written may stay so; coefficients keep the sign that they
+    have as written. Contact softness: `mj_contactParam` and `getsolparam` of C MuJoCo
+    (engine_collision_driver.c, engine_core_constraint.c), which clip solimp in silence and take the
+    default for a solref of two signs.
+
+    Args:
+        mj_model: the model.
+        arrays: nominal values, from `nominal`.
+    """
+    sized = sizes_used(mj_model)
+    solref = arrays["geom_solref"]
+    softness = (
+        np.array([1e-4, 1e-4, 0.0, 1e-4, 1.0]),
+        np.array([0.9999, 0.9999, np.inf, 0.9999, np.inf]),
+    )
+    width = np.zeros_like(arrays["geom_solimp"], bool)
+    width[:, 2] = arrays["geom_solimp"][:, 2] > 0
+    factor = Bound("a factor", 0.0, above=True)
+    return {
+        "body_mass": _weight("a mass", arrays["body_mass"]),
+        "body_inertia": _weight("a moment of inertia", arrays["body_inertia"]),
+        "body_shape": factor,
+        "link_length": factor,
+        "geom_friction": Bound("a coefficient of friction", 0.0),
+        "geom_solref": Bound(
+            "a solref, which keeps its sign,",
+            np.where(solref > 0, 0.0, -np.inf),
+            np.where(solref > 0, np.inf, 0.0),
+            above=solref > 0,
+        ),
+        "geom_solimp": Bound("this number of a solimp", *softness, above=width),
+        "geom_size": Bound("a size", np.where(sized, 0.0, -np.inf), above=sized),
+        "jnt_stiffness": _same_sign("a stiffness", arrays["jnt_stiffness"]),
+        "dof_damping": _same_sign("a damping", arrays["dof_damping"]),
+        "dof_armature": Bound("an armature", 0.0),
+        "dof_frictionloss": Bound("a friction loss", 0.0),
+        "actuator_kp": _same_sign("a stiffness", arrays["actuator_kp"]),
+        "actuator_kd": _same_sign("a damping", arrays["actuator_kd"]),
+        "actuator_strength": Bound("a strength", 0.0),
+        "actuator_force_limit": Bound("a force limit", 0.0),
+    }
+
+
+def _weight(what: str, nominal: np.ndarray) -> Bound:
+    """Returns the bound of a quantity above zero; where it is zero as written it may stay so."""
+    return Bound(what, 0.0, above=nominal > 0)
+
+
+def _same_sign(what: str, nominal: np.ndarray) -> Bound:
+    """Returns the bound of a coefficient that keeps the sign it has as written."""
+    negative = nominal < 0
+    return Bound(what, np.where(negative, -np.inf, 0.0), np.where(negative, 0.0, np.inf))

@@ -16,12 +16,12 @@ import jax.numpy as jnp
 import mujoco
 import numpy as np
 
-from mjx_s2r.params import Array, Edit, ParamSpace, apply, bind
+from mjx_s2r.params import Array, Bound, Edit, ParamSpace, apply, bind
 from mjx_s2r.sim.backends import warp
 from mjx_s2r.sim.model import row_checks
 from mjx_s2r.sim.model import virtual_fields as trade
 from mjx_s2r.sim.model.derived_constants import derived_constants, follows
-from mjx_s2r.sim.model.fields import ELEMENTS, SERVO, VIRTUAL, base, nominal
+from mjx_s2r.sim.model.fields import ELEMENTS, SERVO, VIRTUAL, base, bounds, nominal
 from mjx_s2r.sim.model.fields import element_names as element_names
 from mjx_s2r.sim.model.virtual_fields import Anatomy, anatomy
 from mjx_s2r.sim.physics import Leaves, ModelError, Physics
@@ -52,12 +52,14 @@ def bind_model(space: ParamSpace, mj_model: mujoco.MjModel) -> ModelBinding:
     """Binds the "model" rows of the table to a MuJoCo model, by name.
 
     Raises:
-        ParamError: an unknown array, element or column.
+        ParamError: an unknown array, element or column; limits that reach what cannot be.
         ModelError: a row that would have no effect, or leave an impossible model.
     """
     arrays = nominal(mj_model)
     names = {a: element_names(mj_model, k) for a, k in ELEMENTS.items() if k is not None}
-    edits = bind(space, "model", arrays, names)
+    bounce = Bound("a bounce that a contact can have", 0.0, trade.MOST_BOUNCE)
+    limits = bounds(mj_model, arrays) | {"geom_restitution": bounce}
+    edits = bind(space, "model", arrays, names, limits)
     row_checks.check(space, edits, mj_model, arrays, names)
     _refuse_simple(space, edits, mj_model)
     resized = np.zeros(mj_model.nbody, bool)

@@ -1,50 +1,20 @@
 """Rows of the "model" group that would do nothing, or nothing sound: refused before long work.
 
-Every refusal names the row, the element and the remedy. Known and not checked: of two geoms of one
-priority the larger friction counts, so a row below the other geom's friction is not felt.
+Every refusal names the row, the element and the remedy. What can be told from the model alone is
+judged here and, for contacts, in `contact_rows`; what only a simulation tells, in `row_trial`.
+Values that cannot be are refused where rows are bound (`mjx_s2r.params.bounds`).
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
 import mujoco
 import numpy as np
 
-from mjx_s2r.params import Edit, ParamError, ParamSpace
-from mjx_s2r.sim.model.virtual_fields import MOST_BOUNCE
+from mjx_s2r.params import Edit, ParamError, ParamSpace, bounds
+from mjx_s2r.sim.model import contact_rows
+from mjx_s2r.sim.model.fields import qpos_owner, sizes_used
+from mjx_s2r.sim.model.row_case import Case
 from mjx_s2r.sim.physics import ModelError
-
-
-@dataclass(frozen=True)
-class Case:
-    """One bound row and what is needed to judge it.
-
-    Attributes:
-        mj_model: the model.
-        space: the table.
-        edit: the bound row.
-        nominal: nominal value of the array that it touches.
-        names: names of the array's elements.
-    """
-
-    mj_model: mujoco.MjModel
-    space: ParamSpace
-    edit: Edit
-    nominal: np.ndarray
-    names: Sequence[str]
-
-    @property
-    def chosen(self) -> np.ndarray:
-        """(E,) True for the elements that the row touches."""
-        mask = self.edit.mask
-        return np.asarray(mask.reshape(mask.shape[0], -1).any(-1))
-
-    def error(self, element: int, what: str) -> ModelError:
-        """Returns the error of this row on one element."""
-        row, name = self.space.rows[self.edit.row], self.names[element]
-        return ModelError(
-            f"parameter {row.name!r} randomizes {self.edit.array} of {name!r}: {what}"
-        )
 
 
 def check(
@@ -63,55 +33,47 @@ def check(
         judge = _JUDGES.get(edit.array)
         if judge is not None:
             array, known = nominal[edit.array], names.get(edit.array, ("the world",) * 3)
-            judge(Case(mj_model, space, edit, array, known))
+            mine = [other for other in edits if other.array == edit.array]
+            judge(Case(mj_model, space, edit, mine, array, known))
 
 
 def _friction_loss(case: Case) -> None:
-    """Refuses a zero that MJX has compiled out."""
+    """Refuses a zero that MJX has compiled out, and what a flag switches off."""
     zero = np.flatnonzero(case.edit.mask & (case.nominal == 0))
     if zero.size:
-        row, element = case.space.rows[case.edit.row], case.names[int(zero[0])]
+        row, element = case.row, case.names[int(zero[0])]
         raise ModelError(
             f"parameter {row.name!r} randomizes dof_frictionloss of joint {element!r} from zero; "
             "MJX compiles a zero term out, so it would stay zero. Write a tiny value (1e-6) into "
             "the MuJoCo model"
         )
+    _switched_off(case, _OFF.mjDSBL_FRICTIONLOSS, "frictionloss")
+    _switched_off(case, _OFF.mjDSBL_CONSTRAINT, "constraint")
 
 
-def _needs_contact(case: Case, dimensions: int = 1) -> None:
-    """Refuses a contact row on geoms of which none has contacts of that many dimensions."""
-    most = contact_dimensions(case.mj_model)
-    if (most[case.chosen] >= dimensions).any():
-        return
-    element = int(np.flatnonzero(case.chosen)[0])
-    if most[element] == 0:
+def _switched_off(case: Case, flag: mujoco.mjtDisableBit, name: str) -> None:
+    """Refuses a row on what a flag of the model switches off."""
+    if case.off(flag):
         raise case.error(
-            element,
-            "it can touch nothing. Give it and another geom matching contype and conaffinity "
-            "(explicit pairs have numbers of their own), or drop the row",
+            case.first,
+            f'the flag {name}="disable" switches it off. Remove the flag from the MuJoCo model, or '
+            "drop the row",
         )
-    raise case.error(
-        element,
-        f"its contacts have condim {most[element]}, and this friction acts from condim "
-        f'{dimensions} on. Write condim="{dimensions}" into the MuJoCo model, or drop the row',
-    )
 
 
-def _friction(case: Case) -> None:
-    """Refuses sliding, torsional or rolling friction where condim leaves it out."""
-    column = case.space.rows[case.edit.row].column
-    _needs_contact(case, {None: 3, 0: 3, 1: 4, 2: 6}[column])
+def _spring(case: Case) -> None:
+    """Refuses stiffness where springs are off."""
+    _switched_off(case, _OFF.mjDSBL_SPRING, "spring")
+
+
+def _damper(case: Case) -> None:
+    """Refuses damping where dampers are off."""
+    _switched_off(case, _OFF.mjDSBL_DAMPER, "damper")
 
 
 def _restitution(case: Case) -> None:
-    """Refuses a bounce beyond the table of damping ratios, and on contacts in direct form."""
-    _needs_contact(case)
-    row = case.space.rows[case.edit.row]
-    element = int(np.flatnonzero(case.chosen)[0])
-    if row.mode == "scale" or row.limits[0] < 0 or row.limits[1] > MOST_BOUNCE:
-        raise case.error(
-            element, f"limits {row.limits} must lie in (0, {MOST_BOUNCE:.2f}), with mode 'set'"
-        )
+    """Refuses a bounce on contacts in direct form."""
+    contact_rows.needs_contact(case)
     direct = np.flatnonzero(case.chosen & (case.mj_model.geom_solref <= 0).any(-1))
     if direct.size:
         raise case.error(
@@ -119,17 +81,32 @@ def _restitution(case: Case) -> None:
             "its solref is given as stiffness and damping; write it as time constant and damping "
             'ratio, e.g. solref="0.02 1"',
         )
+    contact_rows.softness(case)
 
 
 def _inertia(case: Case) -> None:
-    """Refuses one axis of an inertia by itself: it may break the triangle inequality."""
-    if case.space.rows[case.edit.row].column is not None:
+    """Refuses inertias that break the triangle inequality, or may: one axis by itself.
+
+    The slack of the inequality, I_1 + I_2 - I_3, is scaled, shifted and set as the moments are, so
+    its least value over all rows is exact.
+    """
+    if case.row.column is not None:
         raise case.error(
-            int(np.flatnonzero(case.chosen)[0]),
+            case.first,
             "one axis alone may leave an inertia that no body has. Use 'model.body_shape', which "
             "stretches the mass along that axis, or drop the column",
         )
     _needs_motion(case)
+    slack = case.nominal.sum(-1, keepdims=True) - 2 * case.nominal
+    least = bounds.reach(slack, case.edits, case.space.rows)[0]
+    allowed = np.minimum(slack, 0) - bounds.FLOAT * case.nominal.max(-1, keepdims=True)
+    wrong = np.flatnonzero((least < allowed).any(-1) & case.chosen)
+    if wrong.size:
+        raise case.error(
+            int(wrong[0]),
+            f"within limits {case.row.limits} one moment becomes larger than the sum of the other "
+            "two, which no body has. Use mode 'scale', or 'model.body_shape'",
+        )
 
 
 def _needs_motion(case: Case) -> None:
@@ -137,22 +114,72 @@ def _needs_motion(case: Case) -> None:
     fixed = case.mj_model.body_weldid == 0
     if fixed[case.chosen].all():
         raise case.error(
-            int(np.flatnonzero(case.chosen)[0]),
+            case.first,
             "it is fixed to the world, where mass has no effect. Name a body that moves",
         )
 
 
-def _size(case: Case) -> None:
-    """Refuses sizes that are no sizes: of planes, meshes and height fields."""
-    kind = mujoco.mjtGeom
-    sized = (
-        *(kind.mjGEOM_SPHERE, kind.mjGEOM_CAPSULE, kind.mjGEOM_ELLIPSOID),
-        *(kind.mjGEOM_CYLINDER, kind.mjGEOM_BOX),
+def _fixed_pose(case: Case) -> None:
+    """Refuses the place of bodies that stand where the start of an episode puts them."""
+    m = case.mj_model
+    free = np.zeros(m.nbody, bool)
+    free[m.jnt_bodyid[m.jnt_type == mujoco.mjtJoint.mjJNT_FREE]] = True
+    case.refuse(
+        free,
+        "it has a free joint, so its pose is that of the start and this has no effect. Draw it in "
+        "the task's reset",
     )
-    wrong = np.flatnonzero(case.chosen & ~np.isin(case.mj_model.geom_type, [int(k) for k in sized]))
+    case.refuse(
+        m.body_mocapid >= 0,
+        "it is a mocap body, so its pose is that of the start and this has no effect. Use "
+        "'world.mocap_shift', or draw it in the task's reset",
+    )
+
+
+def _zero_quat(case: Case) -> None:
+    """Refuses orientations that do nothing or may vanish."""
+    _fixed_pose(case)
+    wrong = np.flatnonzero(bounds.may_vanish(case.reach()) & case.chosen)
     if wrong.size:
-        name = kind(int(case.mj_model.geom_type[wrong[0]])).name.removeprefix("mjGEOM_").lower()
-        raise case.error(int(wrong[0]), f"a {name} has no size that acts. Name other geoms")
+        raise case.error(
+            int(wrong[0]),
+            f"within limits {case.row.limits} all four parts of the quaternion may be zero, which "
+            "is no orientation. Use 'model.body_tilt', a rotation vector",
+        )
+
+
+def _joint_zero(case: Case) -> None:
+    """Refuses the reference of joints that have none: of free and ball joints."""
+    kinds = case.mj_model.jnt_type[qpos_owner(case.mj_model)]
+    case.refuse(
+        np.isin(kinds, (mujoco.mjtJoint.mjJNT_FREE, mujoco.mjtJoint.mjJNT_BALL)),
+        "it is a free or ball joint, whose pose is that of the start, so this has no effect. Draw "
+        "it in the task's reset",
+    )
+
+
+def _size(case: Case) -> None:
+    """Refuses sizes that are no sizes: of planes, meshes and height fields; unused columns."""
+    used = sizes_used(case.mj_model)
+    wrong = np.flatnonzero(case.chosen & ~used.any(-1))
+    idle = np.flatnonzero(case.chosen & ~(case.edit.mask & used).any(-1))
+    kinds = case.mj_model.geom_type
+    name = {i: _kind(int(kinds[i])) for i in (*wrong, *idle)}
+    if wrong.size:
+        what = f"a {name[wrong[0]]} has no size that acts. Name other geoms"
+        raise case.error(int(wrong[0]), what)
+    if idle.size:
+        most = int(used[idle[0]].sum())
+        raise case.error(
+            int(idle[0]),
+            f"a {name[idle[0]]} has {most} size{'s' * (most > 1)}, so column {case.row.column} has "
+            f"no effect. Use a column below {most}",
+        )
+
+
+def _kind(geom_type: int) -> str:
+    """Returns the name of a type of geom."""
+    return mujoco.mjtGeom(geom_type).name.removeprefix("mjGEOM_").lower()
 
 
 def _length(case: Case) -> None:
@@ -161,62 +188,136 @@ def _length(case: Case) -> None:
         raise case.error(0, "the world has no length. Name bodies, e.g. elements=('upper_arm',)")
 
 
+def _servo(case: Case) -> None:
+    """Refuses rows on actuators that are switched off."""
+    m = case.mj_model
+    _switched_off(case, _OFF.mjDSBL_ACTUATION, "actuation")
+    group = np.clip(m.actuator_group, 0, 31)
+    case.refuse(
+        (m.opt.disableactuator >> group & 1).astype(bool),
+        "its group is switched off by actuatorgroupdisable. Remove that from the MuJoCo model, or "
+        "drop the row",
+    )
+
+
+def _loops(m: mujoco.MjModel) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Returns (nu,) True for actuators with a linear bias, a position and a velocity loop.
+
+    force = gain ctrl + b_0 + b_1 length + b_2 velocity (MuJoCo: actuator/general): a position
+    servo has b_1 = -gain, a velocity servo b_1 = 0 and b_2 = -gain.
+    """
+    fixed = m.actuator_gaintype == mujoco.mjtGain.mjGAIN_FIXED
+    linear = fixed & (m.actuator_biastype == mujoco.mjtBias.mjBIAS_AFFINE)
+    gain, on_length, on_speed = (
+        m.actuator_gainprm[:, 0],
+        m.actuator_biasprm[:, 1],
+        m.actuator_biasprm[:, 2],
+    )
+    position = linear & (on_length != 0)
+    velocity = linear & (on_length == 0) & (on_speed != 0) & np.isclose(on_speed, -gain)
+    return linear, position, velocity
+
+
+def _kp(case: Case) -> None:
+    """Refuses the stiffness of actuators without a position loop, whose gain it would change."""
+    _servo(case)
+    m = case.mj_model
+    _, position, velocity = _loops(m)
+    instead = "Use 'model.actuator_strength', or leave this actuator out"
+    case.forbid(
+        velocity,
+        f"a velocity servo has no position loop, and its set point would move. {instead}",
+    )
+    case.forbid(~position, f"it has no position loop that kp could stiffen. {instead}")
+    case.forbid(
+        ~np.isclose(m.actuator_gainprm[:, 0], -m.actuator_biasprm[:, 1], rtol=1e-5),
+        f"its gain is not its stiffness, so it is no position servo. {instead}",
+    )
+
+
+def _kd(case: Case) -> None:
+    """Refuses the damping of actuators without a place for it, or whose set point it would move."""
+    _servo(case)
+    linear, _, velocity = _loops(case.mj_model)
+    case.forbid(
+        velocity,
+        "kd alone would move a velocity servo's set point. Use 'model.actuator_strength', which "
+        "scales both sides, or leave this actuator out",
+    )
+    case.refuse(
+        ~linear,
+        "it has no velocity loop, so kd has no effect. Use 'model.dof_damping' of its joint, or "
+        "'model.actuator_strength'",
+    )
+
+
 def _force_limit(case: Case) -> None:
-    """Refuses a force limit on actuators without one."""
-    free = np.flatnonzero(case.chosen & (case.mj_model.actuator_forcelimited == 0))
+    """Refuses a force limit on actuators without one, or beyond what they can reach."""
+    _servo(case)
+    m = case.mj_model
+    free = np.flatnonzero(case.chosen & (m.actuator_forcelimited == 0))
     if free.size:
         raise case.error(
             int(free[0]),
             'its force is not limited. Write forcerange="-3 3" (with numbers of the motor) into '
             "the MuJoCo model",
         )
+    motor = (m.actuator_gaintype == mujoco.mjtGain.mjGAIN_FIXED) & (
+        m.actuator_biastype == mujoco.mjtBias.mjBIAS_NONE
+    )
+    motor &= (m.actuator_dyntype == mujoco.mjtDyn.mjDYN_NONE) & (m.actuator_ctrllimited == 1)
+    if case.off(_OFF.mjDSBL_CLAMPCTRL):
+        return
+    force = np.sort(m.actuator_gainprm[:, :1] * m.actuator_ctrlrange, -1)
+    limit = m.actuator_forcerange * case.reach()[0][:, None]
+    beyond = (limit[:, 0] <= force[:, 0]) & (limit[:, 1] >= force[:, 1])
+    wrong = case.chosen & motor & beyond
+    reached = float(np.abs(force[case.first]).max())
+    case.refuse(
+        wrong,
+        f"its force reaches {reached:.4g} at most within its ctrlrange, and the limit never falls "
+        "below that. Write a forcerange into the MuJoCo model that the motor reaches, or use "
+        "'model.actuator_strength'",
+    )
+
+
+def _gravity(case: Case) -> None:
+    """Refuses gravity that is switched off."""
+    _switched_off(case, _OFF.mjDSBL_GRAVITY, "gravity")
 
 
 def _tilt(case: Case) -> None:
     """Refuses a direction of gravity where there is none."""
-    off = case.mj_model.opt.disableflags & mujoco.mjtDisableBit.mjDSBL_GRAVITY
-    if off or not case.mj_model.opt.gravity.any():
-        raise case.error(0, "gravity is zero or switched off, so its direction has no effect")
+    _gravity(case)
+    touched = any(row.field == "model.gravity" for row in case.space.rows)
+    if not case.mj_model.opt.gravity.any() and not touched:
+        raise case.error(0, "gravity is zero, so its direction has no effect. Drop the row")
 
 
-def contact_dimensions(mj_model: mujoco.MjModel) -> np.ndarray:
-    """Returns (ngeom,) the largest condim among the contacts that a geom can have; 0 for none.
-
-    Of two geoms the one of higher priority decides, else the larger condim (MuJoCo: Contact
-    parameters). Explicit pairs are left out: their numbers are not those of the geoms.
-    """
-    m, off = mj_model, mj_model.opt.disableflags
-    bits = mujoco.mjtDisableBit
-    if off & (bits.mjDSBL_CONTACT | bits.mjDSBL_CONSTRAINT):
-        return np.zeros(m.ngeom, int)
-    weld = m.body_weldid[m.geom_bodyid]
-    parent = m.body_weldid[m.body_parentid[weld]]
-    meets = (m.geom_contype[:, None] & m.geom_conaffinity[None]) != 0
-    apart = weld[:, None] != weld[None]
-    if not off & bits.mjDSBL_FILTERPARENT:
-        above = (parent[:, None] == weld[None]) & (weld[None] != 0)
-        apart &= ~(above | above.T)
-    rank, dim = m.geom_priority, m.geom_condim
-    both = np.maximum(dim[:, None], dim[None])
-    first = np.where(rank[:, None] > rank[None], dim[:, None], both)
-    decided = np.where(rank[:, None] < rank[None], dim[None], first)
-    return np.where((meets | meets.T) & apart, decided, 0).max(-1, initial=0)
-
-
+_OFF = mujoco.mjtDisableBit
 _JUDGES: dict[str, Callable[[Case], None]] = {
     "dof_frictionloss": _friction_loss,
-    "geom_friction": _friction,
-    "geom_solref": _needs_contact,
-    "geom_solimp": _needs_contact,
+    "dof_damping": _damper,
+    "jnt_stiffness": _spring,
+    "geom_friction": contact_rows.friction,
+    "geom_solref": contact_rows.softness,
+    "geom_solimp": contact_rows.softness,
     "geom_restitution": _restitution,
     "geom_size": _size,
     "body_mass": _needs_motion,
     "body_ipos": _needs_motion,
     "body_shape": _needs_motion,
     "body_inertia": _inertia,
+    "body_pos": _fixed_pose,
+    "body_tilt": _fixed_pose,
+    "body_quat": _zero_quat,
     "link_length": _length,
+    "qpos0": _joint_zero,
+    "actuator_kp": _kp,
+    "actuator_kd": _kd,
+    "actuator_strength": _servo,
     "actuator_force_limit": _force_limit,
-    "gravity": _tilt,
+    "gravity": _gravity,
     "gravity_tilt": _tilt,
 }
 
