@@ -120,15 +120,17 @@ def find_actuator(mj_model: mujoco.MjModel, name: str) -> int:
     if joint < 0:
         known = [mj_model.actuator(i).name for i in range(mj_model.nu)]
         known += [mj_model.joint(int(j)).name for j in _driven(mj_model)]
-        raise unknown("joint", name, list(dict.fromkeys(filter(None, known))))
+        raise unknown("actuator or joint", name, list(dict.fromkeys(filter(None, known))))
     found = _actuators_of(mj_model, int(joint))
     if len(found) == 1:
         return int(found[0])
     if not len(found):
+        pulled = [called(mj_model, i) for i in _through_tendons(mj_model, int(joint))]
         raise ContractError(
-            f"joint {name!r} has 0 actuators and needs one; write e.g. "
-            f'<position name="{name}" joint="{name}" kp="10"/> into the MuJoCo model, or take it '
-            "out of action.joints"
+            f"joint {name!r} has 0 actuators of its own and needs one"
+            + (f" ({', '.join(pulled)} moves it through a tendon)" if pulled else "")
+            + f'; write e.g. <position name="{name}" joint="{name}" kp="10"/> into the MuJoCo '
+            "model, and couple other joints to it by an equality, or take it out of action.joints"
         )
     raise _several(mj_model, name, found)
 
@@ -163,7 +165,7 @@ def not_a_servo(mj_model: mujoco.MjModel, actuator: int) -> str:
         return f"its bias type is {_word(mujoco.mjtBias, mj_model.actuator_biastype[actuator])}"
     if bias[1] == 0:
         return "it is a velocity servo, whose control is a speed"
-    if gain[0] <= 0 or not np.isclose(-bias[1], gain[0], rtol=SLACK) or bias[0] != 0:
+    if gain[0] <= 0 or not np.isclose(-bias[1], gain[0], rtol=1e-4) or bias[0] != 0:
         return (
             f"its force is {gain[0]:g} ctrl + {bias[0]:g} + {bias[1]:g} q, which is zero elsewhere "
             "than at q = ctrl"
@@ -295,9 +297,9 @@ def _refuse_company(mj_model: mujoco.MjModel, name: str, actuator: int, joint: i
 
 def _several(mj_model: mujoco.MjModel, name: str, found: np.ndarray) -> ContractError:
     """Returns the error for a joint that several actuators drive."""
-    called = ", ".join(called(mj_model, a) for a in found)
+    listed = ", ".join(called(mj_model, int(a)) for a in found)
     return ContractError(
-        f"joint {name!r} has {len(found)} actuators ({called}) and needs one; a <position> with kp "
+        f"joint {name!r} has {len(found)} actuators ({listed}) and needs one; a <position> with kp "
         "and kv is a servo with damping in one"
     )
 
@@ -306,6 +308,20 @@ def _actuators_of(mj_model: mujoco.MjModel, joint: int) -> np.ndarray:
     """Returns the actuators that act on a joint alone."""
     on_joint = np.isin(mj_model.actuator_trntype, ON_JOINT)
     return np.flatnonzero(on_joint & (mj_model.actuator_trnid[:, 0] == joint))
+
+
+def _through_tendons(mj_model: mujoco.MjModel, joint: int) -> list[int]:
+    """Returns the actuators on fixed tendons that a joint is part of."""
+    on_tendon = mj_model.actuator_trntype == int(mujoco.mjtTrn.mjTRN_TENDON)
+    found = []
+    for i in np.flatnonzero(on_tendon):
+        tendon = mj_model.actuator_trnid[i, 0]
+        first, count = mj_model.tendon_adr[tendon], mj_model.tendon_num[tendon]
+        part = slice(first, first + count)
+        of_joints = mj_model.wrap_type[part] == int(mujoco.mjtWrap.mjWRAP_JOINT)
+        if (of_joints & (mj_model.wrap_objid[part] == joint)).any():
+            found.append(int(i))
+    return found
 
 
 def _driven(mj_model: mujoco.MjModel) -> np.ndarray:

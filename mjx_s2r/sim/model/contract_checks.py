@@ -93,7 +93,7 @@ def refuse_clipped_rows(space: ParamSpace, edits: Sequence[Edit], mj_model: mujo
         hidden = [i for i in chosen if _is_hidden(mj_model, int(i), float(factor[i]))]
         if len(chosen) and len(hidden) == len(chosen):
             joint = mj_model.joint(int(mj_model.actuator_trnid[hidden[0], 0]))
-            low, high = joint.actfrcrange
+            low, high = mj_model.jnt_actfrcrange[joint.id]
             raise ModelError(
                 f"parameter {space.rows[edit.row].name!r} randomizes actuator_force_limit of "
                 f"{element_names(mj_model, 'actuator')[hidden[0]]!r}, and joint {joint.name!r} has "
