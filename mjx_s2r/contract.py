@@ -9,8 +9,9 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from numbers import Integral, Real
 from types import ModuleType
 from typing import Any, Literal, get_args
 
@@ -173,8 +174,8 @@ class PolicyContract:
         Raises:
             ContractError: an inconsistent item, named.
         """
-        if not (math.isfinite(self.control_hz) and self.control_hz > 0):
-            raise ContractError(f"control_hz {self.control_hz} must be a positive number")
+        if not (_is_number(self.control_hz) and 0 < self.control_hz < math.inf):
+            raise ContractError(f"control_hz {self.control_hz!r} must be a positive number")
         _check_names("action.joints", self.action.joints)
         _check_names("signals", [s.name for s in self.signals])
         _check_names("cameras", [c.name for c in self.cameras])
@@ -188,13 +189,27 @@ class PolicyContract:
         return sum(s.size for s in self.signals)
 
 
-def _check_names(label: str, names: Sequence[str]) -> None:
+def _check_names(label: str, names: Any) -> None:
     """Raises ContractError for a name that is empty or there twice."""
+    if isinstance(names, str):
+        raise ContractError(f"{label} {names!r} is one name and must be a tuple: ({names!r},)")
     for index, name in enumerate(names):
         if not isinstance(name, str) or not name:
             raise ContractError(f"{label}: name {name!r} at place {index} is no name; give it one")
         if name in names[:index]:
             raise ContractError(f"{label} has {name!r} twice; name each once")
+
+
+def _is_number(value: Any) -> bool:
+    """Returns whether a value is a real number, and no flag."""
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def _check_numbers(label: str, values: Any) -> None:
+    """Raises ContractError for what is not several real numbers."""
+    is_several = hasattr(values, "__len__") and not isinstance(values, str | bytes | Mapping)
+    if not is_several or not all(map(_is_number, values)):
+        raise ContractError(f"{label} {values!r} must be a tuple of numbers, e.g. (1.0, 2.0)")
 
 
 def _check_action(action: ActionSpec) -> None:
@@ -204,6 +219,8 @@ def _check_action(action: ActionSpec) -> None:
         raise ContractError(f"action.mode {action.mode!r} must be one of {list(known)}")
     if not joints:
         raise ContractError("action.joints is empty; name the joints that the policy commands")
+    for name in ("scale", "home", "low", "high", "max_rate", "max_effort", "kp", "kd"):
+        _check_numbers(f"action.{name}", getattr(action, name))
     for name in ("scale", "home", "low", "high", "max_rate", "max_effort"):
         values = getattr(action, name)
         if len(values) != joints:
@@ -247,8 +264,11 @@ def _check_action(action: ActionSpec) -> None:
 def _check_signal(signal: Signal, joints: int) -> None:
     """Raises ContractError for a signal that no reading fits."""
     where = f"signal {signal.name!r}"
-    if signal.size < 0:
-        raise ContractError(f"{where}: size {signal.size} is below zero")
+    size: Any = signal.size
+    if not (_is_number(size) and isinstance(size, Integral) and size >= 0):
+        raise ContractError(f"{where}: size {size!r} must be a whole number, at least 0")
+    _check_numbers(f"{where}: offset", signal.offset)
+    _check_numbers(f"{where}: scale, low and high", (signal.scale, signal.low, signal.high))
     if len(signal.offset) not in (1, signal.size):
         raise ContractError(f"{where}: {len(signal.offset)} offsets for {signal.size} values")
     if not signal.scale or not all(map(math.isfinite, (signal.scale, *signal.offset))):

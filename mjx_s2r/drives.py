@@ -273,10 +273,15 @@ def _refuse_transmission(mj_model: mujoco.MjModel, name: str, actuator: int) -> 
     kind = mj_model.actuator_trntype[actuator]
     if kind not in ON_JOINT:
         on = _word(mujoco.mjtTrn, kind).replace("slidercrank", "slider-crank")
+        remedy = (
+            "drive one joint (e.g. one finger) and couple the others to it with "
+            '<equality><joint joint1="..." joint2="..."/></equality>'
+            if on == "tendon"
+            else "put an actuator on a joint, and take this one out of action.joints"
+        )
         raise ContractError(
             f"joint {name!r}: {called(mj_model, actuator)} acts through a {on}, and a command is "
-            "the position or force of one joint; drive one joint (e.g. one finger) and couple the "
-            'others to it with <equality><joint joint1="..." joint2="..."/></equality>'
+            f"the position or force of one joint; {remedy}"
         )
     joint = int(mj_model.actuator_trnid[actuator, 0])
     shape = int(mj_model.jnt_type[joint])

@@ -171,6 +171,9 @@ def test_offsets_that_do_not_fit_name_the_signal() -> None:
     [
         ({"joints": ("lift", "lift")}, "action.joints has 'lift' twice; name each once"),
         ({"joints": ("lift", "")}, "action.joints: name '' at place 1 is no name"),
+        ({"joints": "lift"}, r"action.joints 'lift' is one name and must be a tuple: \('lift',\)"),
+        ({"low": -1.0}, "action.low -1.0 must be a tuple of numbers"),
+        ({"scale": (0.1, None)}, r"action.scale \(0.1, None\) must be a tuple of numbers"),
         ({"mode": "torque"}, r"action.mode 'torque' must be one of \['delta_position', 'position'"),
         ({"scale": (0.1, 0.0)}, "scale 0.0 must be finite and not zero"),
         ({"scale": (0.1, math.inf)}, "scale inf must be finite"),
@@ -197,7 +200,9 @@ def test_an_action_without_joints_is_refused() -> None:
     [
         ((Signal("a", 1, "1"), Signal("a", 2, "1")), "signals has 'a' twice"),
         ((Signal("", 1, "1"),), "signals: name '' at place 0 is no name"),
-        ((Signal("a", -1, "1"),), "signal 'a': size -1 is below zero"),
+        ((Signal("a", -1, "1"),), "signal 'a': size -1 must be a whole number, at least 0"),
+        ((Signal("a", 1.5, "1"),), "signal 'a': size 1.5 must be a whole number"),  # type: ignore
+        ((Signal("a", 1, "1", offset=0.5),), "offset 0.5 must be a tuple"),  # type: ignore
         ((Signal("a", 1, "1", 0.0),), "signal 'a': scale 0.0 and offset .* must be finite"),
         ((Signal("a", 1, "1", offset=(math.nan,)),), r"offset \(nan,\) must be finite"),
         ((Signal("a", 1, "1", low=1.0, high=-1.0),), "signal 'a': low 1.0 is not below high -1.0"),

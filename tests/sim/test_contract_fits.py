@@ -288,6 +288,11 @@ REFUSED = {
         "'lift': the model switches all actuators off; take <flag",
     ),
     # signals
+    "camera out of step": (
+        model(SERVO),
+        contract(cameras=(CameraSignal("front", 8, 8, 40.0),)),
+        "camera 'front': 40.0 Hz is no whole part of the control rate 50.0 Hz; use e.g. 50 Hz",
+    ),
     "passive joint": (
         model(SERVO),
         contract(signals=(Signal("joint_pos", 2, "rad"),)),

@@ -41,13 +41,19 @@ def check_contract(contract: PolicyContract, mj_model: mujoco.MjModel) -> Drives
     Raises:
         ParamError: a joint or a camera that the model does not have.
         ContractError: an actuator of another kind, a gain, limit or unit that the model does not
-            have, or positions that are not those of the commanded joints.
+            have, a camera out of step, or positions that are not those of the commanded joints.
     """
     action = contract.action
     cameras = [mj_model.camera(i).name for i in range(mj_model.ncam)]
     for camera in contract.cameras:
         if camera.name not in cameras:
             raise unknown("camera in the contract:", camera.name, cameras)
+        steps = round(contract.control_hz / camera.rate_hz)
+        if steps < 1 or abs(steps * camera.rate_hz / contract.control_hz - 1) > SLACK:
+            raise ContractError(
+                f"camera {camera.name!r}: {camera.rate_hz} Hz is no whole part of the control rate "
+                f"{contract.control_hz} Hz; use e.g. {contract.control_hz / max(1, steps):g} Hz"
+            )
     drives = resolve(mj_model, action.joints)
     if mj_model.opt.disableflags & mujoco.mjtDisableBit.mjDSBL_ACTUATION:
         raise ContractError(
