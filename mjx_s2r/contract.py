@@ -11,7 +11,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from numbers import Integral, Real
+from numbers import Real
 from types import ModuleType
 from typing import Any, Literal, get_args
 
@@ -265,7 +265,7 @@ def _check_signal(signal: Signal, joints: int) -> None:
     """Raises ContractError for a signal that no reading fits."""
     where = f"signal {signal.name!r}"
     size: Any = signal.size
-    if not (_is_number(size) and isinstance(size, Integral) and size >= 0):
+    if not _is_number(size) or not float(size).is_integer() or size < 0:
         raise ContractError(f"{where}: size {size!r} must be a whole number, at least 0")
     _check_numbers(f"{where}: offset", signal.offset)
     _check_numbers(f"{where}: scale, low and high", (signal.scale, signal.low, signal.high))
