@@ -18,7 +18,7 @@ from flax import struct
 from jax.custom_batching import custom_vmap
 from mujoco import mjx
 
-from mjx_s2r.sim.backends import contacts, warp
+from mjx_s2r.sim.backends import contacts, engine_fields, implicit, mjx_gaps, warp
 from mjx_s2r.sim.backends.contacts import Gauge
 from mjx_s2r.sim.backends.physics_config import Leaves as Leaves
 from mjx_s2r.sim.backends.physics_config import ModelError as ModelError
@@ -141,17 +141,23 @@ def put_model(mj_model: mujoco.MjModel, config: PhysicsConfig | None = None) -> 
     """Checks a MuJoCo model and puts it on the device.
 
     Raises:
-        ModelError: the model uses something that MJX ignores without a word; or no Warp on this
-            machine, where the settings ask for it.
+        ModelError: the model uses something that the engine does otherwise than C MuJoCo, or not
+            at all; or no Warp on this machine, where the settings ask for it.
     """
     _refuse_native_delay(mj_model)
     engine = None
     if config is not None and config.backend == "warp":
         engine = warp.put(mj_model, config)
         mj_model = warp.without_contacts(mj_model)
+    else:
+        engine_fields.refuse(mj_model, engine_fields.JAX)
+        mjx_gaps.refuse(mj_model)
     mine = jax.local_devices()[0]  # MJX's own choice is the first of all, maybe another process's
-    model = mjx.put_model(mj_model, impl="jax", device=mine)
-    blank = mjx.make_data(mj_model, impl="jax", device=mine)
+    try:
+        model = mjx.put_model(mj_model, impl="jax", device=mine)
+        blank = mjx.make_data(mj_model, impl="jax", device=mine)
+    except (NotImplementedError, ValueError) as error:
+        raise mjx_gaps.named(mj_model, error) from error
     return Physics(model, blank, None if engine else contacts.gauge(mj_model), engine)
 
 
@@ -243,7 +249,7 @@ def _step(
     before = _fill(blank, state).replace(ctrl=ctrl)
     if wrench is not None:
         before = before.replace(xfrc_applied=wrench)
-    data = mjx.step(model, before)
+    data = implicit.step(model, before)
     return PhysicsState(
         qpos=data.qpos,
         qvel=data.qvel,

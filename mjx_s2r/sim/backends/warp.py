@@ -22,6 +22,7 @@ from mujoco import mjx
 from mujoco.mjx import warp as mjx_warp
 from mujoco.mjx.warp import types
 
+from mjx_s2r.sim.backends import engine_fields
 from mjx_s2r.sim.backends.contacts import most_contacts, rows_of_contacts
 from mjx_s2r.sim.backends.physics_config import Leaves, ModelError, PhysicsConfig
 from mjx_s2r.sim.model.virtual_fields import boxes_of_geoms
@@ -99,6 +100,7 @@ def put(mj_model: mujoco.MjModel, config: PhysicsConfig) -> Engine:
             "the model's flag sleep: which bodies sleep is not kept between steps. Remove "
             'sleep="enable" from the MuJoCo model'
         )
+    engine_fields.refuse(mj_model, engine_fields.WARP)
     contacts, rows = sizes(mj_model, config)
     solved = copy.copy(mj_model)
     solved.opt.iterations = max(mj_model.opt.iterations, ITERATIONS)

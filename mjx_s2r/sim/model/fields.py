@@ -52,7 +52,7 @@ VIRTUAL = frozenset(
 # MuJoCo arrays that `expand` starts from where no row touches them
 BASE = (
     *("body_inertia", "body_ipos", "body_pos", "body_quat", "jnt_pos", "site_pos", "cam_pos"),
-    *("geom_pos", "geom_quat", "geom_size", "geom_solref"),
+    *("geom_pos", "geom_quat", "geom_size", "geom_solref", "eq_data"),
     *("actuator_gainprm", "actuator_biasprm", "actuator_forcerange"),
 )
 

@@ -20,7 +20,7 @@ from mjx_s2r.params import Array, Edit, ParamSpace, apply, bind
 from mjx_s2r.sim.backends import warp
 from mjx_s2r.sim.model import row_checks
 from mjx_s2r.sim.model import virtual_fields as trade
-from mjx_s2r.sim.model.derived_constants import DERIVED_FROM, derived_constants
+from mjx_s2r.sim.model.derived_constants import derived_constants, follows
 from mjx_s2r.sim.model.fields import ELEMENTS, SERVO, VIRTUAL, base, nominal
 from mjx_s2r.sim.model.fields import element_names as element_names
 from mjx_s2r.sim.model.virtual_fields import Anatomy, anatomy
@@ -59,12 +59,29 @@ def bind_model(space: ParamSpace, mj_model: mujoco.MjModel) -> ModelBinding:
     names = {a: element_names(mj_model, k) for a, k in ELEMENTS.items() if k is not None}
     edits = bind(space, "model", arrays, names)
     row_checks.check(space, edits, mj_model, arrays, names)
+    _refuse_simple(space, edits, mj_model)
     resized = np.zeros(mj_model.nbody, bool)
     for edit in edits:
         if edit.array == "link_length":
             resized |= edit.mask
     radius = np.array(mj_model.geom_rbound, np.float32)
     return ModelBinding(edits, arrays, base(mj_model), anatomy(mj_model), resized, radius)
+
+
+def _refuse_simple(space: ParamSpace, edits: tuple[Edit, ...], mj_model: mujoco.MjModel) -> None:
+    """Raises ModelError for a row that shifts a centre of mass which C took for the body's frame.
+
+    The compiler gives such a body ("simple") a mass matrix without room for what then arises.
+    """
+    for edit in (e for e in edits if e.array == "body_ipos"):
+        touched = edit.mask.reshape(mj_model.nbody, -1).any(-1)
+        for body in np.flatnonzero(touched & (mj_model.body_simple != 0))[:1]:
+            name = mj_model.body(int(body)).name
+            raise ModelError(
+                f"parameter {space.rows[edit.row].name!r} shifts the centre of mass of body "
+                f"{name!r}, which MuJoCo has compiled as one with its mass at its frame; write "
+                f'<body name="{name}" simple="false"> into the MuJoCo model'
+            )
 
 
 def expand(xp: ModuleType, binding: ModelBinding, touched: Mapping[str, Array]) -> dict[str, Array]:
@@ -92,7 +109,7 @@ def leaves(physics: Physics, binding: ModelBinding, xi: jax.Array) -> Leaves:
     Only fields that the table touches, and the constants that follow from them, are returned.
     """
     out = expand(jnp, binding, apply(jnp, binding.nominal, binding.edits, xi))
-    if DERIVED_FROM & out.keys():
+    if follows(physics.model, out):
         out |= derived_constants(physics, out)
     if physics.warp is not None:
         out |= warp.boxes(physics.warp, binding.form.geom_type, out)

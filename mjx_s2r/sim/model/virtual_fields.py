@@ -40,11 +40,13 @@ class Anatomy:
         parent: (nbody,) parent of each body; the world's is -1.
         owner: array name -> (E,) body that each element is placed in.
         geom_type: (ngeom,) MuJoCo's type of each geom.
+        anchored: (neq, K) body whose frame each number of eq_data is a place in; -1 for others.
     """
 
     parent: np.ndarray
     owner: Mapping[str, np.ndarray]
     geom_type: np.ndarray
+    anchored: np.ndarray
 
 
 def anatomy(mj_model: mujoco.MjModel) -> Anatomy:
@@ -60,7 +62,23 @@ def anatomy(mj_model: mujoco.MjModel) -> Anatomy:
         "cam_pos": np.array(mj_model.cam_bodyid),
         "body_ipos": np.arange(mj_model.nbody),
     }
-    return Anatomy(parent, owner, np.array(mj_model.geom_type))
+    return Anatomy(parent, owner, np.array(mj_model.geom_type), _anchored(mj_model))
+
+
+def _anchored(mj_model: mujoco.MjModel) -> np.ndarray:
+    """Returns (neq, K) the body that each place in eq_data is given in; -1 for other numbers.
+
+    A connect has its anchor in body 1, then in body 2; a weld the other way round (MuJoCo,
+    engine_core_constraint.c). Those between sites use the places of their sites.
+    """
+    m = mj_model
+    owner = np.full(m.eq_data.shape, -1)
+    between = m.eq_objtype == mujoco.mjtObj.mjOBJ_BODY
+    for kind, first in ((mujoco.mjtEq.mjEQ_CONNECT, 0), (mujoco.mjtEq.mjEQ_WELD, 3)):
+        rows = np.flatnonzero((m.eq_type == kind) & between)
+        owner[rows, first : first + 3] = m.eq_obj1id[rows, None]
+        owner[rows, 3 - first : 6 - first] = m.eq_obj2id[rows, None]
+    return owner
 
 
 def bodies(xp: ModuleType, nominal: Arrays, base: Arrays, touched: Arrays) -> dict[str, Array]:
@@ -99,6 +117,10 @@ def links(
         if inside.any():
             factor = xp.where(inside, length[np.maximum(owner, 0)], 1.0)
             out[name] = now[name] * factor[:, None]
+    held = (form.anchored >= 0) & moved[form.anchored]
+    if held.any():
+        factor = xp.where(held, length[np.maximum(form.anchored, 0)], 1.0)
+        out["eq_data"] = now["eq_data"] * factor
     return out
 
 
