@@ -44,8 +44,7 @@ def initial_states(env: Env, worlds: int, *, key: jax.Array) -> tuple[PhysicsSta
     spec = env.task.contract.action
     away = 0.3 * jax.random.uniform(key_ctrl, (worlds, env.action_size), minval=-1.0)
     command = jnp.clip(jnp.array(spec.home) + away, jnp.array(spec.low), jnp.array(spec.high))
-    blank = jnp.zeros((worlds, env.task.mj_model.nu))
-    return core, blank.at[:, jnp.array(env.ctrl_index)].set(command)
+    return core, core.ctrl.at[:, jnp.array(env.drives.actuators)].set(command)
 
 
 def physics_alone(env: Env, steps: int) -> Callable[[PhysicsState, jax.Array], PhysicsState]:

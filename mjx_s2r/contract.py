@@ -11,8 +11,9 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from numbers import Real
 from types import ModuleType
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 SCHEMA = 1
 METADATA_KEY = "mjx_s2r"
@@ -108,13 +109,15 @@ class ActionSpec:
         joints: names, in order.
         mode: "delta_position" adds to the last command; "position" adds to ``home``;
             "effort" is a force or torque.
-        unit: "rad", "m", "N m" or "N".
+        unit: "rad", "m", "N m" or "N"; one per joint, comma-separated, where hinges meet slides;
+            "1" for efforts that are shares of a motor's control.
         scale: value at full output, per joint; for "delta_position" per control step.
         home: command at the start of an episode, per joint (zeros for effort).
         low: lowest command, per joint.
         high: highest command, per joint.
         max_rate: fastest change of the command, ``unit``/s, per joint (inf for effort).
-        max_effort: largest force or torque of the joint, N m or N, per joint.
+        max_effort: largest force or torque of the joint, N m or N, per joint; a share where the
+            unit is "1"; inf claims nothing.
         kp: stiffness of the joint's position loop, N m/rad (0 for effort).
         kd: damping of the joint's position loop, N m s/rad.
     """
@@ -166,43 +169,123 @@ class PolicyContract:
     schema: int = SCHEMA
 
     def __post_init__(self) -> None:
-        """Checks sizes, limits and rates.
+        """Checks names, sizes, limits and rates.
 
         Raises:
             ContractError: an inconsistent item, named.
         """
-        if not (math.isfinite(self.control_hz) and self.control_hz > 0):
-            raise ContractError(f"control_hz {self.control_hz} must be a positive number")
-        joints = len(self.action.joints)
-        for name in ("scale", "home", "low", "high", "max_rate", "max_effort"):
-            values = getattr(self.action, name)
-            if len(values) != joints:
-                raise ContractError(f"action.{name} has {len(values)} values for {joints} joints")
-            if any(map(math.isnan, values)):
-                raise ContractError(f"action.{name} holds NaN: {values}")
-        for name in ("kp", "kd"):
-            values = getattr(self.action, name)
-            if len(values) not in (0, joints) or not all(map(math.isfinite, values)):
-                raise ContractError(
-                    f"action.{name} {values} must be {joints} finite numbers, or absent"
-                )
-        for joint, low, high in zip(
-            self.action.joints, self.action.low, self.action.high, strict=True
-        ):
-            if low > high:
-                raise ContractError(
-                    f"action limits of joint {joint!r}: low {low} is above high {high}"
-                )
+        if not (_is_number(self.control_hz) and 0 < self.control_hz < math.inf):
+            raise ContractError(f"control_hz {self.control_hz!r} must be a positive number")
+        _check_names("action.joints", self.action.joints)
+        _check_names("signals", [s.name for s in self.signals])
+        _check_names("cameras", [c.name for c in self.cameras])
+        _check_action(self.action)
         for s in self.signals:
-            if len(s.offset) not in (1, s.size):
-                raise ContractError(
-                    f"signal {s.name!r}: {len(s.offset)} offsets for {s.size} values"
-                )
+            _check_signal(s, len(self.action.joints))
 
     @property
     def size(self) -> int:
         """Length of the assembled observation vector."""
         return sum(s.size for s in self.signals)
+
+
+def _check_names(label: str, names: Any) -> None:
+    """Raises ContractError for a name that is empty or there twice."""
+    if isinstance(names, str):
+        raise ContractError(f"{label} {names!r} is one name and must be a tuple: ({names!r},)")
+    for index, name in enumerate(names):
+        if not isinstance(name, str) or not name:
+            raise ContractError(f"{label}: name {name!r} at place {index} is no name; give it one")
+        if name in names[:index]:
+            raise ContractError(f"{label} has {name!r} twice; name each once")
+
+
+def _is_number(value: Any) -> bool:
+    """Returns whether a value is a real number, and no flag."""
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def _check_numbers(label: str, values: Any) -> None:
+    """Raises ContractError for what is not several real numbers."""
+    is_several = hasattr(values, "__len__") and not isinstance(values, str | bytes | Mapping)
+    if not is_several or not all(map(_is_number, values)):
+        raise ContractError(f"{label} {values!r} must be a tuple of numbers, e.g. (1.0, 2.0)")
+
+
+def _check_action(action: ActionSpec) -> None:
+    """Raises ContractError for an action whose numbers do not fit each other."""
+    joints, known = len(action.joints), get_args(ActionMode)
+    if action.mode not in known:
+        raise ContractError(f"action.mode {action.mode!r} must be one of {list(known)}")
+    if not joints:
+        raise ContractError("action.joints is empty; name the joints that the policy commands")
+    for name in ("scale", "home", "low", "high", "max_rate", "max_effort", "kp", "kd"):
+        _check_numbers(f"action.{name}", getattr(action, name))
+    for name in ("scale", "home", "low", "high", "max_rate", "max_effort"):
+        values = getattr(action, name)
+        if len(values) != joints:
+            raise ContractError(f"action.{name} has {len(values)} values for {joints} joints")
+        if any(map(math.isnan, values)):
+            raise ContractError(f"action.{name} holds NaN: {values}")
+    for name in ("kp", "kd"):
+        values = getattr(action, name)
+        if len(values) not in (0, joints) or not all(map(math.isfinite, values)):
+            raise ContractError(
+                f"action.{name} {values} must be {joints} finite numbers, or absent"
+            )
+    for index, joint in enumerate(action.joints):
+        where = f"action of joint {joint!r}"
+        low, high, home = (getattr(action, name)[index] for name in ("low", "high", "home"))
+        if low > high:
+            raise ContractError(f"action limits of joint {joint!r}: low {low} is above high {high}")
+        if not action.scale[index] or not math.isfinite(action.scale[index]):
+            raise ContractError(
+                f"{where}: scale {action.scale[index]} must be finite and not zero; it is the "
+                "command at full output"
+            )
+        if action.max_rate[index] <= 0 or action.max_effort[index] < 0:
+            raise ContractError(
+                f"{where}: max_rate {action.max_rate[index]} must be above zero and max_effort "
+                f"{action.max_effort[index]} at least zero; inf sets no limit"
+            )
+        if action.mode == "effort":
+            for name in ("home", "kp", "kd"):
+                if any(getattr(action, name)[index : index + 1]):
+                    raise ContractError(
+                        f"{where}: {name} {getattr(action, name)[index]} does nothing in mode "
+                        "'effort'; write 0, or use a position mode"
+                    )
+        elif not math.isfinite(home) or not low <= home <= high:
+            raise ContractError(
+                f"{where}: home {home} is not between low {low} and high {high}; move one of them"
+            )
+
+
+def _check_signal(signal: Signal, joints: int) -> None:
+    """Raises ContractError for a signal that no reading fits."""
+    where = f"signal {signal.name!r}"
+    size: Any = signal.size
+    if not _is_number(size) or not float(size).is_integer() or size < 0:
+        raise ContractError(f"{where}: size {size!r} must be a whole number, at least 0")
+    _check_numbers(f"{where}: offset", signal.offset)
+    _check_numbers(f"{where}: scale, low and high", (signal.scale, signal.low, signal.high))
+    if len(signal.offset) not in (1, signal.size):
+        raise ContractError(f"{where}: {len(signal.offset)} offsets for {signal.size} values")
+    if not signal.scale or not all(map(math.isfinite, (signal.scale, *signal.offset))):
+        raise ContractError(
+            f"{where}: scale {signal.scale} and offset {signal.offset} must be finite, and a scale "
+            "of zero shows the policy nothing"
+        )
+    if not signal.low <= signal.high:
+        raise ContractError(
+            f"{where}: low {signal.low} is not below high {signal.high}, so the robot would stop "
+            "at every reading; swap them"
+        )
+    if signal.name == "command" and signal.size != joints:
+        raise ContractError(
+            f"{where} has {signal.size} values, and there are {joints} joints; the last command "
+            "has one value per joint"
+        )
 
 
 def assemble(xp: ModuleType, contract: PolicyContract, readings: Mapping[str, Any]) -> Any:

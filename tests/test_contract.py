@@ -3,6 +3,7 @@
 import json
 import math
 from dataclasses import replace
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -163,3 +164,51 @@ def test_limits_the_wrong_way_round_name_the_joint() -> None:
 def test_offsets_that_do_not_fit_name_the_signal() -> None:
     with pytest.raises(ContractError, match="'joint_pos': 3 offsets for 2 values"):
         replace(CONTRACT, signals=(Signal("joint_pos", 2, "rad", offset=(0.0, 0.0, 0.0)),))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"joints": ("lift", "lift")}, "action.joints has 'lift' twice; name each once"),
+        ({"joints": ("lift", "")}, "action.joints: name '' at place 1 is no name"),
+        ({"joints": "lift"}, r"action.joints 'lift' is one name and must be a tuple: \('lift',\)"),
+        ({"low": -1.0}, "action.low -1.0 must be a tuple of numbers"),
+        ({"scale": (0.1, None)}, r"action.scale \(0.1, None\) must be a tuple of numbers"),
+        ({"mode": "torque"}, r"action.mode 'torque' must be one of \['delta_position', 'position'"),
+        ({"scale": (0.1, 0.0)}, "scale 0.0 must be finite and not zero"),
+        ({"scale": (0.1, math.inf)}, "scale inf must be finite"),
+        ({"max_rate": (1.0, 0.0)}, "max_rate 0.0 must be above zero"),
+        ({"max_effort": (1.0, -2.0)}, "max_effort -2.0 at least zero"),
+        ({"home": (0.0, 9.0)}, "home 9.0 is not between low .* and high .*; move one of them"),
+        ({"mode": "effort", "home": (0.0, 0.1)}, "home 0.1 does nothing in mode 'effort'; write 0"),
+        ({"mode": "effort", "home": (0.0,) * 2, "kp": (0.0, 5.0)}, "kp 5.0 does nothing in mode"),
+    ],
+)
+def test_an_action_that_cannot_be_is_named(change: dict[str, Any], words: str) -> None:
+    plain = replace(ACTION, kp=(), kd=())
+    with pytest.raises(ContractError, match=words):
+        replace(CONTRACT, action=replace(plain, **change))
+
+
+def test_an_action_without_joints_is_refused() -> None:
+    with pytest.raises(ContractError, match=r"action.joints is empty; name the joints"):
+        replace(CONTRACT, action=ActionSpec((), "effort", "N", *((),) * 6))
+
+
+@pytest.mark.parametrize(
+    ("signals", "words"),
+    [
+        ((Signal("a", 1, "1"), Signal("a", 2, "1")), "signals has 'a' twice"),
+        ((Signal("", 1, "1"),), "signals: name '' at place 0 is no name"),
+        ((Signal("a", -1, "1"),), "signal 'a': size -1 must be a whole number, at least 0"),
+        ((Signal("a", 1.5, "1"),), "signal 'a': size 1.5 must be a whole number"),  # type: ignore
+        ((Signal("a", 1, "1", offset=0.5),), "offset 0.5 must be a tuple"),  # type: ignore
+        ((Signal("a", 1, "1", 0.0),), "signal 'a': scale 0.0 and offset .* must be finite"),
+        ((Signal("a", 1, "1", offset=(math.nan,)),), r"offset \(nan,\) must be finite"),
+        ((Signal("a", 1, "1", low=1.0, high=-1.0),), "signal 'a': low 1.0 is not below high -1.0"),
+        ((Signal("command", 3, "rad"),), "signal 'command' has 3 values, and there are 2 joints"),
+    ],
+)
+def test_signals_that_cannot_be_are_named(signals: tuple[Signal, ...], words: str) -> None:
+    with pytest.raises(ContractError, match=words):
+        replace(CONTRACT, signals=signals)

@@ -20,14 +20,18 @@ FORBIDDEN = {
     "benchmarks": ("tests",),
 }
 JAX = ("jax", "jaxlib", "flax", "optax", "orbax", "jax2onnx", "mujoco.mjx")
-WITHOUT_JAX = ("mjx_s2r.params", "mjx_s2r.contract", "mjx_s2r.io.config", "mjx_s2r.io.run")
-ROBOT_IMPORTS = ("mjx_s2r.params", "mjx_s2r.contract", "mjx_s2r.robot")
+WITHOUT_JAX = (
+    *("mjx_s2r.params", "mjx_s2r.contract", "mjx_s2r.drives"),
+    *("mjx_s2r.io.config", "mjx_s2r.io.run"),
+)
+ROBOT_IMPORTS = ("mjx_s2r.params", "mjx_s2r.contract", "mjx_s2r.drives", "mjx_s2r.robot")
 
 # The core is what one reads to understand training; packages around it build on it. `runtime` and
 # `io` stand below it.
 CORE = (
     "mjx_s2r.params",
     "mjx_s2r.contract",
+    "mjx_s2r.drives",
     "mjx_s2r.sim",
     "mjx_s2r.learn",
     *(f"mjx_s2r.curriculum.{name}" for name in ("interface", "coordinates", "uniform", "adr")),

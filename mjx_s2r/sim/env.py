@@ -30,11 +30,13 @@ from flax import struct
 from mujoco import mjx
 
 from mjx_s2r.contract import ContractError, assemble, next_command
-from mjx_s2r.params import ParamError, ParamSpace, unknown
+from mjx_s2r.drives import Drives, rest_controls
+from mjx_s2r.params import ParamError, ParamSpace
 from mjx_s2r.params.bounds import VISUAL, check_unbound
 from mjx_s2r.sim import physics, task_calls
 from mjx_s2r.sim.backends.contacts import warn_of_lost_contacts
 from mjx_s2r.sim.backends.physics_config import PhysicsConfig
+from mjx_s2r.sim.contract_probe import check_order, warn_of_pulling_servos
 from mjx_s2r.sim.effects import actuator, adversary, motor, sensor, world
 from mjx_s2r.sim.effects.actuator import ActuatorSpec, ActuatorState
 from mjx_s2r.sim.effects.adversary import Adversary
@@ -42,7 +44,8 @@ from mjx_s2r.sim.effects.motor import MotorSpec
 from mjx_s2r.sim.effects.sensor import SensorSpec, SensorState
 from mjx_s2r.sim.effects.world import Push, WorldSpec
 from mjx_s2r.sim.interface import Environment, EpisodeParams, State, all_finite, nominal_params
-from mjx_s2r.sim.model.leaves import ModelBinding, bind_model, element_names, leaves, refuse_shared
+from mjx_s2r.sim.model.contract_checks import check_contract, refuse_clipped_rows
+from mjx_s2r.sim.model.leaves import ModelBinding, bind_model, leaves, refuse_shared
 from mjx_s2r.sim.model.row_checks import closed_rows
 from mjx_s2r.sim.model.row_trial import draw_starts, refuse_rows_without_effect
 from mjx_s2r.sim.physics import Leaves, Physics, PhysicsState
@@ -97,7 +100,7 @@ class Env:
     sensor: SensorSpec
     world: WorldSpec
     motor: MotorSpec | None
-    ctrl_index: tuple[int, ...]
+    drives: Drives
     reads_forces: bool
 
     @property
@@ -150,7 +153,8 @@ class Env:
             adversary=self._sample_adversary(key_network),
         )
         ctrl = self._loads(sim, self._current_params(sim), jnp.int32(0))[0]
-        sim = replace(sim, physics_state=replace(core, ctrl=ctrl))
+        core = replace(core, ctrl=ctrl, act=self._settled(core.act, ctrl))
+        sim = replace(sim, physics_state=core)
         data = self._task_data(sim, self._current_params(sim))
         true = {**task_calls.signals(self.task, data), "command": command}
         sim = replace(sim, sensor=sensor.init(self.sensor, true, key=key_sensor))
@@ -240,9 +244,13 @@ class Env:
         spec = self.task.contract.action
         if spec.mode == "effort":
             return jnp.zeros(self.action_size)
-        return jnp.clip(
-            self.task.signals(data)["joint_pos"], jnp.array(spec.low), jnp.array(spec.high)
-        )
+        return jnp.clip(data.qpos[self.drives.qpos], jnp.array(spec.low), jnp.array(spec.high))
+
+    def _settled(self, act: jax.Array, ctrl: jax.Array) -> jax.Array:
+        """Returns ``act`` (na,) with the filters of the contract's actuators at ``ctrl`` (nu,)."""
+        filters = self.drives.act >= 0
+        index = jnp.array(self.drives.act[filters], int)
+        return act.at[index].set(ctrl[jnp.array(self.drives.actuators[filters], int)])
 
     def current_params(self, state: State) -> jax.Array:
         """Returns the xi (D,) that holds now: rows per step have another value at every step."""
@@ -287,7 +295,7 @@ class Env:
         That is ctrl (nu,), the model's fields, and a wrench (nbody, 6) from outside or None.
         """
         drive = actuator.drive(self.actuator, sim.actuator, xi, step)
-        ctrl = self.physics.empty_data.ctrl.at[jnp.array(self.ctrl_index)].set(drive)
+        ctrl = self.physics.empty_data.ctrl.at[jnp.array(self.drives.actuators)].set(drive)
         outside = None if sim.push is None else world.wrench(self.world, sim.push, xi)
         model = sim.leaves
         if self.motor is not None:
@@ -391,10 +399,7 @@ def make(task: Task, config: PhysicsConfig | None = None) -> Env:
     """
     task_calls.check_members(task)
     contract, mj_model = task.contract, task.mj_model
-    names = element_names(mj_model, "actuator")
-    for joint in contract.action.joints:
-        if joint not in names:
-            raise unknown("actuator in the contract's joints:", joint, names)
+    drives = check_contract(contract, mj_model)
     control_dt, physics_dt = 1 / contract.control_hz, mj_model.opt.timestep
     joints, effort = contract.action.joints, contract.action.mode == "effort"
     if abs(task.substeps * physics_dt - control_dt) > 1e-9:
@@ -409,9 +414,15 @@ def make(task: Task, config: PhysicsConfig | None = None) -> Env:
         refuse_shared(task.space, binding)
     else:
         warn_of_lost_contacts(mj_model)
+    refuse_clipped_rows(task.space, binding.edits, mj_model)
     engine = physics.put_model(mj_model, config)
+    ctrl, act = (jnp.asarray(x, jnp.float32) for x in rest_controls(mj_model))
+    engine = replace(engine, empty_data=engine.empty_data.replace(ctrl=ctrl, act=act))
     read = task_calls.trace_task(task, engine)
-    index = tuple(names.index(joint) for joint in joints)
+    check_order(task, engine, drives)
+    starts = draw_starts(task)
+    task_calls.check_starts(task, starts)
+    warn_of_pulling_servos(task, engine, drives, starts)
     env = Env(
         task=task,
         physics=engine,
@@ -422,15 +433,15 @@ def make(task: Task, config: PhysicsConfig | None = None) -> Env:
         ),
         world=world.bind_world(task.space, mj_model, control_dt),
         motor=motor.bind_motor(task.space, mj_model, joints),
-        ctrl_index=index,
+        drives=drives,
         reads_forces=task_calls.reads_forces(read),
     )
     refuse_rows_without_effect(
         task.space,
         binding,
         mj_model,
-        draw_starts(task),
-        ctrl_index=index,
+        starts,
+        ctrl_index=drives.actuators.tolist(),
         ctrl_low=contract.action.low,
         ctrl_high=contract.action.high,
     )

@@ -164,6 +164,7 @@ def _in_c(env: Env, before: State, after: State) -> tuple[int, str, float]:
         old.physics_state.qvel,
         float(old.physics_state.time),
     )
+    data.ctrl[:] = old.physics_state.ctrl
     data.act[:], data.qacc_warmstart[:] = old.physics_state.act, old.physics_state.warmstart
     data.mocap_pos[:], data.mocap_quat[:] = (
         old.physics_state.mocap_pos,
@@ -176,7 +177,7 @@ def _in_c(env: Env, before: State, after: State) -> tuple[int, str, float]:
     speed = 0.0
     for step in range(env.task.substeps):
         drive = actuator.drive(env.actuator, new.actuator, xi, jnp.int32(step))
-        data.ctrl[list(env.ctrl_index)] = drive
+        data.ctrl[env.drives.actuators] = drive
         if env.motor is not None:
             qvel = jnp.asarray(data.qvel)
             force = motor.force_range(env.motor, jnp.asarray(stall), loss, qvel)

@@ -61,11 +61,16 @@ class Task(Protocol):
     into the model, fill ``InitialState.memory``, read ``data.userdata`` everywhere and move it by
     ``StepResult.memory``. The observation after a step is made with the memory after it.
 
+    Actuators outside the contract keep one control, in training and on the robot stand-in: ctrl and
+    act of the model's first keyframe, else zeros (`mjx_s2r.drives.rest_controls`). A servo that
+    filters its control begins at rest: the contract's at the first command, the others at theirs.
+
     Attributes:
         name: name of the task.
         mj_model: the nominal model.
         space: the table.
-        contract: what the policy reads and writes; its joints are the names of actuators.
+        contract: what the policy reads and writes; its joints are names of actuators, or of
+            joints with one actuator.
         substeps: physics steps per control step.
         episode_s: longest episode, s.
         hold_s: how long the goal must hold to be a success, s.

@@ -7,6 +7,7 @@ mjx.Data they read, so that what nobody reads is not computed, and what is not k
 """
 
 import traceback
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import is_dataclass
@@ -26,6 +27,7 @@ from mjx_s2r.params import ParamSpace
 from mjx_s2r.sim.physics import POSITION_FIELDS, STATE_FIELDS, Physics, readable_fields
 from mjx_s2r.sim.task import InitialState, StepResult, Task, TaskError
 
+NO_DIRECTION = 1e-6  # a quaternion shorter than this is none
 FUNCTIONS = ("reset", "signals", "privileged", "label", "reward")
 MEMBERS: Mapping[str, tuple[type, ...]] = {
     "name": (str,),
@@ -114,6 +116,48 @@ def initial_state(task: Task, *, key: jax.Array) -> Start:
         read = _memory if name == "memory" else _numbers
         filled[name] = read(task, f"reset returns {name}", value, shape)
     return Start(**filled)
+
+
+def check_starts(task: Task, starts: Start) -> None:
+    """Checks starts (K, ...) of a task, as numbers.
+
+    Warns of a mocap body that begins at the world's origin and not where the model has it.
+
+    Raises:
+        TaskError: a number that is not finite, or a quaternion without direction.
+    """
+    m = task.mj_model
+    for name in ("qpos", "qvel", "mocap_pos", "mocap_quat", "memory"):
+        value = getattr(starts, name)
+        if not np.isfinite(value).all():
+            raise TaskError(
+                f"{task.name}.reset returns {name} that is not finite, e.g. entry "
+                f"{np.argwhere(~np.isfinite(value))[0][1:].tolist()}; draw finite numbers"
+            )
+    turns = {
+        f"qpos of joint {m.joint(j).name!r}": starts.qpos[:, a + 3 * free : a + 3 * free + 4]
+        for j, a in enumerate(m.jnt_qposadr)
+        if (free := m.jnt_type[j] == mujoco.mjtJoint.mjJNT_FREE)
+        or m.jnt_type[j] == mujoco.mjtJoint.mjJNT_BALL
+    }
+    bodies = np.argsort(m.body_mocapid)[m.nbody - m.nmocap :]
+    for i, body in enumerate(bodies):
+        turns[f"mocap_quat of body {m.body(body).name!r}"] = starts.mocap_quat[:, i]
+    for what, quat in turns.items():
+        if (np.linalg.norm(quat, axis=-1) < NO_DIRECTION).any():
+            raise TaskError(
+                f"{task.name}.reset returns {what} with quaternion {quat[0].tolist()}, which has "
+                "no direction; (1, 0, 0, 0) is the one that turns nothing"
+            )
+    for i, body in enumerate(bodies):
+        if not starts.mocap_pos[:, i].any() and m.body_pos[body].any():
+            warnings.warn(
+                f"{task.name}.reset puts mocap body {m.body(body).name!r} at the world's origin; "
+                f"the model has it at {m.body_pos[body].round(3).tolist()}. Leave mocap_pos out "
+                "for the model's own place",
+                RuntimeWarning,
+                stacklevel=2,
+            )
 
 
 def signals(task: Task, data: mjx.Data) -> dict[str, jax.Array]:

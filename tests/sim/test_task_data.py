@@ -68,9 +68,9 @@ ROWS = (
 
 
 def contract(*signals: Signal) -> PolicyContract:
-    """Returns a contract on the hinge, 50 Hz."""
+    """Returns a contract on the hinge, 50 Hz; its range in `RICH` is -1 to 0.3 degrees."""
     action = ActionSpec(
-        *(("hinge",), "position", "rad", (0.3,), (0.0,), (-0.3,), (0.3,)), (jnp.inf,), (2.0,)
+        *(("hinge",), "position", "rad", (0.3,), (0.0,), (-0.017,), (0.005,)), (jnp.inf,), (2.0,)
     )
     return PolicyContract("data", 50.0, (Signal("joint_pos", 1, "rad"), *signals), action)
 

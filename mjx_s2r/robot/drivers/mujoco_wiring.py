@@ -8,7 +8,18 @@ from dataclasses import dataclass, field
 import mujoco
 import numpy as np
 
-from mjx_s2r.contract import CameraSignal, PolicyContract
+from mjx_s2r.contract import CameraSignal, ContractError, PolicyContract
+from mjx_s2r.drives import (
+    RANGE,
+    Drives,
+    command_unit,
+    effort_limits,
+    motor_gain,
+    not_a_motor,
+    not_a_servo,
+    position_limits,
+    resolve,
+)
 from mjx_s2r.params import unknown
 from mjx_s2r.robot.driver import CameraInfo, DriverInfo
 
@@ -21,13 +32,14 @@ class Rig:
     """Joints, actuators and cameras of the model, and how each is reached.
 
     Attributes:
-        joints: commanded joints, in order; each has one actuator.
+        joints: commanded joints, in order, by their names or those of their one actuator.
         control_hz: fastest control rate, Hz.
         cameras: cameras of the model that are delivered, with size and rate.
         sensed: joints with an encoder, in order; empty for the commanded joints.
         max_rate: fastest command change per joint, unit/s; empty where unknown.
         extra: further signals: name -> function of (model, data) that returns (size,).
         camera: another renderer, (model, data, camera name) -> (H, W, 3) uint8; None for MuJoCo's.
+        unit: "1" to command motors in shares of their control; else the unit is the model's.
     """
 
     joints: tuple[str, ...]
@@ -39,13 +51,19 @@ class Rig:
         default_factory=dict
     )
     camera: Camera | None = None
+    unit: str = ""
 
 
 def rig_for(contract: PolicyContract, camera: Camera | None = None) -> Rig:
     """Returns the rig that a contract asks for."""
     action = contract.action
     return Rig(
-        action.joints, contract.control_hz, contract.cameras, (), action.max_rate, {}, camera
+        joints=action.joints,
+        control_hz=contract.control_hz,
+        cameras=contract.cameras,
+        max_rate=action.max_rate,
+        camera=camera,
+        unit=action.unit,
     )
 
 
@@ -54,22 +72,16 @@ class Wiring:
     """Addresses in the model, resolved once by name.
 
     Attributes:
-        actuators: (J,) actuator of each commanded joint.
-        joint_ids: (J,) commanded joints.
-        driven_qpos: (J,) positions of the commanded joints in qpos.
+        drives: actuators, joints and addresses of what is commanded.
         sensed_qpos: (S,) positions of the joints with an encoder in qpos.
         sensed_qvel: (S,) their velocities in qvel.
-        driven_hinge: (J,) 1 for a hinge, 0 for a slide.
-        sensed_hinge: (S,) the same for the joints with an encoder.
+        sensed_hinge: (S,) 1 for a hinge with an encoder, 0 for a slide.
         servo: whether the actuators are position servos; else they are motors.
     """
 
-    actuators: np.ndarray
-    joint_ids: np.ndarray
-    driven_qpos: np.ndarray
+    drives: Drives
     sensed_qpos: np.ndarray
     sensed_qvel: np.ndarray
-    driven_hinge: np.ndarray
     sensed_hinge: np.ndarray
     servo: bool
 
@@ -106,71 +118,69 @@ def wire(mj_model: mujoco.MjModel, rig: Rig) -> Wiring:
     """Resolves the rig's names.
 
     Raises:
-        ParamError: an unknown name, or a commanded joint without exactly one actuator.
+        ParamError: an unknown name.
+        ContractError: a commanded joint that is not one hinge or slide with one actuator of its
+            own, or an actuator that is neither position servo nor motor.
         ValueError: servos and motors are mixed.
     """
-    joints = _ids(mj_model, mujoco.mjtObj.mjOBJ_JOINT, rig.joints)
-    sensed = _ids(mj_model, mujoco.mjtObj.mjOBJ_JOINT, rig.sensed or rig.joints)
+    drives = resolve(mj_model, rig.joints)
+    sensed = _ids(mj_model, mujoco.mjtObj.mjOBJ_JOINT, rig.sensed) if rig.sensed else drives.joints
     _ids(mj_model, mujoco.mjtObj.mjOBJ_CAMERA, [c.name for c in rig.cameras])
-    on_joint = mj_model.actuator_trntype == mujoco.mjtTrn.mjTRN_JOINT
-    actuators = []
-    for name, joint in zip(rig.joints, joints, strict=True):
-        found = np.flatnonzero(on_joint & (mj_model.actuator_trnid[:, 0] == joint))
-        if len(found) != 1:
-            raise ValueError(f"joint {name!r} has {len(found)} actuators; the stand-in needs one")
-        actuators.append(int(found[0]))
-    servo = mj_model.actuator_biasprm[actuators, 1] != 0
-    if servo.any() != servo.all():
-        mixed = [name for name, is_servo in zip(rig.joints, servo, strict=True) if not is_servo]
+    motor = np.array([not not_a_motor(mj_model, i) for i in drives.actuators])
+    for name, actuator, is_motor in zip(rig.joints, drives.actuators, motor, strict=True):
+        why = "" if is_motor else not_a_servo(mj_model, actuator)
+        if why:
+            raise ContractError(
+                f"joint {name!r} has neither position servo nor motor: {why}; write <position> or "
+                "<motor> into the MuJoCo model"
+            )
+    if motor.any() != motor.all():
+        mixed = [name for name, is_motor in zip(rig.joints, motor, strict=True) if is_motor]
         raise ValueError(f"joints {mixed} have motors, the others position servos; use one kind")
     hinge = mj_model.jnt_type == mujoco.mjtJoint.mjJNT_HINGE
     return Wiring(
-        actuators=np.array(actuators),
-        joint_ids=joints,
-        driven_qpos=mj_model.jnt_qposadr[joints],
+        drives=drives,
         sensed_qpos=mj_model.jnt_qposadr[sensed],
         sensed_qvel=mj_model.jnt_dofadr[sensed],
-        driven_hinge=hinge[joints].astype(float),
         sensed_hinge=hinge[sensed].astype(float),
-        servo=bool(servo.all()),
+        servo=not motor.any(),
     )
 
 
 def describe(mj_model: mujoco.MjModel, rig: Rig) -> DriverInfo:
-    """Returns the data sheet of the model and its rig."""
+    """Returns the data sheet of the model and its rig.
+
+    Efforts are those that actuator and joint both let through in either direction. Where commands
+    are shares of a force (unit "1"), efforts are shares too.
+    """
     wiring = wire(mj_model, rig)
-    joints, actuators = wiring.joint_ids, wiring.actuators
-    limited = mj_model.jnt_limited[joints].astype(bool)[:, None]
-    span = np.where(limited, mj_model.jnt_range[joints], (-np.inf, np.inf))
-    hinge = bool(wiring.driven_hinge.all())
-    unit = ("rad" if hinge else "m") if wiring.servo else ("N m" if hinge else "N")
-    sensed = len(wiring.sensed_qpos)
+    drives, sensed = wiring.drives, len(wiring.sensed_qpos)
+    unit = command_unit(mj_model, drives, wiring.servo)
+    if rig.unit == "1" and not wiring.servo:
+        unit = "1"
+    spans = [position_limits(mj_model, i) for i in drives.actuators]
+    if not wiring.servo:  # the control range of a motor is no position
+        spans = [[x for x in limits if x.source == RANGE] for limits in spans]
     return DriverInfo(
         name="mujoco stand-in",
         joints=rig.joints,
         command="position" if wiring.servo else "effort",
         unit=unit,
-        low=tuple(span[:, 0].tolist()),
-        high=tuple(span[:, 1].tolist()),
+        low=tuple(max((x.low for x in limits), default=-math.inf) for limits in spans),
+        high=tuple(min((x.high for x in limits), default=math.inf) for limits in spans),
         max_rate=rig.max_rate or (math.inf,) * len(rig.joints),
-        max_effort=tuple(_max_effort(mj_model, actuators, wiring.servo).tolist()),
+        max_effort=tuple(_max_effort(mj_model, int(i), unit) for i in drives.actuators),
         max_hz=rig.control_hz,
         signals={"joint_pos": sensed, "joint_vel": sensed, **_extra_sizes(mj_model, rig)},
         cameras=tuple(CameraInfo(c.name, c.height, c.width, c.rate_hz) for c in rig.cameras),
     )
 
 
-def _max_effort(mj_model: mujoco.MjModel, actuators: np.ndarray, servo: bool) -> np.ndarray:
-    """Returns (J,) the largest joint force, by the force range or the motor's control range."""
-    gear = np.abs(mj_model.actuator_gear[actuators, 0])
-    limited = mj_model.actuator_forcelimited[actuators].astype(bool)
-    force = np.where(limited, mj_model.actuator_forcerange[actuators, 1], np.inf)
-    if not servo:
-        held = mj_model.actuator_ctrllimited[actuators].astype(bool)
-        gain = mj_model.actuator_gainprm[actuators, 0]
-        top = np.where(held, mj_model.actuator_ctrlrange[actuators, 1] * gain, np.inf)
-        force = np.minimum(force, top)
-    return force * gear
+def _max_effort(mj_model: mujoco.MjModel, actuator: int, unit: str) -> float:
+    """Returns the largest effort that is let through both ways; a share where the unit is "1"."""
+    limits = effort_limits(mj_model, actuator)
+    most = min((max(0.0, min(-x.low, x.high)) for x in limits), default=math.inf)
+    return most / abs(motor_gain(mj_model, actuator)) if unit == "1" else most
 
 
 def _extra_sizes(mj_model: mujoco.MjModel, rig: Rig) -> dict[str, int]:

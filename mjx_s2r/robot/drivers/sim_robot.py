@@ -20,6 +20,7 @@ import numpy as np
 from mujoco.rendering.classic import gl_context
 
 from mjx_s2r.contract import CameraSignal
+from mjx_s2r.drives import rest_controls
 from mjx_s2r.robot.clock import Clock
 from mjx_s2r.robot.driver import DriverInfo, Reading
 from mjx_s2r.robot.drivers import imperfections
@@ -89,10 +90,11 @@ class SimRobot:
         """Builds the robot; ``mj_model`` is copied and already holds the held-out parameters.
 
         Raises:
-            ParamError: a joint or camera that the model does not have, or a joint without actuator.
+            ParamError: a joint or camera that the model does not have.
+            ContractError: a joint without one position servo or motor of its own.
         """
         self._info, self._wiring = describe(mj_model, rig), wire(mj_model, rig)
-        self._model = weaken(mj_model, self._wiring.actuators, reality.strength)
+        self._model = weaken(mj_model, self._wiring.drives.actuators, reality.strength)
         self._data = mujoco.MjData(self._model)
         self._rig, self._clock, self._reality = rig, clock, reality
         self._renderers: dict[tuple[int, int], mujoco.Renderer] = {}
@@ -136,6 +138,8 @@ class SimRobot:
     ) -> None:
         """Puts the robot and the things around it somewhere, at rest in its gears, as time goes on.
 
+        Actuators that are not commanded keep what `mjx_s2r.drives.rest_controls` says.
+
         Args:
             qpos: (S,) joint positions by `Rig.sensed`; None for the model's own.
             qvel: (S,) joint velocities; None for zero.
@@ -154,12 +158,15 @@ class SimRobot:
             data.qvel[wiring.sensed_qvel] = qvel
         for name, pose in (bodies or {}).items():
             place_body(self._model, data, name, pose)
+        data.ctrl[:], data.act[:] = rest_controls(self._model)
+        drives = wiring.drives
+        command = data.qpos[drives.qpos] if wiring.servo else np.zeros(len(drives.names))
+        filters = drives.act >= 0
+        data.act[drives.act[filters]] = command[filters]
         mujoco.mj_forward(self._model, data)
         self._rng = np.random.default_rng(self._reality.seed if seed is None else seed)
         self._origin_s, self._steps = self._clock.now_s(), 0
-        self._rest(
-            data.qpos[wiring.driven_qpos] if wiring.servo else np.zeros(len(self._rig.joints))
-        )
+        self._rest(command)
         self._encoder = Encoder(*(imperfections.quantise(x, self._quantum) for x in self._truth()))
         self._frames = None
         self._frame_count = dict.fromkeys((c.name for c in self._rig.cameras), 1)
@@ -198,7 +205,7 @@ class SimRobot:
 
         Physics does not catch up first: stopping must not depend on a camera that works.
         """
-        here = self._data.qpos[self._wiring.driven_qpos]
+        here = self._data.qpos[self._wiring.drives.qpos]
         self._rest(here if self._wiring.servo else np.zeros_like(here))
 
     def close(self) -> None:
@@ -235,11 +242,11 @@ class SimRobot:
         self._bus = imperfections.deliver(self._bus, self._origin_s + self._steps * dt_s)
         drive = self._bus.command
         if wiring.servo:
-            half = wiring.driven_hinge * math.radians(reality.backlash_deg)
-            dead = wiring.driven_hinge * math.radians(reality.deadband_deg)
+            half = wiring.drives.hinge * math.radians(reality.backlash_deg)
+            dead = wiring.drives.hinge * math.radians(reality.deadband_deg)
             self._driven = imperfections.play(self._driven, drive, half)
-            drive = imperfections.deadband(self._driven, data.qpos[wiring.driven_qpos], dead)
-        data.ctrl[wiring.actuators] = drive
+            drive = imperfections.deadband(self._driven, data.qpos[wiring.drives.qpos], dead)
+        data.ctrl[wiring.drives.actuators] = drive
         mujoco.mj_step(self._model, data)
         self._steps += 1
         self._encoder = imperfections.sense(

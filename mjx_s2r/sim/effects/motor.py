@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import mujoco
 import numpy as np
 
+from mjx_s2r.drives import find_actuator
 from mjx_s2r.params import ParamSpace
 from mjx_s2r.sim.model.fields import element_names
 from mjx_s2r.sim.physics import ModelError
@@ -50,7 +51,7 @@ def bind_motor(
     if not rows:
         return None
     names, where = element_names(mj_model, "actuator"), f"parameter {rows[0].name!r}"
-    index = np.array([names.index(joint) for joint in joints])
+    index = np.array([find_actuator(mj_model, joint) for joint in joints])
     for i in index:
         if not mj_model.actuator_forcelimited[i]:
             raise ModelError(

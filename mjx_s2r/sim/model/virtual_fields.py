@@ -216,7 +216,8 @@ def actuators(xp: ModuleType, nominal: Arrays, base: Arrays, touched: Arrays) ->
     out: dict[str, Array] = {}
     if touched.keys() & set(SERVO[:3]):
         first = now["actuator_kp"][:, None]
-        stiffness = xp.where(bias[:, 1:2] != 0, -first, bias[:, 1:2])
+        stiffer = first - nominal["actuator_kp"][:, None]
+        stiffness = bias[:, 1:2] - xp.where(bias[:, 1:2] != 0, stiffer, 0.0)
         damping = -now["actuator_kd"][:, None]
         gain = xp.concatenate([first, gain[:, 1:] + 0 * first], -1)
         bias = xp.concatenate(

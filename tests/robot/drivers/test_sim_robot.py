@@ -276,7 +276,7 @@ def test_motor_is_an_effort_robot() -> None:
     rig = Rig(("c",), 20.0, sensed=("c", "a"), extra={"height": lambda m, d: d.qpos[2:3].copy()})
     standin, clock = robot(Imperfections(offset_deg=30.0), rig)  # an encoder's zero moves no force
     info = standin.describe()
-    assert (info.command, info.unit, info.max_effort) == ("effort", "N", (4.0,))
+    assert (info.command, info.unit, info.max_effort) == ("effort", "1", (2.0,))  # gear 2
     assert dict(info.signals) == {"joint_pos": 2, "joint_vel": 2, "height": 1}
     standin.write(np.array([1.0]))
     clock.wait()
@@ -297,7 +297,7 @@ def test_data_sheet_fits_its_own_contract() -> None:
 @pytest.mark.parametrize(
     ("rig", "message"),
     [
-        (Rig(("a", "bb"), 20.0), "unknown joint 'bb'"),
+        (Rig(("a", "bb"), 20.0), "unknown actuator or joint 'bb'"),
         (Rig(("a",), 20.0, (replace(CAMERA, name="fornt"),)), "did you mean 'front'"),
         (Rig(("a", "c"), 20.0), r"\['c'\] have motors"),
     ],

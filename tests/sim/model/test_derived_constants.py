@@ -128,7 +128,7 @@ CHAIN_SPACE = ParamSpace(
         *LENGTHS,
         scale("mass", "model.body_mass", ("*",), (0.5, 2.0)),
         add("place", "model.body_pos", ("right", "pole"), (-0.05, 0.05), unit="m"),
-        add("tilt", "model.body_tilt", ("left", "free"), (-0.2, 0.2), unit="rad"),
+        add("tilt", "model.body_tilt", ("left", "pole"), (-0.2, 0.2), unit="rad"),
         add("com", "model.body_ipos", ("left", "arm"), (-0.02, 0.02), unit="m"),
         add("armature", "model.dof_armature", ("cross",), (0.0, 0.1)),
         add("start", "model.qpos0", ("left", "pole", "cart"), (-0.3, 0.3)),
