@@ -150,14 +150,14 @@ def put_model(mj_model: mujoco.MjModel, config: PhysicsConfig | None = None) -> 
         engine = warp.put(mj_model, config)
         mj_model = warp.without_contacts(mj_model)
     else:
-        engine_fields.refuse(mj_model, engine_fields.JAX)
-        mjx_gaps.refuse(mj_model)
+        engine_fields.refuse_unread(mj_model, engine_fields.JAX)
+        mjx_gaps.refuse_gaps(mj_model)
     mine = jax.local_devices()[0]  # MJX's own choice is the first of all, maybe another process's
     try:
         model = mjx.put_model(mj_model, impl="jax", device=mine)
         blank = mjx.make_data(mj_model, impl="jax", device=mine)
     except (NotImplementedError, ValueError) as error:
-        raise mjx_gaps.named(mj_model, error) from error
+        raise mjx_gaps.gap_error(mj_model, error) from error
     return Physics(model, blank, None if engine else contacts.gauge(mj_model), engine)
 
 

@@ -186,14 +186,14 @@ def dropped(reader: Reader) -> tuple[str, ...]:
     return tuple(f for f in unread if not f.startswith(VISUAL)) if read else ()
 
 
-def name_of(mj_model: mujoco.MjModel, kind: str, index: int) -> str:
+def labelled(mj_model: mujoco.MjModel, kind: str, index: int) -> str:
     """Returns how an element of a ``kind`` such as "joint" is called in messages."""
     code = getattr(mujoco.mjtObj, f"mjOBJ_{kind.upper()}")
     name = mujoco.mj_id2name(mj_model, code, index)
     return f"{kind} {name!r}" if name else f"{kind} number {index}"
 
 
-def refuse(mj_model: mujoco.MjModel, reader: Reader) -> None:
+def refuse_unread(mj_model: mujoco.MjModel, reader: Reader) -> None:
     """Checks that the engine reads all that acts in a model.
 
     Raises:
@@ -231,7 +231,7 @@ def _not_neutral(mj_model: mujoco.MjModel, reader: Reader, field: str) -> Iterat
     acts = acts.reshape(len(acts), -1).any(-1) & _ACTIVE.get(field, lambda _: True)(mj_model)
     for index in np.flatnonzero(acts)[:1]:
         owner = mj_model.dof_jntid[index] if short.startswith("dof_") else index
-        what = name_of(mj_model, kind, int(owner))
+        what = labelled(mj_model, kind, int(owner))
         yield (
             f"{what}: {short.partition('_')[2]} {_shown(value[index])} {_ignored(reader, field)}"
         )
@@ -260,7 +260,7 @@ def _disabled(mj_model: mujoco.MjModel, reader: Reader) -> Iterator[str]:
     if "disableactuator" not in names_read(reader):
         for index in np.flatnonzero(off)[:1]:
             yield (
-                f"{name_of(mj_model, 'actuator', int(index))}: its group {int(groups[index])} is "
+                f"{labelled(mj_model, 'actuator', int(index))}: its group {int(groups[index])} is "
                 f"switched off by actuatorgroupdisable, which {reader.name} ignores; take the "
                 "actuator out of the MuJoCo model"
             )
@@ -294,7 +294,7 @@ def _kinds(mj_model: mujoco.MjModel, reader: Reader) -> Iterator[str]:
             if name not in read:
                 index = int(np.flatnonzero(np.atleast_1d(value) == code)[0])
                 kind = _KINDS.get(short.partition("_")[0], "")
-                what = f"option {short}" if short != field else name_of(mj_model, kind, index)
+                what = f"option {short}" if short != field else labelled(mj_model, kind, index)
                 yield (
                     f"{what} is of the kind {name.lower()}, which {reader.name} does not simulate; "
                     f"choose another kind{', or take it out' if short == field else ''}"

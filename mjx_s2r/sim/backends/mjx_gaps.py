@@ -10,7 +10,7 @@ import numpy as np
 from mujoco.mjx._src import collision_driver as driver  # the public modules do not tell
 from mujoco.mjx._src import ray
 
-from mjx_s2r.sim.backends.engine_fields import name_of
+from mjx_s2r.sim.backends.engine_fields import labelled
 from mjx_s2r.sim.backends.physics_config import ModelError
 
 Bit, Sensor, Geom = mujoco.mjtDisableBit, mujoco.mjtSensor, mujoco.mjtGeom
@@ -18,7 +18,7 @@ LEAST_FRICTION = 1e-5  # mjMINMU: what C takes for less, and MJX does not
 _RAYS = [int(kind) for kind in ray._RAY_FUNC]
 
 
-def refuse(mj_model: mujoco.MjModel) -> None:
+def refuse_gaps(mj_model: mujoco.MjModel) -> None:
     """Checks that MJX simulates a model as C does.
 
     Raises:
@@ -29,7 +29,7 @@ def refuse(mj_model: mujoco.MjModel) -> None:
             raise ModelError(message)
 
 
-def named(mj_model: mujoco.MjModel, error: Exception) -> ModelError:
+def gap_error(mj_model: mujoco.MjModel, error: Exception) -> ModelError:
     """Returns the error for a model that MJX's put_model has not taken, with the element's name."""
     for message in (*_pairs(mj_model), *_wrong_contact_sensors(mj_model)):
         return ModelError(message)
@@ -57,7 +57,7 @@ def _passive(m: mujoco.MjModel) -> Iterator[str]:
     if dampers and implicit and euler and m.dof_damping.any():
         joint = int(m.dof_jntid[np.flatnonzero(m.dof_damping)[0]])
         yield (
-            f'{name_of(m, "joint", joint)}: flag damper="disable" leaves its damping in the '
+            f'{labelled(m, "joint", joint)}: flag damper="disable" leaves its damping in the '
             'inertia of MJX on jax; write damping="0" into the joint, or add eulerdamp="disable"'
         )
 
@@ -67,7 +67,7 @@ def _muscles(m: mujoco.MjModel) -> Iterator[str]:
     muscle = m.actuator_gaintype == mujoco.mjtGain.mjGAIN_MUSCLE
     if m.opt.integrator == mujoco.mjtIntegrator.mjINT_IMPLICITFAST and muscle.any():
         yield (
-            f"{name_of(m, 'actuator', int(np.flatnonzero(muscle)[0]))} is a muscle, whose change "
+            f"{labelled(m, 'actuator', int(np.flatnonzero(muscle)[0]))} is a muscle, whose change "
             "with velocity MJX on jax leaves out of the integrator implicitfast; write "
             'integrator="Euler" into the MuJoCo model'
         )
@@ -84,7 +84,7 @@ def _limits(m: mujoco.MjModel) -> Iterator[str]:
     ):
         for index in np.flatnonzero(limited & (np.ptp(limits, axis=-1) < 2 * margin)):
             yield (
-                f"{name_of(m, kind, int(index))}: margin {margin[index]:g} is more than half of "
+                f"{labelled(m, kind, int(index))}: margin {margin[index]:g} is more than half of "
                 f"its range {_shown(limits[index])}, and MJX on jax keeps to the nearer limit "
                 "alone; write a smaller margin"
             )
@@ -98,7 +98,7 @@ def _tendons(m: mujoco.MjModel) -> Iterator[str]:
         last = int(dofs.max(initial=0))
         if set(dofs.tolist()) - set(_chain(m, last)):
             yield (
-                f"{name_of(m, 'tendon', int(tendon))}: armature {m.tendon_armature[tendon]:g} "
+                f"{labelled(m, 'tendon', int(tendon))}: armature {m.tendon_armature[tendon]:g} "
                 "couples joints of several branches in MJX on jax and not in C MuJoCo; give the "
                 "joints armature instead"
             )
@@ -108,7 +108,7 @@ def _tendons(m: mujoco.MjModel) -> Iterator[str]:
         geom = int(m.wrap_objid[wrap])
         if site >= 0 and m.site_bodyid[site] != m.geom_bodyid[geom]:
             yield (
-                f"{name_of(m, 'geom', geom)}: a tendon wraps around it with sidesite "
+                f"{labelled(m, 'geom', geom)}: a tendon wraps around it with sidesite "
                 f"{m.site(site).name!r} on another body, and MJX on jax decides once whether that "
                 "is inside; put the site on the geom's body"
             )
@@ -133,9 +133,9 @@ def _contacts(m: mujoco.MjModel) -> Iterator[str]:
             used = {1: 0, 3: 1, 4: 2, 6: 3}[int(m.geom_condim[who].max())]
             friction = m.geom_friction[who].max(0)[:used]
             if pair < 0 and (friction < LEAST_FRICTION).any():
-                other = name_of(m, "geom", int(two if who[0] == one else one))
+                other = labelled(m, "geom", int(two if who[0] == one else one))
                 yield (
-                    f"{name_of(m, 'geom', int(who[0]))}: friction "
+                    f"{labelled(m, 'geom', int(who[0]))}: friction "
                     f"{_shown(m.geom_friction[who[0]])} in contact with {other} is less "
                     f"than {LEAST_FRICTION:g}, with which MJX on jax fails; write "
                     'condim="1" for no friction, or a condim that leaves out the zero ones'
@@ -147,7 +147,7 @@ def _sensors(m: mujoco.MjModel) -> Iterator[str]:
     kinds = m.sensor_type
     for index in np.flatnonzero(np.isin(kinds, _ACCELERATIONS) & (m.sensor_cutoff > 0)):
         yield (
-            f"{name_of(m, 'sensor', int(index))}: cutoff {m.sensor_cutoff[index]:g} of an "
+            f"{labelled(m, 'sensor', int(index))}: cutoff {m.sensor_cutoff[index]:g} of an "
             "acceleration is ignored by MJX on jax; take it out and clip in the task"
         )
     yield from _wrong_rangefinders(m)
@@ -156,7 +156,7 @@ def _sensors(m: mujoco.MjModel) -> Iterator[str]:
         site = int(m.sensor_objid[index])
         if int(m.site_type[site]) not in _RAYS:
             yield (
-                f"{name_of(m, 'sensor', int(index))}: {name_of(m, 'site', site)} is a "
+                f"{labelled(m, 'sensor', int(index))}: {labelled(m, 'site', site)} is a "
                 f"{_shape(m.site_type[site])}, which MJX on jax cannot take for a touch sensor; "
                 "make it a box, sphere, capsule or ellipsoid"
             )
@@ -171,7 +171,7 @@ _FOUND = 1 << int(mujoco.mjtConDataField.mjCONDATA_FOUND)  # their number, right
 def _wrong_rangefinders(m: mujoco.MjModel) -> Iterator[str]:
     """Yields rangefinders of cameras, with other data, or that do not see a geom."""
     for index in np.flatnonzero(m.sensor_type == Sensor.mjSENS_RANGEFINDER):
-        name = name_of(m, "sensor", int(index))
+        name = labelled(m, "sensor", int(index))
         if m.sensor_objtype[index] != mujoco.mjtObj.mjOBJ_SITE:
             yield f"{name} measures from a camera, and MJX on jax only from sites; name a site"
         elif m.sensor_intprm[index, 0] != 1:
@@ -185,7 +185,7 @@ def _wrong_rangefinders(m: mujoco.MjModel) -> Iterator[str]:
             mine = m.geom_bodyid == m.site_bodyid[m.sensor_objid[index]]
             for geom in np.flatnonzero(~mine & ~np.isin(m.geom_type, _RAYS))[:1]:
                 yield (
-                    f"{name}: {name_of(m, 'geom', int(geom))} is a {_shape(m.geom_type[geom])}, "
+                    f"{name}: {labelled(m, 'geom', int(geom))} is a {_shape(m.geom_type[geom])}, "
                     "which rangefinders of MJX on jax do not see; make it another shape"
                 )
 
@@ -194,7 +194,7 @@ def _wrong_contact_sensors(m: mujoco.MjModel) -> Iterator[str]:
     """Yields contact sensors that MJX cannot match, or whose contacts it takes at random."""
     geom, none = mujoco.mjtObj.mjOBJ_GEOM, mujoco.mjtObj.mjOBJ_UNKNOWN
     for index in np.flatnonzero(m.sensor_type == Sensor.mjSENS_CONTACT):
-        name = name_of(m, "sensor", int(index))
+        name = labelled(m, "sensor", int(index))
         ends = {int(m.sensor_objtype[index]), int(m.sensor_reftype[index])}
         if ends - {int(geom), int(none)}:
             yield (
@@ -224,7 +224,7 @@ def _pairs(m: mujoco.MjModel) -> Iterator[str]:
     deep = {int(Geom.mjGEOM_MESH), int(Geom.mjGEOM_HFIELD)}
     for one, two, pair in driver.geom_pairs(m):
         kinds = m.geom_type[[one, two]]
-        names = " and ".join(name_of(m, "geom", int(g)) for g in (one, two))
+        names = " and ".join(labelled(m, "geom", int(g)) for g in (one, two))
         shapes = " against ".join(_shape(kind) for kind in kinds)
         if not driver.has_collision_fn(*kinds):
             yield (

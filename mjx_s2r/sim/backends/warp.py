@@ -100,7 +100,7 @@ def put(mj_model: mujoco.MjModel, config: PhysicsConfig) -> Engine:
             "the model's flag sleep: which bodies sleep is not kept between steps. Remove "
             'sleep="enable" from the MuJoCo model'
         )
-    engine_fields.refuse(mj_model, engine_fields.WARP)
+    engine_fields.refuse_unread(mj_model, engine_fields.WARP)
     contacts, rows = sizes(mj_model, config)
     solved = copy.copy(mj_model)
     solved.opt.iterations = max(mj_model.opt.iterations, ITERATIONS)
