@@ -23,7 +23,7 @@ from mjx_s2r.sim import physics
 from mjx_s2r.sim.env import Env, make
 from mjx_s2r.sim.physics import PhysicsState
 from mjx_s2r.sim.task import Task
-from mjx_s2r.sim.task_calls import initial_state
+from mjx_s2r.sim.task_calls import draw_start
 
 
 def sized(config: PPOConfig, worlds: int) -> PPOConfig:
@@ -36,7 +36,7 @@ def initial_states(env: Env, worlds: int, *, key: jax.Array) -> tuple[PhysicsSta
     """Returns B worlds at the start of an episode and one command (B, nu) for each, near home."""
     key_start, key_ctrl = jax.random.split(key)
     keys = jax.random.split(key_start, worlds)
-    start = jax.vmap(lambda k: initial_state(env.task, key=k))(keys)
+    start = jax.vmap(lambda k: draw_start(env.task, key=k))(keys)
     core = jax.vmap(lambda q, v: physics.initial_state(env.physics, q, v))(start.qpos, start.qvel)
     core = replace(
         core, mocap_pos=start.mocap_pos, mocap_quat=start.mocap_quat, memory=start.memory

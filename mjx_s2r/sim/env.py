@@ -129,7 +129,7 @@ class Env:
         key_scatter, key_drift, key_network = jax.random.split(key_world, 3)
         draw = nominal_params(self.space) if draw is None else draw
         draw = replace(draw, xi=self.task.space.snap_discrete(jnp, draw.xi))
-        start = task_calls.initial_state(self.task, key=key_start)
+        start = task_calls.draw_start(self.task, key=key_start)
         model = leaves(self.physics, self.binding, draw.xi)
         core = _place(self.physics, start)
         core = world.scatter(self.world, core, draw.xi, key=key_scatter)
@@ -314,7 +314,7 @@ class Env:
     def _forward(self, sim: EnvState, xi: jax.Array) -> mjx.Data:
         """Returns Data with forces and sensors, under the controls of the last physics step."""
         _, model, outside = self._loads(sim, xi, jnp.int32(self.task.substeps - 1))
-        return physics.forward(self.physics, model, sim.physics_state, outside)
+        return physics.forward_all(self.physics, model, sim.physics_state, outside)
 
     def _observe(
         self, sim: EnvState, data: mjx.Data, key: jax.Array

@@ -38,8 +38,8 @@ MOVING = frozenset(
 )
 
 
-# Fields of mjx.Data that `forward` makes those of C MuJoCo, by what they follow from. What is in
-# none of these is not computed (qfrc_fluid is part of qfrc_passive), or an inside of the solver.
+# Fields of mjx.Data that `forward_all` makes those of C MuJoCo, by what they follow from. What is
+# in none of these is not computed (qfrc_fluid is part of qfrc_passive), or an inside of the solver.
 STATE_FIELDS = frozenset(
     (
         *("qpos", "qvel", "act", "time", "mocap_pos", "mocap_quat", "userdata", "ctrl"),
@@ -321,7 +321,7 @@ def forward_positions(physics: Physics, leaves: Leaves, state: PhysicsState) -> 
     return mjx.camlight(world_model(physics, leaves), data)
 
 
-def forward(
+def forward_all(
     physics: Physics, leaves: Leaves, state: PhysicsState, wrench: jax.Array | None = None
 ) -> mjx.Data:
     """Returns Data in which every one of `readable_fields` is right at ``state``.
@@ -347,7 +347,7 @@ def _forward(
     state: PhysicsState,
     wrench: jax.Array | None,
 ) -> mjx.Data:
-    """Returns the Data of `forward`; a function of its own, so that it is traced once."""
+    """Returns the Data of `forward_all`; a function of its own, so that it is traced once."""
     model = world_model(Physics(model, blank), leaves)
     before = _fill(blank, state)
     if wrench is not None:

@@ -90,7 +90,7 @@ class Start:
     memory: jax.Array
 
 
-def initial_state(task: Task, *, key: jax.Array) -> Start:
+def draw_start(task: Task, *, key: jax.Array) -> Start:
     """Returns where an episode begins.
 
     Raises:
@@ -249,11 +249,11 @@ def trace_task(task: Task, physics: Physics) -> frozenset[str]:
     Nothing is computed or compiled. Fields inside MJX's own part begin with "_impl.".
 
     Raises:
-        TaskError: a function that raises, one that returns what `initial_state` and the others
+        TaskError: a function that raises, one that returns what `draw_start` and the others
             refuse, or one that reads a field that the engine does not compute.
     """
     blank, known = physics.empty_data, readable_fields(physics)
-    jax.eval_shape(lambda key: initial_state(task, key=key), jax.random.key(0))
+    jax.eval_shape(lambda key: draw_start(task, key=key), jax.random.key(0))
     action = jnp.zeros(len(task.contract.action.joints))
     calls: dict[str, Callable[[mjx.Data], Any]] = {
         "signals": lambda data: signals(task, data),

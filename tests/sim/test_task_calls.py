@@ -13,7 +13,7 @@ from mujoco import mjx
 
 from mjx_s2r.sim.env import make
 from mjx_s2r.sim.task import InitialState, StepResult, TaskError
-from mjx_s2r.sim.task_calls import initial_state
+from mjx_s2r.sim.task_calls import draw_start
 from tests.sim.toy import Toy
 
 NO = np.zeros((), bool)
@@ -183,7 +183,7 @@ def test_what_is_absent_is_the_models_own() -> None:
     model = mujoco.MjModel.from_xml_string(xml)
     task = returning("reset", lambda key: InitialState(jnp.ones(1)))
     object.__setattr__(task, "mj_model", model)
-    start = initial_state(task, key=jax.random.key(0))
+    start = draw_start(task, key=jax.random.key(0))
     data = mujoco.MjData(model)
     np.testing.assert_allclose(start.mocap_pos, data.mocap_pos)
     np.testing.assert_allclose(start.mocap_quat, data.mocap_quat)

@@ -26,7 +26,7 @@ from mjx_s2r.sim.model.fields import ELEMENTS, element_names
 from mjx_s2r.sim.model.leaves import ModelBinding, write
 from mjx_s2r.sim.physics import ModelError
 from mjx_s2r.sim.task import Task
-from mjx_s2r.sim.task_calls import Start, initial_state
+from mjx_s2r.sim.task_calls import Start, draw_start
 
 STARTS = 4
 DIFFERENT = 1e-6  # m, rad, m/s or rad/s that tell two worlds apart
@@ -49,7 +49,7 @@ def draw_starts(task: Task, count: int = STARTS) -> Start:
 
     def draw(seed: jax.Array) -> Start:  # known here, the compiler would draw
         keys = jax.random.split(jax.random.key(seed), count)
-        return jax.vmap(lambda key: initial_state(task, key=key))(keys)
+        return jax.vmap(lambda key: draw_start(task, key=key))(keys)
 
     options = QUICK if jax.default_backend() == "cpu" else None
     with jax.ensure_compile_time_eval():  # a caller may be tracing
