@@ -92,7 +92,7 @@ def leaves(physics: Physics, binding: ModelBinding, xi: jax.Array) -> Leaves:
     Only fields that the table touches, and the constants that follow from them, are returned.
     """
     out = expand(jnp, binding, apply(jnp, binding.nominal, binding.edits, xi))
-    if DERIVED_FROM & out.keys():
+    if DERIVED_FROM & out.keys() and physics.c is None:  # C computes them itself
         out |= derived_constants(physics, out)
     if physics.warp is not None:
         out |= warp.boxes(physics.warp, binding.form.geom_type, out)
