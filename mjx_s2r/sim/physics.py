@@ -127,6 +127,11 @@ class Physics:
     warp: Engine | None = struct.field(pytree_node=False, default=None)
     c: c_batch.Engine | None = struct.field(pytree_node=False, default=None)
 
+    @property
+    def backend(self) -> str:
+        """Name of the engine that takes the steps, as in `PhysicsConfig`."""
+        return "warp" if self.warp is not None else "c" if self.c is not None else "jax"
+
 
 def readable_fields(physics: Physics) -> frozenset[str]:
     """Returns the fields of mjx.Data that a task may read with this engine.
@@ -265,7 +270,7 @@ def advance_together(
         axes, (leaves, parts, ctrl, wrench, curve) = _merged(given)
         force_range = None if motor is None else partial(motor[0], np, *curve)
         out = engine.steps(leaves, parts, ctrl, wrench, force_range)
-        return {name: x.reshape(*axes, *x.shape[1:]) for name, x in out.items()}
+        return {name: x.reshape((*axes, *x.shape[1:])) for name, x in out.items()}
 
     parts = _parts(state)
     moved = {name: parts[name] for name in ("qpos", "qvel", "act", "warmstart", "time")}
@@ -410,7 +415,7 @@ def _forward_in_c(
         """Computes the worlds of all leading axes."""
         axes, (leaves, parts, ctrl, wrench) = _merged(given)
         out = engine.forward(leaves, parts, ctrl, wrench)
-        return {name: x.reshape(*axes, *x.shape[1:]) for name, x in out.items()}
+        return {name: x.reshape((*axes, *x.shape[1:])) for name, x in out.items()}
 
     data = forward_positions(physics, leaves, state)
     shapes = {

@@ -26,3 +26,16 @@ class PhysicsConfig:
     """With warp: rows of constraints that one world can have; 0 takes what fits the model."""
     cpu: bool = False
     """Let warp run without an NVIDIA GPU. For checks: it is slow there."""
+
+
+def one_device(config: PhysicsConfig, devices: int) -> None:
+    """Checks that a run is on one device where its engine steps all worlds in one call.
+
+    Raises:
+        ModelError: several; the compiler cannot split such a call over them.
+    """
+    if config.backend != "jax" and devices > 1:
+        raise ModelError(
+            f"physics.backend {config.backend!r} steps all worlds on one device, and the run is on "
+            f"{devices}; set --devices 1, or use physics.backend jax"
+        )
