@@ -22,6 +22,7 @@ from mjx_s2r.params import ParamError, unknown
 
 CASES = {
     "physics": "mjx.step alone, steps/s; drift from C MuJoCo",
+    "engines": "C MuJoCo in batch against MJX: physics alone, and PPO end to end (five minutes)",
     "env": "environment steps/s; cost of drawing the whole table; memory of a world (two minutes)",
     "ppo": "PPO end to end; share of physics' speed; rollout against update (two minutes)",
     "worlds": "PPO's speed and memory against the number of worlds (five minutes)",

@@ -49,13 +49,19 @@ def initial_states(env: Env, worlds: int, *, key: jax.Array) -> tuple[PhysicsSta
 
 def physics_alone(env: Env, steps: int) -> Callable[[PhysicsState, jax.Array], PhysicsState]:
     """Returns the compiled function (B worlds, commands) -> the worlds ``steps`` later."""
+    together = env.physics.backend == "c"
 
     def one(core: PhysicsState, ctrl: jax.Array) -> PhysicsState:
+        if together:  # as in a control step, and with the same controls
+            held = jnp.broadcast_to(ctrl, (env.task.substeps, *ctrl.shape))
+            return physics.advance_together(env.physics, {}, core, held)
         return physics.advance(env.physics, {}, core, ctrl)
+
+    count = -(-steps // env.task.substeps) if together else steps
 
     @jax.jit
     def go(core: PhysicsState, ctrl: jax.Array) -> PhysicsState:
-        return jax.lax.scan(lambda c, _: (jax.vmap(one)(c, ctrl), None), core, length=steps)[0]
+        return jax.lax.scan(lambda c, _: (jax.vmap(one)(c, ctrl), None), core, length=count)[0]
 
     return go
 

@@ -242,10 +242,10 @@ def train(
         RunError: a folder that cannot be used.
     """
     env = make(env)
-    if isinstance(env, Env) and env.physics.warp is not None and "physics" not in settings:
+    if isinstance(env, Env) and env.physics.backend != "jax" and "physics" not in settings:
         raise ConfigError(
-            "the environment steps in MuJoCo Warp; give train(..., physics=...) what make was "
-            "given, so that the run can be loaded again"
+            f"the environment steps in {env.physics.backend!r}; give train(..., physics=...) "
+            "what make was given, so that the run can be loaded again"
         )
     name = name_of(env)
     config = recipe(name)

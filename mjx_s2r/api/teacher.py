@@ -25,8 +25,7 @@ from mjx_s2r.report.charts import draw_training
 from mjx_s2r.runtime import distributed
 from mjx_s2r.runtime.devices import check_jax_config
 from mjx_s2r.runtime.sharding import device_mesh
-from mjx_s2r.sim.backends import warp
-from mjx_s2r.sim.backends.physics_config import PhysicsConfig
+from mjx_s2r.sim.backends.physics_config import PhysicsConfig, one_device
 from mjx_s2r.sim.env import Env, require_native
 from mjx_s2r.sim.interface import Environment
 from mjx_s2r.sim.task import seen_by
@@ -84,7 +83,7 @@ class TeacherConfig:
     render: RenderConfig = field(default_factory=RenderConfig)
     """How pictures are drawn, for an actor that reads pixels."""
     physics: PhysicsConfig = field(default_factory=PhysicsConfig)
-    """What takes the physics steps: --physics.backend jax or warp."""
+    """What takes the physics steps: --physics.backend jax, warp or c."""
     ppo: PPOConfig = field(default_factory=PPOConfig)
     """Settings of PPO."""
     adr: ADRConfig = field(default_factory=ADRConfig)
@@ -177,7 +176,7 @@ def train_teacher(
         tracker.require()
     if config.ppo.actor_obs == "pixels":
         distributed.require_single(f"an actor that reads pixels, {config.run},")
-    warp.one_device(config.physics, device_mesh(config.devices).size)
+    one_device(config.physics, device_mesh(config.devices).size)
     trainer = teacher_trainer(config, env)
     state = fit(
         trainer,

@@ -23,6 +23,7 @@ world's random key.
 """
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -280,12 +281,25 @@ class Env:
 
     def _simulate(self, sim: EnvState, xi: jax.Array) -> PhysicsState:
         """Runs the physics steps of one control step."""
+        if self.physics.c is not None:
+            return self._simulate_together(sim, xi)
 
         def one(core: PhysicsState, step: jax.Array) -> tuple[PhysicsState, None]:
             ctrl, model, outside = self._loads(replace(sim, physics_state=core), xi, step)
             return physics.advance(self.physics, model, core, ctrl, outside), None
 
         return jax.lax.scan(one, _cleared(sim.physics_state), jnp.arange(self.task.substeps))[0]
+
+    def _simulate_together(self, sim: EnvState, xi: jax.Array) -> PhysicsState:
+        """Runs the physics steps of one control step as one call."""
+        ctrl = jax.vmap(lambda step: self._ctrl(sim, xi, step))(jnp.arange(self.task.substeps))
+        outside = None if sim.push is None else world.wrench(self.world, sim.push, xi)
+        curve = None
+        if self.motor is not None:
+            curve = partial(motor.force_range, self.motor), self._stall(sim, xi)
+        return physics.advance_together(
+            self.physics, sim.leaves, sim.physics_state, ctrl, outside, curve
+        )
 
     def _loads(
         self, sim: EnvState, xi: jax.Array, step: jax.Array
@@ -294,16 +308,24 @@ class Env:
 
         That is ctrl (nu,), the model's fields, and a wrench (nbody, 6) from outside or None.
         """
-        drive = actuator.drive(self.actuator, sim.actuator, xi, step)
-        ctrl = self.physics.empty_data.ctrl.at[jnp.array(self.drives.actuators)].set(drive)
         outside = None if sim.push is None else world.wrench(self.world, sim.push, xi)
         model = sim.leaves
         if self.motor is not None:
-            stall = model.get(motor.FIELD, jnp.asarray(self.motor.stall))
-            loss = actuator.values(self.actuator, xi)["speed_loss"]
-            force = motor.force_range(self.motor, stall, loss, sim.physics_state.qvel)
+            qvel = sim.physics_state.qvel
+            force = motor.force_range(self.motor, jnp, *self._stall(sim, xi), qvel)
             model = {**model, motor.FIELD: force}
-        return ctrl, model, outside
+        return self._ctrl(sim, xi, step), model, outside
+
+    def _ctrl(self, sim: EnvState, xi: jax.Array, step: jax.Array) -> jax.Array:
+        """Returns ctrl (nu,) at a physics ``step`` () of the control step."""
+        drive = actuator.drive(self.actuator, sim.actuator, xi, step)
+        return self.physics.empty_data.ctrl.at[jnp.array(self.drives.actuators)].set(drive)
+
+    def _stall(self, sim: EnvState, xi: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Returns the force range (nu, 2) at rest, and its loss (J,) by speed."""
+        assert self.motor is not None
+        stall = sim.leaves.get(motor.FIELD, jnp.asarray(self.motor.stall))
+        return stall, actuator.values(self.actuator, xi)["speed_loss"]
 
     def _task_data(self, sim: EnvState, xi: jax.Array) -> mjx.Data:
         """Returns Data in which what the task's functions read is right."""
@@ -412,7 +434,7 @@ def make(task: Task, config: PhysicsConfig | None = None) -> Env:
     binding = bind_model(task.space, mj_model)
     if config is not None and config.backend == "warp":
         refuse_shared(task.space, binding)
-    else:
+    elif config is None or config.backend == "jax":
         warn_of_lost_contacts(mj_model)
     refuse_clipped_rows(task.space, binding.edits, mj_model)
     engine = physics.put_model(mj_model, config)

@@ -179,8 +179,8 @@ def _in_c(env: Env, before: State, after: State) -> tuple[int, str, float]:
         drive = actuator.drive(env.actuator, new.actuator, xi, jnp.int32(step))
         data.ctrl[env.drives.actuators] = drive
         if env.motor is not None:
-            qvel = jnp.asarray(data.qvel)
-            force = motor.force_range(env.motor, jnp.asarray(stall), loss, qvel)
+            qvel = np.asarray(data.qvel)
+            force = motor.force_range(env.motor, np, stall, np.asarray(loss), qvel)
             mj_model.actuator_forcerange[:] = force
         mujoco.mj_step(mj_model, data)
         given_up = [w for w in WARNINGS if data.warning[getattr(mujoco.mjtWarning, w)].number]

@@ -18,7 +18,7 @@ from flax import struct
 from jax.custom_batching import custom_vmap
 from mujoco import mjx
 
-from mjx_s2r.sim.backends import contacts, engine_fields, implicit, mjx_gaps, warp
+from mjx_s2r.sim.backends import c_batch, contacts, engine_fields, implicit, mjx_gaps, warp
 from mjx_s2r.sim.backends.contacts import Gauge
 from mjx_s2r.sim.backends.physics_config import Leaves as Leaves
 from mjx_s2r.sim.backends.physics_config import ModelError as ModelError
@@ -26,6 +26,8 @@ from mjx_s2r.sim.backends.physics_config import PhysicsConfig
 from mjx_s2r.sim.backends.warp import Engine
 
 Look = Callable[[mjx.Model, mjx.Data], jax.Array]
+Motor = tuple[Callable[..., Any], tuple[jax.Array, ...]]
+"""(xp, *arrays, qvel) -> force range (nu, 2) of the actuators, and the arrays of a world."""
 Place = tuple[jax.Array, jax.Array, jax.Array]
 """What moves a world's bodies: qpos (nq,), mocap_pos (nmocap, 3) and mocap_quat (nmocap, 4)."""
 
@@ -115,13 +117,20 @@ class Physics:
         model: the model in MJX on jax; positions and constants come from it on every backend.
         empty_data: an empty Data of it.
         contact_limits: where the model's own limits can drop contacts; None where they cannot.
-        warp: the model in MuJoCo Warp, which then takes the steps; None where MJX on jax does.
+        warp: the model in MuJoCo Warp, where that takes the steps; else None.
+        c: the model in C MuJoCo, where that takes the steps; else None.
     """
 
     model: mjx.Model
     empty_data: mjx.Data
     contact_limits: Gauge | None = struct.field(pytree_node=False, default=None)
     warp: Engine | None = struct.field(pytree_node=False, default=None)
+    c: c_batch.CBatch | None = struct.field(pytree_node=False, default=None)
+
+    @property
+    def backend(self) -> str:
+        """Name of the engine that takes the steps, as in `PhysicsConfig`."""
+        return "warp" if self.warp is not None else "c" if self.c is not None else "jax"
 
 
 def readable_fields(physics: Physics) -> frozenset[str]:
@@ -130,7 +139,10 @@ def readable_fields(physics: Physics) -> frozenset[str]:
     With MuJoCo Warp the model on jax has no contacts, so what follows from them is not known;
     sensordata is, where no sensor reads accelerations or forces.
     """
-    known = STATE_FIELDS | POSITION_FIELDS | SMOOTH_FIELDS
+    known = STATE_FIELDS | POSITION_FIELDS
+    if physics.c is not None:
+        return known | {"xfrc_applied", *c_batch.FORWARD_FIELDS}
+    known |= SMOOTH_FIELDS
     if physics.warp is None:
         return known | CONSTRAINT_FIELDS
     late = physics.model.sensor_needstage == mujoco.mjtStage.mjSTAGE_ACC
@@ -145,8 +157,11 @@ def put_model(mj_model: mujoco.MjModel, config: PhysicsConfig | None = None) -> 
             at all; or no Warp on this machine, where the settings ask for it.
     """
     _refuse_native_delay(mj_model)
-    engine = None
-    if config is not None and config.backend == "warp":
+    engine, in_c = None, None
+    if config is not None and config.backend == "c":
+        in_c = c_batch.CBatch(mj_model)
+        mj_model = warp.without_contacts(mj_model)
+    elif config is not None and config.backend == "warp":
         engine = warp.put(mj_model, config)
         mj_model = warp.without_contacts(mj_model)
     else:
@@ -158,7 +173,8 @@ def put_model(mj_model: mujoco.MjModel, config: PhysicsConfig | None = None) -> 
         blank = mjx.make_data(mj_model, impl="jax", device=mine)
     except (NotImplementedError, ValueError) as error:
         raise mjx_gaps.gap_error(mj_model, error) from error
-    return Physics(model, blank, None if engine else contacts.gauge(mj_model), engine)
+    limits = None if engine or in_c else contacts.gauge(mj_model)
+    return Physics(model, blank, limits, engine, in_c)
 
 
 def _refuse_native_delay(mj_model: mujoco.MjModel) -> None:
@@ -232,6 +248,57 @@ def advance(
     limits = physics.contact_limits
     look = None if limits is None else partial(contacts.full, limits)
     return _step(world_model(physics, leaves), physics.empty_data, look, (state, ctrl, wrench))
+
+
+def advance_together(
+    physics: Physics,
+    leaves: Leaves,
+    state: PhysicsState,
+    ctrl: jax.Array,
+    wrench: jax.Array | None = None,
+    motor: Motor | None = None,
+) -> PhysicsState:
+    """Returns the world S physics steps later, by C MuJoCo in one call for all worlds.
+
+    Args:
+        physics: the model, with C as its engine.
+        leaves: model fields of this world.
+        state: the world now.
+        ctrl: (S, nu) controls of every step.
+        wrench: (nbody, 6) as in `advance`; None for none.
+        motor: what gives the force range at a speed, and arrays of this world that it needs.
+    """
+    assert physics.c is not None
+    engine, curve = physics.c, None if motor is None else motor[1]
+
+    def call(given: Any) -> dict[str, np.ndarray]:
+        """Steps the worlds of all leading axes."""
+        axes, (leaves, parts, ctrl, wrench, curve) = _merged(given)
+        force_range = None if motor is None else partial(motor[0], np, *curve)
+        out = engine.steps(leaves, parts, ctrl, wrench, force_range)
+        return {name: x.reshape((*axes, *x.shape[1:])) for name, x in out.items()}
+
+    parts = _parts(state)
+    moved = {name: parts[name] for name in ("qpos", "qvel", "act", "warmstart", "time")}
+    shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, jnp.float32), moved)
+    out = jax.pure_callback(
+        call, shapes, (leaves, parts, ctrl, wrench, curve), vmap_method="broadcast_all"
+    )
+    return replace(state, ctrl=ctrl[-1], **out)
+
+
+def _parts(state: PhysicsState) -> dict[str, jax.Array]:
+    """Returns what C MuJoCo needs of a state, by name."""
+    names = ("qpos", "qvel", "act", "mocap_pos", "mocap_quat", "warmstart", "time")
+    return {name: getattr(state, name) for name in names}
+
+
+def _merged(given: Any) -> tuple[tuple[int, ...], Any]:
+    """Returns the leading axes of a callback's arguments, and those merged into one: (N, ...)."""
+    given = jax.tree.map(np.asarray, given)
+    axes = given[1]["time"].shape
+    count = int(np.prod(axes))
+    return axes, jax.tree.map(lambda x: x.reshape(count, *x.shape[len(axes) :]), given)
 
 
 def _step(
@@ -336,7 +403,36 @@ def forward_all(
         state: the world now.
         wrench: (nbody, 6) force N and torque N m from outside, as in `advance`; None for none.
     """
+    if physics.c is not None:
+        return _forward_in_c(physics, physics.c, leaves, state, wrench)
     return _forward(physics.model, physics.empty_data, leaves, state, wrench)
+
+
+def _forward_in_c(
+    physics: Physics,
+    engine: c_batch.CBatch,
+    leaves: Leaves,
+    state: PhysicsState,
+    wrench: jax.Array | None,
+) -> mjx.Data:
+    """Returns the Data of `forward` by C MuJoCo, in one call for all worlds."""
+
+    def call(given: Any) -> dict[str, np.ndarray]:
+        """Computes the worlds of all leading axes."""
+        axes, (leaves, parts, ctrl, wrench) = _merged(given)
+        out = engine.forward(leaves, parts, ctrl, wrench)
+        return {name: x.reshape((*axes, *x.shape[1:])) for name, x in out.items()}
+
+    data = forward_positions(physics, leaves, state)
+    shapes = {
+        name: jax.ShapeDtypeStruct(getattr(data, name).shape, jnp.float32)
+        for name in c_batch.FORWARD_FIELDS
+    }
+    given = (leaves, _parts(state), state.ctrl, wrench)
+    out = jax.pure_callback(call, shapes, given, vmap_method="broadcast_all")
+    if wrench is not None:
+        out["xfrc_applied"] = wrench
+    return data.replace(**out)
 
 
 @jax.jit

@@ -291,10 +291,10 @@ def _why(field: str, physics: Physics) -> str:
     """Returns why a field cannot be read, and what to read instead."""
     if field == "qfrc_fluid":
         return "which MJX adds to qfrc_passive and keeps nowhere else; read data.qfrc_passive"
-    if physics.warp is not None:
+    if physics.backend != "jax":
         return (
-            "which is not known with physics.backend 'warp', where contacts and their forces stay "
-            "inside the step; read positions and velocities, or use physics.backend jax"
+            f"which is not known with physics.backend {physics.backend!r} (docs/data_fields.md); "
+            "read another field, or use physics.backend jax"
         )
     return "which MJX does not compute in a step; read another field (docs/data_fields.md)"
 

@@ -35,7 +35,7 @@ def gap_error(mj_model: mujoco.MjModel, error: Exception) -> ModelError:
         return ModelError(message)
     return ModelError(
         f"MJX on jax cannot simulate this model ({error}); take that out of the MuJoCo model, or "
-        "use physics.backend warp"
+        "use physics.backend c"
     )
 
 
@@ -230,14 +230,14 @@ def _pairs(m: mujoco.MjModel) -> Iterator[str]:
             yield (
                 f"{names}: MJX on jax has no collision of {shapes}; make one of them another "
                 "shape, exclude the pair by <exclude/> or contype and conaffinity, or use "
-                "physics.backend warp"
+                "physics.backend c"
             )
             return
         margin = m.pair_margin[pair] if pair >= 0 else m.geom_margin[one] + m.geom_margin[two]
         if margin and deep & set(kinds.tolist()):
             yield (
                 f"{names}: MJX on jax has no margin for {shapes}, and it is {margin:g}; write "
-                'margin="0", or use physics.backend warp'
+                'margin="0", or use physics.backend c'
             )
             return
 

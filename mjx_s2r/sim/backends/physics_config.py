@@ -16,8 +16,9 @@ class ModelError(ValueError):
 class PhysicsConfig:
     """Settings of the physics."""
 
-    backend: Literal["jax", "warp"] = "jax"
-    """Engine of the physics steps: jax runs everywhere, warp on NVIDIA GPUs (extra 'warp')."""
+    backend: Literal["jax", "warp", "c"] = "jax"
+    """Engine of the physics steps: jax runs everywhere, warp on NVIDIA GPUs (extra 'warp'), c is
+    C MuJoCo, the fastest on a CPU."""
     contacts: int = 0
     """With warp: contacts kept for each world, shared by all worlds; 0 takes what fits the model.
     Pairs of geoms that come near one another take a place, too."""
@@ -25,3 +26,16 @@ class PhysicsConfig:
     """With warp: rows of constraints that one world can have; 0 takes what fits the model."""
     cpu: bool = False
     """Let warp run without an NVIDIA GPU. For checks: it is slow there."""
+
+
+def one_device(config: PhysicsConfig, devices: int) -> None:
+    """Checks that a run is on one device where its engine steps all worlds in one call.
+
+    Raises:
+        ModelError: several; the compiler cannot split such a call over them.
+    """
+    if config.backend != "jax" and devices > 1:
+        raise ModelError(
+            f"physics.backend {config.backend!r} steps all worlds on one device, and the run is on "
+            f"{devices}; set --devices 1, or use physics.backend jax"
+        )

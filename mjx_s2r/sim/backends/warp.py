@@ -75,19 +75,6 @@ def _has_cuda() -> bool:
         return False
 
 
-def one_device(config: PhysicsConfig, devices: int) -> None:
-    """Checks that a run is on one device.
-
-    Raises:
-        ModelError: several; the compiler cannot split Warp's program over them.
-    """
-    if config.backend == "warp" and devices > 1:
-        raise ModelError(
-            f"physics.backend 'warp' steps all worlds on one device, and the run is on {devices}; "
-            "set --devices 1, or use physics.backend jax"
-        )
-
-
 def put(mj_model: mujoco.MjModel, config: PhysicsConfig) -> Engine:
     """Puts a model into MuJoCo Warp.
 

@@ -8,14 +8,13 @@ speed changes, as MuJoCo has it. The range is a model field, put anew at every p
 """
 
 from dataclasses import dataclass
+from types import ModuleType
 
-import jax
-import jax.numpy as jnp
 import mujoco
 import numpy as np
 
 from mjx_s2r.drives import find_actuator
-from mjx_s2r.params import ParamSpace
+from mjx_s2r.params import Array, ParamSpace
 from mjx_s2r.sim.model.fields import element_names
 from mjx_s2r.sim.physics import ModelError
 
@@ -31,12 +30,14 @@ class MotorSpec:
         dof: (J,) degree of freedom that each one drives.
         sign: (J,) sign of its gear.
         stall: (nu, 2) force range as written, N m or N.
+        spread: (J, nu) one where a joint has its actuator, else zero.
     """
 
     index: np.ndarray
     dof: np.ndarray
     sign: np.ndarray
     stall: np.ndarray
+    spread: np.ndarray
 
 
 def bind_motor(
@@ -67,18 +68,20 @@ def bind_motor(
             )
     dof = mj_model.jnt_dofadr[mj_model.actuator_trnid[index, 0]]
     sign = np.sign(mj_model.actuator_gear[index, 0]).astype(np.float32)
-    return MotorSpec(index, dof, sign, np.array(mj_model.actuator_forcerange, np.float32))
+    spread = (index[:, None] == np.arange(mj_model.nu)).astype(np.float32)
+    stall = np.array(mj_model.actuator_forcerange, np.float32)
+    return MotorSpec(index, dof, sign, stall, spread)
 
 
-def force_range(spec: MotorSpec, stall: jax.Array, loss: jax.Array, qvel: jax.Array) -> jax.Array:
-    """Returns the force range (nu, 2) at the speeds ``qvel`` (nv,).
+def force_range(spec: MotorSpec, xp: ModuleType, stall: Array, loss: Array, qvel: Array) -> Array:
+    """Returns the force range (..., nu, 2) at the speeds ``qvel`` (..., nv).
 
     Args:
         spec: from `bind_motor`.
-        stall: (nu, 2) force range of this world at rest.
-        loss: (J,) share of the force lost per rad/s or m/s.
-        qvel: (nv,) joint speeds.
+        xp: numpy or jax.numpy.
+        stall: (..., nu, 2) force range of this world at rest.
+        loss: (..., J) share of the force lost per rad/s or m/s.
+        qvel: (..., nv) joint speeds.
     """
-    speed = loss * spec.sign * qvel[spec.dof]
-    share = jnp.clip(jnp.stack((1 + speed, 1 - speed), -1), 0.0, 1.0)
-    return jnp.asarray(stall).at[spec.index].multiply(share)
+    speed = (loss * spec.sign * qvel[..., spec.dof]) @ spec.spread
+    return stall * xp.clip(xp.stack((1 + speed, 1 - speed), -1), 0.0, 1.0)

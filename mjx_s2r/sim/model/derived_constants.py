@@ -53,6 +53,11 @@ def follows(model: mjx.Model, fields: Collection[str]) -> bool:
     return not known.isdisjoint(fields)
 
 
+def tracks(model: mjx.Model) -> bool:
+    """Returns whether any camera follows a body, by constants that depend on the model."""
+    return bool(np.isin(model.cam_mode, _TRACKING).any())
+
+
 def derived_constants(physics: Physics, leaves: Leaves) -> Leaves:
     """Returns the dependent constants of one world whose other ``leaves`` are given."""
     model = world_model(physics, leaves)
@@ -77,7 +82,7 @@ def derived_constants(physics: Physics, leaves: Leaves) -> Leaves:
     held = (model.eq_objtype == mujoco.mjtObj.mjOBJ_BODY) & np.isin(model.eq_type, _HELD)
     if held.any():
         out["eq_data"] = _held(model, data, held)
-    if np.isin(model.cam_mode, _TRACKING).any():
+    if tracks(model):
         out |= _cameras(model, data)
     return out
 

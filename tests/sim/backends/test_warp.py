@@ -19,7 +19,7 @@ from mujoco.mjx.warp import types
 from mjx_s2r.params import Param, ParamSpace
 from mjx_s2r.sim import physics
 from mjx_s2r.sim.backends import warp
-from mjx_s2r.sim.backends.physics_config import ModelError, PhysicsConfig
+from mjx_s2r.sim.backends.physics_config import ModelError, PhysicsConfig, one_device
 from mjx_s2r.sim.env import Env, make
 from mjx_s2r.sim.interface import State
 from mjx_s2r.sim.model import leaves as model_leaves
@@ -109,9 +109,9 @@ def test_a_machine_that_cannot_says_what_to_do(monkeypatch: pytest.MonkeyPatch) 
 
 def test_several_devices_are_refused() -> None:
     with pytest.raises(ModelError, match="the run is on 2; set --devices 1"):
-        warp.one_device(PhysicsConfig("warp"), 2)
-    warp.one_device(PhysicsConfig("warp"), 1)
-    warp.one_device(PhysicsConfig(), 2)
+        one_device(PhysicsConfig("warp"), 2)
+    one_device(PhysicsConfig("warp"), 1)
+    one_device(PhysicsConfig(), 2)
 
 
 def test_what_varies_is_what_mjx_says() -> None:

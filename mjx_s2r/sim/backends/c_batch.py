@@ -1,0 +1,149 @@
+"""C MuJoCo in batch as the engine of the physics steps: one call for all worlds, on every core.
+
+It simulates all that MuJoCo knows, and on a CPU it is faster than MJX. A control step is one
+callback out of the compiled program: the states of N worlds go in as they are carried (float32),
+`mujoco.batch` takes the physics steps in double precision, and the states come back. The result
+depends on nothing but what goes in, at any number of threads, so a training resumes bit by bit.
+
+Model fields of a world are written where they differ from those of the last call, and MuJoCo itself
+recomputes the constants that follow from them (mj_setConst). Where sizes or places of geoms change,
+the mid-phase of collision is switched off, whose tree of boxes is the compiler's.
+
+It has no gradient and runs on one device.
+"""
+
+import copy
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import mujoco
+import numpy as np
+from mujoco import batch
+
+from mjx_s2r.sim.model.virtual_fields import boxes_of_geoms
+
+STATE = ("qpos", "qvel", "act", "mocap_pos", "mocap_quat")
+MOVES_BOXES = frozenset(("geom_size", "geom_pos", "geom_quat"))
+# Fields of Data that mj_forward computes and mjx.Data holds in the same shape
+FORWARD_FIELDS = (
+    *("act_dot", "ten_length", "cvel", "cdof_dot", "qfrc_bias", "qfrc_passive", "qfrc_gravcomp"),
+    *("qfrc_actuator", "qfrc_smooth", "qacc_smooth", "actuator_force", "actuator_length"),
+    *("qacc", "qfrc_constraint", "sensordata", "qfrc_fluid"),
+)
+
+
+@dataclass
+class _Worlds:
+    """N worlds in C, and the model fields that were written into them last.
+
+    Attributes:
+        batch: the worlds.
+        written: field (dotted path) -> (N, ...) float32 values as they came.
+    """
+
+    batch: batch.Batch
+    written: dict[str, np.ndarray] = field(default_factory=dict)
+
+
+class CBatch:
+    """A model in C MuJoCo, and the worlds that were made of it, by their number."""
+
+    def __init__(self, mj_model: mujoco.MjModel) -> None:
+        """Copies the model; unstable worlds are not reset here, so that they can be counted."""
+        self.model = copy.copy(mj_model)
+        self.model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_AUTORESET
+        self._worlds: dict[int, _Worlds] = {}
+        self._lock = threading.Lock()
+
+    def steps(
+        self,
+        leaves: Mapping[str, np.ndarray],
+        state: Mapping[str, np.ndarray],
+        ctrl: np.ndarray,
+        wrench: np.ndarray | None,
+        force_range: Callable[[np.ndarray], np.ndarray] | None = None,
+    ) -> dict[str, np.ndarray]:
+        """Returns the states of N worlds S physics steps later.
+
+        Args:
+            leaves: model fields of each world, (N, ...).
+            state: qpos, qvel, act, mocap_pos, mocap_quat, warmstart and time, (N, ...).
+            ctrl: (N, S, nu) controls of every step.
+            wrench: (N, nbody, 6) force N and torque N m from outside, or None.
+            force_range: qvel (N, nv) -> actuator_forcerange (N, nu, 2) at that speed, or None.
+        """
+        with self._lock:
+            if force_range is not None:  # it is written before every step
+                leaves = {n: x for n, x in leaves.items() if n != "actuator_forcerange"}
+            sims = self._loaded(leaves, state, wrench, len(ctrl)).batch
+            now = sims.bind("ctrl")
+            for step in range(ctrl.shape[1]):
+                now[:] = ctrl[:, step]
+                if force_range is not None:
+                    sims.expand("actuator_forcerange")[:] = force_range(sims.bind("qvel"))
+                sims.step()
+            out = {name: np.array(sims.bind(name), np.float32) for name in ("qpos", "qvel", "act")}
+            out["warmstart"] = np.array(sims.bind("qacc_warmstart"), np.float32)
+            out["time"] = np.array(sims.bind("time"), np.float32)
+            return out
+
+    def forward(
+        self,
+        leaves: Mapping[str, np.ndarray],
+        state: Mapping[str, np.ndarray],
+        ctrl: np.ndarray,
+        wrench: np.ndarray | None,
+    ) -> dict[str, np.ndarray]:
+        """Returns `FORWARD_FIELDS` of N worlds by mj_forward; ``ctrl`` (N, nu), see `steps`."""
+        with self._lock:
+            sims = self._loaded(leaves, state, wrench, len(ctrl)).batch
+            sims.bind("ctrl")[:] = ctrl
+            bound = {name: sims.bind(name) for name in FORWARD_FIELDS}
+            sims.forward()
+            return {name: np.array(value, np.float32) for name, value in bound.items()}
+
+    def _loaded(
+        self,
+        leaves: Mapping[str, np.ndarray],
+        state: Mapping[str, np.ndarray],
+        wrench: np.ndarray | None,
+        count: int,
+    ) -> _Worlds:
+        """Returns N worlds with these model fields and states in them."""
+        worlds = self._worlds.get(count)
+        if worlds is None:
+            model = self.model
+            if MOVES_BOXES & leaves.keys():
+                model = copy.copy(model)
+                model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_MIDPHASE
+            worlds = self._worlds[count] = _Worlds(batch.Batch(model, count))
+        self._write(worlds, leaves)
+        for name in STATE:
+            worlds.batch.bind(name)[:] = state[name]
+        worlds.batch.bind("qacc_warmstart")[:] = state["warmstart"]
+        worlds.batch.bind("time")[:] = state["time"]
+        worlds.batch.bind("xfrc_applied")[:] = 0.0 if wrench is None else wrench
+        return worlds
+
+    def _write(self, worlds: _Worlds, leaves: Mapping[str, np.ndarray]) -> None:
+        """Writes the model fields of the worlds in which they are not those of the last call."""
+        sims, changed = worlds.batch, np.zeros(worlds.batch.nsim, bool)
+        for name, value in leaves.items():
+            last = worlds.written.get(name)
+            if last is None:
+                differs = np.ones(sims.nsim, bool)
+            else:
+                differs = (value != last).reshape(sims.nsim, -1).any(-1)
+            if differs.any():
+                sims.expand(name)[differs] = value[differs]
+                worlds.written[name] = np.array(value)
+                changed |= differs
+        if not changed.any():
+            return
+        if "geom_size" in leaves:
+            nominal = np.asarray(self.model.geom_aabb)
+            boxes, kinds = sims.expand("geom_aabb"), np.asarray(self.model.geom_type)
+            for i in np.flatnonzero(changed):
+                boxes[i] = boxes_of_geoms(np, kinds, leaves["geom_size"][i], nominal)
+        sims.set_const(np.flatnonzero(changed).astype(np.int32))
