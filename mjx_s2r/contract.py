@@ -157,6 +157,8 @@ class PolicyContract:
         action: what is written.
         cameras: which cameras are read; empty for a policy on state.
         ranges: what it was trained on; filled in at export.
+        engine: engine of the physics that it was trained in ("jax", "warp" or "c"), so that a
+            stand-in of the same engine can say so; filled in at export.
         schema: version of this format.
     """
 
@@ -166,6 +168,7 @@ class PolicyContract:
     action: ActionSpec
     cameras: tuple[CameraSignal, ...] = ()
     ranges: tuple[TrainedRange, ...] = ()
+    engine: str = ""
     schema: int = SCHEMA
 
     def __post_init__(self) -> None:
@@ -360,6 +363,7 @@ def from_json(text: str) -> PolicyContract:
         action=_read(ActionSpec, body["action"]),
         cameras=tuple(_read(CameraSignal, c) for c in body["cameras"]),
         ranges=tuple(_read(TrainedRange, r) for r in body["ranges"]),
+        engine=body.get("engine", ""),
         schema=body["schema"],
     )
 

@@ -99,16 +99,17 @@ def export_policy(policy: TrainedPolicy, path: Path, *, inputs: int = 1000) -> e
         ParamError: a policy of another library's environment, which has no contract.
     """
     trainer, state = policy.trainer, policy.state
-    task = require_native(trainer.env).task
+    env = require_native(trainer.env)
+    contract = replace(env.task.contract, engine=env.physics.backend)
     report = jax.device_get(trainer.curriculum.report(state.curriculum))
-    ranges = exporter.trained_ranges(task.space, np.asarray(report.low), np.asarray(report.high))
+    ranges = exporter.trained_ranges(env.space, np.asarray(report.low), np.asarray(report.high))
     algorithm = trainer.algorithm
     if isinstance(algorithm, Distillation):
 
         def student(obs: jax.Array, *images: jax.Array) -> jax.Array:
             return jnp.tanh(algorithm.student_policy(state.learner, obs, images).mean)
 
-        return exporter.export_onnx(student, task.contract, path, ranges=ranges, inputs=inputs)
+        return exporter.export_onnx(student, contract, path, ranges=ranges, inputs=inputs)
     config = trainer.config
     if isinstance(config, PPOConfig) and (config.actor_obs != "state" or config.rnn_hidden):
         raise exporter.ExportError(
@@ -120,5 +121,5 @@ def export_policy(policy: TrainedPolicy, path: Path, *, inputs: int = 1000) -> e
     def actor(obs: jax.Array) -> jax.Array:
         return jnp.tanh(trainer.policy(state, {"state": obs}).mean)
 
-    contract = replace(task.contract, cameras=())
-    return exporter.export_onnx(actor, contract, path, ranges=ranges, inputs=inputs)
+    blind = replace(contract, cameras=())
+    return exporter.export_onnx(actor, blind, path, ranges=ranges, inputs=inputs)

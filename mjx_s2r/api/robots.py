@@ -68,6 +68,11 @@ def evaluate_on_robots(config: EvaluateConfig) -> list[RobotEpisode]:
     from mjx_s2r.envs.registry import make_task
 
     policy = Policy.load(config.policy)
+    if policy.contract.engine == "c":
+        console.print(
+            "trained in C MuJoCo, which also moves the stand-ins: they differ by their numbers and "
+            "flaws, not by their engine"
+        )
     name = config.task or policy.contract.task
     task = make_task(name)
     camera = None
