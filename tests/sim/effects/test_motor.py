@@ -45,7 +45,7 @@ def bind(*joints: str) -> motor.MotorSpec:
 def test_force_falls_with_speed_along_the_motion(speed: float, expected: tuple) -> None:
     spec = bind("disc")
     qvel = jnp.array((speed, 99.0, 0, 0, 0))
-    force = motor.force_range(spec, jnp.asarray(spec.stall), jnp.array([0.1]), qvel)
+    force = motor.force_range(spec, jnp, jnp.asarray(spec.stall), jnp.array([0.1]), qvel)
     np.testing.assert_allclose(force[1], expected, atol=1e-7)
     np.testing.assert_allclose(force[0], (-0.01, 0.02))  # the other motor has no row
 
@@ -66,7 +66,7 @@ def test_a_motor_runs_up_to_its_no_load_speed_as_in_c() -> None:
     loss, ctrl = jnp.array((0.1, 0.1)), jnp.array((9.0, 9.0, 0.0, 0.0))
 
     def one(core: PhysicsState, _: None) -> tuple[PhysicsState, jax.Array]:
-        force = motor.force_range(spec, jnp.asarray(spec.stall), loss, core.qvel)
+        force = motor.force_range(spec, jnp, jnp.asarray(spec.stall), loss, core.qvel)
         core = physics.advance(engine, {motor.FIELD: force}, core, ctrl)
         return core, core.qvel
 
