@@ -54,7 +54,7 @@ def test_a_gear_that_turns_round_turns_the_curve_round() -> None:
     """Gear -2: the joint at +5 rad/s is a motor that runs backwards."""
     spec = bind("back")
     force = motor.force_range(
-        spec, jnp.asarray(spec.stall), jnp.array([0.1]), jnp.array((0, 5.0, 0, 0, 0))
+        spec, jnp, jnp.asarray(spec.stall), jnp.array([0.1]), jnp.array((0, 5.0, 0, 0, 0))
     )
     np.testing.assert_allclose(force[0], (-0.005, 0.02), atol=1e-7)
 
