@@ -278,13 +278,18 @@ def advance_together(
         out = engine.steps(leaves, parts, ctrl, wrench, force_range)
         return {name: x.reshape((*axes, *x.shape[1:])) for name, x in out.items()}
 
-    parts = _parts(state)
+    leaves, parts = _moving(leaves), _parts(state)
     moved = {name: parts[name] for name in ("qpos", "qvel", "act", "warmstart", "time")}
     shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, jnp.float32), moved)
     out = jax.pure_callback(
         call, shapes, (leaves, parts, ctrl, wrench, curve), vmap_method="broadcast_all"
     )
     return replace(state, ctrl=ctrl[-1], **out)
+
+
+def _moving(leaves: Leaves) -> Leaves:
+    """Returns the leaves that C MuJoCo steps with: all but those of cameras."""
+    return {name: leaf for name, leaf in leaves.items() if not name.startswith("cam_")}
 
 
 def _parts(state: PhysicsState) -> dict[str, jax.Array]:
@@ -428,7 +433,7 @@ def _forward_in_c(
         name: jax.ShapeDtypeStruct(getattr(data, name).shape, jnp.float32)
         for name in c_batch.FORWARD_FIELDS
     }
-    given = (leaves, _parts(state), state.ctrl, wrench)
+    given = (_moving(leaves), _parts(state), state.ctrl, wrench)
     out = jax.pure_callback(call, shapes, given, vmap_method="broadcast_all")
     if wrench is not None:
         out["xfrc_applied"] = wrench

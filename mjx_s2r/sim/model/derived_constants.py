@@ -53,17 +53,18 @@ def follows(model: mjx.Model, fields: Collection[str]) -> bool:
     return not known.isdisjoint(fields)
 
 
-def tracks(model: mjx.Model) -> bool:
-    """Returns whether any camera follows a body, by constants that depend on the model."""
-    return bool(np.isin(model.cam_mode, _TRACKING).any())
-
-
 def derived_constants(physics: Physics, leaves: Leaves) -> Leaves:
-    """Returns the dependent constants of one world whose other ``leaves`` are given."""
+    """Returns the dependent constants of one world whose other ``leaves`` are given.
+
+    Where C MuJoCo takes the steps it recomputes them itself, but those of cameras, which are here.
+    """
     model = world_model(physics, leaves)
     mocap = np.argsort(model.body_mocapid)[model.nbody - model.nmocap :]
     place = (model.qpos0, model.body_pos[mocap], model.body_quat[mocap])
-    data = mjx.tendon(model, positions(physics, leaves, place))
+    data = positions(physics, leaves, place)
+    if physics.c is not None:
+        return _cameras(model, data) if _tracks(model) else {}
+    data = mjx.tendon(model, data)
     bodies = mjx.crb(model, data)
     inverse = jnp.linalg.inv(mjx.full_m(model, mjx.tendon_armature(model, bodies)))
     out = {
@@ -82,7 +83,7 @@ def derived_constants(physics: Physics, leaves: Leaves) -> Leaves:
     held = (model.eq_objtype == mujoco.mjtObj.mjOBJ_BODY) & np.isin(model.eq_type, _HELD)
     if held.any():
         out["eq_data"] = _held(model, data, held)
-    if tracks(model):
+    if _tracks(model):
         out |= _cameras(model, data)
     return out
 
@@ -127,6 +128,11 @@ def _quaternion_between(one: jax.Array, two: jax.Array) -> jax.Array:
     """Returns the orientation ``two`` (4,) seen from ``one`` (4,), w x y z."""
     a, u, b, v = one[0], -one[1:], two[0], two[1:]
     return jnp.concatenate([(a * b - u @ v)[None], a * v + b * u + jnp.cross(u, v)])
+
+
+def _tracks(model: mjx.Model) -> bool:
+    """Returns whether any camera follows a body, by constants that depend on the model."""
+    return bool(np.isin(model.cam_mode, _TRACKING).any())
 
 
 def _cameras(model: mjx.Model, data: mjx.Data) -> Leaves:

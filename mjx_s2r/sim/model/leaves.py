@@ -20,7 +20,7 @@ from mjx_s2r.params import Array, Bound, Edit, ParamSpace, apply, bind
 from mjx_s2r.sim.backends import warp
 from mjx_s2r.sim.model import row_checks
 from mjx_s2r.sim.model import virtual_fields as trade
-from mjx_s2r.sim.model.derived_constants import derived_constants, follows, tracks
+from mjx_s2r.sim.model.derived_constants import derived_constants, follows
 from mjx_s2r.sim.model.fields import ELEMENTS, SERVO, VIRTUAL, base, bounds, nominal
 from mjx_s2r.sim.model.fields import element_names as element_names
 from mjx_s2r.sim.model.virtual_fields import Anatomy, anatomy
@@ -111,7 +111,7 @@ def leaves(physics: Physics, binding: ModelBinding, xi: jax.Array) -> Leaves:
     Only fields that the table touches, and the constants that follow from them, are returned.
     """
     out = expand(jnp, binding, apply(jnp, binding.nominal, binding.edits, xi))
-    if follows(physics.model, out) and (physics.c is None or tracks(physics.model)):
+    if follows(physics.model, out):
         out |= derived_constants(physics, out)
     if physics.warp is not None:
         out |= warp.boxes(physics.warp, binding.form.geom_type, out)
