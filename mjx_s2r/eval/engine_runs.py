@@ -27,10 +27,15 @@ from mjx_s2r.sim.physics import PhysicsState
 
 HOLD_S = 0.1  # s for which an action is held
 NOISE = 1e-6  # relative, at every physics step: what float32 loses in a step (2^-24 an operation)
+FORCE_NOISE = 3e-5  # relative error of a constraint force from MJX's solver in float32, measured
 CONVERGED = (200, 100)  # iterations of the constraint solver and of its line search
 FLAGS = ("on_goal", "failed")
 # Insides of the constraint solver come in MJX's own order; they are left as the engine has them.
 OWN_ORDER = ("_impl.contact.", "_impl.efc_")
+
+
+Contacts = tuple[Any, Any, Any, Any]
+"""Contacts: geoms (C, 2), distance beyond the margin (C,), m, place (C, 3), m, normal (C, 3)."""
 
 
 @dataclass(frozen=True)
@@ -52,16 +57,18 @@ class Worlds:
 
 @dataclass(frozen=True)
 class Track:
-    """What the engine made of `Worlds` in T control steps.
+    """What the engine made of `Worlds` in T control steps of S physics steps in all.
 
     Attributes:
         keys: [W] random key of each world's reset.
         xi: (W, D) parameters of the episode.
         now: (W, D) parameters of a control step.
         actions: (W, T, J) actions.
-        cores: states at T + 1 moments, leaves (W, T + 1, ...).
-        ctrl: (W, T, nu) controls.
-        shape: geometry at the start by name, (W, ...): what a picture shows.
+        cores: states at S + 1 moments, leaves (W, S + 1, ...).
+        ctrl: (W, S, nu) controls.
+        contacts: all that are possible, leaves (W, S, C, ...), before each physics step; one acts
+            where its distance is negative. None where the engine does not tell.
+        shape: geometry and mass matrix at the start by name, (W, ...).
     """
 
     keys: jax.Array
@@ -70,6 +77,7 @@ class Track:
     actions: np.ndarray
     cores: PhysicsState
     ctrl: np.ndarray
+    contacts: Contacts | None
     shape: Mapping[str, np.ndarray]
 
 
@@ -85,32 +93,43 @@ def run_engine(env: Env, worlds: Worlds, steps: int, seed: int) -> Track:
         """Runs one world."""
         state = _start(env, key, xi)
         sim, now = state.pipeline_state, env.current_params(state)
-
-        def step(carry: Any, action: jax.Array) -> Any:
-            """Takes one control step."""
-            output = action * jnp.asarray(spec.action.scale)
-            command = next_command(jnp, spec.action, carry[1], output)
-            ctrl = env.physics.empty_data.ctrl.at[jnp.array(env.ctrl_index)].set(command)
-            core = jax.lax.fori_loop(
-                0,
-                env.task.substeps,
-                lambda _, core: physics.advance(env.physics, sim.leaves, core, ctrl),
-                carry[0],
-            )
-            return (core, command), (core, ctrl)
-
         first = sim.physics_state
-        cores, ctrl = jax.lax.scan(step, (first, sim.command), actions)[1]
-        cores = jax.tree.map(lambda a, b: jnp.concatenate((a[None], b)), first, cores)
-        data = physics.forward_positions(env.physics, sim.leaves, first)
-        shape = {f: getattr(data, f) for f in ("geom_xpos", "geom_xmat", "site_xpos", "cam_xpos")}
-        shape |= {n: x for n, x in sim.leaves.items() if n == "geom_size"}
-        return sim.episode_params.xi, now, cores, ctrl, shape
 
-    xi, now, cores, ctrl, shape = jax.device_get(
+        def command(last: jax.Array, action: jax.Array) -> Any:
+            """Follows a policy's action."""
+            output = action * jnp.asarray(spec.action.scale)
+            last = next_command(jnp, spec.action, last, output)
+            ctrl = env.physics.empty_data.ctrl.at[jnp.array(env.ctrl_index)].set(last)
+            return last, ctrl
+
+        def step(core: PhysicsState, ctrl: jax.Array) -> Any:
+            """Takes one physics step, and says what touched before it."""
+            data = physics.forward(env.physics, sim.leaves, core)
+            after = physics.advance(env.physics, sim.leaves, core, ctrl)
+            return after, (after, ctrl, _contacts(env, data))
+
+        ctrl = jnp.repeat(jax.lax.scan(command, sim.command, actions)[1], env.task.substeps, 0)
+        cores, ctrl, contacts = jax.lax.scan(step, first, ctrl)[1]
+        cores = jax.tree.map(lambda a, b: jnp.concatenate((a[None], b)), first, cores)
+        data = physics.forward(env.physics, sim.leaves, first)
+        shape = {f: getattr(data, f) for f in ("geom_xpos", "geom_xmat", "site_xpos", "cam_xpos")}
+        shape["inertia"] = mjx.full_m(physics.world_model(env.physics, sim.leaves), data)
+        shape |= {n: x for n, x in sim.leaves.items() if n == "geom_size"}
+        return sim.episode_params.xi, now, cores, ctrl, contacts, shape
+
+    xi, now, cores, ctrl, contacts, shape = jax.device_get(
         jax.jit(jax.vmap(one))(keys, jnp.asarray(worlds.xi), jnp.asarray(actions))
     )
-    return Track(keys, xi, now, actions, cores, ctrl, shape)
+    return Track(keys, xi, now, actions, cores, ctrl, contacts, shape)
+
+
+def _contacts(env: Env, data: mjx.Data) -> Contacts | None:
+    """Returns all contacts that are possible, or None where the engine does not tell."""
+    if env.physics.warp is not None:
+        return None
+    contact = data._impl.contact
+    distance = contact.dist - contact.includemargin
+    return contact.geom, distance, contact.pos, contact.frame[:, 0]
 
 
 def _start(env: Env, key: jax.Array, xi: jax.Array) -> State:
@@ -154,28 +173,44 @@ class Twin:
             self._disturb(noise)
 
     def run(
-        self, env: Env, core: PhysicsState, ctrl: np.ndarray, noise: Any = None
+        self, core: PhysicsState, ctrl: np.ndarray, noise: np.random.Generator | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Returns qpos (T, nq) and qvel (T, nv) after each of the control steps ``ctrl`` (T, nu).
+        """Returns qpos (S, nq) and qvel (S, nv) after each physics step under ``ctrl`` (S, nu).
 
-        With ``noise``, a numpy generator, every physics step is rounded as float32 may do it.
+        With ``noise`` every step is as inexact as float32 may make it.
         """
         self.put(core, noise)
         qpos, qvel, data = [], [], self.data
         for now in ctrl:
             data.ctrl[:] = now
-            for _ in range(env.task.substeps):
-                mujoco.mj_step(self.model, data)
-                if noise is not None:
-                    self._disturb(noise)
+            mujoco.mj_step(self.model, data)
+            if noise is not None:
+                self._disturb(noise)
             qpos.append(data.qpos.copy())
             qvel.append(data.qvel.copy())
             self._look()
         return np.array(qpos), np.array(qvel)
 
+    def contacts(self) -> Contacts:
+        """Returns the contacts before the last physics step."""
+        contact = self.data.contact
+        distance = contact.dist - contact.includemargin
+        return contact.geom.copy(), distance, contact.pos.copy(), contact.frame[:, :3].copy()
+
     def _disturb(self, noise: np.random.Generator) -> None:
-        """Moves the state as far as float32 may be off after a step."""
-        for x in (self.data.qpos, self.data.qvel):
+        """Moves the state as far as float32 may be off after a step.
+
+        Forces of constraints nearly cancel others, so what float32 leaves of them is passed on to
+        the speeds: dv = dt M^-1 J' (f n), n ~ N(0, `FORCE_NOISE`).
+        """
+        model, data = self.model, self.data
+        if data.nefc:
+            force, speed = np.zeros(model.nv), np.zeros((1, model.nv))
+            error = FORCE_NOISE * noise.normal(size=data.nefc) * data.efc_force
+            mujoco.mj_mulJacTVec(model, data, force, error)
+            mujoco.mj_solveM(model, data, speed, force[None])
+            data.qvel += model.opt.timestep * speed[0]
+        for x in (data.qpos, data.qvel):
             x += NOISE * (np.abs(x) + 0.1) * noise.normal(size=x.shape)
 
     def _look(self) -> None:
@@ -198,9 +233,9 @@ class Twin:
         opt.iterations, opt.ls_iterations, opt.tolerance = before
 
     def apart(self, a: Sequence[np.ndarray], b: Sequence[np.ndarray]) -> np.ndarray:
-        """Returns (T, 2, nv) how far states ``b`` are from ``a``: positions, then velocities.
+        """Returns (S, 2, nv) how far states ``b`` are from ``a``: positions, then velocities.
 
-        Both are qpos (T, nq) and qvel (T, nv). Not finite is infinitely far.
+        Both are qpos (S, nq) and qvel (S, nv). Not finite is infinitely far.
         """
         way = np.array([self.way(*pair) for pair in zip(a[0], b[0], strict=True)])
         apart = np.abs(np.stack((way, b[1] - a[1]), 1))
@@ -231,7 +266,7 @@ class Twin:
 
 
 def state_at(track: Track, world: int, step: int) -> PhysicsState:
-    """Returns the engine's state of one world after ``step`` control steps."""
+    """Returns the engine's state of one world after ``step`` physics steps."""
     return jax.tree.map(lambda x: x[world, step], track.cores)
 
 
@@ -247,7 +282,7 @@ def run_functions(
         env: the environment.
         track: from `run_engine`.
         twins: the world in C MuJoCo, by world.
-        picks: [N] world and control step.
+        picks: [N] world and physics step, after whole control steps.
 
     Returns:
         name -> (N, n) from the engine and (4, N, n) from C MuJoCo.
@@ -269,7 +304,7 @@ def run_functions(
             one = [np.reshape(fields[name], like.shape) for fields in told]
             found[name].append(np.array(one, like.dtype))
 
-    def one(key: jax.Array, xi: jax.Array, core: PhysicsState, action: jax.Array, c: Any) -> Any:
+    def ask(key: jax.Array, xi: jax.Array, core: PhysicsState, action: jax.Array, c: Any) -> Any:
         """Asks the task's functions about one state."""
         state = _start(env, key, xi)
         sim = replace(state.pipeline_state, physics_state=core)
@@ -277,11 +312,13 @@ def run_functions(
         return _told(env, data, action), jax.vmap(lambda x: _told(env, _filled(data, x), action))(c)
 
     w, t = np.array(picks).T
-    action = np.where((t > 0)[:, None], track.actions[w, np.maximum(t - 1, 0)], 0)
+    action = np.where(
+        (t > 0)[:, None], track.actions[w, np.maximum(t // env.task.substeps - 1, 0)], 0
+    )
     cores = jax.tree.map(lambda x: jnp.asarray(x[w, t]), track.cores)
     swaps = {name: jnp.asarray(np.array(x)) for name, x in found.items()}
     given = track.keys[w], jnp.asarray(track.xi[w]), cores, jnp.asarray(action), swaps
-    mine, theirs = jax.device_get(jax.jit(jax.vmap(one))(*given))
+    mine, theirs = jax.device_get(jax.jit(jax.vmap(ask))(*given))
     return {name: (mine[name], np.moveaxis(theirs[name], 1, 0)) for name in mine}
 
 
