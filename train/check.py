@@ -16,7 +16,7 @@ from rich.table import Table
 
 from mjx_s2r.curriculum.coordinates import select_rows
 from mjx_s2r.envs.registry import make_task
-from mjx_s2r.eval.engine_check import NOMINAL, REFUSALS, Verdict, check_engine
+from mjx_s2r.eval.engine_check import NOMINAL, NOTED, REFUSALS, Verdict, check_engine
 from mjx_s2r.io.run import write_json
 from mjx_s2r.runtime.progress import console, print_line, progress
 from mjx_s2r.sim.backends.physics_config import PhysicsConfig
@@ -40,6 +40,8 @@ class CheckConfig:
     """Random starts of the nominal world; each end of a row takes two of them."""
     seed: int = 0
     """Seed of starts and actions."""
+    strict: bool = False
+    """Exit status 1 also where geoms touch in other points and where the solver stops early."""
     json: Path | None = None
     """File that the verdicts go to."""
     physics: PhysicsConfig = field(default_factory=PhysicsConfig)
@@ -125,8 +127,9 @@ def main(argv: Sequence[str]) -> int:
         if v.text:
             print_line(f"{v.verdict}: {v.text}")
     if config.json is not None:
+        config.json.parent.mkdir(parents=True, exist_ok=True)
         write_json(config.json, to_json(found, config))
-    wrong = sum(v.failed for v in found)
+    wrong = sum(v.failed or (config.strict and v.verdict in NOTED) for v in found)
     rows = sum(v.section == "rows" and v.name != NOMINAL for v in found)
     functions = sum(v.section == "functions" for v in found)
     print_line(f"{rows} rows and {functions} functions; {wrong or 'nothing'} to mend")

@@ -23,11 +23,12 @@ from mjx_s2r.sim.effects import actuator, motor
 from mjx_s2r.sim.env import Env
 from mjx_s2r.sim.interface import State, nominal_params
 from mjx_s2r.sim.model.leaves import write
-from mjx_s2r.sim.physics import PhysicsState
+from mjx_s2r.sim.physics import Physics, PhysicsState
 
 HOLD_S = 0.1  # s for which an action is held
 NOISE = 1e-6  # relative, at every physics step: what float32 loses in a step (2^-24 an operation)
-FORCE_NOISE = 3e-5  # relative error of a constraint force from MJX's solver in float32, measured
+FORCE_NOISE = 1e-4  # relative error of a contact force from MJX's solver in float32, measured
+PATIENT = 20  # the same of the engine, both
 CONVERGED = (200, 100)  # iterations of the constraint solver and of its line search
 FLAGS = ("on_goal", "failed")
 # Insides of the constraint solver come in MJX's own order; they are left as the engine has them.
@@ -66,6 +67,8 @@ class Track:
         actions: (W, T, J) actions.
         cores: states at S + 1 moments, leaves (W, S + 1, ...).
         ctrl: (W, S, nu) controls.
+        better: qpos (W, S, nq) and qvel (W, S, nv) after the same single steps with more iterations
+            of the solver.
         contacts: all that are possible, leaves (W, S, C, ...), before each physics step; one acts
             where its distance is negative. None where the engine does not tell.
         shape: geometry and mass matrix at the start by name, (W, ...).
@@ -77,6 +80,7 @@ class Track:
     actions: np.ndarray
     cores: PhysicsState
     ctrl: np.ndarray
+    better: tuple[np.ndarray, np.ndarray]
     contacts: Contacts | None
     shape: Mapping[str, np.ndarray]
 
@@ -88,6 +92,8 @@ def run_engine(env: Env, worlds: Worlds, steps: int, seed: int) -> Track:
     drawn = np.random.default_rng(seed).uniform(-1, 1, (count, -(-steps // hold), env.action_size))
     actions = np.repeat(drawn, hold, 1)[:, :steps].astype(np.float32)[worlds.start]
     keys = jax.random.split(jax.random.key(seed), count)[worlds.start]
+
+    patient = _patient(env.physics)
 
     def one(key: jax.Array, xi: jax.Array, actions: jax.Array) -> Any:
         """Runs one world."""
@@ -106,21 +112,30 @@ def run_engine(env: Env, worlds: Worlds, steps: int, seed: int) -> Track:
             """Takes one physics step, and says what touched before it."""
             data = physics.forward(env.physics, sim.leaves, core)
             after = physics.advance(env.physics, sim.leaves, core, ctrl)
-            return after, (after, ctrl, _contacts(env, data))
+            better = physics.advance(patient, sim.leaves, core, ctrl)
+            return after, (after, ctrl, (better.qpos, better.qvel), _contacts(env, data))
 
         ctrl = jnp.repeat(jax.lax.scan(command, sim.command, actions)[1], env.task.substeps, 0)
-        cores, ctrl, contacts = jax.lax.scan(step, first, ctrl)[1]
+        cores, ctrl, better, contacts = jax.lax.scan(step, first, ctrl)[1]
         cores = jax.tree.map(lambda a, b: jnp.concatenate((a[None], b)), first, cores)
         data = physics.forward(env.physics, sim.leaves, first)
         shape = {f: getattr(data, f) for f in ("geom_xpos", "geom_xmat", "site_xpos", "cam_xpos")}
         shape["inertia"] = mjx.full_m(physics.world_model(env.physics, sim.leaves), data)
         shape |= {n: x for n, x in sim.leaves.items() if n == "geom_size"}
-        return sim.episode_params.xi, now, cores, ctrl, contacts, shape
+        return sim.episode_params.xi, now, cores, ctrl, better, contacts, shape
 
-    xi, now, cores, ctrl, contacts, shape = jax.device_get(
+    xi, now, cores, ctrl, better, contacts, shape = jax.device_get(
         jax.jit(jax.vmap(one))(keys, jnp.asarray(worlds.xi), jnp.asarray(actions))
     )
-    return Track(keys, xi, now, actions, cores, ctrl, contacts, shape)
+    return Track(keys, xi, now, actions, cores, ctrl, better, contacts, shape)
+
+
+def _patient(engine: Physics) -> Physics:
+    """Returns an engine with more iterations of its solver; MuJoCo Warp as it is."""
+    option = engine.model.opt
+    most = max(option.iterations, PATIENT), max(option.ls_iterations, PATIENT)
+    more = option.replace(iterations=most[0], ls_iterations=most[1])
+    return replace(engine, model=engine.model.replace(opt=more))
 
 
 def _contacts(env: Env, data: mjx.Data) -> Contacts | None:
@@ -232,7 +247,7 @@ class Twin:
         yield
         opt.iterations, opt.ls_iterations, opt.tolerance = before
 
-    def apart(self, a: Sequence[np.ndarray], b: Sequence[np.ndarray]) -> np.ndarray:
+    def apart(self, a: Sequence[Any], b: Sequence[Any]) -> np.ndarray:
         """Returns (S, 2, nv) how far states ``b`` are from ``a``: positions, then velocities.
 
         Both are qpos (S, nq) and qvel (S, nv). Not finite is infinitely far.
@@ -241,7 +256,7 @@ class Twin:
         apart = np.abs(np.stack((way, b[1] - a[1]), 1))
         return np.where(np.isfinite(apart), apart, np.inf)
 
-    def way(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    def way(self, a: Any, b: Any) -> np.ndarray:
         """Returns (nv,) the way from the posture ``a`` (nq,) to ``b`` (nq,), m and rad."""
         found = np.zeros(self.model.nv)
         mujoco.mj_differentiatePos(self.model, found, 1.0, a, b)
