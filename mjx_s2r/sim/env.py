@@ -228,8 +228,12 @@ class Env:
 
     def label(self, state: State) -> jax.Array:
         """Returns (L,) the task's label of one world."""
+        return task_calls.label(self.task, self.task_data(state))
+
+    def task_data(self, state: State) -> mjx.Data:
+        """Returns the Data that the task's functions are given of one world."""
         sim = state.pipeline_state
-        return task_calls.label(self.task, self._task_data(sim, self._current_params(sim)))
+        return self._task_data(sim, self._current_params(sim))
 
     def with_privileged_params(
         self, obs: dict[str, jax.Array], xi: jax.Array

@@ -1,0 +1,136 @@
+"""python -m train check --task module:Class: a task beside C MuJoCo, before it is trained.
+
+Every row of the group "model" at both of its ends, and every signal, privileged value, label and
+reward, in the engine of the training and in C MuJoCo, from random starts for half a second. Exit
+status 1 says that something differs, acts not, or is no number; each such thing gets a sentence.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tyro
+from rich.table import Table
+
+from mjx_s2r.curriculum.coordinates import select_rows
+from mjx_s2r.envs.registry import make_task
+from mjx_s2r.eval.engine_check import NOMINAL, NOTED, REFUSALS, Verdict, check_engine
+from mjx_s2r.io.run import write_json
+from mjx_s2r.runtime.progress import console, print_line, progress
+from mjx_s2r.sim.backends.physics_config import PhysicsConfig
+from mjx_s2r.sim.env import make
+from mjx_s2r.sim.task import Task
+
+STAGES = 3
+
+
+@dataclass(frozen=True)
+class CheckConfig:
+    """Settings of a check."""
+
+    task: str = "reach"
+    """Name of a task, or module:Class."""
+    rows: str = "*"
+    """Rows to check, globs of names or fields, comma-separated; ~ takes out."""
+    seconds: float = 0.5
+    """How long the worlds run, s."""
+    starts: int = 4
+    """Random starts of the nominal world; each end of a row takes two of them."""
+    seed: int = 0
+    """Seed of starts and actions."""
+    strict: bool = False
+    """Exit status 1 also where geoms touch in other points and where the solver stops early."""
+    json: Path | None = None
+    """File that the verdicts go to."""
+    physics: PhysicsConfig = field(default_factory=PhysicsConfig)
+    """Engine that is compared with C MuJoCo."""
+
+    def __post_init__(self) -> None:
+        """Checks the settings.
+
+        Raises:
+            ValueError: no time, or no start.
+        """
+        if not 0 < self.seconds <= 60:
+            raise ValueError(f"seconds {self.seconds} must lie in (0, 60]")
+        if self.starts < 1:
+            raise ValueError(f"starts {self.starts} must be at least 1")
+
+
+def check(task: Task, config: CheckConfig) -> list[Verdict]:
+    """Binds a task as a training does, and compares it with C MuJoCo.
+
+    Raises:
+        ParamError: rows that do not exist.
+    """
+    try:
+        env = make(task, config.physics)
+    except REFUSALS as error:
+        return [Verdict("task", "bound", "refused", text=str(error))]
+    chosen = select_rows(env.space, config.rows) if len(env.space) else np.zeros(0, bool)
+    with progress(f"checking {task.name}", STAGES) as bar:
+        found = check_engine(
+            env,
+            chosen,
+            seconds=config.seconds,
+            starts=config.starts,
+            seed=config.seed,
+            tell=bar.update,
+        )
+    return [Verdict("task", "bound", "ok"), *found]
+
+
+def table(found: Sequence[Verdict], title: str) -> Table:
+    """Returns the verdicts as a table, in sections."""
+    shown = Table(title=title)
+    for name in ("of", "name", "verdict"):
+        shown.add_column(name)
+    for name in ("gap", "allowed"):
+        shown.add_column(name, justify="right")
+    last = ""
+    for v in found:
+        if v.section != last:
+            shown.add_section()
+        style = "bold red" if v.failed else "" if v.verdict == "ok" else "yellow"
+        numbers = (f"{100 * v.gap:.1g} %", f"{100 * v.allowed:.1g} %") if v.allowed else ("", "")
+        shown.add_row(
+            v.section if v.section != last else "", v.name, v.verdict, *numbers, style=style
+        )
+        last = v.section
+    return shown
+
+
+def to_json(found: Sequence[Verdict], config: CheckConfig) -> dict[str, Any]:
+    """Returns the verdicts in plain values; a gap that is not finite is null."""
+    lines = [{**vars(v), "gap": v.gap if np.isfinite(v.gap) else None} for v in found]
+    return {
+        "task": config.task,
+        "backend": config.physics.backend,
+        "seconds": config.seconds,
+        "ok": not any(v.failed for v in found),
+        "verdicts": lines,
+    }
+
+
+def main(argv: Sequence[str]) -> int:
+    """Checks a task; returns 1 where something is wrong.
+
+    Raises:
+        ParamError: a task or rows that do not exist.
+    """
+    config = tyro.cli(CheckConfig, args=list(argv))
+    found = check(make_task(config.task), config)
+    console.print(table(found, f"{config.task}: {config.physics.backend} beside C MuJoCo"))
+    for v in found:
+        if v.text:
+            print_line(f"{v.verdict}: {v.text}")
+    if config.json is not None:
+        config.json.parent.mkdir(parents=True, exist_ok=True)
+        write_json(config.json, to_json(found, config))
+    wrong = sum(v.failed or (config.strict and v.verdict in NOTED) for v in found)
+    rows = sum(v.section == "rows" and v.name != NOMINAL for v in found)
+    functions = sum(v.section == "functions" for v in found)
+    print_line(f"{rows} rows and {functions} functions; {wrong or 'nothing'} to mend")
+    return int(wrong > 0)
