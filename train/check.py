@@ -69,6 +69,11 @@ def check(task: Task, config: CheckConfig) -> list[Verdict]:
         env = make(task, config.physics)
     except REFUSALS as error:
         return [Verdict("task", "bound", "refused", text=str(error))]
+    if config.physics.backend == "c":
+        text = (
+            "engine c is C MuJoCo itself; check the engine that it replaces, --physics.backend jax"
+        )
+        return [Verdict("task", "bound", "ok", text=text)]
     chosen = select_rows(env.space, config.rows) if len(env.space) else np.zeros(0, bool)
     with progress(f"checking {task.name}", STAGES) as bar:
         found = check_engine(

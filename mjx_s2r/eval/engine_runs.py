@@ -105,12 +105,12 @@ def run_engine(env: Env, worlds: Worlds, steps: int, seed: int) -> Track:
             """Follows a policy's action."""
             output = action * jnp.asarray(spec.action.scale)
             last = next_command(jnp, spec.action, last, output)
-            ctrl = env.physics.empty_data.ctrl.at[jnp.array(env.ctrl_index)].set(last)
+            ctrl = env.physics.empty_data.ctrl.at[jnp.array(env.drives.actuators)].set(last)
             return last, ctrl
 
         def step(core: PhysicsState, ctrl: jax.Array) -> Any:
             """Takes one physics step, and says what touched before it."""
-            data = physics.forward(env.physics, sim.leaves, core)
+            data = physics.forward_all(env.physics, sim.leaves, core)
             after = physics.advance(env.physics, sim.leaves, core, ctrl)
             better = physics.advance(patient, sim.leaves, core, ctrl)
             return after, (after, ctrl, (better.qpos, better.qvel), _contacts(env, data))
@@ -118,7 +118,7 @@ def run_engine(env: Env, worlds: Worlds, steps: int, seed: int) -> Track:
         ctrl = jnp.repeat(jax.lax.scan(command, sim.command, actions)[1], env.task.substeps, 0)
         cores, ctrl, better, contacts = jax.lax.scan(step, first, ctrl)[1]
         cores = jax.tree.map(lambda a, b: jnp.concatenate((a[None], b)), first, cores)
-        data = physics.forward(env.physics, sim.leaves, first)
+        data = physics.forward_all(env.physics, sim.leaves, first)
         shape = {f: getattr(data, f) for f in ("geom_xpos", "geom_xmat", "site_xpos", "cam_xpos")}
         shape["inertia"] = mjx.full_m(physics.world_model(env.physics, sim.leaves), data)
         shape |= {n: x for n, x in sim.leaves.items() if n == "geom_size"}
@@ -346,7 +346,7 @@ def _force_range(
     if env.motor is None:
         return stall
     loss = actuator.values(env.actuator, xi)["speed_loss"]
-    return motor.force_range(env.motor, jnp.asarray(stall), loss, jnp.asarray(core.qvel))
+    return motor.force_range(env.motor, jnp, jnp.asarray(stall), loss, jnp.asarray(core.qvel))
 
 
 def _told(env: Env, data: mjx.Data, action: jax.Array) -> dict[str, jax.Array]:

@@ -242,6 +242,8 @@ def advance(
     A ``wrench`` (nbody, 6), force N and torque N m in the world's axes at each body's centre of
     mass, pushes from outside.
     """
+    if physics.c is not None:
+        return advance_together(physics, leaves, state, ctrl[None], wrench)
     if physics.warp is not None:
         one = jax.tree.map(lambda x: x[None], (warp.usable(leaves), state, ctrl, wrench))
         return jax.tree.map(lambda x: x[0], _together(physics.warp)(*one))

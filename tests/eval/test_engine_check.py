@@ -143,7 +143,7 @@ def test_a_signal_that_reads_the_past_or_is_no_number_is_named(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Zeros instead of a sensor's value, as a Data has them in which only positions are new."""
-    true = physics.forward
+    true = physics.forward_all
 
     def stale(*given: Any) -> mjx.Data:
         """Returns Data without sensors."""

@@ -37,7 +37,8 @@ RICH = f"""
   <body name="arm" gravcomp=".5" pos="0 .5 .5">
     <joint name="hinge" axis="0 1 0" pos="0 0 .1" damping=".1" stiffness=".3" frictionloss=".05"
       range="-1 .3" limited="true"/>
-    <geom type="capsule" size=".02" fromto="0 0 0 .3 0 0" mass=".2"/><camera name="eye" mode="track" pos="0 -1 0"/>
+    <geom type="capsule" size=".02" fromto="0 0 0 .3 0 0" mass=".2"/>
+    <camera name="eye" mode="track" pos="0 -1 0"/>
     <body name="hand" pos=".3 0 0" quat=".9 0 .1 0">
       <joint name="slide" type="slide" axis="1 0 0" armature=".05" damping="1" stiffness="20"/>
       <geom size=".03" mass=".1"/><site name="tip" pos=".05 0 0"/></body></body>
