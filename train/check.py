@@ -16,7 +16,7 @@ from rich.table import Table
 
 from mjx_s2r.curriculum.coordinates import select_rows
 from mjx_s2r.envs.registry import make_task
-from mjx_s2r.eval.engine_check import NOMINAL, NOTED, REFUSALS, Verdict, check_engine
+from mjx_s2r.eval.engine_check import NOMINAL, NOTED, REFUSALS, CheckResult, check_engine
 from mjx_s2r.io.run import write_json
 from mjx_s2r.runtime.progress import console, print_line, progress
 from mjx_s2r.sim.backends.physics_config import PhysicsConfig
@@ -59,7 +59,7 @@ class CheckConfig:
             raise ValueError(f"starts {self.starts} must be at least 1")
 
 
-def check(task: Task, config: CheckConfig) -> list[Verdict]:
+def check(task: Task, config: CheckConfig) -> list[CheckResult]:
     """Binds a task as a training does, and compares it with C MuJoCo.
 
     Raises:
@@ -68,12 +68,12 @@ def check(task: Task, config: CheckConfig) -> list[Verdict]:
     try:
         env = make(task, config.physics)
     except REFUSALS as error:
-        return [Verdict("task", "bound", "refused", text=str(error))]
+        return [CheckResult("task", "bound", "refused", text=str(error))]
     if config.physics.backend == "c":
         text = (
             "engine c is C MuJoCo itself; check the engine that it replaces, --physics.backend jax"
         )
-        return [Verdict("task", "bound", "ok", text=text)]
+        return [CheckResult("task", "bound", "ok", text=text)]
     chosen = select_rows(env.space, config.rows) if len(env.space) else np.zeros(0, bool)
     with progress(f"checking {task.name}", STAGES) as bar:
         found = check_engine(
@@ -84,10 +84,10 @@ def check(task: Task, config: CheckConfig) -> list[Verdict]:
             seed=config.seed,
             tell=bar.update,
         )
-    return [Verdict("task", "bound", "ok"), *found]
+    return [CheckResult("task", "bound", "ok"), *found]
 
 
-def table(found: Sequence[Verdict], title: str) -> Table:
+def table(found: Sequence[CheckResult], title: str) -> Table:
     """Returns the verdicts as a table, in sections."""
     shown = Table(title=title)
     for name in ("of", "name", "verdict"):
@@ -107,7 +107,7 @@ def table(found: Sequence[Verdict], title: str) -> Table:
     return shown
 
 
-def to_json(found: Sequence[Verdict], config: CheckConfig) -> dict[str, Any]:
+def to_json(found: Sequence[CheckResult], config: CheckConfig) -> dict[str, Any]:
     """Returns the verdicts in plain values; a gap that is not finite is null."""
     lines = [{**vars(v), "gap": v.gap if np.isfinite(v.gap) else None} for v in found]
     return {

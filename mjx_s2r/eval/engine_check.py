@@ -57,8 +57,8 @@ Tell = Callable[[int, str], None]
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """Verdict on one row or one function.
+class CheckResult:
+    """CheckResult on one row or one function.
 
     Attributes:
         section: "task", "rows", "contacts" or "functions".
@@ -149,7 +149,7 @@ def check_engine(
     starts: int = 4,
     seed: int = 0,
     tell: Tell = lambda done, note: None,
-) -> list[Verdict]:
+) -> list[CheckResult]:
     """Compares a task in its engine with C MuJoCo; returns the rows' verdicts, then the functions'.
 
     Args:
@@ -204,7 +204,7 @@ def _in_c(env: Env, track: Track, world: int) -> _World:
 
 def _compare_contacts(
     env: Env, track: Track, found: Sequence[_World]
-) -> tuple[np.ndarray, list[Verdict]]:
+) -> tuple[np.ndarray, list[CheckResult]]:
     """Returns (W, S) bool where both engines have the same contacts, and verdicts on pairs."""
     alike = np.ones(track.ctrl.shape[:2], bool)
     if track.contacts is None:
@@ -233,8 +233,8 @@ def _compare_contacts(
             f"{max(met[pair], len(seen))} such steps): it collides these shapes in another way; "
             "use spheres or capsules there, or judge policies in C MuJoCo"
         )
-        out.append(Verdict("contacts", f"{one} - {two}", "other points", text=text))
-    return alike, out or [Verdict("contacts", "(all pairs)", "ok")]
+        out.append(CheckResult("contacts", f"{one} - {two}", "other points", text=text))
+    return alike, out or [CheckResult("contacts", "(all pairs)", "ok")]
 
 
 def _touching(contacts: Contacts) -> set[tuple[int, int]]:
@@ -333,7 +333,7 @@ def _where(
 
 def _judge_rows(
     env: Env, worlds: Worlds, track: Track, found: Sequence[_World], alike: np.ndarray
-) -> list[Verdict]:
+) -> list[CheckResult]:
     """Returns the verdicts on the nominal worlds and on every row."""
     scale = _scale(env, track, worlds, found)
     gaps = [_gap(env, track, w, here, scale, alike[w]) for w, here in enumerate(found)]
@@ -347,21 +347,23 @@ def _judge_rows(
         remedy = f"; {param.field} means another thing in this engine: drop the row, or report it"
         verdict = _verdict(param.name, gap, at, remedy)
         if verdict.failed and nominal.ratio > 1 and gap.ratio < 2 * nominal.ratio:
-            verdict = Verdict("rows", param.name, "as nominal", gap.share, gap.allowed)
+            verdict = CheckResult("rows", param.name, "as nominal", gap.share, gap.allowed)
         if not verdict.failed and not _acts(env, worlds, track, found, scale, row):
             verdict = _idle(env, worlds, found, row, gap)
         out.append(verdict)
     return out
 
 
-def _judge_solver(env: Env, worlds: Worlds, track: Track, found: Sequence[_World]) -> list[Verdict]:
+def _judge_solver(
+    env: Env, worlds: Worlds, track: Track, found: Sequence[_World]
+) -> list[CheckResult]:
     """Returns a verdict where so few iterations of the solver change what happens in a step."""
     scale, iterations = _scale(env, track, worlds, found), env.task.mj_model.opt.iterations
     share = np.array([here.step_spread[0] / scale for here in found])  # (W, S, 2, nv)
     w, s, part, dof = (int(i) for i in np.unravel_index(share.argmax(), share.shape))
     worst = float(share[w, s, part, dof])
     if worst <= TRUSTED:
-        return [Verdict("task", "solver", "ok", worst, TRUSTED)]
+        return [CheckResult("task", "solver", "ok", worst, TRUSTED)]
     joint = element_names(env.task.mj_model, "dof")[dof]
     text = (
         f"{iterations} iterations of the solver leave joint {joint!r} off by "
@@ -369,18 +371,18 @@ def _judge_solver(env: Env, worlds: Worlds, track: Track, found: Sequence[_World
         f"one step at {s * env.task.mj_model.opt.timestep:.3g} s, in C MuJoCo, too; write more "
         f'into the MuJoCo model, <option iterations="{4 * iterations}"/>, where that matters'
     )
-    return [Verdict("task", "solver", "stops early", worst, TRUSTED, text)]
+    return [CheckResult("task", "solver", "stops early", worst, TRUSTED, text)]
 
 
-def _verdict(name: str, gap: _Gap, at: str, remedy: str) -> Verdict:
+def _verdict(name: str, gap: _Gap, at: str, remedy: str) -> CheckResult:
     """Returns the verdict on a difference."""
     if not gap.allowed:
         text = f"{at}: rounding alone moves these worlds as far; try --seconds 0.1"
-        return Verdict("rows", name, "not told", text=text)
+        return CheckResult("rows", name, "not told", text=text)
     if gap.ratio <= 1:
-        return Verdict("rows", name, "ok", gap.share, gap.allowed)
+        return CheckResult("rows", name, "ok", gap.share, gap.allowed)
     text = f"{at}: {gap.text}{remedy}"
-    return Verdict("rows", name, "differs", gap.share, gap.allowed, text)
+    return CheckResult("rows", name, "differs", gap.share, gap.allowed, text)
 
 
 def _acts(
@@ -408,7 +410,7 @@ def _acts(
     return False
 
 
-def _idle(env: Env, worlds: Worlds, found: Sequence[_World], row: int, gap: _Gap) -> Verdict:
+def _idle(env: Env, worlds: Worlds, found: Sequence[_World], row: int, gap: _Gap) -> CheckResult:
     """Returns the verdict on a row that changed nothing."""
     param = env.space.rows[row]
     mine = [found[w].twin for w in np.flatnonzero(worlds.row == row).tolist()]
@@ -426,13 +428,13 @@ def _idle(env: Env, worlds: Worlds, found: Sequence[_World], row: int, gap: _Gap
             f"row {param.name!r} acts not: {param.field} at {low:.4g} and at {high:.4g} gives the "
             "same motion and the same geometry; drop the row, or name other elements"
         )
-        return Verdict("rows", param.name, "acts not", gap.share, gap.allowed, text)
-    return Verdict("rows", param.name, "not tried", gap.share, gap.allowed, text)
+        return CheckResult("rows", param.name, "acts not", gap.share, gap.allowed, text)
+    return CheckResult("rows", param.name, "not tried", gap.share, gap.allowed, text)
 
 
 def _judge_functions(
     env: Env, worlds: Worlds, track: Track, found: Sequence[_World], seed: int
-) -> list[Verdict]:
+) -> list[CheckResult]:
     """Returns the verdicts on what the task's functions say: at every start, and later."""
     drawn, often = np.random.default_rng(seed), env.task.substeps
     steps = track.ctrl.shape[1] // often
@@ -446,7 +448,7 @@ def _judge_functions(
 
 def _judge_function(
     name: str, mine: np.ndarray, theirs: np.ndarray, at_s: Sequence[float]
-) -> Verdict:
+) -> CheckResult:
     """Returns the verdict on one function; its values are (N, n) and (4, N, n)."""
     remedy = (
         "; what it reads of mjx.Data is not C MuJoCo's there (docs/data_fields.md): read other "
@@ -459,7 +461,7 @@ def _judge_function(
             f"{name}[{k}] is {mine[place, k]} at {when} ({theirs[0, place, k]:.5g} with C MuJoCo's "
             "data); guard divisions and roots against zero"
         )
-        return Verdict("functions", name, "not finite", text=text)
+        return CheckResult("functions", name, "not finite", text=text)
     if name in FLAGS:  # a threshold may lie between two roundings: then either is right
         sure = (theirs == theirs[0]).all(0)
         gap, allowed = np.where(sure, np.abs(mine - theirs[0]), 0), np.full(mine.shape, TOLERANCE)
@@ -472,9 +474,9 @@ def _judge_function(
     place, k = np.unravel_index((gap / allowed).argmax(), gap.shape)
     worst, most_allowed = float(gap[place, k]), float(allowed[place, k])
     if worst <= most_allowed:
-        return Verdict("functions", name, "ok", worst, most_allowed)
+        return CheckResult("functions", name, "ok", worst, most_allowed)
     text = (
         f"{name}[{k}] at {at_s[place]:.3g} s: {mine[place, k]:.5g} in the engine, "
         f"{theirs[0, place, k]:.5g} with C MuJoCo's data{remedy}"
     )
-    return Verdict("functions", name, "differs", worst, most_allowed, text)
+    return CheckResult("functions", name, "differs", worst, most_allowed, text)
