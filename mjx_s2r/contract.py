@@ -134,6 +134,21 @@ class ActionSpec:
     kp: tuple[float, ...] = ()
     kd: tuple[float, ...] = ()
 
+    def __post_init__(self) -> None:
+        """Takes numbers of numpy as plain ones, which JSON can hold."""
+        for name in ("scale", "home", "low", "high", "max_rate", "max_effort", "kp", "kd"):
+            object.__setattr__(self, name, _plain(getattr(self, name)))
+
+
+def _plain(values: Any) -> Any:
+    """Returns an array or a sequence of numbers as a tuple of floats; all else as it is."""
+    if hasattr(values, "tolist"):
+        values = values.tolist()
+    if not isinstance(values, list | tuple):
+        return values
+    items = (x.tolist() if hasattr(x, "tolist") else x for x in values)
+    return tuple(float(x) if type(x) is int else x for x in items)
+
 
 @dataclass(frozen=True)
 class TrainedRange:

@@ -18,6 +18,7 @@ a measure of success (`mjx_s2r.bridge`), which "brax:ant" alone does not have.
 import importlib
 import inspect
 import pkgutil
+import traceback
 import typing
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -298,8 +299,25 @@ def _origin(maker: TaskMaker) -> tuple[str, str]:
 
 
 def _make(name: str) -> Any:
-    """Returns what the class or function behind a name makes."""
-    return task_spec(name).make()
+    """Returns what the class or function behind a name makes.
+
+    Raises:
+        ParamError: it raises; says what, and where.
+    """
+    try:
+        return task_spec(name).make()
+    except Exception as error:
+        if type(error).__module__.startswith("mjx_s2r."):
+            raise
+        raise ParamError(f"task {name!r} cannot be made: {_blame(error)}") from error
+
+
+def _blame(error: BaseException) -> str:
+    """Returns what an error in a user's file says, in one line, and where it was raised."""
+    lines = str(error).strip().splitlines() or ["nothing"]
+    frame = traceback.extract_tb(error.__traceback__)[-1:]
+    where = f" ({frame[0].filename}:{frame[0].lineno})" if frame else ""
+    return f"{type(error).__name__}: {lines[0]}{where}; mend that first"
 
 
 def _find_maker(module_name: str, attribute: str) -> TaskMaker:
@@ -312,10 +330,16 @@ def _find_maker(module_name: str, attribute: str) -> TaskMaker:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
-            raise  # the module is there, and what it imports is not
+            raise ParamError(
+                f"task module {module_name!r} cannot be imported: {_blame(error)}"
+            ) from error  # the module is there, and what it imports is not
         raise ParamError(
             f"unknown task module {module_name!r}: {error}; start where it can be imported, or "
             f"name one of the tasks {', '.join(task_names())}"
+        ) from error
+    except (Exception, SystemExit) as error:
+        raise ParamError(
+            f"task module {module_name!r} cannot be imported: {_blame(error)}"
         ) from error
     found = getattr(module, attribute, None)
     if found is None:

@@ -461,12 +461,14 @@ def fit(
         JaxConfigError: a setting of jax under which trainings fail.
         MeshError: devices that are not there, or that do not divide the worlds.
         HostError: another process of the same run failed, or there are several and it sees.
-        ConfigError: an evaluation of an actor that sees.
+        ConfigError: no iterations; an evaluation of an actor that sees.
         RunError: a folder that cannot be used, or a tracker that is not installed.
         KeyboardInterrupt: asked to stop; the state is saved.
         DiskFullError: there is no room for the last checkpoint.
     """
     check_jax_config()
+    if iterations < 1:
+        raise ConfigError(f"iterations {iterations}: a training needs at least one")
     mesh = device_mesh(config.devices)
     check_num_envs(mesh, trainer.config.num_envs)
     if trainer.cameras is not None:

@@ -16,6 +16,7 @@ Law = Literal["uniform", "log_uniform", "gaussian", "categorical"]
 Resample = Literal["episode", "world", "step"]
 Range = tuple[float, float]
 
+LARGEST = 1e30  # what a limit stays below: single precision ends at 3.4e38
 GROUPS = ("model", "actuator", "sensor", "visual", "world")
 EVERY_STEP = ("actuator", "sensor", "visual")  # groups whose rows may change at every step
 
@@ -94,8 +95,8 @@ class Param:
         if not math.isfinite(self.nominal):
             raise ParamError(f"{where}: nominal {self.nominal} must be finite")
         for label, (low, high) in (("initial", self.initial), ("limits", self.limits)):
-            if not all(map(math.isfinite, (low, high))):
-                raise ParamError(f"{where}: {label} ({low}, {high}) must be finite")
+            if not all(abs(x) < LARGEST for x in (low, high)):
+                raise ParamError(f"{where}: {label} ({low}, {high}) must be finite, in float32 too")
             if low > high:
                 raise ParamError(f"{where}: {label} low {low} is above high {high}; swap them")
         if not self.limits[0] <= self.initial[0] <= self.initial[1] <= self.limits[1]:

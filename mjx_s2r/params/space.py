@@ -299,7 +299,8 @@ def _mask(row: Param, shape: tuple[int, ...], names: Sequence[str] | None) -> np
 
 def _matches(row: Param, pattern: str, names: Sequence[str]) -> list[int]:
     """Returns the indices of the ``names`` that match a name or glob ``pattern``."""
-    found = [i for i, name in enumerate(names) if fnmatch.fnmatchcase(name, pattern)]
+    found = [i for i, name in enumerate(names) if name == pattern]  # names may hold brackets
+    found = found or [i for i, name in enumerate(names) if fnmatch.fnmatchcase(name, pattern)]
     if not found:
         raise unknown(
             f"element of {row.array!r} in parameter {row.name!r}:", pattern, [n for n in names if n]

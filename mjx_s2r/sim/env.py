@@ -36,6 +36,7 @@ from mjx_s2r.params import ParamError, ParamSpace
 from mjx_s2r.params.bounds import VISUAL, check_unbound
 from mjx_s2r.sim import physics, task_calls
 from mjx_s2r.sim.backends.contacts import warn_of_lost_contacts
+from mjx_s2r.sim.backends.mjx_gaps import warn_of_gaps
 from mjx_s2r.sim.backends.physics_config import PhysicsConfig
 from mjx_s2r.sim.contract_probe import check_order, warn_of_pulling_servos
 from mjx_s2r.sim.effects import actuator, adversary, motor, sensor, world
@@ -358,7 +359,8 @@ class Env:
             space.normalize(jnp, sim.episode_params.xi)[hidden],
         )
         obs = {"state": assemble(jnp, contract, told), "privileged": jnp.concatenate(parts)}
-        return replace(sim, sensor=reading), obs
+        # Kept once made: the check of what is finite would have the compiler make them twice.
+        return replace(sim, sensor=reading), jax.lax.optimization_barrier(obs)
 
     def _finite(
         self,
@@ -440,6 +442,7 @@ def make(task: Task, config: PhysicsConfig | None = None) -> Env:
         refuse_shared(task.space, binding)
     elif config is None or config.backend == "jax":
         warn_of_lost_contacts(mj_model)
+        warn_of_gaps(mj_model)
     refuse_clipped_rows(task.space, binding.edits, mj_model)
     engine = physics.put_model(mj_model, config)
     ctrl, act = (jnp.asarray(x, jnp.float32) for x in rest_controls(mj_model))

@@ -5,6 +5,7 @@ mjx.Data: a scan that carries full Data moves some 30 kB a world and step, most 
 anyway.
 """
 
+import copy
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache, partial
@@ -160,21 +161,38 @@ def put_model(mj_model: mujoco.MjModel, config: PhysicsConfig | None = None) -> 
     engine, in_c = None, None
     if config is not None and config.backend == "c":
         in_c = c_batch.CBatch(mj_model)
-        mj_model = warp.without_contacts(mj_model)
+        mj_model = _for_positions(mj_model)
     elif config is not None and config.backend == "warp":
         engine = warp.put(mj_model, config)
         mj_model = warp.without_contacts(mj_model)
     else:
         engine_fields.refuse_unread(mj_model, engine_fields.JAX)
         mjx_gaps.refuse_gaps(mj_model)
+    if mj_model.opt.enableflags & mujoco.mjtEnableBit.mjENBL_ENERGY:  # it moves nothing
+        mj_model = copy.copy(mj_model)
+        mj_model.opt.enableflags &= ~mujoco.mjtEnableBit.mjENBL_ENERGY
     mine = jax.local_devices()[0]  # MJX's own choice is the first of all, maybe another process's
     try:
         model = mjx.put_model(mj_model, impl="jax", device=mine)
         blank = mjx.make_data(mj_model, impl="jax", device=mine)
     except (NotImplementedError, ValueError) as error:
+        if in_c is not None:
+            raise ModelError(
+                "physics.backend 'c' takes positions from MJX, which cannot hold this model "
+                f"({error}); take that out of the MuJoCo model"
+            ) from error
         raise mjx_gaps.gap_error(mj_model, error) from error
     limits = None if engine or in_c else contacts.gauge(mj_model)
     return Physics(model, blank, limits, engine, in_c)
+
+
+def _for_positions(mj_model: mujoco.MjModel) -> mujoco.MjModel:
+    """Returns a copy for positions alone: without contacts and with options that MJX knows."""
+    still = warp.without_contacts(mj_model)
+    still.opt.integrator, still.opt.solver = 0, int(mujoco.mjtSolver.mjSOL_NEWTON)
+    still.opt.enableflags, still.opt.noslip_iterations = 0, 0
+    still.opt.disableactuator = 0
+    return still
 
 
 def _refuse_native_delay(mj_model: mujoco.MjModel) -> None:

@@ -252,7 +252,7 @@ def trace_task(task: Task, physics: Physics) -> frozenset[str]:
         TaskError: a function that raises, one that returns what `draw_start` and the others
             refuse, or one that reads a field that the engine does not compute.
     """
-    blank, known = physics.empty_data, readable_fields(physics)
+    blank, known = _without_counts(physics.empty_data), readable_fields(physics)
     jax.eval_shape(lambda key: draw_start(task, key=key), jax.random.key(0))
     action = jnp.zeros(len(task.contract.action.joints))
     calls: dict[str, Callable[[mjx.Data], Any]] = {
@@ -263,7 +263,7 @@ def trace_task(task: Task, physics: Physics) -> frozenset[str]:
     }
     read: set[str] = set()
     for function, call in calls.items():
-        found = _fields_read(call, blank)
+        found = _fields_read(call, blank, empty=physics.backend != "jax")
         for field in sorted(found - known):
             raise TaskError(f"{task.name}.{function} reads data.{field}, {_why(field, physics)}")
         read |= found
@@ -275,15 +275,35 @@ def reads_forces(read: frozenset[str]) -> bool:
     return bool(read - STATE_FIELDS - POSITION_FIELDS)
 
 
-def _fields_read(call: Callable[[mjx.Data], Any], blank: mjx.Data) -> set[str]:
-    """Returns the fields of Data that the results of ``call`` depend on."""
+class _Uncounted:
+    """Stands for a count in MJX's Data, which is that of all places and not of those in use."""
+
+    def _refuse(self, *_: Any) -> Any:
+        raise TaskError(
+            "reads a count of data._impl (ncon, nefc, ...), which in MJX is the number of places "
+            "and never changes; count what touches, e.g. (data._impl.contact.dist < 0).sum()"
+        )
+
+    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = _refuse
+    __gt__ = __ge__ = __lt__ = __le__ = __bool__ = __int__ = __index__ = __float__ = _refuse
+    __rtruediv__ = __array__ = __jax_array__ = __pow__ = __neg__ = _refuse
+
+
+def _without_counts(blank: mjx.Data) -> mjx.Data:
+    """Returns a Data whose counts of contacts and constraints cannot be read."""
+    counts = {name: _Uncounted() for name in ("ne", "nf", "nl", "nefc", "ncon")}
+    return blank.replace(_impl=blank._impl.replace(**counts))
+
+
+def _fields_read(call: Callable[[mjx.Data], Any], blank: mjx.Data, empty: bool) -> set[str]:
+    """Returns the fields of Data that the results of ``call`` depend on; ``empty`` ones, too."""
     jaxpr = jax.make_jaxpr(call)(blank).jaxpr
     used = dce_jaxpr(jaxpr, [True] * len(jaxpr.outvars))[1]
     paths = jax.tree_util.tree_leaves_with_path(blank)
     return {
         jax.tree_util.keystr(path).removeprefix(".")
         for (path, leaf), is_used in zip(paths, used, strict=True)
-        if is_used and np.size(leaf)
+        if is_used and (empty or np.size(leaf))
     }
 
 
@@ -305,6 +325,8 @@ def _blamed(task: Task, function: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
+        if isinstance(error, TaskError) and str(error).startswith("reads a count"):
+            raise TaskError(f"{task.name}.{function} {error}") from None
         if type(error).__module__.startswith("mjx_s2r."):
             raise
         frames = [f for f in traceback.extract_tb(error.__traceback__) if f.name == function]

@@ -303,8 +303,13 @@ def test_a_task_that_cannot_import_says_its_own_error(
 ) -> None:
     (tmp_path / "broken_task.py").write_text("import not_installed_here\n")
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(ModuleNotFoundError, match="not_installed_here"):
+    with pytest.raises(ParamError, match=r"'broken_task' cannot.*not_installed_here.*_task\.py:1"):
         make_task("broken_task:Task")
+    (tmp_path / "raising_task.py").write_text(
+        "class Task:\n    def __init__(self):\n        1 / 0\n"
+    )
+    with pytest.raises(ParamError, match=r"cannot be made: ZeroDivisionError.*raising_task\.py:3"):
+        make_task("raising_task:Task")
 
 
 def test_warp_is_refused_where_it_cannot_step(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -251,6 +251,12 @@ def test_a_field_that_mjx_does_not_compute_is_refused_by_name() -> None:
         make(Reading(model, pay=lambda data: data.contact.dist.sum()))
 
 
+def test_a_count_of_places_is_not_one_of_contacts() -> None:
+    model = mujoco.MjModel.from_xml_string(RICH)
+    with pytest.raises(TaskError, match=r"data\.reward reads a count.*contact\.dist < 0"):
+        make(Reading(model, pay=lambda data: 1.0 * (data._impl.ncon > 0)))
+
+
 def test_the_page_of_fields_lists_what_can_be_read() -> None:
     text = (ROOT / "docs" / "data_fields.md").read_text()
     known = physics.readable_fields(physics.put_model(mujoco.MjModel.from_xml_string(FREE)))

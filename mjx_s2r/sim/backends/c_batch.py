@@ -21,6 +21,7 @@ import mujoco
 import numpy as np
 from mujoco import batch
 
+from mjx_s2r.sim.backends.physics_config import ModelError
 from mjx_s2r.sim.model.virtual_fields import boxes_of_geoms
 
 STATE = ("qpos", "qvel", "act", "mocap_pos", "mocap_quat")
@@ -50,7 +51,25 @@ class CBatch:
     """A model in C MuJoCo, and the worlds that were made of it, by their number."""
 
     def __init__(self, mj_model: mujoco.MjModel) -> None:
-        """Copies the model; unstable worlds are not reset here, so that they can be counted."""
+        """Copies the model; unstable worlds are not reset here, so that they can be counted.
+
+        Raises:
+            ModelError: a model with a past of its own (sensors with interval, plugins),
+                which is not part of a world's state here, or one whose bodies sleep.
+        """
+        kinds = mujoco.mjtState
+        for kind, what in ((kinds.mjSTATE_HISTORY, "interval"), (kinds.mjSTATE_PLUGIN, "plugin")):
+            if mujoco.mj_stateSize(mj_model, kind):
+                raise ModelError(
+                    f"physics.backend 'c': the model's {what} keeps a past, which episodes would "
+                    "hand on to one another; take it out of the MuJoCo model, and give the table "
+                    "rows on 'sensor.delay_s' or 'sensor.period_s'"
+                )
+        if mj_model.opt.enableflags & mujoco.mjtEnableBit.mjENBL_SLEEP:
+            raise ModelError(
+                "physics.backend 'c': the model's flag sleep: which bodies sleep is not kept "
+                'between steps; remove sleep="enable" from the MuJoCo model'
+            )
         self.model = copy.copy(mj_model)
         self.model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_AUTORESET
         self._worlds: dict[int, _Worlds] = {}
@@ -82,6 +101,7 @@ class CBatch:
                 now[:] = ctrl[:, step]
                 if force_range is not None:
                     sims.expand("actuator_forcerange")[:] = force_range(sims.bind("qvel"))
+                    self._worlds[len(ctrl)].written.pop("actuator_forcerange", None)
                 sims.step()
             out = {name: np.array(sims.bind(name), np.float32) for name in ("qpos", "qvel", "act")}
             out["warmstart"] = np.array(sims.bind("qacc_warmstart"), np.float32)

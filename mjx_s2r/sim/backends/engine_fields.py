@@ -9,7 +9,7 @@ refused, so a new MuJoCo fails loudly. What an engine reads and still does other
 
 import importlib.machinery
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from types import CodeType
@@ -239,12 +239,10 @@ def _not_neutral(mj_model: mujoco.MjModel, reader: Reader, field: str) -> Iterat
 
 def _ignored(reader: Reader, field: str) -> str:
     """Returns the end of a message: who ignores the field, and what to do."""
-    short = field.removeprefix("opt.")
-    other = replace(WARP if reader is JAX else JAX, first=("forward",))
-    steps = short in names_read(other)
-    other_way = f", or use physics.backend {'warp' if reader is JAX else 'jax'}" if steps else ""
     remedy = _REMEDIES.get(field, "take it out of the MuJoCo model")
-    return f"is in the MuJoCo model, and {reader.name} ignores it; {remedy}{other_way}"
+    return (
+        f"is in the MuJoCo model, and {reader.name} ignores it; {remedy}, or use physics.backend c"
+    )
 
 
 def _shown(value: np.ndarray) -> str:

@@ -3,6 +3,7 @@
 Found by stepping models of one feature each in both: tests/sim/backends/test_engine_fields.py.
 """
 
+import warnings
 from collections.abc import Iterator
 
 import mujoco
@@ -24,9 +25,56 @@ def refuse_gaps(mj_model: mujoco.MjModel) -> None:
     Raises:
         ModelError: names the element, its value and the remedy.
     """
-    for search in (_passive, _muscles, _limits, _tendons, _contacts, _sensors, _numbers):
+    for search in (_softness, _passive, _muscles, _limits, _tendons, _contacts, _sensors, _numbers):
         for message in search(mj_model):
             raise ModelError(message)
+
+
+def warn_of_gaps(mj_model: mujoco.MjModel) -> None:
+    """Warns of what MJX steps less well than C MuJoCo, without failing."""
+    m, kind = mj_model, mujoco.mjtEq
+    held = np.flatnonzero(np.isin(m.eq_type, [int(kind.mjEQ_CONNECT), int(kind.mjEQ_WELD)]))
+    if held.size:
+        warnings.warn(
+            f"{labelled(m, 'equality', int(held[0]))}: MJX on jax leaves the velocity product of "
+            "connect and weld (mj_Jdotv) out, so fast closed chains part from C MuJoCo; use "
+            "physics.backend c where they matter",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+    off = m.opt.disableflags & (Bit.mjDSBL_CONTACT | Bit.mjDSBL_CONSTRAINT)
+    round_kinds = {int(Geom.mjGEOM_CYLINDER), int(Geom.mjGEOM_ELLIPSOID)}
+    curved = round_kinds | {int(Geom.mjGEOM_SPHERE), int(Geom.mjGEOM_CAPSULE)}
+    for one, two, _ in () if off else driver.geom_pairs(m):
+        kinds = {int(m.geom_type[one]), int(m.geom_type[two])}
+        if kinds & round_kinds and kinds <= curved:
+            warnings.warn(
+                f"{labelled(m, 'geom', int(one))} and {labelled(m, 'geom', int(two))}: MJX on jax "
+                "finds depth and normal of this pair of shapes coarsely (tens of degrees off C "
+                "MuJoCo); use capsules or spheres, or physics.backend c",
+                RuntimeWarning,
+                stacklevel=3,
+            )
+            return
+
+
+def _softness(m: mujoco.MjModel) -> Iterator[str]:
+    """Yields solver references of two signs and impedances out of range, which C alone mends."""
+    for kind, count in (("geom", m.ngeom), ("jnt", m.njnt), ("eq", m.neq)):
+        who = {"geom": "geom", "jnt": "joint", "eq": "equality"}[kind]
+        solref, solimp = getattr(m, f"{kind}_solref"), getattr(m, f"{kind}_solimp")
+        for index in np.flatnonzero((solref[:count] > 0).any(-1) & (solref[:count] < 0).any(-1)):
+            yield (
+                f"{labelled(m, who, int(index))}: solref {_shown(solref[index])} has two signs; "
+                "write time constant and damping ratio, or stiffness and damping both negative"
+            )
+        wrong = (solimp[:count, :2] < 0) | (solimp[:count, :2] > 1)
+        wrong = wrong.any(-1) | (solimp[:count, 2] < 0) | (solimp[:count, 4] < 1)
+        for index in np.flatnonzero(wrong & (solimp[:count] != 0).any(-1)):
+            yield (
+                f"{labelled(m, who, int(index))}: solimp {_shown(solimp[index])} is out of range; "
+                "dmin and dmax lie in [0, 1], width is at least 0 and power at least 1"
+            )
 
 
 def gap_error(mj_model: mujoco.MjModel, error: Exception) -> ModelError:

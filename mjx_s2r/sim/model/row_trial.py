@@ -295,7 +295,7 @@ def _refuse_idle_pushes(space: ParamSpace, mj_model: mujoco.MjModel, starts: Sta
 
 def _named(row: Param, name: str) -> bool:
     """Returns whether a row touches the element called ``name``."""
-    return any(fnmatch.fnmatchcase(name, pattern) for pattern in row.elements)
+    return any(name == x or fnmatch.fnmatchcase(name, x) for x in row.elements)
 
 
 def _error(

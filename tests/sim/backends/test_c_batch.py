@@ -172,3 +172,35 @@ def test_a_training_in_c_goes_on_bit_by_bit() -> None:
 def test_several_devices_are_refused() -> None:
     with pytest.raises(ModelError, match=r"'c' steps all worlds on one device.*--devices 1"):
         one_device(PhysicsConfig("c"), 2)
+
+
+def test_what_worlds_would_hand_on_is_refused() -> None:
+    late = RICH.replace(
+        '<jointvel joint="slide"/>', '<jointvel joint="slide" interval="0.05" nsample="4"/>'
+    )
+    with pytest.raises(ModelError, match="'c': the model's interval keeps a past"):
+        CBatch(mujoco.MjModel.from_xml_string(late))
+    tired = RICH.replace('viscosity="0.01"/>', '><flag sleep="enable"/></option>')
+    with pytest.raises(ModelError, match='remove sleep="enable"'):
+        CBatch(mujoco.MjModel.from_xml_string(tired))
+
+
+def test_contacts_cannot_be_read_where_they_are_not_known() -> None:
+    model = mujoco.MjModel.from_xml_string(RICH)
+    with pytest.raises(TaskError, match=r"data\._impl\.contact\.dist.*physics\.backend 'c'"):
+        make(Reading(model, pay=lambda d: d._impl.contact.dist.sum()), PhysicsConfig("c"))
+
+
+def test_a_view_depends_on_no_step_that_came_before() -> None:
+    """A torque-speed curve writes force ranges into the worlds; a view puts its own there."""
+    env = make(
+        Reading(mujoco.MjModel.from_xml_string(RICH), space=ParamSpace(ROWS)), PhysicsConfig("c")
+    )
+    xi = jnp.asarray(env.space.values({"loss": 0.2}))
+    draw = nominal_params(env.space).replace(xi=xi)  # type: ignore[attr-defined]
+    step, view = jax.jit(env.step), jax.jit(env.view)
+    state = step(jax.jit(env.reset)(jax.random.key(0), draw), jnp.ones(1))
+    before = np.asarray(view(state).actuator_force)
+    for _ in range(3):
+        step(state, -jnp.ones(1))
+    np.testing.assert_array_equal(np.asarray(view(state).actuator_force), before)
