@@ -18,7 +18,6 @@ a measure of success (`mjx_s2r.bridge`), which "brax:ant" alone does not have.
 import importlib
 import inspect
 import pkgutil
-import traceback
 import typing
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -38,6 +37,7 @@ from mjx_s2r.sim.env import Env, not_native_error
 from mjx_s2r.sim.env import make as make_native_env
 from mjx_s2r.sim.interface import Environment
 from mjx_s2r.sim.task import Task
+from mjx_s2r.sim.task_calls import one_line
 
 # Returns a `Task` or a `WrappedEnv`; a frozen dataclass is no `Task` to a type checker, which takes
 # the attributes of a protocol for settable.
@@ -309,15 +309,9 @@ def _make(name: str) -> Any:
     except Exception as error:
         if type(error).__module__.startswith("mjx_s2r."):
             raise
-        raise ParamError(f"task {name!r} cannot be made: {_blame(error)}") from error
-
-
-def _blame(error: BaseException) -> str:
-    """Returns what an error in a user's file says, in one line, and where it was raised."""
-    lines = str(error).strip().splitlines() or ["nothing"]
-    frame = traceback.extract_tb(error.__traceback__)[-1:]
-    where = f" ({frame[0].filename}:{frame[0].lineno})" if frame else ""
-    return f"{type(error).__name__}: {lines[0]}{where}; mend that first"
+        raise ParamError(
+            f"task {name!r} cannot be made: {one_line(error)}; mend that first"
+        ) from error
 
 
 def _find_maker(module_name: str, attribute: str) -> TaskMaker:
@@ -328,18 +322,15 @@ def _find_maker(module_name: str, attribute: str) -> TaskMaker:
     """
     try:
         module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
-            raise ParamError(
-                f"task module {module_name!r} cannot be imported: {_blame(error)}"
-            ) from error  # the module is there, and what it imports is not
-        raise ParamError(
-            f"unknown task module {module_name!r}: {error}; start where it can be imported, or "
-            f"name one of the tasks {', '.join(task_names())}"
-        ) from error
     except (Exception, SystemExit) as error:
-        raise ParamError(
-            f"task module {module_name!r} cannot be imported: {_blame(error)}"
+        gone = (isinstance(error, ModuleNotFoundError) and error.name) or " "
+        if f"{module_name}.".startswith(f"{gone}."):
+            raise ParamError(
+                f"unknown task module {module_name!r}: {error}; start where it can be imported, or "
+                f"name one of the tasks {', '.join(task_names())}"
+            ) from error
+        raise ParamError(  # the module is there, and it, or what it imports, is not sound
+            f"task module {module_name!r} cannot be imported: {one_line(error)}; mend that first"
         ) from error
     found = getattr(module, attribute, None)
     if found is None:

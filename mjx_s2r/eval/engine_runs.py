@@ -9,6 +9,7 @@ import copy
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import jax
@@ -324,7 +325,8 @@ def run_functions(
         state = _start(env, key, xi)
         sim = replace(state.pipeline_state, physics_state=core)
         data = env.task_data(replace(state, pipeline_state=sim))
-        return _told(env, data, action), jax.vmap(lambda x: _told(env, _filled(data, x), action))(c)
+        call = partial(task_calls.call_all, env.task)
+        return call(data, action), jax.vmap(lambda x: call(_filled(data, x), action))(c)
 
     w, t = np.array(picks).T
     action = np.where(
@@ -347,19 +349,6 @@ def _force_range(
         return stall
     loss = actuator.values(env.actuator, xi)["speed_loss"]
     return motor.force_range(env.motor, jnp, jnp.asarray(stall), loss, jnp.asarray(core.qvel))
-
-
-def _told(env: Env, data: mjx.Data, action: jax.Array) -> dict[str, jax.Array]:
-    """Returns what each of the task's functions says, a vector by name."""
-    task = env.task
-    out = {f"signal {n!r}": x for n, x in task_calls.signals(task, data).items()}
-    out |= {"privileged": task_calls.privileged(task, data), "label": task_calls.label(task, data)}
-    verdict = task_calls.reward(task, data, action)
-    out["reward"] = verdict.reward
-    if verdict.memory is not None:
-        out["memory"] = verdict.memory
-    out |= {name: getattr(verdict, name).astype(jnp.float32) for name in FLAGS}
-    return {name: x.reshape(-1) for name, x in out.items() if x.size}
 
 
 def _filled(data: mjx.Data, fields: Mapping[str, jax.Array]) -> mjx.Data:

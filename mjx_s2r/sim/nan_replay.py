@@ -139,11 +139,7 @@ def _lost(env: Env, after: State, action: jax.Array) -> tuple[str, ...]:
     @jax.jit
     def told(state: State) -> dict[str, jax.Array]:
         """Returns whether each result of the task's functions is finite, by name."""
-        data = env.view(state)
-        found = {f"signal {n!r}": x for n, x in task_calls.signals(env.task, data).items()}
-        found |= {"privileged": task_calls.privileged(env.task, data)}
-        found |= {"label": task_calls.label(env.task, data)}
-        found |= {"reward": task_calls.reward(env.task, data, action).reward}
+        found = task_calls.call_all(env.task, env.view(state), action)
         found |= {"memory": state.pipeline_state.physics_state.memory}
         return {name: all_finite(x) for name, x in found.items()}
 

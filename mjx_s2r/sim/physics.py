@@ -9,7 +9,7 @@ import copy
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache, partial
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -291,39 +291,46 @@ def advance_together(
     assert physics.c is not None
     engine, curve = physics.c, None if motor is None else motor[1]
 
-    def call(given: Any) -> dict[str, np.ndarray]:
-        """Steps the worlds of all leading axes."""
-        axes, (leaves, parts, ctrl, wrench, curve) = _merged(given)
+    def steps(leaves: Any, parts: Any, ctrl: Any, wrench: Any, curve: Any) -> dict[str, np.ndarray]:
+        """Steps N worlds."""
         force_range = None if motor is None else partial(motor[0], np, *curve)
-        out = engine.steps(leaves, parts, ctrl, wrench, force_range)
-        return {name: x.reshape((*axes, *x.shape[1:])) for name, x in out.items()}
+        return engine.steps(leaves, parts, ctrl, wrench, force_range)
 
-    leaves, parts = _moving(leaves), _parts(state)
-    moved = {name: parts[name] for name in ("qpos", "qvel", "act", "warmstart", "time")}
-    shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, jnp.float32), moved)
-    out = jax.pure_callback(
-        call, shapes, (leaves, parts, ctrl, wrench, curve), vmap_method="broadcast_all"
+    moved = {name: getattr(state, name) for name in c_batch.MOVED}
+    return replace(
+        state, ctrl=ctrl[-1], **_call_c(steps, moved, leaves, state, ctrl, wrench, curve)
     )
-    return replace(state, ctrl=ctrl[-1], **out)
 
 
-def _moving(leaves: Leaves) -> Leaves:
-    """Returns the leaves that C MuJoCo steps with: all but those of cameras."""
-    return {name: leaf for name, leaf in leaves.items() if not name.startswith("cam_")}
+def _call_c(
+    function: Callable[..., dict[str, np.ndarray]],
+    like: dict[str, jax.Array],
+    leaves: Leaves,
+    state: PhysicsState,
+    *more: Any,
+) -> dict[str, jax.Array]:
+    """Returns what a function of N worlds in C returns, from inside a compiled program.
 
+    It gets the leaves that C steps with (all but those of cameras), the parts of the state and
+    ``more``, each with the leading axes of all worlds merged into one; results are ``like``.
+    """
 
-def _parts(state: PhysicsState) -> dict[str, jax.Array]:
-    """Returns what C MuJoCo needs of a state, by name."""
-    names = ("qpos", "qvel", "act", "mocap_pos", "mocap_quat", "warmstart", "time")
-    return {name: getattr(state, name) for name in names}
+    def call(given: Any) -> dict[str, np.ndarray]:
+        """Merges the leading axes, calls, and takes the results apart again."""
+        given = jax.tree.map(np.asarray, given)
+        axes = given[1]["time"].shape
+        count = int(np.prod(axes))
+        merged = jax.tree.map(lambda x: x.reshape(count, *x.shape[len(axes) :]), given)
+        return {n: x.reshape((*axes, *x.shape[1:])) for n, x in function(*merged).items()}
 
-
-def _merged(given: Any) -> tuple[tuple[int, ...], Any]:
-    """Returns the leading axes of a callback's arguments, and those merged into one: (N, ...)."""
-    given = jax.tree.map(np.asarray, given)
-    axes = given[1]["time"].shape
-    count = int(np.prod(axes))
-    return axes, jax.tree.map(lambda x: x.reshape(count, *x.shape[len(axes) :]), given)
+    moving = {name: leaf for name, leaf in leaves.items() if not name.startswith("cam_")}
+    parts = {name: getattr(state, name) for name in c_batch.STATE}
+    shapes = {name: jax.ShapeDtypeStruct(x.shape, jnp.float32) for name, x in like.items()}
+    given = (moving, parts, *more)
+    return cast(
+        dict[str, jax.Array],
+        jax.pure_callback(call, shapes, given, vmap_method="broadcast_all"),
+    )
 
 
 def _step(
@@ -440,21 +447,10 @@ def _forward_in_c(
     state: PhysicsState,
     wrench: jax.Array | None,
 ) -> mjx.Data:
-    """Returns the Data of `forward` by C MuJoCo, in one call for all worlds."""
-
-    def call(given: Any) -> dict[str, np.ndarray]:
-        """Computes the worlds of all leading axes."""
-        axes, (leaves, parts, ctrl, wrench) = _merged(given)
-        out = engine.forward(leaves, parts, ctrl, wrench)
-        return {name: x.reshape((*axes, *x.shape[1:])) for name, x in out.items()}
-
+    """Returns the Data of `forward_all` by C MuJoCo, in one call for all worlds."""
     data = forward_positions(physics, leaves, state)
-    shapes = {
-        name: jax.ShapeDtypeStruct(getattr(data, name).shape, jnp.float32)
-        for name in c_batch.FORWARD_FIELDS
-    }
-    given = (_moving(leaves), _parts(state), state.ctrl, wrench)
-    out = jax.pure_callback(call, shapes, given, vmap_method="broadcast_all")
+    like = {name: getattr(data, name) for name in c_batch.FORWARD_FIELDS}
+    out = _call_c(engine.forward, like, leaves, state, state.ctrl, wrench)
     if wrench is not None:
         out["xfrc_applied"] = wrench
     return data.replace(**out)

@@ -24,6 +24,7 @@ from mujoco import mjx
 
 from mjx_s2r.contract import PolicyContract
 from mjx_s2r.params import ParamSpace
+from mjx_s2r.sim.model.fields import mocap_bodies
 from mjx_s2r.sim.physics import POSITION_FIELDS, STATE_FIELDS, Physics, readable_fields
 from mjx_s2r.sim.task import InitialState, StepResult, Task, TaskError
 
@@ -104,7 +105,7 @@ def draw_start(task: Task, *, key: jax.Array) -> Start:
             "qvel=...) of mjx_s2r.sim.task"
         )
     m = task.mj_model
-    bodies = [int(b) for b in np.argsort(m.body_mocapid) if m.body_mocapid[b] >= 0]
+    bodies = mocap_bodies(m)
     shapes = {"qpos": (m.nq,), "qvel": (m.nv,), "mocap_pos": (m.nmocap, 3)}
     shapes |= {"mocap_quat": (m.nmocap, 4), "memory": (m.nuserdata,)}
     absent = {"qvel": np.zeros(m.nv), "memory": np.zeros(m.nuserdata)}
@@ -140,7 +141,7 @@ def check_starts(task: Task, starts: Start) -> None:
         if (free := m.jnt_type[j] == mujoco.mjtJoint.mjJNT_FREE)
         or m.jnt_type[j] == mujoco.mjtJoint.mjJNT_BALL
     }
-    bodies = np.argsort(m.body_mocapid)[m.nbody - m.nmocap :]
+    bodies = mocap_bodies(m)
     for i, body in enumerate(bodies):
         turns[f"mocap_quat of body {m.body(body).name!r}"] = starts.mocap_quat[:, i]
     for what, quat in turns.items():
@@ -202,9 +203,7 @@ def privileged(task: Task, data: mjx.Data) -> jax.Array:
     Raises:
         TaskError: no vector.
     """
-    with _blamed(task, "privileged"):
-        found = task.privileged(data)
-    return _vector(task, "privileged", found)
+    return _vector(task, "privileged", data)
 
 
 def label(task: Task, data: mjx.Data) -> jax.Array:
@@ -213,9 +212,7 @@ def label(task: Task, data: mjx.Data) -> jax.Array:
     Raises:
         TaskError: no vector.
     """
-    with _blamed(task, "label"):
-        found = task.label(data)
-    return _vector(task, "label", found)
+    return _vector(task, "label", data)
 
 
 def reward(task: Task, data: mjx.Data, action: jax.Array) -> StepResult:
@@ -241,6 +238,20 @@ def reward(task: Task, data: mjx.Data, action: jax.Array) -> StepResult:
         failed=_flag(task, "failed", found.failed),
         memory=memory,
     )
+
+
+def call_all(task: Task, data: mjx.Data, action: jax.Array) -> dict[str, jax.Array]:
+    """Returns what each of a task's functions makes of ``data``, a vector by name; no empty ones.
+
+    Flags are numbers; the names are "signal 'NAME'", "privileged", "label" and those of StepResult.
+    """
+    out = {f"signal {name!r}": x for name, x in signals(task, data).items()}
+    out |= {"privileged": privileged(task, data), "label": label(task, data)}
+    result = reward(task, data, action)
+    out |= {"reward": result.reward}
+    out |= {} if result.memory is None else {"memory": result.memory}
+    out |= {"on_goal": result.on_goal, "failed": result.failed}
+    return {name: x.astype(jnp.float32).reshape(-1) for name, x in out.items() if x.size}
 
 
 def trace_task(task: Task, physics: Physics) -> frozenset[str]:
@@ -275,11 +286,15 @@ def reads_forces(read: frozenset[str]) -> bool:
     return bool(read - STATE_FIELDS - POSITION_FIELDS)
 
 
+class _CountError(Exception):
+    """A function that reads a count; the message says what to read instead."""
+
+
 class _Uncounted:
     """Stands for a count in MJX's Data, which is that of all places and not of those in use."""
 
     def _refuse(self, *_: Any) -> Any:
-        raise TaskError(
+        raise _CountError(
             "reads a count of data._impl (ncon, nefc, ...), which in MJX is the number of places "
             "and never changes; count what touches, e.g. (data._impl.contact.dist < 0).sum()"
         )
@@ -324,18 +339,22 @@ def _blamed(task: Task, function: str) -> Iterator[None]:
     """Turns an error inside a task's function into one that names it; errors of ours pass."""
     try:
         yield
+    except _CountError as error:
+        raise TaskError(f"{task.name}.{function} {error}") from None
     except Exception as error:
-        if isinstance(error, TaskError) and str(error).startswith("reads a count"):
-            raise TaskError(f"{task.name}.{function} {error}") from None
         if type(error).__module__.startswith("mjx_s2r."):
             raise
-        frames = [f for f in traceback.extract_tb(error.__traceback__) if f.name == function]
-        where = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
-        lines = str(error).strip().splitlines() or [""]
-        raise TaskError(
-            f"{task.name}.{function} raises {type(error).__name__}: {lines[0]}"
-            f"{where}{_remedy(error)}"
-        ) from error
+        what = one_line(error, function)
+        raise TaskError(f"{task.name}.{function} raises {what}{_remedy(error)}") from error
+
+
+def one_line(error: BaseException, function: str = "") -> str:
+    """Returns what an error in a user's file says, and where: in ``function``, if named."""
+    frames = traceback.extract_tb(error.__traceback__)
+    inside = [frame for frame in frames if not function or frame.name == function][-1:]
+    where = "".join(f" ({frame.filename}:{frame.lineno})" for frame in inside)
+    lines = str(error).strip().splitlines() or ["no word"]
+    return f"{type(error).__name__}: {lines[0]}{where}"
 
 
 def _remedy(error: Exception) -> str:
@@ -370,9 +389,11 @@ def _memory(task: Task, what: str, value: Any, shape: tuple[int, ...]) -> jax.Ar
     return array.astype(jnp.float32)
 
 
-def _vector(task: Task, function: str, value: Any) -> jax.Array:
-    """Returns ``value`` as a float32 vector; a single number becomes a vector of one."""
-    array = _array(task, f"{function} returns", value, "; return jnp.zeros((0,)) for nothing")
+def _vector(task: Task, function: str, data: mjx.Data) -> jax.Array:
+    """Returns what a function makes of ``data``, a float32 vector; one number is one of one."""
+    with _blamed(task, function):
+        found = getattr(task, function)(data)
+    array = _array(task, f"{function} returns", found, "; return jnp.zeros((0,)) for nothing")
     if array.ndim > 1:
         raise TaskError(
             f"{task.name}.{function} returns shape {array.shape}; it must be one vector, e.g. by "

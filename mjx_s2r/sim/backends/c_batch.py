@@ -22,10 +22,15 @@ import numpy as np
 from mujoco import batch
 
 from mjx_s2r.sim.backends.physics_config import ModelError
-from mjx_s2r.sim.model.virtual_fields import boxes_of_geoms
+from mjx_s2r.sim.model.virtual_fields import MOVES_BOXES, boxes_of_geoms
 
-STATE = ("qpos", "qvel", "act", "mocap_pos", "mocap_quat")
-MOVES_BOXES = frozenset(("geom_size", "geom_pos", "geom_quat"))
+# What a state consists of here, and the name of each part in C; the first five are moved by a step
+STATE = {
+    **{name: name for name in ("qpos", "qvel", "act", "time")},
+    "warmstart": "qacc_warmstart",
+    **{name: name for name in ("mocap_pos", "mocap_quat")},
+}
+MOVED = tuple(STATE)[:5]
 # Fields of Data that mj_forward computes and mjx.Data holds in the same shape
 FORWARD_FIELDS = (
     *("act_dot", "ten_length", "cvel", "cdof_dot", "qfrc_bias", "qfrc_passive", "qfrc_gravcomp"),
@@ -87,7 +92,7 @@ class CBatch:
 
         Args:
             leaves: model fields of each world, (N, ...).
-            state: qpos, qvel, act, mocap_pos, mocap_quat, warmstart and time, (N, ...).
+            state: the parts of `STATE`, (N, ...).
             ctrl: (N, S, nu) controls of every step.
             wrench: (N, nbody, 6) force N and torque N m from outside, or None.
             force_range: qvel (N, nv) -> actuator_forcerange (N, nu, 2) at that speed, or None.
@@ -103,10 +108,7 @@ class CBatch:
                     sims.expand("actuator_forcerange")[:] = force_range(sims.bind("qvel"))
                     self._worlds[len(ctrl)].written.pop("actuator_forcerange", None)
                 sims.step()
-            out = {name: np.array(sims.bind(name), np.float32) for name in ("qpos", "qvel", "act")}
-            out["warmstart"] = np.array(sims.bind("qacc_warmstart"), np.float32)
-            out["time"] = np.array(sims.bind("time"), np.float32)
-            return out
+            return {name: np.array(sims.bind(STATE[name]), np.float32) for name in MOVED}
 
     def forward(
         self,
@@ -139,10 +141,8 @@ class CBatch:
                 model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_MIDPHASE
             worlds = self._worlds[count] = _Worlds(batch.Batch(model, count))
         self._write(worlds, leaves)
-        for name in STATE:
-            worlds.batch.bind(name)[:] = state[name]
-        worlds.batch.bind("qacc_warmstart")[:] = state["warmstart"]
-        worlds.batch.bind("time")[:] = state["time"]
+        for name, in_c in STATE.items():
+            worlds.batch.bind(in_c)[:] = state[name]
         worlds.batch.bind("xfrc_applied")[:] = 0.0 if wrench is None else wrench
         return worlds
 

@@ -33,6 +33,7 @@ import mujoco
 import numpy as np
 from mujoco import mjx
 
+from mjx_s2r.sim.model.fields import mocap_bodies
 from mjx_s2r.sim.physics import Leaves, Physics, positions, world_model
 
 DERIVED_FROM = frozenset(
@@ -59,7 +60,7 @@ def derived_constants(physics: Physics, leaves: Leaves) -> Leaves:
     Where C MuJoCo takes the steps it recomputes them itself, but those of cameras, which are here.
     """
     model = world_model(physics, leaves)
-    mocap = np.argsort(model.body_mocapid)[model.nbody - model.nmocap :]
+    mocap = mocap_bodies(model)
     place = (model.qpos0, model.body_pos[mocap], model.body_quat[mocap])
     data = positions(physics, leaves, place)
     if physics.c is not None:

@@ -5,6 +5,7 @@ Most arrays are fields of MuJoCo. Those in `VIRTUAL` are not; what they mean is 
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 import mujoco
 import numpy as np
@@ -70,8 +71,7 @@ def element_names(mj_model: mujoco.MjModel, kind: str) -> list[str]:
         owner = mj_model.dof_jntid if kind == "dof" else qpos_owner(mj_model)
         return [mj_model.joint(int(j)).name for j in owner]
     if kind == "mocap":
-        ids = np.flatnonzero(mj_model.body_mocapid >= 0)
-        return [mj_model.body(int(i)).name for i in ids[np.argsort(mj_model.body_mocapid[ids])]]
+        return [mj_model.body(int(i)).name for i in mocap_bodies(mj_model)]
     count = {
         "body": mj_model.nbody,
         "geom": mj_model.ngeom,
@@ -79,6 +79,11 @@ def element_names(mj_model: mujoco.MjModel, kind: str) -> list[str]:
         "actuator": mj_model.nu,
     }
     return [getattr(mj_model, kind)(i).name for i in range(count[kind])]
+
+
+def mocap_bodies(model: Any) -> np.ndarray:
+    """Returns (nmocap,) the mocap bodies of MuJoCo's or MJX's model, in the order of mocap_pos."""
+    return np.argsort(model.body_mocapid)[model.nbody - model.nmocap :]
 
 
 def qpos_owner(mj_model: mujoco.MjModel) -> np.ndarray:

@@ -61,29 +61,12 @@ def bind_model(space: ParamSpace, mj_model: mujoco.MjModel) -> ModelBinding:
     limits = bounds(mj_model, arrays) | {"geom_restitution": bounce}
     edits = bind(space, "model", arrays, names, limits)
     row_checks.check(space, edits, mj_model, arrays, names)
-    _refuse_simple(space, edits, mj_model)
     resized = np.zeros(mj_model.nbody, bool)
     for edit in edits:
         if edit.array == "link_length":
             resized |= edit.mask
     radius = np.array(mj_model.geom_rbound, np.float32)
     return ModelBinding(edits, arrays, base(mj_model), anatomy(mj_model), resized, radius)
-
-
-def _refuse_simple(space: ParamSpace, edits: tuple[Edit, ...], mj_model: mujoco.MjModel) -> None:
-    """Raises ModelError for a row that shifts a centre of mass which C took for the body's frame.
-
-    The compiler gives such a body ("simple") a mass matrix without room for what then arises.
-    """
-    for edit in (e for e in edits if e.array == "body_ipos"):
-        touched = edit.mask.reshape(mj_model.nbody, -1).any(-1)
-        for body in np.flatnonzero(touched & (mj_model.body_simple != 0))[:1]:
-            name = mj_model.body(int(body)).name
-            raise ModelError(
-                f"parameter {space.rows[edit.row].name!r} shifts the centre of mass of body "
-                f"{name!r}, which MuJoCo has compiled as one with its mass at its frame; write "
-                f'<body name="{name}" simple="false"> into the MuJoCo model'
-            )
 
 
 def expand(xp: ModuleType, binding: ModelBinding, touched: Mapping[str, Array]) -> dict[str, Array]:
@@ -148,6 +131,6 @@ def write(mj_model: mujoco.MjModel, binding: ModelBinding, xi: np.ndarray) -> No
         mj_model.geom_aabb[:] = trade.boxes_of_geoms(
             np, mj_model.geom_type, mj_model.geom_size, mj_model.geom_aabb
         )
-    if fields.keys() & {"geom_size", "geom_pos", "geom_quat"}:
+    if fields.keys() & trade.MOVES_BOXES:
         mj_model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_MIDPHASE
     mujoco.mj_setConst(mj_model, mujoco.MjData(mj_model))

@@ -119,6 +119,22 @@ def _needs_motion(case: Case) -> None:
         )
 
 
+def _centre(case: Case) -> None:
+    """Refuses to shift a centre of mass which C took for the body's frame.
+
+    The compiler gives such a body ("simple") a mass matrix without room for what then arises.
+    """
+    _needs_motion(case)
+    simple = np.flatnonzero(case.chosen & (case.mj_model.body_simple != 0))
+    if simple.size:
+        name = case.names[int(simple[0])]
+        raise ModelError(
+            f"parameter {case.row.name!r} shifts the centre of mass of body {name!r}, which MuJoCo "
+            "has compiled as one with its mass at its frame; write "
+            f'<body name="{name}" simple="false"> into the MuJoCo model'
+        )
+
+
 def _fixed_pose(case: Case) -> None:
     """Refuses the place of bodies that stand where the start of an episode puts them."""
     m = case.mj_model
@@ -305,7 +321,7 @@ _JUDGES: dict[str, Callable[[Case], None]] = {
     "geom_restitution": _restitution,
     "geom_size": _size,
     "body_mass": _needs_motion,
-    "body_ipos": _needs_motion,
+    "body_ipos": _centre,
     "body_shape": _needs_motion,
     "body_inertia": _inertia,
     "body_pos": _fixed_pose,

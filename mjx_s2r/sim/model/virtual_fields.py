@@ -144,6 +144,10 @@ def reach_of_geoms(xp: ModuleType, geom_type: np.ndarray, size: Array, nominal: 
     return out
 
 
+MOVES_BOXES = frozenset(("geom_size", "geom_pos", "geom_quat"))
+"""Fields by which the boxes about geoms move: C's mid-phase, built by the compiler, is then off."""
+
+
 def boxes_of_geoms(xp: ModuleType, geom_type: np.ndarray, size: Array, nominal: Array) -> Array:
     """Returns geom_aabb (ngeom, 6): centre and half sizes; those of planes and meshes are kept."""
     kind = mujoco.mjtGeom

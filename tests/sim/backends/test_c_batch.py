@@ -12,7 +12,7 @@ import pytest
 from mjx_s2r.learn.ppo.config import PPOConfig
 from mjx_s2r.params import ParamSpace, add, scale
 from mjx_s2r.sim import physics
-from mjx_s2r.sim.backends.c_batch import FORWARD_FIELDS, CBatch
+from mjx_s2r.sim.backends.c_batch import FORWARD_FIELDS, STATE, CBatch
 from mjx_s2r.sim.backends.physics_config import ModelError, PhysicsConfig, one_device
 from mjx_s2r.sim.env import Env, make
 from mjx_s2r.sim.interface import State, nominal_params
@@ -48,12 +48,12 @@ def worlds(env: Env) -> dict[str, Any]:
     low, high = env.space.limits
     xi = jnp.asarray(rng.uniform(low, high, (6, len(env.space))), jnp.float32)
     model = env.task.mj_model
-    held = jax.vmap(lambda x: physics._moving(leaves(env.physics, env.binding, x)))(xi)
+    held = jax.vmap(lambda x: leaves(env.physics, env.binding, x))(xi)
     core = physics.initial_state(env.physics, jnp.asarray(model.qpos0), jnp.zeros(model.nv))
-    parts = {n: np.repeat(np.asarray(x)[None], 6, 0) for n, x in physics._parts(core).items()}
+    parts = {n: np.repeat(np.asarray(getattr(core, n))[None], 6, 0) for n in STATE}
     parts["qvel"] += rng.normal(0, 0.3, parts["qvel"].shape).astype(np.float32)
     return {
-        "leaves": {name: np.asarray(x) for name, x in held.items()},
+        "leaves": {n: np.asarray(x) for n, x in held.items() if not n.startswith("cam_")},
         "state": parts,
         "ctrl": rng.uniform(-0.3, 0.3, (6, STEPS, model.nu)).astype(np.float32),
         "wrench": rng.normal(0, 0.1, (6, model.nbody, 6)).astype(np.float32),
