@@ -1,9 +1,10 @@
 """C MuJoCo in batch as the engine of the physics steps: one call for all worlds, on every core.
 
-It simulates all that MuJoCo knows, and on a CPU it is faster than MJX. A control step is one
-callback out of the compiled program: the states of N worlds go in as they are carried (float32),
-`mujoco.batch` takes the physics steps in double precision, and the states come back. The result
-depends on nothing but what goes in, at any number of threads, so a training resumes bit by bit.
+It takes contacts, closed chains and actuators that MJX cannot step, and on a CPU it is faster but
+for the smallest models. A control step is one callback out of the compiled program: the states of N
+worlds go in as they are carried (float32), `mujoco.batch` takes the physics steps in double
+precision, and the states come back. The result depends on nothing but what goes in, at any number
+of threads, so a training resumes bit by bit.
 
 Model fields of a world are written where they differ from those of the last call, and MuJoCo itself
 recomputes the constants that follow from them (mj_setConst). Where sizes or places of geoms change,

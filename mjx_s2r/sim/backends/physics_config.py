@@ -18,7 +18,7 @@ class PhysicsConfig:
 
     backend: Literal["jax", "warp", "c"] = "jax"
     """Engine of the physics steps: jax runs everywhere, warp on NVIDIA GPUs (extra 'warp'), c is
-    C MuJoCo, the fastest on a CPU."""
+    C MuJoCo, on a CPU faster than jax but for the smallest models."""
     contacts: int = 0
     """With warp: contacts kept for each world, shared by all worlds; 0 takes what fits the model.
     Pairs of geoms that come near one another take a place, too."""
