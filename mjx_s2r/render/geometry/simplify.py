@@ -2,26 +2,29 @@
 
 A mesh is first clustered in a grid of cubes (P. Lindstrom, "Out-of-Core Simplification of Large
 Polygonal Models", SIGGRAPH 2000), which joins the loose pieces of a CAD export and removes whatever
-is smaller than a cube, and then loses edges by quadric collapse (M. Garland and P. Heckbert,
-"Surface Simplification Using Quadric Error Metrics", SIGGRAPH 1997; package fast-simplification),
-which is the better one on large plain faces but stops early or eats loose pieces. Several cubes and
-several targets are tried, and the fewest triangles win that come near enough to the mesh.
+is smaller than a cube, and then loses edges (`collapse`), which large plain faces need. Several
+cubes and several limits are tried, and the fewest triangles win that come near enough to the mesh.
 
 Runs once, before any picture.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-import fast_simplification
 import numpy as np
 import trimesh
 from scipy.spatial import KDTree
 from scipy.spatial.distance import cdist
 
-AGGRESSIVENESS = 7.0  # of edge collapse
-CUBES = (0.25, 0.5, 1.0, 1.5)  # sides of the cubes, in tolerances; the first judges the others
-ROUNDS = 5  # steps of bisection for the target of edge collapse
+from mjx_s2r.render.geometry.collapse import Mesh, collapsed, distinct
+
+CUBES = (0.7, 1.2)  # sides of the cubes, in tolerances
+SMALLER = (0.4, 0.25)  # likewise, where those come to nothing
+FARTHEST = 3.0
+LIMITS = (0.6, 0.3, 0.15)  # errors of edge collapse, in tolerances, the one with fewer triangles first
+FINE = 0.25  # side of the cubes of the mesh that stands for the real one, in tolerances
 SAMPLE = 500  # points of each surface that judge between them
+OUTLIERS = 0.05  # share of these points that may be farther away, up to `FARTHEST` tolerances
 FLAT = 1e-3  # eigenvalue ratio below which a cell does not fix its vertex (Lindstrom, section 3.2)
 CREASE = 0.8  # faces whose normals have a smaller inner product meet at a sharp edge
 PAIRS = 2**21  # point-triangle pairs looked at together
@@ -43,64 +46,69 @@ class Fewer:
 def decimate(corners: np.ndarray, tolerance_m: float) -> tuple[Fewer | None, float]:
     """Returns few triangles near triangles (F, 3, 3) [m], and their distance [m] either way.
 
-    None, and a distance of 0, where nothing near enough has fewer triangles.
+    The distance is at most the tolerance, but for a fiftieth of the surface, where it may be twice
+    as large. None, and a distance of 0, where nothing near enough has fewer triangles.
     """
     vertices, label = np.unique(corners.reshape(-1, 3), axis=0, return_inverse=True)
-    fine = _sound(*_clustered(corners, CUBES[0] * tolerance_m))
-    bases = [fine, *(_sound(*_clustered(corners, c * tolerance_m)) for c in CUBES[1:])]
+    fine = _clustered(corners, FINE * tolerance_m)
+    judge = _Judge(corners, fine[0][fine[1]] if len(fine[1]) else corners)
+    best, error, least = None, 0.0, len(corners)
+    bases = [_clustered(corners, cube * tolerance_m) for cube in CUBES]
     if len(corners) < 2 * len(fine[1]):
         bases.append((vertices, label.reshape(-1, 3)))
-    judge = _Judge(vertices, fine[0][fine[1]] if len(fine[1]) else corners)
-    best, error = None, 0.0
-    least = len(corners)
-    for points, faces in bases:
-        low, high = 4, min(len(faces), least)
-        tried = [(points, faces)] if len(faces) < least else []
-        for _ in range(ROUNDS):
-            middle = int(np.sqrt(low * high))
-            if tried:
-                found = tried.pop()
-            elif middle < len(faces):
-                found = _sound(
-                    *fast_simplification.simplify(
-                        points, faces, target_count=middle, agg=AGGRESSIVENESS
-                    )
-                )
-            else:
+    spare = iter(SMALLER)
+    for base in bases:
+        for points, faces in _tries(*base, tolerance_m):
+            if not 0 < len(faces) < least:
+                continue
+            most, farthest = judge.distances(points[faces])
+            if most <= tolerance_m and farthest <= FARTHEST * tolerance_m:
+                best, error, least = (points, faces), farthest, len(faces)
                 break
-            distance_m = judge.distance(found[0][found[1]])
-            if distance_m <= tolerance_m:
-                high = min(high, len(found[1]))
-                if len(found[1]) < least:
-                    best, error, least = found, distance_m, len(found[1])
-            else:
-                low = max(low, middle)
-            if high <= 1.1 * low:
-                break
+        if best is None and base is bases[-1] and (cube := next(spare, None)) is not None:
+            bases.append(_clustered(corners, cube * tolerance_m))
     if best is None:
         return None, 0.0
     points, faces = best
     return Fewer(points[faces], corner_normals(points, faces)), error
 
 
-class _Judge:
-    """Tells how far a decimated mesh is from the mesh, by a sample of both."""
+def _tries(points: np.ndarray, faces: np.ndarray, tolerance_m: float) -> Iterator[Mesh]:
+    """Yields meshes, each nearer to the given one and with more triangles than the one before."""
+    for limit in LIMITS:
+        yield _sound(*collapsed(points, faces, limit * tolerance_m))
+    yield points, faces
 
-    def __init__(self, vertices: np.ndarray, fine: np.ndarray) -> None:
-        """Takes the vertices (V, 3) of the mesh, and triangles (F, 3, 3) that are very near it."""
-        self._points = vertices[:: len(vertices) // SAMPLE + 1]
+
+class _Judge:
+    """Tells how far a decimated mesh is from the mesh, by a sample of both surfaces."""
+
+    def __init__(self, corners: np.ndarray, fine: np.ndarray) -> None:
+        """Takes the mesh (F, 3, 3), and triangles (G, 3, 3) that are very near it."""
+        self._points = _scattered(corners)
         self._fine = fine
 
-    def distance(self, corners: np.ndarray) -> float:
-        """Returns the largest distance [m] found, either way; infinite without triangles."""
-        if not len(corners):
-            return np.inf
-        back = np.concatenate([corners.reshape(-1, 3), corners.mean(axis=1)])
-        back = back[:: len(back) // SAMPLE + 1]
-        return max(distance(self._points, corners), distance(back, self._fine))
+    def distances(self, corners: np.ndarray) -> tuple[float, float]:
+        """Returns the distance [m] of most of the surface (see `OUTLIERS`) and of the farthest."""
+        both = distance(self._points, corners), distance(_scattered(corners), self._fine)
+        return (
+            max(float(np.quantile(d, 1 - OUTLIERS)) for d in both),
+            max(float(d.max()) for d in both),
+        )
 
 
-def _sound(points: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _scattered(corners: np.ndarray) -> np.ndarray:
+    """Returns `SAMPLE` points (N, 3) spread evenly over the surface of triangles (F, 3, 3)."""
+    area = np.cumsum(np.linalg.norm(area_normals(corners), axis=1))
+    rng = np.random.default_rng(0)
+    at = (np.arange(SAMPLE) + rng.random(SAMPLE)) / SAMPLE * area[-1]
+    face = np.minimum(np.searchsorted(area, at), len(corners) - 1)
+    root, along = np.sqrt(rng.random(SAMPLE)), rng.random(SAMPLE)
+    weight = np.stack([1 - root, root * (1 - along), root * along], axis=1)
+    return np.einsum("nk,nkc->nc", weight, corners[face])
+
+
+def _sound(points: np.ndarray, faces: np.ndarray) -> Mesh:
     """Returns the mesh without triangles that have hardly any area."""
     if not len(faces):
         return points, faces
@@ -141,10 +149,10 @@ def carried(texcoords: np.ndarray, mesh: np.ndarray, corners: np.ndarray) -> np.
     return np.einsum("nk,nkc->nc", weight, texcoords[face]).reshape(*corners.shape[:2], 2)
 
 
-def _clustered(corners: np.ndarray, width: float) -> tuple[np.ndarray, np.ndarray]:
+def _clustered(corners: np.ndarray, width: float) -> Mesh:
     """Returns vertices (V, 3) and faces (F, 3) of triangles (F, 3, 3), one vertex per cube."""
     label = _labels(corners.reshape(-1, 3), width)
-    return _representatives(corners, label, width), _faces(label)
+    return _sound(_representatives(corners, label, width), distinct(label.reshape(-1, 3)))
 
 
 def _labels(points: np.ndarray, width: float) -> np.ndarray:
@@ -153,18 +161,6 @@ def _labels(points: np.ndarray, width: float) -> np.ndarray:
     along = cell.max() + 1
     number = (cell[:, 0] * along + cell[:, 1]) * along + cell[:, 2]
     return np.unique(number, return_inverse=True)[1]
-
-
-def _faces(label: np.ndarray) -> np.ndarray:
-    """Returns the triangles (F, 3) that keep three different vertices, each once."""
-    faces = label.reshape(-1, 3)
-    faces = faces[(faces != np.roll(faces, 1, axis=1)).all(axis=1)]
-    # The same triangle has the same row when it starts at its smallest vertex.
-    turn = (faces.argmin(axis=1)[:, None] + np.arange(3)) % 3
-    faces = np.take_along_axis(faces, turn, axis=1)
-    many = label.max() + 1
-    number = np.unique((faces[:, 0] * many + faces[:, 1]) * many + faces[:, 2])
-    return np.stack([number // many**2, number // many % many, number % many], axis=1)
 
 
 def _representatives(corners: np.ndarray, label: np.ndarray, width: float) -> np.ndarray:
@@ -220,8 +216,8 @@ def corner_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
     return unit(out)
 
 
-def distance(points: np.ndarray, corners: np.ndarray) -> float:
-    """Returns the largest distance [m] of points (N, 3) to triangles (F, 3, 3), nearest each.
+def distance(points: np.ndarray, corners: np.ndarray) -> np.ndarray:
+    """Returns the distance (N,) [m] of points (N, 3) to the nearest of triangles (F, 3, 3).
 
     Of each point only those triangles are looked at whose bounding sphere, about the middle, is no
     farther than the nearest corner or middle.
@@ -238,4 +234,4 @@ def distance(points: np.ndarray, corners: np.ndarray) -> float:
         point += start
         closest = trimesh.triangles.closest_point(corners[face], points[point])
         np.minimum.at(least, point, np.linalg.norm(closest - points[point], axis=1))
-    return float(least.max())
+    return least
