@@ -20,7 +20,8 @@ from mjx_s2r.render.geometry import raster
 from mjx_s2r.render.geometry.facets import Facets
 from mjx_s2r.render.geometry.pose import ScenePose
 from mjx_s2r.render.geometry.raster import Soup
-from mjx_s2r.render.geometry.rays import View, look_from, rays_of
+from mjx_s2r.render.geometry.primitives import dot
+from mjx_s2r.render.geometry.rays import View, look_from, rays_of, triple
 from mjx_s2r.render.geometry.scene import Scene, SceneError
 from mjx_s2r.render.looks.appearance import Appearance
 from mjx_s2r.render.looks.assets import RenderAssets
@@ -204,8 +205,9 @@ class _Painter:
     def _layer(self, stage: Stage, frame: _Frame, among: tuple[int, ...]) -> _Layer:
         """Returns what is seen of some of the geoms."""
         seen = self._seen(stage, frame, among)
-        arriving = self._arrivals(stage, frame, seen.nearest)
-        layer = _Layer(seen.nearest, arriving, self._normals(stage, frame, seen))
+        normal = self._normals(stage, frame, seen)
+        arriving = self._arrivals(stage, frame, seen.nearest, normal)
+        layer = _Layer(seen.nearest, arriving, normal)
         if not shade.textured(frame.look, self._assets):
             return layer
         pattern = functools.partial(self._pattern, seen.soup)
@@ -245,17 +247,15 @@ class _Painter:
         before = visibility.nothing(rays) if before is None else before
         return visibility.nearest(self._scene, frame.view, rays, among, before)
 
-    def _nearer(
-        self, soup: Soup, frame: _Frame, nearest: jax.Array, facets: Facets
-    ) -> jax.Array:
+    def _nearer(self, soup: Soup, frame: _Frame, nearest: jax.Array, facets: Facets) -> jax.Array:
         """Returns what `_nearest` does, the meshes counted in."""
         rays = rays_of(self._scene, frame.view)
         return jnp.minimum(nearest, visibility.nearest_mesh(self._scene, soup, facets, rays))
 
     def _arrivals(
-        self, stage: Stage, frame: _Frame, nearest: jax.Array
+        self, stage: Stage, frame: _Frame, nearest: jax.Array, normal: jax.Array
     ) -> tuple[jax.Array, ...]:
-        """Returns which shadow rays arrive (P,), in words of 32."""
+        """Returns which shadow rays arrive (P,), in words of 32; any at what looks away."""
         casters = visibility.casters(self._scene)
         plain = tuple(g for g in casters if self._scene.geoms[g].shape != "mesh")
         soup = raster.soup_of(self._scene, casters)
@@ -268,7 +268,7 @@ class _Painter:
             ]
             arriving = functools.reduce(jnp.bitwise_and, parts)
             if soup is not None:
-                arriving = arriving & ~self._mesh_shadows(frame, nearest, soup, word)
+                arriving = arriving & ~self._mesh_shadows(frame, nearest, normal, soup, word)
             out.append(arriving)
         return tuple(out)
 
@@ -285,31 +285,39 @@ class _Painter:
         return visibility.arriving(self._scene, view, frame.look, rays, *hit, casters, word)
 
     def _mesh_shadows(
-        self, frame: _Frame, nearest: jax.Array, soup: Soup, word: tuple[tuple[int, int], ...]
+        self,
+        frame: _Frame,
+        nearest: jax.Array,
+        normal: jax.Array,
+        soup: Soup,
+        word: tuple[tuple[int, int], ...],
     ) -> jax.Array:
         """Returns (B, P) uint32 which shadow rays of a word a mesh stops."""
         scene, fence = self._scene, self._fence(frame)
         depth, slot = visibility.unpack_hit(scene, nearest)
         out = jnp.zeros(depth.shape, jnp.uint32)
         for index in dict.fromkeys(light for light, _ in word):
-            bits = [bit for bit, (light, _) in enumerate(word) if light == index]
+            rays = {bit: k for bit, (light, k) in enumerate(word) if light == index}
+            lit = functools.partial(self._looks_at, index)
+            there = (slot >= 0) & fence(jax.vmap(lit), frame.view, depth, normal)
+            aim = functools.partial(visibility.mesh_offset, scene, index)
             offsets = jnp.stack(
-                [
-                    jax.vmap(lambda look, i=index, k=word[bit][1]: visibility.mesh_offset(scene, look, i, k))(
-                        frame.look
-                    )
-                    for bit in bits
-                ]
+                [jax.vmap(functools.partial(aim, k))(frame.look) for k in rays.values()]
             )
-            dark = jax.lax.map(
-                lambda offset, i=index: mesh_facets.shaded(
-                    scene, soup, frame.view, i, offset, depth, slot >= 0, fence
-                ),
-                offsets,
-            )
-            for bit, one in zip(bits, dark, strict=True):
+            shaded = functools.partial(mesh_facets.shaded, scene, soup, frame.view, index)
+            dark = jax.lax.map(functools.partial(shaded, depth, there, fence), offsets)
+            for bit, one in zip(rays, dark, strict=True):
                 out = out | one.astype(jnp.uint32) << bit
         return out
+
+    def _looks_at(self, index: int, view: View, depth: jax.Array, normal: jax.Array) -> jax.Array:
+        """Returns whether the surface of each pixel (P,) is turned to a light."""
+        to_light = triple(view.lamps.place[index])
+        if self._scene.lights[index].kind != "directional":
+            rays = rays_of(self._scene, view)
+            point = depth * rays.x, depth * rays.y, -depth
+            to_light = tuple(a - b for a, b in zip(to_light, point, strict=True))
+        return dot(shade.unpack_normal(normal), to_light) > 0
 
     def _normals(self, stage: Stage, frame: _Frame, seen: _Seen) -> jax.Array:
         """Returns the packed normals (P,)."""
@@ -455,7 +463,8 @@ def float_image(
     frame = _Frame(*jax.tree.map(lambda x: jax.lax.stop_gradient(x)[None], (view, look)), None)
     stage = functools.partial(painter._stage, jnp.ones(1, bool))
     seen = painter._seen(stage, frame, tuple(range(len(scene.geoms))))
-    arriving = painter._arrivals(stage, frame, seen.nearest)
+    normals = painter._normals(stage, frame, seen)
+    arriving = painter._arrivals(stage, frame, seen.nearest, normals)
     facets = None
     if seen.soup is not None and seen.facets is not None:
         table = raster.table_of(seen.soup, raster.from_point(view.turn, view.eye))

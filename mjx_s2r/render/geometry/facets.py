@@ -56,9 +56,7 @@ def seen(scene: Scene, soup: Soup, view: View, fence: Fence) -> Facets:
         """Returns which triangles each tile of one world has."""
         return raster.picture_words(bounds, *_tiled_rays(scene, view), *size)
 
-    def faces(
-        view: View, bounds: raster.Bounds, table: jax.Array, words: jax.Array
-    ) -> jax.Array:
+    def faces(view: View, bounds: raster.Bounds, table: jax.Array, words: jax.Array) -> jax.Array:
         """Returns the triangle of each pixel."""
         x, y = jax.vmap(functools.partial(_tiled_rays, scene))(view)
         most = 1.0 / jnp.maximum(scene.near, bounds.nearest)
@@ -90,10 +88,10 @@ def shaded(
     soup: Soup,
     view: View,
     index: int,
-    offset: jax.Array,
     depth: jax.Array,
     there: jax.Array,
     fence: Fence,
+    offset: jax.Array,
 ) -> jax.Array:
     """Returns True (N, P) where a triangle stands between what is shown and light ``index``.
 
@@ -104,10 +102,10 @@ def shaded(
         soup: the triangles that cast shadows.
         view: from where, leading axis N.
         index: of the light.
-        offset: (N, 2) moves the point of the light that the rays aim at, in tangents.
         depth: (N, P) [m] of what is shown.
-        there: (N, P) whether anything is.
+        there: (N, P) where it matters.
         fence: runs a function on N worlds as a computation of its own.
+        offset: (N, 2) moves the point of the light that the rays aim at, in tangents.
     """
     parallel = scene.lights[index].kind == "directional"
     size = scene.height, scene.width
@@ -120,17 +118,13 @@ def shaded(
         """Returns where the triangles of one world are, seen from the light."""
         return raster.light_bounds(soup, frame(view, offset), parallel, view.shown)
 
-    def samples(
-        view: View, offset: jax.Array, depth: jax.Array
-    ) -> tuple[jax.Array, jax.Array]:
+    def samples(view: View, offset: jax.Array, depth: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Returns (3, P) samples of one world and the value (P,) that its casters must exceed."""
         rays = rays_of(scene, view)
         point = depth * rays.x, depth * rays.y, -depth
         return _aimed(view, index, offset, parallel, point)
 
-    def words(
-        bounds: raster.Bounds, samples: jax.Array, there: jax.Array
-    ) -> jax.Array:
+    def words(bounds: raster.Bounds, samples: jax.Array, there: jax.Array) -> jax.Array:
         """Returns which triangles each tile of one world has."""
         where = samples[:2]
         if not parallel:
@@ -199,7 +193,9 @@ def _columns(facets: Facets, columns: range) -> tuple[jax.Array, ...]:
 
 def slots(soup: Soup, facets: Facets) -> jax.Array:
     """Returns (P,) int32 position of the geom of each pixel's triangle, any where there is none."""
-    return jnp.take(jnp.asarray(soup.slots), jnp.maximum(facets.face, 0) // raster.WORD, mode="clip")
+    return jnp.take(
+        jnp.asarray(soup.slots), jnp.maximum(facets.face, 0) // raster.WORD, mode="clip"
+    )
 
 
 def depths(facets: Facets, rays: Rays) -> jax.Array:

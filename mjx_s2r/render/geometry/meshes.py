@@ -43,9 +43,7 @@ class Triangles:
         if self.texcoords is None:
             return 1.0
         area = np.linalg.norm(simplify.area_normals(self.corners), axis=1).sum()
-        first, second = self.texcoords[:, 1] - self.texcoords[:, 0], (
-            self.texcoords[:, 2] - self.texcoords[:, 0]
-        )
+        first, second = (self.texcoords[:, k] - self.texcoords[:, 0] for k in (1, 2))
         laid = np.abs(first[:, 0] * second[:, 1] - first[:, 1] * second[:, 0]).sum()
         return float(np.sqrt(area / max(laid, 1e-12)))
 

@@ -1,9 +1,9 @@
 """Rasterization of triangles in tiles: the nearest triangle of each pixel, and shadows of triangles.
 
 A picture is cut into tiles of 8 by 8 samples. Each tile keeps one bit per triangle whose bounds
-reach it, and then looks at those triangles one after the other, 64 samples at a time. Tiles are
-sorted by how many triangles they have and drawn in blocks, so a crowded tile holds up few others;
-no list has a capacity that could overflow.
+reach it, and then looks at those triangles one after the other, 64 samples at a time. Crowded tiles
+are cut into parts, and parts with equally many triangles are drawn together, so that few wait for
+others; no list has a capacity that could overflow.
 
 A triangle covers the samples s (a vector of three) where its three edge functions e_k . s have one
 sign (homogeneous edge functions: M. Olano and T. Greer, "Triangle Scan Conversion using 2D
@@ -33,7 +33,9 @@ from mjx_s2r.render.geometry.scene import Scene
 from mjx_s2r.render.geometry.simplify import area_normals
 
 TILE = 8  # samples along each side of a tile
-BLOCK = 128  # tiles drawn together
+BLOCK = 64  # parts drawn together
+PART = 16  # words of triangles that make a part, at most 31
+ROUND = 4  # triangles that a part takes at once
 WORD = 32  # triangles of one geom that share a word of bits
 COLUMNS = 16  # numbers per triangle, 13 of them used
 SEAM = 3e-5  # triangles reach this part of their size over their edges
@@ -210,9 +212,7 @@ def table_of(soup: Soup, frame: Frame) -> jax.Array:
     return out.reshape(soup.count, COLUMNS)
 
 
-def picture_bounds(
-    soup: Soup, frame: Frame, near: float, shown: jax.Array | None
-) -> Bounds:
+def picture_bounds(soup: Soup, frame: Frame, near: float, shown: jax.Array | None) -> Bounds:
     """Returns the boxes in x and y of the triangles that a camera may see from outside."""
     corners = _sampled(soup, frame)
     depth = [-c[2] for c in corners]
@@ -227,9 +227,7 @@ def picture_bounds(
     return Bounds(low, high, jnp.minimum(jnp.minimum(depth[0], depth[1]), depth[2]).min())
 
 
-def light_bounds(
-    soup: Soup, frame: Frame, parallel: bool, shown: jax.Array | None
-) -> Bounds:
+def light_bounds(soup: Soup, frame: Frame, parallel: bool, shown: jax.Array | None) -> Bounds:
     """Returns the boxes, across a parallel light or of the directions from a lamp.
 
     The arc between two directions leaves their box by less than a quarter of their distance's
@@ -262,7 +260,9 @@ def _sampled(soup: Soup, frame: Frame) -> list[tuple[jax.Array, ...]]:
     for corner in soup.corners:
         out.append(
             tuple(
-                corner[0] * axes[:, j, 0] + corner[1] * axes[:, j, 1] + corner[2] * axes[:, j, 2]
+                corner[0] * axes[:, j, 0]
+                + corner[1] * axes[:, j, 1]
+                + corner[2] * axes[:, j, 2]
                 - base[:, j]
                 for j in range(3)
             )
@@ -353,58 +353,55 @@ def _packed(bits: jax.Array) -> jax.Array:
     return jnp.sum(jnp.where(bits, value, np.uint32(0)), axis=1, dtype=jnp.uint32)
 
 
-@struct.dataclass
-class _Walk:
-    """Tiles of a block on their way through their triangles, N of them.
-
-    Attributes:
-        top: (N,) uint32 words that are left of the group of 32 words.
-        group: (N,) which group of words.
-        word: (N,) which word.
-        bits: (N,) uint32 triangles that are left of the word.
-        best: (N, 64) the best so far.
-    """
-
-    top: jax.Array
-    group: jax.Array
-    word: jax.Array
-    bits: jax.Array
-    best: jax.Array
-
-
 def largest(
     table: jax.Array, words: jax.Array, samples: tuple[jax.Array, ...], limit: jax.Array | None
 ) -> jax.Array:
     """Returns the largest value of the triangles that cover each sample, N worlds at once.
 
+    The work is cut into parts, a tile with `PART` words of triangles each. They are sorted by how
+    many triangles they have and done in blocks, as long as there are any.
+
     Args:
         table: (N, T, 16) from `table_of`.
         words: (N, tiles, W) which triangles may reach each tile.
-        samples: three (N or 1, tiles, 64) or scalars.
+        samples: three (N, tiles, 64) or scalars.
         limit: None for the values themselves, (N, tiles, 64), -FAR where there is no triangle. Else
             (N, 2): the values that count are above 0 and below the first, and the result is int32,
             -1 or the position of the triangle; values that differ by less than a part in 2^(31 -
             bits of T) of the second, which is above all of them, may be mistaken for each other.
     """
     worlds, tiles, width = words.shape
-    lanes = worlds * tiles
-    flat = words.reshape(lanes, width)
-    groups = -(-width // WORD)
-    padded = jnp.pad(flat, [(0, 0), (0, groups * WORD - width)])
-    value = np.uint32(1) << np.arange(WORD, dtype=np.uint32)
-    top = jnp.sum(
-        jnp.where(padded.reshape(lanes, groups, WORD) != 0, value, np.uint32(0)),
-        axis=2,
-        dtype=jnp.uint32,
-    )
-    count = jnp.sum(jax.lax.population_count(flat).astype(jnp.int32), axis=1)
-    blocks = -(-lanes // BLOCK)
-    order = jnp.argsort(-count)
-    order = jnp.concatenate([order, jnp.repeat(order[-1:], blocks * BLOCK - lanes)])
-    draw = _Block(table, flat, top, samples, limit, tiles)
-    best = jax.lax.map(draw.best, order.reshape(blocks, BLOCK))
-    place = jnp.zeros(lanes, jnp.int32).at[order].set(jnp.arange(blocks * BLOCK, dtype=jnp.int32))
-    best = best.reshape(blocks * BLOCK, -1)[place].reshape(worlds, tiles, -1)
+    parts = -(-width // PART)
+    words = jnp.pad(words, [(0, 0), (0, 0), (0, parts * PART - width)])
+    words = words.reshape(worlds * tiles * parts, PART)
+    many = jax.lax.population_count(words).astype(jnp.float32)
+    upto = (many @ np.tri(PART, dtype=np.float32).T).astype(jnp.int32)
+    lanes = words.shape[0]
+    bits = max(1, (lanes - 1).bit_length())
+    few = PART * WORD - upto[:, -1]
+    if bits + (PART * WORD).bit_length() < 32:  # twice as fast as an argsort
+        order = jnp.sort(few << bits | jnp.arange(lanes, dtype=jnp.int32)) & ((1 << bits) - 1)
+    else:
+        order = jnp.argsort(few).astype(jnp.int32)
+    order = jnp.pad(order, (0, -lanes % BLOCK), mode="edge")
+    spare = jnp.arange(len(order)) >= lanes
+    block = _Block(table, words, upto, samples, limit, tiles, parts)
+    start = (worlds * tiles, TILE * TILE)
+    best = jnp.full(start, -FAR) if limit is None else jnp.zeros(start, jnp.int32)
+
+    def left(state: tuple[jax.Array, jax.Array]) -> jax.Array:
+        """Returns whether the next block has triangles."""
+        first = jnp.minimum(state[0] * BLOCK, lanes - 1)
+        return (state[0] * BLOCK < lanes) & (upto[order[first], -1] > 0)
+
+    def step(state: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        """Draws a block."""
+        turn, best = state
+        mine = jax.lax.dynamic_slice_in_dim(order, turn * BLOCK, BLOCK)
+        idle = jax.lax.dynamic_slice_in_dim(spare, turn * BLOCK, BLOCK)
+        return turn + 1, best.at[mine // parts].max(block.best(mine, idle))
+
+    best = jax.lax.while_loop(left, step, (jnp.int32(0), best))[1].reshape(worlds, tiles, -1)
     if limit is None:
         return best
     return jnp.where(best == 0, -1, best & np.int32((1 << _id_bits(table.shape[1])) - 1))
@@ -416,70 +413,75 @@ def _id_bits(count: int) -> int:
 
 
 class _Block:
-    """Draws blocks of tiles; holds what they share."""
+    """Draws blocks of parts; holds what they share."""
 
     def __init__(
         self,
         table: jax.Array,
         words: jax.Array,
-        top: jax.Array,
+        upto: jax.Array,
         samples: tuple[jax.Array, ...],
         limit: jax.Array | None,
         tiles: int,
+        parts: int,
     ) -> None:
-        """Flattens worlds and tiles."""
-        self._count = table.shape[1]
-        self._table = table.reshape(-1, COLUMNS)
-        self._words, self._width = words.ravel(), words.shape[1]
-        self._top, self._groups = top.ravel(), top.shape[1]
-        self._samples, self._limit, self._tiles = samples, limit, tiles
+        """Flattens worlds, tiles and parts."""
+        self._count, self._table = table.shape[1], table.reshape(-1, COLUMNS)
+        self._words, self._upto = words, upto
+        self._samples, self._limit, self._tiles, self._parts = samples, limit, tiles, parts
 
-    def best(self, lanes: jax.Array) -> jax.Array:
-        """Returns the best (BLOCK, 64) of the tiles (BLOCK,), a position among all worlds' tiles."""
-        world = lanes // self._tiles
-        samples = [self._taken(s, lanes) for s in self._samples]
+    def best(self, lanes: jax.Array, idle: jax.Array) -> jax.Array:
+        """Returns the best (BLOCK, 64) of the parts ``lanes`` (BLOCK,), nothing of idle ones."""
+        tile, part = lanes // self._parts, lanes % self._parts
+        world = tile // self._tiles
+        samples = [
+            s if jnp.ndim(s) == 0 else s.reshape(-1, s.shape[-1])[tile] for s in self._samples
+        ]
         limit = None if self._limit is None else self._limit[world]
-        shape = next(s.shape for s in samples if jnp.ndim(s))
-        start = _Walk(
-            top=self._top[lanes * self._groups],
-            group=jnp.zeros_like(lanes),
-            word=jnp.zeros_like(lanes),
-            bits=jnp.zeros(lanes.shape, jnp.uint32),
-            best=jnp.full(shape, -FAR) if limit is None else jnp.zeros(shape, jnp.int32),
-        )
+        upto, words = self._upto[lanes], self._words[lanes]
+        upto = jnp.where(idle[:, None], 0, upto)
+        shape = len(lanes), TILE * TILE
+        best = jnp.full(shape, -FAR) if limit is None else jnp.zeros(shape, jnp.int32)
+        most = upto[:, -1].max()
 
-        def left(walk: _Walk) -> jax.Array:
-            """Returns whether some tile has triangles left."""
-            return jnp.any((walk.bits | walk.top) != 0) | jnp.any(walk.group < self._groups - 1)
+        def step(state: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+            """Takes every part to its next triangles."""
+            turn, best = state
+            rank = turn + jnp.arange(ROUND, dtype=jnp.int32)
+            face = _selected(words, upto, jnp.broadcast_to(rank, (len(lanes), ROUND)))
+            face = jnp.where(face < 0, -1, face + (part * (PART * WORD))[:, None])
+            place = (world * self._count)[:, None] + jnp.clip(face, 0, self._count - 1)
+            rows = jnp.take(self._table, place.ravel(), axis=0, mode="clip")
+            rows = rows.reshape(len(lanes), ROUND, COLUMNS)
+            for k in range(ROUND):
+                best = _better(best, rows[:, k], samples, face[:, k], limit, self._count)
+            return turn + ROUND, best
 
-        def step(walk: _Walk) -> _Walk:
-            """Takes every tile to its next triangle."""
-            found = walk.bits != 0
-            place = (31 - jax.lax.clz(walk.bits & (~walk.bits + 1))).astype(jnp.int32)
-            face = jnp.where(found, walk.word * WORD + place, 0)
-            row = jnp.take(self._table, world * self._count + face, axis=0, mode="clip")
-            best = _better(walk.best, row, samples, jnp.where(found, face, -1), limit, self._count)
-            bits = walk.bits & (walk.bits - 1)
-            spent = bits == 0
-            over = spent & (walk.top == 0)
-            group = jnp.minimum(walk.group + over, self._groups - 1)
-            more = self._top[lanes * self._groups + group]
-            top = jnp.where(over, jnp.where(group > walk.group, more, 0), walk.top)
-            first = (31 - jax.lax.clz(top & (~top + 1))).astype(jnp.int32)
-            word = jnp.where(spent & (top != 0), group * WORD + first, walk.word)
-            fresh = self._words[lanes * self._width + jnp.minimum(word, self._width - 1)]
-            bits = jnp.where(spent, jnp.where(top != 0, fresh, 0), bits)
-            top = jnp.where(spent, top & (top - 1), top)
-            return _Walk(top, group, word, bits, best)
+        return jax.lax.while_loop(lambda s: s[0] < most, step, (jnp.int32(0), best))[1]
 
-        return jax.lax.while_loop(left, step, start).best
 
-    def _taken(self, sample: jax.Array, lanes: jax.Array) -> jax.Array:
-        """Returns the samples (BLOCK, 64) of tiles; one world's may stand for all."""
-        if jnp.ndim(sample) == 0:
-            return sample
-        place = lanes % self._tiles if sample.shape[0] == 1 else lanes
-        return sample.reshape(-1, sample.shape[-1])[place]
+def _selected(words: jax.Array, upto: jax.Array, rank: jax.Array) -> jax.Array:
+    """Returns (N, R) the position of the set bits of these ranks, -1 where there are fewer.
+
+    Args:
+        words: (N, K) uint32.
+        upto: (N, K) how many bits are set up to each word, it included.
+        rank: (N, R) from 0 on.
+    """
+    before = upto[:, None] <= rank[..., None]
+    word = jnp.sum(before, axis=2, dtype=jnp.int32)
+    left = rank - jnp.max(jnp.where(before, upto[:, None], 0), axis=2)
+    here = jnp.arange(words.shape[1]) == word[..., None]
+    bits = jnp.sum(jnp.where(here, words[:, None], np.uint32(0)), axis=2, dtype=jnp.uint32)
+    place = jnp.zeros_like(word)
+    for half in (16, 8, 4, 2, 1):
+        low = bits & np.uint32((1 << half) - 1)
+        count = jax.lax.population_count(low).astype(jnp.int32)
+        above = left >= count
+        left = jnp.where(above, left - count, left)
+        bits = jnp.where(above, bits >> half, low)
+        place = place + jnp.where(above, half, 0)
+    return jnp.where(word < words.shape[1], word * WORD + place, -1)
 
 
 def _better(

@@ -133,7 +133,7 @@ def arriving(
     return out
 
 
-def mesh_offset(scene: Scene, look: Appearance, index: int, k: int) -> jax.Array:
+def mesh_offset(scene: Scene, index: int, k: int, look: Appearance) -> jax.Array:
     """Returns (2,) where all pixels' shadow ray ``k`` from a mesh aims, that of the middle one."""
     if look.light_softness is None:
         return jnp.zeros(2)
@@ -150,9 +150,7 @@ def casters(scene: Scene) -> tuple[int, ...]:
     )
 
 
-def share(
-    scene: Scene, look: Appearance, arriving: tuple[jax.Array, ...], index: int
-) -> jax.Array:
+def share(scene: Scene, look: Appearance, arriving: tuple[jax.Array, ...], index: int) -> jax.Array:
     """Returns (P,) the share of light ``index`` that arrives, from what `arriving` packed."""
     count, many = jnp.int32(0), 0
     for packed, word in zip(arriving, shadow_rays(scene, look), strict=True):
