@@ -15,7 +15,7 @@ from flax import struct
 
 from mjx_s2r.render.geometry import raster
 from mjx_s2r.render.geometry.primitives import MISS, TINY, Triple, dot
-from mjx_s2r.render.geometry.raster import FAR, TILE, Frame, Soup
+from mjx_s2r.render.geometry.raster import FAR, SMALL_TILE, TILE, Frame, Soup
 from mjx_s2r.render.geometry.rays import Rays, View, rays_of
 from mjx_s2r.render.geometry.scene import Scene
 
@@ -48,9 +48,9 @@ def seen(scene: Scene, soup: Soup, view: View, fence: Fence) -> Facets:
     """
     size = scene.height, scene.width
 
-    def bounds(view: View) -> raster.Bounds:
+    def bounds(view: View, corners: jax.Array) -> raster.Bounds:
         """Returns where the triangles of one world are in its picture."""
-        return raster.picture_bounds(soup, _camera(view), scene.near, view.shown)
+        return raster.picture_bounds(soup, _camera(view), corners, scene.near, view.shown)
 
     def words(view: View, bounds: raster.Bounds) -> jax.Array:
         """Returns which triangles each tile of one world has."""
@@ -59,14 +59,14 @@ def seen(scene: Scene, soup: Soup, view: View, fence: Fence) -> Facets:
     def faces(view: View, bounds: raster.Bounds, table: jax.Array, words: jax.Array) -> jax.Array:
         """Returns the triangle of each pixel."""
         x, y = jax.vmap(functools.partial(_tiled_rays, scene))(view)
-        most = 1.0 / jnp.maximum(scene.near, bounds.nearest)
-        limit = jnp.stack([jnp.full_like(most, 1.0 / scene.near), most], axis=1)
+        limit = 1.0 / jnp.maximum(scene.near, bounds.nearest)
         found = raster.largest(table, words, (x, y, jnp.float32(-1)), limit)
-        return raster.untiled(found, *size)
+        return raster.untiled(found, *size, TILE)
 
     view = jax.lax.stop_gradient(view)
     table = jax.vmap(lambda view: raster.table_of(soup, _camera(view)))(view)
-    boxes = fence(jax.vmap(bounds), view)
+    corners = fence(jax.vmap(lambda view: raster.sampled(soup, _camera(view))), view)
+    boxes = fence(jax.vmap(bounds), view, corners)
     lists = fence(jax.vmap(words), view, boxes)
     return Facets(fence(faces, view, boxes, table, lists), table)
 
@@ -80,7 +80,7 @@ def _tiled_rays(scene: Scene, view: View) -> tuple[jax.Array, jax.Array]:
     """Returns x and y (tiles, 64) of the rays of one world."""
     rays = rays_of(scene, view)
     x, y = (jnp.broadcast_to(c, (scene.height * scene.width,)) for c in (rays.x, rays.y))
-    return tuple(raster.tiled(c, scene.height, scene.width) for c in (x, y))
+    return tuple(raster.tiled(c, scene.height, scene.width, TILE) for c in (x, y))
 
 
 def shaded(
@@ -114,9 +114,9 @@ def shaded(
         """Returns the frame of one world's shadow rays."""
         return _toward(view, index, offset, parallel)
 
-    def bounds(view: View, offset: jax.Array) -> raster.Bounds:
+    def bounds(view: View, offset: jax.Array, corners: jax.Array) -> raster.Bounds:
         """Returns where the triangles of one world are, seen from the light."""
-        return raster.light_bounds(soup, frame(view, offset), parallel, view.shown)
+        return raster.light_bounds(soup, frame(view, offset), corners, parallel, view.shown)
 
     def samples(view: View, offset: jax.Array, depth: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Returns (3, P) samples of one world and the value (P,) that its casters must exceed."""
@@ -132,21 +132,22 @@ def shaded(
             where = samples * inverse
         low, high = bounds.low.min((1, 2)), bounds.high.max((1, 2))
         near = jnp.all((where >= low[:, None]) & (where <= high[:, None]), axis=0) & there
-        tiles = raster.tiled(where, *size)
-        near = raster.tiled(near, *size)
+        tiles = raster.tiled(where, *size, SMALL_TILE)
+        near = raster.tiled(near, *size, SMALL_TILE)
         least = jnp.where(near, tiles, FAR).min(-1)
         most = jnp.where(near, tiles, -FAR).max(-1)
         return raster.light_words(bounds, least, most)
 
     def dark(table: jax.Array, words: jax.Array, samples: jax.Array, limit: jax.Array) -> jax.Array:
         """Returns where the nearest triangle to the light is before the surface."""
-        tiles = raster.tiled(samples, *size)
+        tiles = raster.tiled(samples, *size, SMALL_TILE)
         third = jnp.float32(1) if parallel else tiles[:, 2]
         found = raster.largest(table, words, (tiles[:, 0], tiles[:, 1], third), None)
-        return (raster.untiled(found, *size) > limit) & there
+        return (raster.untiled(found, *size, SMALL_TILE) > limit) & there
 
     table = jax.vmap(lambda v, o: raster.table_of(soup, frame(v, o)))(view, offset)
-    boxes = fence(jax.vmap(bounds), view, offset)
+    corners = fence(jax.vmap(lambda v, o: raster.sampled(soup, frame(v, o))), view, offset)
+    boxes = fence(jax.vmap(bounds), view, offset, corners)
     where, limit = fence(jax.vmap(samples), view, offset, depth)
     lists = fence(jax.vmap(words), boxes, where, there)
     return fence(dark, table, lists, where, limit)
