@@ -40,7 +40,7 @@ reach: $(STAMP)
 	$(BIN)/python -m train demo --budget full --run runs/reach --started $(STARTED)
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile -m "not slow"
+	$(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile -m "not slow" --timeout 300
 
 test-all: $(STAMP)
 	$(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile

@@ -21,6 +21,7 @@ from mujoco import mjx
 
 from mjx_s2r.sim.backends import c_batch, contacts, engine_fields, implicit, mjx_gaps, warp
 from mjx_s2r.sim.backends.contacts import Gauge
+from mjx_s2r.sim.backends.host_call import call_on_host
 from mjx_s2r.sim.backends.physics_config import Leaves as Leaves
 from mjx_s2r.sim.backends.physics_config import ModelError as ModelError
 from mjx_s2r.sim.backends.physics_config import PhysicsConfig
@@ -317,7 +318,6 @@ def _call_c(
 
     def call(given: Any) -> dict[str, np.ndarray]:
         """Merges the leading axes, calls, and takes the results apart again."""
-        given = jax.tree.map(np.asarray, given)
         axes = given[1]["time"].shape
         count = int(np.prod(axes))
         merged = jax.tree.map(lambda x: x.reshape(count, *x.shape[len(axes) :]), given)
@@ -326,11 +326,7 @@ def _call_c(
     moving = {name: leaf for name, leaf in leaves.items() if not name.startswith("cam_")}
     parts = {name: getattr(state, name) for name in c_batch.STATE}
     shapes = {name: jax.ShapeDtypeStruct(x.shape, jnp.float32) for name, x in like.items()}
-    given = (moving, parts, *more)
-    return cast(
-        dict[str, jax.Array],
-        jax.pure_callback(call, shapes, given, vmap_method="broadcast_all"),
-    )
+    return cast(dict[str, jax.Array], call_on_host(call, shapes, (moving, parts, *more)))
 
 
 def _step(
