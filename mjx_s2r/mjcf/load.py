@@ -1,5 +1,6 @@
 """Reading a robot's file, MJCF or URDF, and saying in one sentence why it cannot be read."""
 
+import os
 import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
@@ -57,7 +58,7 @@ def load(path: Path) -> LoadedModel:
             masses, inertias or sizes that no robot has, or what MuJoCo's compiler refuses; one
             sentence with the element and the remedy.
     """
-    path = Path(path)
+    path = Path(os.path.abspath(path))  # links stay what they are called
     root = _parse(path)
     notes: list[str] = []
     meshes: dict[str, Path] = {}
@@ -151,9 +152,21 @@ def _check_includes(path: Path, root: ElementTree.Element) -> None:
                 missing.append(element.get("file", ""))
             elif file.resolve() not in seen:
                 seen.add(file.resolve())
-                wanted.append(_xml(file))
+                wanted.append(_included(path, file))
     if missing:
         raise ModelError(f"<include>: {missing_files(path, missing, [path.parent])}")
+
+
+def _included(path: Path, file: Path) -> ElementTree.Element:
+    """Returns the root element of a file that the model at ``path`` includes.
+
+    Raises:
+        ModelError: it is no XML; names both files.
+    """
+    try:
+        return _xml(file)
+    except ModelError as error:
+        raise ModelError(f"{path.name} includes a file that cannot be read: {error}") from error
 
 
 def _reason(path: Path, root: ElementTree.Element, meshes: dict[str, Path], error: str) -> str:
@@ -170,7 +183,22 @@ def _reason(path: Path, root: ElementTree.Element, meshes: dict[str, Path], erro
         return missing_files(path, missing, searched)
     if wrong:
         return _unreadable(path, wrong)
-    return f"{path.name}: {one_line(error)}"
+    return f"{path.name}: {one_line(error)}{_mass_of(root, error)}"
+
+
+def _mass_of(root: ElementTree.Element, error: str) -> str:
+    """Returns the mass that a link or body has in the file, where the compiler refuses it."""
+    name = re.search(r"Element name '([^']+)'", error)
+    if "mass and inertia" not in error or name is None:
+        return ""
+    for element in (*root.iter("body"), *root.iter("link")):
+        if element.get("name") == name[1]:
+            given = element.find("inertial")
+            if given is None:
+                return " (it has no <inertial>, and no geom gives it a mass)"
+            mass = given.get("mass") or getattr(given.find("mass"), "attrib", {}).get("value")
+            return f" (its mass is {mass} kg)"
+    return ""
 
 
 def _unreadable(path: Path, wrong: list[tuple[str, str]]) -> str:
@@ -220,6 +248,8 @@ _REMEDIES = (
     ("are negative", "write a positive mass or density"),
     ("no decoder found", sniff.CONVERT),
     ("number of faces", "decimate the mesh to 200,000 faces at most"),
+    ("geometry specification", "a URDF has box, cylinder, sphere, capsule and mesh"),
+    ("should be smaller", "exchange the two limits"),
     ("not found", "correct the name, or define that element"),
     ("repeated", "give each element a name of its own"),
     ("Schema violation", "check the spelling in MuJoCo's XML reference"),

@@ -65,10 +65,10 @@ def _refuse_xacro(path: Path, root: ElementTree.Element) -> None:
     words = (w for element in root.iter() for w in element.attrib.values())
     macro = any("xacro" in str(element.tag) for element in root.iter())
     if macro or any("${" in word or "$(arg" in word for word in words):
+        stem = path.name.removesuffix(".xacro").removesuffix(".urdf")
         raise ModelError(
             f"{path.name} is a xacro file, a URDF before its macros are expanded; run: xacro "
-            f"{path.name} > {path.name.removesuffix('.xacro').removesuffix('.urdf')}.urdf "
-            "(ROS, or pip install xacro)"
+            f"{path.name} > {stem}_expanded.urdf (xacro comes with ROS)"
         )
 
 
@@ -150,6 +150,8 @@ def _find_meshes(path: Path, root: ElementTree.Element) -> tuple[dict[str, Path]
     files: dict[str, Path] = {}
     notes, missing, searched = [], [], []
     for word in dict.fromkeys(e.get("filename", "") for e in root.iter("mesh")):
+        if not word.strip():
+            raise ModelError(f"{path.name}: a <mesh> has no filename; write one, or take it out")
         places = list(_places(word, path.parent))
         found = next((place for place in places if place.is_file()), None)
         if found is None:
