@@ -157,7 +157,7 @@ def put_model(mj_model: mujoco.MjModel, config: PhysicsConfig | None = None) -> 
         ModelError: the model uses something that the engine does otherwise than C MuJoCo, or not
             at all; or no Warp on this machine, where the settings ask for it.
     """
-    _refuse_native_delay(mj_model)
+    refuse_native_delay(mj_model)
     engine, in_c = None, None
     if config is not None and config.backend == "c":
         in_c = c_batch.CBatch(mj_model)
@@ -195,7 +195,7 @@ def _for_positions(mj_model: mujoco.MjModel) -> mujoco.MjModel:
     return still
 
 
-def _refuse_native_delay(mj_model: mujoco.MjModel) -> None:
+def refuse_native_delay(mj_model: mujoco.MjModel) -> None:
     """Raises ModelError for MuJoCo's own delays, whose past is not in `PhysicsState`."""
     for kind, count in (("actuator", mj_model.nu), ("sensor", mj_model.nsensor)):
         delays: Any = getattr(mj_model, f"{kind}_delay", None)
