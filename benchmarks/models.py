@@ -13,7 +13,7 @@ import json
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -163,7 +163,7 @@ def in_mjx(m: mujoco.MjModel, ctrl: np.ndarray) -> tuple[np.ndarray, float]:
     began = time.perf_counter()
     physics, start = put_model(m), start_data(m)
     state = initial_state(physics, jnp.asarray(start.qpos), jnp.asarray(start.qvel))
-    state = state.replace(act=jnp.asarray(start.act))
+    state = replace(state, act=jnp.asarray(start.act, jnp.float32))
 
     def run(state: PhysicsState, ctrl: jax.Array) -> jax.Array:
         """Steps to the end."""

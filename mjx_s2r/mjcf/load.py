@@ -132,10 +132,14 @@ def _xml(path: Path) -> ElementTree.Element:
         found = "a compiled model (MJB), from which the elements cannot be read back"
     if found:
         raise ModelError(f"{path} is no model: it is {found}; a model is an .xml or .urdf file")
+    text = path.read_bytes()
     try:
-        return ElementTree.parse(path).getroot()
+        return ElementTree.fromstring(text)
     except (ElementTree.ParseError, UnicodeError, ValueError) as error:
-        raise ModelError(f"{path} is no whole XML: {error}; mend it there") from error
+        try:  # MuJoCo's parser is less strict about what stands in comments
+            return ElementTree.fromstring(re.sub(rb"<!--.*?-->", b"", text, flags=re.DOTALL))
+        except (ElementTree.ParseError, UnicodeError, ValueError):
+            raise ModelError(f"{path} is no whole XML: {error}; mend it there") from error
 
 
 def _check_includes(path: Path, root: ElementTree.Element) -> None:
@@ -196,8 +200,10 @@ def _mass_of(root: ElementTree.Element, error: str) -> str:
             given = element.find("inertial")
             if given is None:
                 return " (it has no <inertial>, and no geom gives it a mass)"
-            mass = given.get("mass") or getattr(given.find("mass"), "attrib", {}).get("value")
-            return f" (its mass is {mass} kg)"
+            parts = [*given.attrib.items()]
+            parts += [item for part in given for item in part.attrib.items()]
+            said = ", ".join(f"{name} {value}" for name, value in parts if name not in _PLACES)
+            return f" (its <inertial> says {said})"
     return ""
 
 
@@ -226,7 +232,7 @@ def _assets(path: Path, root: ElementTree.Element) -> Iterator[tuple[str, list[P
             folder = _folder(spec, asset, kind)
             for word in _words(asset):
                 name = Path(word).name if spec.strippath else word
-                yield word, [path.parent / folder / name, path.parent / name]
+                yield word, [path.parent / folder / name]
 
 
 def _folder(spec: mujoco.MjSpec, asset: Any, kind: str) -> str:
@@ -240,6 +246,7 @@ def _words(asset: Any) -> list[str]:
     return [word for word in (asset.file, *getattr(asset, "cubefiles", ())) if word]
 
 
+_PLACES = ("pos", "quat", "xyz", "rpy")
 # The compiler's sentences, and what to do about each.
 _REMEDIES = (
     ("mass and inertia of moving bodies", "give it <inertial> with a positive mass and inertia"),

@@ -52,7 +52,10 @@ def read_urdf(
 
 def missing_files(path: Path, words: Iterable[str], searched: Iterable[Path]) -> str:
     """Returns the message for files that a model names and that are nowhere."""
-    names, places = list(dict.fromkeys(words)), list(dict.fromkeys(map(str, searched)))
+    names = list(dict.fromkeys(words))
+    places = list(dict.fromkeys(os.path.normpath(place) for place in searched))
+    common = os.path.commonpath(names) if len(names) > 1 and all(map(os.path.isabs, names)) else ""
+    names = [os.path.relpath(name, common) if common else name for name in names]
     many = f"{len(names)} files are" if len(names) > 1 else "a file is"
     return (
         f"{path.name}: {many} missing: {', '.join(names)}; searched in {', '.join(places)}; put "
@@ -162,9 +165,7 @@ def _find_meshes(path: Path, root: ElementTree.Element) -> tuple[dict[str, Path]
         if "://" in word or "$(find" in word or found != places[0]:
             notes.append(f"{word} is {os.path.relpath(found, path.parent)}")
     if missing:
-        raise ModelError(
-            missing_files(path, missing, (Path(os.path.normpath(p)) for p in searched))
-        )
+        raise ModelError(missing_files(path, missing, searched))
     return files, notes
 
 

@@ -9,7 +9,7 @@ import copy
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache, partial
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import jax
 import jax.numpy as jnp
@@ -129,7 +129,7 @@ class Physics:
     c: c_batch.CBatch | None = struct.field(pytree_node=False, default=None)
 
     @property
-    def backend(self) -> str:
+    def backend(self) -> Literal["jax", "warp", "c"]:
         """Name of the engine that takes the steps, as in `PhysicsConfig`."""
         return "warp" if self.warp is not None else "c" if self.c is not None else "jax"
 

@@ -172,11 +172,11 @@ def hull_edges(m: mujoco.MjModel, mesh: int) -> int:
 
 
 def memory_here() -> float:
-    """Returns the bytes that a program may have: those of the accelerator, or of this machine."""
+    """Returns the bytes that a program may have: of all accelerators, or of this machine."""
     device = jax.local_devices()[0]
     limit = (device.memory_stats() or {}).get("bytes_limit") if device.platform != "cpu" else None
     if limit:
-        return float(limit)
+        return float(limit) * jax.device_count()
     whole = float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
     group = Path("/sys/fs/cgroup/memory.max")
     text = group.read_text().strip() if group.exists() else "max"
