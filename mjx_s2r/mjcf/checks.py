@@ -103,14 +103,14 @@ def _masses(m: mujoco.MjModel) -> Iterator[ModelFinding]:
         gyration = float(np.sqrt(m.body_inertia[body].max() / mass))
         if gyration > 2 * reach[body]:
             yield ModelFinding(
-                "differs", "", name,
+                "note", "", name,
                 f"has the inertia of a mass {gyration:.3g} m from its centre, and its geoms reach "
                 f"{reach[body]:.3g} m",
                 "check <inertial>: kg m^2 about the centre of mass",
             )  # fmt: skip
         elif gyration < reach[body] / 200:
             yield ModelFinding(
-                "differs", "", name,
+                "note", "", name,
                 f"has an inertia of {m.body_inertia[body].max():.2g} kg m^2, that of a ball of "
                 f"{1.6 * gyration:.2g} m, and its geoms reach {reach[body]:.3g} m",
                 "check <inertial>: kg m^2 about the centre of mass",

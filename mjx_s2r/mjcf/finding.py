@@ -1,5 +1,6 @@
 """What a look at a model found: one thing, how grave it is, and what to do about it."""
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -30,11 +31,15 @@ class ModelFinding:
 
 def from_message(severity: Severity, engine: str, message: str) -> ModelFinding:
     """Returns the finding that an engine's message tells: "ELEMENT: VALUE; REMEDY"."""
-    value, _, remedy = message.partition("; ")
-    element, colon, rest = value.partition(": ")
-    if not colon or len(element) > 120:
-        element, rest = "the model", value
-    return ModelFinding(severity, engine, element, rest, remedy)
+    said, _, remedy = message.partition("; ")
+    element, colon, value = said.partition(": ")
+    if not colon:
+        named = _NAMED.match(said)
+        element, value = (named[1], named[2]) if named else ("the model", said)
+    return ModelFinding(severity, engine, element, value, remedy)
+
+
+_NAMED = re.compile(r"((?:[\w ]+ (?:'[^']*'|number \d+)|option \w+|flag \S+))=?\s?(.*)", re.DOTALL)
 
 
 def merged(findings: Iterable[ModelFinding]) -> tuple[ModelFinding, ...]:

@@ -110,7 +110,11 @@ def _of_mjx(m: mujoco.MjModel) -> Iterator[ModelFinding]:
         *mjx_gaps.pairs_without_function(m),
     ]
     yield from (from_message("refused", "jax", message) for message in messages)
-    if not messages:  # its own last word, on everything but contacts, whose hulls take long
+    unknown = [] if messages else list(_unknown_kinds(m, "jax", "MJX on jax"))
+    yield from unknown
+    if (
+        not messages and not unknown
+    ):  # its own last word, on everything but contacts, whose hulls take long
         yield from _refusal("jax", without_contacts(m), None)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -132,11 +136,16 @@ def _of_warp(m: mujoco.MjModel) -> Iterator[ModelFinding]:
     """Yields what MuJoCo Warp ignores or does not know, as far as its code tells without it."""
     for message in engine_fields.complaints(m, engine_fields.WARP):
         yield from_message("refused", "warp", message)
+    yield from _unknown_kinds(m, "warp", "MuJoCo Warp")
+
+
+def _unknown_kinds(m: mujoco.MjModel, engine: str, name: str) -> Iterator[ModelFinding]:
+    """Yields the kinds of elements that an engine does not know."""
     for feature in features(m, StepCost((), 0, 0, 0.0)):
-        if "warp" not in feature.engines:
+        if engine not in feature.engines and feature.kind != "contact":
             yield ModelFinding(
-                "refused", "warp", f"{feature.kind} {feature.name}",
-                f"is in the model {feature.count} times, and MuJoCo Warp does not simulate it",
+                "refused", engine, f"{feature.kind} {feature.name}",
+                f"is in the model {feature.count} times, and {name} does not simulate it",
                 "take it out, or use another engine",
             )  # fmt: skip
 
@@ -153,8 +162,8 @@ def _of_pictures(m: mujoco.MjModel) -> Iterator[ModelFinding]:
         scene.lights_of(m)
     except scene.SceneError as error:
         yield from_message("refused", "render", str(error))
-    for thing in scene._left_out(m):
-        yield ModelFinding("differs", "render", thing, "is left out of pictures", "none is needed")
+    if left_out := scene._left_out(m):
+        yield ModelFinding("note", "render", "pictures", f"leave out {', '.join(left_out)}", "")
     if not m.ncam:
         yield ModelFinding(
             "note", "render", "cameras", "there is none", "write <camera>, or let `prepare` add one"

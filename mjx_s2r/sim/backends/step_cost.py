@@ -204,18 +204,17 @@ def too_large(m: mujoco.MjModel, cost: StepCost, worlds: int, memory: float) -> 
         fit = int(memory // cost.world_bytes)
         fewer = f"take {fit} worlds at most, " if fit >= 16 else ""
         found.append(
-            f"a step of {worlds} worlds in MJX on jax asks for about "
-            f"{in_bytes(cost.world_bytes * worlds)} and here are {in_bytes(memory)}: "
-            f"{_culprits(m, cost)}; make collision geoms of primitives with `python -m train "
-            f"prepare`, {fewer}or use physics.backend c"
+            f"{_culprits(m, cost)}: a step of {worlds} worlds in MJX on jax asks for about "
+            f"{in_bytes(cost.world_bytes * worlds)}, and here are {in_bytes(memory)}; make "
+            "collision geoms of primitives with `python -m train prepare`, "
+            f"{fewer}or use physics.backend c"
         )
     if cost.compile_s > LONGEST_S:
         convex = sum(g.convex for g in cost.groups)
         found.append(
-            f"a step in MJX on jax would compile for about {cost.compile_s / 60:.0f} minutes, for "
-            f"{convex} kinds of pairs with meshes each compile on their own: {_culprits(m, cost)}; "
-            "make collision geoms of primitives with `python -m train prepare`, exclude pairs, or "
-            "use physics.backend c"
+            f"{_culprits(m, cost)}: with {convex} kinds of pairs with meshes a step in MJX on jax "
+            f"would compile for about {cost.compile_s / 60:.0f} minutes; make collision geoms of "
+            "primitives with `python -m train prepare`, exclude pairs, or use physics.backend c"
         )
     return found
 
