@@ -31,7 +31,8 @@ def refuse_gaps(mj_model: mujoco.MjModel) -> None:
 
 def gaps(mj_model: mujoco.MjModel) -> Iterator[str]:
     """Yields what MJX steps otherwise than C, each with its value and the remedy."""
-    for search in (_softness, _passive, _muscles, _limits, _tendons, _contacts, _sensors, _numbers):
+    model_itself = (_softness, _passive, _muscles, _limits, _tendons, _numbers)
+    for search in (*model_itself, _contacts, _frictionless, _sensors):
         yield from search(mj_model)
 
 
@@ -193,6 +194,21 @@ def _contacts(m: mujoco.MjModel) -> Iterator[str]:
                     f"than {LEAST_FRICTION:g}, with which MJX on jax fails; write "
                     'condim="1" for no friction, or a condim that leaves out the zero ones'
                 )
+
+
+def _frictionless(m: mujoco.MjModel) -> Iterator[str]:
+    """Yields the first contact without friction rows, of which MJX has none with elliptic cones."""
+    off = m.opt.disableflags & (Bit.mjDSBL_CONTACT | Bit.mjDSBL_CONSTRAINT)
+    if off or m.opt.cone != mujoco.mjtCone.mjCONE_ELLIPTIC:
+        return
+    for key, members in driver._geom_groups(m).items():
+        if key.condim == 1:
+            one, two = (labelled(m, "geom", int(geom)) for geom in members[0][:2])
+            yield (
+                f"{one} and {two}: condim 1 with elliptic cones is not in MJX on jax; write "
+                'cone="pyramidal", or condim="3" with little friction'
+            )
+            return
 
 
 def _sensors(m: mujoco.MjModel) -> Iterator[str]:
