@@ -16,7 +16,7 @@ from rich.text import Text
 
 from mjx_s2r.io.run import write_json
 from mjx_s2r.mjcf.features import ENGINES
-from mjx_s2r.mjcf.inspect import Inspection, inspect_model
+from mjx_s2r.mjcf.inspect import ModelInspection, inspect_model
 from mjx_s2r.mjcf.load import load
 from mjx_s2r.sim.backends.step_cost import in_bytes
 
@@ -47,7 +47,7 @@ class InspectConfig:
             raise ValueError(f"worlds {self.worlds} must be at least 1")
 
 
-def contents(found: Inspection) -> Table:
+def contents(found: ModelInspection) -> Table:
     """Returns what is in the model."""
     shown = Table(title=f"{found.loaded.path.name}: what is in it", show_header=False)
     shown.add_column(style="bold")
@@ -55,11 +55,11 @@ def contents(found: Inspection) -> Table:
     for name, text in found.counts.items():
         shown.add_row(name, text)
     for note in found.loaded.notes:
-        shown.add_row("resolved", note)
+        shown.add_row("read", note)
     return shown
 
 
-def by_engine(found: Inspection) -> Table:
+def by_engine(found: ModelInspection) -> Table:
     """Returns who simulates which feature."""
     shown = Table(title="who simulates it")
     shown.add_column("feature")
@@ -75,7 +75,7 @@ def by_engine(found: Inspection) -> Table:
     return shown
 
 
-def costs(found: Inspection) -> Table:
+def costs(found: ModelInspection) -> Table:
     """Returns contacts, memory and compile time of a step in MJX."""
     cost = found.cost
     shown = Table(title="a step in MJX on jax, estimated", show_header=False)
@@ -91,7 +91,7 @@ def costs(found: Inspection) -> Table:
     return shown
 
 
-def remarks(found: Inspection) -> Iterator[Text]:
+def remarks(found: ModelInspection) -> Iterator[Text]:
     """Yields the findings, gravest first, each in two lines."""
     for one in found.findings:
         who = f" by {NAMES.get(one.engine, one.engine)}" if one.engine else ""

@@ -38,7 +38,7 @@ def check_model(m: mujoco.MjModel, kind: str) -> Iterator[ModelFinding]:
     yield from _names(m)
     yield from _masses(m)
     yield from _joints(m)
-    yield from _actuators(m)
+    yield from _actuators(m, kind)
     yield from _base(m, kind)
     yield from _start(m)
     yield from _hulls(m)
@@ -177,11 +177,12 @@ def _joints(m: mujoco.MjModel) -> Iterator[ModelFinding]:
         )  # fmt: skip
 
 
-def _actuators(m: mujoco.MjModel) -> Iterator[ModelFinding]:
+def _actuators(m: mujoco.MjModel, kind: str) -> Iterator[ModelFinding]:
     """Yields missing actuators and limits."""
     if not m.nu and (m.jnt_type != _FREE).any():
+        why = ", as in every URDF" if kind == "urdf" else ""
         yield ModelFinding(
-            "note", "", "actuators", f"there are none for {m.njnt} joints; a URDF cannot have any",
+            "note", "", "actuators", f"there are none for {m.njnt} joints{why}",
             f"let {PREPARE} add position servos, or write <actuator> in MJCF",
         )  # fmt: skip
     for mask, what, remedy in (

@@ -51,7 +51,12 @@ class Feature:
 
 def features(m: mujoco.MjModel, cost: StepCost) -> tuple[Feature, ...]:
     """Returns the features that a model has, with the engines that simulate each."""
-    return (*_elements(m), *_options(m), *_pairs(m, cost), *_rest(m))
+    return (*kinds(m), *_pairs(m, cost))
+
+
+def kinds(m: mujoco.MjModel) -> tuple[Feature, ...]:
+    """Returns the features of a model but for the pairs of shapes that may touch."""
+    return (*_elements(m), *_options(m), *_rest(m))
 
 
 def _elements(m: mujoco.MjModel) -> Iterator[Feature]:

@@ -16,7 +16,7 @@ import mujoco
 import numpy as np
 
 from mjx_s2r.mjcf.checks import check_model, colliding, size_of
-from mjx_s2r.mjcf.features import ENGINES, Feature, features
+from mjx_s2r.mjcf.features import ENGINES, Feature, features, kinds
 from mjx_s2r.mjcf.finding import ModelFinding, from_message, merged
 from mjx_s2r.mjcf.load import LoadedModel
 from mjx_s2r.render.geometry import scene
@@ -31,7 +31,7 @@ _MESH = int(mujoco.mjtGeom.mjGEOM_MESH)
 
 
 @dataclass(frozen=True, eq=False)
-class Inspection:
+class ModelInspection:
     """What a look at a model found.
 
     Attributes:
@@ -82,7 +82,7 @@ class Inspection:
         }
 
 
-def inspect_model(loaded: LoadedModel, worlds: int = 512) -> Inspection:
+def inspect_model(loaded: LoadedModel, worlds: int = 512) -> ModelInspection:
     """Returns what there is to know about a model before anything is compiled.
 
     Args:
@@ -99,7 +99,9 @@ def inspect_model(loaded: LoadedModel, worlds: int = 512) -> Inspection:
         *_of_pictures(m),
         *check_model(m, loaded.kind),
     ]
-    return Inspection(loaded, counts(m), features(m, cost), cost, worlds, memory, merged(found))
+    return ModelInspection(
+        loaded, counts(m), features(m, cost), cost, worlds, memory, merged(found)
+    )
 
 
 def _of_mjx(m: mujoco.MjModel) -> Iterator[ModelFinding]:
@@ -141,8 +143,8 @@ def _of_warp(m: mujoco.MjModel) -> Iterator[ModelFinding]:
 
 def _unknown_kinds(m: mujoco.MjModel, engine: str, name: str) -> Iterator[ModelFinding]:
     """Yields the kinds of elements that an engine does not know."""
-    for feature in features(m, StepCost((), 0, 0, 0.0)):
-        if engine not in feature.engines and feature.kind != "contact":
+    for feature in kinds(m):
+        if engine not in feature.engines:
             yield ModelFinding(
                 "refused", engine, f"{feature.kind} {feature.name}",
                 f"is in the model {feature.count} times, and {name} does not simulate it",

@@ -2,6 +2,7 @@
 
 import os
 import re
+import warnings
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -63,15 +64,18 @@ def load(path: Path) -> LoadedModel:
     notes: list[str] = []
     meshes: dict[str, Path] = {}
     try:
-        if root.tag == "robot":
-            spec, notes, meshes = read_urdf(path, root)
-        else:
-            spec = mujoco.MjSpec.from_file(str(path))
-        model = spec.compile()
+        with warnings.catch_warnings(record=True) as warned:
+            warnings.simplefilter("always")
+            if root.tag == "robot":
+                spec, notes, meshes = read_urdf(path, root)
+            else:
+                spec = mujoco.MjSpec.from_file(str(path))
+            model = spec.compile()
     except ModelError:
         raise
     except (ValueError, RuntimeError) as error:  # what the reader and the compiler raise
         raise ModelError(_reason(path, root, meshes, str(error))) from error
+    notes += [f"MuJoCo warns: {' '.join(str(w.message).split())}" for w in warned]
     refuse_implausible(path.name, model)
     kind: Literal["mjcf", "urdf"] = "urdf" if root.tag == "robot" else "mjcf"
     return LoadedModel(path, kind, spec, model, tuple(notes), tuple(meshes.items()))
@@ -187,7 +191,7 @@ def _reason(path: Path, root: ElementTree.Element, meshes: dict[str, Path], erro
         return missing_files(path, missing, searched)
     if wrong:
         return _unreadable(path, wrong)
-    return f"{path.name}: {one_line(error)}{_mass_of(root, error)}"
+    return f"{path.name}: {in_one_sentence(error)}{_mass_of(root, error)}"
 
 
 def _mass_of(root: ElementTree.Element, error: str) -> str:
@@ -232,7 +236,11 @@ def _assets(path: Path, root: ElementTree.Element) -> Iterator[tuple[str, list[P
             folder = _folder(spec, asset, kind)
             for word in _words(asset):
                 name = Path(word).name if spec.strippath else word
-                yield word, [path.parent / folder / name]
+                if Path(name).is_relative_to(path.parent):  # what an included file names
+                    name = str(Path(name).relative_to(path.parent))
+                    yield name, [path.parent / folder / name, path.parent / name]
+                else:
+                    yield name, [path.parent / folder / name]
 
 
 def _folder(spec: mujoco.MjSpec, asset: Any, kind: str) -> str:
@@ -264,7 +272,7 @@ _REMEDIES = (
 )
 
 
-def one_line(error: str) -> str:
+def in_one_sentence(error: str) -> str:
     """Returns what MuJoCo's reader or compiler says in one line, with element and remedy."""
     lines = [line.strip() for line in error.splitlines() if line.strip()]
     lines = [x for x in lines if not x.startswith("The static bodies of the spec")]

@@ -47,6 +47,7 @@ def read_urdf(
     spec = mujoco.MjSpec.from_string(ElementTree.tostring(root, encoding="unicode"))
     spec.modelfiledir = str(path.parent)
     named = _name_meshes(spec, tokens)
+    _hide_collisions(spec)
     return spec, notes, named
 
 
@@ -230,6 +231,14 @@ def _add_compiler(root: ElementTree.Element) -> None:
     for name, value in _KEEP.items():
         compiler.set(name, compiler.get(name, value) if name != "strippath" else value)
     compiler.attrib.pop("meshdir", None)  # the paths are absolute by now
+
+
+def _hide_collisions(spec: mujoco.MjSpec) -> None:
+    """Puts what collides in group 3, out of pictures, where a link has looks of its own."""
+    for body in spec.bodies:
+        if any(geom.contype == geom.conaffinity == 0 for geom in body.geoms):
+            for geom in body.geoms:
+                geom.group = geom.group if geom.contype == geom.conaffinity == 0 else 3
 
 
 def _name_meshes(spec: mujoco.MjSpec, tokens: dict[str, tuple[str, Path]]) -> dict[str, Path]:

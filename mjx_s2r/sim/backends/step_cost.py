@@ -26,6 +26,7 @@ from mjx_s2r.sim.backends.physics_config import ModelError, PhysicsConfig
 
 Geom = mujoco.mjtGeom
 BYTES_EDGE_PAIR = 104.0  # of one edge of a hull with one of another
+BYTES_BOXES = 500.0  # of two boxes, which have a function of their own
 BYTES_EDGE = {"capsule": 45.0, "sphere": 10.0, "plane": 10.0}  # of one edge of a hull with these
 BYTES_ROW = 14.0  # of one row of constraints and one degree of freedom
 BYTES_DOF = 13.0  # of one degree of freedom and another
@@ -144,6 +145,8 @@ def _pair_bytes(m: mujoco.MjModel, key: driver.FunctionKey, hulls: dict[int, int
             edges.append(_BOX_EDGES)
         elif kind == int(Geom.mjGEOM_HFIELD):
             edges.append(_PRISM_EDGES * 2 * key.subgrid_size[0] * key.subgrid_size[1])
+    if set(map(int, key.types)) == {int(Geom.mjGEOM_BOX)}:
+        return BYTES_BOXES
     if len(edges) == 2:
         return BYTES_EDGE_PAIR * edges[0] * edges[1]
     return BYTES_EDGE.get(shape_name(key.types[0]), BYTES_EDGE_PAIR) * sum(edges)
