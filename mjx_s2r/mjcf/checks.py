@@ -212,7 +212,12 @@ def _joint_limited(m: mujoco.MjModel) -> np.ndarray:
 def _base(m: mujoco.MjModel, kind: str) -> Iterator[ModelFinding]:
     """Yields a root that stands fixed where it may walk, and one that would fall for ever."""
     free = np.flatnonzero(m.jnt_type == _FREE)
-    if kind == "urdf" and not free.size:
+    if not m.njnt:
+        yield ModelFinding(
+            "refused", "", "joints", "there are none, so nothing moves",
+            "write <joint> into the bodies, or name the file of the whole robot",
+        )  # fmt: skip
+    if kind == "urdf" and not free.size and m.njnt:
         yield ModelFinding(
             "note", "", labelled(m, "body", 1) if m.nbody > 1 else "the root",
             "is fixed in the world, as MuJoCo reads a URDF",

@@ -54,7 +54,7 @@ class ModelInspection:
 
     def simulates(self, engine: str) -> bool:
         """Returns whether an engine would take the model, and the worlds find room in it."""
-        return not any(f.severity == "refused" and f.engine == engine for f in self.findings)
+        return not any(f.severity == "refused" and f.engine in (engine, "") for f in self.findings)
 
     def to_json(self) -> dict[str, Any]:
         """Returns everything in plain values."""
@@ -139,6 +139,11 @@ def _of_warp(m: mujoco.MjModel) -> Iterator[ModelFinding]:
     for message in engine_fields.complaints(m, engine_fields.WARP):
         yield from_message("refused", "warp", message)
     yield from _unknown_kinds(m, "warp", "MuJoCo Warp")
+    if m.opt.enableflags & mujoco.mjtEnableBit.mjENBL_SLEEP:
+        yield ModelFinding(
+            "refused", "warp", 'flag sleep="enable"',
+            "which bodies sleep is not kept between steps", "take it out of <flag/>",
+        )  # fmt: skip
 
 
 def _unknown_kinds(m: mujoco.MjModel, engine: str, name: str) -> Iterator[ModelFinding]:

@@ -253,6 +253,8 @@ FOUND = {
         "unstable in C",
     ),
     "slow": (arm('<option timestep="1e-4"/>'), "option timestep", "short"),
+    "nothing moves": (arm().replace('<joint name="j" axis="0 1 0" range="-60 60" damping="1" '
+                      'armature=".1"/>', ""), "joints", "nothing moves"),
     "no camera": (arm(), "cameras", "there is none"),
     "closed chain": (COSTED["rows"], "equality number 0", "velocity product"),
     "round pair": (scene("cylinder", "sphere"), "geom 'g1' and geom 'g0'", "coarsely"),
