@@ -98,7 +98,8 @@ def judge(path: Path, config: ModelsConfig) -> ModelRow:
     try:
         loaded = load(path)
     except ModelError as error:
-        return ModelRow(name, "no model", str(error))
+        told = str(error).partition("; searched in")[0]  # without the folders of one machine
+        return ModelRow(name, "no model", told.replace(f"{path.resolve().parent}/", ""))
     found = inspect_model(loaded, config.worlds)
     m, cost = loaded.model, found.cost
     said = [f for f in found.findings if f.engine == "jax"]

@@ -94,6 +94,7 @@ def inspect_model(loaded: LoadedModel, worlds: int = 512) -> ModelInspection:
     found = [
         *_of_mjx(m),
         *(from_message("refused", "jax", text) for text in too_large(m, cost, worlds, memory)),
+        *_other_points(cost),
         *_of_warp(m),
         *_of_c(m),
         *_of_pictures(m),
@@ -122,6 +123,27 @@ def _of_mjx(m: mujoco.MjModel) -> Iterator[ModelFinding]:
         warnings.simplefilter("always")
         mjx_gaps.warn_of_gaps(m)
     yield from (from_message("differs", "jax", str(w.message)) for w in caught)
+
+
+_CORNERED = frozenset(("box", "mesh", "cylinder"))
+
+
+def _other_points(cost: StepCost) -> Iterator[ModelFinding]:
+    """Yields pairs of which MJX keeps other points of contact than C, so that a tilt parts them."""
+    pairs = {
+        shapes: count
+        for shapes, count in cost.pairs.items()
+        if "hfield" in shapes or ("sphere" not in shapes and _CORNERED.intersection(shapes))
+    }
+    if pairs:
+        words = ", ".join(f"{count} {a}-{b}" for (a, b), count in sorted(pairs.items()))
+        yield ModelFinding(
+            "differs", "jax", "points of contact",
+            f"of {words} are other ones in MJX on jax, and fewer: what tips over an edge or a "
+            "corner parts from C MuJoCo by millimetres within 0.2 s",
+            "use spheres and capsules where that matters, or physics.backend c, and compare with "
+            "`python -m train check`",
+        )  # fmt: skip
 
 
 def _refusal(

@@ -243,13 +243,14 @@ def _culprits(m: mujoco.MjModel, cost: StepCost) -> str:
 
 
 def described_geom(m: mujoco.MjModel, geom: int) -> str:
-    """Returns what a geom is called; one without a name also by its mesh and its body."""
+    """Returns what a geom is called; one without a name also by its mesh or its body."""
     name = labelled(m, "geom", geom)
     if m.geom(geom).name:
         return name
     data = int(m.geom_dataid[geom])
-    mesh = f"mesh {m.mesh(data).name!r}, " if m.geom_type[geom] == int(Geom.mjGEOM_MESH) else ""
-    return f"{name} ({mesh}{labelled(m, 'body', int(m.geom_bodyid[geom]))})"
+    if m.geom_type[geom] == int(Geom.mjGEOM_MESH):
+        return f"{name} (mesh {m.mesh(data).name!r})"
+    return f"{name} ({labelled(m, 'body', int(m.geom_bodyid[geom]))})"
 
 
 def in_bytes(amount: float) -> str:
