@@ -24,7 +24,7 @@ import mujoco
 import numpy as np
 import tyro
 
-from mjx_s2r.mjcf.checks import start_data
+from mjx_s2r.mjcf.checks import BURST, start_data
 from mjx_s2r.mjcf.inspect import inspect_model
 from mjx_s2r.mjcf.load import load
 from mjx_s2r.runtime.progress import print_line
@@ -124,6 +124,8 @@ def judge(path: Path, config: ModelsConfig) -> ModelRow:
         return changed(row, verdict="not stepped", reason="would compile for long")
     ctrl = controls(m)
     drift, reference = in_c(m, ctrl)
+    if not np.isfinite(drift):
+        return changed(row, verdict="not stepped", reason="C MuJoCo itself becomes unstable")
     moved = float(np.abs(reference - start_data(m).qpos).max())
     qpos, took = in_mjx(m, ctrl)
     gap = float(np.abs(qpos - reference).max())
@@ -162,7 +164,7 @@ def velocity(m: mujoco.MjModel) -> np.ndarray:
 
 
 def in_c(m: mujoco.MjModel, ctrl: np.ndarray) -> tuple[float, np.ndarray]:
-    """Returns how far C drifts from itself, and its qpos (nq,) at the end."""
+    """Returns how far C drifts from itself, infinite where it bursts, and its qpos (nq,) then."""
     ends = []
     for nudge in (0.0, NUDGE, -NUDGE):
         data = start_data(m)
@@ -171,6 +173,8 @@ def in_c(m: mujoco.MjModel, ctrl: np.ndarray) -> tuple[float, np.ndarray]:
         data.ctrl[:] = ctrl
         for _ in range(steps(m)):
             mujoco.mj_step(m, data)
+        if any(data.warning[int(kind)].number for kind in BURST):
+            return np.inf, data.qpos
         ends.append(data.qpos.copy())
     return max(float(np.abs(end - ends[0]).max()) for end in ends[1:]), ends[0]
 

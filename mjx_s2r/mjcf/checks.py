@@ -248,7 +248,7 @@ def _start(m: mujoco.MjModel) -> Iterator[ModelFinding]:
         )  # fmt: skip
     steps = max(int(LOOK_S / m.opt.timestep), 1)
     mujoco.mj_step(m, data, min(steps, 400))
-    bad = sum(int(data.warning[int(w)].number) for w in _BURST)
+    bad = sum(int(data.warning[int(w)].number) for w in BURST)
     if bad or not np.isfinite(data.qpos).all():
         yield ModelFinding(
             "differs", "", "the model",
@@ -257,7 +257,7 @@ def _start(m: mujoco.MjModel) -> Iterator[ModelFinding]:
         )  # fmt: skip
 
 
-_BURST = (
+BURST = (
     mujoco.mjtWarning.mjWARN_BADQPOS,
     mujoco.mjtWarning.mjWARN_BADQVEL,
     mujoco.mjtWarning.mjWARN_BADQACC,
