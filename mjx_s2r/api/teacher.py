@@ -126,7 +126,8 @@ def teacher_trainer(config: TeacherConfig, env: Environment | None = None) -> Tr
             reads pixels.
     """
     check_jax_config()
-    env = make_env(config.task, config.physics) if env is None else env
+    if env is None:
+        env = make_env(config.task, config.physics, config.ppo.num_envs)
     sees = config.ppo.actor_obs == "pixels"
     cameras: CameraSchedule | None = None
     if sees:

@@ -188,13 +188,16 @@ def make_task(task: str | Task) -> Task:
     return made
 
 
-def make_env(task: str | Task | Environment, physics: PhysicsConfig | None = None) -> Environment:
+def make_env(
+    task: str | Task | Environment, physics: PhysicsConfig | None = None, worlds: int = 1
+) -> Environment:
     """Returns the environment of a task, or another library's.
 
     Args:
         task: a name (see `task_spec`), a task, or an environment.
         physics: what takes the physics steps; MJX on jax if absent. An environment of this project
             that has been made already is bound to it anew.
+        worlds: how many must find room, so that too many are refused before they are compiled.
 
     Raises:
         ParamError: as `task_spec`; neither a task nor an environment; a library that is not
@@ -205,7 +208,7 @@ def make_env(task: str | Task | Environment, physics: PhysicsConfig | None = Non
         _refuse_physics(repr(task), physics)
     made = _make(task) if isinstance(task, str) else task
     if isinstance(made, Env):
-        return made if physics is None else make_native_env(made.task, physics)
+        return made if physics is None else make_native_env(made.task, physics, worlds)
     if _is_environment(made):
         _refuse_physics(repr(task) if isinstance(task, str) else type(made).__name__, physics)
         return made
@@ -216,7 +219,7 @@ def make_env(task: str | Task | Environment, physics: PhysicsConfig | None = Non
             "mjx_s2r/envs/cartpole.py does, or wrap another library's environment by "
             "mjx_s2r.bridge.wrapper.from_brax"
         )
-    return make_native_env(made, physics)
+    return make_native_env(made, physics, worlds)
 
 
 def name_of(env: Environment) -> str:
