@@ -129,7 +129,7 @@ def test_servos_are_taken_and_what_no_policy_commands_is_named() -> None:
 
 
 def test_a_field_of_the_action_that_is_none_lists_the_near_ones() -> None:
-    with pytest.raises(ParamError, match="'max_rates'.*'max_rate'"):
+    with pytest.raises(ParamError, match=r"'max_rates'.* 'max_rate'"):
         action_of(model(), control_hz=25.0, max_rates=1.0)
 
 
