@@ -32,7 +32,7 @@ class RobotFacts:
         links: moving bodies of the robot that have mass.
         root: body that floats, of a legged robot; else the first moving one.
         camera: name of the camera that a policy sees through; empty for none.
-        has_floor: the model has a plane.
+        floor: name of the first plane; None where the model has none.
     """
 
     path: Path
@@ -44,7 +44,7 @@ class RobotFacts:
     links: tuple[int, ...]
     root: int
     camera: str
-    has_floor: bool
+    floor: str | None
 
     @property
     def mass(self) -> float:
@@ -113,7 +113,7 @@ def robot_facts(path: Path, model: mujoco.MjModel, kind: str = "auto") -> RobotF
         links=links,
         root=floats[0] if floats else int(model.jnt_bodyid[drives.joints[0]]),
         camera=_camera(model),
-        has_floor=bool((model.geom_type == int(_GEOM.mjGEOM_PLANE)).any()),
+        floor=_floor(model),
     )
     _refuse_nameless(facts)
     return facts
@@ -131,8 +131,8 @@ def find_tip(facts: RobotFacts) -> Tip:
     sites = [i for i in range(m.nsite) if depth[m.site_bodyid[i]] >= max(1, far - 1)]
     called_so = [i for i in sites if re.search(TIPS, m.site(i).name, re.I)]
     for site in called_so or [i for i in sites if m.site(i).name]:
-        pos = tuple(float(x) for x in m.site_pos[site])
-        return Tip(m.body(int(m.site_bodyid[site])).name, m.site(site).name, pos)
+        x, y, z = m.site_pos[site].tolist()
+        return Tip(m.body(int(m.site_bodyid[site])).name, m.site(site).name, (x, y, z))
     last = [b for b in range(m.nbody) if depth[b] == far and own[b]]
     body = last[0] if len(last) == 1 else int(m.body_parentid[last[0]])  # two fingers: the palm
     return Tip(m.body(body).name, "", _far_end(m, body))
@@ -170,6 +170,12 @@ def _camera(m: mujoco.MjModel) -> str:
     named = [i for i in range(m.ncam) if m.camera(i).name]
     still = [i for i in named if m.cam_bodyid[i] == 0]
     return str(m.camera((still or named)[0]).name) if named else ""
+
+
+def _floor(m: mujoco.MjModel) -> str | None:
+    """Returns the name of the first plane; None for none."""
+    planes = np.flatnonzero(m.geom_type == int(_GEOM.mjGEOM_PLANE))
+    return str(m.geom(int(planes[0])).name) if len(planes) else None
 
 
 def _refuse_nameless(facts: RobotFacts) -> None:

@@ -4,7 +4,7 @@ A row is what Python text will say of it; the text is tried on the model before 
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -72,6 +72,17 @@ class TableRow:
     def names(self) -> tuple[str, ...]:
         """The names of the rows."""
         return tuple(self.name.format(c=x, joint=x) for x in self.each) or (self.name,)
+
+    def without(self, name: str) -> "list[TableRow]":
+        """Returns single rows for all of these but the one called ``name``."""
+        single = []
+        for column, (own, word) in enumerate(zip(self.names, self.each, strict=False)):
+            if self.over_joints:
+                single.append(replace(self, name=own, elements=(word,), each=()))
+            else:
+                more = {"column": column, **self.more}
+                single.append(replace(self, name=own, more=more, each=()))
+        return [row for row in single if row.name != name]
 
     def code(self, indent: int = 8) -> str:
         """Returns the row as formatted Python, with a comma after it."""
@@ -145,7 +156,7 @@ def _links(facts: RobotFacts, tip: str) -> Iterator[TableRow]:
             "scale",
             "floor_friction",
             "model.geom_friction",
-            ("floor",),
+            (facts.floor or "floor",),
             (0.67, 1.67),
             "GROUND",
             {"column": 0},

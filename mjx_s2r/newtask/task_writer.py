@@ -213,7 +213,7 @@ class _Draft:
             "model_name": facts.path.name,
             "file": _path_code(facts.path, self.file.parent),
             "camera": quoted(f"{facts.camera}:{PIXELS}x{PIXELS}@{hz}") if facts.camera else "",
-            "has_floor": facts.has_floor,
+            "has_floor": facts.floor is not None,
         }
 
     def _arm(self, tip: Tip) -> dict[str, Any]:
@@ -325,7 +325,8 @@ def _rows_that_bind(draft: _Draft, rows: Sequence[TableRow]) -> tuple[list[Table
         ParamError: a task that cannot be bound for another reason than a row.
         ModelError: likewise.
     """
-    kept, left_out = list(rows), []
+    kept = list(rows)
+    left_out: list[str] = []
     while True:
         try:
             _bind(draft, kept)
@@ -333,9 +334,10 @@ def _rows_that_bind(draft: _Draft, rows: Sequence[TableRow]) -> tuple[list[Table
         except (ParamError, ModelError) as error:
             found = ROW.search(str(error))
             guilty = [row for row in kept if found and found[1] in row.names]
-            if not guilty:
+            if not found or not guilty:
                 raise
-            kept.remove(guilty[0])
+            place = kept.index(guilty[0])
+            kept[place : place + 1] = guilty[0].without(found[1])
             left_out.append(str(error))
 
 

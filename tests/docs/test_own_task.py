@@ -37,7 +37,9 @@ CONFIGS = {
     "export": ExportConfig,
 }
 CONFIG = TeacherConfig(
-    task=TASK, ppo=replace(task_spec(TASK).ppo, actor_hidden=(8,), critic_hidden=())
+    task=TASK,
+    range=("delay=0.01",),
+    ppo=replace(task_spec(TASK).ppo, actor_hidden=(8,), critic_hidden=()),
 )
 
 
@@ -103,7 +105,9 @@ def test_an_actor_that_reads_what_the_robot_has_is_exported(
     assert policy.act_batch(obs, {}) == pytest.approx(expected, abs=1e-5)
     assert np.ptp(expected) > 1e-3, "the network answers"
     task = require_native(trainer.env).task
-    assert [r.name for r in policy.contract.ranges] == list(task.space.names)
+    ranges = {r.name: (r.low, r.high) for r in policy.contract.ranges}
+    assert list(ranges) == list(task.space.names)
+    assert ranges["delay"] == pytest.approx((0.01, 0.01)), "what the run's settings fixed"
     assert policy.contract.engine == "jax"
     assert replace(policy.contract, ranges=(), engine="") == task.contract
 
