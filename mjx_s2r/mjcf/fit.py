@@ -8,6 +8,7 @@ solved by scipy's least squares.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import trimesh
@@ -19,7 +20,8 @@ from mjx_s2r.mjcf.shapes import KINDS, Kind, Primitive, fibonacci
 
 POINTS = 200  # on a piece that a primitive is fitted to
 SURFACE = fibonacci(600)  # points on a primitive that are measured
-GRID = 32  # cells along each side of the box in which volumes are counted
+GRID = 24  # cells along each side of the box in which volumes are counted
+WORSE, FINE = 1.5, 0.25
 LEAST = 2e-4  # m; no radius or half size is smaller
 
 
@@ -45,7 +47,7 @@ def fit(kind: Kind, piece: Piece) -> Primitive:
     points = piece.surface(POINTS)
     if kind == "sphere":
         return _sphere(points)
-    turn, centre, half = _oriented_box(piece.points)
+    turn, centre, half = _oriented_box(piece)
     if kind == "capsule":
         found = [_capsule(points, centre, turn[:, k], half, k) for k in range(3)]
     else:
@@ -54,14 +56,17 @@ def fit(kind: Kind, piece: Piece) -> Primitive:
 
 
 def best_fit(pieces: Sequence[Piece], accepted: float, kinds: Sequence[Kind] = KINDS) -> Primitive:
-    """Returns one primitive for pieces: the cheapest that is within ``accepted`` [m], or the best.
+    """Returns one primitive for pieces: the cheapest that is nearly as good as the best.
 
-    Cheap is what has few contact points: a sphere before a capsule before a box.
+    Cheap is what has few contact points: a sphere before a capsule before a box. Nearly as good is
+    an error of ``WORSE`` times the least, or of ``FINE`` of what is accepted [m]. Where none is
+    within that, the best is the one that is nearest on average.
     """
     whole = pieces[0] if len(pieces) == 1 else hull_piece(np.concatenate([p.points for p in pieces]))
     found = [fit(kind, whole) for kind in KINDS if kind in kinds]
     errors = [quick_error(one, pieces) for one in found]
-    within = [one for one, error in zip(found, errors, strict=True) if error <= accepted]
+    enough = min(max(WORSE * min(errors), FINE * accepted), accepted)
+    within = [one for one, error in zip(found, errors, strict=True) if error <= enough]
     return within[0] if within else min(found, key=lambda one: _spread(one, pieces))
 
 
@@ -159,9 +164,10 @@ def _nearest(points: np.ndarray, pieces: Sequence[Piece]) -> np.ndarray:
     return bound
 
 
-def _oriented_box(points: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Returns axes (3, 3) in columns, centre (3,) and half sizes (3,) of a small box about points."""
-    to_box, sizes = trimesh.bounds.oriented_bounds(points, angle_digits=2, ordered=False)
+@lru_cache(maxsize=4)
+def _oriented_box(piece: Piece) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Returns axes (3, 3) in columns, centre (3,) and half sizes (3,) of a small box about a piece."""
+    to_box, sizes = trimesh.bounds.oriented_bounds(piece.points, angle_digits=2, ordered=False)
     from_box = np.linalg.inv(to_box)
     return from_box[:3, :3], from_box[:3, 3], np.maximum(sizes / 2, LEAST)
 
