@@ -127,8 +127,10 @@ def _fit_link(
             primitives.append(primitive)
             sources.append(owner[stands_for[0]])
         pieces += of_group
-    kept = without_hidden(primitives, HIDDEN * accepted) if len(groups) == 1 else list(
-        range(len(primitives))
+    kept = (
+        without_hidden(primitives, HIDDEN * accepted)
+        if len(groups) == 1
+        else list(range(len(primitives)))
     )
     names = _exchange(spec, m, geoms, members, [(primitives[i], sources[i]) for i in kept])
     chosen = [primitives[i] for i in kept]

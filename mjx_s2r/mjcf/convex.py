@@ -45,7 +45,9 @@ class Piece:
         """Returns the distance (N,) [m] of points (N, 3); zero inside."""
         count = len(self.triangles)
         each = np.repeat(points, count, axis=0)
-        closest = trimesh.triangles.closest_point(np.tile(self.triangles, (len(points), 1, 1)), each)
+        closest = trimesh.triangles.closest_point(
+            np.tile(self.triangles, (len(points), 1, 1)), each
+        )
         away = np.linalg.norm(closest - each, axis=1).reshape(-1, count).min(axis=1)
         return np.where(self.depth(points) > 0, away, 0.0)
 

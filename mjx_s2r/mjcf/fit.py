@@ -62,7 +62,9 @@ def best_fit(pieces: Sequence[Piece], accepted: float, kinds: Sequence[Kind] = K
     an error of ``WORSE`` times the least, or of ``FINE`` of what is accepted [m]. Where none is
     within that, the best is the one that is nearest on average.
     """
-    whole = pieces[0] if len(pieces) == 1 else hull_piece(np.concatenate([p.points for p in pieces]))
+    whole = (
+        pieces[0] if len(pieces) == 1 else hull_piece(np.concatenate([p.points for p in pieces]))
+    )
     found = [fit(kind, whole) for kind in KINDS if kind in kinds]
     errors = [quick_error(one, pieces) for one in found]
     enough = min(max(WORSE * min(errors), FINE * accepted), accepted)

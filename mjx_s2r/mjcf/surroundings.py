@@ -82,9 +82,7 @@ def lowest(m: mujoco.MjModel) -> float:
     return float(min(found, default=0.0))
 
 
-def frame(
-    m: mujoco.MjModel, pose: np.ndarray, drawn: bool = True, static: bool = False
-) -> Frame:
+def frame(m: mujoco.MjModel, pose: np.ndarray, drawn: bool = True, static: bool = False) -> Frame:
     """Returns the ball about a model's geoms in a pose, planes and height fields aside.
 
     Args:

@@ -36,6 +36,7 @@ from mjx_s2r.render.cameras import bind_cameras
 from mjx_s2r.render.looks.assets import RenderConfig
 from mjx_s2r.sim.backends.physics_config import ModelError
 from mjx_s2r.sim.env import make
+from mjx_s2r.sim.model.model_contract import substeps_of
 from mjx_s2r.sim.model.workspace import reachable_points
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -212,6 +213,7 @@ class _Draft:
             "class_name": self.class_name,
             "model_name": facts.path.name,
             "file": _path_code(facts.path, self.file.parent),
+            "control_hz": hz,
             "camera": quoted(f"{facts.camera}:{PIXELS}x{PIXELS}@{hz}") if facts.camera else "",
             "has_floor": facts.floor is not None,
         }
@@ -310,11 +312,16 @@ class _Draft:
         drive = "position servos" if facts.servo else "motors"
         found.append(f"Commands: {number} joints by {drive}.")
         found += [f"Not commanded: {why.split(';')[0]}." for why in facts.left_out]
-        found.append(
-            f"Camera: {facts.camera}."
-            if facts.camera
-            else "No camera in the model, so no student can be distilled; prepare adds one."
-        )
+        steps = substeps_of(m, self.words["control_hz"])
+        found.append(f"Physics: {steps} steps of {m.opt.timestep:g} s for one of the policy.")
+        if not facts.camera:
+            found.append(
+                "No camera in the model, so no student can be distilled; prepare adds one."
+            )
+        elif self.words.get("camera_sees") is False:
+            found.append(f"Camera: {facts.camera}, which sees few of the targets; turn or move it.")
+        else:
+            found.append(f"Camera: {facts.camera}.")
         return found
 
 
