@@ -91,7 +91,7 @@ def make(
         ParamError: an unknown name, no task, or a range that its row cannot have.
         ModelError: an engine that this machine, the model or a row cannot use.
     """
-    return make_env(task, physics, as_ranges(ranges))
+    return make_env(task, physics, ranges=as_ranges(ranges))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

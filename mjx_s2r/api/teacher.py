@@ -151,7 +151,8 @@ def teacher_trainer(config: TeacherConfig, env: Environment | None = None) -> Tr
     """
     check_jax_config()
     if env is None:
-        env = make_env(config.task, config.physics, ranges_given(config))
+        worlds, ranges = config.ppo.num_envs, ranges_given(config)
+        env = make_env(config.task, config.physics, worlds, ranges)
     sees = config.ppo.actor_obs == "pixels"
     cameras: CameraSchedule | None = None
     if sees:

@@ -198,6 +198,7 @@ def make_task(task: str | Task, ranges: Sequence[str] = ()) -> Task:
 def make_env(
     task: str | Task | Environment,
     physics: PhysicsConfig | None = None,
+    worlds: int = 1,
     ranges: Sequence[str] = (),
 ) -> Environment:
     """Returns the environment of a task, or another library's.
@@ -206,6 +207,7 @@ def make_env(
         task: a name (see `task_spec`), a task, or an environment.
         physics: what takes the physics steps; MJX on jax if absent. An environment of this project
             that has been made already is bound to it anew.
+        worlds: how many must find room, so that too many are refused before they are compiled.
         ranges: as of `make_task`; an environment made already is bound anew with them.
 
     Raises:
@@ -218,7 +220,7 @@ def make_env(
         _refuse_physics(repr(task), physics)
     made = _make(task) if isinstance(task, str) else task
     if isinstance(made, Env):
-        return _bound_anew(made, physics, ranges)
+        return _bound_anew(made, physics, worlds, ranges)
     if _is_environment(made):
         _refuse_physics(repr(task) if isinstance(task, str) else type(made).__name__, physics)
         if ranges:
@@ -234,10 +236,12 @@ def make_env(
             "mjx_s2r/envs/cartpole.py does, or wrap another library's environment by "
             "mjx_s2r.bridge.wrapper.from_brax"
         )
-    return make_native_env(ranged(made, ranges), physics)
+    return make_native_env(ranged(made, ranges), physics, worlds)
 
 
-def _bound_anew(env: Env, physics: PhysicsConfig | None, ranges: Sequence[str]) -> Env:
+def _bound_anew(
+    env: Env, physics: PhysicsConfig | None, worlds: int, ranges: Sequence[str]
+) -> Env:
     """Returns an environment with another engine or other ranges, itself where neither is given.
 
     Raises:
@@ -250,7 +254,7 @@ def _bound_anew(env: Env, physics: PhysicsConfig | None, ranges: Sequence[str]) 
         )
     if physics is None and not ranges:
         return env
-    return make_native_env(ranged(env.task, ranges), physics)
+    return make_native_env(ranged(env.task, ranges), physics, worlds)
 
 
 def name_of(env: Environment) -> str:

@@ -59,6 +59,8 @@ from mjx_s2r.runtime.sharding import (
     reshard,
 )
 from mjx_s2r.runtime.signals import defer_signals
+from mjx_s2r.sim.backends.physics_config import PhysicsConfig
+from mjx_s2r.sim.backends.step_cost import refuse_too_large
 from mjx_s2r.sim.env import Env
 from mjx_s2r.sim.interface import Environment, EpisodeParams, State
 
@@ -120,11 +122,15 @@ class Trainer:
     cameras: CameraSchedule | None = None
 
     def __post_init__(self) -> None:
-        """Checks that worlds can take turns before slow cameras.
+        """Checks that worlds find room, and can take turns before slow cameras.
 
         Raises:
+            ModelError: their contacts ask for more memory than there is.
             ValueError: they do not divide by the control steps between two pictures.
         """
+        if isinstance(self.env, Env):
+            engine = PhysicsConfig(self.env.physics.backend)
+            refuse_too_large(self.env.task.mj_model, engine, self.config.num_envs)
         if self.cameras is not None:
             self.cameras.check_num_envs(self.config.num_envs)
 

@@ -28,7 +28,7 @@ NAME = "tests.sim.toy:Toy"
 @pytest.fixture(scope="module")
 def env() -> Env:
     """The toy with one row fixed and one narrowed."""
-    return require_native(make_env(NAME, None, ("delay=0.02", "mass=0.8,1.25")))
+    return require_native(make_env(NAME, ranges=("delay=0.02", "mass=0.8,1.25")))
 
 
 def test_a_fixed_row_is_constant_in_drawn_worlds(env: Env) -> None:
@@ -59,7 +59,7 @@ def test_a_task_with_ranges_keeps_its_name_and_can_be_given_more(env: Env) -> No
 )
 def test_what_physics_forbids_is_refused(text: str, words: str) -> None:
     with pytest.raises(ParamError, match=words):
-        make_env(NAME, None, (text,))
+        make_env(NAME, ranges=(text,))
 
 
 def test_settings_keep_values_and_not_the_path(tmp_path: Path) -> None:
@@ -120,5 +120,5 @@ def test_a_notebook_gives_ranges_as_a_dict(tmp_path: Path, monkeypatch: pytest.M
     door.train(made, run=tmp_path / "run", ranges={"mass": (0.8, 1.25)})
     config, env = told
     assert config.range == ("delay=0.02", "mass=0.8,1.25")
-    again = make_env(config.task, config.physics, config.range)
+    again = make_env(config.task, config.physics, ranges=config.range)
     assert again.space == env.space, "what is loaded from the settings is what was trained"
