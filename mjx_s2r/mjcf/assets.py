@@ -77,7 +77,9 @@ def write_meshes(
             smoothnormal=smooth,
         )
         out.append(
-            MeshChange(name, file, len(whole.faces), len(mesh.faces), 1e3 * off, mesh.uv is not None)
+            MeshChange(
+                name, file, len(whole.faces), len(mesh.faces), 1e3 * off, mesh.uv is not None
+            )
         )
     return out
 
@@ -108,13 +110,15 @@ def copy_files(spec: mujoco.MjSpec, origin: Path, folder: Path) -> list[str]:
     return out
 
 
-def _copy(
-    spec: mujoco.MjSpec, asset: Any, file: str, kind: str, origin: Path, folder: Path
-) -> str:
+def _copy(spec: mujoco.MjSpec, asset: Any, file: str, kind: str, origin: Path, folder: Path) -> str:
     """Copies one file; returns its place, another one where a file of that name differs."""
     compiler = getattr(asset, "compiler", None) or spec.compiler
     inside = compiler.texturedir if kind == "textures" else compiler.meshdir
-    places = [origin / (inside or "") / file, origin / file, origin / (inside or "") / Path(file).name]
+    places = [
+        origin / (inside or "") / file,
+        origin / file,
+        origin / (inside or "") / Path(file).name,
+    ]
     source = next((place for place in places if place.is_file()), None)
     if source is None:
         raise ModelError(f"there is no file {places[0]}, which the model names; put it there")

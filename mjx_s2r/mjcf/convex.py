@@ -15,7 +15,7 @@ from mjx_s2r.mjcf.shapes import fibonacci
 VERTICES = 64  # of a piece, at most: those farthest in as many directions
 THIN = 1e-4  # m; a flat mesh becomes this thick, so that it has a hull
 MAX_PIECES = 8  # that a mesh is cut into
-VOXELS = 60_000  # in which it is cut
+VOXELS = 40_000  # in which it is cut
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +45,9 @@ class Piece:
         """Returns the distance (N,) [m] of points (N, 3); zero inside."""
         count = len(self.triangles)
         each = np.repeat(points, count, axis=0)
-        closest = trimesh.triangles.closest_point(np.tile(self.triangles, (len(points), 1, 1)), each)
+        closest = trimesh.triangles.closest_point(
+            np.tile(self.triangles, (len(points), 1, 1)), each
+        )
         away = np.linalg.norm(closest - each, axis=1).reshape(-1, count).min(axis=1)
         return np.where(self.depth(points) > 0, away, 0.0)
 
@@ -111,7 +113,7 @@ def convex_pieces(vertices: np.ndarray, faces: np.ndarray, accepted: float) -> l
 
 
 def _shells(vertices: np.ndarray, faces: np.ndarray) -> list[tuple[Piece, np.ndarray]]:
-    """Returns the hulls and faces (F, 3) of what hangs together, largest first; all of it if many."""
+    """Returns the hulls and faces (F, 3) of what hangs together, largest first; one if many."""
     places, label = np.unique(vertices, axis=0, return_inverse=True)
     edges = label[faces][:, [0, 1, 1, 2]].reshape(-1, 2)
     ones = np.ones(len(edges), bool)

@@ -194,7 +194,12 @@ def _links(m: mujoco.MjModel) -> list[tuple[int, int]]:
 
 
 def _reason(
-    links: list[tuple[int, int]], a: int, b: int, share: float, rest: float | None, near: float | None
+    links: list[tuple[int, int]],
+    a: int,
+    b: int,
+    share: float,
+    rest: float | None,
+    near: float | None,
 ) -> Reason:
     """Returns why the contacts of bodies a and b are left out."""
     (part_a, above_a), (part_b, above_b) = links[a], links[b]

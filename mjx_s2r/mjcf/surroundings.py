@@ -82,9 +82,7 @@ def lowest(m: mujoco.MjModel) -> float:
     return float(min(found, default=0.0))
 
 
-def frame(
-    m: mujoco.MjModel, pose: np.ndarray, drawn: bool = True, static: bool = False
-) -> Frame:
+def frame(m: mujoco.MjModel, pose: np.ndarray, drawn: bool = True, static: bool = False) -> Frame:
     """Returns the ball about a model's geoms in a pose, planes and height fields aside.
 
     Args:
@@ -99,19 +97,25 @@ def frame(
     flat = (mujoco.mjtGeom.mjGEOM_PLANE, mujoco.mjtGeom.mjGEOM_HFIELD)
     geoms = np.flatnonzero(~np.isin(m.geom_type, [int(kind) for kind in flat]))
     seen = [g for g in geoms if not drawn or (m.geom_group[g] <= 2 and m.geom_rgba[g, 3] > 0)]
-    signs = np.array(np.meshgrid(*[(-1, 1)] * 3)).reshape(3, -1).T
     seen = seen or list(geoms)
     still = [g for g in seen if m.body_weldid[m.geom_bodyid[g]] == 0]
-    corners = [
-        data.geom_xpos[g]
-        + (m.geom_aabb[g, :3] + signs * m.geom_aabb[g, 3:]) @ data.geom_xmat[g].reshape(3, 3).T
-        for g in (still if static and still else seen)
-    ]
+    corners = [_extremes(m, data, g) for g in (still if static and still else seen)]
     points = np.concatenate(corners) if corners else np.zeros((1, 3))
     low, high = points.min(axis=0), points.max(axis=0)
     centre = (low + high) / 2
     away = float(np.linalg.norm(points - centre, axis=1).max())
     return Frame(centre, max(away, 1e-2), float(low[2]))
+
+
+def _extremes(m: mujoco.MjModel, data: mujoco.MjData, g: int) -> np.ndarray:
+    """Returns the vertices of a geom's mesh, or the corners of its box, in the world (N, 3) [m]."""
+    if m.geom_type[g] == mujoco.mjtGeom.mjGEOM_MESH:
+        first = m.mesh_vertadr[m.geom_dataid[g]]
+        points = m.mesh_vert[first : first + m.mesh_vertnum[m.geom_dataid[g]]].astype(float)
+    else:
+        signs = np.array(np.meshgrid(*[(-1, 1)] * 3)).reshape(3, -1).T
+        points = m.geom_aabb[g, :3] + signs * m.geom_aabb[g, 3:]
+    return np.asarray(data.geom_xpos[g] + points @ data.geom_xmat[g].reshape(3, 3).T)
 
 
 def add_floor(spec: mujoco.MjSpec, height: float, radius: float) -> None:
