@@ -225,6 +225,8 @@ class _Camera:
 
     def __init__(self, m: mujoco.MjModel, pose: np.ndarray, size: tuple[int, int]) -> None:
         self._plain, self._model = m, copy.copy(m)
+        self._model.vis.headlight.ambient[:] = 0.4  # so that a model without lights is seen
+        self._model.vis.headlight.diffuse[:] = 0.5
         self._data = mujoco.MjData(self._model)
         self._data.qpos[:] = pose
         mujoco.mj_forward(self._model, self._data)

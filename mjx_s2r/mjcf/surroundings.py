@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import mujoco
 import numpy as np
+from scipy.spatial.transform import Rotation
 
 from mjx_s2r.mjcf.pairs import penetration, random_poses
 
@@ -135,7 +136,7 @@ def add_floor(spec: mujoco.MjSpec, height: float, radius: float) -> None:
         material.textures[mujoco.mjtTextureRole.mjTEXROLE_RGB] = "floor"
     geom = spec.worldbody.add_geom(name="floor", type=mujoco.mjtGeom.mjGEOM_PLANE)
     geom.size = [0, 0, 0.05]
-    geom.pos = [0, 0, height]
+    geom.pos = [0, 0, round(height, 6)]
     geom.material = "floor"
 
 
@@ -162,7 +163,8 @@ def add_camera(spec: mujoco.MjSpec, seen: Frame, root: str | None) -> str:
         camera.mode = mujoco.mjtCamLight.mjCAMLIGHT_TRACKCOM
         place = place - spec.body(root).pos
     camera.pos = place
-    camera.alt.xyaxes = [*right, *np.cross(back, right)]
+    axes = np.stack([right, np.cross(back, right), back], axis=1)
+    camera.quat = Rotation.from_matrix(axes).as_quat(canonical=True, scalar_first=True)
     camera.fovy = FOVY
     return "three_quarter"
 
