@@ -110,7 +110,7 @@ def _motion(original: mujoco.MjModel, prepared: mujoco.MjModel, home: np.ndarray
         data.qpos[:] = home
         low, high = np.where(free.actuator_ctrllimited[:, None], free.actuator_ctrlrange, (-1, 1)).T
         path = []
-        for step in range(int(SECONDS / free.opt.timestep)):
+        for _ in range(int(SECONDS / free.opt.timestep)):
             swing = np.sin(4 * data.time + np.arange(free.nu))
             data.ctrl[:] = (low + high) / 2 + SHARE * swing * (high - low) / 2
             mujoco.mj_step(free, data)

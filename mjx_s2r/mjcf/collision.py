@@ -104,7 +104,7 @@ def _fit_link(
     share, most, kinds = how
     points = np.concatenate([_placed(m, g, _vertices(m, g)) for g in members])
     accepted = share * float(np.linalg.norm(np.ptp(points, axis=0)))
-    body = spec.geoms[members[0]].parent
+    body = geoms[members[0]].parent.name
     groups: dict[tuple[object, ...], list[int]] = {}
     for g in members:
         alone = g if geoms[g].name in referenced else None
@@ -135,7 +135,7 @@ def _fit_link(
     names = _exchange(spec, m, geoms, members, [(primitives[i], sources[i]) for i in kept])
     chosen = [primitives[i] for i in kept]
     return LinkFit(
-        body=body.name,
+        body=body,
         meshes=len(members),
         dent_mm=1e3 * deepest,
         pieces=tuple(pieces),

@@ -15,7 +15,7 @@ from mjx_s2r.mjcf.shapes import fibonacci
 VERTICES = 64  # of a piece, at most: those farthest in as many directions
 THIN = 1e-4  # m; a flat mesh becomes this thick, so that it has a hull
 MAX_PIECES = 8  # that a mesh is cut into
-VOXELS = 60_000  # in which it is cut
+VOXELS = 40_000  # in which it is cut
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,7 +113,7 @@ def convex_pieces(vertices: np.ndarray, faces: np.ndarray, accepted: float) -> l
 
 
 def _shells(vertices: np.ndarray, faces: np.ndarray) -> list[tuple[Piece, np.ndarray]]:
-    """Returns the hulls and faces (F, 3) of what hangs together, largest first; all of it if many."""
+    """Returns the hulls and faces (F, 3) of what hangs together, largest first; one if many."""
     places, label = np.unique(vertices, axis=0, return_inverse=True)
     edges = label[faces][:, [0, 1, 1, 2]].reshape(-1, 2)
     ones = np.ones(len(edges), bool)

@@ -22,6 +22,7 @@ POINTS = 200  # on a piece that a primitive is fitted to
 SURFACE = fibonacci(600)  # points on a primitive that are measured
 GRID = 24  # cells along each side of the box in which volumes are counted
 WORSE, FINE = 1.5, 0.25
+LIKELY = 5  # pairs of groups tried where two must be joined
 LEAST = 2e-4  # m; no radius or half size is smaller
 
 
@@ -49,9 +50,9 @@ def fit(kind: Kind, piece: Piece) -> Primitive:
         return _sphere(points)
     turn, centre, half = _oriented_box(piece)
     if kind == "capsule":
-        found = [_capsule(points, centre, turn[:, k], half, k) for k in range(3)]
+        found = [_capsule(points, piece.points, (turn, centre, half), k) for k in range(3)]
     else:
-        found = [_box(points, centre, turn, half)]
+        found = [_box(points, piece.points, (turn, centre, half))]
     return min(found, key=lambda one: float(np.square(one.distance(points)).sum()))
 
 
@@ -133,10 +134,17 @@ def cluster(
             hull = hull_piece(np.concatenate([pieces[i].points for i in joined]))
             excess[joined] = hull.volume - sum(pieces[i].volume for i in joined)
             volumes[joined] = hull.volume
-        joined = min(pairs, key=lambda one: (excess[one] / volumes[one], one))
-        if joined not in fits:
-            fits[joined] = best_fit([pieces[i] for i in joined], accepted, kinds)
-        if len(groups) > most or quick_error(fits[joined], [pieces[i] for i in joined]) <= accepted:
+        likely = sorted(pairs, key=lambda one: (excess[one] / volumes[one], one))
+        near = {}
+        for joined in likely[: LIKELY if len(groups) > most else 1]:
+            members = [pieces[i] for i in joined]
+            if joined not in fits:
+                fits[joined] = best_fit(members, accepted, kinds)
+            near[joined] = quick_error(fits[joined], members)
+            if near[joined] <= accepted:
+                break
+        joined = min(near, key=lambda one: (near[one], one))
+        if len(groups) > most or near[joined] <= accepted:
             groups = [g for g in groups if g not in pairs[joined]] + [joined]
         else:
             refused.add(joined)
@@ -168,7 +176,7 @@ def _nearest(points: np.ndarray, pieces: Sequence[Piece]) -> np.ndarray:
 
 @lru_cache(maxsize=4)
 def _oriented_box(piece: Piece) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Returns axes (3, 3) in columns, centre (3,) and half sizes (3,) of a small box about a piece."""
+    """Returns axes (3, 3) in columns, centre (3,) and half sizes (3,) of a box about a piece."""
     to_box, sizes = trimesh.bounds.oriented_bounds(piece.points, angle_digits=2, ordered=False)
     from_box = np.linalg.inv(to_box)
     return from_box[:3, :3], from_box[:3, 3], np.maximum(sizes / 2, LEAST)
@@ -187,11 +195,19 @@ def _sphere(points: np.ndarray) -> Primitive:
 
 
 def _capsule(
-    points: np.ndarray, centre: np.ndarray, axis: np.ndarray, half: np.ndarray, along: int
+    points: np.ndarray, corners: np.ndarray, box: tuple[np.ndarray, ...], side: int
 ) -> Primitive:
-    """Returns the capsule of least squares: r from the segment c - v to c + v."""
-    radius = float(np.delete(half, along).mean())
-    reach = max(float(half[along]) - radius, 0.1 * radius)
+    """Returns the capsule of least squares: r from the segment c - v to c + v.
+
+    Args:
+        points: (N, 3) on the surface [m].
+        corners: (V, 3) of the piece [m].
+        box: axes in columns (3, 3), centre (3,) and half sizes (3,) of a box about it.
+        side: the axis of the box along which the capsule starts.
+    """
+    turn, centre, half = box
+    radius = float(np.delete(half, side).mean())
+    reach, axis = max(float(half[side]) - radius, 0.1 * radius), turn[:, side]
 
     def residual(x: np.ndarray) -> np.ndarray:
         away, v = points - x[:3], x[3:6]
@@ -199,9 +215,16 @@ def _capsule(
         return np.asarray(np.linalg.norm(away - share[:, None] * v, axis=1) - x[6])
 
     x = least_squares(residual, [*centre, *(reach * axis), radius], x_scale=radius).x
-    length = float(np.linalg.norm(x[3:6]))
-    size = np.maximum([abs(x[6]), length], LEAST)
-    return Primitive("capsule", size, x[:3], _along(x[3:6] / max(length, 1e-12)))
+    along = x[3:6] / max(float(np.linalg.norm(x[3:6])), 1e-12)
+    low, high = _span(corners - x[:3], along)  # it ends where the piece does
+    size = np.maximum([abs(x[6]), (high - low) / 2 - abs(x[6])], LEAST)
+    return Primitive("capsule", size, x[:3] + (low + high) / 2 * along, _along(along))
+
+
+def _span(points: np.ndarray, axis: np.ndarray) -> tuple[float, float]:
+    """Returns the least and the largest coordinate of points (N, 3) along an axis (3,)."""
+    share = points @ axis
+    return float(share.min()), float(share.max())
 
 
 def _along(axis: np.ndarray) -> np.ndarray:
@@ -213,8 +236,9 @@ def _along(axis: np.ndarray) -> np.ndarray:
     return np.asarray(half / np.linalg.norm(half))
 
 
-def _box(points: np.ndarray, centre: np.ndarray, turn: np.ndarray, half: np.ndarray) -> Primitive:
-    """Returns the box of least squares, turned and moved from a first one."""
+def _box(points: np.ndarray, corners: np.ndarray, box: tuple[np.ndarray, ...]) -> Primitive:
+    """Returns the box of least squares, turned and moved from a first one; see ``_capsule``."""
+    turn, centre, half = box
     scale = float(half.max())
     frame = Rotation.from_matrix(turn)
 
@@ -227,4 +251,10 @@ def _box(points: np.ndarray, centre: np.ndarray, turn: np.ndarray, half: np.ndar
 
     start = np.concatenate([centre, np.zeros(3), half])
     spread = np.array([scale] * 3 + [1.0] * 3 + [scale] * 3)
-    return placed(least_squares(residual, start, x_scale=spread).x)
+    x = least_squares(residual, start, x_scale=spread).x
+    axes = turn @ Rotation.from_rotvec(x[3:6]).as_matrix()
+    spans = np.array([_span(corners - x[:3], axis) for axis in axes.T])  # no larger than the piece
+    low, high = np.maximum(spans[:, 0], -np.abs(x[6:])), np.minimum(spans[:, 1], np.abs(x[6:]))
+    x[:3] += axes @ (low + high) / 2
+    x[6:] = (high - low) / 2
+    return placed(x)

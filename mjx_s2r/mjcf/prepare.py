@@ -356,9 +356,8 @@ def _surround(
         add_servos(spec, servos)
         if servos:
             work.note(
-                f"{len(servos)} position servos: kp = I w^2, kv = 2 I w, w = 2 pi "
-                f"{options.servo_hz:g} Hz, I the joint's inertia at home",
-                "the file has no actuators",
+                f"{len(servos)} position servos of {options.servo_hz:g} Hz, critically damped",
+                "the file has no actuators; the gains follow from the inertia at home",
             )
         for name in ("armature", "damping"):
             joints = [servo.joint for servo in servos if getattr(servo, name)]

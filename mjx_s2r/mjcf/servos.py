@@ -8,6 +8,8 @@ import numpy as np
 RATE_HZ = 5.0  # natural frequency of a servo with its load
 ARMATURE = 0.1  # of a joint's inertia at home, where the file gives no armature
 DAMPING = 0.1  # of the servo's damping, where the file gives none
+FULL = {"rad": 1.0, "m": 0.1}  # error at which a servo gives all its force, at most
+FASTEST_HZ = 25.0  # natural frequency that the armature keeps a servo below
 TURN = np.pi  # command of a hinge without limits, both ways [rad]
 
 
@@ -45,9 +47,10 @@ class Servo:
 def design_servos(m: mujoco.MjModel, home: np.ndarray, rate_hz: float = RATE_HZ) -> list[Servo]:
     """Returns a critically damped servo for each hinge and slide that nothing else moves.
 
-    With I the joint's own entry of the mass matrix at home, w = 2 pi ``rate_hz``: kp = I w^2 and
-    kv = 2 I w. The force is limited where the file has an effort. Joints that an equality ties to
-    another one get none.
+    With I the joint's own entry of the mass matrix at home and w = 2 pi ``rate_hz``, kp is I w^2,
+    or what gives the file's effort at an error of 1 rad (0.1 m) where that is more, and kv is
+    2 sqrt(kp I). Where the file has no armature, a tenth of I is added, and as much as keeps the
+    natural frequency below 25 Hz. Joints that an equality ties to another one get none.
 
     Args:
         m: the model.
@@ -66,20 +69,25 @@ def design_servos(m: mujoco.MjModel, home: np.ndarray, rate_hz: float = RATE_HZ)
         hinge = m.jnt_type[j] == mujoco.mjtJoint.mjJNT_HINGE
         if j in tied or not (hinge or m.jnt_type[j] == mujoco.mjtJoint.mjJNT_SLIDE):
             continue
-        dof = m.jnt_dofadr[j]
-        armature = 0.0 if m.dof_armature[dof] else ARMATURE * float(mass[dof, dof])
-        inertia = float(mass[dof, dof]) + armature
-        kp, kv = inertia * rate**2, 2 * inertia * rate
+        dof, unit = m.jnt_dofadr[j], "rad" if hinge else "m"
+        force = float(m.jnt_actfrcrange[j, 1]) if m.jnt_actfrclimited[j] else 0.0
+        inertia, armature = float(mass[dof, dof]), 0.0
+        if not m.dof_armature[dof]:
+            slow = force / FULL[unit] / (2 * np.pi * FASTEST_HZ) ** 2
+            armature = _round(max(ARMATURE * inertia, slow - inertia))
+        inertia += armature
+        kp = max(inertia * rate**2, force / FULL[unit])
+        kv = 2 * float(np.sqrt(kp * inertia))
         low, high = m.jnt_range[j] if m.jnt_limited[j] else (-TURN, TURN)
         out.append(
             Servo(
                 joint=m.joint(j).name,
-                unit="rad" if hinge else "m",
+                unit=unit,
                 inertia=inertia,
                 kp=_round(kp),
                 kv=_round(kv),
-                force=float(m.jnt_actfrcrange[j, 1]) if m.jnt_actfrclimited[j] else 0.0,
-                armature=_round(armature),
+                force=force,
+                armature=armature,
                 damping=0.0 if m.dof_damping[dof] else _round(DAMPING * kv),
                 sag=abs(float(data.qfrc_bias[dof])) / kp,
                 low=float(low),

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import mujoco
 import numpy as np
+from scipy.spatial.transform import Rotation
 
 from mjx_s2r.mjcf.pairs import penetration, random_poses
 
@@ -97,19 +98,25 @@ def frame(m: mujoco.MjModel, pose: np.ndarray, drawn: bool = True, static: bool 
     flat = (mujoco.mjtGeom.mjGEOM_PLANE, mujoco.mjtGeom.mjGEOM_HFIELD)
     geoms = np.flatnonzero(~np.isin(m.geom_type, [int(kind) for kind in flat]))
     seen = [g for g in geoms if not drawn or (m.geom_group[g] <= 2 and m.geom_rgba[g, 3] > 0)]
-    signs = np.array(np.meshgrid(*[(-1, 1)] * 3)).reshape(3, -1).T
     seen = seen or list(geoms)
     still = [g for g in seen if m.body_weldid[m.geom_bodyid[g]] == 0]
-    corners = [
-        data.geom_xpos[g]
-        + (m.geom_aabb[g, :3] + signs * m.geom_aabb[g, 3:]) @ data.geom_xmat[g].reshape(3, 3).T
-        for g in (still if static and still else seen)
-    ]
+    corners = [_extremes(m, data, g) for g in (still if static and still else seen)]
     points = np.concatenate(corners) if corners else np.zeros((1, 3))
     low, high = points.min(axis=0), points.max(axis=0)
     centre = (low + high) / 2
     away = float(np.linalg.norm(points - centre, axis=1).max())
     return Frame(centre, max(away, 1e-2), float(low[2]))
+
+
+def _extremes(m: mujoco.MjModel, data: mujoco.MjData, g: int) -> np.ndarray:
+    """Returns the vertices of a geom's mesh, or the corners of its box, in the world (N, 3) [m]."""
+    if m.geom_type[g] == mujoco.mjtGeom.mjGEOM_MESH:
+        first = m.mesh_vertadr[m.geom_dataid[g]]
+        points = m.mesh_vert[first : first + m.mesh_vertnum[m.geom_dataid[g]]].astype(float)
+    else:
+        signs = np.array(np.meshgrid(*[(-1, 1)] * 3)).reshape(3, -1).T
+        points = m.geom_aabb[g, :3] + signs * m.geom_aabb[g, 3:]
+    return np.asarray(data.geom_xpos[g] + points @ data.geom_xmat[g].reshape(3, 3).T)
 
 
 def add_floor(spec: mujoco.MjSpec, height: float, radius: float) -> None:
@@ -129,7 +136,7 @@ def add_floor(spec: mujoco.MjSpec, height: float, radius: float) -> None:
         material.textures[mujoco.mjtTextureRole.mjTEXROLE_RGB] = "floor"
     geom = spec.worldbody.add_geom(name="floor", type=mujoco.mjtGeom.mjGEOM_PLANE)
     geom.size = [0, 0, 0.05]
-    geom.pos = [0, 0, height]
+    geom.pos = [0, 0, round(height, 6)]
     geom.material = "floor"
 
 
@@ -156,7 +163,8 @@ def add_camera(spec: mujoco.MjSpec, seen: Frame, root: str | None) -> str:
         camera.mode = mujoco.mjtCamLight.mjCAMLIGHT_TRACKCOM
         place = place - spec.body(root).pos
     camera.pos = place
-    camera.alt.xyaxes = [*right, *np.cross(back, right)]
+    axes = np.stack([right, np.cross(back, right), back], axis=1)
+    camera.quat = Rotation.from_matrix(axes).as_quat(canonical=True, scalar_first=True)
     camera.fovy = FOVY
     return "three_quarter"
 
