@@ -19,14 +19,14 @@ import tyro
 from mjx_s2r.api.policy import TrainedPolicy, export_policy
 from mjx_s2r.api.robots import EvaluateConfig, evaluate_on_robots, summary
 from mjx_s2r.api.student import StudentConfig, student_mosaic, train_student
-from mjx_s2r.api.teacher import TeacherConfig, recipe, train_teacher
+from mjx_s2r.api.teacher import TeacherConfig, ranges_given, recipe, train_teacher
 from mjx_s2r.envs.registry import require_robots, task_spec
 from mjx_s2r.eval.intervals import wilson
 from mjx_s2r.io.run import POLICY, RESULT, check_space, check_writable, write_json
 from mjx_s2r.learn.trainer import Trainer, TrainState
 from mjx_s2r.runtime.progress import console
 from mjx_s2r.sim.interface import nominal_params
-from train.command_line import base
+from train.command_line import base, gather_ranges
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,11 @@ class PipelineConfig:
     """Folder; teacher/, student/ and policy.onnx go below it."""
     seed: int = 0
     """Seed of everything."""
+    ranges: Path | None = None
+    """A TOML or JSON file of ranges of rows instead of the task's: name = [low, high], or a value
+    for a fixed row."""
+    range: tuple[str, ...] = ()
+    """Ranges of rows, each as name=low,high or name=value; they go before those of the file."""
     randomize: bool = True
     """Randomize; off trains the same pipeline on the nominal model and look."""
     nominal_worlds: int = 512
@@ -71,6 +76,8 @@ def run(config: PipelineConfig) -> dict[str, Any]:
         task=config.task,
         run=config.run / "teacher",
         seed=config.seed,
+        range=(*ranges_given(config.teacher), *ranges_given(config)),
+        ranges=None,
         curriculum=config.teacher.curriculum if config.randomize else "none",
     )
     learn = replace(
@@ -138,13 +145,14 @@ def _judge(config: EvaluateConfig, folder: Path) -> dict[str, Any]:
 
 def main(argv: Sequence[str]) -> None:
     """Parses the command line and runs the pipeline."""
+    argv = gather_ranges(argv)
     taught = recipe(*base(argv))
     default = PipelineConfig(
         task=taught.task,
         teacher=taught,
         student=StudentConfig(distill=task_spec(taught.task).distill),
     )
-    config = tyro.cli(PipelineConfig, args=list(argv), default=default)
+    config = tyro.cli(PipelineConfig, args=argv, default=default)
     figures = run(config)
     judged = figures["student"]
     low, high = judged["interval"]

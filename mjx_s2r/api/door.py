@@ -29,9 +29,11 @@ from mjx_s2r.io.config import ConfigError
 from mjx_s2r.io.run import CHECKPOINTS, CONFIG, POLICY, RunError, is_student
 from mjx_s2r.onnx_export import Exported
 from mjx_s2r.params import unknown
+from mjx_s2r.params.ranges import as_ranges
 from mjx_s2r.sim.backends.physics_config import PhysicsConfig
 from mjx_s2r.sim.env import Env
 from mjx_s2r.sim.interface import Environment
+from mjx_s2r.sim.task import ranges_of
 
 
 class Overrides:
@@ -69,7 +71,12 @@ class Distill(Overrides):
     """
 
 
-def make(task: Any, *, physics: PhysicsConfig | None = None) -> Environment:
+def make(
+    task: Any,
+    *,
+    physics: PhysicsConfig | None = None,
+    ranges: Mapping[str, Any] | Sequence[str] = (),
+) -> Environment:
     """Returns the environment of a task, with pure `reset` and `step` for one world.
 
     Vectorize them with `jax.vmap`. The compiler has been configured by then.
@@ -77,12 +84,14 @@ def make(task: Any, *, physics: PhysicsConfig | None = None) -> Environment:
     Args:
         task: a name ("reach"), "module:Class", "playground:NAME", "brax:NAME", or a task object.
         physics: the engine of the physics steps; MJX on JAX if absent.
+        ranges: ranges of rows instead of those of the task, ``{"mass": (0.9, 1.2), "delay": 0.02}``
+            or as a command line has them, ``["mass=0.9,1.2"]``; see `mjx_s2r.params.ranges`.
 
     Raises:
-        ParamError: an unknown name, or no task.
+        ParamError: an unknown name, no task, or a range that its row cannot have.
         ModelError: an engine that this machine, the model or a row cannot use.
     """
-    return make_env(task, physics)
+    return make_env(task, physics, ranges=as_ranges(ranges))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -223,6 +232,7 @@ def train(
     iterations: int | None = None,
     seed: int = 0,
     resume: bool = False,
+    ranges: Mapping[str, Any] | Sequence[str] = (),
     **settings: Any,
 ) -> Teacher:
     """Trains a privileged teacher; shows progress, keeps checkpoints, survives interruptions.
@@ -235,13 +245,14 @@ def train(
         iterations: iterations in all; by default those that fit the task.
         seed: of everything.
         resume: go on where the folder holds this run; start where it holds none.
+        ranges: as of `make`; beside those that ``env`` was made with.
         settings: further settings of `mjx_s2r.api.teacher.TeacherConfig`, e.g. eval_every=50.
 
     Raises:
         ParamError: an unknown setting, row or schedule.
         RunError: a folder that cannot be used.
     """
-    env = make(env)
+    env = make(env, physics=settings.get("physics") if ranges else None, ranges=ranges)
     if isinstance(env, Env) and env.physics.backend != "jax" and "physics" not in settings:
         raise ConfigError(
             f"the environment steps in {env.physics.backend!r}; give train(..., physics=...) "
@@ -264,6 +275,7 @@ def train(
         mix=curriculum.mix,
         adr=curriculum.adr,
         schedules=curriculum.schedules,
+        range=as_ranges(ranges_of(env.task)) if isinstance(env, Env) else (),
         **settings,
     ).over(config)
     trainer, state = train_teacher(config, env)

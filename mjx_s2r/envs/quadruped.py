@@ -18,10 +18,11 @@ import numpy as np
 from flax import struct
 from mujoco import mjx
 
-from mjx_s2r.contract import ActionSpec, CameraSignal, PolicyContract, Signal
+from mjx_s2r.contract import CameraSignal, PolicyContract, Signal
 from mjx_s2r.envs.registry import register
 from mjx_s2r.learn.ppo.config import PPOConfig
 from mjx_s2r.params import ParamSpace, add, scale, set_to
+from mjx_s2r.sim.model.model_contract import action_of
 from mjx_s2r.sim.task import InitialState, StepResult
 
 LEGS = ("FL", "FR", "RL", "RR")
@@ -138,9 +139,6 @@ def draw_asked(key: jax.Array) -> jax.Array:
 
 def _contract(name: str, mj_model: mujoco.MjModel) -> PolicyContract:
     """Returns what the policy reads and writes; limits come from the model, 5 % inside."""
-    span = np.array([mj_model.joint(joint).range for joint in JOINTS])
-    inside = span.mean(1), 0.95 * np.ptp(span, 1) / 2
-    drives = [mj_model.actuator(joint) for joint in JOINTS]
     return PolicyContract(
         task=name,
         control_hz=RATE_HZ,
@@ -153,19 +151,7 @@ def _contract(name: str, mj_model: mujoco.MjModel) -> PolicyContract:
             Signal("clock", 2, "1", 1.0, (0.0,), -1.01, 1.01),
             Signal("command", 12, "rad", 2.0, HOME, -5.0, 5.0),
         ),
-        action=ActionSpec(
-            joints=JOINTS,
-            mode="position",
-            unit="rad",
-            scale=REACH,
-            home=HOME,
-            low=tuple(map(float, inside[0] - inside[1])),
-            high=tuple(map(float, inside[0] + inside[1])),
-            max_rate=tuple(2 * x * RATE_HZ for x in REACH),  # from end to end in one step
-            max_effort=tuple(float(d.forcerange[1]) for d in drives),
-            kp=tuple(float(d.gainprm[0]) for d in drives),
-            kd=tuple(-float(d.biasprm[2]) for d in drives),
-        ),
+        action=action_of(mj_model, JOINTS, "position", control_hz=RATE_HZ, scale=REACH, home=HOME),
         cameras=(CameraSignal("front", 64, 64, 25.0),),
     )
 

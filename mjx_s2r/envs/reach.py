@@ -13,10 +13,11 @@ import jax.numpy as jnp
 import mujoco
 from mujoco import mjx
 
-from mjx_s2r.contract import ActionSpec, CameraSignal, PolicyContract, Signal
+from mjx_s2r.contract import CameraSignal, PolicyContract, Signal
 from mjx_s2r.envs.registry import register
 from mjx_s2r.learn.ppo.config import PPOConfig
 from mjx_s2r.params import Param, ParamSpace, add, scale, set_to
+from mjx_s2r.sim.model.model_contract import action_of
 from mjx_s2r.sim.task import InitialState, StepResult
 
 JOINTS = ("shoulder_pan", "shoulder_lift", "elbow_flex", "wrist_flex", "wrist_roll", "gripper")
@@ -163,7 +164,6 @@ SPACE = ParamSpace((*PHYSICS, *TIMING_AND_SENSING, *LOOKS))
 def _contract(mj_model: mujoco.MjModel) -> PolicyContract:
     """Returns what the policy reads and writes; limits come from the model, 5 % inside."""
     low, high = (0.95 * mj_model.jnt_range[:, i] for i in (0, 1))
-    kp = mj_model.actuator_gainprm[:, 0]
     return PolicyContract(
         task="reach",
         control_hz=25.0,
@@ -172,18 +172,16 @@ def _contract(mj_model: mujoco.MjModel) -> PolicyContract:
             Signal("joint_vel", 6, "rad/s", 0.2, (0.0,), -30.0, 30.0),
             Signal("command", 6, "rad", 1.0, HOME, -3.2, 3.2),
         ),
-        action=ActionSpec(
-            joints=JOINTS,
-            mode="delta_position",
-            unit="rad",
-            scale=(0.06,) * 6,
+        action=action_of(
+            mj_model,
+            JOINTS,
+            "delta_position",
+            control_hz=25.0,
+            scale=0.06,
             home=HOME,
-            low=tuple(map(float, low)),
-            high=tuple(map(float, high)),
-            max_rate=(2.0,) * 6,
-            max_effort=tuple(map(float, mj_model.actuator_forcerange[:, 1])),
-            kp=tuple(map(float, kp)),
-            kd=(0.0,) * 6,
+            low=low,
+            high=high,
+            max_rate=2.0,
         ),
         cameras=(CameraSignal("front", 64, 64, 25.0),),
     )
@@ -263,7 +261,7 @@ class Reach:
             - 0.05 * jnp.sum(action**2)
             - 10.0 * low
         )
-        return StepResult(reward=reward, on_goal=on_goal, failed=jnp.zeros((), bool))
+        return StepResult(reward=reward, on_goal=on_goal)
 
 
 register(

@@ -19,7 +19,7 @@ import importlib
 import inspect
 import pkgutil
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from types import ModuleType
@@ -36,8 +36,9 @@ from mjx_s2r.sim.backends.physics_config import ModelError, PhysicsConfig
 from mjx_s2r.sim.env import Env, not_native_error
 from mjx_s2r.sim.env import make as make_native_env
 from mjx_s2r.sim.interface import Environment
-from mjx_s2r.sim.task import Task
-from mjx_s2r.sim.task_calls import one_line
+from mjx_s2r.sim.task import Task, ranged
+from mjx_s2r.sim.task_calls import check_members, one_line
+from mjx_s2r.sim.task_defaults import TaskDefaults
 
 # Returns a `Task` or a `WrappedEnv`; a frozen dataclass is no `Task` to a type checker, which takes
 # the attributes of a protocol for settable.
@@ -173,11 +174,17 @@ def task_spec(name: str) -> TaskSpec:
     return TaskSpec(name, maker)
 
 
-def make_task(task: str | Task) -> Task:
+def make_task(task: str | Task, ranges: Sequence[str] = ()) -> Task:
     """Returns the task of a name; one that is a task already is returned as it is.
 
+    Args:
+        task: a name (see `task_spec`), or a task.
+        ranges: ranges of its rows instead of those it is written with (`mjx_s2r.params.ranges`).
+
     Raises:
-        ParamError: as `task_spec`; another library's environment, or no task at all.
+        ParamError: as `task_spec`; another library's environment, or no task at all; a range that
+            its row cannot have.
+        TaskError: a task without a part that it needs.
     """
     made = _make(task) if isinstance(task, str) else task
     if isinstance(made, WrappedEnv):
@@ -185,11 +192,14 @@ def make_task(task: str | Task) -> Task:
     if not _is_task(made):
         what = f"{task!r} makes" if isinstance(task, str) else f"{type(task).__name__} is"
         raise ParamError(f"{what} no task; write one as mjx_s2r/envs/cartpole.py does")
-    return made
+    return ranged(made, ranges)
 
 
 def make_env(
-    task: str | Task | Environment, physics: PhysicsConfig | None = None, worlds: int = 1
+    task: str | Task | Environment,
+    physics: PhysicsConfig | None = None,
+    worlds: int = 1,
+    ranges: Sequence[str] = (),
 ) -> Environment:
     """Returns the environment of a task, or another library's.
 
@@ -198,19 +208,26 @@ def make_env(
         physics: what takes the physics steps; MJX on jax if absent. An environment of this project
             that has been made already is bound to it anew.
         worlds: how many must find room, so that too many are refused before they are compiled.
+        ranges: as of `make_task`; an environment made already is bound anew with them.
 
     Raises:
         ParamError: as `task_spec`; neither a task nor an environment; a library that is not
-            installed.
+            installed; a range that its row cannot have, or of another library's environment.
+        TaskError: a task without a part that it needs.
         ModelError: an engine that this machine, the model or a row cannot use.
     """
     if isinstance(task, str) and task.partition(":")[0] in LIBRARIES:
         _refuse_physics(repr(task), physics)
     made = _make(task) if isinstance(task, str) else task
     if isinstance(made, Env):
-        return made if physics is None else make_native_env(made.task, physics, worlds)
+        return _bound_anew(made, physics, worlds, ranges)
     if _is_environment(made):
         _refuse_physics(repr(task) if isinstance(task, str) else type(made).__name__, physics)
+        if ranges:
+            raise ParamError(
+                f"ranges {list(ranges)} are of another library's environment; give its rows their "
+                "limits where it is made (docs/other_environments.md)"
+            )
         return made
     if not _is_task(made):
         what = f"{task!r} makes" if isinstance(task, str) else f"{type(task).__name__} is"
@@ -219,7 +236,25 @@ def make_env(
             "mjx_s2r/envs/cartpole.py does, or wrap another library's environment by "
             "mjx_s2r.bridge.wrapper.from_brax"
         )
-    return make_native_env(made, physics, worlds)
+    return make_native_env(ranged(made, ranges), physics, worlds)
+
+
+def _bound_anew(
+    env: Env, physics: PhysicsConfig | None, worlds: int, ranges: Sequence[str]
+) -> Env:
+    """Returns an environment with another engine or other ranges, itself where neither is given.
+
+    Raises:
+        ModelError: ranges for an environment of another engine than jax, without that engine.
+    """
+    if physics is None and ranges and env.physics.backend != "jax":
+        raise ModelError(
+            f"ranges for an environment that steps in {env.physics.backend!r}: give physics=... "
+            "as well, or make(task, physics=..., ranges=...) at once"
+        )
+    if physics is None and not ranges:
+        return env
+    return make_native_env(ranged(env.task, ranges), physics, worlds)
 
 
 def name_of(env: Environment) -> str:
@@ -384,7 +419,13 @@ def _is_task_class(value: type) -> bool:
 
 
 def _is_task(value: Any) -> TypeGuard[Task]:
-    """Returns whether ``value`` has the parts of a `Task`."""
+    """Returns whether ``value`` has the parts of a `Task`.
+
+    Raises:
+        TaskError: it is meant to be one (`TaskDefaults`) and lacks a part; names it.
+    """
+    if isinstance(value, TaskDefaults):
+        check_members(value)  # type: ignore[arg-type]  # that it is a task is what this tells
     parts = ("mj_model", "space", "contract", "reset", "signals", "reward")
     return not isinstance(value, type) and all(hasattr(value, part) for part in parts)
 

@@ -438,7 +438,8 @@ def make(task: Task, config: PhysicsConfig | None = None, worlds: int = 1) -> En
             f"{task.substeps} physics steps of {physics_dt} s are not one control step at "
             f"{contract.control_hz} Hz; change substeps, the model's timestep or control_hz"
         )
-    closed_rows(task.space)
+    written = getattr(task, "unwrapped", task).space  # a run's ranges may fix a row or all but do
+    closed_rows(written)
     check_unbound(task.space.rows, "visual", VISUAL)
     binding = bind_model(task.space, mj_model)
     if config is not None and config.backend == "warp":
@@ -469,7 +470,7 @@ def make(task: Task, config: PhysicsConfig | None = None, worlds: int = 1) -> En
         reads_forces=task_calls.reads_forces(read),
     )
     refuse_rows_without_effect(
-        task.space,
+        written,
         binding,
         mj_model,
         starts,
