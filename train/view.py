@@ -25,7 +25,7 @@ from mjx_s2r.contract import CameraSignal, camera_signal
 from mjx_s2r.envs.registry import make_task
 from mjx_s2r.io.run import check_local
 from mjx_s2r.params import ParamError
-from mjx_s2r.render.cameras import bind_cameras, poses, take_pictures
+from mjx_s2r.render.cameras import bind_cameras, poses, take_pictures, to_rgb
 from mjx_s2r.render.looks import textures
 from mjx_s2r.render.looks.assets import RenderConfig
 from mjx_s2r.report.media import mosaic, write_png
@@ -174,7 +174,7 @@ def _worlds(config: ViewConfig, env: Env) -> tuple[Any, PhysicsState]:
     taken = draw(where, xi, key_noise)
     for index, (signal, pictures) in enumerate(zip(task.contract.cameras, taken, strict=True)):
         path = config.out / (f"worlds_{signal.name}.png" if index else "worlds.png")
-        write_png(path, mosaic(np.asarray(pictures), config.columns), zoom=2)
+        write_png(path, mosaic(to_rgb(np.asarray(pictures)), config.columns), zoom=2)
         print_line(f"{path}: {count} worlds over the limits of the table, the first nominal")
     return jax.tree.map(lambda leaf: leaf[0], (data, worlds.pipeline_state.physics_state))
 

@@ -367,8 +367,7 @@ class Trainer:
         self, cameras: CameraSchedule, state: TrainState
     ) -> Iterator[Lowered]:
         count, key = self.config.num_envs, state.key
-        shapes = [(count, *camera.shape) for camera in cameras.signals]
-        images = tuple(jax.ShapeDtypeStruct(shape, jnp.uint8) for shape in shapes)
+        images = cameras.image_shapes(count)
         snapshot = jax.eval_shape(self._empty_snapshot, state.env_state)
         carry = (state.rnn_state.actor, state.env_state, snapshot)
         index = jax.ShapeDtypeStruct((), jnp.int32)

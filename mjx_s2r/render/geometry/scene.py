@@ -194,10 +194,15 @@ def camera_id(mj_model: mujoco.MjModel, name: str) -> int:
     Raises:
         ParamError: no such camera; the message lists near names.
     """
-    known = [mj_model.camera(i).name for i in range(mj_model.ncam)]
+    known = camera_names(mj_model)
     if name not in known:
         raise unknown("camera", name, known)
     return known.index(name)
+
+
+def camera_names(mj_model: mujoco.MjModel) -> list[str]:
+    """Returns the names of a model's cameras, in order."""
+    return [mj_model.camera(i).name for i in range(mj_model.ncam)]
 
 
 def intrinsics(mj_model: mujoco.MjModel, camera: int) -> tuple[float, float, float, float] | None:

@@ -17,6 +17,7 @@ from flax import struct
 
 from mjx_s2r import params
 from mjx_s2r.params import bounds
+from mjx_s2r.params.camera_rows import FRAME_ARRAYS, rows_of_camera
 from mjx_s2r.render.geometry import scene as scenes
 from mjx_s2r.render.looks.look_rows import refuse_idle_looks
 from mjx_s2r.render.looks.material import mean_colour, model_texture, texture_image, texture_side
@@ -274,7 +275,7 @@ class AppearanceBinding:
 def bind_appearance(
     space: params.ParamSpace, mj_model: mujoco.MjModel, camera: str
 ) -> AppearanceBinding:
-    """Binds the rows of group "visual" to the look of a model.
+    """Binds the rows of group "visual" that are looks to a model, seen by one of its cameras.
 
     Raises:
         ParamError: an unknown array, element, column or camera (the message lists near names);
@@ -283,7 +284,9 @@ def bind_appearance(
     """
     arrays = nominal_look(mj_model, camera)
     names = look_elements(mj_model)
-    edits = params.bind(space, "visual", arrays, names, bounds.VISUAL)
+    mine = rows_of_camera(space, camera, scenes.camera_names(mj_model))
+    looks = [i for i in mine.chosen if space.rows[i].array not in FRAME_ARRAYS]
+    edits = params.bind(mine.space, "visual", arrays, names, bounds.VISUAL, only=looks)
     refuse_idle_looks(space.rows, edits, arrays, scenes.lights_of(mj_model))
     return AppearanceBinding(arrays, edits)
 
