@@ -20,6 +20,7 @@ from mjx_s2r.eval.engine_check import NOMINAL, NOTED, REFUSALS, CheckResult, che
 from mjx_s2r.io.run import write_json
 from mjx_s2r.runtime.progress import console, print_line, progress
 from mjx_s2r.sim.backends.physics_config import PhysicsConfig
+from mjx_s2r.render.cameras import check_looks
 from mjx_s2r.sim.env import make
 from mjx_s2r.sim.task import Task
 
@@ -67,6 +68,7 @@ def check(task: Task, config: CheckConfig) -> list[CheckResult]:
     """
     try:
         env = make(task, config.physics)
+        check_looks(env.space, task.mj_model, task.contract)
     except REFUSALS as error:
         return [CheckResult("task", "bound", "refused", text=str(error))]
     if config.physics.backend == "c":

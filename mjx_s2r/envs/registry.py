@@ -32,6 +32,7 @@ from mjx_s2r.eval.robot_episodes import JudgedRobot
 from mjx_s2r.learn.distill.config import DistillConfig
 from mjx_s2r.learn.ppo.config import PPOConfig
 from mjx_s2r.params import ParamError, unknown
+from mjx_s2r.render.cameras import check_looks
 from mjx_s2r.sim.backends.physics_config import ModelError, PhysicsConfig
 from mjx_s2r.sim.env import Env, not_native_error
 from mjx_s2r.sim.env import make as make_native_env
@@ -200,6 +201,7 @@ def make_env(task: str | Task | Environment, physics: PhysicsConfig | None = Non
         ParamError: as `task_spec`; neither a task nor an environment; a library that is not
             installed.
         ModelError: an engine that this machine, the model or a row cannot use.
+        SceneError: a geom that cannot be drawn, where rows change looks.
     """
     if isinstance(task, str) and task.partition(":")[0] in LIBRARIES:
         _refuse_physics(repr(task), physics)
@@ -216,7 +218,9 @@ def make_env(task: str | Task | Environment, physics: PhysicsConfig | None = Non
             "mjx_s2r/envs/cartpole.py does, or wrap another library's environment by "
             "mjx_s2r.bridge.wrapper.from_brax"
         )
-    return make_native_env(made, physics)
+    env = make_native_env(made, physics)
+    check_looks(env.space, made.mj_model, made.contract)
+    return env
 
 
 def name_of(env: Environment) -> str:

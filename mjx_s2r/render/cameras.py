@@ -16,7 +16,7 @@ from mjx_s2r.contract import CameraSignal, PolicyContract, encode_depth
 from mjx_s2r.params import ParamSpace
 from mjx_s2r.render import raycast
 from mjx_s2r.render.geometry.pose import ScenePose, scene_pose
-from mjx_s2r.render.geometry.scene import Scene, build_scene
+from mjx_s2r.render.geometry.scene import Scene, SceneError, build_scene, camera_names
 from mjx_s2r.render.looks.appearance import (
     Appearance,
     AppearanceBinding,
@@ -24,7 +24,9 @@ from mjx_s2r.render.looks.appearance import (
     bind_appearance,
 )
 from mjx_s2r.render.looks.assets import RenderAssets, RenderConfig, build_assets
+from mjx_s2r.render.looks.look_rows import refuse_unseen_rows
 from mjx_s2r.render.warp_camera import WarpCamera, refuse_unsupported
+from mjx_s2r.sim.effects.frame_timing import bind_frame_timing
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,6 +75,34 @@ def bind_cameras(
         if warp:
             refuse_unsupported({edit.array for edit in binding.edits}, scene.camera)
     return Cameras(contract.cameras, tuple(scenes), tuple(bindings), tuple(assets), warp)
+
+
+def check_looks(space: ParamSpace, mj_model: mujoco.MjModel, contract: PolicyContract) -> None:
+    """Checks the visual rows of a table before anything is drawn; nothing is compiled.
+
+    A contract without cameras may get some later (`mjx_s2r.sim.task.seen_by`): then names and
+    limits are judged, and not whether a picture shows the row.
+
+    Raises:
+        ParamError: an array, element, column or camera that does not exist; limits that reach what
+            cannot be; a row that changes nothing.
+        SceneError: a geom that cannot be drawn, where a camera of the contract sees it.
+    """
+    if not space.in_group("visual").any():
+        return
+    known = camera_names(mj_model)
+    names = [c.name for c in contract.cameras] or known[:1] or [None]
+    for name in names:
+        try:
+            bind_appearance(space, mj_model, name)
+        except SceneError:
+            if contract.cameras:
+                raise
+            return  # nothing is drawn
+    for c in contract.cameras:
+        bind_frame_timing(space, c, known, 1 / contract.control_hz)
+    if contract.cameras:
+        refuse_unseen_rows(space, contract.cameras, known)
 
 
 def poses(
