@@ -164,9 +164,8 @@ def _worlds(config: ViewConfig, env: Env) -> tuple[Any, PhysicsState]:
         jax.random.split(key_reset, count), EpisodeParams(xi, none, jnp.zeros_like(none))
     )
     bound = bind_cameras(task.space, task.mj_model, task.contract, config.render)
-    sizes = worlds.pipeline_state.leaves.get("geom_size")
     data = jax.jit(jax.vmap(env.positions))(worlds)
-    where = poses(bound, data, sizes)
+    where = poses(bound, data, worlds.pipeline_state.leaves)
     draw = jax.jit(
         lambda where, xi, key: take_pictures(bound, where, xi, key=key),
         compiler_options=gradient_compiler_options(),

@@ -47,6 +47,7 @@ class CameraSchedule:
         draw: (poses, xi (B, D), key) -> pictures (B, H, W, C) per camera; compiled with others.
         timing: the rows that make pictures late or lose them, per camera.
         params: worlds -> xi (B, D) that times them.
+        begins: worlds -> (B,) bool: the next step is the first of an episode.
         look_each_step: whether a world wears a new look at every step. A policy without memory
             that sees one picture at a time cannot tell, and a rollout then shows T times as many
             looks.
@@ -58,7 +59,13 @@ class CameraSchedule:
     draw: Callable[[tuple[ScenePose, ...], jax.Array, jax.Array], tuple[jax.Array, ...]]
     timing: tuple[FrameTiming, ...]
     params: Callable[[State], jax.Array]
+    begins: Callable[[State], jax.Array]
     look_each_step: bool = False
+
+    @property
+    def takes_turns(self) -> bool:
+        """Whether worlds wait for their turn, so that a new episode needs pictures before it."""
+        return any(every > 1 for every in self.period)
 
     @property
     def stacks_frames(self) -> bool:
@@ -104,7 +111,7 @@ class CameraSchedule:
         return cast(Frames, jax.eval_shape(lambda *x: _begun(self.timing, x), *pictures))
 
     def initial(self, worlds: State, xi: jax.Array, key: jax.Array) -> Frames:
-        """Returns the frames of worlds at the start of an episode."""
+        """Returns the frames of worlds whose cameras have seen what is there now for ever."""
         if not self.keeps_frames:
             return ()
         return cast(Frames, _begun(self.timing, self.pictures(worlds, xi, key)))
@@ -124,7 +131,7 @@ class CameraSchedule:
         if not self.keeps_frames:
             images = self.pictures(worlds, xi, key)
             return (), images
-        timed = self.params(worlds)
+        timed, begins = self.params(worlds), self.begins(worlds)
         if any(timing.edits for timing in self.timing):
             frames = _aged(frames)
         for every in sorted(set(self.period)):
@@ -132,12 +139,17 @@ class CameraSchedule:
             due = worlds if every == 1 else _turn(every, worlds, turn)
             look = xi if every == 1 else _turn(every, xi, turn)
             pictures = self.pictures(due, look, key)
-            frames = _wind(self.timing, self.period, every, frames, pictures, timed, turn, key)
+            given = pictures, (timed, begins), turn, key
+            frames = _wind(self.timing, self.period, every, frames, *given)
         return frames, _stack(self.timing, frames, timed)
+
+    def fresh(self, worlds: State, xi: jax.Array, key: jax.Array) -> Frames:
+        """Returns the frames of fresh worlds; () where all begin with their next picture."""
+        return self.initial(worlds, xi, key) if self.takes_turns else ()
 
     def auto_reset(self, frames: Frames, fresh: Frames, worlds: State) -> Frames:
         """Returns the frames, ``fresh`` where a world has just begun an episode."""
-        return cast(Frames, _restart(frames, fresh, worlds.done)) if self.keeps_frames else ()
+        return cast(Frames, _restart(frames, fresh, worlds.done)) if self.takes_turns else frames
 
 
 def bind_camera_schedule(
@@ -161,9 +173,8 @@ def bind_camera_schedule(
     # Kinematics is physics: under the switches of pictures it would take 100 times as long.
     @jax.jit
     def locate(worlds: State) -> tuple[ScenePose, ...]:
-        """Returns where everything is, with the sizes that each world's geoms have."""
-        sizes = worlds.pipeline_state.leaves.get("geom_size")
-        return poses(cameras, jax.vmap(env.positions)(worlds), sizes)
+        """Returns where everything is, with the sizes and the ground that each world has."""
+        return poses(cameras, jax.vmap(env.positions)(worlds), worlds.pipeline_state.leaves)
 
     paint = jax.jit(
         lambda where, xi, key: take_pictures(cameras, where, xi, key=key),
@@ -173,8 +184,15 @@ def bind_camera_schedule(
     timing = tuple(
         bind_frame_timing(env.space, c, known, 1 / contract.control_hz) for c in contract.cameras
     )
-    params = jax.jit(jax.vmap(env.current_params))
-    out = CameraSchedule(contract.cameras, tuple(every), locate, paint, timing, params)
+    out = CameraSchedule(
+        signals=contract.cameras,
+        period=tuple(every),
+        locate=locate,
+        draw=paint,
+        timing=timing,
+        params=jax.jit(jax.vmap(env.current_params)),
+        begins=lambda worlds: jnp.asarray(worlds.pipeline_state.steps == 0),
+    )
     return replace(out, look_each_step=look_each_step and not out.stacks_frames)
 
 
@@ -208,13 +226,14 @@ def _wind(
     every: int,
     frames: Frames,
     pictures: tuple[jax.Array, ...],
-    xi: jax.Array,
+    worlds: tuple[jax.Array, jax.Array],
     turn: jax.Array,
     key: jax.Array,
 ) -> Frames:
     """Returns the frames with new ``pictures`` in front, where a camera takes turns of ``every``.
 
-    Pictures are those of the worlds whose turn it is, xi (B, D) is of all.
+    Pictures are those of the worlds whose turn it is; xi (B, D) and (B,) which of them begin an
+    episode are given of all ``worlds``.
     """
     out = []
     parts = zip(timing, frames, pictures, steps, strict=True)
@@ -222,9 +241,9 @@ def _wind(
         if own != every:
             out.append(queue)
             continue
-        due = _turn(every, (queue, xi), turn)
+        due, (xi, begins) = _turn(every, (queue, worlds), turn)
         lost = jax.random.fold_in(jax.random.fold_in(key, 3), index)
-        taken = take_frames(spec, due[0], new, due[1], key=lost)
+        taken = take_frames(spec, due, new, xi, begins, key=lost)
         out.append(jax.tree.map(partial(_put_back, every, turn), queue, taken))
     return tuple(out)
 

@@ -159,7 +159,7 @@ class Trainer:
         state = cast(TrainState, jax.eval_shape(self.init_without_frames, jax.random.key(0)))
         if self.cameras is None:
             return state
-        return replace(state, frames=cast(Frames, self.cameras.frame_shapes(self.config.num_envs)))
+        return replace(state, frames=self.cameras.frame_shapes(self.config.num_envs))
 
     def iterate(self, state: TrainState) -> tuple[TrainState, Metrics]:
         """Runs one iteration: reset pool, rollout, update. The old state is given away."""
@@ -304,7 +304,7 @@ class Trainer:
         """Runs one iteration whose every step begins with a picture."""
         fresh, (key_next, key_rollout, key_update) = self.prepare(state)
         fresh_xi = fresh.pipeline_state.episode_params.xi
-        fresh_frames = cameras.initial(fresh, fresh_xi, jax.random.fold_in(key_update, 1))
+        fresh_frames = cameras.fresh(fresh, fresh_xi, jax.random.fold_in(key_update, 1))
         before, frames, worlds = state.rnn_state, state.frames, state.env_state
         carry = (before.actor, worlds, self._empty_snapshot(worlds))
         steps: list[StepRecord] = []

@@ -4,6 +4,7 @@ A picture is uint8 RGB or, of a depth camera, uint16 codes (`mjx_s2r.contract.en
 """
 
 import functools
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import jax
@@ -91,7 +92,8 @@ def check_looks(space: ParamSpace, mj_model: mujoco.MjModel, contract: PolicyCon
     if not space.in_group("visual").any():
         return
     known = camera_names(mj_model)
-    names = [c.name for c in contract.cameras] or known[:1] or [None]
+    names: list[str | None] = [c.name for c in contract.cameras]
+    names = names or [*known[:1]] or [None]
     for name in names:
         try:
             bind_appearance(space, mj_model, name)
@@ -106,10 +108,13 @@ def check_looks(space: ParamSpace, mj_model: mujoco.MjModel, contract: PolicyCon
 
 
 def poses(
-    cameras: Cameras, data: mjx.Data, geom_size: jax.Array | None = None
+    cameras: Cameras, data: mjx.Data, leaves: Mapping[str, jax.Array] | None = None
 ) -> tuple[ScenePose, ...]:
-    """Returns where everything is for each camera, from N worlds with kinematics up to date."""
-    return tuple(scene_pose(scene, data, geom_size) for scene in cameras.scenes)
+    """Returns where everything is for each camera, from N worlds with kinematics up to date.
+
+    ``leaves`` are the model fields of each world, of which those that show are drawn.
+    """
+    return tuple(scene_pose(scene, data, leaves) for scene in cameras.scenes)
 
 
 def take_pictures(

@@ -28,7 +28,10 @@ WORLDS = 4
 
 @struct.dataclass
 class Shown:
-    """What a watch reads of worlds: the time that they show (B,), and who has just ended (B,)."""
+    """What a watch reads of worlds: the time that they show (B,), and who has just ended (B,).
+
+    Who ended begins an episode with the next picture.
+    """
 
     time: jax.Array
     done: jax.Array
@@ -52,6 +55,7 @@ def _clock(
         draw=paint,
         timing=(timing,),
         params=lambda worlds: XI if xi is None else xi,
+        begins=lambda worlds: worlds.done > 0,
     )
 
 
@@ -85,12 +89,14 @@ def test_worlds_take_turns_before_a_slow_camera() -> None:
 
 
 def test_a_new_episode_shows_nothing_of_the_old_one() -> None:
-    view = _clock(1, 2)
-    film = view.initial(_worlds(1), XI, KEY)
-    fresh = view.initial(_worlds(7), XI, KEY)
-    film = view.auto_reset(film, fresh, _worlds(2, done=(0, 1, 0, 0)))
-    _, images = view.observe(film, _worlds(3), XI, 0, KEY)
-    assert _greys(images) == [[3, 1], [3, 7], [3, 1], [3, 1]]
+    over = (0, 1, 0, 0)
+    prompt, slow = _clock(1, 2), _clock(2, 2)
+    _, images = prompt.observe(prompt.initial(_worlds(1), XI, KEY), _worlds(3, over), XI, 0, KEY)
+    assert _greys(images) == [[3, 1], [3, 3], [3, 1], [3, 1]]
+    fresh = slow.fresh(_worlds(7), XI, KEY)
+    frames = slow.auto_reset(slow.initial(_worlds(1), XI, KEY), fresh, _worlds(2, over))
+    _, images = slow.observe(frames, _worlds(3), XI, 0, KEY)
+    assert _greys(images) == [[3, 1], [7, 7], [3, 1], [1, 1]]
 
 
 def test_one_picture_per_step_is_not_kept() -> None:
@@ -178,16 +184,14 @@ def test_a_slower_camera_shows_every_third_picture() -> None:
 def test_a_new_episode_sees_no_late_picture_of_the_old_one() -> None:
     view = _clock(1, 1, ParamSpace((LATE,)), jnp.full((WORLDS, 1), 0.1))
     frames = view.initial(_worlds(1), XI, KEY)
-    shapes = view.frame_shapes(WORLDS)
-    assert jax.tree.map(lambda x: (x.shape, x.dtype), frames) == jax.tree.map(
-        lambda x: (x.shape, x.dtype), shapes
-    )
+    shapes = [(x.shape, x.dtype) for x in jax.tree.leaves(view.frame_shapes(WORLDS))]
+    assert [(x.shape, x.dtype) for x in jax.tree.leaves(frames)] == shapes
     frames, _ = view.observe(frames, _worlds(2), XI, 0, KEY)
-    fresh = view.initial(_worlds(7), XI, KEY)
-    frames = view.auto_reset(frames, fresh, _worlds(3, done=(0, 1, 0, 0)))
-    for time in range(4, 7):
-        frames, images = view.observe(frames, _worlds(time), XI, time, KEY)
-        assert [world[0] for world in _greys(images)] == [1, 7, 1, 1]
+    seen = []
+    for time, done in ((7, (0, 1, 0, 0)), (8, (0,) * 4), (9, (0,) * 4)):
+        frames, images = view.observe(frames, _worlds(time, done), XI, time, KEY)
+        seen.append([world[0] for world in _greys(images)])
+    assert seen == [[1, 7, 1, 1]] * 3
 
 
 def test_timing_rows_that_cannot_act_are_named() -> None:

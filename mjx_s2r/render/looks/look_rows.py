@@ -105,8 +105,7 @@ def _moves(
     """Returns whether what acts of an array differs between the ends of a row's limits."""
     mine = [e for e in edits if e.array == edit.array]
     ends = [
-        bounds.reach(nominal[edit.array], mine, rows, {edit.row: x})
-        for x in rows[edit.row].limits
+        bounds.reach(nominal[edit.array], mine, rows, {edit.row: x}) for x in rows[edit.row].limits
     ]
     acting = _ACTING.get(edit.array, lambda x, lights: x)
     pairs = zip(*([acting(x, lights) for x in end] for end in ends), strict=True)
@@ -177,7 +176,9 @@ def _idle_light(
             "drop this one"
         )
     if array == "light_softness" and not any(light.shadow for light in lights):
-        return "changes nothing, since that light casts no shadow; write castshadow, or drop the row"
+        return (
+            "changes nothing, since that light casts no shadow; write castshadow, or drop the row"
+        )
     if {light.kind for light in lights} == {WITHOUT.get(array)}:
         return (
             f"changes nothing, since that is a {WITHOUT[array]} light; use "

@@ -173,7 +173,9 @@ def describe(mj_model: mujoco.MjModel, rig: Rig) -> DriverInfo:
         max_effort=tuple(_max_effort(mj_model, int(i), unit) for i in drives.actuators),
         max_hz=rig.control_hz,
         signals={"joint_pos": sensed, "joint_vel": sensed, **_extra_sizes(mj_model, rig)},
-        cameras=tuple(CameraInfo(c.name, c.height, c.width, c.rate_hz, c.kind) for c in rig.cameras),
+        cameras=tuple(
+            CameraInfo(c.name, c.height, c.width, c.rate_hz, c.kind) for c in rig.cameras
+        ),
     )
 
 

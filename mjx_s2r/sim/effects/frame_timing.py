@@ -21,6 +21,7 @@ scene for ever. Without rows nothing but F pictures is kept, and nothing is comp
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -124,7 +125,13 @@ def age_frames(queue: FrameQueue) -> FrameQueue:
 
 
 def take_frames(
-    spec: FrameTiming, queue: FrameQueue, pictures: jax.Array, xi: jax.Array, *, key: jax.Array
+    spec: FrameTiming,
+    queue: FrameQueue,
+    pictures: jax.Array,
+    xi: jax.Array,
+    begins: jax.Array,
+    *,
+    key: jax.Array,
 ) -> FrameQueue:
     """Returns the queue of worlds whose turn it is, with the new pictures that arrive.
 
@@ -133,21 +140,30 @@ def take_frames(
         queue: of B worlds.
         pictures: (B, H, W, C) what there is to see now.
         xi: (B, D) the worlds' parameters.
+        begins: (B,) bool an episode begins, for which these are the first pictures.
         key: random key of the losses.
     """
     shifted = jnp.concatenate((pictures[:, None], queue.pictures[:, :-1]), axis=1)
+    first = first_frames(spec, pictures)
     if queue.age is None or queue.waited is None:
-        return FrameQueue(shifted)
+        return FrameQueue(_where(begins, first.pictures, shifted))
     now = spec.values(xi)
     tries = queue.waited >= _steps(now["frame_period_s"], spec)
     lost = jax.random.uniform(key, tries.shape) < now["frame_dropout"]
     taken = tries & ~lost
     age = jnp.pad(queue.age[:, :-1], ((0, 0), (1, 0)))
-    return FrameQueue(
-        pictures=jnp.where(taken[:, None, None, None, None], shifted, queue.pictures),
-        age=jnp.where(taken[:, None], age, queue.age),
+    after = FrameQueue(
+        pictures=_where(taken, shifted, queue.pictures),
+        age=_where(taken, age, queue.age),
         waited=jnp.where(tries, 0, queue.waited),
     )
+    begun = FrameQueue(first.pictures, first.age, jnp.zeros_like(queue.waited))
+    return jax.tree.map(partial(_where, begins), begun, after)
+
+
+def _where(chosen: jax.Array, one: jax.Array, other: jax.Array) -> jax.Array:
+    """Returns ``one`` (B, ...) where a world is ``chosen`` (B,), else the ``other``."""
+    return jnp.where(chosen.reshape(-1, *[1] * (one.ndim - 1)), one, other)
 
 
 def delivered_frames(spec: FrameTiming, queue: FrameQueue, xi: jax.Array) -> jax.Array:
