@@ -17,15 +17,23 @@ from mjx_s2r.contract import CameraSignal, PolicyContract, encode_depth
 from mjx_s2r.params import ParamSpace
 from mjx_s2r.render import raycast
 from mjx_s2r.render.geometry.pose import ScenePose, scene_pose
-from mjx_s2r.render.geometry.scene import Scene, SceneError, build_scene, camera_names
+from mjx_s2r.render.geometry.scene import (
+    Scene,
+    SceneError,
+    build_scene,
+    camera_names,
+    head_gloss,
+    lights_of,
+)
 from mjx_s2r.render.looks.appearance import (
     Appearance,
     AppearanceBinding,
     appearance,
     bind_appearance,
+    look_elements,
 )
 from mjx_s2r.render.looks.assets import RenderAssets, RenderConfig, build_assets
-from mjx_s2r.render.looks.look_rows import refuse_unseen_rows
+from mjx_s2r.render.looks.look_rows import refuse_still_looks, refuse_unseen_rows
 from mjx_s2r.render.warp_camera import WarpCamera, refuse_unsupported
 from mjx_s2r.sim.effects.frame_timing import bind_frame_timing
 
@@ -96,11 +104,14 @@ def check_looks(space: ParamSpace, mj_model: mujoco.MjModel, contract: PolicyCon
     names = names or [*known[:1]] or [None]
     for name in names:
         try:
-            bind_appearance(space, mj_model, name)
+            bound = bind_appearance(space, mj_model, name)
         except SceneError:
             if contract.cameras:
                 raise
             return  # nothing is drawn
+        lights, elements = lights_of(mj_model), look_elements(mj_model)
+        gloss = max((*(light.gloss for light in lights), head_gloss(mj_model)))
+        refuse_still_looks(space.rows, bound.edits, bound.nominal, lights, elements, gloss)
     for c in contract.cameras:
         bind_frame_timing(space, c, known, 1 / contract.control_hz)
     if contract.cameras:

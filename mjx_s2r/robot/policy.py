@@ -1,10 +1,11 @@
 """A policy as one ONNX file that knows its own contract.
 
 The graph reads "obs" float32 (B, P), assembled but not normalised, and one uint8 (B, H, W, 3) per
-camera under the camera's name, of a depth camera float32 metres (B, H, W, 1); it writes "action" float32 (B, J) in physical units. The metadata
-hold the contract (`mjx_s2r.contract.METADATA_KEY`) and, when exported so, golden vectors
-(`GOLDEN_KEY`): inputs with the actions that the trained network gave for them. They are run at
-load, so a file that computes something else on this machine is refused before a robot moves.
+camera under the camera's name, of a depth camera float32 metres (B, H, W, 1); it writes "action"
+float32 (B, J) in physical units. The metadata hold the contract (`mjx_s2r.contract.METADATA_KEY`)
+and, when exported so, golden vectors (`GOLDEN_KEY`): inputs with the actions that the trained
+network gave for them. They are run at load, so a file that computes something else on this machine
+is refused before a robot moves.
 """
 
 import json

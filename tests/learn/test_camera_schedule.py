@@ -38,7 +38,7 @@ class Shown:
 
 
 def _clock(
-    every: int, frames: int, space: ParamSpace = ParamSpace(()), xi: jax.Array | None = None
+    every: int, frames: int, space: ParamSpace | None = None, xi: jax.Array | None = None
 ) -> CameraSchedule:
     """Returns a watch whose pictures (1 px) show the time that a world says it is."""
 
@@ -47,7 +47,7 @@ def _clock(
         return (jnp.broadcast_to(where[:, None, None, None], (*where.shape, 1, 1, 3)),)
 
     signal = CameraSignal("front", 1, 1, 50.0 / every, frames)
-    timing = bind_frame_timing(space, signal, ["front", "wrist"], 0.02)
+    timing = bind_frame_timing(space or ParamSpace(()), signal, ["front", "wrist"], 0.02)
     return CameraSchedule(
         signals=(signal,),
         period=(every,),

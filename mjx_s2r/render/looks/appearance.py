@@ -289,9 +289,7 @@ def bind_appearance(
     mine = rows_of_camera(space, camera or "", scenes.camera_names(mj_model))
     looks = [i for i in mine.chosen if space.rows[i].array not in FRAME_ARRAYS]
     edits = params.bind(mine.space, "visual", arrays, names, bounds.VISUAL, only=looks)
-    lights = scenes.lights_of(mj_model)
-    gloss = max((*(light.gloss for light in lights), scenes.head_gloss(mj_model)))
-    refuse_idle_looks(space.rows, edits, arrays, lights, names, gloss)
+    refuse_idle_looks(space.rows, edits, arrays, scenes.lights_of(mj_model))
     return AppearanceBinding(arrays, edits)
 
 

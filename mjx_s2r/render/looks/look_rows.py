@@ -1,8 +1,9 @@
 """Visual rows that would change nothing, or leave no picture: refused before training.
 
-What can be told from one look is judged when it is bound (`refuse_idle_looks`), what depends on
-which cameras the contract has, when the task is (`refuse_unseen_rows`). Whether a camera ever sees
-what a row colours is not judged: that depends on where an episode goes.
+What leaves no picture is refused when a look is bound (`refuse_idle_looks`); what changes nothing
+(`refuse_still_looks`), or nothing that the contract's cameras show (`refuse_unseen_rows`), when a
+task is. Whether a camera ever sees what a row colours is not judged: that depends on where an
+episode goes.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -36,18 +37,14 @@ def refuse_idle_looks(
     edits: Sequence[Edit],
     nominal: Mapping[str, np.ndarray],
     lights: Sequence[Light],
-    names: Mapping[str, Sequence[str]],
-    gloss: float,
 ) -> None:
-    """Refuses rows that change nothing in any picture, and depths that cross.
+    """Refuses rows on lights that are off or have no such thing, and depths that cross.
 
     Args:
         rows: the table.
         edits: its visual rows, bound.
         nominal: the look as written.
         lights: the L lights that are drawn.
-        names: names of the elements of arrays that have some.
-        gloss: strength of the brightest highlight on a surface.
 
     Raises:
         ParamError: names the row, the light and the remedy.
@@ -62,26 +59,6 @@ def refuse_idle_looks(
     for edit in edits:
         row = rows[edit.row]
         where = f"parameter {row.name!r}: {row.field}"
-        named = names.get(edit.array, ())
-        first = named[int(np.argwhere(edit.mask)[0][0])] if named else ""
-        of = f"{where} of {first!r}" if first else where
-        if not _moves(edit, edits, rows, nominal, len(lights)):
-            raise ParamError(
-                f"{of} changes nothing: the picture is the same at both ends of its limits "
-                f"{row.limits}; widen them, use mode 'set' where it scales zero, or drop the row"
-            )
-        if edit.array == "texture_m":
-            worn = np.asarray(reach("texture")[1] > 0)
-            if not (edit.mask.any(-1) & worn).any():
-                raise ParamError(
-                    f"{of} changes nothing, since no texture is there; add a row on "
-                    "'visual.texture', or drop this one"
-                )
-        if edit.array == "specular" and gloss <= 0:
-            raise ParamError(
-                f"{where} changes nothing, since no light of the model has highlights; write "
-                'specular="0.3 0.3 0.3" at a light, or drop the row'
-            )
         if edit.array.startswith("light_") and edit.mask.shape:
             touched = edit.mask.reshape(len(lights), -1).any(-1)
             chosen = [int(i) for i in np.flatnonzero(touched)]
@@ -92,6 +69,51 @@ def refuse_idle_looks(
             raise ParamError(
                 f"{where} lets the nearest depth reach {nearest:.4g} m and the farthest "
                 f"{farthest:.4g} m; narrow its limits so that they do not cross"
+            )
+
+
+def refuse_still_looks(
+    rows: Sequence[Param],
+    edits: Sequence[Edit],
+    nominal: Mapping[str, np.ndarray],
+    lights: Sequence[Light],
+    names: Mapping[str, Sequence[str]],
+    gloss: float,
+) -> None:
+    """Refuses rows that leave the look as it is, whatever they draw.
+
+    Args:
+        rows: the table.
+        edits: its visual rows, bound.
+        nominal: the look as written.
+        lights: the L lights that are drawn.
+        names: names of the elements of arrays that have some.
+        gloss: strength of the brightest highlight on a surface.
+
+    Raises:
+        ParamError: names the row, the element and the remedy.
+    """
+    worn = [edit for edit in edits if edit.array == "texture"]
+    textured = bounds.reach(nominal["texture"], worn, rows)[1] > 0
+    for edit in edits:
+        row, named = rows[edit.row], names.get(edit.array, ())
+        first = named[int(np.argwhere(edit.mask)[0][0])] if named else ""
+        of = f" of {first!r}" if first else ""
+        where = f"parameter {row.name!r}: {row.field}{of} changes nothing"
+        if not _moves(edit, edits, rows, nominal, len(lights)):
+            raise ParamError(
+                f"{where}: the picture is the same at both ends of its limits {row.limits}; widen "
+                "them, use mode 'set' where it scales zero, or drop the row"
+            )
+        if edit.array == "texture_m" and not (edit.mask.any(-1) & textured).any():
+            raise ParamError(
+                f"{where}, since no texture is there; add a row on 'visual.texture', or drop this "
+                "one"
+            )
+        if edit.array == "specular" and gloss <= 0:
+            raise ParamError(
+                f"{where}, since no light of the model has highlights; write "
+                'specular="0.3 0.3 0.3" at a light, or drop the row'
             )
 
 

@@ -278,7 +278,7 @@ class SimRobot:
             queue.append(queue[-1] if dropped else (self._origin_s + elapsed_s, self._take(camera)))
 
     def _take(self, camera: CameraSignal) -> np.ndarray:
-        """Returns one image as the sensor sees it, now: (H, W, 3) uint8, or depth (H, W) float32."""
+        """Returns one image as the sensor sees it, now: (H, W, 3) uint8, or (H, W) m."""
         _refresh(self._model, self._data)
         if self._rig.camera is not None:
             image = self._rig.camera(self._model, self._data, camera.name)

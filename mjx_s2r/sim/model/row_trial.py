@@ -5,9 +5,9 @@ same commands and pushes. They may be told apart by where bodies, geoms, sites a
 the sizes of geoms that can be seen or touched, and by qpos and qvel after some steps. A row that no
 start tells apart does nothing on this model. The first difference ends the trial.
 
-Rows that act in contacts alone, and those on the ground, are judged from the model (`contact_rows`): a trial may miss the
-touch. What contacts do to a body, a random force and torque on all bodies that can touch stands in
-for, and random speeds for what sets passive joints in motion.
+Rows that act in contacts alone, and those on the ground, are judged from the model (`contact_rows`,
+`row_checks`): a trial may miss the touch. What contacts do to a body, a random force and torque on
+all bodies that can touch stands in for, and random speeds for what sets passive joints in motion.
 """
 
 import copy

@@ -166,7 +166,7 @@ def test_rows_that_cannot_act_are_named() -> None:
         _bind(SEED, _model("box"))
     with pytest.raises(ModelError, match="level as written"):
         _bind(SEED, _model(slope=0.0))
-    with pytest.raises(ParamError, match="'high'.*room for must be at most 1"):
+    with pytest.raises(ParamError, match=r"'high'.*room for must be at most 1"):
         _bind(scale("high", "model.terrain_height", HILL, (0, 1.5)), _model())
     with pytest.raises(ParamError, match="did you mean 'hills'"):
         _bind(set_to("s", "model.terrain_seed", ("hill",), (0, 9)), _model())
