@@ -42,7 +42,7 @@ class Field:
         first: where its numbers begin in hfield_data.
         heights: (R, C) as written, 0 to 1.
         share: (R, C) of the relief that there is: 0 in the middle, 1 farther out.
-        waves: (R C, 2 M) cosine and sine of every wave.
+        waves: (2 M, R C) cosine and sine of every wave.
     """
 
     first: int
@@ -95,9 +95,9 @@ def _places(rows: int, columns: int, half_x: float, half_y: float) -> np.ndarray
 
 @lru_cache(maxsize=4)
 def _waves(rows: int, columns: int, half_x: float, half_y: float) -> np.ndarray:
-    """Returns (R C, 2 M) cosine and sine of every wave."""
+    """Returns (2 M, R C) cosine and sine of every wave."""
     angle = _places(rows, columns, half_x, half_y).reshape(-1, 2) @ _numbers()[0]
-    return np.concatenate((np.cos(angle), np.sin(angle)), -1).astype(np.float32)
+    return np.concatenate((np.cos(angle.T), np.sin(angle.T))).astype(np.float32)
 
 
 def _numbers() -> tuple[np.ndarray, np.ndarray]:
@@ -134,20 +134,20 @@ def hfield_data(
         if not moved[i]:
             continue
         height, seed = (now[name][i] for name in ARRAYS)
-        relief = field.heights - field.level
+        relief = (field.heights - field.level).reshape(-1)
         number = xp.floor(seed + 0.5)
-        bumps = xp.clip(_noise(xp, field, number) / CUT, -1.0, 1.0) * field.share
+        bumps = xp.clip(_noise(xp, field, number) / CUT, -1.0, 1.0) * field.share.reshape(-1)
         bumps = bumps * xp.where(bumps > 0, field.hill, field.hole)
         ground = field.level + height * xp.where(number > 0, bumps, relief)
-        parts += [written[at : field.first], ground.reshape(-1)]
+        parts += [written[at : field.first], ground]
         at = field.first + field.heights.size
-    return xp.concatenate([*parts, written[at:]])
+    return xp.concatenate([part for part in (*parts, written[at:]) if part.size])
 
 
 def _noise(xp: ModuleType, field: Field, seed: Array) -> Array:
-    """Returns (R, C) random ground of unit variance."""
+    """Returns (R C,) random ground of unit variance."""
     rate, start = _numbers()[1]
     turns = seed * rate + start
     phase = (2 * np.pi) * (turns - xp.floor(turns))
-    mixed = field.waves @ xp.concatenate([xp.cos(phase), -xp.sin(phase)])
-    return (np.sqrt(2 / WAVES) * mixed).reshape(field.heights.shape)
+    parts = xp.concatenate([xp.cos(phase), -xp.sin(phase)])
+    return np.float32(np.sqrt(2 / WAVES)) * (parts @ field.waves)
