@@ -19,6 +19,7 @@ from mjx_s2r.curriculum.coordinates import select_rows
 from mjx_s2r.envs.registry import make_task
 from mjx_s2r.eval.engine_check import NOMINAL, NOTED, REFUSALS, CheckResult, check_engine
 from mjx_s2r.io.run import write_json
+from mjx_s2r.render.cameras import check_looks
 from mjx_s2r.runtime.progress import console, print_line, progress
 from mjx_s2r.sim.backends.physics_config import PhysicsConfig
 from mjx_s2r.sim.env import make
@@ -74,6 +75,7 @@ def check(task: Task, config: CheckConfig) -> list[CheckResult]:
     """
     try:
         env = make(task, config.physics)
+        check_looks(env.space, task.mj_model, task.contract)
     except REFUSALS as error:
         return [CheckResult("task", "bound", "refused", text=str(error))]
     if config.physics.backend == "c":

@@ -27,6 +27,7 @@ from mjx_s2r.learn.rollout import reset_envs
 from mjx_s2r.learn.trainer import Trainer, TrainState, fit
 from mjx_s2r.params import ParamError, ParamSpace
 from mjx_s2r.params.ranges import changed_space, read_range
+from mjx_s2r.render.cameras import to_rgb
 from mjx_s2r.render.looks.assets import RenderConfig
 from mjx_s2r.runtime import distributed
 from mjx_s2r.sim.env import require_native
@@ -191,4 +192,4 @@ def student_mosaic(trainer: Trainer, state: TrainState, count: int) -> np.ndarra
     keys = jax.random.split(jax.random.fold_in(state.key, 1), 3)
     params = trainer.curriculum.sample(state.curriculum, count, keys[0])
     worlds = reset_envs(trainer.env, params, key=keys[1])
-    return np.asarray(trainer.cameras.pictures(worlds, params.xi, keys[2])[0])
+    return to_rgb(np.asarray(trainer.cameras.pictures(worlds, params.xi, keys[2])[0]))

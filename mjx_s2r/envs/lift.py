@@ -19,10 +19,17 @@ import numpy as np
 from mujoco import mjx
 
 from mjx_s2r.contract import CameraSignal, PolicyContract, Signal
-from mjx_s2r.envs.reach import JOINTS, LOOKS, PHYSICS, TIMING_AND_SENSING
+from mjx_s2r.envs.reach import (
+    CAMERA_TIMING,
+    JOINTS,
+    LOOKS,
+    PHYSICS,
+    TIMING_AND_SENSING,
+    camera_pose,
+)
 from mjx_s2r.envs.registry import register
 from mjx_s2r.learn.ppo.config import PPOConfig
-from mjx_s2r.params import ParamSpace, add, scale
+from mjx_s2r.params import ParamSpace, add, scale, set_to
 from mjx_s2r.sim.model.model_contract import action_of
 from mjx_s2r.sim.task import InitialState, StepResult
 
@@ -50,7 +57,20 @@ CUBE_ROWS = (
         for i, (c, s) in enumerate(zip("xyz", (CENTRE,) * 3, strict=True))
     ),
 )
-SPACE = ParamSpace((*PHYSICS, *CUBE_ROWS, *TIMING_AND_SENSING, *LOOKS))
+EACH_CAMERA = (*camera_pose("front", "front"), *camera_pose("wrist", "wrist"))
+ROOM = "the wrist sees the room; builtin photographs and grey to white walls"
+SKY = (
+    set_to("room", "visual.background", (), (0, 1), source=ROOM),
+    set_to("wall_low", "visual.background_low", (), (0, 0.8), source=ROOM),
+    set_to("wall_high", "visual.background_high", (), (0, 0.9), source=ROOM),
+)
+SPACE = ParamSpace(
+    (
+        *(*PHYSICS, *CUBE_ROWS, *TIMING_AND_SENSING),
+        *(row for row in LOOKS if row not in camera_pose("camera")),
+        *(*EACH_CAMERA, *SKY, *CAMERA_TIMING),
+    )
+)
 
 
 def _contract(mj_model: mujoco.MjModel) -> PolicyContract:

@@ -32,6 +32,7 @@ from mjx_s2r.eval.robot_episodes import JudgedRobot
 from mjx_s2r.learn.distill.config import DistillConfig
 from mjx_s2r.learn.ppo.config import PPOConfig
 from mjx_s2r.params import ParamError, unknown
+from mjx_s2r.render.cameras import check_looks
 from mjx_s2r.sim.backends.physics_config import ModelError, PhysicsConfig
 from mjx_s2r.sim.env import Env, not_native_error
 from mjx_s2r.sim.env import make as make_native_env
@@ -215,6 +216,7 @@ def make_env(
             installed; a range that its row cannot have, or of another library's environment.
         TaskError: a task without a part that it needs.
         ModelError: an engine that this machine, the model or a row cannot use.
+        SceneError: a geom that cannot be drawn, where rows change looks.
     """
     if isinstance(task, str) and task.partition(":")[0] in LIBRARIES:
         _refuse_physics(repr(task), physics)
@@ -236,7 +238,14 @@ def make_env(
             "mjx_s2r/envs/cartpole.py does, or wrap another library's environment by "
             "mjx_s2r.bridge.wrapper.from_brax"
         )
-    return make_native_env(ranged(made, ranges), physics, worlds)
+    return _bound(ranged(made, ranges), physics, worlds)
+
+
+def _bound(task: Task, physics: PhysicsConfig | None, worlds: int) -> Env:
+    """Returns the environment of a task, after a look at rows that change what is drawn."""
+    env = make_native_env(task, physics, worlds)
+    check_looks(env.space, task.mj_model, task.contract)
+    return env
 
 
 def _bound_anew(
@@ -254,7 +263,7 @@ def _bound_anew(
         )
     if physics is None and not ranges:
         return env
-    return make_native_env(ranged(env.task, ranges), physics, worlds)
+    return _bound(ranged(env.task, ranges), physics, worlds)
 
 
 def name_of(env: Environment) -> str:

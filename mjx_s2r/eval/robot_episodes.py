@@ -64,7 +64,7 @@ class RobotEpisode:
         events: interventions of the guard by code.
         overruns: missed deadlines.
         act_s: (steps,) time that the policy took, s.
-        frames: (F, H, W, 3) uint8 of the first camera, where they were asked for.
+        frames: (F, H, W, 3) uint8 of the first colour camera, where they were asked for.
     """
 
     robot: str
@@ -164,7 +164,8 @@ def _episode(
     start = robot.start_pose(np.random.default_rng((1, *seed)))
     stand_in.reset(start.qpos, bodies=start.bodies, seed=int(1000 * seed[0] + index))
     cameras = policy.contract.cameras
-    film = cameras[0].name if cameras and index < rules.films else None
+    shown = [c.name for c in cameras if c.kind == "rgb"]
+    film = shown[0] if shown and index < rules.films else None
     hold = max(1, round(rules.hold_s * policy.contract.control_hz))
     monitor, timed = _GoalMonitor(robot, stand_in, hold, film), _TimedPolicy(policy)
     log = None

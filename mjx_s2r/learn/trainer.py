@@ -165,7 +165,7 @@ class Trainer:
         state = cast(TrainState, jax.eval_shape(self.init_without_frames, jax.random.key(0)))
         if self.cameras is None:
             return state
-        return replace(state, frames=cast(Frames, self.cameras.frame_shapes(self.config.num_envs)))
+        return replace(state, frames=self.cameras.frame_shapes(self.config.num_envs))
 
     def iterate(self, state: TrainState) -> tuple[TrainState, Metrics]:
         """Runs one iteration: reset pool, rollout, update. The old state is given away."""
@@ -310,7 +310,7 @@ class Trainer:
         """Runs one iteration whose every step begins with a picture."""
         fresh, (key_next, key_rollout, key_update) = self.prepare(state)
         fresh_xi = fresh.pipeline_state.episode_params.xi
-        fresh_frames = cameras.initial(fresh, fresh_xi, jax.random.fold_in(key_update, 1))
+        fresh_frames = cameras.fresh(fresh, fresh_xi, jax.random.fold_in(key_update, 1))
         before, frames, worlds = state.rnn_state, state.frames, state.env_state
         carry = (before.actor, worlds, self._empty_snapshot(worlds))
         steps: list[StepRecord] = []
@@ -373,8 +373,7 @@ class Trainer:
         self, cameras: CameraSchedule, state: TrainState
     ) -> Iterator[Lowered]:
         count, key = self.config.num_envs, state.key
-        shapes = [(count, *camera.shape) for camera in cameras.signals]
-        images = tuple(jax.ShapeDtypeStruct(shape, jnp.uint8) for shape in shapes)
+        images = cameras.image_shapes(count)
         snapshot = jax.eval_shape(self._empty_snapshot, state.env_state)
         carry = (state.rnn_state.actor, state.env_state, snapshot)
         index = jax.ShapeDtypeStruct((), jnp.int32)

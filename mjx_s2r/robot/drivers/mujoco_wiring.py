@@ -38,7 +38,8 @@ class Rig:
         sensed: joints with an encoder, in order; empty for the commanded joints.
         max_rate: fastest command change per joint, unit/s; empty where unknown.
         extra: further signals: name -> function of (model, data) that returns (size,).
-        camera: another renderer, (model, data, camera name) -> (H, W, 3) uint8; None for MuJoCo's.
+        camera: another renderer, (model, data, camera name) -> (H, W, 3) uint8, or (H, W) float32
+            metres of a depth camera; None for MuJoCo's.
         unit: "1" to command motors in shares of their control; else the unit is the model's.
     """
 
@@ -172,7 +173,9 @@ def describe(mj_model: mujoco.MjModel, rig: Rig) -> DriverInfo:
         max_effort=tuple(_max_effort(mj_model, int(i), unit) for i in drives.actuators),
         max_hz=rig.control_hz,
         signals={"joint_pos": sensed, "joint_vel": sensed, **_extra_sizes(mj_model, rig)},
-        cameras=tuple(CameraInfo(c.name, c.height, c.width, c.rate_hz) for c in rig.cameras),
+        cameras=tuple(
+            CameraInfo(c.name, c.height, c.width, c.rate_hz, c.kind) for c in rig.cameras
+        ),
     )
 
 

@@ -26,6 +26,7 @@ from mjx_s2r.robot.driver import DriverInfo, Reading
 from mjx_s2r.robot.drivers import imperfections
 from mjx_s2r.robot.drivers.imperfections import Bus, Encoder, Imperfections
 from mjx_s2r.robot.drivers.mujoco_wiring import Pose, Rig, describe, place_body, weaken, wire
+from mjx_s2r.robot.frames import is_picture
 
 PERFECT = Imperfections()
 
@@ -277,17 +278,19 @@ class SimRobot:
             queue.append(queue[-1] if dropped else (self._origin_s + elapsed_s, self._take(camera)))
 
     def _take(self, camera: CameraSignal) -> np.ndarray:
-        """Returns one image (H, W, 3) uint8 as the sensor sees it, now."""
+        """Returns one image as the sensor sees it, now: (H, W, 3) uint8, or (H, W) m."""
         _refresh(self._model, self._data)
         if self._rig.camera is not None:
             image = self._rig.camera(self._model, self._data, camera.name)
         else:
             image = self._render(camera)
-        if image.shape != (camera.height, camera.width, 3) or image.dtype != np.uint8:
+        if not is_picture(camera, image):
             raise ValueError(
-                f"camera {camera.name!r} gave {image.dtype} {image.shape}; expected uint8 "
-                f"({camera.height}, {camera.width}, 3)"
+                f"camera {camera.name!r} gave {image.dtype} {image.shape}; expected "
+                f"{camera.height}x{camera.width} pixels, RGB uint8 or depth float32"
             )
+        if camera.kind == "depth":
+            return image
         return imperfections.expose(image, self._reality, self._log_gain[camera.name], self._rng)
 
     def _render(self, camera: CameraSignal) -> np.ndarray:
@@ -296,8 +299,15 @@ class SimRobot:
         if size not in self._renderers:
             require_rendering()
             self._renderers[size] = mujoco.Renderer(self._model, *size)
-        self._renderers[size].update_scene(self._data, camera=camera.name)
-        return self._renderers[size].render()
+        renderer = self._renderers[size]
+        renderer.update_scene(self._data, camera=camera.name)
+        if camera.kind == "rgb":
+            return renderer.render()
+        renderer.enable_depth_rendering()
+        try:
+            return renderer.render()
+        finally:
+            renderer.disable_depth_rendering()
 
 
 def _count(counts: int) -> float:
