@@ -42,7 +42,9 @@ def write_report(
     about = devices.describe()
     page = DemoReport(
         task=task.name,
-        goal=f"The goal of task {task.name} holds for {task.hold_s} s." if suite is None else suite.GOAL,
+        goal=f"The goal of task {task.name} holds for {task.hold_s} s."
+        if suite is None
+        else suite.GOAL,
         total_s=result["seconds"],
         outcomes=_outcomes(figures),
         target=TARGET,

@@ -26,6 +26,7 @@ from mjx_s2r.eval.intervals import wilson
 from mjx_s2r.eval.stand_ins import stand_ins
 from mjx_s2r.io.run import POLICY, RESULT, check_space, check_writable, write_json
 from mjx_s2r.learn.trainer import Trainer, TrainState
+from mjx_s2r.params import ParamError
 from mjx_s2r.runtime.progress import console
 from mjx_s2r.sim.interface import nominal_params
 from train.command_line import base
@@ -63,12 +64,20 @@ def run(config: PipelineConfig) -> dict[str, Any]:
     """Runs every stage that is not done yet; returns the figures.
 
     Raises:
-        ParamError: an unknown task, or a reality file or robots that do not fit it.
+        ParamError: an unknown task, one that no robot can see, or robots that do not fit it.
         ConfigError: a reality file that cannot be used. Nothing has been trained.
     """
     require_robots(config.task)
-    judge = replace(config.evaluate, task=config.task, reality=config.reality)
-    stand_ins(make_task(config.task), realities(config.task, judge))
+    judge, task = replace(config.evaluate, task=config.task), make_task(config.task)
+    judge = replace(judge, reality=config.reality or judge.reality)
+    alone = config.teacher.ppo.actor_obs == "state"
+    if not (alone or task.contract.cameras or config.student.cameras):
+        raise ParamError(
+            f"task {config.task!r} has no camera, and its teacher reads "
+            f"{config.teacher.ppo.actor_obs!r}, which no robot has; put a CameraSignal into the "
+            "contract, or train with --teacher.ppo.actor-obs state"
+        )
+    stand_ins(task, realities(config.task, judge))
     check_writable(config.run)
     check_space(config.run)
     if config.core is not None:
@@ -87,7 +96,7 @@ def run(config: PipelineConfig) -> dict[str, Any]:
         seed=config.seed,
         plain_looks=not config.randomize,
     )
-    policy, alone = config.run / POLICY, teach.ppo.actor_obs == "state"
+    policy = config.run / POLICY
     figures = _stage(config.run / "teacher.json", lambda: _teach(teach, config.nominal_worlds))
     if alone:
         figures |= _stage(config.run / "student.json", lambda: _export(teach.run, policy))

@@ -214,8 +214,14 @@ class Student(_Trained):
             ParamError: a task that no name leads to, or a reality that does not fit it.
             ConfigError: a reality file that cannot be used.
         """
-        given = {"robots": robots, "reality": reality, "count": count, "episodes": episodes}
-        return evaluate(self, task=self.task, **given)
+        return evaluate(
+            self,
+            robots=robots,
+            reality=reality,
+            count=count,
+            episodes=episodes,
+            task=self.task,
+        )
 
 
 def train(
@@ -358,7 +364,9 @@ def evaluate(
         with tempfile.TemporaryDirectory() as folder:
             path = policy.export(Path(folder) / POLICY, inputs=64).path
             name = task or name_of(policy.env)
-            return dict(summary(evaluate_on_robots(dataclasses.replace(config, policy=path, task=name))))
+            return dict(
+                summary(evaluate_on_robots(dataclasses.replace(config, policy=path, task=name)))
+            )
     config = dataclasses.replace(config, policy=Path(policy))
     return dict(summary(evaluate_on_robots(config)))
 

@@ -138,9 +138,7 @@ def _check_task(contract: PolicyContract, task: Task) -> None:
         )
 
 
-def _introduced(
-    contract: PolicyContract, task: Task, chosen: Sequence[Reality]
-) -> Iterator[str]:
+def _introduced(contract: PolicyContract, task: Task, chosen: Sequence[Reality]) -> Iterator[str]:
     """Yields what the robots are, and in what they do not differ from the training."""
     if contract.engine == "c":
         yield (

@@ -267,9 +267,9 @@ def robots_of(name: str) -> RobotSuite | None:
             if not spec.robots:
                 return None
             raise ParamError(
-                f"the robots of task {name!r} are missing: there is no module {module}; write GOAL, "
-                "held_out(index) and rehearsal(index) in it, as mjx_s2r/envs/reach_robots.py does, "
-                "or name none"
+                f"the robots of task {name!r} are missing: there is no module {module}; write "
+                "GOAL, held_out(index) and rehearsal(index) in it, as "
+                "mjx_s2r/envs/reach_robots.py does, or name none"
             ) from error
     for part in ("GOAL", "held_out", "rehearsal"):
         if not hasattr(found, part):

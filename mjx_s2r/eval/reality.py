@@ -179,10 +179,8 @@ class RealityScene:
             names: list[str] = [item.name for item in items]
             for name in names:
                 if not name or names.count(name) > 1:
-                    raise ConfigError(
-                        f"{kind}: name {name!r} is "
-                        f"{'there twice; rename one of the two' if name else 'no name; give it one'}"
-                    )
+                    wrong = "there twice; rename one of the two" if name else "no name; give one"
+                    raise ConfigError(f"{kind}: name {name!r} is {wrong}")
 
 
 @dataclass(frozen=True)
@@ -347,9 +345,13 @@ def draw_robot(reality: Reality, index: int) -> Reality:
         place = zlib.crc32(where.encode())
         return spread.draw(np.random.default_rng((reality.seed, index, place)))
 
-    drawn = {name: _pinned_effect(name, value) for name, value in reality.effects.items()}
-    settled = _settled(replace(reality, effects=drawn), "", draw)
-    return replace(settled, effects={n: _kept(n, x) for n, x in settled.effects.items()})
+    effects = {}
+    for name, value in reality.effects.items():
+        drawn = _settled(_each_channel(name, value), f".effects.{name}", draw)
+        effects[name] = _kept(name, drawn)
+    settled = _settled(replace(reality, effects=effects), "", draw)
+    assert isinstance(settled, Reality)
+    return settled
 
 
 def _settled(value: Any, where: str, draw: Callable[[str, Spread], float]) -> Any:
@@ -377,7 +379,7 @@ def _each_axis(turn: Any) -> Any:
     return turn if isinstance(turn, tuple) else (turn,) * 3
 
 
-def _pinned_effect(name: str, value: Any) -> Any:
+def _each_channel(name: str, value: Any) -> Any:
     """Returns an effect's value; one spread for a colour is one for each of its channels."""
     several = isinstance(getattr(Imperfections, name), tuple)
     return (value,) * 3 if several and not isinstance(value, tuple) else value

@@ -33,6 +33,8 @@ from mjx_s2r.sim.model.leaves import bind_model, write
 from mjx_s2r.sim.task import Task
 
 SAME = 1e-4  # relative, between a model and itself written as XML and read again
+_PREFIX = "reality:"
+_NO_THINGS = ("actuators", "sensors", "equalities", "tendons", "pairs", "excludes", "keys")
 # Arrays of group "visual" that mean something to MuJoCo's own camera.
 SEEN = (
     *("geom_rgb", "light_dir", "light_pos", "light_strength", "light_rgb", "ambient", "headlight"),
@@ -75,9 +77,9 @@ def build_model(task: Task, reality: Reality) -> StandInModel:
 def _compiled(task: Task, reality: Reality) -> mujoco.MjModel:
     """Returns the compiled model with the things of the scene in it."""
     looks = reality.looks
-    if not reality.model and reality.scene == RealityScene() and not looks.speckles:
-        if not looks.textures:
-            return copy.copy(task.mj_model)
+    adds = reality.scene != RealityScene() or looks.speckles or looks.textures
+    if not reality.model and not adds:
+        return copy.copy(task.mj_model)
     spec = _spec(task, reality)
     _set_physics(spec, reality.physics, task.contract.control_hz)
     _arrange(spec, reality)
@@ -94,8 +96,8 @@ def _compiled(task: Task, reality: Reality) -> mujoco.MjModel:
         return spec.compile()
     except ValueError as error:
         raise ConfigError(
-            f"the stand-in of reality {reality.name!r} does not compile: {_first_line(error)}; mend "
-            "what its scene or looks say"
+            f"the stand-in of reality {reality.name!r} does not compile: {_first_line(error)}; "
+            "mend what its scene or looks say"
         ) from error
 
 
@@ -210,7 +212,7 @@ def _attach(spec: mujoco.MjSpec, reality: Reality) -> None:
     """Adds MJCF of things in the world.
 
     Raises:
-        ConfigError: text that is no MJCF, or names that the model has already.
+        ConfigError: text that is no MJCF, or that holds more than things.
     """
     text, what = reality.scene.mjcf.strip(), "scene.mjcf"
     if not text.startswith("<"):
@@ -222,9 +224,25 @@ def _attach(spec: mujoco.MjSpec, reality: Reality) -> None:
         text = f"<mujoco><worldbody>{text}</worldbody></mujoco>"
     try:
         extra = mujoco.MjSpec.from_string(text)
-        spec.attach(extra, frame=spec.worldbody.add_frame(), prefix="")
     except ValueError as error:
         raise ConfigError(f"{what}: {_first_line(error)}; mend that MJCF") from error
+    for kind in _NO_THINGS:
+        if len(getattr(extra, kind)):
+            raise ConfigError(
+                f"{what} holds {kind}, which are no things in the world; write them into a model "
+                "and name that by model"
+            )
+    spec.attach(extra, frame=spec.worldbody.add_frame(), prefix=_PREFIX)
+    for kind in ("bodies", "joints", "geoms", "sites", "lights", "cameras"):
+        taken = {item.name for item in getattr(spec, kind)}
+        for item in getattr(spec, kind):  # MuJoCo dislikes to attach under the names as they are
+            name = item.name.removeprefix(_PREFIX)
+            if name != item.name:
+                if name in taken:
+                    raise ConfigError(
+                        f"{what}: the model has {name!r} among its {kind}; rename the new one"
+                    )
+                item.name = name
 
 
 def _add_geom(spec: mujoco.MjSpec, thing: ExtraGeom) -> None:
@@ -301,9 +319,7 @@ def _cover(spec: mujoco.MjSpec, name: str, texture: str, repeat: float) -> None:
     geom.material, geom.rgba = texture, (1, 1, 1, 1)
 
 
-def _write_rows(
-    model: mujoco.MjModel, space: ParamSpace, values: Mapping[str, float]
-) -> None:
+def _write_rows(model: mujoco.MjModel, space: ParamSpace, values: Mapping[str, float]) -> None:
     """Puts rows of the group "model" into the model, the others nominal, as training has them.
 
     Where rows that nobody asks for do not fit this model, those that are asked for enter alone.
@@ -401,7 +417,7 @@ def _write_looks(model: mujoco.MjModel, looks: RealityLooks) -> None:
             getattr(model.vis.headlight, part)[:] = value
     geom = _finder(model, "geom", model.ngeom)
     for name, rgb in looks.colours.items():
-        model.geom_rgba[geom(name), :3] = np.clip(rgb, 0, 1)
+        model.geom_rgba[geom(name), :3] = np.clip(np.array(rgb, float), 0, 1)
     camera = _finder(model, "camera", model.ncam)
     for name, error in looks.cameras.items():
         _mount(model, camera(name), name, error)
@@ -440,7 +456,8 @@ def _quaternion(where: str, turn: Any) -> np.ndarray:
         return np.array(turn, float)
     if len(turn) != 3:
         raise ConfigError(
-            f"{where}: {list(turn)} must be one number or three, degrees, or a quaternion w, x, y, z"
+            f"{where}: {list(turn)} must be one number or three, degrees, or a quaternion w, x, "
+            "y, z"
         )
     vector = np.deg2rad(np.array(turn, float))
     angle, out = float(np.linalg.norm(vector)), np.array((1.0, 0.0, 0.0, 0.0))

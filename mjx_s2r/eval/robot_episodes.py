@@ -26,8 +26,9 @@ from mjx_s2r.robot.log import FlightLog
 from mjx_s2r.robot.policy import Policy
 
 SUCCESS, TIME, FAILED, UNSTABLE = "success", "time over", "task failed", "physics unstable"
-_WARNINGS = (mujoco.mjtWarning.mjWARN_BADQPOS, mujoco.mjtWarning.mjWARN_BADQVEL)
-_WARNINGS += (mujoco.mjtWarning.mjWARN_BADQACC,)
+_WARNINGS = tuple(
+    getattr(mujoco.mjtWarning, f"mjWARN_{name}") for name in ("BADQPOS", "BADQVEL", "BADQACC")
+)
 
 
 @dataclass(frozen=True)
@@ -48,12 +49,8 @@ class EpisodeJudge(Senses, Protocol):
     """
 
     state: GoalState
-
-    @property
-    def courses(self) -> bool: ...
-
-    @property
-    def loads(self) -> bool: ...
+    courses: bool
+    loads: bool
 
     def begin(self, seed: int) -> Callable[[mujoco.MjModel, mujoco.MjData], None]:
         """Starts an episode; returns the function that puts the robot where it begins."""

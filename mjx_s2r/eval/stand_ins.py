@@ -1,9 +1,9 @@
 """Robot stand-ins of any task: a `Reality`, its models and the task that judges them."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from mjx_s2r.eval.reality import (
+    Number,
     Reality,
     Spread,
     StandInPhysics,
@@ -60,7 +60,7 @@ def default_reality(task: Task, count: int = 10) -> Reality:
     limits; the flaws are those of `SERVO_ARM`; physics runs at half the time step with a converged
     solver.
     """
-    rows = {row.name: _half_way(row) for row in task.space.rows if _is_drawn(row)}
+    rows: dict[str, Number] = {r.name: _half_way(r) for r in task.space.rows if _is_drawn(r)}
     iterations, line_search = CONVERGED
     option = task.mj_model.opt
     physics = StandInPhysics(

@@ -19,14 +19,16 @@ import mujoco
 import numpy as np
 from mujoco import mjx
 
-from mjx_s2r.eval.robot_episodes import GoalState
-from mjx_s2r.eval.reality_model import rows_alone
 from mjx_s2r.drives import resolve
+from mjx_s2r.eval.reality_model import rows_alone
+from mjx_s2r.eval.robot_episodes import GoalState
 from mjx_s2r.params import ParamError, ParamSpace, unknown
 from mjx_s2r.robot.drivers.mujoco_wiring import place_body
 from mjx_s2r.sim import physics, task_calls
 from mjx_s2r.sim.backends.physics_config import ModelError, PhysicsConfig
 from mjx_s2r.sim.effects import actuator, motor, sensor, world
+from mjx_s2r.sim.effects.actuator import ActuatorSpec
+from mjx_s2r.sim.effects.world import WorldSpec
 from mjx_s2r.sim.model.fields import mocap_bodies
 from mjx_s2r.sim.task import Task, TaskError
 
@@ -55,7 +57,7 @@ _FIELDS = {
 }
 _KIND = {field: kind for kind, fields in _FIELDS.items() for field in fields}
 _MOCAP = {"mocap_pos": "xpos", "mocap_quat": "xquat"}  # what a mocap body is where it is free
-_CONTACT = "_impl.contact."
+_CONTACT, _OTHERS = "_impl.contact.", ("time", "userdata", "_impl.actuator_moment")
 _WIDTHS = {0: (7, 6), 1: (4, 3), 2: (1, 1), 3: (1, 1)}  # of a joint's kind, in qpos and qvel
 
 
@@ -85,12 +87,12 @@ class TaskFunctions:
         self._physics = replace(engine, empty_data=blank)
         self.forces = task_calls.reads_forces(self.read)
         for name in sorted(self.read):
-            if name not in _KIND and name not in (*_MOCAP, "time", "userdata"):
-                if not name.startswith(_CONTACT) and name != "_impl.actuator_moment":
-                    raise TaskError(
-                        f"task {task.name!r} reads data.{name}, which has another order in C "
-                        "MuJoCo; read another field (docs/data_fields.md), or judge it in training"
-                    )
+            known = name in _KIND or name in (*_MOCAP, *_OTHERS) or name.startswith(_CONTACT)
+            if not known:
+                raise TaskError(
+                    f"task {task.name!r} reads data.{name}, which has another order in C MuJoCo; "
+                    "read another field (docs/data_fields.md), or judge it in training"
+                )
         for name in self.rows:
             row = task.space.rows[task.space.index(name)]
             if row.field == "actuator.adversary":
@@ -98,6 +100,8 @@ class TaskFunctions:
                     f"rows.{name}: a network that bends actions is part of training and of no "
                     "robot; drop the row"
                 )
+        self._senders: dict[float, tuple[ActuatorSpec, Callable[..., Any]]] = {}
+        self._pushers: dict[Any, tuple[WorldSpec, Callable[..., Any]]] = {}
         spec, table = task.contract, task.space
         self.control_dt = 1 / spec.control_hz
         self._sensor = sensor.bind_sensor(
@@ -144,13 +148,13 @@ class TaskFunctions:
         @jax.jit
         def draw(xi: jax.Array, key: jax.Array) -> task_calls.Start:
             """Draws a start, and spreads it as rows of the world say."""
-            key_start, key_world = jax.random.split(key)
+            key_start, key_world = jax.random.split(jax.random.fold_in(key, 0))
             start = task_calls.draw_start(self.task, key=key_start)
             core = physics.initial_state(self._physics, start.qpos, start.qvel)
-            core = core.replace(mocap_pos=start.mocap_pos, mocap_quat=start.mocap_quat)
+            core = replace(core, mocap_pos=start.mocap_pos, mocap_quat=start.mocap_quat)
             spread = self.now("world", xi, key_world)
             core = world.scatter(self._scatter, core, spread, key=key_world)
-            return start.replace(qpos=core.qpos, qvel=core.qvel, mocap_pos=core.mocap_pos)
+            return replace(start, qpos=core.qpos, qvel=core.qvel, mocap_pos=core.mocap_pos)
 
         return _on_processor(draw)
 
@@ -159,7 +163,8 @@ class TaskFunctions:
         """What is read at one moment, and the verdict on the step before it; compiled.
 
         Takes whether it is the first moment, true fields and encoded ones by name, memory
-        (nuserdata,), action (J,), the sensors' state, xi (D,) and a key. Returns signals by name,
+        (nuserdata,), action (J,), the sensors' state, xi (D,), the episode's key and the number of
+        the reading. Returns signals by name,
         (on_goal, failed), the memory from now on and the sensors' state.
         """
         return _on_processor(jax.jit(self._sense))
@@ -167,8 +172,9 @@ class TaskFunctions:
     def _sense(
         self, first: Any, true: Any, encoded: Any, memory: Any, action: Any, kept: Any, *more: Any
     ) -> Any:
-        """See `sense`; ``more`` are xi and the key."""
-        task, (xi, key) = self.task, more
+        """See `sense`; ``more`` are xi, the key and the number."""
+        task, (xi, key, number) = self.task, more
+        key = jax.random.fold_in(key, 2 * number + 1)
         data = _filled(self._physics.empty_data, {**true, "userdata": memory})
         verdict = task_calls.reward(task, data, action)
         if verdict.memory is not None:
@@ -184,6 +190,49 @@ class TaskFunctions:
         values = self.now("sensor", xi, key_now)
         kept, told = sensor.read(self._sensor, kept, values, key=key_read)
         return {name: told[name] for name in self.sizes}, said, memory, kept
+
+    def sender(self, physics_dt: float, steps: int) -> tuple[ActuatorSpec, Callable[..., Any]]:
+        """Returns the actuator rows bound to a time step, and what sends a command through them.
+
+        The function is compiled; it takes commands on their way, xi (D,), a command (J,), the
+        episode's key and the number of the reading, and returns commands on their way and the
+        course (n, J) of the next control step.
+        """
+        if physics_dt not in self._senders:
+            action = self.task.contract.action
+            dts, effort = (self.control_dt, physics_dt), action.mode == "effort"
+            spec = actuator.bind_actuator(self.actuator_rows, action.joints, *dts, effort)
+
+            def send(sent: Any, xi: Any, command: Any, key: Any, number: Any) -> Any:
+                """Sends a command."""
+                key_now, key_issue = jax.random.split(jax.random.fold_in(key, 4 * number + 2))
+                values = self.now("actuator", xi, key_now)
+                sent = actuator.issue(spec, sent, values, command, key=key_issue)
+                course = jax.vmap(lambda i: actuator.drive(spec, sent, values, i))
+                return sent, course(jnp.arange(steps))
+
+            self._senders[physics_dt] = spec, _on_processor(jax.jit(send))
+        return self._senders[physics_dt]
+
+    def pusher(self, model: mujoco.MjModel) -> tuple[WorldSpec, Callable[..., Any]]:
+        """Returns the rows of the world bound to a model, and what moves a push on; compiled.
+
+        The function takes the push, xi (D,), the episode's key and the number of the reading, and
+        returns the push and its wrench (nbody, 6).
+        """
+        names = tuple(model.body(i).name for i in range(model.nbody))
+        if names not in self._pushers:
+            spec = world.bind_world(self.world_rows, model, self.control_dt)
+
+            def blow(push: Any, xi: Any, key: Any, number: Any) -> Any:
+                """Moves the push on by a control step."""
+                key_now, key_push = jax.random.split(jax.random.fold_in(key, 4 * number + 4))
+                values = self.now("world", xi, key_now)
+                push = world.push(spec, push, values, key=key_push)
+                return push, world.wrench(spec, push, values)
+
+            self._pushers[names] = spec, _on_processor(jax.jit(blow))
+        return self._pushers[names]
 
     def _readings(self, told: Mapping[str, Any]) -> dict[str, Any]:
         """Returns the readings of all signals; the command is the controller's, and not sensed."""
@@ -231,6 +280,8 @@ class TaskJudge:
     Attributes:
         sizes: signal name -> number of values.
         state: what the task says of the robot at the last reading.
+        courses: whether a row changes what becomes of a command.
+        loads: whether a row pushes the robot, or weakens its motors with speed.
     """
 
     def __init__(
@@ -251,16 +302,10 @@ class TaskJudge:
         self._scratch = mujoco.MjData(model)
         self._steps = round(functions.control_dt / model.opt.timestep)
         contract = task.contract
-        joints, effort = contract.action.joints, contract.action.mode == "effort"
-        self._actuator = actuator.bind_actuator(
-            functions.actuator_rows,
-            joints,
-            functions.control_dt,
-            float(model.opt.timestep),
-            effort,
-        )
+        joints = contract.action.joints
+        self._actuator, self._send = functions.sender(float(model.opt.timestep), self._steps)
         self._motor = motor.bind_motor(functions.actuator_rows, model, joints)
-        self._world = world.bind_world(functions.world_rows, model, functions.control_dt)
+        self._world, self._blow = functions.pusher(model)
         self._stall: np.ndarray | None = None
         self._key = jax.random.key(0)
         self._count = 0
@@ -270,21 +315,13 @@ class TaskJudge:
         self._sent: Any = None
         self._push = world.calm(self._world)
         self._wrench: np.ndarray | None = None
-
-    @property
-    def courses(self) -> bool:
-        """Whether a row changes what becomes of a command."""
-        return bool(self._actuator.edits)
-
-    @property
-    def loads(self) -> bool:
-        """Whether a row pushes the robot or weakens its motors with speed."""
-        return self._push is not None or self._motor is not None
+        self.courses = bool(self._actuator.edits)
+        self.loads = self._push is not None or self._motor is not None
 
     def begin(self, seed: int) -> Callable[[mujoco.MjModel, mujoco.MjData], None]:
         """Starts an episode; returns the function that puts the robot where it begins."""
         self._key = jax.random.key(seed)
-        start = jax.device_get(self._functions.start(self._xi, jax.random.fold_in(self._key, 0)))
+        start = jax.device_get(self._functions.start(self._xi, self._key))
         self._count, self._sensors, self._sent = 0, self._functions.no_sensors, None
         self._memory, self.state = start.memory, GoalState()
         self._action = np.zeros_like(self._action)
@@ -308,7 +345,6 @@ class TaskJudge:
             for name, value in (("qpos", qpos), ("qvel", qvel))
             if name in true
         }
-        key = jax.random.fold_in(self._key, 2 * self._count + 1)
         told, verdict, memory, self._sensors = self._functions.sense(
             np.array(self._count == 0),
             true,
@@ -317,7 +353,8 @@ class TaskJudge:
             self._action,
             self._sensors,
             self._xi,
-            key,
+            self._key,
+            np.int32(self._count),
         )
         told, verdict, self._memory = jax.device_get((told, verdict, memory))
         self._refuse_missing(told)
@@ -328,9 +365,8 @@ class TaskJudge:
 
     def course(self, command: np.ndarray) -> np.ndarray:
         """Returns (n, J) what the actuators are told in each physics step of a control step."""
-        key = jax.random.fold_in(self._key, 2 * self._count)
-        self._sent, course = self._issue(
-            self._sent, self._xi, command.astype(np.float32), key
+        self._sent, course = self._send(
+            self._sent, self._xi, command.astype(np.float32), self._key, np.int32(self._count)
         )
         return np.asarray(course, float)
 
@@ -351,39 +387,12 @@ class TaskJudge:
         values = self._functions.now("actuator", self._xi, jax.random.key(0))
         return np.asarray(actuator.values(self._actuator, values)["speed_loss"])
 
-    @cached_property
-    def _issue(self) -> Callable[..., Any]:
-        """Sends a command through the rows of the actuators; compiled."""
-
-        def send(sent: Any, xi: jax.Array, command: jax.Array, key: jax.Array) -> Any:
-            """Returns the commands on their way and the course of the next control step."""
-            key_now, key_issue = jax.random.split(key)
-            values = self._functions.now("actuator", xi, key_now)
-            sent = actuator.issue(self._actuator, sent, values, command, key=key_issue)
-            steps = jnp.arange(self._steps)
-            return sent, jax.vmap(lambda i: actuator.drive(self._actuator, sent, values, i))(steps)
-
-        return _on_processor(jax.jit(send))
-
     def _gust(self) -> None:
         """Draws the push of the next control step."""
         if self._push is None:
             return
-        key = jax.random.fold_in(self._key, 2 * self._count)
-        self._push, wrench = self._blow(self._push, self._xi, key)
+        self._push, wrench = self._blow(self._push, self._xi, self._key, np.int32(self._count))
         self._wrench = np.asarray(wrench)
-
-    @cached_property
-    def _blow(self) -> Callable[..., Any]:
-        """Moves the push on by a control step; compiled."""
-
-        def blow(push: Any, xi: jax.Array, key: jax.Array) -> Any:
-            """Returns the push and its wrench (nbody, 6)."""
-            values = self._functions.now("world", xi, key)
-            push = world.push(self._world, push, values, key=key)
-            return push, world.wrench(self._world, push, values)
-
-        return _on_processor(jax.jit(blow))
 
     def _home(self, data: mujoco.MjData) -> np.ndarray:
         """Returns (J,) the command at the start: where the joints are, or no effort."""
@@ -518,7 +527,7 @@ class _Places:
         data.qpos[self._index["qpos"]] = start.qpos
         data.qvel[self._index["dof"]] = start.qvel
         for i, body in enumerate(mocap_bodies(self._task)):
-            pose = start.mocap_pos[i], start.mocap_quat[i]
+            pose = np.asarray(start.mocap_pos[i]).tolist(), np.asarray(start.mocap_quat[i]).tolist()
             place_body(model, data, model.body(int(self._index["body"][body])).name, pose)
         mujoco.mj_normalizeQuat(model, data.qpos)
 
