@@ -21,13 +21,13 @@ ENDING = ".evaluation.json"
 def main(argv: Sequence[str]) -> None:
     """Parses the command line, evaluates, prints and writes."""
     config = tyro.cli(EvaluateConfig, args=list(argv))
+    path = config.json or config.policy.with_suffix(ENDING)
     if config.policy.is_file():
-        check_writable(config.policy.parent)
+        check_writable(path.parent)
     figures = summary(evaluate_on_robots(config))
     console.print(table(figures))
     for name in ("interventions", "overruns", "act_p50_us", "act_p99_us"):
         console.print(f"{name}: {figures[name]}", highlight=False)
-    path = config.policy.with_suffix(ENDING)
     given = {"policy": config.policy, "task": config.task, "reality": config.reality}
     write_json(path, {**given, **figures})
     console.print(f"written to {path}", highlight=False)

@@ -70,6 +70,7 @@ def run(config: PipelineConfig) -> dict[str, Any]:
     require_robots(config.task)
     judge, task = replace(config.evaluate, task=config.task), make_task(config.task)
     judge = replace(judge, reality=config.reality or judge.reality)
+    robots = realities(config.task, judge)
     alone = config.teacher.ppo.actor_obs == "state"
     if not (alone or task.contract.cameras or config.student.cameras):
         raise ParamError(
@@ -77,7 +78,7 @@ def run(config: PipelineConfig) -> dict[str, Any]:
             f"{config.teacher.ppo.actor_obs!r}, which no robot has; put a CameraSignal into the "
             "contract, or train with --teacher.ppo.actor-obs state"
         )
-    stand_ins(task, realities(config.task, judge))
+    stand_ins(task, robots)
     check_writable(config.run)
     check_space(config.run)
     if config.core is not None:

@@ -56,6 +56,8 @@ class EvaluateConfig:
     """Episodes on each."""
     logs: Path | None = None
     """Folder for flight logs."""
+    json: Path | None = None
+    """Where the figures go; by default beside the policy, as NAME.evaluation.json."""
     films: int = 1
     """Episodes per robot whose frames are kept."""
     safety: SafetyConfig = field(default_factory=lambda: SafetyConfig(ramp_s=0.3))

@@ -12,10 +12,11 @@ import jax.numpy as jnp
 import mujoco
 import numpy as np
 import pytest
+from mujoco import mjx
 from rich.console import Console
 
 from mjx_s2r.api import robots
-from mjx_s2r.contract import ContractError, PolicyContract
+from mjx_s2r.contract import ContractError, PolicyContract, Signal
 from mjx_s2r.envs.registry import make_task
 from mjx_s2r.eval.reality import (
     ExtraGeom,
@@ -40,7 +41,7 @@ from mjx_s2r.robot.policy import Policy
 from mjx_s2r.robot.safety import SafetyConfig
 from mjx_s2r.sim import physics, task_calls
 from mjx_s2r.sim.backends.physics_config import ModelError
-from mjx_s2r.sim.task import Task
+from mjx_s2r.sim.task import InitialState, Task
 from tests.eval.toy_task import NEAR_M, XML, ToyArm
 from tests.robot.fakes import write_onnx
 from train import evaluate
@@ -405,6 +406,74 @@ def test_every_task_reads_on_its_stand_in_what_it_reads_in_training(name: str) -
         low, high = np.array(task.contract.action.low), np.array(task.contract.action.high)
         robot.write(0.3 * high if effort else np.clip(told["joint_pos"] + 0.05 * step, low, high))
         clock.wait()
+
+
+@pytest.mark.slow
+def test_forces_and_contacts_are_those_that_training_reads(tmp_path: Path) -> None:
+    """MJX's mj_forward at the same state, of a ball that lies on the floor under an arm."""
+    floor = '<geom name="floor" type="plane" size="1 1 0.1"/>'
+    rest = '<body name="egg" pos="0 0.5 0.029"><freejoint/><geom name="egg" size="0.03"/></body>'
+    sensors = '<sensor><framelinacc name="acc" objtype="site" objname="tip"/></sensor></mujoco>'
+    xml = XML.replace('<flag contact="disable"/>', "").replace("<worldbody>", f"<worldbody>{floor}")
+    xml = xml.replace("</worldbody>", f"{rest}</worldbody>").replace("</mujoco>", sensors)
+    task = cast(Task, FeelingArm(mj_model=mujoco.MjModel.from_xml_string(xml)))
+    extra = '<body name="first" pos="2 2 2"><freejoint/><geom size="0.1"/></body>'
+    (tmp_path / "more.xml").write_text(xml.replace("<worldbody>", f"<worldbody>{extra}"))
+    more = Reality(model="more.xml", folder=tmp_path, count=1)
+    for judged in stand_ins(task, [plain_reality(1), more]):
+        clock, judge = VirtualClock(), judged.judge
+        robot = SimRobot(judged.model, replace(rig_for(task.contract), senses=judge), clock)
+        robot.reset(place=judge.begin(1))
+        clock.start(1 / task.contract.control_hz)
+        engine, model = physics.put_model(task.mj_model), task.mj_model
+        free = robot.model.joint(robot.model.body("egg").jntadr[0])
+        for _ in range(3):
+            told, data = robot.read().signals, robot.data
+            joints = [data.joint(name) for name in "ab"]
+            start, speed = int(free.qposadr[0]), int(free.dofadr[0])
+            qpos = np.concatenate([*(j.qpos for j in joints), data.qpos[start : start + 7]])
+            qvel = np.concatenate([*(j.qvel for j in joints), data.qvel[speed : speed + 6]])
+            core = physics.initial_state(engine, jnp.array(qpos), jnp.array(qvel))
+            ctrl = [data.ctrl[robot.model.actuator(model.actuator(i).name).id] for i in range(2)]
+            ball = jnp.array(data.body("ball").xpos)[None]
+            core = replace(core, ctrl=jnp.array(ctrl), memory=jnp.zeros(1), mocap_pos=ball)
+            true = task_calls.signals(task, physics.forward_all(engine, {}, core))
+            for name in ("acc", "force", "touches", "torque"):
+                np.testing.assert_allclose(
+                    told[name], true[name], rtol=1e-2, atol=1e-2, err_msg=name
+                )
+            assert told["touches"] == 1
+            robot.write(np.array((0.3, -0.4)))
+            clock.wait()
+
+
+@dataclass(frozen=True)
+class FeelingArm(ToyArm):
+    """The toy arm with a contract that reads forces, accelerations and contacts."""
+
+    name: str = "feeling_arm"
+
+    @property
+    def contract(self) -> PolicyContract:
+        """Returns other signals."""
+        sizes = {"acc": 3, "force": 2, "touches": 1, "torque": 2}
+        extra = (Signal("joint_pos", 2, "rad"), *(Signal(n, k, "1") for n, k in sizes.items()))
+        return replace(super().contract, signals=extra)
+
+    def reset(self, *, key: jax.Array) -> InitialState:
+        """Begins as the model is, slightly bent."""
+        qpos = jnp.array((0.2, -0.1, 0.0, 0.5, 0.029, 1.0, 0.0, 0.0, 0.0))
+        return InitialState(qpos)
+
+    def signals(self, data: mjx.Data) -> dict[str, jax.Array]:
+        """What is felt."""
+        return {
+            "joint_pos": data.qpos[:2],
+            "acc": data.sensordata,
+            "force": data.actuator_force,
+            "touches": (data._impl.contact.dist < 0).sum(keepdims=True),
+            "torque": data.qfrc_bias[:2],
+        }
 
 
 def test_the_command_line_judges_a_task_of_ones_own(
