@@ -6,6 +6,7 @@ The file runs through controller, guard and driver, as on a real robot.
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import Literal
 
@@ -103,8 +104,9 @@ def evaluate_on_robots(config: EvaluateConfig) -> list[RobotEpisode]:
     task, chosen = make_task(name), realities(name, config)
     _check_task(policy.contract, task)
     robots = stand_ins(task, chosen)
-    rig = replace(rig_for(policy.contract), senses=robots[0].judge)
-    check(policy.contract, describe(robots[0].sheet, rig))
+    first = next(robots)
+    rig = replace(rig_for(policy.contract), senses=first.judge)
+    check(policy.contract, describe(first.sheet, rig))
     for line in _introduced(policy.contract, task, chosen):
         console.print(line, highlight=False, markup=False)
     camera = None
@@ -119,9 +121,10 @@ def evaluate_on_robots(config: EvaluateConfig) -> list[RobotEpisode]:
         controller=ControllerConfig(task.episode_s, config.safety),
     )
     done: list[RobotEpisode] = []
-    total = len(robots) * config.episodes
-    with progress(f"on {len(robots)} robots", total) as bar:
-        for episode in run_episodes(policy, robots, config.episodes, rules):
+    count = sum(reality.count for reality in chosen)
+    total = count * config.episodes
+    with progress(f"on {count} robots", total) as bar:
+        for episode in run_episodes(policy, chain((first,), robots), config.episodes, rules):
             done.append(episode)
             good = sum(e.success for e in done)
             if len(done) % 10 == 0 or len(done) == total:

@@ -25,9 +25,10 @@ from typing import Any, Literal
 import numpy as np
 
 from mjx_s2r.io.config import ConfigError, from_dict
-from mjx_s2r.params import ParamSpace, unknown
+from mjx_s2r.params import ParamError, ParamSpace, unknown
 from mjx_s2r.robot.drivers.imperfections import PROBABILITIES, SIGNED, Imperfections
 
+MOST_PX = 4096  # side of a speckled texture
 WHOLE = ("encoder_counts", "camera_latency_frames")  # flaws that are counted
 
 
@@ -298,6 +299,7 @@ def load_reality(path: Path) -> Reality:
         raise ConfigError(f"{path}: {unknown('key', 'folder', _KEYS)}")
     try:
         found = from_dict(Reality, body)
+        _check_colours(found)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error
     return replace(found, name=found.name or path.stem, folder=path.parent)
@@ -326,6 +328,34 @@ def _read_body(path: Path) -> dict[str, Any]:
     if not isinstance(body, dict):
         raise ConfigError(f"reality file {path} holds no JSON object; begin it with {{")
     return body
+
+
+def _check_colours(reality: Reality) -> None:
+    """Raises ConfigError for a colour or brightness that cannot be; drawn ones are cut off."""
+    looks, scene = reality.looks, reality.scene
+    colours: dict[str, Any] = {f"looks.colours.{n}": x for n, x in looks.colours.items()}
+    colours |= {f"looks.speckles.{n}": (*x.rgb, *x.marks) for n, x in looks.speckles.items()}
+    colours |= {f"looks.speckles.{n}.share": (x.share,) for n, x in looks.speckles.items()}
+    colours |= {f"scene.geoms {x.name}.rgb": x.rgb for x in scene.geoms}
+    for where, values in colours.items():
+        for value in values:
+            if not isinstance(value, Spread) and not 0 <= value <= 1:
+                raise ConfigError(f"{where}: {value} must be between 0 and 1")
+    bright: dict[str, Any] = {f"looks.lights.{n}": x.diffuse for n, x in looks.lights.items()}
+    bright |= {f"scene.lights {x.name}": x.diffuse for x in scene.lights}
+    bright |= {"looks.headlight": looks.headlight.diffuse}
+    for where, value in bright.items():
+        for item in value if isinstance(value, tuple) else (value,):
+            if isinstance(item, float | int) and item < 0:
+                raise ConfigError(f"{where}: brightness {item} must be at least 0")
+    sizes = [(f"looks.speckles.{n}", x.repeat, x.size_px) for n, x in looks.speckles.items()]
+    sizes += [(f"looks.textures.{n}", x.repeat, 1) for n, x in looks.textures.items()]
+    for where, repeat, pixels in sizes:
+        if not repeat > 0 or not 1 <= pixels <= MOST_PX:
+            raise ConfigError(
+                f"{where}: repeat {repeat} must be above zero and size_px {pixels} between 1 and "
+                f"{MOST_PX}"
+            )
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -422,6 +452,9 @@ def check_rows(reality: Reality, space: ParamSpace) -> None:
         ConfigError: a value, an end of a range or a middle outside the row's limits.
     """
     for name, value in reality.rows.items():
+        if name not in space.names:
+            error = unknown("parameter", name, space.names)
+            raise ParamError(f"rows of reality {reality.name!r}: {error}")
         row = space.rows[space.index(name)]
         for number in value.known if isinstance(value, Spread) else (value,):
             if not row.limits[0] <= number <= row.limits[1]:
@@ -458,7 +491,15 @@ def effects_of(flaws: Imperfections) -> dict[str, Any]:
 def described(reality: Reality, space: ParamSpace) -> Iterator[str]:
     """Yields, line by line, what is fixed and what is drawn."""
     rows, effects = reality.rows, reality.effects
-    yield f"model: {reality.model or 'the task' + chr(39) + 's own'}; {reality.count} robots"
+    yield f"model: {reality.model or 'that of the task'}; {reality.count} robots"
+    options = {f.name: getattr(reality.physics, f.name) for f in fields(reality.physics)}
+    for name, value in options.items():
+        if value is not None:
+            yield f"physics.{name}: {value}"
+    added = [*reality.scene.geoms, *reality.scene.lights]
+    if added or reality.scene.mjcf:
+        names = [item.name for item in added] + ["mjcf"] * bool(reality.scene.mjcf)
+        yield f"scene: {', '.join(names)}"
     for label, given in (("rows", rows), ("effects", effects)):
         for name, value in given.items():
             unit = space.rows[space.index(name)].unit if label == "rows" else ""

@@ -407,6 +407,8 @@ def _write_looks(model: mujoco.MjModel, looks: RealityLooks) -> None:
     for name, look in looks.lights.items():
         index = light(name)
         if look.dir is not None:
+            if not np.linalg.norm(np.array(look.dir, float)) > 0:
+                raise ConfigError(f"looks.lights.{name}.dir {look.dir} is no direction")
             model.light_dir[index] = look.dir
             model.light_dir[index] /= np.linalg.norm(model.light_dir[index])
         if look.diffuse is not None:
@@ -427,6 +429,11 @@ def _mount(model: mujoco.MjModel, camera: int, name: str, error: CameraError) ->
     """Moves a camera."""
     model.cam_pos[camera] += error.pos
     model.cam_fovy[camera] += error.fovy
+    if not 0 < model.cam_fovy[camera] < 180:
+        raise ConfigError(
+            f"looks.cameras.{name}.fovy = {error.fovy} makes a field of view of "
+            f"{model.cam_fovy[camera]:g} degrees; it is added to the camera's own"
+        )
     turn = _quaternion(f"looks.cameras.{name}.turn", error.turn)
     model.cam_quat[camera] = _turned(model.cam_quat[camera], turn)
 

@@ -8,7 +8,7 @@ episodes at once see `mjx_s2r.learn.evaluation`.
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
@@ -181,7 +181,7 @@ class _TimedPolicy:
 
 
 def run_episodes(
-    policy: Policy, robots: Sequence[JudgedRobot], episodes: int, rules: EvalConfig
+    policy: Policy, robots: Iterable[JudgedRobot], episodes: int, rules: EvalConfig
 ) -> Iterator[RobotEpisode]:
     """Runs ``episodes`` on each robot, one after another, and yields each as it ends.
 

@@ -1,6 +1,7 @@
 """Robot stand-ins of any task: a `Reality`, its models and the task that judges them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import chain
 
 from mjx_s2r.eval.reality import (
     Number,
@@ -21,11 +22,19 @@ from mjx_s2r.robot.drivers.imperfections import SERVO_ARM
 from mjx_s2r.sim.task import Task
 
 HALF_WAY = 0.5  # how far the default robots go from nominal to the limits of a row
+OF_GEARS = ("backlash_deg", "deadband_deg")  # flaws of position servos
+OF_CAMERAS = (
+    *("camera_latency_frames", "dropped_frames", "shot_noise", "read_noise", "gain"),
+    "exposure_drift",
+)
 CONVERGED = 50, 20  # iterations of the constraint solver and of its line search
 
 
-def stand_ins(task: Task, realities: Sequence[Reality]) -> list[JudgedRobot]:
+def stand_ins(task: Task, realities: Sequence[Reality]) -> Iterator[JudgedRobot]:
     """Returns the robots of a task: ``count`` of every reality.
+
+    The first one is built at once, so that wrong names are told before anything runs; the others
+    are built when their turn comes.
 
     Raises:
         ParamError: a row, an effect or an element that does not exist; the message lists near ones.
@@ -37,11 +46,9 @@ def stand_ins(task: Task, realities: Sequence[Reality]) -> list[JudgedRobot]:
         check_rows(reality, task.space)
     rows = sorted({name for reality in realities for name in reality.rows})
     functions = TaskFunctions(task, rows)
-    out = []
-    for reality in realities:
-        numbers = range(reality.first, reality.first + reality.count)
-        out += [_stand_in(functions, reality, number) for number in numbers]
-    return out
+    robots = [(r, r.first + index) for r in realities for index in range(r.count)]
+    first = _stand_in(functions, *robots[0])
+    return chain((first,), (_stand_in(functions, *each) for each in robots[1:]))
 
 
 def _stand_in(functions: TaskFunctions, reality: Reality, number: int) -> JudgedRobot:
@@ -57,9 +64,14 @@ def default_reality(task: Task, count: int = 10) -> Reality:
     """Returns the reality of a task that has none: its own model, with flaws and other numbers.
 
     Every row of the table that a stand-in has is drawn uniformly, half-way from nominal to its
-    limits; the flaws are those of `SERVO_ARM`; physics runs at half the time step with a converged
-    solver.
+    limits; the flaws are those of `SERVO_ARM` that the robot has room for; physics runs at half the
+    time step with a converged solver.
     """
+    effects, contract = effects_of(SERVO_ARM), task.contract
+    absent = (OF_GEARS if contract.action.mode == "effort" else ()) + (
+        () if contract.cameras else OF_CAMERAS
+    )
+    effects = {name: value for name, value in effects.items() if name not in absent}
     rows: dict[str, Number] = {r.name: _half_way(r) for r in task.space.rows if _is_drawn(r)}
     iterations, line_search = CONVERGED
     option = task.mj_model.opt
@@ -68,9 +80,7 @@ def default_reality(task: Task, count: int = 10) -> Reality:
         iterations=max(iterations, option.iterations),
         ls_iterations=max(line_search, option.ls_iterations),
     )
-    return Reality(
-        name="default", count=count, rows=rows, effects=effects_of(SERVO_ARM), physics=physics
-    )
+    return Reality(name="default", count=count, rows=rows, effects=effects, physics=physics)
 
 
 def plain_reality(count: int = 1) -> Reality:

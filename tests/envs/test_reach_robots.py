@@ -59,7 +59,7 @@ KEPT = {
 @pytest.fixture(scope="module")
 def robots() -> list[JudgedRobot]:
     """Three held-out robots and the nominal one."""
-    return stand_ins(make_task("reach"), [*(held_out(i) for i in range(3)), rehearsal(0)])
+    return list(stand_ins(make_task("reach"), [*(held_out(i) for i in range(3)), rehearsal(0)]))
 
 
 def arm(model: mujoco.MjModel, field: str) -> np.ndarray:

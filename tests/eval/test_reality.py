@@ -136,6 +136,12 @@ BAD = [
     ("scene.geoms = [{name='a'}]", "size"),
     ("scene.geoms = [{name='a', size=[1.0], type='cube'}]", "must be one of 'sphere'"),
     ("looks.colours = { cube = [1.0, 0.0] }", "length 3"),
+    ("looks.colours = { cube = [255.0, 0.0, 0.0] }", r"looks.colours.cube: 255.0 must be between"),
+    ("looks.lights.sun.diffuse = -1.0", "brightness -1.0 must be at least 0"),
+    (
+        "looks.speckles.a = { rgb = [0, 0, 0], marks = [1.0, 1.0, 1.0], size_px = 0 }",
+        "px",
+    ),
     ("folder = '/tmp'", "unknown key 'folder'"),
     ("rows.mass = 1.0\nrows.mass = 2.0", "is no TOML.*mend that first"),
     ("[rows\nmass = 1", "is no TOML"),

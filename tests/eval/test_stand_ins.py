@@ -19,7 +19,9 @@ from mjx_s2r.api import robots
 from mjx_s2r.contract import ContractError, PolicyContract, Signal
 from mjx_s2r.envs.registry import make_task
 from mjx_s2r.eval.reality import (
+    CameraError,
     ExtraGeom,
+    LightLook,
     Reality,
     RealityLooks,
     RealityScene,
@@ -93,6 +95,11 @@ class Constant:
 def functions() -> TaskFunctions:
     """The toy task's functions, without rows."""
     return TaskFunctions(TASK, ())
+
+
+def built(task: Task, realities: Sequence[Reality]) -> list[JudgedRobot]:
+    """Returns all robots of some realities."""
+    return list(stand_ins(task, realities))
 
 
 def episodes(robots: Sequence[JudgedRobot], action: Sequence[float]) -> list[RobotEpisode]:
@@ -174,12 +181,12 @@ def test_the_judge_is_the_task(functions: TaskFunctions) -> None:
 
 
 def test_an_episode_says_how_it_ended(functions: TaskFunctions) -> None:
-    still = stand_ins(TASK, [plain_reality(1)])
+    still = built(TASK, [plain_reality(1)])
     (lost,) = episodes(still, (0.1, 0.1))
     assert (lost.success, lost.reason) == (False, "task failed")
     (over,) = episodes(still, (-0.1, 0.0))
     assert (over.reason, over.steps) == ("time over", 50)
-    unstable = stand_ins(TASK, [plain_reality(1)])[0]
+    unstable = built(TASK, [plain_reality(1)])[0]
     unstable.model.actuator_gainprm[:, 0] = 1e9
     unstable.model.actuator_biasprm[:, 1] = -1e9
     unstable.model.actuator_forcelimited[:] = 0
@@ -280,7 +287,7 @@ def test_things_in_the_scene_are_there(tmp_path: Path) -> None:
     turn = np.zeros(4)
     mujoco.mju_axisAngle2Quat(turn, np.ones(3) / np.sqrt(3), np.sqrt(3) * np.pi / 2)
     np.testing.assert_allclose(model.body("upper").quat, turn, atol=1e-12)
-    found = stand_ins(TASK, [reality])
+    found = built(TASK, [reality])
     assert episodes(found, (0.0, 0.0))[0].steps > 0
 
 
@@ -307,6 +314,16 @@ BAD = [
         "does not compile",
     ),
     (Reality(looks=RealityLooks(colours={"uper": (0.0, 0.0, 0.0)})), ParamError, "'upper'"),
+    (
+        Reality(looks=RealityLooks(cameras={"eye": CameraError(fovy=-60.0)})),
+        ConfigError,
+        "field of view of -15 degrees",
+    ),
+    (
+        Reality(looks=RealityLooks(lights={"sun": LightLook(dir=(0.0, 0.0, 0.0))})),
+        ConfigError,
+        "is no direction",
+    ),
     (Reality(physics=StandInPhysics(timestep=0.003)), ConfigError, "does not divide the control"),
     (Reality(model="none.xml"), ModelError, "there is no model file"),
     (Reality(rows={"hue": 0.05}), ModelError, "MuJoCo's own camera does not have"),
@@ -323,23 +340,23 @@ def test_what_cannot_be_is_refused_by_name(
         (tmp_path / "toy.xml").write_text(XML)
         reality = replace(reality, model="toy.xml", folder=tmp_path)
     with pytest.raises(error, match=says) as caught:
-        stand_ins(TASK, [reality])
+        built(TASK, [reality])
     assert "\n" not in str(caught.value)
 
 
 def test_another_model_must_have_what_the_task_needs(tmp_path: Path) -> None:
     without = OTHER.replace('site name="tip"', 'site name="end"')
-    found = stand_ins(TASK, [other(tmp_path, without)])
+    found = built(TASK, [other(tmp_path, without)])
     with pytest.raises(ModelError, match=r"signal 'tip'.*cannot be read.*lacks site 'tip'"):
         episodes(found, (0.0, 0.0))
     renamed = OTHER.replace('joint name="b"', 'joint name="bb"').replace('joint="b"', 'joint="bb"')
     with pytest.raises(ModelError, match=r"unknown joint 'b'; did you mean 'bb'"):
-        stand_ins(TASK, [other(tmp_path, renamed)])
+        built(TASK, [other(tmp_path, renamed)])
     fixed = OTHER.replace('<freejoint name="rolls"/>', "")
     with pytest.raises(ModelError, match="has no mocap or free body 'ball'"):
-        stand_ins(TASK, [other(tmp_path, fixed)])
+        built(TASK, [other(tmp_path, fixed)])
     with pytest.raises(ModelError, match="cannot be read"):
-        stand_ins(TASK, [other(tmp_path, "<mujoco>")])
+        built(TASK, [other(tmp_path, "<mujoco>")])
 
 
 def test_a_model_without_a_file_must_be_named_to_be_added_to() -> None:
@@ -379,7 +396,7 @@ def test_every_task_has_a_default_reality(name: str) -> None:
 def test_every_task_reads_on_its_stand_in_what_it_reads_in_training(name: str) -> None:
     """Signals by MJX at the state of the stand-in, in which C MuJoCo computed them."""
     task = make_task(name)
-    judged = stand_ins(task, [plain_reality(1)])[0]
+    judged = built(task, [plain_reality(1)])[0]
     clock, judge = VirtualClock(), judged.judge
     robot = SimRobot(judged.model, replace(rig_for(task.contract), cameras=(), senses=judge), clock)
     robot.reset(place=judge.begin(1))
@@ -420,7 +437,7 @@ def test_forces_and_contacts_are_those_that_training_reads(tmp_path: Path) -> No
     extra = '<body name="first" pos="2 2 2"><freejoint/><geom size="0.1"/></body>'
     (tmp_path / "more.xml").write_text(xml.replace("<worldbody>", f"<worldbody>{extra}"))
     more = Reality(model="more.xml", folder=tmp_path, count=1)
-    for judged in stand_ins(task, [plain_reality(1), more]):
+    for judged in built(task, [plain_reality(1), more]):
         clock, judge = VirtualClock(), judged.judge
         robot = SimRobot(judged.model, replace(rig_for(task.contract), senses=judge), clock)
         robot.reset(place=judge.begin(1))
@@ -510,7 +527,7 @@ def test_the_example_of_the_page_is_a_reality(tmp_path: Path) -> None:
     page = (Path(__file__).parents[2] / "docs" / "reality.md").read_text()
     (tmp_path / "desk.toml").write_text(page.split("```toml\n")[1].split("```")[0])
     reality, task = load_reality(tmp_path / "desk.toml"), make_task("reach")
-    found = stand_ins(task, [reality])
+    found = built(task, [reality])
     assert len(found) == 5
     model = found[1].model
     places = [model.geom(name).pos[1] for name in ("mug", "shelf")]

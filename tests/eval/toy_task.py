@@ -17,6 +17,8 @@ XML = """
   <option timestep="0.01"><flag contact="disable"/></option>
   <size nuserdata="1"/>
   <worldbody>
+    <light name="sun" pos="0 0 2"/>
+    <camera name="eye" pos="0 -1 0.5" xyaxes="1 0 0 0 0 1"/>
     <body name="ball" mocap="true" pos="0.3 0 0.3"><geom name="ball" size="0.03"/></body>
     <body name="upper" pos="0 0 0.5">
       <joint name="a" axis="0 1 0" damping="0.1" range="-2 2" limited="true"/>
