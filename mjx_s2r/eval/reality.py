@@ -496,10 +496,11 @@ def described(reality: Reality, space: ParamSpace) -> Iterator[str]:
     for name, value in options.items():
         if value is not None:
             yield f"physics.{name}: {value}"
-    added = [*reality.scene.geoms, *reality.scene.lights]
-    if added or reality.scene.mjcf:
-        names = [item.name for item in added] + ["mjcf"] * bool(reality.scene.mjcf)
-        yield f"scene: {', '.join(names)}"
+    scene = reality.scene
+    added = [x.name for x in scene.geoms] + [x.name for x in scene.lights]
+    added += ["mjcf"] * bool(scene.mjcf)
+    if added:
+        yield f"scene: {', '.join(added)}"
     for label, given in (("rows", rows), ("effects", effects)):
         for name, value in given.items():
             unit = space.rows[space.index(name)].unit if label == "rows" else ""

@@ -180,7 +180,8 @@ def test_the_judge_is_the_task(functions: TaskFunctions) -> None:
     assert {on for on, _ in seen} == {True, False} and seen[-1][1]
 
 
-def test_an_episode_says_how_it_ended(functions: TaskFunctions) -> None:
+def test_an_episode_says_how_it_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # where MuJoCo writes its log
     still = built(TASK, [plain_reality(1)])
     (lost,) = episodes(still, (0.1, 0.1))
     assert (lost.success, lost.reason) == (False, "task failed")
