@@ -205,7 +205,8 @@ class Student(_Trained):
         self,
         robots: Literal["held_out", "rehearsal"] = "held_out",
         *,
-        count: int = 10,
+        reality: str | Path | None = None,
+        count: int | None = None,
         episodes: int = 20,
     ) -> dict[str, Any]:
         """Returns the success on robots, with its 95 % interval and what the guard did.
@@ -214,13 +215,22 @@ class Student(_Trained):
 
         Args:
             robots: held_out for the verdict, rehearsal for development.
-            count: number of robots.
+            reality: file that says what the robots are made of instead (docs/reality.md).
+            count: number of robots; by default as many as the file says, or 10.
             episodes: episodes on each.
 
         Raises:
-            ParamError: a task without robots, or one that no name leads to.
+            ParamError: a task that no name leads to, or a reality that does not fit it.
+            ConfigError: a reality file that cannot be used.
         """
-        return evaluate(self, robots=robots, count=count, episodes=episodes, task=self.task)
+        return evaluate(
+            self,
+            robots=robots,
+            reality=reality,
+            count=count,
+            episodes=episodes,
+            task=self.task,
+        )
 
 
 def train(
@@ -331,7 +341,8 @@ def evaluate(
     policy: Teacher | Student | str | Path,
     *,
     robots: Literal["held_out", "rehearsal"] = "held_out",
-    count: int = 10,
+    reality: str | Path | None = None,
+    count: int | None = None,
     episodes: int = 20,
     task: str = "",
 ) -> dict[str, Any]:
@@ -343,22 +354,32 @@ def evaluate(
     Args:
         policy: a student, a teacher that can be exported, or an ONNX file.
         robots: held_out for the verdict, rehearsal for development.
-        count: number of robots.
+        reality: file that says what the robots are made of instead (docs/reality.md).
+        count: number of robots; by default as many as the file says, or 10.
         episodes: episodes on each.
         task: its task, a name or "module:Class"; empty: the name in the policy's contract.
 
     Raises:
-        ParamError: a task without robots, or one that no name leads to.
+        ParamError: a task that no name leads to, or a reality that does not fit it.
+        ConfigError: a reality file that cannot be used.
         ExportError: a teacher that cannot be exported.
     """
+    config = EvaluateConfig(
+        task=task,
+        reality=None if reality is None else Path(reality),
+        robots=robots,
+        count=count,
+        episodes=episodes,
+        films=0,
+    )
     if isinstance(policy, Teacher | Student):
         with tempfile.TemporaryDirectory() as folder:
             path = policy.export(Path(folder) / POLICY, inputs=64).path
             name = task or name_of(policy.env)
-            return evaluate(path, robots=robots, count=count, episodes=episodes, task=name)
-    config = EvaluateConfig(
-        policy=Path(policy), task=task, robots=robots, count=count, episodes=episodes, films=0
-    )
+            return dict(
+                summary(evaluate_on_robots(dataclasses.replace(config, policy=path, task=name)))
+            )
+    config = dataclasses.replace(config, policy=Path(policy))
     return dict(summary(evaluate_on_robots(config)))
 
 

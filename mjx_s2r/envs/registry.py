@@ -28,7 +28,7 @@ from typing import Any, Protocol, TypeGuard
 import mjx_s2r.envs
 from mjx_s2r.bridge.registry import LIBRARIES, make_peer
 from mjx_s2r.bridge.wrapper import WrappedEnv
-from mjx_s2r.eval.robot_episodes import JudgedRobot
+from mjx_s2r.eval.reality import Reality
 from mjx_s2r.learn.distill.config import DistillConfig
 from mjx_s2r.learn.ppo.config import PPOConfig
 from mjx_s2r.params import ParamError, unknown
@@ -55,18 +55,21 @@ OBJECT = "object:"  # begins the name of a task that was handed over and that no
 class RobotSuite(Protocol):
     """Robots that a task's policies are judged on; a module, or any object with these parts.
 
+    A task without one is judged on `mjx_s2r.eval.stand_ins.default_reality`, and every task on the
+    reality files that a user hands over.
+
     Attributes:
         GOAL: what counts as a success, a sentence.
     """
 
     GOAL: str
 
-    def held_out(self, index: int) -> JudgedRobot:
-        """Returns a robot for the final verdict, with numbers that training never saw."""
+    def held_out(self, index: int) -> Reality:
+        """Returns one robot for the final verdict, with numbers that training never saw."""
         ...
 
-    def rehearsal(self, index: int) -> JudgedRobot:
-        """Returns a robot for development."""
+    def rehearsal(self, index: int) -> Reality:
+        """Returns one robot for development."""
         ...
 
 
@@ -81,7 +84,7 @@ class TaskSpec:
         iterations: PPO iterations of its teacher.
         distill: settings of its student.
         robots: `RobotSuite`, or the name of a module that is one; empty for the module beside that
-            of ``make``, with "_robots" after its name.
+            of ``make``, with "_robots" after its name, if there is one.
         study_iterations: PPO iterations in a comparison of curricula; 0 has no number of its own.
     """
 
@@ -290,11 +293,12 @@ def name_of(env: Environment) -> str:
     return f"{OBJECT}{name}"
 
 
-def robots_of(name: str) -> RobotSuite:
-    """Returns the robots that a task's policies are judged on.
+def robots_of(name: str) -> RobotSuite | None:
+    """Returns the robots that a task's policies are judged on; None for a task without its own.
 
     Raises:
-        ParamError: as `task_spec`; a task without robots, or a part of them that is missing.
+        ParamError: as `task_spec`; robots that are named and not there, or a part of them that is
+            missing.
     """
     spec = task_spec(name)
     if name.startswith(OBJECT):
@@ -307,10 +311,12 @@ def robots_of(name: str) -> RobotSuite:
         except ModuleNotFoundError as error:
             if error.name is None or not f"{module}.".startswith(f"{error.name}."):
                 raise
+            if not spec.robots:
+                return None
             raise ParamError(
-                f"task {name!r} has no robots to be judged on: there is no module {module}; write "
+                f"the robots of task {name!r} are missing: there is no module {module}; write "
                 "GOAL, held_out(index) and rehearsal(index) in it, as "
-                "mjx_s2r/envs/reach_robots.py does"
+                "mjx_s2r/envs/reach_robots.py does, or name none"
             ) from error
     for part in ("GOAL", "held_out", "rehearsal"):
         if not hasattr(found, part):

@@ -175,18 +175,18 @@ class RayCamera:
     def __init__(self, contract: PolicyContract) -> None:
         """Remembers the size of each camera's picture."""
         self._signals = {c.name: c for c in contract.cameras}
-        self._bound: dict[tuple[int, str], tuple[Scene, Appearance, RenderAssets]] = {}
+        self._bound: dict[str, tuple[mujoco.MjModel, Scene, Appearance, RenderAssets]] = {}
 
     def __call__(self, model: mujoco.MjModel, data: mujoco.MjData, name: str) -> np.ndarray:
         """Returns what the camera called ``name`` sees now: (H, W, 3) uint8, or depth (H, W) m."""
         signal = self._signals[name]
-        if (id(model), name) not in self._bound:
+        if name not in self._bound or self._bound[name][0] is not model:
             scene = build_scene(model, name, signal.height, signal.width)
             binding = bind_appearance(ParamSpace(()), model, name)
             assets = build_assets(model, scene, binding, RenderConfig())
             look = appearance(binding, jnp.zeros(0))
-            self._bound[id(model), name] = scene, look, assets
-        scene, look, assets = self._bound[id(model), name]
+            self._bound[name] = model, scene, look, assets
+        _, scene, look, assets = self._bound[name]
         where = jax.tree.map(jnp.float32, scene_pose(scene, data))
         one = jax.tree.map(lambda x: x[None], (where, look))
         return np.asarray(getattr(_draw_one(scene, signal.kind, *one, assets), signal.kind)[0])
