@@ -15,6 +15,7 @@ import tyro
 from docs.own_task.fly import fly
 from docs.own_task.pendulum import XML
 from mjx_s2r.api.policy import TrainedPolicy, export_policy
+from mjx_s2r.api.robots import EvaluateConfig
 from mjx_s2r.api.teacher import TeacherConfig, teacher_trainer
 from mjx_s2r.contract import PolicyContract
 from mjx_s2r.envs.registry import make_env, task_spec
@@ -26,6 +27,7 @@ from mjx_s2r.sim.env import Env, require_native
 from tests.learn.untrained import untrained_state
 from train.check import CheckConfig
 from train.export import ExportConfig
+from train.pipeline import PipelineConfig
 from train.view import ViewConfig
 
 TASK = "docs.own_task.pendulum:Pendulum"
@@ -35,6 +37,8 @@ CONFIGS = {
     "teacher": TeacherConfig,
     "view": ViewConfig,
     "export": ExportConfig,
+    "evaluate": EvaluateConfig,
+    "pipeline": PipelineConfig,
 }
 CONFIG = TeacherConfig(
     task=TASK, ppo=replace(task_spec(TASK).ppo, actor_hidden=(8,), critic_hidden=())
@@ -122,10 +126,11 @@ def test_an_actor_that_no_robot_can_run_is_refused(
 def test_the_tutorials_commands_can_be_typed() -> None:
     text = GUIDE.read_text().replace("\\\n", " ")
     commands = [shlex.split(c) for c in re.findall(r"^python -m train (.+)$", text, re.M)]
-    assert [c[0] for c in commands] == ["check", "teacher", "view", "view", "export"]
+    verbs = ["check", "teacher", "view", "view", "export", "evaluate", "pipeline"]
+    assert [c[0] for c in commands] == verbs
     for verb, *words in commands:
         config = tyro.cli(CONFIGS[verb], args=words)
-        if verb != "check":
+        if verb in ("teacher", "view", "export"):
             assert config.run == Path("runs/pendulum")
 
 
