@@ -251,9 +251,7 @@ def _bound(task: Task, physics: PhysicsConfig | None, worlds: int) -> Env:
     return env
 
 
-def _bound_anew(
-    env: Env, physics: PhysicsConfig | None, worlds: int, ranges: Sequence[str]
-) -> Env:
+def _bound_anew(env: Env, physics: PhysicsConfig | None, worlds: int, ranges: Sequence[str]) -> Env:
     """Returns an environment with another engine or other ranges, itself where neither is given.
 
     Raises:

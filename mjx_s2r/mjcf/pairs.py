@@ -124,7 +124,7 @@ def random_poses(m: mujoco.MjModel, rest: np.ndarray, count: int) -> np.ndarray:
         if kind not in (mujoco.mjtJoint.mjJNT_HINGE, mujoco.mjtJoint.mjJNT_SLIDE):
             continue
         if m.jnt_limited[j]:
-            poses[:, at] = rng.uniform(*m.jnt_range[j], count)
+            poses[:, at] = rng.uniform(m.jnt_range[j, 0], m.jnt_range[j, 1], count)
         elif kind == mujoco.mjtJoint.mjJNT_HINGE:
             poses[:, at] = rng.uniform(-TURN, TURN, count)
     for e in np.flatnonzero(m.eq_type == mujoco.mjtEq.mjEQ_JOINT):
