@@ -26,6 +26,7 @@ from mjx_s2r.eval.reality import (
 )
 from mjx_s2r.io.config import ConfigError
 from mjx_s2r.params import ParamError, ParamSpace, apply, bind, bounds, unknown
+from mjx_s2r.params.camera_rows import rows_of_camera
 from mjx_s2r.render.geometry import scene as scenes
 from mjx_s2r.render.looks.appearance import look_elements, nominal_look
 from mjx_s2r.sim.backends.physics_config import ModelError
@@ -362,7 +363,9 @@ def _write_visual_rows(model: mujoco.MjModel, task: Task, values: Mapping[str, f
     nominal = copy.copy(model)
     for index, name in enumerate(filter(None, (model.camera(i).name for i in range(model.ncam)))):
         look = nominal_look(nominal, name)
-        edits = bind(space, "visual", look, look_elements(model), bounds.VISUAL)
+        mine = rows_of_camera(space, name, scenes.camera_names(model))
+        elements = look_elements(model)
+        edits = bind(mine.space, "visual", look, elements, bounds.VISUAL, only=mine.chosen)
         changed = apply(np, look, edits, xi)
         if index == 0:
             _show_scene(model, look | changed, changed)

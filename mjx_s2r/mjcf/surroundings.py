@@ -6,7 +6,7 @@ import mujoco
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from mjx_s2r.mjcf.pairs import penetration, random_poses
+from mjx_s2r.mjcf.pairs import ONE_NUMBER, penetration, random_poses
 
 POSES = 200  # tried for home
 TOUCH = 1e-3  # m; a contact at home may be this deep
@@ -34,7 +34,7 @@ def pose_of_rest(m: mujoco.MjModel) -> np.ndarray:
     """Returns (nq,) the maker's first keyframe, or the zero pose moved within the limits."""
     pose = m.key_qpos[0].copy() if m.nkey else m.qpos0.copy()
     for j in np.flatnonzero(m.jnt_limited):
-        if m.jnt_type[j] in (mujoco.mjtJoint.mjJNT_HINGE, mujoco.mjtJoint.mjJNT_SLIDE):
+        if m.jnt_type[j] in ONE_NUMBER:
             pose[m.jnt_qposadr[j]] = np.clip(pose[m.jnt_qposadr[j]], *m.jnt_range[j])
     return np.asarray(pose)
 
@@ -48,7 +48,7 @@ def find_home(m: mujoco.MjModel, rest: np.ndarray) -> np.ndarray:
     middle = rest.copy()
     moved = []
     for j in np.flatnonzero(m.jnt_limited):
-        if m.jnt_type[j] in (mujoco.mjtJoint.mjJNT_HINGE, mujoco.mjtJoint.mjJNT_SLIDE):
+        if m.jnt_type[j] in ONE_NUMBER:
             middle[m.jnt_qposadr[j]] = m.jnt_range[j].mean()
             moved.append(m.jnt_qposadr[j])
     others = random_poses(m, rest, POSES)

@@ -78,6 +78,15 @@ class Swing(TaskDefaults):
         return StepResult(height, height > 2.3)
 
 
+class Hasty(Swing):
+    """Steps that the model's timestep does not make a control step of."""
+
+    @property
+    def substeps(self) -> int:
+        """Too few."""
+        return 3
+
+
 def checked(task: Any, rows: str = "*", **settings: Any) -> dict[str, CheckResult]:
     """Returns the verdicts of a short check by name."""
     made = make(task)
@@ -154,9 +163,9 @@ def test_a_signal_that_reads_the_past_or_is_no_number_is_named(
 
 
 def test_what_cannot_be_bound_is_the_first_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    (found,) = check.check(Swing(substeps=3), CheckConfig())
+    (found,) = check.check(Hasty(), CheckConfig())
     assert (found.section, found.verdict) == ("task", "refused") and "substeps" in found.text
-    monkeypatch.setattr(check, "make_task", lambda name: Swing(substeps=3))
+    monkeypatch.setattr(check, "make_task", lambda name, ranges: Hasty())
     assert check.main(("--task", "swing")) == 1
 
 
