@@ -85,8 +85,8 @@ def _apart(mesh: DrawnMesh, other: DrawnMesh, error: float) -> float:
     """Returns how far two surfaces are apart [m], or something above ``error`` if they are."""
     if not len(other.faces):
         return np.inf
-    far = distance(_samples(mesh), other.corners)
-    return far if far > error else max(far, distance(_samples(other), mesh.corners))
+    far = float(distance(_samples(mesh), other.corners).max())
+    return far if far > error else max(far, float(distance(_samples(other), mesh.corners).max()))
 
 
 def _samples(mesh: DrawnMesh) -> np.ndarray:

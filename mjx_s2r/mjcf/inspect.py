@@ -191,7 +191,7 @@ def _of_pictures(m: mujoco.MjModel) -> Iterator[ModelFinding]:
         scene.lights_of(m)
     except scene.SceneError as error:
         yield from_message("refused", "render", str(error))
-    if left_out := scene._left_out(m):
+    if left_out := scene.left_out(m):
         yield ModelFinding("note", "render", "pictures", f"leave out {', '.join(left_out)}", "")
     if not m.ncam:
         yield ModelFinding(

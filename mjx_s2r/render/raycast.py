@@ -8,15 +8,20 @@ each handing the next one integer per pixel: nearest geom, arriving light, norma
 
 import functools
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import struct
 
+from mjx_s2r.render.geometry import facets as mesh_facets
+from mjx_s2r.render.geometry import raster
+from mjx_s2r.render.geometry.facets import Facets
 from mjx_s2r.render.geometry.pose import ScenePose
-from mjx_s2r.render.geometry.rays import View, look_from, rays_of
+from mjx_s2r.render.geometry.primitives import dot
+from mjx_s2r.render.geometry.raster import Soup
+from mjx_s2r.render.geometry.rays import View, look_from, rays_of, triple
 from mjx_s2r.render.geometry.scene import Scene, SceneError
 from mjx_s2r.render.looks.appearance import Appearance
 from mjx_s2r.render.looks.assets import RenderAssets
@@ -26,6 +31,7 @@ from mjx_s2r.render.shading import shade, visibility
 
 OUTPUTS = ("rgb", "depth", "segmentation", "mask", "normal")
 CHUNK_PIXELS = 2**16  # pixels drawn at once; a few planes of them fit a core's cache
+GROUP = 16  # geoms of one loop over pixels: with many more the compiler makes slow loops
 
 
 @struct.dataclass
@@ -63,9 +69,26 @@ class _Layer:
     """Results of the stages per pixel (P,), all packed: nearest geom, light, normal, texture."""
 
     nearest: jax.Array
-    arriving: jax.Array
+    arriving: tuple[jax.Array, ...]
     normal: jax.Array
     pattern: jax.Array | None = None
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """Which geom each pixel of B worlds shows.
+
+    Attributes:
+        nearest: (B, P) int32 packed depth and geom.
+        among: positions of the geoms without meshes that were looked at.
+        soup: the triangles that were looked at, or None.
+        facets: which of them each pixel shows.
+    """
+
+    nearest: jax.Array
+    among: tuple[int, ...]
+    soup: Soup | None
+    facets: Facets | None
 
 
 Stage = Callable[..., jax.Array]
@@ -143,8 +166,9 @@ class _Painter:
             rgb = jax.lax.bitcast_convert_type(packed, jnp.uint8)[..., :3].reshape(*shape, 3)
             rgb = jnp.where(mask[..., None], rgb, jnp.uint8(255))
         if set(wants) - {"rgb"}:
-            everything = tuple(range(len(scene.geoms)))
-            nearest = self._stage(sane, functools.partial(self._nearest, everything), frame)
+            stage = functools.partial(self._stage, sane)
+            seen = self._seen(stage, frame, tuple(range(len(scene.geoms))))
+            nearest = seen.nearest
             far, slot = visibility.unpack_hit(scene, nearest)
             far = jnp.where(slot < 0, 0.0, far)
         if "depth" in wants:
@@ -157,7 +181,7 @@ class _Painter:
         if "mask" in wants:
             kept = mask & self._assets.keeps(slot).reshape(shape)
         if "normal" in wants:
-            packed = self._stage(sane, self._normal, frame, nearest)
+            packed = self._normals(stage, frame, seen)
             normal = jnp.stack(shade.unpack_normal(packed), axis=-1)
             normal = jnp.where((slot < 0)[..., None], 0.0, normal).reshape(*shape, 3)
             normal = jnp.where(mask[..., None], normal, jnp.nan)
@@ -180,12 +204,14 @@ class _Painter:
 
     def _layer(self, stage: Stage, frame: _Frame, among: tuple[int, ...]) -> _Layer:
         """Returns what is seen of some of the geoms."""
-        nearest = stage(functools.partial(self._nearest, among), frame)
-        arriving, normal = (stage(f, frame, nearest) for f in (self._arriving, self._normal))
-        layer = _Layer(nearest, arriving, normal)
+        seen = self._seen(stage, frame, among)
+        normal = self._normals(stage, frame, seen)
+        arriving = self._arrivals(stage, frame, seen.nearest, normal)
+        layer = _Layer(seen.nearest, arriving, normal)
         if not shade.textured(frame.look, self._assets):
             return layer
-        return replace(layer, pattern=stage(self._pattern, frame, layer))
+        pattern = functools.partial(self._pattern, seen.soup)
+        return replace(layer, pattern=stage(pattern, frame, layer, seen.facets))
 
     def _stage(self, sane: jax.Array, function: Stage, *args: Any) -> jax.Array:
         """Runs one stage on B worlds as a computation of its own.
@@ -194,36 +220,154 @@ class _Painter:
         for every use in the next one (100 times slower on a CPU). Inside a stage a costly value
         should have one use, for the same reason: that is why stages hand over packed integers.
         """
-        many = jax.vmap(function)
-        shape = jax.eval_shape(many, *args)
+        return _fenced(sane, jax.vmap(function), *args)
 
-        def skip(*_: Any) -> jax.Array:
-            """Stands in where no world can be drawn."""
-            return jnp.zeros(shape.shape, shape.dtype)
+    def _seen(self, stage: Stage, frame: _Frame, among: tuple[int, ...]) -> _Seen:
+        """Returns which of some geoms each pixel shows."""
+        plain = tuple(g for g in among if self._scene.geoms[g].shape != "mesh")
+        soup, facets = raster.soup_of(self._scene, among), None
+        groups = [plain[i : i + GROUP] for i in range(0, len(plain), GROUP)] or [()]
+        nearest = stage(functools.partial(self._nearest, groups[0]), frame, None)
+        for group in groups[1:]:
+            nearest = stage(functools.partial(self._nearest, group), frame, nearest)
+        if soup is not None:
+            facets = mesh_facets.seen(self._scene, soup, frame.view, self._fence(frame))
+            nearest = stage(functools.partial(self._nearer, soup), frame, nearest, facets)
+        return _Seen(nearest, plain, soup, facets)
 
-        return jax.lax.cond(sane.any(), many, skip, *args)
+    def _fence(self, frame: _Frame) -> Callable[..., Any]:
+        """Returns a function that runs functions on B worlds as computations of their own."""
+        return functools.partial(_fenced, _finite((frame.view, frame.look)))
 
-    def _nearest(self, among: tuple[int, ...], frame: _Frame) -> jax.Array:
+    def _nearest(
+        self, among: tuple[int, ...], frame: _Frame, before: jax.Array | None
+    ) -> jax.Array:
         """Returns depth and geom (P,) of each pixel in one integer; see `visibility.nearest`."""
-        view = frame.view
-        return visibility.nearest(self._scene, view, rays_of(self._scene, view), among)
+        rays = rays_of(self._scene, frame.view)
+        before = visibility.nothing(rays) if before is None else before
+        return visibility.nearest(self._scene, frame.view, rays, among, before)
 
-    def _arriving(self, frame: _Frame, nearest: jax.Array) -> jax.Array:
-        """Returns how much of each light arrives (P,), packed."""
+    def _nearer(self, soup: Soup, frame: _Frame, nearest: jax.Array, facets: Facets) -> jax.Array:
+        """Returns what `_nearest` does, the meshes counted in."""
+        rays = rays_of(self._scene, frame.view)
+        return jnp.minimum(nearest, visibility.nearest_mesh(self._scene, soup, facets, rays))
+
+    def _arrivals(
+        self, stage: Stage, frame: _Frame, nearest: jax.Array, normal: jax.Array
+    ) -> tuple[jax.Array, ...]:
+        """Returns which shadow rays arrive (P,), in words of 32; any at what looks away."""
+        casters = visibility.casters(self._scene)
+        plain = tuple(g for g in casters if self._scene.geoms[g].shape != "mesh")
+        soup = raster.soup_of(self._scene, casters)
+        out = []
+        for word in visibility.shadow_rays(self._scene, frame.look):
+            groups = [plain[i : i + GROUP] for i in range(0, len(plain), GROUP)] or [()]
+            parts = [
+                stage(functools.partial(self._arriving, group, word), frame, nearest)
+                for group in groups
+            ]
+            arriving = functools.reduce(jnp.bitwise_and, parts)
+            if soup is not None:
+                arriving = arriving & ~self._mesh_shadows(frame, nearest, normal, soup, word)
+            out.append(arriving)
+        return tuple(out)
+
+    def _arriving(
+        self,
+        casters: tuple[int, ...],
+        word: tuple[tuple[int, int], ...],
+        frame: _Frame,
+        nearest: jax.Array,
+    ) -> jax.Array:
+        """Returns which shadow rays of a word pass some geoms (P,); see `visibility.arriving`."""
         view, hit = frame.view, visibility.unpack_hit(self._scene, nearest)
         rays = rays_of(self._scene, view)
-        return visibility.arriving(self._scene, view, frame.look, rays, *hit)
+        return visibility.arriving(self._scene, view, frame.look, rays, *hit, casters, word)
 
-    def _normal(self, frame: _Frame, nearest: jax.Array) -> jax.Array:
+    def _mesh_shadows(
+        self,
+        frame: _Frame,
+        nearest: jax.Array,
+        normal: jax.Array,
+        soup: Soup,
+        word: tuple[tuple[int, int], ...],
+    ) -> jax.Array:
+        """Returns (B, P) uint32 which shadow rays of a word a mesh stops."""
+        scene, fence = self._scene, self._fence(frame)
+        depth, slot = visibility.unpack_hit(scene, nearest)
+        out = jnp.zeros(depth.shape, jnp.uint32)
+        for index in dict.fromkeys(light for light, _ in word):
+            rays = {bit: k for bit, (light, k) in enumerate(word) if light == index}
+            lit = functools.partial(self._looks_at, index)
+            there = (slot >= 0) & fence(jax.vmap(lit), frame.view, depth, normal)
+            aim = functools.partial(visibility.mesh_offset, scene, index)
+            offsets = jnp.stack(
+                [jax.vmap(functools.partial(aim, k))(frame.look) for k in rays.values()]
+            )
+            shaded = functools.partial(mesh_facets.shaded, scene, soup, frame.view, index)
+            dark = jax.lax.map(functools.partial(shaded, depth, there, fence), offsets)
+            for bit, one in zip(rays, dark, strict=True):
+                out = out | one.astype(jnp.uint32) << bit
+        return out
+
+    def _looks_at(self, index: int, view: View, depth: jax.Array, normal: jax.Array) -> jax.Array:
+        """Returns whether the surface of each pixel (P,) is turned to a light."""
+        to_light = triple(view.lamps.place[index])
+        if self._scene.lights[index].kind != "directional":
+            rays = rays_of(self._scene, view)
+            point = depth * rays.x, depth * rays.y, -depth
+            to_light = tuple(a - b for a, b in zip(to_light, point, strict=True))
+        return dot(shade.unpack_normal(normal), to_light) > 0
+
+    def _normals(self, stage: Stage, frame: _Frame, seen: _Seen) -> jax.Array:
         """Returns the packed normals (P,)."""
-        view, hit = frame.view, visibility.unpack_hit(self._scene, nearest)
-        return shade.pack_normal(shade.normals(self._scene, view, rays_of(self._scene, view), *hit))
+        slots = seen.among
+        groups = [slots[i : i + GROUP] for i in range(0, len(slots), GROUP)] or [()]
+        packed = None
+        for group in groups:
+            packed = stage(functools.partial(self._normal, group), frame, seen.nearest, packed)
+        assert packed is not None  # there is at least one group
+        if seen.soup is None:
+            return packed
+        return stage(
+            functools.partial(self._mesh_normal, seen.soup),
+            frame,
+            seen.nearest,
+            seen.facets,
+            packed,
+        )
 
-    def _pattern(self, frame: _Frame, layer: _Layer) -> jax.Array:
+    def _normal(
+        self, among: tuple[int, ...], frame: _Frame, nearest: jax.Array, before: jax.Array | None
+    ) -> jax.Array:
+        """Returns the packed normals (P,) of some geoms, and those of before elsewhere."""
+        view, (depth, slot) = frame.view, visibility.unpack_hit(self._scene, nearest)
+        zero = jnp.zeros(depth.shape)
+        normal = shade.normals(
+            self._scene, view, rays_of(self._scene, view), depth, slot, among, (zero, zero, zero)
+        )
+        packed = shade.pack_normal(normal)
+        if before is None:
+            return packed
+        return jnp.where((slot >= among[0]) & (slot <= among[-1]), packed, before)
+
+    def _mesh_normal(
+        self, soup: Soup, frame: _Frame, nearest: jax.Array, facets: Facets, before: jax.Array
+    ) -> jax.Array:
+        """Returns the packed normals (P,), those of the meshes counted in."""
+        view, (_, slot) = frame.view, visibility.unpack_hit(self._scene, nearest)
+        normal = mesh_facets.normals(soup, view, facets, rays_of(self._scene, view))
+        shown = visibility.is_mesh(self._scene, slot)
+        return jnp.where(shown, shade.pack_normal(normal), before)
+
+    def _pattern(
+        self, soup: Soup | None, frame: _Frame, layer: _Layer, facets: Facets | None
+    ) -> jax.Array:
         """Returns what the textures multiply the colours by (P,), packed."""
         surface = self._surface(frame, layer)
+        meshes = None if soup is None or facets is None else (soup, facets)
         return photometry.pack_planes(
-            shade.pattern(self._scene, frame.view, frame.look, self._assets, surface)
+            shade.pattern(self._scene, frame.view, frame.look, self._assets, surface, meshes)
         )
 
     def _surface(self, frame: _Frame, layer: _Layer) -> shade.Surface:
@@ -289,6 +433,17 @@ def _lit(
     return tuple(jnp.where(keep, c, p) for c, p in zip(planes, photo, strict=True))
 
 
+def _fenced(sane: jax.Array, function: Callable[..., Any], *args: Any) -> Any:
+    """Runs a function on B worlds behind a branch, that is taken if any world can be drawn."""
+    shape = jax.eval_shape(function, *args)
+
+    def skip(*_: Any) -> Any:
+        """Stands in where no world can be drawn."""
+        return jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shape)
+
+    return jax.lax.cond(sane.any(), function, skip, *args)
+
+
 def _finite(tree: Any) -> jax.Array:
     """Returns (B,) True where every number of a world is finite."""
     leaves = [x for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.floating)]
@@ -303,16 +458,32 @@ def float_image(
     Which geom a pixel shows and what lies in shadow is held fixed; depth, shading, colours and
     photometry carry gradients. What shines through is drawn as if it were solid.
     """
+    painter = _Painter(scene, assets or RenderAssets(), ())
     view = look_from(scene, pose, look)
     rays = rays_of(scene, view)
-    everything = tuple(range(len(scene.geoms)))
-    depth, slot = visibility.unpack_hit(scene, visibility.nearest(scene, view, rays, everything))
-    depth = visibility.refined(scene, view, rays, depth, slot)
-    normal = shade.normals(scene, view, rays, depth, slot)
-    light = visibility.arriving(scene, view, look, rays, depth, slot)
-    surface = shade.Surface(rays, depth, slot, normal, light)
+    still = jax.tree.map(lambda x: jax.lax.stop_gradient(x)[None], (view, look))
+    frame = _Frame(still[0], still[1], None)
+    stage = functools.partial(painter._stage, jnp.ones(1, bool))
+    seen = painter._seen(stage, frame, tuple(range(len(scene.geoms))))
+    normals = painter._normals(stage, frame, seen)
+    arriving = painter._arrivals(stage, frame, seen.nearest, normals)
+    facets = None
+    if seen.soup is not None and seen.facets is not None:
+        table = raster.table_of(seen.soup, raster.from_point(view.turn, view.eye))
+        facets = Facets(seen.facets.face[0], table)
+    depth, slot = visibility.unpack_hit(scene, seen.nearest[0])
+    depth = visibility.refined(scene, view, rays, depth, slot, facets)
+    zero = jnp.zeros(depth.shape)
+    normal = shade.normals(scene, view, rays, depth, slot, seen.among, (zero, zero, zero))
+    meshes = None
+    if seen.soup is not None and facets is not None:
+        meshes = seen.soup, facets
+        own = mesh_facets.normals(*meshes[:1], view, facets, rays)
+        shown = visibility.is_mesh(scene, slot)
+        normal = tuple(jnp.where(shown, a, b) for a, b in zip(own, normal, strict=True))
+    surface = shade.Surface(rays, depth, slot, normal, tuple(a[0] for a in arriving))
     if shade.textured(look, assets or RenderAssets()):
-        own = shade.pattern(scene, view, look, assets or RenderAssets(), surface)
+        own = shade.pattern(scene, view, look, assets or RenderAssets(), surface, meshes)
         surface = replace(surface, pattern=own)
     planes = _lit(scene, view, look, assets or RenderAssets(), surface)
     for effect in optics.lens_effects(look):

@@ -11,8 +11,9 @@ import mujoco
 import numpy as np
 
 from mjx_s2r.params import unknown
+from mjx_s2r.render.geometry.detail import tolerances
 from mjx_s2r.render.geometry.hfield import Heights, heights_of
-from mjx_s2r.render.geometry.meshes import Polytope, Triangles, solid_of
+from mjx_s2r.render.geometry.meshes import Triangles, solid_of
 
 SHAPES = {
     mujoco.mjtGeom.mjGEOM_PLANE: "plane",
@@ -35,7 +36,7 @@ INFINITE = 1e6  # half size [m] that stands for an infinite plane
 MOST_LIGHTS = 8  # four bits of light per pixel each
 _FIXED = mujoco.mjtCamLight.mjCAMLIGHT_FIXED
 
-Solid = Polytope | Triangles | Heights
+Solid = Triangles | Heights
 
 
 class SceneError(ValueError):
@@ -168,7 +169,7 @@ def build_scene(
     if mj_model.cam_projection[camera] == mujoco.mjtProjection.mjPROJ_ORTHOGRAPHIC:
         raise SceneError(f"camera {camera_name!r} is orthographic; only perspective ones are drawn")
     quat = mj_model.cam_quat[camera] if mj_model.cam_mode[camera] == _FIXED else (1.0, 0, 0, 0)
-    geoms = tuple(_with_solid(mj_model, geom) for geom in drawn_geoms(mj_model))
+    geoms = _with_solids(mj_model, drawn_geoms(mj_model), camera, height)
     return Scene(
         geoms=geoms,
         lights=lights_of(mj_model),
@@ -183,7 +184,7 @@ def build_scene(
         shininess=_shininess(mj_model),
         head_gloss=head_gloss(mj_model),
         shadow_rays=shadow_rays,
-        left_out=(*_left_out(mj_model), *_simplified(geoms)),
+        left_out=left_out(mj_model),
     )
 
 
@@ -267,16 +268,37 @@ def _geom(mj_model: mujoco.MjModel, kind: str, index: int, alpha: float) -> Geom
     )
 
 
-def _with_solid(mj_model: mujoco.MjModel, geom: Geom) -> Geom:
-    """Returns a geom with the faces of its mesh or the heights of its field, if it has any."""
-    if geom.shape not in ("mesh", "hfield"):
-        return geom
-    data = int(mj_model.geom_dataid[geom.id])
-    read = solid_of if geom.shape == "mesh" else heights_of
-    try:
-        return replace(geom, solid=read(mj_model, data))
-    except ValueError as error:
-        raise SceneError(f"geom {geom.name!r} cannot be drawn: {error}") from error
+def _with_solids(
+    mj_model: mujoco.MjModel, geoms: tuple[Geom, ...], camera: int, height: int
+) -> tuple[Geom, ...]:
+    """Returns geoms with the faces of their meshes and the heights of their fields.
+
+    Geoms that share a mesh share its triangles, as fine as the nearest of them needs.
+    """
+    meshes = [geom for geom in geoms if geom.shape == "mesh"]
+    finest: dict[int, float] = {}
+    allowed = tolerances(mj_model, [geom.id for geom in meshes], camera, height)
+    for geom, tolerance in zip(meshes, allowed, strict=True):
+        data = int(mj_model.geom_dataid[geom.id])
+        finest[data] = min(tolerance, finest.get(data, np.inf))
+    solids: dict[tuple[str, int], Solid] = {}
+    out = []
+    for geom in geoms:
+        if geom.shape not in ("mesh", "hfield"):
+            out.append(geom)
+            continue
+        data = int(mj_model.geom_dataid[geom.id])
+        try:
+            if (geom.shape, data) not in solids:
+                solids[geom.shape, data] = (
+                    solid_of(mj_model, data, finest[data])
+                    if geom.shape == "mesh"
+                    else heights_of(mj_model, data)
+                )
+        except ValueError as error:
+            raise SceneError(f"geom {geom.name!r} cannot be drawn: {error}") from error
+        out.append(replace(geom, solid=solids[geom.shape, data]))
+    return tuple(out)
 
 
 def element_name(mj_model: mujoco.MjModel, kind: str, index: int) -> str:
@@ -337,13 +359,7 @@ def _shininess(mj_model: mujoco.MjModel) -> int:
     return 2 ** int(np.clip(np.round(np.log2(max(128 * used[0], 1.0))), 0, 7))
 
 
-def _simplified(geoms: tuple[Geom, ...]) -> list[str]:
-    """Returns how far the drawn surface of each simplified mesh is from its own."""
-    errors = [(geom.name, getattr(geom.solid, "error_m", 0.0)) for geom in geoms]
-    return [f"detail of mesh {name!r} up to {error:.2g} m" for name, error in errors if error > 0]
-
-
-def _left_out(mj_model: mujoco.MjModel) -> tuple[str, ...]:
+def left_out(mj_model: mujoco.MjModel) -> tuple[str, ...]:
     """Returns what the model holds and the picture does not show, each with its number."""
     moving = [
         element_name(mj_model, "light", i)

@@ -1,97 +1,170 @@
-"""Mesh decimation: fewer triangles or fewer planes for a large mesh, and the error of that.
+"""Mesh decimation: as few triangles as stay within a given distance of a mesh.
 
-A mesh is decimated by quadric edge collapse (M. Garland and P. Heckbert, "Surface Simplification
-Using Quadric Error Metrics", SIGGRAPH 1997; package fast-simplification) and by vertex clustering
-(P. Lindstrom, "Out-of-Core Simplification of Large Polygonal Models", SIGGRAPH 2000), and whichever
-comes nearer to the mesh is kept. Edge collapse is the better one on closed surfaces (error at 256
-triangles: torus 1.5 instead of 1.8 % of the size, dented box 0.2 instead of 5.9 %); it cannot join
-loose pieces, of which a robot's CAD export has many, and there it stops early or eats them (a leg
-of Barkour: 49 instead of 11 %).
+A mesh is first clustered in a grid of cubes (P. Lindstrom, "Out-of-Core Simplification of Large
+Polygonal Models", SIGGRAPH 2000), which joins the loose pieces of a CAD export and removes whatever
+is smaller than a cube, and then loses edges (`collapse`), which large plain faces need. Several
+cubes and several limits are tried, and the fewest triangles win that come near enough to the mesh.
 
-Convex shapes become the hull of fewer of their own vertices. Runs once, before any picture.
+Runs once, before any picture.
 """
 
-import fast_simplification
+from collections.abc import Iterator
+from dataclasses import dataclass
+
 import numpy as np
 import trimesh
-from scipy.spatial import ConvexHull, KDTree
+from scipy.spatial import KDTree
 from scipy.spatial.distance import cdist
 
-AGGRESSIVENESS = (3.0, 7.0)  # of edge collapse: careful, and surer to reach the target
-CELLS = 256  # finest grid tried, cells along the longest side
-ROUNDS = 14  # steps of bisection
-SHIFTS = (0.0, 0.2, 0.4, 0.6, 0.8)  # places of the grid tried, in cells
-SAMPLE = 600  # points of each surface that judge between them
+from mjx_s2r.render.geometry.collapse import Mesh, collapsed, distinct
+
+CUBES = (0.7, 1.2)  # sides of the cubes, in tolerances
+SMALLER = (0.4, 0.25)  # likewise, where those come to nothing
+FARTHEST = 3.0
+LIMITS = (
+    0.6,
+    0.3,
+    0.15,
+)  # errors of edge collapse, in tolerances, the one with fewer triangles first
+FINE = 0.25  # side of the cubes of the mesh that stands for the real one, in tolerances
+SAMPLE = 500  # points of each surface that judge between them
+OUTLIERS = 0.05  # share of these points that may be farther away, up to `FARTHEST` tolerances
 FLAT = 1e-3  # eigenvalue ratio below which a cell does not fix its vertex (Lindstrom, section 3.2)
 CREASE = 0.8  # faces whose normals have a smaller inner product meet at a sharp edge
-MERGE = 1e-4  # planes whose normals differ by less [rad] are one
 PAIRS = 2**21  # point-triangle pairs looked at together
 
 
-def decimate(corners: np.ndarray, max_faces: int) -> tuple[np.ndarray, np.ndarray]:
-    """Returns at most ``max_faces`` triangles (F, 3, 3) [m] and their corner normals (F, 3, 3).
+@dataclass(frozen=True, eq=False)
+class Fewer:
+    """A decimated mesh.
 
-    Of what edge collapse and vertex clustering make, the one nearest to the mesh, by a sample. No
-    triangle may be left.
+    Attributes:
+        corners: (F, 3, 3) [m].
+        normals: (F, 3, 3) unit normals at the corners.
+    """
+
+    corners: np.ndarray
+    normals: np.ndarray
+
+
+def decimate(corners: np.ndarray, tolerance_m: float) -> tuple[Fewer | None, float]:
+    """Returns few triangles near triangles (F, 3, 3) [m], and their distance [m] either way.
+
+    The distance is at most the tolerance, but for a fiftieth of the surface, where it may be twice
+    as large. None, and a distance of 0, where nothing near enough has fewer triangles.
     """
     vertices, label = np.unique(corners.reshape(-1, 3), axis=0, return_inverse=True)
-    found = []
-    for agg in AGGRESSIVENESS if max_faces < len(corners) else ():
-        found.append(
-            fast_simplification.simplify(
-                vertices, label.reshape(-1, 3), target_count=max_faces, agg=agg
-            )
-        )
-    found += [_clustered(corners, max_faces, shift) for shift in SHIFTS]
-    best, least = (np.zeros((0, 3)), np.zeros((0, 3), int)), np.inf
-    for points, faces in found:
-        area = np.linalg.norm(area_normals(points[faces]), axis=1)
-        kept = faces[area > FLAT**3 * np.ptp(vertices, axis=0).max() ** 2]
-        if 0 < len(kept) <= max_faces:
-            error = deviation(corners, points[kept], SAMPLE)
-            if error < least:
-                best, least = (points, kept), error
+    fine = _clustered(corners, FINE * tolerance_m)
+    judge = _Judge(corners, fine[0][fine[1]] if len(fine[1]) else corners)
+    best, error, least = None, 0.0, len(corners)
+    bases = [_clustered(corners, cube * tolerance_m) for cube in CUBES]
+    if len(corners) < 2 * len(fine[1]):
+        bases.append((vertices, label.reshape(-1, 3)))
+    spare = iter(SMALLER)
+    for base in bases:
+        for points, faces in _tries(*base, tolerance_m):
+            if not 0 < len(faces) < least:
+                continue
+            most, farthest = judge.distances(points[faces])
+            if most <= tolerance_m and farthest <= FARTHEST * tolerance_m:
+                best, error, least = (points, faces), farthest, len(faces)
+                break
+        if best is None and base is bases[-1] and (cube := next(spare, None)) is not None:
+            bases.append(_clustered(corners, cube * tolerance_m))
+    if best is None:
+        return None, 0.0
     points, faces = best
-    return points[faces], corner_normals(points, faces)
+    return Fewer(points[faces], corner_normals(points, faces)), error
 
 
-def _clustered(corners: np.ndarray, max_faces: int, shift: float) -> tuple[np.ndarray, np.ndarray]:
-    """Returns vertices (V, 3) and faces (F, 3) of the finest grid that leaves few triangles."""
-    label, width = _bisected(corners.reshape(-1, 3), max_faces, shift)
-    return _representatives(corners, label, width), _faces(label)
+def _tries(points: np.ndarray, faces: np.ndarray, tolerance_m: float) -> Iterator[Mesh]:
+    """Yields meshes, each nearer to the given one and with more triangles than the one before."""
+    for limit in LIMITS:
+        yield _sound(*collapsed(points, faces, limit * tolerance_m))
+    yield points, faces
 
 
-def _bisected(points: np.ndarray, max_faces: int, shift: float) -> tuple[np.ndarray, float]:
-    """Returns a cell for each point (N,), and the width of cells [m] that leaves few triangles."""
-    side = np.ptp(points, axis=0).max()
-    coarse, fine = 0.1, float(CELLS)  # a tenth of a cell holds everything, wherever it starts
-    for _ in range(ROUNDS):
-        middle = np.sqrt(coarse * fine)
-        if len(_faces(_labels(points, side / middle, shift))) <= max_faces:
-            coarse = middle
-        else:
-            fine = middle
-    return _labels(points, side / coarse, shift), side / coarse
+class _Judge:
+    """Tells how far a decimated mesh is from the mesh, by a sample of both surfaces."""
+
+    def __init__(self, corners: np.ndarray, fine: np.ndarray) -> None:
+        """Takes the mesh (F, 3, 3), and triangles (G, 3, 3) that are very near it."""
+        self._points = _scattered(corners)
+        self._fine = fine
+
+    def distances(self, corners: np.ndarray) -> tuple[float, float]:
+        """Returns the distance [m] of most of the surface (see `OUTLIERS`) and of the farthest."""
+        both = distance(self._points, corners), distance(_scattered(corners), self._fine)
+        return (
+            max(float(np.quantile(d, 1 - OUTLIERS)) for d in both),
+            max(float(d.max()) for d in both),
+        )
 
 
-def _labels(points: np.ndarray, width: float, shift: float) -> np.ndarray:
+def _scattered(corners: np.ndarray) -> np.ndarray:
+    """Returns `SAMPLE` points (N, 3) spread evenly over the surface of triangles (F, 3, 3)."""
+    area = np.cumsum(np.linalg.norm(area_normals(corners), axis=1))
+    rng = np.random.default_rng(0)
+    at = (np.arange(SAMPLE) + rng.random(SAMPLE)) / SAMPLE * area[-1]
+    face = np.minimum(np.searchsorted(area, at), len(corners) - 1)
+    root, along = np.sqrt(rng.random(SAMPLE)), rng.random(SAMPLE)
+    weight = np.stack([1 - root, root * (1 - along), root * along], axis=1)
+    return np.einsum("nk,nkc->nc", weight, corners[face])
+
+
+def _sound(points: np.ndarray, faces: np.ndarray) -> Mesh:
+    """Returns the mesh without triangles that have hardly any area."""
+    if not len(faces):
+        return points, faces
+    area = np.linalg.norm(area_normals(points[faces]), axis=1)
+    return points, faces[area > FLAT**3 * np.ptp(points, axis=0).max() ** 2]
+
+
+def is_closed(corners: np.ndarray) -> bool:
+    """Returns whether every edge of triangles (F, 3, 3) runs once one way and once the other."""
+    label = np.unique(corners.reshape(-1, 3), axis=0, return_inverse=True)[1].reshape(-1, 3)
+    start, end = label.ravel().astype(np.int64), np.roll(label, -1, axis=1).ravel()
+    many = label.max() + 1
+    there, back = np.sort(start * many + end), np.sort(end * many + start)
+    return bool(np.array_equal(there, back))
+
+
+def carried(texcoords: np.ndarray, mesh: np.ndarray, corners: np.ndarray) -> np.ndarray:
+    """Returns the texture coordinates (F, 3, 2) of a decimated mesh (F, 3, 3).
+
+    Each corner takes those of the nearest point of the mesh; a point a little towards the middle of
+    the triangle is looked up, so that a corner at a seam stays on its own side.
+
+    Args:
+        texcoords: (M, 3, 2) at the corners of the mesh.
+        mesh: (M, 3, 3) [m].
+        corners: (F, 3, 3) [m].
+    """
+    inner = corners + 0.1 * (corners.mean(axis=1, keepdims=True) - corners)
+    near = KDTree(mesh.mean(axis=1)).query(inner.reshape(-1, 3), k=min(8, len(mesh)))[1]
+    near = near.reshape(len(inner) * 3, -1)
+    points = np.repeat(inner.reshape(-1, 3), near.shape[1], axis=0)
+    closest = trimesh.triangles.closest_point(mesh[near.ravel()], points)
+    best = np.linalg.norm(closest - points, axis=1).reshape(near.shape).argmin(axis=1)
+    row = np.arange(len(near))
+    face = near[row, best]
+    weight = trimesh.triangles.points_to_barycentric(mesh[face], corners.reshape(-1, 3))
+    weight = np.clip(np.nan_to_num(weight), -1.0, 2.0)
+    return np.einsum("nk,nkc->nc", weight, texcoords[face]).reshape(*corners.shape[:2], 2)
+
+
+def _clustered(corners: np.ndarray, width: float) -> Mesh:
+    """Returns vertices (V, 3) and faces (F, 3) of triangles (F, 3, 3), one vertex per cube."""
+    label = _labels(corners.reshape(-1, 3), width)
+    return _sound(_representatives(corners, label, width), distinct(label.reshape(-1, 3)))
+
+
+def _labels(points: np.ndarray, width: float) -> np.ndarray:
     """Returns (N,) which cell of a grid of cubes each point is in, counted without gaps."""
-    cell = np.floor((points - points.min(axis=0)) / width + shift).astype(int)
+    cell = np.floor((points - points.min(axis=0)) / width).astype(np.int64)
     along = cell.max() + 1
     number = (cell[:, 0] * along + cell[:, 1]) * along + cell[:, 2]
     return np.unique(number, return_inverse=True)[1]
-
-
-def _faces(label: np.ndarray) -> np.ndarray:
-    """Returns the triangles (F, 3) that keep three different vertices, each once."""
-    faces = label.reshape(-1, 3)
-    faces = faces[(faces != np.roll(faces, 1, axis=1)).all(axis=1)]
-    # The same triangle has the same row when it starts at its smallest vertex.
-    turn = (faces.argmin(axis=1)[:, None] + np.arange(3)) % 3
-    faces = np.take_along_axis(faces, turn, axis=1)
-    many = label.max() + 1
-    number = np.unique((faces[:, 0] * many + faces[:, 1]) * many + faces[:, 2])
-    return np.stack([number // many**2, number // many % many, number % many], axis=1)
 
 
 def _representatives(corners: np.ndarray, label: np.ndarray, width: float) -> np.ndarray:
@@ -147,78 +220,8 @@ def corner_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
     return unit(out)
 
 
-def reduced_hull(points: np.ndarray, max_planes: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Returns the hull of few of the points (N, 3): planes, triangles and corner normals.
-
-    Planes are (P, 4), (n, d) with n . x <= d inside, triangles (F, 3, 3) [m] and their corners'
-    normals (F, 3, 3). Starts from a tetrahedron and adds the point farthest outside while there are
-    no more than ``max_planes`` planes.
-    """
-    chosen = _tetrahedron(points)
-    hull = ConvexHull(points[chosen])
-    planes = merged_planes(hull, points[chosen])
-    while len(chosen) < len(points):
-        outside = (points @ planes[:, :3].T - planes[:, 3]).max(axis=1)
-        chosen.append(int(outside.argmax()))
-        larger = ConvexHull(points[chosen])
-        larger_planes = merged_planes(larger, points[chosen])
-        if len(larger_planes) > max_planes:
-            break
-        hull, planes = larger, larger_planes
-    return planes, *_surface(hull)
-
-
-def _surface(hull: ConvexHull) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the triangles (F, 3, 3) of a hull, seen from outside, and their corner normals."""
-    faces = hull.simplices
-    inward = np.sum(area_normals(hull.points[faces]) * hull.equations[:, :3], axis=1) < 0
-    faces = np.where(inward[:, None], faces[:, ::-1], faces)
-    return hull.points[faces], corner_normals(hull.points, faces)
-
-
-def _tetrahedron(points: np.ndarray) -> list[int]:
-    """Returns four of the points (N, 3) that span much volume."""
-    first = int(points[:, 0].argmin())
-    away = points - points[first]
-    second = int(np.linalg.norm(away, axis=1).argmax())
-    area = np.linalg.norm(np.cross(away, away[second]), axis=1)
-    third = int(area.argmax())
-    fourth = int(np.abs(away @ np.cross(away[second], away[third])).argmax())
-    return [first, second, third, fourth]
-
-
-def merged_planes(hull: ConvexHull, points: np.ndarray) -> np.ndarray:
-    """Returns the planes (F, 4) of a hull of points (N, 3), one for all coplanar triangles.
-
-    Each plane is moved out until it has all points on it or below.
-    """
-    normals = np.unique(hull.equations[:, :3], axis=0)
-    twins = KDTree(normals).query_ball_point(normals, MERGE)
-    fresh = np.ones(len(normals), bool)
-    kept = []
-    for i, twin in enumerate(twins):
-        if fresh[i]:
-            kept.append(normals[i])
-            fresh[twin] = False
-    planes = np.stack(kept)
-    return np.concatenate([planes, (points @ planes.T).max(axis=0)[:, None]], axis=1)
-
-
-def deviation(a: np.ndarray, b: np.ndarray, count: int | None = None) -> float:
-    """Returns the Hausdorff distance [m] of two surfaces of triangles (F, 3, 3), as far as found.
-
-    The largest distance from a corner or middle of a triangle of one to the surface of the other,
-    both ways; of about ``count`` of each if given.
-    """
-    ends = []
-    for corners, other in ((a, b), (b, a)):
-        points = np.concatenate([np.unique(corners.reshape(-1, 3), axis=0), corners.mean(axis=1)])
-        ends.append(distance(points[:: 1 if count is None else len(points) // count + 1], other))
-    return max(ends)
-
-
-def distance(points: np.ndarray, corners: np.ndarray) -> float:
-    """Returns the largest distance [m] of points (N, 3) to triangles (F, 3, 3), nearest each.
+def distance(points: np.ndarray, corners: np.ndarray) -> np.ndarray:
+    """Returns the distance (N,) [m] of points (N, 3) to the nearest of triangles (F, 3, 3).
 
     Of each point only those triangles are looked at whose bounding sphere, about the middle, is no
     farther than the nearest corner or middle.
@@ -235,4 +238,4 @@ def distance(points: np.ndarray, corners: np.ndarray) -> float:
         point += start
         closest = trimesh.triangles.closest_point(corners[face], points[point])
         np.minimum.at(least, point, np.linalg.norm(closest - points[point], axis=1))
-    return float(least.max())
+    return least

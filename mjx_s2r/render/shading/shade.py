@@ -21,18 +21,14 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from mjx_s2r.render.geometry import hfield, primitives, solids
+from mjx_s2r.render.geometry import facets as mesh_facets
+from mjx_s2r.render.geometry import hfield, primitives
+from mjx_s2r.render.geometry.facets import Facets
 from mjx_s2r.render.geometry.hfield import Heights
-from mjx_s2r.render.geometry.meshes import Polytope, Triangles
+from mjx_s2r.render.geometry.meshes import Triangles
 from mjx_s2r.render.geometry.primitives import Triple, dot
-from mjx_s2r.render.geometry.rays import (
-    Rays,
-    View,
-    geom_in_world,
-    local_point,
-    local_ray,
-    triple,
-)
+from mjx_s2r.render.geometry.raster import Soup
+from mjx_s2r.render.geometry.rays import Rays, View, geom_in_world, local_point, triple
 from mjx_s2r.render.geometry.scene import Light, Scene
 from mjx_s2r.render.looks.appearance import Appearance
 from mjx_s2r.render.looks.assets import RenderAssets
@@ -53,7 +49,7 @@ class Surface:
         depth: (P,) [m] along the optical axis.
         slot: (P,) position of the geom, -1 for the sky.
         normal: three (P,), unit, camera frame.
-        arriving: (P,) how much of each light arrives, packed by `visibility.arriving`.
+        arriving: (P,) each, which shadow rays arrive, packed by `visibility.arriving`.
         pattern: three (P,) what the textures multiply the colours by, or None without textures.
     """
 
@@ -61,7 +57,7 @@ class Surface:
     depth: jax.Array
     slot: jax.Array
     normal: Triple
-    arriving: jax.Array
+    arriving: tuple[jax.Array, ...]
     pattern: Planes | None = None
 
 
@@ -73,27 +69,39 @@ def choose(slot: jax.Array, values: Sequence[Any], default: Any) -> jax.Array:
     return out
 
 
-def normals(scene: Scene, view: View, rays: Rays, depth: jax.Array, slot: jax.Array) -> Triple:
-    """Returns the unit normal (P,) that each pixel shows, camera frame; 0 for the sky."""
+def normals(
+    scene: Scene,
+    view: View,
+    rays: Rays,
+    depth: jax.Array,
+    slot: jax.Array,
+    among: Sequence[int],
+    before: Triple,
+) -> Triple:
+    """Returns the unit normal (P,) that each pixel shows, camera frame; 0 for the sky.
+
+    Args:
+        scene: what is drawn.
+        view: from where.
+        rays: of the pixels.
+        depth: (P,) [m] of what is shown.
+        slot: (P,) position of what is shown.
+        among: positions of the geoms to look at, no meshes.
+        before: three (P,) what pixels get that show none of them.
+    """
     own = []
-    for g in range(len(scene.geoms)):
+    for g in among:
         local = local_normal(scene, view, g, rays, depth)
         own.append(tuple(dot(local, triple(view.turn[g, i])) for i in range(3)))
-    return tuple(choose(slot, [n[i] for n in own], 0.0) for i in range(3))
+    out = list(before)
+    for g, normal in zip(among, own, strict=True):
+        out = [jnp.where(slot == g, n, o) for n, o in zip(normal, out, strict=True)]
+    return tuple(out)
 
 
 def local_normal(scene: Scene, view: View, g: int, rays: Rays, depth: jax.Array) -> Triple:
     """Returns the unit normal (P,) of geom ``g`` where each pixel shows it, in its own frame."""
-    geom = geom_in_world(scene, view, g)
-    if isinstance(geom.solid, Triangles):
-        ray = local_ray(view, g, rays)
-        solid = geom.solid
-        return solids.triangles_normal(
-            triple(view.eye[g]), ray, solid.corners, solid.normals, scene.near
-        )
-    point = local_point(view, g, rays, depth)
-    if isinstance(geom.solid, Polytope):
-        return solids.polytope_normal(point, geom.solid.planes, geom.solid.shading)
+    geom, point = geom_in_world(scene, view, g), local_point(view, g, rays, depth)
     if isinstance(geom.solid, Heights):
         return hfield.hfield_normal(point, geom.solid)
     return primitives.primitive_normal(geom.shape, point, triple(view.size[g]))
@@ -233,19 +241,31 @@ def textured(look: Appearance, assets: RenderAssets) -> bool:
 
 
 def pattern(
-    scene: Scene, view: View, look: Appearance, assets: RenderAssets, surface: Surface
+    scene: Scene,
+    view: View,
+    look: Appearance,
+    assets: RenderAssets,
+    surface: Surface,
+    meshes: tuple[Soup, Facets] | None,
 ) -> Planes:
-    """Returns what the textures multiply the colours by (P,), 1 where there is none."""
+    """Returns what the textures multiply the colours by (P,), 1 where there is none.
+
+    A mesh with texture coordinates is laid out by them, whatever the metres of the look.
+    """
     assert look.texture is not None
     rays, depth, normal = surface.rays, surface.depth, surface.normal
     u = v = side = jnp.ones(depth.shape)
     index = jnp.full(depth.shape, -1, jnp.int32)
     for g in assets.textured:
-        here, metres = surface.slot == g, look.texture_m[g]
-        point = local_point(view, g, rays, depth)
-        own = texture_coordinates(
-            scene.geoms[g], point, _facing(scene, view, g, point, normal), metres
-        )
+        here, metres, solid = surface.slot == g, look.texture_m[g], scene.geoms[g].solid
+        if meshes is not None and isinstance(solid, Triangles) and solid.texcoords is not None:
+            own = mesh_facets.texture_places(*meshes, rays)
+            metres = jnp.float32(solid.texture_m)
+        else:
+            point = local_point(view, g, rays, depth)
+            own = texture_coordinates(
+                scene.geoms[g], point, _facing(scene, view, g, point, normal), metres
+            )
         u, v = jnp.where(here, own[0], u), jnp.where(here, own[1], v)
         side = jnp.where(here, jnp.min(metres), side)
         index = jnp.where(here, assets.texture_index(look.texture[g]), index)

@@ -11,11 +11,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mjx_s2r.render.geometry import hfield, primitives, solids
+from mjx_s2r.render.geometry import facets as mesh_facets
+from mjx_s2r.render.geometry import hfield, primitives
+from mjx_s2r.render.geometry.facets import OWN_GAP, Facets
 from mjx_s2r.render.geometry.hfield import Heights
-from mjx_s2r.render.geometry.meshes import Polytope, Triangles
 from mjx_s2r.render.geometry.pose import pixels
 from mjx_s2r.render.geometry.primitives import Triple
+from mjx_s2r.render.geometry.raster import Soup
 from mjx_s2r.render.geometry.rays import (
     Rays,
     View,
@@ -28,7 +30,7 @@ from mjx_s2r.render.geometry.scene import Geom, Light, Scene
 from mjx_s2r.render.looks.appearance import Appearance
 
 SHADOW_GAP = 1e-4  # a shadow needs its caster this far [m] past the surface
-OWN_GAP = 2e-3  # likewise, of a surface that can shade itself
+WORD = 32  # shadow rays whose answers share an integer
 _GOLDEN_RAD = np.pi * (3 - np.sqrt(5))
 
 
@@ -37,7 +39,14 @@ def tag_bits(scene: Scene) -> int:
     return max(1, (len(scene.geoms) - 1).bit_length())
 
 
-def nearest(scene: Scene, view: View, rays: Rays, among: Sequence[int]) -> jax.Array:
+def nothing(rays: Rays) -> jax.Array:
+    """Returns what `nearest` gives where there is nothing."""
+    return jnp.full(rays.x.shape, np.float32(primitives.MISS).view(np.int32))
+
+
+def nearest(
+    scene: Scene, view: View, rays: Rays, among: Sequence[int], before: jax.Array
+) -> jax.Array:
     """Returns depth and position (P,) of the nearest geom of each pixel, as one int32.
 
     A surface nearer than the near plane is cut away, as in OpenGL: the camera sees out of a geom
@@ -47,14 +56,21 @@ def nearest(scene: Scene, view: View, rays: Rays, among: Sequence[int]) -> jax.A
         scene: what is drawn.
         view: from where.
         rays: of the pixels.
-        among: positions of the geoms that count.
+        among: positions of the geoms that count, no meshes.
+        before: (P,) what was found among others.
     """
     mask = np.int32((1 << tag_bits(scene)) - 1)
-    best = jnp.full(rays.x.shape, np.float32(primitives.MISS).view(np.int32))
     for g in among:
         bits = jax.lax.bitcast_convert_type(entry(scene, view, g, rays), jnp.int32)
-        best = jnp.minimum(best, (bits & ~mask) | np.int32(g))
-    return best
+        before = jnp.minimum(before, (bits & ~mask) | np.int32(g))
+    return before
+
+
+def nearest_mesh(scene: Scene, soup: Soup, facets: Facets, rays: Rays) -> jax.Array:
+    """Returns what `nearest` does, of the meshes."""
+    mask = np.int32((1 << tag_bits(scene)) - 1)
+    bits = jax.lax.bitcast_convert_type(mesh_facets.depths(facets, rays), jnp.int32)
+    return (bits & ~mask) | mesh_facets.slots(soup, facets)
 
 
 def unpack_hit(scene: Scene, nearest: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -73,15 +89,18 @@ def entry(scene: Scene, view: View, g: int, rays: Rays) -> jax.Array:
 
 def _enter(geom: Geom, eye: Triple, ray: Triple, size: Triple, after: float) -> jax.Array:
     """Returns the first t past ``after`` at which rays enter a geom's lit side, else MISS."""
-    if isinstance(geom.solid, Triangles):
-        return solids.ray_triangles(eye, ray, geom.solid.corners, after)
     if isinstance(geom.solid, Heights):
         return hfield.ray_hfield(eye, ray, geom.solid, after)
-    if isinstance(geom.solid, Polytope):
-        near, _ = solids.ray_polytope(eye, ray, geom.solid.planes)
-    else:
-        near, _ = primitives.RAY_SHAPES[geom.shape](eye, ray, size)
+    near, _ = primitives.RAY_SHAPES[geom.shape](eye, ray, size)
     return jnp.where(near > after, near, primitives.MISS)
+
+
+def shadow_rays(scene: Scene, look: Appearance) -> tuple[tuple[tuple[int, int], ...], ...]:
+    """Returns the shadow rays of a pixel, (light, count) each, in words of 32 at most."""
+    many = 1 if look.light_softness is None else scene.shadow_rays
+    lights = [index for index, light in enumerate(scene.lights) if light.shadow]
+    rays = [(index, k) for index in lights for k in range(many)]
+    return tuple(tuple(rays[i : i + WORD]) for i in range(0, len(rays), WORD))
 
 
 def arriving(
@@ -91,50 +110,61 @@ def arriving(
     rays: Rays,
     depth: jax.Array,
     slot: jax.Array,
+    casters: Sequence[int],
+    word: Sequence[tuple[int, int]],
 ) -> jax.Array:
-    """Returns (P,) uint32: four bits per light, how many of its rays arrive at what is shown.
+    """Returns (P,) uint32: a bit per shadow ray of a word, set where the ray arrives.
 
     Convex shapes do not shade their own lit side. A finite plane shades what the light would reach
     through its front; an infinite one is the ground and shades nothing; nor does a site, or a geom
     that something shines through.
+
+    Args:
+        scene: what is drawn.
+        view: from where.
+        look: what it looks like.
+        rays: of the pixels.
+        depth: (P,) [m] of what is shown.
+        slot: (P,) position of what is shown.
+        casters: positions of the geoms that stand in the way, no meshes.
+        word: of `shadow_rays`.
     """
-    out = jnp.zeros(depth.shape, jnp.uint32)
-    for index, light in enumerate(scene.lights):
-        if light.shadow:
-            count = _rays_arriving(scene, view, look, rays, depth, slot, index)
-            out = out | count.astype(jnp.uint32) << (4 * index)
+    disk = jnp.asarray(_disk(scene.height, scene.width, scene.shadow_rays))
+    out = jnp.full(depth.shape, np.uint32(2 ** len(word) - 1))
+    for bit, (index, k) in enumerate(word):
+        offset = None
+        if look.light_softness is not None:
+            offset = disk[k] * jnp.tan(look.light_softness[index])
+        dark = _blocked(scene, view, rays, depth, slot, index, offset, casters)
+        out = out & ~(dark.astype(jnp.uint32) << bit)
     return out
 
 
-def share(scene: Scene, look: Appearance, arriving: jax.Array, index: int) -> jax.Array:
-    """Returns (P,) the share of light ``index`` that arrives, from what `arriving` packed."""
-    count = (arriving >> (4 * index) & 15).astype(jnp.int32).astype(jnp.float32)
-    return count * (1.0 / _ray_count(scene, look))
-
-
-def _ray_count(scene: Scene, look: Appearance) -> int:
-    """Returns how many shadow rays a pixel sends to each light."""
-    return 1 if look.light_softness is None else scene.shadow_rays
-
-
-def _rays_arriving(
-    scene: Scene,
-    view: View,
-    look: Appearance,
-    rays: Rays,
-    depth: jax.Array,
-    slot: jax.Array,
-    index: int,
-) -> jax.Array:
-    """Returns (P,) int32 how many shadow rays reach light ``index``."""
+def mesh_offset(scene: Scene, index: int, k: int, look: Appearance) -> jax.Array:
+    """Returns (2,) where all pixels' shadow ray ``k`` from a mesh aims, that of the middle one."""
     if look.light_softness is None:
-        return (~_blocked(scene, view, rays, depth, slot, index, None)).astype(jnp.int32)
+        return jnp.zeros(2)
     disk = _disk(scene.height, scene.width, scene.shadow_rays)
-    spread = jnp.asarray(disk) * jnp.tan(look.light_softness[index])
-    count = jnp.zeros(depth.shape, jnp.int32)
-    for offset in spread:  # unrolled: as a loop it takes five times as long on a CPU
-        count = count + ~_blocked(scene, view, rays, depth, slot, index, offset)
-    return count
+    return jnp.asarray(disk[k, :, disk.shape[2] // 2]) * jnp.tan(look.light_softness[index])
+
+
+def casters(scene: Scene) -> tuple[int, ...]:
+    """Returns the positions of the geoms that throw shadows."""
+    return tuple(
+        g
+        for g, geom in enumerate(scene.geoms)
+        if not (geom.infinite or geom.decor or geom.alpha < 1)
+    )
+
+
+def share(scene: Scene, look: Appearance, arriving: tuple[jax.Array, ...], index: int) -> jax.Array:
+    """Returns (P,) the share of light ``index`` that arrives, from what `arriving` packed."""
+    count, many = jnp.int32(0), 0
+    for packed, word in zip(arriving, shadow_rays(scene, look), strict=True):
+        for bit, (light, _) in enumerate(word):
+            if light == index:
+                count, many = count + (packed >> bit & 1).astype(jnp.int32), many + 1
+    return count.astype(jnp.float32) * (1.0 / many)
 
 
 def _disk(height: int, width: int, count: int) -> np.ndarray:
@@ -160,23 +190,19 @@ def _blocked(
     slot: jax.Array,
     index: int,
     offset: jax.Array | None,
+    casters: Sequence[int],
 ) -> jax.Array:
-    """Returns True (P,) where something stands between what is shown and a light.
+    """Returns True (P,) where one of the casters stands between what is shown and a light.
 
     ``offset`` (2, P) moves the point of the light that the ray aims at, in tangents.
     """
     light, dark = scene.lights[index], jnp.zeros(depth.shape, bool)
     away = _distance(view, light, index, rays, depth)
-    for g, geom in enumerate(scene.geoms):
-        if geom.infinite or geom.decor or geom.alpha < 1:
-            continue
-        point = local_point(view, g, rays, depth)
-        if isinstance(geom.solid, Triangles):
-            blocks = _mesh_shades(geom.solid, view, index, g, point, away, offset)
-        else:
-            ray = _toward(view, index, g, point, away, offset)
-            blocks = _shades(geom_in_world(scene, view, g), point, ray, triple(view.size[g]), away)
-            blocks = blocks if geom.shape == "hfield" else blocks & (slot != g)
+    for g in casters:
+        geom, point = geom_in_world(scene, view, g), local_point(view, g, rays, depth)
+        ray = _toward(view, index, g, point, away, offset)
+        blocks = _shades(geom, point, ray, triple(view.size[g]), away)
+        blocks = blocks if geom.shape == "hfield" else blocks & (slot != g)
         dark = dark | (blocks if view.shown is None else blocks & view.shown[g])
     return dark
 
@@ -231,43 +257,30 @@ def _shades(
     if isinstance(geom.solid, Heights):
         start = tuple(p + OWN_GAP / scale * r for p, r in zip(point, ray, strict=True))
         return hfield.ray_hfield(start, ray, geom.solid, 0.0) < end
-    if isinstance(geom.solid, Polytope):
-        near, _ = solids.ray_polytope(point, ray, geom.solid.planes)
-    else:
-        if geom.shape == "plane":
-            point, ray = (*point[:2], -point[2]), (*ray[:2], -ray[2])
-        near, _ = primitives.RAY_SHAPES[geom.shape](point, ray, size)
+    if geom.shape == "plane":
+        point, ray = (*point[:2], -point[2]), (*ray[:2], -ray[2])
+    near, _ = primitives.RAY_SHAPES[geom.shape](point, ray, size)
     return (near * scale > SHADOW_GAP) & (near < end)
 
 
-def _mesh_shades(
-    solid: Triangles,
+def refined(
+    scene: Scene,
     view: View,
-    index: int,
-    g: int,
-    point: Triple,
-    away: jax.Array | None,
-    offset: jax.Array | None,
+    rays: Rays,
+    depth: jax.Array,
+    slot: jax.Array,
+    facets: Facets | None,
 ) -> jax.Array:
-    """Returns True (P,) where geom ``g``, of triangles, stands between points and light ``index``.
-
-    Triangles are fast for rays that share a direction or an end. So all pixels aim at one point of
-    a soft light at a time, that of the picture's middle: the penumbra comes in steps.
-    """
-    aim = triple(view.lamps.local[index, g])
-    if offset is not None:
-        reach = 1.0 if away is None else jnp.sqrt(primitives.dot(aim, aim))
-        middle = offset[:, offset.shape[1] // 2] * reach
-        first, second = view.lamps.side[index, 0, g], view.lamps.side[index, 1, g]
-        aim = tuple(aim[i] + middle[0] * first[i] + middle[1] * second[i] for i in range(3))
-    if away is None:
-        return solids.occludes(point, aim, solid.corners, after=OWN_GAP)
-    rays = tuple(p - a for p, a in zip(point, aim, strict=True))
-    return solids.occludes(aim, rays, solid.corners, after=0.0, until=1.0 - OWN_GAP / away)
-
-
-def refined(scene: Scene, view: View, rays: Rays, depth: jax.Array, slot: jax.Array) -> jax.Array:
     """Returns the depth (P,) of the geoms shown, computed again: exact, and with a gradient."""
-    for g in range(len(scene.geoms)):
-        depth = jnp.where(slot == g, entry(scene, view, g, rays), depth)
-    return depth
+    for g, geom in enumerate(scene.geoms):
+        if geom.shape != "mesh":
+            depth = jnp.where(slot == g, entry(scene, view, g, rays), depth)
+    if facets is None:
+        return depth
+    return jnp.where(is_mesh(scene, slot), mesh_facets.depths(facets, rays), depth)
+
+
+def is_mesh(scene: Scene, slot: jax.Array) -> jax.Array:
+    """Returns (P,) whether a pixel shows a mesh; they stand side by side among the geoms."""
+    meshes = [g for g, geom in enumerate(scene.geoms) if geom.shape == "mesh"]
+    return (slot >= meshes[0]) & (slot <= meshes[-1]) if meshes else jnp.zeros(slot.shape, bool)
