@@ -356,7 +356,7 @@ class _Painter:
     ) -> jax.Array:
         """Returns the packed normals (P,), those of the meshes counted in."""
         view, (_, slot) = frame.view, visibility.unpack_hit(self._scene, nearest)
-        normal = mesh_facets.normals(soup, view, facets, rays_of(self._scene, view))
+        normal = mesh_facets.mesh_normals(soup, view, facets, rays_of(self._scene, view))
         shown = visibility.is_mesh(self._scene, slot)
         return jnp.where(shown, shade.pack_normal(normal), before)
 
@@ -478,7 +478,7 @@ def float_image(
     meshes = None
     if seen.soup is not None and facets is not None:
         meshes = seen.soup, facets
-        own = mesh_facets.normals(*meshes[:1], view, facets, rays)
+        own = mesh_facets.mesh_normals(*meshes[:1], view, facets, rays)
         shown = visibility.is_mesh(scene, slot)
         normal = tuple(jnp.where(shown, a, b) for a, b in zip(own, normal, strict=True))
     surface = shade.Surface(rays, depth, slot, normal, tuple(a[0] for a in arriving))

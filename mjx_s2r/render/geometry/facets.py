@@ -47,15 +47,17 @@ def seen(scene: Scene, soup: Soup, view: View, fence: Fence) -> Facets:
     """
     size = scene.height, scene.width
 
-    def bounds(view: View) -> raster.Bounds:
+    def bounds(view: View) -> raster.TriangleBoxes:
         """Returns where the triangles of one world are in its picture."""
         return raster.picture_bounds(soup, _camera(view), scene.near, view.shown)
 
-    def words(view: View, bounds: raster.Bounds) -> jax.Array:
+    def words(view: View, bounds: raster.TriangleBoxes) -> jax.Array:
         """Returns which triangles each tile of one world has."""
         return raster.picture_words(bounds, *_tiled_rays(scene, view), *size)
 
-    def faces(view: View, bounds: raster.Bounds, table: jax.Array, words: jax.Array) -> jax.Array:
+    def faces(
+        view: View, bounds: raster.TriangleBoxes, table: jax.Array, words: jax.Array
+    ) -> jax.Array:
         """Returns the triangle of each pixel."""
         x, y = jax.vmap(functools.partial(_tiled_rays, scene))(view)
         most = 1.0 / jnp.maximum(scene.near, bounds.nearest)
@@ -114,7 +116,7 @@ def shaded(
         """Returns the frame of one world's shadow rays."""
         return _toward(view, index, offset, parallel)
 
-    def bounds(view: View, offset: jax.Array) -> raster.Bounds:
+    def bounds(view: View, offset: jax.Array) -> raster.TriangleBoxes:
         """Returns where the triangles of one world are, seen from the light."""
         return raster.light_bounds(soup, frame(view, offset), parallel, view.shown)
 
@@ -124,7 +126,7 @@ def shaded(
         point = depth * rays.x, depth * rays.y, -depth
         return _aimed(view, index, offset, parallel, point)
 
-    def words(bounds: raster.Bounds, samples: jax.Array, there: jax.Array) -> jax.Array:
+    def words(bounds: raster.TriangleBoxes, samples: jax.Array, there: jax.Array) -> jax.Array:
         """Returns which triangles each tile of one world has."""
         where = samples[:2]
         if not parallel:
@@ -219,7 +221,7 @@ def weights(facets: Facets, rays: Rays) -> Triple:
     return tuple(part * inverse for part in parts)
 
 
-def normals(soup: Soup, view: View, facets: Facets, rays: Rays) -> Triple:
+def mesh_normals(soup: Soup, view: View, facets: Facets, rays: Rays) -> Triple:
     """Returns the unit normals (P,), camera frame, of each pixel's triangle in one world.
 
     They are smooth between the corners.

@@ -89,7 +89,7 @@ class Frame:
 
 
 @struct.dataclass
-class Bounds:
+class TriangleBoxes:
     """Boxes round the triangles, in the coordinates that tiles are compared in.
 
     Attributes:
@@ -212,7 +212,7 @@ def table_of(soup: Soup, frame: Frame) -> jax.Array:
     return out.reshape(soup.count, COLUMNS)
 
 
-def picture_bounds(soup: Soup, frame: Frame, near: float, shown: jax.Array | None) -> Bounds:
+def picture_bounds(soup: Soup, frame: Frame, near: float, shown: jax.Array | None) -> TriangleBoxes:
     """Returns the boxes in x and y of the triangles that a camera may see from outside."""
     corners = _sampled(soup, frame)
     depth = [-c[2] for c in corners]
@@ -224,10 +224,12 @@ def picture_bounds(soup: Soup, frame: Frame, near: float, shown: jax.Array | Non
     counts = (_facing(soup, frame) > 0) & (ahead[0] | ahead[1] | ahead[2])
     whole = ~(ahead[0] & ahead[1] & ahead[2])
     low, high = _boxes(points, whole, counts & _shown(soup, shown))
-    return Bounds(low, high, jnp.minimum(jnp.minimum(depth[0], depth[1]), depth[2]).min())
+    return TriangleBoxes(low, high, jnp.minimum(jnp.minimum(depth[0], depth[1]), depth[2]).min())
 
 
-def light_bounds(soup: Soup, frame: Frame, parallel: bool, shown: jax.Array | None) -> Bounds:
+def light_bounds(
+    soup: Soup, frame: Frame, parallel: bool, shown: jax.Array | None
+) -> TriangleBoxes:
     """Returns the boxes, across a parallel light or of the directions from a lamp.
 
     The arc between two directions leaves their box by less than a quarter of their distance's
@@ -239,7 +241,7 @@ def light_bounds(soup: Soup, frame: Frame, parallel: bool, shown: jax.Array | No
     counts = counts & _shown(soup, shown)
     if parallel:
         low, high = _boxes([c[:2] for c in corners], jnp.zeros(counts.shape, bool), counts)
-        return Bounds(low, high, jnp.zeros(()))
+        return TriangleBoxes(low, high, jnp.zeros(()))
     points = []
     for c in corners:
         inverse = jax.lax.rsqrt(c[0] * c[0] + c[1] * c[1] + c[2] * c[2] + 1e-12)
@@ -249,7 +251,7 @@ def light_bounds(soup: Soup, frame: Frame, parallel: bool, shown: jax.Array | No
         a, b = points[k], points[k - 1]
         square = jnp.maximum(square, sum((p - q) ** 2 for p, q in zip(a, b, strict=True)))
     low, high = _boxes(points, square > 1.0, counts)
-    return Bounds(low - 0.25 * square, high + 0.25 * square, jnp.zeros(()))
+    return TriangleBoxes(low - 0.25 * square, high + 0.25 * square, jnp.zeros(()))
 
 
 def _sampled(soup: Soup, frame: Frame) -> list[tuple[jax.Array, ...]]:
@@ -316,7 +318,9 @@ def untiled(tiles: jax.Array, height: int, width: int) -> jax.Array:
     return plane.reshape(*lead, height * width)
 
 
-def picture_words(bounds: Bounds, x: jax.Array, y: jax.Array, height: int, width: int) -> jax.Array:
+def picture_words(
+    bounds: TriangleBoxes, x: jax.Array, y: jax.Array, height: int, width: int
+) -> jax.Array:
     """Returns (tiles, W) uint32: bit i of word w is set if triangle 32 w + i may reach the tile.
 
     Args:
@@ -333,7 +337,7 @@ def picture_words(bounds: Bounds, x: jax.Array, y: jax.Array, height: int, width
     return (_packed(down)[:, None] & _packed(across)[None]).reshape(rows * columns, -1)
 
 
-def light_words(bounds: Bounds, low: jax.Array, high: jax.Array) -> jax.Array:
+def light_words(bounds: TriangleBoxes, low: jax.Array, high: jax.Array) -> jax.Array:
     """Returns (tiles, W) uint32 as `picture_words` does, for boxes (K, tiles) of the samples."""
     reached = _reached(bounds, 0, low[0], high[0])
     for axis in range(1, len(low)):
@@ -341,7 +345,7 @@ def light_words(bounds: Bounds, low: jax.Array, high: jax.Array) -> jax.Array:
     return _packed(reached)
 
 
-def _reached(bounds: Bounds, axis: int, low: jax.Array, high: jax.Array) -> jax.Array:
+def _reached(bounds: TriangleBoxes, axis: int, low: jax.Array, high: jax.Array) -> jax.Array:
     """Returns (N, 32, W) whether the triangles overlap intervals (N,) along one axis."""
     low, high = low[:, None, None], high[:, None, None]
     return (bounds.low[axis] <= high) & (bounds.high[axis] >= low)

@@ -129,7 +129,7 @@ def is_closed(corners: np.ndarray) -> bool:
     return bool(np.array_equal(there, back))
 
 
-def carried(texcoords: np.ndarray, mesh: np.ndarray, corners: np.ndarray) -> np.ndarray:
+def carry_texture(texcoords: np.ndarray, mesh: np.ndarray, corners: np.ndarray) -> np.ndarray:
     """Returns the texture coordinates (F, 3, 2) of a decimated mesh (F, 3, 3).
 
     Each corner takes those of the nearest point of the mesh; a point a little towards the middle of
