@@ -10,7 +10,7 @@ import numpy as np
 
 from mjx_s2r.mjcf.collision import DRAWN
 from mjx_s2r.mjcf.prepare import MODEL, Prepared
-from mjx_s2r.mjcf.surroundings import AZIMUTH, ELEVATION, FOVY, Frame, frame
+from mjx_s2r.mjcf.surroundings import AZIMUTH, ELEVATION, FOVY, Framing, frame
 from mjx_s2r.report.media import png_url
 from mjx_s2r.report.page import write_page
 
@@ -181,7 +181,7 @@ def _link(done: Prepared, body: str, old: "_Camera", new: "_Camera") -> SideBySi
     link = next(one for one in done.links if one.body == body)
     return SideBySide(
         body,
-        old(Frame(at.centre + shift, at.radius, 0.0), lambda m, g: _meshes_of(m, g, b)),
+        old(Framing(at.centre + shift, at.radius, 0.0), lambda m, g: _meshes_of(m, g, b)),
         new(at, lambda m, g: _overlay(m, g, b)),
         f"sticks out {link.error.out_mm:.1f} mm, falls short {link.error.short_mm:.1f} mm",
     )
@@ -238,7 +238,7 @@ class _Camera:
     def __exit__(self, *error: object) -> None:
         self._renderer.close()
 
-    def __call__(self, seen: Frame, colour: Colour) -> str:
+    def __call__(self, seen: Framing, colour: Colour) -> str:
         """Returns the data URL of a picture that frames ``seen``."""
         model, option = self._model, mujoco.MjvOption()
         option.geomgroup[:] = 1
@@ -259,9 +259,9 @@ class _Camera:
         """Returns where a body is (3,) [m]."""
         return np.asarray(self._data.xpos[body]).copy()
 
-    def frame_of(self, body: int) -> Frame:
+    def frame_of(self, body: int) -> Framing:
         """Returns the ball about a body's geoms."""
         geoms = np.flatnonzero(self._plain.geom_bodyid == body)
         centre = self._data.geom_xpos[geoms].mean(axis=0)
         away = np.linalg.norm(self._data.geom_xpos[geoms] - centre, axis=1)
-        return Frame(centre, float((away + self._plain.geom_rbound[geoms]).max()), 0.0)
+        return Framing(centre, float((away + self._plain.geom_rbound[geoms]).max()), 0.0)

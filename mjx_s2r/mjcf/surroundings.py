@@ -16,7 +16,7 @@ ITERATIONS, LINE_SEARCH = 6, 12  # of the solver, as the tasks with contacts her
 
 
 @dataclass(frozen=True)
-class Frame:
+class Framing:
     """What a camera looks at.
 
     Attributes:
@@ -83,7 +83,7 @@ def lowest(m: mujoco.MjModel) -> float:
     return float(min(found, default=0.0))
 
 
-def frame(m: mujoco.MjModel, pose: np.ndarray, drawn: bool = True, static: bool = False) -> Frame:
+def frame(m: mujoco.MjModel, pose: np.ndarray, drawn: bool = True, static: bool = False) -> Framing:
     """Returns the ball about a model's geoms in a pose, planes and height fields aside.
 
     Args:
@@ -105,7 +105,7 @@ def frame(m: mujoco.MjModel, pose: np.ndarray, drawn: bool = True, static: bool 
     low, high = points.min(axis=0), points.max(axis=0)
     centre = (low + high) / 2
     away = float(np.linalg.norm(points - centre, axis=1).max())
-    return Frame(centre, max(away, 1e-2), float(low[2]))
+    return Framing(centre, max(away, 1e-2), float(low[2]))
 
 
 def _extremes(m: mujoco.MjModel, data: mujoco.MjData, g: int) -> np.ndarray:
@@ -140,7 +140,7 @@ def add_floor(spec: mujoco.MjSpec, height: float, radius: float) -> None:
     geom.material = "floor"
 
 
-def add_camera(spec: mujoco.MjSpec, seen: Frame, root: str | None) -> str:
+def add_camera(spec: mujoco.MjSpec, seen: Framing, root: str | None) -> str:
     """Adds a camera that frames the robot from three quarters; returns its name.
 
     Args:
@@ -169,7 +169,7 @@ def add_camera(spec: mujoco.MjSpec, seen: Frame, root: str | None) -> str:
     return "three_quarter"
 
 
-def add_light(spec: mujoco.MjSpec, seen: Frame) -> None:
+def add_light(spec: mujoco.MjSpec, seen: Framing) -> None:
     """Adds a light from above that casts shadows."""
     light = spec.worldbody.add_light(name="sun")
     light.type = mujoco.mjtLightType.mjLIGHT_DIRECTIONAL
