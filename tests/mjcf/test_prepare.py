@@ -166,13 +166,23 @@ def test_a_floating_robot_stands_on_the_floor(from_urdf: Prepared) -> None:
 
 
 def test_two_runs_write_the_same_bytes(tmp_path: Path) -> None:
-    path = write_mesh_robot(tmp_path / "maker", faces=400)
-    options = replace(QUICK, max_parts=1)
+    meshes = write_mesh_robot(tmp_path / "maker", faces=400).parent / "assets"
+    path = tmp_path / "maker" / "one.xml"
+    path.write_text(
+        f"""<mujoco><compiler meshdir="{meshes}" texturedir="{meshes}"/><asset>
+        <mesh file="forearm.stl"/><mesh file="cover.obj"/>
+        <texture name="print" type="2d" file="cover.png"/><material name="m" texture="print"/>
+        </asset><worldbody><body><joint/><geom type="mesh" mesh="forearm"/>
+        <geom type="mesh" mesh="cover" material="m" contype="0" conaffinity="0"/></body>
+        </worldbody></mujoco>"""
+    )
     for name in ("a", "b"):
-        prepare(path, tmp_path / name, options)
-    assert files(tmp_path / "a") == files(tmp_path / "b")
-    prepare(path, tmp_path / "b", options, overwrite=True)
-    assert files(tmp_path / "a") == files(tmp_path / "b")
+        prepare(path, tmp_path / name, QUICK)
+    first = files(tmp_path / "a")
+    assert {"meshes/forearm.stl", "meshes/cover.obj", "textures/cover.png"} <= first.keys()
+    assert first == files(tmp_path / "b")
+    prepare(path, tmp_path / "b", QUICK, overwrite=True)
+    assert first == files(tmp_path / "b")
 
 
 def test_the_page_shows_every_link(made: Prepared) -> None:
@@ -186,8 +196,8 @@ CHAIN = """<mujoco>
     <body name="base"><geom size=".1"/>
       <body name="near" pos=".15 0 0"><joint axis="0 0 1" range="-90 90"/><geom size=".1"/>
         <body name="tip" pos=".3 0 0"><joint axis="0 0 1" range="-170 170"/>
-          <geom size=".05" pos=".2 0 0"/>
-          <body name="shell" pos=".2 0 0"><joint axis="1 0 0" range="-10 10"/><geom size=".04"/>
+          <geom size=".05" pos=".35 0 0"/>
+          <body name="shell" pos=".35 0 0"><joint axis="1 0 0" range="-10 10"/><geom size=".04"/>
             <body name="core"><joint axis="1 0 0" range="-10 10"/><geom size=".03"/></body>
           </body>
         </body>
@@ -275,11 +285,9 @@ def test_what_the_maker_set_stays(tmp_path: Path) -> None:
     assert [change.what for change in done.changes] == ["inertials of b written down"]
 
 
-def test_the_verb_says_what_it_did(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_verb_writes_model_and_page(tmp_path: Path) -> None:
     path = tmp_path / "box.xml"
     path.write_text(f'<mujoco><worldbody><body name="b">{BOX}</body></worldbody></mujoco>')
     verb.main([str(path), "-o", str(tmp_path / "out"), "--no-floor"])
-    assert "report.html" in capsys.readouterr().err
     assert (tmp_path / "out" / "report.html").exists()
+    assert mujoco.MjModel.from_xml_path(str(tmp_path / "out" / "robot.xml")).ngeom == 1
