@@ -56,7 +56,8 @@ def main(argv: Sequence[str]) -> None:
         )
     for check in done.checks:
         if not check.holds:
-            print_line(f"differs from the original: {check.what}, by {check.value:.2g} {check.unit}")
+            off = f"{check.value:.2g} {check.unit}"
+            print_line(f"differs from the original: {check.what}, by {off}")
     kept = sum(pair.reason == "kept" for pair in done.pairs)
     print_line(f"{kept} of {len(done.pairs)} pairs of bodies are looked at for contacts")
     print_line(f"{done.path}")

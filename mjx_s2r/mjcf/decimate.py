@@ -3,7 +3,7 @@
 A closed mesh is simplified within a tolerance by the Manifold library (E. Lalish, manifold3d). From
 there, or from the mesh itself where it is not closed, edges are collapsed by quadrics (M. Garland
 and P. Heckbert, "Surface Simplification Using Quadric Error Metrics", SIGGRAPH 1997; package
-fast-simplification); what is left then is thinned by the renderer's own clustering. Each result is measured, and the fewest triangles that stay within the
+fast-simplification). Each result is measured, and the fewest triangles that stay within the
 distance are kept.
 """
 
@@ -15,10 +15,9 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import KDTree
 
-from mjx_s2r.render.geometry.simplify import area_normals, decimate, distance, unit
+from mjx_s2r.render.geometry.simplify import area_normals, distance, unit
 
 SHARES = (1.0, 0.5, 0.25)  # of the distance, that Manifold is given as its tolerance
-PARTS = (1 / 2, 1 / 5, 1 / 12, 1 / 30)  # of the triangles, tried where nothing else helped
 AGGRESSIVENESS = 3.0  # of edge collapse: careful
 STOP = 0.3  # difference of the logarithms of two numbers of triangles that ends the search
 FEWEST = 12
@@ -77,15 +76,6 @@ def decimate_within(mesh: DrawnMesh, error: float) -> tuple[DrawnMesh, float]:
             if far <= error and len(found.faces) < len(best.faces):
                 best, off = found, far
             low, high = (low, middle) if far <= error else (middle, high)
-    if best is mesh:  # an open one, whose border edge collapse would eat
-        for part in PARTS:
-            corners, _ = decimate(whole.corners, int(len(whole.faces) * part))
-            points, kept = np.unique(corners.reshape(-1, 3), axis=0, return_inverse=True)
-            found = DrawnMesh(points, kept.reshape(-1, 3))
-            far = _apart(mesh, found, error)
-            if far > error:
-                break
-            best, off = found, far
     if best is not mesh and mesh.uv is not None:
         best = DrawnMesh(best.vertices, best.faces, _texture(mesh, mesh.uv, best.corners))
     return best, off

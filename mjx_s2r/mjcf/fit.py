@@ -43,7 +43,7 @@ class Error:
     overlap: float
 
 
-def fit(kind: Kind, piece: Piece) -> Primitive:
+def fit_primitive(kind: Kind, piece: Piece) -> Primitive:
     """Returns the sphere, capsule or box nearest to the surface of a convex piece."""
     points = piece.surface(POINTS)
     if kind == "sphere":
@@ -66,7 +66,7 @@ def best_fit(pieces: Sequence[Piece], accepted: float, kinds: Sequence[Kind] = K
     whole = (
         pieces[0] if len(pieces) == 1 else hull_piece(np.concatenate([p.points for p in pieces]))
     )
-    found = [fit(kind, whole) for kind in KINDS if kind in kinds]
+    found = [fit_primitive(kind, whole) for kind in KINDS if kind in kinds]
     errors = [quick_error(one, pieces) for one in found]
     enough = min(max(WORSE * min(errors), FINE * accepted), accepted)
     within = [one for one, error in zip(found, errors, strict=True) if error <= enough]
@@ -116,7 +116,7 @@ def cluster(
     space, while one primitive stands for both within ``accepted`` [m] or there are more than
     ``most``.
     """
-    groups = [(i,) for i in range(len(pieces))]
+    groups: list[tuple[int, ...]] = [(i,) for i in range(len(pieces))]
     fits = {group: best_fit([pieces[i] for i in group], accepted, kinds) for group in groups}
     volumes = {group: pieces[group[0]].volume for group in groups}
     refused: set[tuple[int, ...]] = set()

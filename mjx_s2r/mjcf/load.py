@@ -1,6 +1,8 @@
 """Reading a robot's file, MJCF or URDF, and saying in one sentence why it cannot be read."""
 
+import os
 import re
+import warnings
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -57,20 +59,23 @@ def load(path: Path) -> LoadedModel:
             masses, inertias or sizes that no robot has, or what MuJoCo's compiler refuses; one
             sentence with the element and the remedy.
     """
-    path = Path(path)
+    path = Path(os.path.abspath(path))  # links stay what they are called
     root = _parse(path)
     notes: list[str] = []
     meshes: dict[str, Path] = {}
     try:
-        if root.tag == "robot":
-            spec, notes, meshes = read_urdf(path, root)
-        else:
-            spec = mujoco.MjSpec.from_file(str(path))
-        model = spec.compile()
+        with warnings.catch_warnings(record=True) as warned:
+            warnings.simplefilter("always")
+            if root.tag == "robot":
+                spec, notes, meshes = read_urdf(path, root)
+            else:
+                spec = mujoco.MjSpec.from_file(str(path))
+            model = spec.compile()
     except ModelError:
         raise
     except (ValueError, RuntimeError) as error:  # what the reader and the compiler raise
         raise ModelError(_reason(path, root, meshes, str(error))) from error
+    notes += [f"MuJoCo warns: {' '.join(str(w.message).split())}" for w in warned]
     refuse_implausible(path.name, model)
     kind: Literal["mjcf", "urdf"] = "urdf" if root.tag == "robot" else "mjcf"
     return LoadedModel(path, kind, spec, model, tuple(notes), tuple(meshes.items()))
@@ -131,10 +136,14 @@ def _xml(path: Path) -> ElementTree.Element:
         found = "a compiled model (MJB), from which the elements cannot be read back"
     if found:
         raise ModelError(f"{path} is no model: it is {found}; a model is an .xml or .urdf file")
+    text = path.read_bytes()
     try:
-        return ElementTree.parse(path).getroot()
+        return ElementTree.fromstring(text)
     except (ElementTree.ParseError, UnicodeError, ValueError) as error:
-        raise ModelError(f"{path} is no whole XML: {error}; mend it there") from error
+        try:  # MuJoCo's parser is less strict about what stands in comments
+            return ElementTree.fromstring(re.sub(rb"<!--.*?-->", b"", text, flags=re.DOTALL))
+        except (ElementTree.ParseError, UnicodeError, ValueError):
+            raise ModelError(f"{path} is no whole XML: {error}; mend it there") from error
 
 
 def _check_includes(path: Path, root: ElementTree.Element) -> None:
@@ -151,9 +160,21 @@ def _check_includes(path: Path, root: ElementTree.Element) -> None:
                 missing.append(element.get("file", ""))
             elif file.resolve() not in seen:
                 seen.add(file.resolve())
-                wanted.append(_xml(file))
+                wanted.append(_included(path, file))
     if missing:
         raise ModelError(f"<include>: {missing_files(path, missing, [path.parent])}")
+
+
+def _included(path: Path, file: Path) -> ElementTree.Element:
+    """Returns the root element of a file that the model at ``path`` includes.
+
+    Raises:
+        ModelError: it is no XML; names both files.
+    """
+    try:
+        return _xml(file)
+    except ModelError as error:
+        raise ModelError(f"{path.name} includes a file that cannot be read: {error}") from error
 
 
 def _reason(path: Path, root: ElementTree.Element, meshes: dict[str, Path], error: str) -> str:
@@ -170,7 +191,24 @@ def _reason(path: Path, root: ElementTree.Element, meshes: dict[str, Path], erro
         return missing_files(path, missing, searched)
     if wrong:
         return _unreadable(path, wrong)
-    return f"{path.name}: {one_line(error)}"
+    return f"{path.name}: {in_one_sentence(error)}{_mass_of(root, error)}"
+
+
+def _mass_of(root: ElementTree.Element, error: str) -> str:
+    """Returns the mass that a link or body has in the file, where the compiler refuses it."""
+    name = re.search(r"Element name '([^']+)'", error)
+    if "mass and inertia" not in error or name is None:
+        return ""
+    for element in (*root.iter("body"), *root.iter("link")):
+        if element.get("name") == name[1]:
+            given = element.find("inertial")
+            if given is None:
+                return " (it has no <inertial>, and no geom gives it a mass)"
+            parts = [*given.attrib.items()]
+            parts += [item for part in given for item in part.attrib.items()]
+            said = ", ".join(f"{name} {value}" for name, value in parts if name not in _PLACES)
+            return f" (its <inertial> says {said})"
+    return ""
 
 
 def _unreadable(path: Path, wrong: list[tuple[str, str]]) -> str:
@@ -198,7 +236,11 @@ def _assets(path: Path, root: ElementTree.Element) -> Iterator[tuple[str, list[P
             folder = _folder(spec, asset, kind)
             for word in _words(asset):
                 name = Path(word).name if spec.strippath else word
-                yield word, [path.parent / folder / name, path.parent / name]
+                if Path(name).is_relative_to(path.parent):  # what an included file names
+                    name = str(Path(name).relative_to(path.parent))
+                    yield name, [path.parent / folder / name, path.parent / name]
+                else:
+                    yield name, [path.parent / folder / name]
 
 
 def _folder(spec: mujoco.MjSpec, asset: Any, kind: str) -> str:
@@ -212,6 +254,7 @@ def _words(asset: Any) -> list[str]:
     return [word for word in (asset.file, *getattr(asset, "cubefiles", ())) if word]
 
 
+_PLACES = ("pos", "quat", "xyz", "rpy")
 # The compiler's sentences, and what to do about each.
 _REMEDIES = (
     ("mass and inertia of moving bodies", "give it <inertial> with a positive mass and inertia"),
@@ -220,6 +263,8 @@ _REMEDIES = (
     ("are negative", "write a positive mass or density"),
     ("no decoder found", sniff.CONVERT),
     ("number of faces", "decimate the mesh to 200,000 faces at most"),
+    ("geometry specification", "a URDF has box, cylinder, sphere, capsule and mesh"),
+    ("should be smaller", "exchange the two limits"),
     ("not found", "correct the name, or define that element"),
     ("repeated", "give each element a name of its own"),
     ("Schema violation", "check the spelling in MuJoCo's XML reference"),
@@ -227,7 +272,7 @@ _REMEDIES = (
 )
 
 
-def one_line(error: str) -> str:
+def in_one_sentence(error: str) -> str:
     """Returns what MuJoCo's reader or compiler says in one line, with element and remedy."""
     lines = [line.strip() for line in error.splitlines() if line.strip()]
     lines = [x for x in lines if not x.startswith("The static bodies of the spec")]

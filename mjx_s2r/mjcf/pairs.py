@@ -13,6 +13,8 @@ import numpy as np
 
 Reason = Literal["parent and child", "touches at rest", "always touches", "never touches", "kept"]
 ALWAYS = 0.99  # share of poses in which a pair touches that is always in contact
+# Joints of one number; an element of a MuJoCo array is never `in` a tuple of enums
+ONE_NUMBER = (int(mujoco.mjtJoint.mjJNT_HINGE), int(mujoco.mjtJoint.mjJNT_SLIDE))
 TURN = np.pi  # range of a hinge without limits, both ways [rad]
 
 
@@ -121,11 +123,11 @@ def random_poses(m: mujoco.MjModel, rest: np.ndarray, count: int) -> np.ndarray:
     poses = np.tile(rest, (count, 1))
     for j in range(m.njnt):
         at, kind = m.jnt_qposadr[j], m.jnt_type[j]
-        if kind not in (mujoco.mjtJoint.mjJNT_HINGE, mujoco.mjtJoint.mjJNT_SLIDE):
+        if kind not in ONE_NUMBER:
             continue
         if m.jnt_limited[j]:
-            poses[:, at] = rng.uniform(*m.jnt_range[j], count)
-        elif kind == mujoco.mjtJoint.mjJNT_HINGE:
+            poses[:, at] = rng.uniform(m.jnt_range[j, 0], m.jnt_range[j, 1], count)
+        elif kind == ONE_NUMBER[0]:
             poses[:, at] = rng.uniform(-TURN, TURN, count)
     for e in np.flatnonzero(m.eq_type == mujoco.mjtEq.mjEQ_JOINT):
         first, second = m.eq_obj1id[e], m.eq_obj2id[e]

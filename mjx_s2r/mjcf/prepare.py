@@ -341,7 +341,7 @@ def _surround(
         free_joint = spec.body(root).add_freejoint()
         free_joint.name = f"{root}_free"
         lift = -lowest(_compiled(work, folder))
-        spec.body(root).pos = spec.body(root).pos + [0, 0, lift]
+        spec.body(root).pos = spec.body(root).pos + np.array((0, 0, lift))
         for key in spec.keys:
             pose = [*spec.body(root).pos, *named.body(root).quat]
             key.qpos = [*pose, *key.qpos] if len(key.qpos) else key.qpos
@@ -370,7 +370,7 @@ def _surround(
         work.note(f"floor at {1e3 * height:.1f} mm", "there was none; --no-floor leaves it out")
     if not named.ncam:
         if root and options.floating:
-            seen = replace(seen, centre=seen.centre + [0, 0, lift])
+            seen = replace(seen, centre=seen.centre + np.array((0, 0, lift)))
         name = add_camera(spec, seen, root)
         work.note(f"camera {name!r}, three quarter view of the robot", "there was none")
     if not named.nlight:

@@ -221,7 +221,7 @@ def _shade(m: mujoco.MjModel, g: int) -> np.ndarray:
 
 
 class _Camera:
-    """MuJoCo's renderer on a copy of a model in one pose, with colours chosen picture by picture."""
+    """MuJoCo's renderer on a copy of a model in one pose, with colours chosen for each picture."""
 
     def __init__(self, m: mujoco.MjModel, pose: np.ndarray, size: tuple[int, int]) -> None:
         self._plain, self._model = m, copy.copy(m)

@@ -75,8 +75,8 @@ def why_no_asset(path: Path) -> str | None:
     suffix = path.suffix.lower()
     if suffix not in (*MESH_SUFFIXES, *_OTHER_ASSETS):
         return f"of a kind ({suffix or 'no suffix'}) that MuJoCo does not read"
-    if suffix == ".stl" and found == "an STL mesh in ASCII":
-        return found
+    if suffix == ".stl" and found != "an STL mesh":
+        return found if found.startswith("an STL") else "no binary STL, or one cut short"
     return None
 
 

@@ -6,7 +6,7 @@ import mujoco
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from mjx_s2r.mjcf.pairs import penetration, random_poses
+from mjx_s2r.mjcf.pairs import ONE_NUMBER, penetration, random_poses
 
 POSES = 200  # tried for home
 TOUCH = 1e-3  # m; a contact at home may be this deep
@@ -34,7 +34,7 @@ def pose_of_rest(m: mujoco.MjModel) -> np.ndarray:
     """Returns (nq,) the maker's first keyframe, or the zero pose moved within the limits."""
     pose = m.key_qpos[0].copy() if m.nkey else m.qpos0.copy()
     for j in np.flatnonzero(m.jnt_limited):
-        if m.jnt_type[j] in (mujoco.mjtJoint.mjJNT_HINGE, mujoco.mjtJoint.mjJNT_SLIDE):
+        if m.jnt_type[j] in ONE_NUMBER:
             pose[m.jnt_qposadr[j]] = np.clip(pose[m.jnt_qposadr[j]], *m.jnt_range[j])
     return np.asarray(pose)
 
@@ -48,7 +48,7 @@ def find_home(m: mujoco.MjModel, rest: np.ndarray) -> np.ndarray:
     middle = rest.copy()
     moved = []
     for j in np.flatnonzero(m.jnt_limited):
-        if m.jnt_type[j] in (mujoco.mjtJoint.mjJNT_HINGE, mujoco.mjtJoint.mjJNT_SLIDE):
+        if m.jnt_type[j] in ONE_NUMBER:
             middle[m.jnt_qposadr[j]] = m.jnt_range[j].mean()
             moved.append(m.jnt_qposadr[j])
     others = random_poses(m, rest, POSES)
@@ -100,7 +100,7 @@ def frame(m: mujoco.MjModel, pose: np.ndarray, drawn: bool = True, static: bool 
     seen = [g for g in geoms if not drawn or (m.geom_group[g] <= 2 and m.geom_rgba[g, 3] > 0)]
     seen = seen or list(geoms)
     still = [g for g in seen if m.body_weldid[m.geom_bodyid[g]] == 0]
-    corners = [_extremes(m, data, g) for g in (still if static and still else seen)]
+    corners = [_extremes(m, data, int(g)) for g in (still if static and still else seen)]
     points = np.concatenate(corners) if corners else np.zeros((1, 3))
     low, high = points.min(axis=0), points.max(axis=0)
     centre = (low + high) / 2
@@ -173,7 +173,7 @@ def add_light(spec: mujoco.MjSpec, seen: Frame) -> None:
     """Adds a light from above that casts shadows."""
     light = spec.worldbody.add_light(name="sun")
     light.type = mujoco.mjtLightType.mjLIGHT_DIRECTIONAL
-    light.pos = seen.centre + [0.5 * seen.radius, -0.5 * seen.radius, 3 * seen.radius]
+    light.pos = seen.centre + seen.radius * np.array((0.5, -0.5, 3.0))
     light.dir = [-0.16, 0.16, -0.97]
     light.diffuse = [0.7, 0.7, 0.7]
     light.castshadow = True

@@ -47,12 +47,16 @@ def read_urdf(
     spec = mujoco.MjSpec.from_string(ElementTree.tostring(root, encoding="unicode"))
     spec.modelfiledir = str(path.parent)
     named = _name_meshes(spec, tokens)
+    _hide_collisions(spec)
     return spec, notes, named
 
 
 def missing_files(path: Path, words: Iterable[str], searched: Iterable[Path]) -> str:
     """Returns the message for files that a model names and that are nowhere."""
-    names, places = list(dict.fromkeys(words)), list(dict.fromkeys(map(str, searched)))
+    names = list(dict.fromkeys(words))
+    places = list(dict.fromkeys(os.path.normpath(place) for place in searched))
+    common = os.path.commonpath(names) if len(names) > 1 and all(map(os.path.isabs, names)) else ""
+    names = [os.path.relpath(name, common) if common else name for name in names]
     many = f"{len(names)} files are" if len(names) > 1 else "a file is"
     return (
         f"{path.name}: {many} missing: {', '.join(names)}; searched in {', '.join(places)}; put "
@@ -65,10 +69,10 @@ def _refuse_xacro(path: Path, root: ElementTree.Element) -> None:
     words = (w for element in root.iter() for w in element.attrib.values())
     macro = any("xacro" in str(element.tag) for element in root.iter())
     if macro or any("${" in word or "$(arg" in word for word in words):
+        stem = path.name.removesuffix(".xacro").removesuffix(".urdf")
         raise ModelError(
             f"{path.name} is a xacro file, a URDF before its macros are expanded; run: xacro "
-            f"{path.name} > {path.name.removesuffix('.xacro').removesuffix('.urdf')}.urdf "
-            "(ROS, or pip install xacro)"
+            f"{path.name} > {stem}_expanded.urdf (xacro comes with ROS)"
         )
 
 
@@ -150,6 +154,8 @@ def _find_meshes(path: Path, root: ElementTree.Element) -> tuple[dict[str, Path]
     files: dict[str, Path] = {}
     notes, missing, searched = [], [], []
     for word in dict.fromkeys(e.get("filename", "") for e in root.iter("mesh")):
+        if not word.strip():
+            raise ModelError(f"{path.name}: a <mesh> has no filename; write one, or take it out")
         places = list(_places(word, path.parent))
         found = next((place for place in places if place.is_file()), None)
         if found is None:
@@ -160,9 +166,7 @@ def _find_meshes(path: Path, root: ElementTree.Element) -> tuple[dict[str, Path]
         if "://" in word or "$(find" in word or found != places[0]:
             notes.append(f"{word} is {os.path.relpath(found, path.parent)}")
     if missing:
-        raise ModelError(
-            missing_files(path, missing, (Path(os.path.normpath(p)) for p in searched))
-        )
+        raise ModelError(missing_files(path, missing, searched))
     return files, notes
 
 
@@ -227,6 +231,14 @@ def _add_compiler(root: ElementTree.Element) -> None:
     for name, value in _KEEP.items():
         compiler.set(name, compiler.get(name, value) if name != "strippath" else value)
     compiler.attrib.pop("meshdir", None)  # the paths are absolute by now
+
+
+def _hide_collisions(spec: mujoco.MjSpec) -> None:
+    """Puts what collides in group 3, out of pictures, where a link has looks of its own."""
+    for body in spec.bodies:
+        if any(geom.contype == geom.conaffinity == 0 for geom in body.geoms):
+            for geom in body.geoms:
+                geom.group = geom.group if geom.contype == geom.conaffinity == 0 else 3
 
 
 def _name_meshes(spec: mujoco.MjSpec, tokens: dict[str, tuple[str, Path]]) -> dict[str, Path]:

@@ -19,6 +19,7 @@ from mjx_s2r.sim import env as environment
 from mjx_s2r.sim import physics
 from mjx_s2r.sim.env import make
 from mjx_s2r.sim.task import InitialState, StepResult
+from mjx_s2r.sim.task_defaults import TaskDefaults
 from train import check
 from train.check import CheckConfig
 
@@ -50,15 +51,11 @@ CONTRACT = PolicyContract(
 
 
 @dataclass(frozen=True)
-class Swing:
+class Swing(TaskDefaults):
     """See `mjx_s2r.sim.task.Task`."""
 
-    name: str = "swing"
-    substeps: int = 4
     episode_s: float = 2.0
     hold_s: float = 0.1
-    ends_on_success: bool = False
-    success_reward: float = 0.0
     space: ParamSpace = SPACE
     contract: PolicyContract = CONTRACT
     mj_model: mujoco.MjModel = field(default_factory=lambda: mujoco.MjModel.from_xml_string(XML))
@@ -75,14 +72,10 @@ class Swing:
         """Where the tip is: (3,)."""
         return data.site_xpos[0]
 
-    def label(self, data: mjx.Data) -> jax.Array:
-        """Nothing: (0,)."""
-        return jnp.zeros((0,))
-
     def reward(self, data: mjx.Data, action: jax.Array) -> StepResult:
         """Height of the tip."""
         height = data.site_xpos[0, 2]
-        return StepResult(height, height > 2.3, jnp.zeros((), bool))
+        return StepResult(height, height > 2.3)
 
 
 def checked(task: Any, rows: str = "*", **settings: Any) -> dict[str, CheckResult]:

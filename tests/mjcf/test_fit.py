@@ -96,18 +96,6 @@ def test_decimation_stays_within_the_distance() -> None:
     assert np.abs(np.linalg.norm(beyond, axis=1) + inside - 0.01).max() < 0.7e-3
 
 
-def test_an_open_mesh_is_decimated_too() -> None:
-    side = np.linspace(0, 0.1, 16)
-    x, y = np.meshgrid(side, side)
-    points = np.stack([x.ravel(), y.ravel(), 0.02 * x.ravel()], axis=1)
-    cell = np.arange(15)[:, None] * 16 + np.arange(15)
-    a, b, c, d = (cell + shift for shift in (0, 1, 16, 17))
-    faces = np.concatenate([np.stack([a, b, c], -1), np.stack([b, d, c], -1)]).reshape(-1, 3)
-    found, off = decimate_within(DrawnMesh(points, faces), 1e-3)
-    assert len(found.faces) <= len(faces) / 2
-    assert off <= 1e-3
-
-
 def test_texture_coordinates_follow_the_surface() -> None:
     """The coordinates of a plate are a linear map of its places, before and after."""
     mesh = part_mesh(SHAPES["cover"], 2000)

@@ -10,7 +10,7 @@ import pytest
 from benchmarks.mesh_robot import LINKS, TEXTURED, write_mesh_robot
 from mjx_s2r.mjcf.load import load
 from mjx_s2r.mjcf.pairs import find_pairs
-from mjx_s2r.mjcf.prepare import PrepareOptions, Prepared, prepare
+from mjx_s2r.mjcf.prepare import Prepared, PrepareOptions, prepare
 from mjx_s2r.mjcf.prepare_report import write_prepare_report
 from mjx_s2r.sim.physics import ModelError
 from train import prepare as verb
@@ -194,7 +194,7 @@ def test_the_page_shows_every_link(made: Prepared) -> None:
 CHAIN = """<mujoco>
   <worldbody>
     <body name="base"><geom size=".1"/>
-      <body name="near" pos=".15 0 0"><joint axis="0 0 1" range="-90 90"/><geom size=".1"/>
+      <body name="near" pos=".15 0 0"><joint axis="0 0 1" range="-150 150"/><geom size=".1"/>
         <body name="tip" pos=".3 0 0"><joint axis="0 0 1" range="-170 170"/>
           <geom size=".05" pos=".35 0 0"/>
           <body name="shell" pos=".35 0 0"><joint axis="1 0 0" range="-10 10"/><geom size=".04"/>
@@ -290,4 +290,4 @@ def test_the_verb_writes_model_and_page(tmp_path: Path) -> None:
     path.write_text(f'<mujoco><worldbody><body name="b">{BOX}</body></worldbody></mujoco>')
     verb.main([str(path), "-o", str(tmp_path / "out"), "--no-floor"])
     assert (tmp_path / "out" / "report.html").exists()
-    assert mujoco.MjModel.from_xml_path(str(tmp_path / "out" / "robot.xml")).ngeom == 1
+    assert mujoco.MjModel.from_xml_path(str(tmp_path / "out" / "robot.xml")).nbody == 2

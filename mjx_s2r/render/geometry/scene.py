@@ -168,7 +168,6 @@ def build_scene(
     if mj_model.cam_projection[camera] == mujoco.mjtProjection.mjPROJ_ORTHOGRAPHIC:
         raise SceneError(f"camera {camera_name!r} is orthographic; only perspective ones are drawn")
     quat = mj_model.cam_quat[camera] if mj_model.cam_mode[camera] == _FIXED else (1.0, 0, 0, 0)
-    head = mj_model.vis.headlight
     geoms = tuple(_with_solid(mj_model, geom) for geom in drawn_geoms(mj_model))
     return Scene(
         geoms=geoms,
@@ -182,7 +181,7 @@ def build_scene(
         near=float(mj_model.vis.map.znear * mj_model.stat.extent),
         far=float(mj_model.vis.map.zfar * mj_model.stat.extent),
         shininess=_shininess(mj_model),
-        head_gloss=float(np.mean(head.specular)) if head.active else 0.0,
+        head_gloss=head_gloss(mj_model),
         shadow_rays=shadow_rays,
         left_out=(*_left_out(mj_model), *_simplified(geoms)),
     )
@@ -194,10 +193,21 @@ def camera_id(mj_model: mujoco.MjModel, name: str) -> int:
     Raises:
         ParamError: no such camera; the message lists near names.
     """
-    known = [mj_model.camera(i).name for i in range(mj_model.ncam)]
+    known = camera_names(mj_model)
     if name not in known:
         raise unknown("camera", name, known)
     return known.index(name)
+
+
+def camera_names(mj_model: mujoco.MjModel) -> list[str]:
+    """Returns the names of a model's cameras, in order."""
+    return [mj_model.camera(i).name for i in range(mj_model.ncam)]
+
+
+def head_gloss(mj_model: mujoco.MjModel) -> float:
+    """Returns the strength of the highlights of the headlight."""
+    head = mj_model.vis.headlight
+    return float(np.mean(head.specular)) if head.active else 0.0
 
 
 def intrinsics(mj_model: mujoco.MjModel, camera: int) -> tuple[float, float, float, float] | None:

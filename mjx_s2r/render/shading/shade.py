@@ -25,7 +25,14 @@ from mjx_s2r.render.geometry import hfield, primitives, solids
 from mjx_s2r.render.geometry.hfield import Heights
 from mjx_s2r.render.geometry.meshes import Polytope, Triangles
 from mjx_s2r.render.geometry.primitives import Triple, dot
-from mjx_s2r.render.geometry.rays import Rays, View, local_point, local_ray, triple
+from mjx_s2r.render.geometry.rays import (
+    Rays,
+    View,
+    geom_in_world,
+    local_point,
+    local_ray,
+    triple,
+)
 from mjx_s2r.render.geometry.scene import Light, Scene
 from mjx_s2r.render.looks.appearance import Appearance
 from mjx_s2r.render.looks.assets import RenderAssets
@@ -77,7 +84,7 @@ def normals(scene: Scene, view: View, rays: Rays, depth: jax.Array, slot: jax.Ar
 
 def local_normal(scene: Scene, view: View, g: int, rays: Rays, depth: jax.Array) -> Triple:
     """Returns the unit normal (P,) of geom ``g`` where each pixel shows it, in its own frame."""
-    geom = scene.geoms[g]
+    geom = geom_in_world(scene, view, g)
     if isinstance(geom.solid, Triangles):
         ray = local_ray(view, g, rays)
         solid = geom.solid

@@ -16,7 +16,14 @@ from mjx_s2r.render.geometry.hfield import Heights
 from mjx_s2r.render.geometry.meshes import Polytope, Triangles
 from mjx_s2r.render.geometry.pose import pixels
 from mjx_s2r.render.geometry.primitives import Triple
-from mjx_s2r.render.geometry.rays import Rays, View, local_point, local_ray, triple
+from mjx_s2r.render.geometry.rays import (
+    Rays,
+    View,
+    geom_in_world,
+    local_point,
+    local_ray,
+    triple,
+)
 from mjx_s2r.render.geometry.scene import Geom, Light, Scene
 from mjx_s2r.render.looks.appearance import Appearance
 
@@ -60,7 +67,7 @@ def unpack_hit(scene: Scene, nearest: jax.Array) -> tuple[jax.Array, jax.Array]:
 def entry(scene: Scene, view: View, g: int, rays: Rays) -> jax.Array:
     """Returns the depth [m] (P,) at which rays enter geom ``g``, MISS if they do not."""
     eye, ray = triple(view.eye[g]), local_ray(view, g, rays)
-    near = _enter(scene.geoms[g], eye, ray, triple(view.size[g]), scene.near)
+    near = _enter(geom_in_world(scene, view, g), eye, ray, triple(view.size[g]), scene.near)
     return near if view.shown is None else jnp.where(view.shown[g], near, primitives.MISS)
 
 
@@ -168,7 +175,7 @@ def _blocked(
             blocks = _mesh_shades(geom.solid, view, index, g, point, away, offset)
         else:
             ray = _toward(view, index, g, point, away, offset)
-            blocks = _shades(geom, point, ray, triple(view.size[g]), away)
+            blocks = _shades(geom_in_world(scene, view, g), point, ray, triple(view.size[g]), away)
             blocks = blocks if geom.shape == "hfield" else blocks & (slot != g)
         dark = dark | (blocks if view.shown is None else blocks & view.shown[g])
     return dark
