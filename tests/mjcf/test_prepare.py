@@ -166,13 +166,23 @@ def test_a_floating_robot_stands_on_the_floor(from_urdf: Prepared) -> None:
 
 
 def test_two_runs_write_the_same_bytes(tmp_path: Path) -> None:
-    path = write_mesh_robot(tmp_path / "maker", faces=400)
-    options = replace(QUICK, max_parts=1)
+    meshes = write_mesh_robot(tmp_path / "maker", faces=400).parent / "assets"
+    path = tmp_path / "maker" / "one.xml"
+    path.write_text(
+        f"""<mujoco><compiler meshdir="{meshes}" texturedir="{meshes}"/><asset>
+        <mesh file="forearm.stl"/><mesh file="cover.obj"/>
+        <texture name="print" type="2d" file="cover.png"/><material name="m" texture="print"/>
+        </asset><worldbody><body><joint/><geom type="mesh" mesh="forearm"/>
+        <geom type="mesh" mesh="cover" material="m" contype="0" conaffinity="0"/></body>
+        </worldbody></mujoco>"""
+    )
     for name in ("a", "b"):
-        prepare(path, tmp_path / name, options)
-    assert files(tmp_path / "a") == files(tmp_path / "b")
-    prepare(path, tmp_path / "b", options, overwrite=True)
-    assert files(tmp_path / "a") == files(tmp_path / "b")
+        prepare(path, tmp_path / name, QUICK)
+    first = files(tmp_path / "a")
+    assert {"meshes/forearm.stl", "meshes/cover.obj", "textures/cover.png"} <= first.keys()
+    assert first == files(tmp_path / "b")
+    prepare(path, tmp_path / "b", QUICK, overwrite=True)
+    assert first == files(tmp_path / "b")
 
 
 def test_the_page_shows_every_link(made: Prepared) -> None:
@@ -186,8 +196,8 @@ CHAIN = """<mujoco>
     <body name="base"><geom size=".1"/>
       <body name="near" pos=".15 0 0"><joint axis="0 0 1" range="-150 150"/><geom size=".1"/>
         <body name="tip" pos=".3 0 0"><joint axis="0 0 1" range="-170 170"/>
-          <geom size=".05" pos=".2 0 0"/>
-          <body name="shell" pos=".2 0 0"><joint axis="1 0 0" range="-10 10"/><geom size=".04"/>
+          <geom size=".05" pos=".35 0 0"/>
+          <body name="shell" pos=".35 0 0"><joint axis="1 0 0" range="-10 10"/><geom size=".04"/>
             <body name="core"><joint axis="1 0 0" range="-10 10"/><geom size=".03"/></body>
           </body>
         </body>
