@@ -68,6 +68,7 @@ def quadruped_rough() -> Quadruped:
     floor = spec.geom("floor")
     floor.type, floor.hfieldname = mujoco.mjtGeom.mjGEOM_HFIELD, "floor"
     floor.pos = (0.0, 0.0, -BUMP_M)
+    spec.stat.extent = 1.0  # m; else cameras cut away what is nearer than a share of the field
     space = ParamSpace((*SPACE.rows, *GROUND))
     return Quadruped(name="quadruped_rough", space=space, mj_model=spec.compile())
 
