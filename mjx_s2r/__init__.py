@@ -25,6 +25,7 @@ map of the packages:
     io          run folders, checkpoints, settings, trackers
     runtime     devices, processes, signals, compilation, progress
     bridge      other libraries' environments
+    mjcf        models of other makers: reading, inspecting, preparing
     envs        the tasks that ship, and their registry
     api         the names above
 """

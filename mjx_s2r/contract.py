@@ -18,6 +18,8 @@ from typing import Any, Literal, get_args
 SCHEMA = 1
 METADATA_KEY = "mjx_s2r"
 ActionMode = Literal["delta_position", "position", "effort"]
+CameraKind = Literal["rgb", "depth"]
+DEPTH_CODES = 65535  # the largest code of a depth: at `CameraSignal.far`, or no answer
 
 
 class ContractError(ValueError):
@@ -49,7 +51,11 @@ class Signal:
 
 @dataclass(frozen=True)
 class CameraSignal:
-    """One camera that the policy reads: uint8 RGB, row 0 at the top.
+    """One camera that the policy reads, row 0 at the top: uint8 RGB, or depth.
+
+    A depth picture is float32 metres along the optical axis, 0 where there is no answer. What is
+    nearer than ``near`` or farther than ``far`` has none. A robot may deliver such metres or uint16
+    counts of ``unit_m`` (ROS: 32FC1 and 16UC1).
 
     Attributes:
         name: name of the camera.
@@ -57,6 +63,10 @@ class CameraSignal:
         width: of the picture, px.
         rate_hz: pictures per second, at most the control rate; between two, the last one holds.
         frames: F, how many pictures the policy sees at once, the newest and those before it.
+        kind: "rgb" or "depth".
+        near: nearest depth, m; of a depth camera alone.
+        far: farthest depth, m; of a depth camera alone.
+        unit_m: one count of a depth camera that delivers uint16, m.
     """
 
     name: str
@@ -64,39 +74,97 @@ class CameraSignal:
     width: int
     rate_hz: float
     frames: int = 1
+    kind: CameraKind = "rgb"
+    near: float = 0.0
+    far: float = 0.0
+    unit_m: float = 0.001
 
     def __post_init__(self) -> None:
-        """Checks the sizes.
+        """Checks sizes, kind and depths.
 
         Raises:
-            ContractError: a picture without area, a rate or a number of frames below its least.
+            ContractError: a picture without area, a rate or a number of frames below its least, an
+                unknown kind, depths that are none.
         """
         if min(self.height, self.width, self.frames) < 1 or not self.rate_hz > 0:
             raise ContractError(
                 f"camera {self.name!r}: {self.height}x{self.width} px, {self.rate_hz} Hz, "
                 f"{self.frames} frames; all must be above zero"
             )
+        if self.kind not in get_args(CameraKind):
+            raise ContractError(
+                f"camera {self.name!r}: kind {self.kind!r} must be one of "
+                f"{list(get_args(CameraKind))}"
+            )
+        if self.kind == "rgb" and (self.near or self.far):
+            raise ContractError(
+                f"camera {self.name!r}: near {self.near} m and far {self.far} m are of a depth "
+                "camera; drop them, or write kind='depth'"
+            )
+        if self.kind == "depth":
+            if not 0 <= self.near < self.far < math.inf:
+                raise ContractError(
+                    f"camera {self.name!r}: depths from near {self.near} m to far {self.far} m; "
+                    "write 0 <= near < far, in metres, as the camera's data sheet has them"
+                )
+            if not 0 < self.unit_m < math.inf:
+                raise ContractError(
+                    f"camera {self.name!r}: unit_m {self.unit_m} m must be above zero; it is one "
+                    "count of the robot's uint16 picture, 0.001 for millimetres"
+                )
+
+    @property
+    def channels(self) -> int:
+        """Numbers per pixel of one picture."""
+        return 1 if self.kind == "depth" else 3
+
+    @property
+    def dtype(self) -> str:
+        """Type of the picture that the policy's file reads."""
+        return "float32" if self.kind == "depth" else "uint8"
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """(height, width, 3 F) of what the policy reads, newest picture first."""
-        return self.height, self.width, 3 * self.frames
+        """(height, width, channels F) of what the policy reads, newest picture first."""
+        return self.height, self.width, self.channels * self.frames
 
 
 def camera_signal(text: str) -> CameraSignal:
-    """Reads a camera from NAME:HEIGHTxWIDTH@RATE or NAME:HEIGHTxWIDTH@RATExFRAMES.
+    """Reads a camera from NAME:HEIGHTxWIDTH@RATE, then xFRAMES and :depthNEAR-FAR (m) if wanted.
 
     Raises:
         ContractError: another form.
     """
-    found = re.fullmatch(r"(.+):(\d+)x(\d+)@([0-9.]+)(?:x(\d+))?", text)
+    number = r"[0-9]*\.?[0-9]+"
+    found = re.fullmatch(
+        rf"(.+?):(\d+)x(\d+)@([0-9.]+)(?:x(\d+))?(?::depth({number})-({number}))?", text
+    )
     if found is None:
         raise ContractError(
-            f"camera {text!r} must read NAME:HEIGHTxWIDTH@RATE, e.g. front:64x64@25, and for "
-            "several pictures at once front:64x64@12.5x3"
+            f"camera {text!r} must read NAME:HEIGHTxWIDTH@RATE, e.g. front:64x64@25, for several "
+            "pictures at once front:64x64@12.5x3, and for depth from 0.1 to 2 m "
+            "front:64x64@25:depth0.1-2"
         )
-    name, height, width, rate, frames = found.groups()
-    return CameraSignal(name, int(height), int(width), float(rate), int(frames or 1))
+    name, height, width, rate, frames, near, far = found.groups()
+    size = int(height), int(width), float(rate), int(frames or 1)
+    if far is None:
+        return CameraSignal(name, *size)
+    return CameraSignal(name, *size, "depth", float(near), float(far))
+
+
+def encode_depth(xp: ModuleType, camera: CameraSignal, metres: Any) -> Any:
+    """Returns depths (...) as the policy's network keeps them: uint16 codes, near 0, far 65535.
+
+    No answer (0, NaN, outside of near to far) has the code of the farthest depth.
+
+    Args:
+        xp: numpy or jax.numpy.
+        camera: the depth camera.
+        metres: (...) float32 [m] along the optical axis.
+    """
+    known = (metres > 0) & (metres >= camera.near) & (metres <= camera.far)
+    share = (xp.where(known, metres, camera.far) - camera.near) * (1 / (camera.far - camera.near))
+    return xp.round(share * DEPTH_CODES).astype("uint16")
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
 """A policy -> one ONNX file: normalizer, network and action scaling in the graph, contract inside.
 
-The graph reads what the robot has (assembled readings, uint8 images) and writes the action in
-physical units. Parity with JAX is measured on random inputs before the file gets its name.
+The graph reads what the robot has (assembled readings, uint8 images, depth in metres) and writes
+the action in physical units. Parity with JAX is measured on random inputs before the file gets its
+name.
 """
 
 import json
@@ -18,7 +19,7 @@ import numpy as np
 import onnx
 from jax2onnx import to_onnx
 
-from mjx_s2r.contract import METADATA_KEY, PolicyContract, TrainedRange, to_json
+from mjx_s2r.contract import METADATA_KEY, PolicyContract, TrainedRange, encode_depth, to_json
 from mjx_s2r.io.run import check_local
 from mjx_s2r.params import ParamSpace
 from mjx_s2r.robot.policy import GOLDEN_KEY, Policy, golden_images, golden_json
@@ -41,7 +42,7 @@ class Exported:
     inputs: int
 
 
-# (obs (N, P), one uint8 (N, H, W, 3) per camera) -> squashed action (N, J) in [-1, 1]
+# (obs (N, P), per camera (N, H, W, C) uint8, of depth uint16) -> squashed action (N, J) in [-1, 1]
 PolicyFunction = Callable[..., jax.Array]
 
 
@@ -76,7 +77,9 @@ def export_onnx(
     scale = jnp.asarray(contract.action.scale, jnp.float32)
 
     def action(obs: jax.Array, *images: jax.Array) -> jax.Array:
-        return policy(obs, *images) * scale
+        pairs = zip(images, contract.cameras, strict=True)
+        seen = (encode_depth(jnp, c, x) if c.kind == "depth" else x for x, c in pairs)
+        return policy(obs, *seen) * scale
 
     compiled = jax.jit(action)
     obs, images = _inputs(contract, _SEED, _GOLDEN)
@@ -114,7 +117,7 @@ def _convert(action: PolicyFunction, contract: PolicyContract) -> onnx.ModelProt
     # It warns of every constant without a type, which onnx.checker then finds nothing wrong with.
     logging.getLogger("onnx_ir").setLevel(logging.ERROR)
     shapes = [jax.ShapeDtypeStruct(("B", contract.size), jnp.float32)]
-    shapes += [jax.ShapeDtypeStruct(("B", *c.shape), jnp.uint8) for c in contract.cameras]
+    shapes += [jax.ShapeDtypeStruct(("B", *c.shape), c.dtype) for c in contract.cameras]
     with _jax_as_it_was(), warnings.catch_warnings():
         # It reads Python's numbers as float64; jax makes them float32 again and says so.
         warnings.filterwarnings("ignore", "Explicitly requested dtype float64", UserWarning)

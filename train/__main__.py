@@ -13,6 +13,9 @@ from mjx_s2r.params import ParamError, unknown
 from mjx_s2r.runtime import devices
 
 VERBS = {
+    "inspect": "look at a robot's file: what is in it, and which engine simulates what",
+    "prepare": "make a maker's MJCF or URDF ready for training, and report what changed",
+    "new": "write a task file and its test for a robot",
     "check": "compare a task with C MuJoCo before it is trained: rows, signals, rewards",
     "teacher": "train a privileged teacher with PPO and a curriculum",
     "seeds": "train one teacher from several seeds side by side, in one program",

@@ -14,14 +14,17 @@ import numpy as np
 import tyro
 from rich.table import Table
 
+from mjx_s2r.api.teacher import ranges_given
 from mjx_s2r.curriculum.coordinates import select_rows
 from mjx_s2r.envs.registry import make_task
 from mjx_s2r.eval.engine_check import NOMINAL, NOTED, REFUSALS, CheckResult, check_engine
 from mjx_s2r.io.run import write_json
+from mjx_s2r.render.cameras import check_looks
 from mjx_s2r.runtime.progress import console, print_line, progress
 from mjx_s2r.sim.backends.physics_config import PhysicsConfig
 from mjx_s2r.sim.env import make
 from mjx_s2r.sim.task import Task
+from train.command_line import gather_ranges
 
 STAGES = 3
 
@@ -32,6 +35,11 @@ class CheckConfig:
 
     task: str = "reach"
     """Name of a task, or module:Class."""
+    ranges: Path | None = None
+    """A TOML or JSON file of ranges of rows instead of the task's: name = [low, high], or a value
+    for a fixed row."""
+    range: tuple[str, ...] = ()
+    """Ranges of rows, each as name=low,high or name=value; they go before those of the file."""
     rows: str = "*"
     """Rows to check, globs of names or fields, comma-separated; ~ takes out."""
     seconds: float = 0.5
@@ -67,6 +75,7 @@ def check(task: Task, config: CheckConfig) -> list[CheckResult]:
     """
     try:
         env = make(task, config.physics)
+        check_looks(env.space, task.mj_model, task.contract)
     except REFUSALS as error:
         return [CheckResult("task", "bound", "refused", text=str(error))]
     if config.physics.backend == "c":
@@ -75,6 +84,8 @@ def check(task: Task, config: CheckConfig) -> list[CheckResult]:
         )
         return [CheckResult("task", "bound", "ok", text=text)]
     chosen = select_rows(env.space, config.rows) if len(env.space) else np.zeros(0, bool)
+    low, high = env.space.limits
+    chosen = chosen & (high > low)  # a row that a range fixes has no two ends
     with progress(f"checking {task.name}", STAGES) as bar:
         found = check_engine(
             env,
@@ -125,8 +136,8 @@ def main(argv: Sequence[str]) -> int:
     Raises:
         ParamError: a task or rows that do not exist.
     """
-    config = tyro.cli(CheckConfig, args=list(argv))
-    found = check(make_task(config.task), config)
+    config = tyro.cli(CheckConfig, args=gather_ranges(argv))
+    found = check(make_task(config.task, ranges_given(config)), config)
     console.print(table(found, f"{config.task}: {config.physics.backend} beside C MuJoCo"))
     for v in found:
         if v.text:

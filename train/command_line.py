@@ -1,4 +1,4 @@
-"""Task and recipe of a command line, read first: its other settings start from them."""
+"""What of a command line is read first: task and recipe, and options that may come repeatedly."""
 
 import re
 from collections.abc import Sequence
@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import tyro
+
+RANGES = re.compile(r"--(?:teacher\.)?(ranges?)(?:=(.*))?", re.S)
 
 
 @dataclass(frozen=True)
@@ -24,3 +26,29 @@ def base(argv: Sequence[str]) -> tuple[str, Path | None]:
     words = [re.sub(r"^--teacher\.(task|recipe)\b", r"--\1", word) for word in argv]
     found = tyro.cli(_Start, args=words, return_unknown_args=True, add_help=False)[0]
     return found.task, found.recipe
+
+
+def gather_ranges(argv: Sequence[str], inside: str = "") -> list[str]:
+    """Returns a command line in which all --range are one, with the values of all.
+
+    Args:
+        argv: the command line.
+        inside: the settings that the ranges are part of, e.g. "teacher."; --range and --ranges
+            may be written without it.
+    """
+    rest: list[str] = []
+    found: list[str] = []
+    taking = False
+    for word in argv:
+        match = RANGES.fullmatch(word)
+        if match and match[1] == "ranges":
+            rest.append(f"--{inside}ranges" + ("" if match[2] is None else f"={match[2]}"))
+        elif match and match[2] is not None:
+            found.append(match[2])
+        elif not match and taking and not word.startswith("--"):
+            found.append(word)
+            continue
+        elif not match:
+            rest.append(word)
+        taking = match is not None and match[1] == "range" and match[2] is None
+    return [*rest, f"--{inside}range", *found] if found else rest

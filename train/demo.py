@@ -20,7 +20,8 @@ from typing import Any, Literal
 import tyro
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from mjx_s2r.envs.registry import require_robots
+from mjx_s2r.api.teacher import ranges_given
+from mjx_s2r.envs.registry import make_task, require_robots
 from mjx_s2r.io.run import (
     METRICS,
     REPORT,
@@ -66,6 +67,11 @@ class DemoConfig:
     """The task; it needs robots to be judged on."""
     run: Path = Path("runs/demo")
     """Folder of everything that the demo leaves."""
+    ranges: Path | None = None
+    """A TOML or JSON file of ranges of rows instead of the task's: name = [low, high], or a value
+    for a fixed row."""
+    range: tuple[str, ...] = ()
+    """Ranges of rows, each as name=low,high or name=value; they go before those of the file."""
     budget: Literal["small", "full", "tiny"] = "small"
     """small fits a coffee break, full is the recipe for a good policy, tiny is a smoke test."""
     seed: int = 0
@@ -81,6 +87,7 @@ def run(config: DemoConfig) -> Path:
         ParamError: an unknown task, or one without robots; nothing has been trained.
     """
     require_robots(config.task)
+    make_task(config.task, ranges_given(config))  # a range that cannot be is refused here
     started = config.started or time.time()
     check_writable(config.run)
     check_space(config.run, 1000)
@@ -123,6 +130,8 @@ def _spawn(config: DemoConfig, budget: Budget, kind: str) -> subprocess.Popen[by
     command += ["--student.distill.iterations", str(budget.student_iterations)]
     command += ["--evaluate.count", str(budget.robots)]
     command += ["--evaluate.episodes", str(budget.episodes_of(kind))]
+    ranges = ranges_given(config)
+    command += ["--range", *ranges] if ranges else []
     if len(cores) >= 2:
         command += ["--core", str(cores[KINDS.index(kind)])]
     with (folder / "log.txt").open("ab") as log:

@@ -38,11 +38,13 @@ def write_report(
 ) -> None:
     """Writes report.html of a demo of ``config``, (task, seed)."""
     name, seed = config
-    task = make_task(name)
+    task, suite = make_task(name), robots_of(name)
     about = devices.describe()
     page = DemoReport(
         task=task.name,
-        goal=robots_of(name).GOAL,
+        goal=f"The goal of task {task.name} holds for {task.hold_s} s."
+        if suite is None
+        else suite.GOAL,
         total_s=result["seconds"],
         outcomes=_outcomes(figures),
         target=TARGET,

@@ -1,7 +1,8 @@
 """python -m train pipeline --run runs/reach: teacher, student, export and evaluation in one go.
 
 Each stage leaves its result in the run folder; a stage that is done is not done again, an
-interrupted one goes on from its checkpoint.
+interrupted one goes on from its checkpoint. A teacher whose actor reads what the robot has
+(ppo.actor_obs state) needs no student: it is exported itself.
 """
 
 import json
@@ -16,17 +17,19 @@ import jax.numpy as jnp
 import numpy as np
 import tyro
 
-from mjx_s2r.api.policy import TrainedPolicy, export_policy
-from mjx_s2r.api.robots import EvaluateConfig, evaluate_on_robots, summary
+from mjx_s2r.api.policy import TrainedPolicy, export_policy, load_policy
+from mjx_s2r.api.robots import EvaluateConfig, evaluate_on_robots, realities, summary
 from mjx_s2r.api.student import StudentConfig, student_mosaic, train_student
-from mjx_s2r.api.teacher import TeacherConfig, recipe, train_teacher
-from mjx_s2r.envs.registry import require_robots, task_spec
+from mjx_s2r.api.teacher import TeacherConfig, ranges_given, recipe, train_teacher
+from mjx_s2r.envs.registry import make_task, require_robots, task_spec
 from mjx_s2r.eval.intervals import wilson
+from mjx_s2r.eval.stand_ins import stand_ins
 from mjx_s2r.io.run import POLICY, RESULT, check_space, check_writable, write_json
 from mjx_s2r.learn.trainer import Trainer, TrainState
+from mjx_s2r.params import ParamError
 from mjx_s2r.runtime.progress import console
 from mjx_s2r.sim.interface import nominal_params
-from train.command_line import base
+from train.command_line import base, gather_ranges
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,11 @@ class PipelineConfig:
     """Folder; teacher/, student/ and policy.onnx go below it."""
     seed: int = 0
     """Seed of everything."""
+    ranges: Path | None = None
+    """A TOML or JSON file of ranges of rows instead of the task's: name = [low, high], or a value
+    for a fixed row."""
+    range: tuple[str, ...] = ()
+    """Ranges of rows, each as name=low,high or name=value; they go before those of the file."""
     randomize: bool = True
     """Randomize; off trains the same pipeline on the nominal model and look."""
     nominal_worlds: int = 512
@@ -47,21 +55,35 @@ class PipelineConfig:
     """Processor that this process keeps to; None leaves the choice to the system."""
     teacher: TeacherConfig = field(default_factory=lambda: recipe("reach"))
     """Settings of the teacher; task, run and seed come from above."""
+    reality: Path | None = None
+    """Reality file that the policy is judged on (docs/reality.md); absent: the task's robots."""
     student: StudentConfig = field(
         default_factory=lambda: StudentConfig(distill=task_spec("reach").distill)
     )
     """Settings of the student; teacher, run and seed come from above."""
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
-    """Settings of the evaluation; task and policy come from above."""
+    """Settings of the evaluation; task, policy and reality come from above."""
 
 
 def run(config: PipelineConfig) -> dict[str, Any]:
     """Runs every stage that is not done yet; returns the figures.
 
     Raises:
-        ParamError: an unknown task, or one without robots; nothing has been trained.
+        ParamError: an unknown task, one that no robot can see, or robots that do not fit it.
+        ConfigError: a reality file that cannot be used. Nothing has been trained.
     """
     require_robots(config.task)
+    judge, task = replace(config.evaluate, task=config.task), make_task(config.task)
+    judge = replace(judge, reality=config.reality or judge.reality)
+    robots = realities(config.task, judge)
+    alone = config.teacher.ppo.actor_obs == "state"
+    if not (alone or task.contract.cameras or config.student.cameras):
+        raise ParamError(
+            f"task {config.task!r} has no camera, and its teacher reads "
+            f"{config.teacher.ppo.actor_obs!r}, which no robot has; put a CameraSignal into the "
+            "contract, or train with --teacher.ppo.actor-obs state"
+        )
+    stand_ins(task, robots)
     check_writable(config.run)
     check_space(config.run)
     if config.core is not None:
@@ -71,6 +93,8 @@ def run(config: PipelineConfig) -> dict[str, Any]:
         task=config.task,
         run=config.run / "teacher",
         seed=config.seed,
+        range=(*ranges_given(config.teacher), *ranges_given(config)),
+        ranges=None,
         curriculum=config.teacher.curriculum if config.randomize else "none",
     )
     learn = replace(
@@ -82,8 +106,11 @@ def run(config: PipelineConfig) -> dict[str, Any]:
     )
     policy = config.run / POLICY
     figures = _stage(config.run / "teacher.json", lambda: _teach(teach, config.nominal_worlds))
-    figures |= _stage(config.run / "student.json", lambda: _distil(learn, policy))
-    judge = replace(config.evaluate, policy=policy, task=config.task, logs=config.run / "flights")
+    if alone:
+        figures |= _stage(config.run / "student.json", lambda: _export(teach.run, policy))
+    else:
+        figures |= _stage(config.run / "student.json", lambda: _distil(learn, policy))
+    judge = replace(judge, policy=policy, logs=config.run / "flights")
     figures |= _stage(config.run / RESULT, lambda: _judge(judge, config.run))
     return figures
 
@@ -125,6 +152,13 @@ def _distil(config: StudentConfig, policy: Path) -> dict[str, Any]:
     return {"export": {"parity": done.parity, "inputs": done.inputs}}
 
 
+def _export(run: Path, policy: Path) -> dict[str, Any]:
+    """Exports a teacher whose actor reads what the robot has."""
+    done = export_policy(load_policy(run), policy, inputs=1000)
+    console.print(f"{policy}: differs from JAX by at most {done.parity:.1e}")
+    return {"export": {"parity": done.parity, "inputs": done.inputs}}
+
+
 def _judge(config: EvaluateConfig, folder: Path) -> dict[str, Any]:
     """Judges the policy on the robots and keeps the films."""
     episodes = evaluate_on_robots(config)
@@ -138,17 +172,18 @@ def _judge(config: EvaluateConfig, folder: Path) -> dict[str, Any]:
 
 def main(argv: Sequence[str]) -> None:
     """Parses the command line and runs the pipeline."""
+    argv = gather_ranges(argv)
     taught = recipe(*base(argv))
     default = PipelineConfig(
         task=taught.task,
         teacher=taught,
         student=StudentConfig(distill=task_spec(taught.task).distill),
     )
-    config = tyro.cli(PipelineConfig, args=list(argv), default=default)
+    config = tyro.cli(PipelineConfig, args=argv, default=default)
     figures = run(config)
     judged = figures["student"]
     low, high = judged["interval"]
     console.print(
-        f"on {judged['episodes']} episodes with {config.evaluate.robots} robots: success "
+        f"on {judged['episodes']} episodes with {len(judged['per_robot'])} robots: success "
         f"{judged['success']:.2f}, 95 % interval {low:.2f} to {high:.2f}"
     )

@@ -16,7 +16,13 @@ import jax.numpy as jnp
 import numpy as np
 import tyro
 
-from mjx_s2r.api.teacher import MAY_CHANGE, TeacherConfig, recipe, teacher_trainer
+from mjx_s2r.api.teacher import (
+    MAY_CHANGE,
+    TeacherConfig,
+    recipe,
+    teacher_trainer,
+    with_ranges_kept,
+)
 from mjx_s2r.io.checkpoints import Checkpoints
 from mjx_s2r.io.config import ConfigError
 from mjx_s2r.io.run import Run
@@ -24,7 +30,7 @@ from mjx_s2r.learn.multi_seed import Seeds, take_seed
 from mjx_s2r.learn.train_logger import LogWindow, TrainLogger, speed
 from mjx_s2r.learn.trainer import LoopConfig, Trainer, run_loop, train_logger
 from mjx_s2r.report.charts import draw_training
-from train.command_line import base
+from train.command_line import base, gather_ranges
 
 WATCHED = ("return", "success")
 
@@ -56,7 +62,8 @@ class SeedsConfig:
 
 def train(config: SeedsConfig) -> list[Path]:
     """Runs or resumes the trainings; returns the folders of the single seeds."""
-    teacher = config.teacher
+    teacher = with_ranges_kept(config.teacher)
+    config = replace(config, teacher=teacher)
     if teacher.ppo.actor_obs == "pixels":
         raise ConfigError(
             "ppo.actor_obs 'pixels': seeds side by side read numbers, 'state' or 'privileged'; "
@@ -147,7 +154,8 @@ def _keep(teacher: TeacherConfig, trainer: Trainer, part: Run, state: Any) -> No
 
 def main(argv: Sequence[str]) -> None:
     """Parses the command line and trains."""
+    argv = gather_ranges(argv, "teacher.")
     teacher = replace(recipe(*base(argv)), run=Path("runs/seeds"))
     default = SeedsConfig(teacher=teacher)
-    config = tyro.cli(SeedsConfig, args=list(argv), default=default)
+    config = tyro.cli(SeedsConfig, args=argv, default=default)
     print("\n".join(map(str, train(config))))

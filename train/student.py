@@ -7,6 +7,7 @@ from pathlib import Path
 import tyro
 
 from mjx_s2r.api.student import StudentConfig, student_recipe, train_student
+from train.command_line import gather_ranges
 
 
 @dataclass(frozen=True)
@@ -18,5 +19,6 @@ class _Teacher:
 
 def main(argv: Sequence[str]) -> None:
     """Parses the command line and distils."""
-    where = tyro.cli(_Teacher, args=list(argv), return_unknown_args=True, add_help=False)[0].teacher
-    train_student(tyro.cli(StudentConfig, args=list(argv), default=student_recipe(where)))
+    argv = gather_ranges(argv)
+    where = tyro.cli(_Teacher, args=argv, return_unknown_args=True, add_help=False)[0].teacher
+    train_student(tyro.cli(StudentConfig, args=argv, default=student_recipe(where)))

@@ -20,7 +20,7 @@ import tyro
 from rich import box
 from rich.table import Table
 
-from mjx_s2r.api.teacher import TeacherConfig, recipe
+from mjx_s2r.api.teacher import TeacherConfig, ranges_given, recipe
 from mjx_s2r.envs.registry import task_spec
 from mjx_s2r.io.run import (
     CHECKPOINTS,
@@ -35,13 +35,14 @@ from mjx_s2r.io.run import write_json as write
 from mjx_s2r.runtime.devices import accelerators
 from mjx_s2r.runtime.progress import console
 from mjx_s2r.runtime.signals import sigterm_interrupts
-from train.command_line import base
+from train.command_line import base, gather_ranges
 from train.sweeping.engine import executor, grace_s, numbers, places, run_all, slurm_options
 from train.sweeping.job import Settings
 
 SHOWN = ("success", "return", "env_steps", "seconds")
 RARE = ("nan_envs",)  # shown where it is not zero
 COMPARED = ("success", "return")
+RANGES = ("range", "ranges")
 SWEEP = "sweep.json"
 
 
@@ -57,6 +58,11 @@ class SweepConfig:
     """Seeds: 0..4 is 0 to 4, both included; or 1,5,7."""
     set: tuple[str, ...] = ()
     """Settings of the teacher, each as name=value,value; every combination is run."""
+    ranges: Path | None = None
+    """A TOML or JSON file of ranges of rows instead of the task's: name = [low, high], or a value
+    for a fixed row."""
+    range: tuple[str, ...] = ()
+    """Ranges of rows, each as name=low,high or name=value; they go before those of the file."""
     where: Literal["local", "slurm"] = "local"
     """Who runs them: processes on this machine, or SLURM."""
     gpus: str = ""
@@ -99,10 +105,15 @@ def grid(config: SweepConfig) -> list[Point]:
     for text in config.set:
         name, _, values = text.partition("=")
         name, found = name.strip(), tuple(v.strip() for v in values.split(",") if v.strip())
-        if not name or not found or name in axes or name in ("seed", "run", "task", "resume"):
+        if (
+            not name
+            or not found
+            or name in axes
+            or name in ("seed", "run", "task", "resume", *RANGES)
+        ):
             raise RunError(
-                f"set {text!r}: write name=value,value, each name once; seeds, run and task have "
-                "options of their own"
+                f"set {text!r}: write name=value,value, each name once; seeds, run, task and "
+                "ranges have options of their own"
             )
         axes[name] = found
     axes["seed"] = seeds_of(config.seeds)
@@ -121,6 +132,8 @@ def command(config: SweepConfig, point: Point) -> list[str]:
     """Returns the command line of one run, which starts it and, given again, goes on with it."""
     folder = (config.run / point.name).absolute()
     line = [sys.executable, "-m", "train", "teacher", "--task", config.task, "--run", str(folder)]
+    ranges = ranges_given(config)
+    line += ["--range", *ranges] if ranges else []
     for name, value in point.settings:
         line += [f"--{name.replace('_', '-')}", value]
     return [*line, "--resume"]
@@ -258,7 +271,7 @@ def figures(folder: Path) -> dict[str, float]:
 
 def main(argv: Sequence[str]) -> int:
     """Runs what has not ended yet and shows the table; returns the exit status."""
-    config = tyro.cli(SweepConfig, args=list(argv))
+    config = tyro.cli(SweepConfig, args=gather_ranges(argv))
     points = grid(config)
     open_ = [p for p in points if not ended(config.run / p.name)]
     at_once = slots(config, len(open_))

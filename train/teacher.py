@@ -5,9 +5,10 @@ from collections.abc import Sequence
 import tyro
 
 from mjx_s2r.api.teacher import TeacherConfig, recipe, train_teacher
-from train.command_line import base
+from train.command_line import base, gather_ranges
 
 
 def main(argv: Sequence[str]) -> None:
     """Parses the command line and trains."""
-    train_teacher(tyro.cli(TeacherConfig, args=list(argv), default=recipe(*base(argv))))
+    argv = gather_ranges(argv)
+    train_teacher(tyro.cli(TeacherConfig, args=argv, default=recipe(*base(argv))))

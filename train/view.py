@@ -25,7 +25,7 @@ from mjx_s2r.contract import CameraSignal, camera_signal
 from mjx_s2r.envs.registry import make_task
 from mjx_s2r.io.run import check_local
 from mjx_s2r.params import ParamError
-from mjx_s2r.render.cameras import bind_cameras, poses, take_pictures
+from mjx_s2r.render.cameras import bind_cameras, poses, take_pictures, to_rgb
 from mjx_s2r.render.looks import textures
 from mjx_s2r.render.looks.assets import RenderConfig
 from mjx_s2r.report.media import mosaic, write_png
@@ -164,9 +164,8 @@ def _worlds(config: ViewConfig, env: Env) -> tuple[Any, PhysicsState]:
         jax.random.split(key_reset, count), EpisodeParams(xi, none, jnp.zeros_like(none))
     )
     bound = bind_cameras(task.space, task.mj_model, task.contract, config.render)
-    sizes = worlds.pipeline_state.leaves.get("geom_size")
     data = jax.jit(jax.vmap(env.positions))(worlds)
-    where = poses(bound, data, sizes)
+    where = poses(bound, data, worlds.pipeline_state.leaves)
     draw = jax.jit(
         lambda where, xi, key: take_pictures(bound, where, xi, key=key),
         compiler_options=gradient_compiler_options(),
@@ -174,7 +173,7 @@ def _worlds(config: ViewConfig, env: Env) -> tuple[Any, PhysicsState]:
     taken = draw(where, xi, key_noise)
     for index, (signal, pictures) in enumerate(zip(task.contract.cameras, taken, strict=True)):
         path = config.out / (f"worlds_{signal.name}.png" if index else "worlds.png")
-        write_png(path, mosaic(np.asarray(pictures), config.columns), zoom=2)
+        write_png(path, mosaic(to_rgb(np.asarray(pictures)), config.columns), zoom=2)
         print_line(f"{path}: {count} worlds over the limits of the table, the first nominal")
     return jax.tree.map(lambda leaf: leaf[0], (data, worlds.pipeline_state.physics_state))
 

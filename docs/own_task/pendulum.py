@@ -1,17 +1,17 @@
 """A pendulum that swings up: a task of one's own in one file. The text is in docs/own_task.md."""
 
-from dataclasses import dataclass, field
-
 import jax
 import jax.numpy as jnp
 import mujoco
 from mujoco import mjx
 
-from mjx_s2r.contract import ActionSpec, PolicyContract, Signal
+from mjx_s2r.contract import PolicyContract, Signal
 from mjx_s2r.envs.registry import register
 from mjx_s2r.learn.ppo.config import PPOConfig
 from mjx_s2r.params import ParamSpace, add, scale, set_to
+from mjx_s2r.sim.model.model_contract import action_of
 from mjx_s2r.sim.task import InitialState, StepResult
+from mjx_s2r.sim.task_defaults import TaskDefaults
 
 # 1. The model. Upright is 0 rad; the motor is too weak to lift the pole in one go.
 XML = """
@@ -32,6 +32,7 @@ XML = """
   <actuator><motor name="hinge" joint="hinge" ctrlrange="-0.35 0.35"/></actuator>
 </mujoco>
 """
+MODEL = mujoco.MjModel.from_xml_string(XML)
 
 # 2. The table: what may differ between this model and the thing on the bench, and how far.
 BENCH = "weighed and measured on a kitchen scale, within a third"
@@ -55,34 +56,18 @@ CONTRACT = PolicyContract(
         Signal("angle", 2, "1", low=-1.01, high=1.01),  # cosine and sine
         Signal("speed", 1, "rad/s", scale=0.1, low=-60.0, high=60.0),
     ),
-    action=ActionSpec(
-        joints=("hinge",),
-        mode="effort",
-        unit="N m",
-        scale=(0.35,),
-        home=(0.0,),
-        low=(-0.35,),
-        high=(0.35,),
-        max_rate=(float("inf"),),
-        max_effort=(0.35,),
-    ),
+    action=action_of(MODEL, control_hz=50.0),  # the model's motor: N m, as far as its ctrlrange
 )
 
 
 # 4. The task: how an episode begins, what is read, and what is wanted.
-@dataclass(frozen=True)
-class Pendulum:
-    """See `mjx_s2r.sim.task.Task` for what each part means."""
+class Pendulum(TaskDefaults):
+    """See `mjx_s2r.sim.task.Task` for what each part means; what is not here is usual."""
 
-    name: str = "pendulum"
-    substeps: int = 2
-    episode_s: float = 5.0
-    hold_s: float = 1.0
-    ends_on_success: bool = False
-    success_reward: float = 0.0
-    space: ParamSpace = SPACE
-    contract: PolicyContract = CONTRACT
-    mj_model: mujoco.MjModel = field(default_factory=lambda: mujoco.MjModel.from_xml_string(XML))
+    mj_model = MODEL
+    space = SPACE
+    contract = CONTRACT
+    hold_s = 1.0
 
     def reset(self, *, key: jax.Array) -> InitialState:
         """Lets the pole hang at any angle near down, all but still."""
@@ -95,10 +80,6 @@ class Pendulum:
         angle = data.qpos[0]
         return {"angle": jnp.stack((jnp.cos(angle), jnp.sin(angle))), "speed": data.qvel}
 
-    def privileged(self, data: mjx.Data) -> jax.Array:
-        """Nothing that the signals and the table do not hold: (0,)."""
-        return jnp.zeros((0,))
-
     def label(self, data: mjx.Data) -> jax.Array:
         """Where the pole's tip is, m: (3,)."""
         return data.geom_xpos[-1]
@@ -109,7 +90,7 @@ class Pendulum:
         slow = jnp.exp(-0.05 * data.qvel[0] ** 2)
         reward = upright * (0.7 + 0.2 * slow + 0.1 * (1 - action[0] ** 2))
         on_goal = (jnp.cos(data.qpos[0]) > 0.95) & (jnp.abs(data.qvel[0]) < 1.0)
-        return StepResult(reward, on_goal, jnp.zeros((), bool))
+        return StepResult(reward, on_goal)
 
 
 # 5. The name and the settings to train it with: an actor that reads what the robot has.

@@ -29,9 +29,11 @@ from mjx_s2r.io.config import ConfigError
 from mjx_s2r.io.run import CHECKPOINTS, CONFIG, POLICY, RunError, is_student
 from mjx_s2r.onnx_export import Exported
 from mjx_s2r.params import unknown
+from mjx_s2r.params.ranges import as_ranges
 from mjx_s2r.sim.backends.physics_config import PhysicsConfig
 from mjx_s2r.sim.env import Env
 from mjx_s2r.sim.interface import Environment
+from mjx_s2r.sim.task import ranges_of
 
 
 class Overrides:
@@ -69,7 +71,12 @@ class Distill(Overrides):
     """
 
 
-def make(task: Any, *, physics: PhysicsConfig | None = None) -> Environment:
+def make(
+    task: Any,
+    *,
+    physics: PhysicsConfig | None = None,
+    ranges: Mapping[str, Any] | Sequence[str] = (),
+) -> Environment:
     """Returns the environment of a task, with pure `reset` and `step` for one world.
 
     Vectorize them with `jax.vmap`. The compiler has been configured by then.
@@ -77,12 +84,14 @@ def make(task: Any, *, physics: PhysicsConfig | None = None) -> Environment:
     Args:
         task: a name ("reach"), "module:Class", "playground:NAME", "brax:NAME", or a task object.
         physics: the engine of the physics steps; MJX on JAX if absent.
+        ranges: ranges of rows instead of those of the task, ``{"mass": (0.9, 1.2), "delay": 0.02}``
+            or as a command line has them, ``["mass=0.9,1.2"]``; see `mjx_s2r.params.ranges`.
 
     Raises:
-        ParamError: an unknown name, or no task.
+        ParamError: an unknown name, no task, or a range that its row cannot have.
         ModelError: an engine that this machine, the model or a row cannot use.
     """
-    return make_env(task, physics)
+    return make_env(task, physics, ranges=as_ranges(ranges))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -196,7 +205,8 @@ class Student(_Trained):
         self,
         robots: Literal["held_out", "rehearsal"] = "held_out",
         *,
-        count: int = 10,
+        reality: str | Path | None = None,
+        count: int | None = None,
         episodes: int = 20,
     ) -> dict[str, Any]:
         """Returns the success on robots, with its 95 % interval and what the guard did.
@@ -205,13 +215,22 @@ class Student(_Trained):
 
         Args:
             robots: held_out for the verdict, rehearsal for development.
-            count: number of robots.
+            reality: file that says what the robots are made of instead (docs/reality.md).
+            count: number of robots; by default as many as the file says, or 10.
             episodes: episodes on each.
 
         Raises:
-            ParamError: a task without robots, or one that no name leads to.
+            ParamError: a task that no name leads to, or a reality that does not fit it.
+            ConfigError: a reality file that cannot be used.
         """
-        return evaluate(self, robots=robots, count=count, episodes=episodes, task=self.task)
+        return evaluate(
+            self,
+            robots=robots,
+            reality=reality,
+            count=count,
+            episodes=episodes,
+            task=self.task,
+        )
 
 
 def train(
@@ -223,6 +242,7 @@ def train(
     iterations: int | None = None,
     seed: int = 0,
     resume: bool = False,
+    ranges: Mapping[str, Any] | Sequence[str] = (),
     **settings: Any,
 ) -> Teacher:
     """Trains a privileged teacher; shows progress, keeps checkpoints, survives interruptions.
@@ -235,13 +255,14 @@ def train(
         iterations: iterations in all; by default those that fit the task.
         seed: of everything.
         resume: go on where the folder holds this run; start where it holds none.
+        ranges: as of `make`; beside those that ``env`` was made with.
         settings: further settings of `mjx_s2r.api.teacher.TeacherConfig`, e.g. eval_every=50.
 
     Raises:
         ParamError: an unknown setting, row or schedule.
         RunError: a folder that cannot be used.
     """
-    env = make(env)
+    env = make(env, physics=settings.get("physics") if ranges else None, ranges=ranges)
     if isinstance(env, Env) and env.physics.backend != "jax" and "physics" not in settings:
         raise ConfigError(
             f"the environment steps in {env.physics.backend!r}; give train(..., physics=...) "
@@ -264,6 +285,7 @@ def train(
         mix=curriculum.mix,
         adr=curriculum.adr,
         schedules=curriculum.schedules,
+        range=as_ranges(ranges_of(env.task)) if isinstance(env, Env) else (),
         **settings,
     ).over(config)
     trainer, state = train_teacher(config, env)
@@ -319,7 +341,8 @@ def evaluate(
     policy: Teacher | Student | str | Path,
     *,
     robots: Literal["held_out", "rehearsal"] = "held_out",
-    count: int = 10,
+    reality: str | Path | None = None,
+    count: int | None = None,
     episodes: int = 20,
     task: str = "",
 ) -> dict[str, Any]:
@@ -331,22 +354,32 @@ def evaluate(
     Args:
         policy: a student, a teacher that can be exported, or an ONNX file.
         robots: held_out for the verdict, rehearsal for development.
-        count: number of robots.
+        reality: file that says what the robots are made of instead (docs/reality.md).
+        count: number of robots; by default as many as the file says, or 10.
         episodes: episodes on each.
         task: its task, a name or "module:Class"; empty: the name in the policy's contract.
 
     Raises:
-        ParamError: a task without robots, or one that no name leads to.
+        ParamError: a task that no name leads to, or a reality that does not fit it.
+        ConfigError: a reality file that cannot be used.
         ExportError: a teacher that cannot be exported.
     """
+    config = EvaluateConfig(
+        task=task,
+        reality=None if reality is None else Path(reality),
+        robots=robots,
+        count=count,
+        episodes=episodes,
+        films=0,
+    )
     if isinstance(policy, Teacher | Student):
         with tempfile.TemporaryDirectory() as folder:
             path = policy.export(Path(folder) / POLICY, inputs=64).path
             name = task or name_of(policy.env)
-            return evaluate(path, robots=robots, count=count, episodes=episodes, task=name)
-    config = EvaluateConfig(
-        policy=Path(policy), task=task, robots=robots, count=count, episodes=episodes, films=0
-    )
+            return dict(
+                summary(evaluate_on_robots(dataclasses.replace(config, policy=path, task=name)))
+            )
+    config = dataclasses.replace(config, policy=Path(policy))
     return dict(summary(evaluate_on_robots(config)))
 
 

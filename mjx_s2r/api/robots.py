@@ -1,30 +1,41 @@
-"""Evaluation of an exported policy on a task's simulated robots.
+"""Evaluation of an exported policy on stand-ins of a task's robot.
 
 The file runs through controller, guard and driver, as on a real robot.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
+from mjx_s2r.contract import ContractError, PolicyContract
 from mjx_s2r.eval.intervals import wilson
+from mjx_s2r.eval.reality import Reality, described, load_reality
 from mjx_s2r.eval.robot_episodes import (
+    SUCCESS,
     EvalConfig,
-    JudgedRobot,
     RobotEpisode,
     interventions,
     run_episodes,
 )
+from mjx_s2r.eval.stand_ins import default_reality, plain_reality, stand_ins
 from mjx_s2r.io.run import check_local
+from mjx_s2r.params import ParamError
 from mjx_s2r.render.cameras import RayCamera
 from mjx_s2r.robot.controller import ControllerConfig
+from mjx_s2r.robot.driver import check
+from mjx_s2r.robot.drivers.mujoco_wiring import describe, rig_for
 from mjx_s2r.robot.drivers.sim_robot import can_render
 from mjx_s2r.robot.policy import Policy
 from mjx_s2r.robot.safety import SafetyConfig
 from mjx_s2r.runtime.progress import console, progress
+from mjx_s2r.sim.task import Task
+
+COUNT = 10  # robots, where nobody says how many
 
 
 @dataclass(frozen=True)
@@ -35,46 +46,69 @@ class EvaluateConfig:
     """The exported policy."""
     task: str = ""
     """Its task, a name or module:Class; empty: the name in the policy's contract."""
+    reality: Path | None = None
+    """Reality file (TOML or JSON, docs/reality.md); absent: the task's own robots, or its model
+    with usual flaws and other numbers."""
     robots: Literal["held_out", "rehearsal"] = "held_out"
-    """Which robots: held out for the verdict, rehearsal for development."""
-    count: int = 10
-    """Number of robots."""
+    """Without a reality file: held out for the verdict, rehearsal for development."""
+    count: int | None = None
+    """Number of robots; by default as many as the reality file says, or 10."""
     episodes: int = 20
     """Episodes on each."""
     logs: Path | None = None
     """Folder for flight logs."""
+    json: Path | None = None
+    """Where the figures go; by default beside the policy, as NAME.evaluation.json."""
     films: int = 1
     """Episodes per robot whose frames are kept."""
     safety: SafetyConfig = field(default_factory=lambda: SafetyConfig(ramp_s=0.3))
     """Settings of the guard."""
 
 
-def robots(task: str, family: str, count: int) -> list[JudgedRobot]:
-    """Returns the robots that a task is judged on.
+def realities(name: str, config: EvaluateConfig) -> list[Reality]:
+    """Returns what the robots are made of on which a task is judged.
 
     Raises:
-        ParamError: the task has none.
+        ParamError: as `registry.robots_of`; a number of robots or episodes below one.
+        ConfigError: a reality file that cannot be used.
     """
-    from mjx_s2r.envs.registry import robots_of
+    from mjx_s2r.envs.registry import make_task, robots_of
 
-    make = getattr(robots_of(task), family)
-    return [make(index) for index in range(count)]
+    for setting, value in (("count", config.count), ("episodes", config.episodes)):
+        if value is not None and value < 1:
+            raise ParamError(f"{setting} {value} must be at least 1")
+    if config.reality is not None:
+        found = load_reality(config.reality)
+        return [found if config.count is None else replace(found, count=config.count)]
+    suite, count = robots_of(name), config.count or COUNT
+    if suite is not None:
+        return [getattr(suite, config.robots)(index) for index in range(count)]
+    if config.robots == "rehearsal":
+        return [plain_reality(count)]
+    return [default_reality(make_task(name), count)]
 
 
 def evaluate_on_robots(config: EvaluateConfig) -> list[RobotEpisode]:
-    """Runs every episode; shows progress."""
+    """Runs every episode; shows what the robots are, and progress.
+
+    Raises:
+        ParamError, ConfigError, ModelError, TaskError: as `realities` and `stand_ins.stand_ins`.
+        ContractError: a policy that cannot be read, of another task, or that does not fit.
+    """
     if config.logs is not None:
         check_local(config.logs)
     from mjx_s2r.envs.registry import make_task
 
     policy = Policy.load(config.policy)
-    if policy.contract.engine == "c":
-        console.print(
-            "trained in C MuJoCo, which also moves the stand-ins: they differ by their numbers and "
-            "flaws, not by their engine"
-        )
     name = config.task or policy.contract.task
-    task = make_task(name)
+    task, chosen = make_task(name), realities(name, config)
+    _check_task(policy.contract, task)
+    robots = stand_ins(task, chosen)
+    first = next(robots)
+    rig = replace(rig_for(policy.contract), senses=first.judge)
+    check(policy.contract, describe(first.sheet, rig))
+    for line in _introduced(policy.contract, task, chosen):
+        console.print(line, highlight=False, markup=False)
     camera = None
     if policy.contract.cameras and not can_render():
         console.print("no OpenGL here: the robots' cameras use this project's own renderer")
@@ -86,11 +120,11 @@ def evaluate_on_robots(config: EvaluateConfig) -> list[RobotEpisode]:
         logs=config.logs,
         controller=ControllerConfig(task.episode_s, config.safety),
     )
-    chosen = robots(name, config.robots, config.count)
     done: list[RobotEpisode] = []
-    total = config.count * config.episodes
-    with progress(f"on {config.robots} robots", total) as bar:
-        for episode in run_episodes(policy, chosen, config.episodes, rules):
+    count = sum(reality.count for reality in chosen)
+    total = count * config.episodes
+    with progress(f"on {count} robots", total) as bar:
+        for episode in run_episodes(policy, chain((first,), robots), config.episodes, rules):
             done.append(episode)
             good = sum(e.success for e in done)
             if len(done) % 10 == 0 or len(done) == total:
@@ -98,22 +132,64 @@ def evaluate_on_robots(config: EvaluateConfig) -> list[RobotEpisode]:
     return done
 
 
+def _check_task(contract: PolicyContract, task: Task) -> None:
+    """Raises ContractError for a policy that commands other joints than its task's."""
+    mine, theirs = contract.action.joints, task.contract.action.joints
+    if mine != theirs or contract.action.mode != task.contract.action.mode:
+        raise ContractError(
+            f"the policy was trained on task {contract.task!r} and commands {contract.action.mode} "
+            f"of joints {list(mine)}, task {task.name!r} {task.contract.action.mode} of "
+            f"{list(theirs)}; name the policy's own task by --task"
+        )
+
+
+def _introduced(contract: PolicyContract, task: Task, chosen: Sequence[Reality]) -> Iterator[str]:
+    """Yields what the robots are, and in what they do not differ from the training."""
+    if contract.engine == "c":
+        yield (
+            "trained in C MuJoCo, which also moves the stand-ins: they differ by their numbers and "
+            "flaws, not by their engine"
+        )
+    if len(chosen) == 1:
+        yield from described(chosen[0], task.space)
+    else:
+        yield f"{len(chosen)} robots of the task's own, {chosen[0].name!r}"
+
+
 def summary(episodes: Sequence[RobotEpisode]) -> dict[str, object]:
     """Returns the figures of an evaluation as JSON values."""
     good = sum(e.success for e in episodes)
     act_us = 1e6 * np.concatenate([e.act_s for e in episodes])
-    per_robot: dict[str, list[int]] = {}
-    for episode in episodes:
-        per_robot.setdefault(episode.robot, []).append(int(episode.success))
     return {
         "episodes": len(episodes),
         "successes": good,
         "success": good / len(episodes),
         "interval": list(wilson(good, len(episodes))),
-        "per_robot": {name: float(np.mean(x)) for name, x in per_robot.items()},
+        "reasons": dict(failures(episodes)),
+        "per_robot": per_robot(episodes),
         "steps": sum(e.steps for e in episodes),
         "interventions": dict(interventions(episodes)),
         "overruns": sum(e.overruns for e in episodes),
-        "act_p50_us": float(np.percentile(act_us, 50)),
-        "act_p99_us": float(np.percentile(act_us, 99)),
+        "act_p50_us": float(np.percentile(act_us, 50)) if act_us.size else 0.0,
+        "act_p99_us": float(np.percentile(act_us, 99)) if act_us.size else 0.0,
     }
+
+
+def per_robot(episodes: Sequence[RobotEpisode]) -> dict[str, dict[str, object]]:
+    """Returns robot -> episodes, successes, their 95 % interval, and why the others failed."""
+    out: dict[str, dict[str, object]] = {}
+    for name in dict.fromkeys(e.robot for e in episodes):
+        mine = [e for e in episodes if e.robot == name]
+        good = sum(e.success for e in mine)
+        out[name] = {
+            "episodes": len(mine),
+            "successes": good,
+            "interval": list(wilson(good, len(mine))),
+            "reasons": dict(failures(mine)),
+        }
+    return out
+
+
+def failures(episodes: Sequence[RobotEpisode]) -> Counter[str]:
+    """Returns how often episodes failed, by reason."""
+    return Counter(e.reason for e in episodes if e.reason != SUCCESS)

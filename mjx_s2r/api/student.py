@@ -1,5 +1,6 @@
 """Students: settings of a run, the trainer that they describe, and loading a trained one."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -7,7 +8,14 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from mjx_s2r.api.teacher import TeacherConfig, camera_schedule, load_teacher, with_cameras
+from mjx_s2r.api.teacher import (
+    TeacherConfig,
+    camera_schedule,
+    load_teacher,
+    ranges_given,
+    with_cameras,
+    with_ranges_kept,
+)
 from mjx_s2r.curriculum.uniform import uniform
 from mjx_s2r.envs.registry import task_spec
 from mjx_s2r.io import tracker
@@ -17,7 +25,9 @@ from mjx_s2r.learn.distill.config import DistillConfig
 from mjx_s2r.learn.distill.distillation import make_distillation
 from mjx_s2r.learn.rollout import reset_envs
 from mjx_s2r.learn.trainer import Trainer, TrainState, fit
-from mjx_s2r.params import ParamSpace
+from mjx_s2r.params import ParamError, ParamSpace
+from mjx_s2r.params.ranges import changed_space, read_range
+from mjx_s2r.render.cameras import to_rgb
 from mjx_s2r.render.looks.assets import RenderConfig
 from mjx_s2r.runtime import distributed
 from mjx_s2r.sim.env import require_native
@@ -38,6 +48,11 @@ class StudentConfig:
     """Seed of everything."""
     plain_looks: bool = False
     """Keep every look nominal instead of drawing it from the limits."""
+    ranges: Path | None = None
+    """A TOML or JSON file of ranges of rows instead of those that the teacher reached, within the
+    limits of its run: name = [low, high], or a value for a fixed row."""
+    range: tuple[str, ...] = ()
+    """Ranges of rows, each as name=low,high or name=value; they go before those of the file."""
     log_every: int = 5
     """Iterations between two lines of metrics."""
     checkpoint_every: int = 40
@@ -76,13 +91,33 @@ def student_recipe(teacher: Path) -> StudentConfig:
     return StudentConfig(teacher=teacher, distill=task_spec(task).distill)
 
 
-def student_space(trainer: Trainer, state: TrainState, plain_looks: bool) -> ParamSpace:
-    """Returns the table with the ranges that the teacher reached, and looks over their limits."""
+def student_space(
+    trainer: Trainer, state: TrainState, plain_looks: bool, given: Sequence[str] = ()
+) -> ParamSpace:
+    """Returns the table with the ranges that the teacher reached, and looks over their limits.
+
+    Args:
+        trainer: the teacher's.
+        state: the teacher's.
+        plain_looks: looks stay nominal.
+        given: ranges of rows instead of these (`mjx_s2r.params.ranges`).
+
+    Raises:
+        ParamError: a range that its row cannot have.
+    """
     space = trainer.env.space
     ranges = trainer.reached_ranges(state)
     for row in space.rows:
         if row.group == "visual":
             ranges[row.name] = (row.nominal, row.nominal) if plain_looks else row.limits
+    for change in map(read_range, given):
+        changed = changed_space(space, (str(change),))
+        ranges[change.name] = changed.rows[changed.index(change.name)].limits
+        if change.limits is not None or change.nominal is not None:
+            raise ParamError(
+                f"range of {change.name!r}: a student keeps the limits and nominal values of its "
+                "teacher's run; give low and high alone, or train the teacher with others"
+            )
     return space.with_ranges(ranges)
 
 
@@ -102,7 +137,8 @@ def student_trainer(config: StudentConfig, env: Environment | None = None) -> Tr
     native = with_cameras(require_native(teacher.env), config.cameras)
     cameras = camera_schedule(native, config.render, config.distill.look_each_step)
     shapes = tuple(c.shape for c in cameras.signals)
-    curriculum = uniform(student_space(teacher, state, config.plain_looks))
+    given = ranges_given(config)
+    curriculum = uniform(student_space(teacher, state, config.plain_looks, given))
     policy = partial(teacher.policy, state)
     algorithm = make_distillation(native, shapes, policy, config.distill)
     return Trainer(native, curriculum, algorithm, cameras)
@@ -118,6 +154,7 @@ def train_student(
         HostError: several processes; a student trains in one, on all its devices.
         RunError: no teacher's run, a folder that cannot be used, a tracker that is not installed.
     """
+    config = with_ranges_kept(config)
     distributed.require_single(f"student {config.run}")
     if config.wandb:
         tracker.require()
@@ -155,4 +192,4 @@ def student_mosaic(trainer: Trainer, state: TrainState, count: int) -> np.ndarra
     keys = jax.random.split(jax.random.fold_in(state.key, 1), 3)
     params = trainer.curriculum.sample(state.curriculum, count, keys[0])
     worlds = reset_envs(trainer.env, params, key=keys[1])
-    return np.asarray(trainer.cameras.pictures(worlds, params.xi, keys[2])[0])
+    return to_rgb(np.asarray(trainer.cameras.pictures(worlds, params.xi, keys[2])[0]))

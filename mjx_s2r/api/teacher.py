@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any, Protocol, TypeVar
 
 from mjx_s2r.contract import camera_signal
 from mjx_s2r.curriculum.adr import ADRConfig
@@ -19,6 +20,7 @@ from mjx_s2r.learn.ppo.config import PPOConfig
 from mjx_s2r.learn.ppo.ppo import PPO
 from mjx_s2r.learn.trainer import Trainer, TrainState, fit
 from mjx_s2r.params import ParamSpace
+from mjx_s2r.params.ranges import as_ranges, read_ranges
 from mjx_s2r.render.cameras import bind_cameras
 from mjx_s2r.render.looks.assets import RenderConfig
 from mjx_s2r.report.charts import draw_training
@@ -35,6 +37,23 @@ MAY_CHANGE = (
     *("run", "resume", "recipe", "devices", "iterations"),
     *("log_every", "checkpoint_every", "keep", "wandb", "profile"),
 )
+
+
+class RangeConfig(Protocol):
+    """Settings that can give rows other ranges."""
+
+    @property
+    def ranges(self) -> Path | None:
+        """A TOML or JSON file of them."""
+        ...
+
+    @property
+    def range(self) -> tuple[str, ...]:
+        """Single ones, as texts."""
+        ...
+
+
+C = TypeVar("C", bound=Any)
 
 
 @dataclass(frozen=True)
@@ -60,6 +79,11 @@ class TeacherConfig:
     others); empty: all that the policy can feel, looks only where it sees."""
     mix: tuple[str, ...] = ()
     """Further schedules with rows of their own, each as kind:pattern,pattern."""
+    ranges: Path | None = None
+    """A TOML or JSON file of ranges of rows instead of the task's: name = [low, high], or a value
+    for a fixed row; config.json keeps them in `range`."""
+    range: tuple[str, ...] = ()
+    """Ranges of rows, each as name=low,high or name=value; they go before those of the file."""
     episodes: int = 0
     """Episodes kept between two lines for episodes.jsonl; 0 writes none."""
     log_every: int = 5
@@ -126,7 +150,9 @@ def teacher_trainer(config: TeacherConfig, env: Environment | None = None) -> Tr
             reads pixels.
     """
     check_jax_config()
-    env = make_env(config.task, config.physics) if env is None else env
+    if env is None:
+        worlds, ranges = config.ppo.num_envs, ranges_given(config)
+        env = make_env(config.task, config.physics, worlds, ranges)
     sees = config.ppo.actor_obs == "pixels"
     cameras: CameraSchedule | None = None
     if sees:
@@ -136,6 +162,25 @@ def teacher_trainer(config: TeacherConfig, env: Environment | None = None) -> Tr
     shapes = () if cameras is None else tuple(c.shape for c in cameras.signals)
     curriculum = make_curriculum(config, env.space, sees=sees)
     return Trainer(env, curriculum, PPO(config.ppo, env.action_size, shapes), cameras)
+
+
+def ranges_given(config: RangeConfig) -> tuple[str, ...]:
+    """Returns the ranges of a file and, over them, of single rows, one text for each row.
+
+    Raises:
+        ParamError: a file that cannot be read, or a range in another form.
+    """
+    file = () if config.ranges is None else read_ranges(config.ranges)
+    return as_ranges((*file, *config.range))
+
+
+def with_ranges_kept(config: C) -> C:
+    """Returns settings that hold the ranges themselves and not the path of their file.
+
+    Raises:
+        ParamError: as `ranges_given`.
+    """
+    return replace(config, ranges=None, range=ranges_given(config))
 
 
 def with_cameras(env: Env, cameras: Sequence[str]) -> Env:
@@ -171,6 +216,7 @@ def train_teacher(
         HostError: another process of the same run failed.
         RunError: a folder that cannot be used, or a tracker that is not installed.
     """
+    config = with_ranges_kept(config)
     distributed.join()
     if config.wandb:
         tracker.require()

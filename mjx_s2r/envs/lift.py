@@ -15,13 +15,22 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import mujoco
+import numpy as np
 from mujoco import mjx
 
-from mjx_s2r.contract import ActionSpec, CameraSignal, PolicyContract, Signal
-from mjx_s2r.envs.reach import JOINTS, LOOKS, PHYSICS, TIMING_AND_SENSING
+from mjx_s2r.contract import CameraSignal, PolicyContract, Signal
+from mjx_s2r.envs.reach import (
+    CAMERA_TIMING,
+    JOINTS,
+    LOOKS,
+    PHYSICS,
+    TIMING_AND_SENSING,
+    camera_pose,
+)
 from mjx_s2r.envs.registry import register
 from mjx_s2r.learn.ppo.config import PPOConfig
-from mjx_s2r.params import ParamSpace, add, scale
+from mjx_s2r.params import ParamSpace, add, scale, set_to
+from mjx_s2r.sim.model.model_contract import action_of
 from mjx_s2r.sim.task import InitialState, StepResult
 
 HOME = (0.0, -0.9, 0.75, 1.2, 0.0, 0.6)  # rad; open gripper raised above the middle of the table
@@ -48,13 +57,25 @@ CUBE_ROWS = (
         for i, (c, s) in enumerate(zip("xyz", (CENTRE,) * 3, strict=True))
     ),
 )
-SPACE = ParamSpace((*PHYSICS, *CUBE_ROWS, *TIMING_AND_SENSING, *LOOKS))
+EACH_CAMERA = (*camera_pose("front", "front"), *camera_pose("wrist", "wrist"))
+ROOM = "the wrist sees the room; builtin photographs and grey to white walls"
+SKY = (
+    set_to("room", "visual.background", (), (0, 1), source=ROOM),
+    set_to("wall_low", "visual.background_low", (), (0, 0.8), source=ROOM),
+    set_to("wall_high", "visual.background_high", (), (0, 0.9), source=ROOM),
+)
+SPACE = ParamSpace(
+    (
+        *(*PHYSICS, *CUBE_ROWS, *TIMING_AND_SENSING),
+        *(row for row in LOOKS if row not in camera_pose("camera")),
+        *(*EACH_CAMERA, *SKY, *CAMERA_TIMING),
+    )
+)
 
 
 def _contract(mj_model: mujoco.MjModel) -> PolicyContract:
     """Returns what the policy reads and writes; limits come from the model, 5 % inside."""
-    ends = [mj_model.joint(name).range for name in JOINTS]
-    motors = [mj_model.actuator(name) for name in JOINTS]
+    ends = np.array([mj_model.joint(name).range for name in JOINTS])
     return PolicyContract(
         task="lift",
         control_hz=25.0,
@@ -63,18 +84,16 @@ def _contract(mj_model: mujoco.MjModel) -> PolicyContract:
             Signal("joint_vel", 6, "rad/s", 0.2, (0.0,), -30.0, 30.0),
             Signal("command", 6, "rad", 1.0, HOME, -3.2, 3.2),
         ),
-        action=ActionSpec(
-            joints=JOINTS,
-            mode="delta_position",
-            unit="rad",
+        action=action_of(
+            mj_model,
+            JOINTS,
+            "delta_position",
+            control_hz=25.0,
             scale=(0.06,) * 5 + (0.08,),
             home=HOME,
-            low=tuple(0.95 * float(low) for low, _ in ends),
-            high=tuple(0.95 * float(high) for _, high in ends),
-            max_rate=(2.0,) * 6,
-            max_effort=tuple(float(m.forcerange[1]) for m in motors),
-            kp=tuple(float(m.gainprm[0]) for m in motors),
-            kd=(0.0,) * 6,
+            low=0.95 * ends[:, 0],
+            high=0.95 * ends[:, 1],
+            max_rate=2.0,
         ),
         cameras=(CameraSignal("front", 64, 64, 25.0), CameraSignal("wrist", 64, 64, 25.0)),
     )

@@ -18,10 +18,11 @@ import numpy as np
 from flax import struct
 from mujoco import mjx
 
-from mjx_s2r.contract import ActionSpec, CameraSignal, PolicyContract, Signal
+from mjx_s2r.contract import CameraSignal, PolicyContract, Signal
 from mjx_s2r.envs.registry import register
 from mjx_s2r.learn.ppo.config import PPOConfig
 from mjx_s2r.params import ParamSpace, add, scale, set_to
+from mjx_s2r.sim.model.model_contract import action_of
 from mjx_s2r.sim.task import InitialState, StepResult
 
 LEGS = ("FL", "FR", "RL", "RR")
@@ -45,6 +46,7 @@ FOOT_M = 0.022  # radius of a foot
 LOWEST_M, UPRIGHT = (0.14, 0.02), 0.5  # an episode ends with trunk or a knee below, or this tilt
 XML = Path(__file__).parent / "assets" / "quadruped.xml"
 TRUNK, FLOOR, LINKS = ("trunk",), ("floor",), ("*_hip", "*_thigh", "*_calf")
+LEG_PARTS = (("thigh_length", ("*_thigh",)), ("calf_length", ("*_calf",)))
 
 # Where the limits come from.
 GO1 = "Go1 of MuJoCo Playground: trunk +-1 kg, and another for what it carries; noise is uniform"
@@ -52,6 +54,10 @@ GAINS = "walk-these-ways (Margolis and Agrawal 2022)"
 BUS = "our margin: a control step and a half for commands, one for readings"
 SHOVE = "a push of 0.5 m/s in 0.1 s every 5 s; legged_gym (Rudin et al. 2022): 1 m/s every 15 s"
 LAMP = "free light from above (Tobin et al. 2017)"
+SLOPE = "a floor off the level by 2 degrees (mission ranges: direction 5 degrees)"
+CAST = "cast and moulded links: 2 %, as printed ones of reach"
+GREASE = "viscous part of a joint's friction; walk-these-ways and Menagerie's Go2: 0 to 0.5"
+SENT = "a camera module over USB or the network: one to two pictures of 40 ms, 1 in 50 lost"
 
 SPACE = ParamSpace(
     (
@@ -64,6 +70,12 @@ SPACE = ParamSpace(
             add(f"com_{c}", "model.body_ipos", TRUNK, (-0.05, 0.05), column=i, unit="m", source=GO1)
             for i, c in enumerate("xyz")
         ),
+        *(scale(n, "model.link_length", link, (0.98, 1.02), source=CAST) for n, link in LEG_PARTS),
+        *(
+            add(f"slope_{c}", "model.gravity_tilt", (), (-0.035, 0.035), column=i, unit="rad")
+            for i, c in enumerate("xy")
+        ),
+        set_to("damping", "model.dof_damping", JOINTS, (0, 0.5), unit="N m s/rad", source=GREASE),
         scale("kp", "model.actuator_kp", JOINTS, (0.8, 1.3), source=GAINS),
         scale("kd", "model.actuator_kd", JOINTS, (0.5, 1.5), source=GAINS),
         scale("strength", "model.actuator_strength", JOINTS, (0.9, 1.1), source=GAINS),
@@ -81,6 +93,11 @@ SPACE = ParamSpace(
         scale("ambient", "visual.ambient", (), (0.5, 1.6), source=LAMP),
         scale("brightness", "visual.brightness", (), (0.7, 1.3), source=LAMP),
         set_to("pixel_noise", "visual.noise_std", (), (0, 0.03), source=LAMP),
+        set_to("background", "visual.background", (), (0, 1), source=LAMP),
+        set_to("sky_low", "visual.background_low", (), (0, 0.8), source=LAMP),
+        set_to("sky_high", "visual.background_high", (), (0, 1), source=LAMP),
+        set_to("camera_delay", "visual.frame_delay_s", (), (0, 0.08), unit="s", source=SENT),
+        set_to("camera_loss", "visual.frame_dropout", (), (0, 0.05), source=SENT),
     )
 )
 
@@ -138,9 +155,6 @@ def draw_asked(key: jax.Array) -> jax.Array:
 
 def _contract(name: str, mj_model: mujoco.MjModel) -> PolicyContract:
     """Returns what the policy reads and writes; limits come from the model, 5 % inside."""
-    span = np.array([mj_model.joint(joint).range for joint in JOINTS])
-    inside = span.mean(1), 0.95 * np.ptp(span, 1) / 2
-    drives = [mj_model.actuator(joint) for joint in JOINTS]
     return PolicyContract(
         task=name,
         control_hz=RATE_HZ,
@@ -153,19 +167,7 @@ def _contract(name: str, mj_model: mujoco.MjModel) -> PolicyContract:
             Signal("clock", 2, "1", 1.0, (0.0,), -1.01, 1.01),
             Signal("command", 12, "rad", 2.0, HOME, -5.0, 5.0),
         ),
-        action=ActionSpec(
-            joints=JOINTS,
-            mode="position",
-            unit="rad",
-            scale=REACH,
-            home=HOME,
-            low=tuple(map(float, inside[0] - inside[1])),
-            high=tuple(map(float, inside[0] + inside[1])),
-            max_rate=tuple(2 * x * RATE_HZ for x in REACH),  # from end to end in one step
-            max_effort=tuple(float(d.forcerange[1]) for d in drives),
-            kp=tuple(float(d.gainprm[0]) for d in drives),
-            kd=tuple(-float(d.biasprm[2]) for d in drives),
-        ),
+        action=action_of(mj_model, JOINTS, "position", control_hz=RATE_HZ, scale=REACH, home=HOME),
         cameras=(CameraSignal("front", 64, 64, 25.0),),
     )
 

@@ -1,14 +1,16 @@
 """Quadruped on uneven ground: the task of quadruped on a field of smooth bumps.
 
-Train it as --task quadruped_rough. Heights are judged above the lowest foot,
-so that the task needs no map of the ground.
+Train it as --task quadruped_rough. Every world has bumps of its own: `bump_height` is how high they
+are, a share of 5 cm, and `bumps` which random ground it is, 0 for the field as written. Heights are
+judged above the lowest foot, so that the task needs no map of the ground.
 """
 
 import mujoco
 import numpy as np
 
-from mjx_s2r.envs.quadruped import XML, Quadruped
+from mjx_s2r.envs.quadruped import FLOOR, SPACE, XML, Quadruped
 from mjx_s2r.envs.registry import register, task_spec
+from mjx_s2r.params import Param, ParamSpace
 
 BUMP_M = 0.05  # highest bump
 FIELD_M, CELLS = 12.0, 160  # half the width of the field, and how many heights it has each way
@@ -17,6 +19,28 @@ LEVEL_M = (
     0.5,
     1.5,
 )  # level up to here from the middle, where the robot starts; all bumps from here
+
+UNEVEN = "our choice: a lawn; legged_gym (Rudin et al. 2022) walks on bumps of 2 to 10 cm"
+GROUND = (
+    Param(
+        "bump_height",
+        "model.terrain_height",
+        FLOOR,
+        initial=(0.0, 1.0),
+        limits=(0.0, 1.0),
+        source=UNEVEN,
+    ),
+    Param(
+        "bumps",
+        "model.terrain_seed",
+        FLOOR,
+        mode="set",
+        nominal=0.0,
+        initial=(0, 999),
+        limits=(0, 999),
+        law="categorical",
+    ),
+)
 
 
 def heights(seed: int) -> np.ndarray:
@@ -44,7 +68,9 @@ def quadruped_rough() -> Quadruped:
     floor = spec.geom("floor")
     floor.type, floor.hfieldname = mujoco.mjtGeom.mjGEOM_HFIELD, "floor"
     floor.pos = (0.0, 0.0, -BUMP_M)
-    return Quadruped(name="quadruped_rough", mj_model=spec.compile())
+    spec.stat.extent = 1.0  # m; else cameras cut away what is nearer than a share of the field
+    space = ParamSpace((*SPACE.rows, *GROUND))
+    return Quadruped(name="quadruped_rough", space=space, mj_model=spec.compile())
 
 
 _FLAT = task_spec("quadruped")

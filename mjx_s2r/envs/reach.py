@@ -13,10 +13,11 @@ import jax.numpy as jnp
 import mujoco
 from mujoco import mjx
 
-from mjx_s2r.contract import ActionSpec, CameraSignal, PolicyContract, Signal
+from mjx_s2r.contract import CameraSignal, PolicyContract, Signal
 from mjx_s2r.envs.registry import register
 from mjx_s2r.learn.ppo.config import PPOConfig
 from mjx_s2r.params import Param, ParamSpace, add, scale, set_to
+from mjx_s2r.sim.model.model_contract import action_of
 from mjx_s2r.sim.task import InitialState, StepResult
 
 JOINTS = ("shoulder_pan", "shoulder_lift", "elbow_flex", "wrist_flex", "wrist_roll", "gripper")
@@ -97,6 +98,22 @@ def _colour(geom: str, nominal: tuple[float, ...], *limits: tuple[float, float])
     ]
 
 
+def camera_pose(name: str, *cameras: str) -> list[Param]:
+    """Returns rows that push cameras about, of these names or all; ``name`` begins theirs."""
+    shift, turn = ({"unit": unit, "source": TOBIN} for unit in ("m", "rad"))
+    return [
+        *(
+            add(f"{name}_{c}", "visual.camera_pos", cameras, (-0.02, 0.02), column=i, **shift)
+            for i, c in enumerate("xyz")
+        ),
+        *(
+            add(f"{name}_{c}", "visual.camera_rot", cameras, (-0.04, 0.04), column=i, **turn)
+            for i, c in enumerate(("pitch", "yaw", "roll"))
+        ),
+        add(f"{name}_fovy", "visual.camera_fovy", cameras, (-2.5, 2.5), unit="deg", source=TOBIN),
+    ]
+
+
 LOOKS = (
     *_colour("cube", (0.8, 0.1, 0.1), (0.55, 1.0), (0.0, 0.3), (0.0, 0.3)),
     *_colour("table", (0.72, 0.7, 0.66), (0.25, 0.95), (0.25, 0.95), (0.25, 0.95)),
@@ -128,23 +145,7 @@ LOOKS = (
     scale("ambient", "visual.ambient", (), (0.5, 1.8), source=TOBIN),
     scale("headlight", "visual.headlight", (), (0.2, 1.8), source=TOBIN),
     scale("specular", "visual.specular", (), (0.0, 3.0), source=TOBIN),
-    *(
-        add(f"camera_{c}", "visual.camera_pos", (), (-0.02, 0.02), column=i, unit="m", source=TOBIN)
-        for i, c in enumerate("xyz")
-    ),
-    *(
-        add(
-            f"camera_{c}",
-            "visual.camera_rot",
-            (),
-            (-0.04, 0.04),
-            column=i,
-            unit="rad",
-            source=TOBIN,
-        )
-        for i, c in enumerate(("pitch", "yaw", "roll"))
-    ),
-    add("camera_fovy", "visual.camera_fovy", (), (-2.5, 2.5), unit="deg", source=TOBIN),
+    *camera_pose("camera"),
     scale("brightness", "visual.brightness", (), (0.7, 1.3), source=CONSUMER),
     scale("contrast", "visual.contrast", (), (0.8, 1.2), source=CONSUMER),
     scale("saturation", "visual.saturation", (), (0.7, 1.3), source=CONSUMER),
@@ -157,13 +158,17 @@ LOOKS = (
     set_to("shot_noise", "visual.shot_noise", (), (0, 0.002), source=CONSUMER),
     set_to("defocus", "visual.blur_px", (), (0, 0.8), unit="px", source=CONSUMER),
 )
-SPACE = ParamSpace((*PHYSICS, *TIMING_AND_SENSING, *LOOKS))
+SENT = "a web camera over USB: up to a picture of 40 ms late, 1 in 20 lost"
+CAMERA_TIMING = (
+    set_to("camera_delay", "visual.frame_delay_s", (), (0, 0.04), unit="s", source=SENT),
+    set_to("camera_loss", "visual.frame_dropout", (), (0, 0.05), source=SENT),
+)
+SPACE = ParamSpace((*PHYSICS, *TIMING_AND_SENSING, *LOOKS, *CAMERA_TIMING))
 
 
 def _contract(mj_model: mujoco.MjModel) -> PolicyContract:
     """Returns what the policy reads and writes; limits come from the model, 5 % inside."""
     low, high = (0.95 * mj_model.jnt_range[:, i] for i in (0, 1))
-    kp = mj_model.actuator_gainprm[:, 0]
     return PolicyContract(
         task="reach",
         control_hz=25.0,
@@ -172,18 +177,16 @@ def _contract(mj_model: mujoco.MjModel) -> PolicyContract:
             Signal("joint_vel", 6, "rad/s", 0.2, (0.0,), -30.0, 30.0),
             Signal("command", 6, "rad", 1.0, HOME, -3.2, 3.2),
         ),
-        action=ActionSpec(
-            joints=JOINTS,
-            mode="delta_position",
-            unit="rad",
-            scale=(0.06,) * 6,
+        action=action_of(
+            mj_model,
+            JOINTS,
+            "delta_position",
+            control_hz=25.0,
+            scale=0.06,
             home=HOME,
-            low=tuple(map(float, low)),
-            high=tuple(map(float, high)),
-            max_rate=(2.0,) * 6,
-            max_effort=tuple(map(float, mj_model.actuator_forcerange[:, 1])),
-            kp=tuple(map(float, kp)),
-            kd=(0.0,) * 6,
+            low=low,
+            high=high,
+            max_rate=2.0,
         ),
         cameras=(CameraSignal("front", 64, 64, 25.0),),
     )
@@ -263,7 +266,7 @@ class Reach:
             - 0.05 * jnp.sum(action**2)
             - 10.0 * low
         )
-        return StepResult(reward=reward, on_goal=on_goal, failed=jnp.zeros((), bool))
+        return StepResult(reward=reward, on_goal=on_goal)
 
 
 register(

@@ -19,7 +19,7 @@ import importlib
 import inspect
 import pkgutil
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from types import ModuleType
@@ -28,16 +28,18 @@ from typing import Any, Protocol, TypeGuard
 import mjx_s2r.envs
 from mjx_s2r.bridge.registry import LIBRARIES, make_peer
 from mjx_s2r.bridge.wrapper import WrappedEnv
-from mjx_s2r.eval.robot_episodes import JudgedRobot
+from mjx_s2r.eval.reality import Reality
 from mjx_s2r.learn.distill.config import DistillConfig
 from mjx_s2r.learn.ppo.config import PPOConfig
 from mjx_s2r.params import ParamError, unknown
+from mjx_s2r.render.cameras import check_looks
 from mjx_s2r.sim.backends.physics_config import ModelError, PhysicsConfig
 from mjx_s2r.sim.env import Env, not_native_error
 from mjx_s2r.sim.env import make as make_native_env
 from mjx_s2r.sim.interface import Environment
-from mjx_s2r.sim.task import Task
-from mjx_s2r.sim.task_calls import one_line
+from mjx_s2r.sim.task import Task, ranged
+from mjx_s2r.sim.task_calls import check_members, one_line
+from mjx_s2r.sim.task_defaults import TaskDefaults
 
 # Returns a `Task` or a `WrappedEnv`; a frozen dataclass is no `Task` to a type checker, which takes
 # the attributes of a protocol for settable.
@@ -53,18 +55,21 @@ OBJECT = "object:"  # begins the name of a task that was handed over and that no
 class RobotSuite(Protocol):
     """Robots that a task's policies are judged on; a module, or any object with these parts.
 
+    A task without one is judged on `mjx_s2r.eval.stand_ins.default_reality`, and every task on the
+    reality files that a user hands over.
+
     Attributes:
         GOAL: what counts as a success, a sentence.
     """
 
     GOAL: str
 
-    def held_out(self, index: int) -> JudgedRobot:
-        """Returns a robot for the final verdict, with numbers that training never saw."""
+    def held_out(self, index: int) -> Reality:
+        """Returns one robot for the final verdict, with numbers that training never saw."""
         ...
 
-    def rehearsal(self, index: int) -> JudgedRobot:
-        """Returns a robot for development."""
+    def rehearsal(self, index: int) -> Reality:
+        """Returns one robot for development."""
         ...
 
 
@@ -79,7 +84,7 @@ class TaskSpec:
         iterations: PPO iterations of its teacher.
         distill: settings of its student.
         robots: `RobotSuite`, or the name of a module that is one; empty for the module beside that
-            of ``make``, with "_robots" after its name.
+            of ``make``, with "_robots" after its name, if there is one.
         study_iterations: PPO iterations in a comparison of curricula; 0 has no number of its own.
     """
 
@@ -173,11 +178,17 @@ def task_spec(name: str) -> TaskSpec:
     return TaskSpec(name, maker)
 
 
-def make_task(task: str | Task) -> Task:
+def make_task(task: str | Task, ranges: Sequence[str] = ()) -> Task:
     """Returns the task of a name; one that is a task already is returned as it is.
 
+    Args:
+        task: a name (see `task_spec`), or a task.
+        ranges: ranges of its rows instead of those it is written with (`mjx_s2r.params.ranges`).
+
     Raises:
-        ParamError: as `task_spec`; another library's environment, or no task at all.
+        ParamError: as `task_spec`; another library's environment, or no task at all; a range that
+            its row cannot have.
+        TaskError: a task without a part that it needs.
     """
     made = _make(task) if isinstance(task, str) else task
     if isinstance(made, WrappedEnv):
@@ -185,29 +196,43 @@ def make_task(task: str | Task) -> Task:
     if not _is_task(made):
         what = f"{task!r} makes" if isinstance(task, str) else f"{type(task).__name__} is"
         raise ParamError(f"{what} no task; write one as mjx_s2r/envs/cartpole.py does")
-    return made
+    return ranged(made, ranges)
 
 
-def make_env(task: str | Task | Environment, physics: PhysicsConfig | None = None) -> Environment:
+def make_env(
+    task: str | Task | Environment,
+    physics: PhysicsConfig | None = None,
+    worlds: int = 1,
+    ranges: Sequence[str] = (),
+) -> Environment:
     """Returns the environment of a task, or another library's.
 
     Args:
         task: a name (see `task_spec`), a task, or an environment.
         physics: what takes the physics steps; MJX on jax if absent. An environment of this project
             that has been made already is bound to it anew.
+        worlds: how many must find room, so that too many are refused before they are compiled.
+        ranges: as of `make_task`; an environment made already is bound anew with them.
 
     Raises:
         ParamError: as `task_spec`; neither a task nor an environment; a library that is not
-            installed.
+            installed; a range that its row cannot have, or of another library's environment.
+        TaskError: a task without a part that it needs.
         ModelError: an engine that this machine, the model or a row cannot use.
+        SceneError: a geom that cannot be drawn, where rows change looks.
     """
     if isinstance(task, str) and task.partition(":")[0] in LIBRARIES:
         _refuse_physics(repr(task), physics)
     made = _make(task) if isinstance(task, str) else task
     if isinstance(made, Env):
-        return made if physics is None else make_native_env(made.task, physics)
+        return _bound_anew(made, physics, worlds, ranges)
     if _is_environment(made):
         _refuse_physics(repr(task) if isinstance(task, str) else type(made).__name__, physics)
+        if ranges:
+            raise ParamError(
+                f"ranges {list(ranges)} are of another library's environment; give its rows their "
+                "limits where it is made (docs/other_environments.md)"
+            )
         return made
     if not _is_task(made):
         what = f"{task!r} makes" if isinstance(task, str) else f"{type(task).__name__} is"
@@ -216,7 +241,30 @@ def make_env(task: str | Task | Environment, physics: PhysicsConfig | None = Non
             "mjx_s2r/envs/cartpole.py does, or wrap another library's environment by "
             "mjx_s2r.bridge.wrapper.from_brax"
         )
-    return make_native_env(made, physics)
+    return _bound(ranged(made, ranges), physics, worlds)
+
+
+def _bound(task: Task, physics: PhysicsConfig | None, worlds: int) -> Env:
+    """Returns the environment of a task, after a look at rows that change what is drawn."""
+    env = make_native_env(task, physics, worlds)
+    check_looks(env.space, task.mj_model, task.contract)
+    return env
+
+
+def _bound_anew(env: Env, physics: PhysicsConfig | None, worlds: int, ranges: Sequence[str]) -> Env:
+    """Returns an environment with another engine or other ranges, itself where neither is given.
+
+    Raises:
+        ModelError: ranges for an environment of another engine than jax, without that engine.
+    """
+    if physics is None and ranges and env.physics.backend != "jax":
+        raise ModelError(
+            f"ranges for an environment that steps in {env.physics.backend!r}: give physics=... "
+            "as well, or make(task, physics=..., ranges=...) at once"
+        )
+    if physics is None and not ranges:
+        return env
+    return _bound(ranged(env.task, ranges), physics, worlds)
 
 
 def name_of(env: Environment) -> str:
@@ -243,11 +291,12 @@ def name_of(env: Environment) -> str:
     return f"{OBJECT}{name}"
 
 
-def robots_of(name: str) -> RobotSuite:
-    """Returns the robots that a task's policies are judged on.
+def robots_of(name: str) -> RobotSuite | None:
+    """Returns the robots that a task's policies are judged on; None for a task without its own.
 
     Raises:
-        ParamError: as `task_spec`; a task without robots, or a part of them that is missing.
+        ParamError: as `task_spec`; robots that are named and not there, or a part of them that is
+            missing.
     """
     spec = task_spec(name)
     if name.startswith(OBJECT):
@@ -260,10 +309,12 @@ def robots_of(name: str) -> RobotSuite:
         except ModuleNotFoundError as error:
             if error.name is None or not f"{module}.".startswith(f"{error.name}."):
                 raise
+            if not spec.robots:
+                return None
             raise ParamError(
-                f"task {name!r} has no robots to be judged on: there is no module {module}; write "
+                f"the robots of task {name!r} are missing: there is no module {module}; write "
                 "GOAL, held_out(index) and rehearsal(index) in it, as "
-                "mjx_s2r/envs/reach_robots.py does"
+                "mjx_s2r/envs/reach_robots.py does, or name none"
             ) from error
     for part in ("GOAL", "held_out", "rehearsal"):
         if not hasattr(found, part):
@@ -381,7 +432,13 @@ def _is_task_class(value: type) -> bool:
 
 
 def _is_task(value: Any) -> TypeGuard[Task]:
-    """Returns whether ``value`` has the parts of a `Task`."""
+    """Returns whether ``value`` has the parts of a `Task`.
+
+    Raises:
+        TaskError: it is meant to be one (`TaskDefaults`) and lacks a part; names it.
+    """
+    if isinstance(value, TaskDefaults):
+        check_members(value)  # type: ignore[arg-type]  # that it is a task is what this tells
     parts = ("mj_model", "space", "contract", "reset", "signals", "reward")
     return not isinstance(value, type) and all(hasattr(value, part) for part in parts)
 

@@ -18,12 +18,14 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import mujoco
+import numpy as np
 from mujoco import mjx
 
-from mjx_s2r.contract import ActionSpec, CameraSignal, PolicyContract, Signal
+from mjx_s2r.contract import CameraSignal, PolicyContract, Signal
 from mjx_s2r.envs.registry import register
 from mjx_s2r.learn.ppo.config import PPOConfig
 from mjx_s2r.params import ParamSpace, add, scale, set_to
+from mjx_s2r.sim.model.model_contract import action_of
 from mjx_s2r.sim.task import InitialState, StepResult
 
 FINGERS = ("if", "mf", "rf")
@@ -144,8 +146,7 @@ def _contract(mj_model: mujoco.MjModel) -> PolicyContract:
 
     The robot is told the target as the camera shows it: two columns of its rotation matrix.
     """
-    ends = [mj_model.joint(name).range for name in JOINTS]
-    motors = [mj_model.actuator(name) for name in JOINTS]
+    ends = np.array([mj_model.joint(name).range for name in JOINTS])
     return PolicyContract(
         task="reorient",
         control_hz=20.0,
@@ -155,18 +156,16 @@ def _contract(mj_model: mujoco.MjModel) -> PolicyContract:
             Signal("command", 16, "rad", 1.0, HOME, -3.2, 3.2),
             Signal("target", 6, "1", 1.0, (0.0,), -1.01, 1.01),
         ),
-        action=ActionSpec(
-            joints=JOINTS,
-            mode="delta_position",
-            unit="rad",
-            scale=(0.2,) * 16,
+        action=action_of(
+            mj_model,
+            JOINTS,
+            "delta_position",
+            control_hz=20.0,
+            scale=0.2,
             home=HOME,
-            low=tuple(0.98 * float(low) for low, _ in ends),
-            high=tuple(0.98 * float(high) for _, high in ends),
-            max_rate=(4.0,) * 16,
-            max_effort=tuple(float(m.forcerange[1]) for m in motors),
-            kp=tuple(float(m.gainprm[0]) for m in motors),
-            kd=(0.0,) * 16,
+            low=0.98 * ends[:, 0],
+            high=0.98 * ends[:, 1],
+            max_rate=4.0,
         ),
         cameras=(CameraSignal("front", 64, 64, 20.0),),
     )

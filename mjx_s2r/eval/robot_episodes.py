@@ -1,36 +1,72 @@
 """Policy evaluation on simulated robots: one episode at a time, as in service.
 
 Every episode runs through the same controller, guard and ONNX file as on a robot; there is no
-second path. Success is measured on the simulated robot's true state, at the rate of control: the
-goal must hold for the task's ``hold_s``. For thousands of episodes at once see
-`mjx_s2r.learn.evaluation`.
+second path. What is read, and whether the goal holds, is told by the robot's judge from its true
+state, at the rate of control: the goal must hold for the task's ``hold_s``. For thousands of
+episodes at once see `mjx_s2r.learn.evaluation`.
 """
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Protocol
 
 import mujoco
 import numpy as np
 
 from mjx_s2r.robot.clock import VirtualClock
-from mjx_s2r.robot.controller import ControllerConfig, run
+from mjx_s2r.robot.controller import ControllerConfig, FlightSummary, run
 from mjx_s2r.robot.driver import Reading
 from mjx_s2r.robot.drivers.imperfections import Imperfections
-from mjx_s2r.robot.drivers.mujoco_wiring import Camera, Pose, rig_for
+from mjx_s2r.robot.drivers.mujoco_wiring import Camera, Senses, rig_for
 from mjx_s2r.robot.drivers.sim_robot import SimRobot
 from mjx_s2r.robot.log import FlightLog
 from mjx_s2r.robot.policy import Policy
 
+SUCCESS, TIME, FAILED, UNSTABLE = "success", "time over", "task failed", "physics unstable"
+_WARNINGS = tuple(
+    getattr(mujoco.mjtWarning, f"mjWARN_{name}") for name in ("BADQPOS", "BADQVEL", "BADQACC")
+)
+
 
 @dataclass(frozen=True)
-class StartPose:
-    """Start pose of an episode on the robot: joint positions and bodies by name."""
+class GoalState:
+    """What a task says of the robot now: the goal holds, and all is lost."""
 
-    qpos: np.ndarray
-    bodies: Mapping[str, Pose]
+    on_goal: bool = False
+    failed: bool = False
+
+
+class EpisodeJudge(Senses, Protocol):
+    """What knows a task on one robot. It also reads the task's signals, see `Senses`.
+
+    Attributes:
+        state: what the task says of the robot at the last reading.
+        courses: whether `course` changes a command.
+        loads: whether `load` does anything.
+    """
+
+    state: GoalState
+    courses: bool
+    loads: bool
+
+    def begin(self, seed: int) -> Callable[[mujoco.MjModel, mujoco.MjData], None]:
+        """Starts an episode; returns the function that puts the robot where it begins."""
+        ...
+
+    def note(self, action: np.ndarray) -> None:
+        """Remembers the policy's action (J,), a share of the contract's scale."""
+        ...
+
+    def course(self, command: np.ndarray) -> np.ndarray:
+        """Returns (n, J) what becomes of a command (J,), see `mujoco_wiring.Course`."""
+        ...
+
+    def load(self, model: mujoco.MjModel, data: mujoco.MjData) -> None:
+        """Sets what acts from outside, see `mujoco_wiring.Load`."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -40,16 +76,16 @@ class JudgedRobot:
     Attributes:
         name: what it is called in the report.
         model: its C MuJoCo model, held-out numbers already in it.
+        sheet: the model that its data sheet is written from, without those numbers.
         imperfections: its flaws.
-        start_pose: draws the start of an episode.
-        on_goal: whether the goal holds now, from the true state.
+        judge: where its episodes begin, what it reads, and when the goal holds.
     """
 
     name: str
     model: mujoco.MjModel
+    sheet: mujoco.MjModel
     imperfections: Imperfections
-    start_pose: Callable[[np.random.Generator], StartPose]
-    on_goal: Callable[[mujoco.MjModel, mujoco.MjData], bool]
+    judge: EpisodeJudge
 
 
 @dataclass(frozen=True)
@@ -60,11 +96,12 @@ class RobotEpisode:
         robot: its name.
         success: the goal was held long enough.
         steps: commands sent.
-        reason: why it ended, see `robot.controller.FlightSummary`.
+        reason: why it ended: "success", "time over", "task failed", "physics unstable" or
+            "stopped by the guard: ..." with what it saw.
         events: interventions of the guard by code.
         overruns: missed deadlines.
         act_s: (steps,) time that the policy took, s.
-        frames: (F, H, W, 3) uint8 of the first camera, where they were asked for.
+        frames: (F, H, W, 3) uint8 of the first colour camera, where they were asked for.
     """
 
     robot: str
@@ -97,31 +134,41 @@ class EvalConfig:
 
 
 class _GoalMonitor:
-    """Ends an episode when the goal has been held; keeps frames."""
+    """Ends an episode when the goal has been held, when all is lost or when the time is over."""
 
     def __init__(
-        self, robot: JudgedRobot, stand_in: SimRobot, steps: int, film: str | None
+        self, judge: EpisodeJudge, stand_in: SimRobot, steps: tuple[int, int], film: str | None
     ) -> None:
-        """Takes the robot, the steps for which the goal must hold, and the camera to keep."""
-        self._robot, self._stand_in, self._steps, self._film = robot, stand_in, steps, film
-        self.held = 0
+        """Takes for how many steps the goal must hold, the longest episode, the camera to keep."""
+        self._judge, self._stand_in, self._film = judge, stand_in, film
+        (self._hold, self._longest), self._held, self._seen = steps, 0, -1
         self.frames: list[np.ndarray] = []
+        self.reason = ""
 
     def __call__(self, reading: Reading) -> bool:
         """Returns whether the episode is over."""
-        here = self._robot.on_goal(self._stand_in.model, self._stand_in.data)
-        self.held = self.held + 1 if here else 0
+        state = self._judge.state
+        self._seen += 1
+        self._held = self._held + 1 if state.on_goal else 0
         if self._film is not None:
             self.frames.append(np.array(reading.images[self._film]))
-        return self.held >= self._steps
+        if any(self._stand_in.data.warning[kind].number for kind in _WARNINGS):
+            self.reason = UNSTABLE
+        elif self._held >= self._hold:
+            self.reason = SUCCESS
+        elif state.failed:
+            self.reason = FAILED
+        elif self._seen >= self._longest:
+            self.reason = TIME
+        return bool(self.reason)
 
 
 class _TimedPolicy:
-    """An actor that keeps the time each call took."""
+    """An actor that keeps the time each call took, and tells the judge what was done."""
 
-    def __init__(self, policy: Policy) -> None:
+    def __init__(self, policy: Policy, judge: EpisodeJudge) -> None:
         """Wraps a policy."""
-        self._policy, self.contract = policy, policy.contract
+        self._policy, self.contract, self._judge = policy, policy.contract, judge
         self.seconds: list[float] = []
 
     def act(self, obs: np.ndarray, images: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -129,11 +176,12 @@ class _TimedPolicy:
         before = time.perf_counter()
         action = self._policy.act(obs, images)
         self.seconds.append(time.perf_counter() - before)
+        self._judge.note(action / np.asarray(self.contract.action.scale))
         return action
 
 
 def run_episodes(
-    policy: Policy, robots: Sequence[JudgedRobot], episodes: int, rules: EvalConfig
+    policy: Policy, robots: Iterable[JudgedRobot], episodes: int, rules: EvalConfig
 ) -> Iterator[RobotEpisode]:
     """Runs ``episodes`` on each robot, one after another, and yields each as it ends.
 
@@ -141,8 +189,14 @@ def run_episodes(
     """
     for robot in robots:
         clock = VirtualClock()
-        rig = rig_for(policy.contract, rules.camera)
-        stand_in = SimRobot(robot.model, rig, clock, robot.imperfections)
+        judge = robot.judge
+        rig = replace(
+            rig_for(policy.contract, rules.camera),
+            senses=judge,
+            course=judge.course if judge.courses else None,
+            load=judge.load if judge.loads else None,
+        )
+        stand_in = SimRobot(robot.model, rig, clock, robot.imperfections, robot.sheet)
         stand_in.connect()
         try:
             for index in range(episodes):
@@ -160,13 +214,17 @@ def _episode(
 ) -> RobotEpisode:
     """Runs one episode."""
     stand_in, clock = rig
-    seed = (robot.imperfections.seed, index)
-    start = robot.start_pose(np.random.default_rng((1, *seed)))
-    stand_in.reset(start.qpos, bodies=start.bodies, seed=int(1000 * seed[0] + index))
-    cameras = policy.contract.cameras
-    film = cameras[0].name if cameras and index < rules.films else None
-    hold = max(1, round(rules.hold_s * policy.contract.control_hz))
-    monitor, timed = _GoalMonitor(robot, stand_in, hold, film), _TimedPolicy(policy)
+    seed = int(1000 * robot.imperfections.seed + index)
+    stand_in.reset(seed=seed, place=robot.judge.begin(seed))
+    contract = policy.contract
+    shown = [c.name for c in contract.cameras if c.kind == "rgb"]
+    film = shown[0] if shown and index < rules.films else None
+    longest = round(rules.controller.duration_s * contract.control_hz)
+    steps = max(1, round(rules.hold_s * contract.control_hz)), longest
+    monitor = _GoalMonitor(robot.judge, stand_in, steps, film)
+    timed = _TimedPolicy(policy, robot.judge)
+    # One step more than the episode has, so that its last one is judged, too.
+    control = replace(rules.controller, duration_s=(longest + 1) / contract.control_hz)
     log = None
     if rules.logs is not None and index == 0:
         rules.logs.mkdir(parents=True, exist_ok=True)
@@ -174,20 +232,26 @@ def _episode(
         path.unlink(missing_ok=True)
         log = FlightLog(path, policy.contract, robot.name)
     try:
-        summary = run(stand_in, timed, clock, rules.controller, log, monitor)
+        summary = run(stand_in, timed, clock, control, log, monitor)
     finally:
         if log is not None:
             log.close()
     return RobotEpisode(
         robot=robot.name,
-        success=monitor.held >= hold,
+        success=monitor.reason == SUCCESS,
         steps=summary.steps,
-        reason=summary.reason,
+        reason=monitor.reason or _stopped(summary),
         events=summary.events,
         overruns=summary.overruns,
         act_s=np.array(timed.seconds),
         frames=np.stack(monitor.frames) if monitor.frames else None,
     )
+
+
+def _stopped(summary: FlightSummary) -> str:
+    """Returns why the guard stopped the robot."""
+    seen = sorted({f"{event.code} {event.name}" for event in summary.stopped_by})
+    return f"stopped by the guard: {', '.join(seen)}"
 
 
 def interventions(episodes: Sequence[RobotEpisode]) -> Counter[str]:

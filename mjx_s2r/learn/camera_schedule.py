@@ -3,7 +3,8 @@
 A camera may be slower than the policy. Of one that takes a picture every E control steps, a world
 is drawn at every E-th step only, and worlds take turns, so that each step draws B / E of them. A
 policy may see the last F pictures at once; then they are kept per world. A world that begins an
-episode starts with its first picture F times over.
+episode starts with its first picture F times over. Rows of the table may make pictures late, lose
+them or slow a camera down (`mjx_s2r.sim.effects.frame_timing`).
 """
 
 from collections.abc import Callable
@@ -19,10 +20,20 @@ from mjx_s2r.learn.networks.actor_critic import Images
 from mjx_s2r.render.cameras import Cameras, poses, take_pictures
 from mjx_s2r.render.geometry.pose import ScenePose
 from mjx_s2r.runtime.devices import gradient_compiler_options
+from mjx_s2r.sim.effects.frame_timing import (
+    FrameQueue,
+    FrameTiming,
+    age_frames,
+    bind_frame_timing,
+    delivered_frames,
+    first_frames,
+    take_frames,
+)
 from mjx_s2r.sim.env import Env
 from mjx_s2r.sim.interface import State
 
-Frames = tuple[jax.Array, ...]  # per camera, (B, F, H, W, 3) uint8, newest first
+Frames = tuple[FrameQueue, ...]  # per camera
+_PICTURE_TYPES = {"rgb": jnp.uint8, "depth": jnp.uint16}  # of a camera's kind, as it is drawn
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +44,10 @@ class CameraSchedule:
         signals: the cameras of the contract.
         period: control steps between two pictures, per camera.
         locate: worlds -> where everything is, per camera; compiled with the switches of physics.
-        draw: (poses, xi (B, D), key) -> pictures (B, H, W, 3) per camera; compiled with others.
+        draw: (poses, xi (B, D), key) -> pictures (B, H, W, C) per camera; compiled with others.
+        timing: the rows that make pictures late or lose them, per camera.
+        params: worlds -> xi (B, D) that times them.
+        begins: worlds -> (B,) bool: the next step is the first of an episode.
         look_each_step: whether a world wears a new look at every step. A policy without memory
             that sees one picture at a time cannot tell, and a rollout then shows T times as many
             looks.
@@ -43,12 +57,25 @@ class CameraSchedule:
     period: tuple[int, ...]
     locate: Callable[[State], tuple[ScenePose, ...]]
     draw: Callable[[tuple[ScenePose, ...], jax.Array, jax.Array], tuple[jax.Array, ...]]
+    timing: tuple[FrameTiming, ...]
+    params: Callable[[State], jax.Array]
+    begins: Callable[[State], jax.Array]
     look_each_step: bool = False
+
+    @property
+    def takes_turns(self) -> bool:
+        """Whether worlds wait for their turn, so that a new episode needs pictures before it."""
+        return any(every > 1 for every in self.period)
+
+    @property
+    def stacks_frames(self) -> bool:
+        """Whether a policy sees a picture for longer than a control step, timing rows apart."""
+        return any(e > 1 or c.frames > 1 for e, c in zip(self.period, self.signals, strict=True))
 
     @property
     def keeps_frames(self) -> bool:
         """Whether a world's pictures outlive a control step."""
-        return any(e > 1 or c.frames > 1 for e, c in zip(self.period, self.signals, strict=True))
+        return self.stacks_frames or any(timing.edits for timing in self.timing)
 
     def check_num_envs(self, worlds: int) -> None:
         """Proves that so many worlds can take turns.
@@ -64,21 +91,30 @@ class CameraSchedule:
                 )
 
     def pictures(self, worlds: State, xi: jax.Array, key: jax.Array) -> tuple[jax.Array, ...]:
-        """Returns (B, H, W, 3) uint8 per camera: what there is to see now."""
+        """Returns (B, H, W, C) per camera: what there is to see now."""
         return self.draw(self.locate(worlds), xi, key)
 
-    def frame_shapes(self, worlds: int) -> tuple[jax.ShapeDtypeStruct, ...]:
-        """Returns shapes and type of the frames of so many worlds."""
+    def image_shapes(self, worlds: int) -> tuple[jax.ShapeDtypeStruct, ...]:
+        """Returns shapes and types of what the policies of so many worlds see."""
+        return tuple(
+            jax.ShapeDtypeStruct((worlds, *c.shape), _PICTURE_TYPES[c.kind]) for c in self.signals
+        )
+
+    def frame_shapes(self, worlds: int) -> Frames:
+        """Returns shapes and types of the frames of so many worlds."""
         if not self.keeps_frames:
             return ()
-        shapes = [(worlds, c.frames, c.height, c.width, 3) for c in self.signals]
-        return tuple(jax.ShapeDtypeStruct(shape, jnp.uint8) for shape in shapes)
+        pictures = [
+            jax.ShapeDtypeStruct((worlds, c.height, c.width, c.channels), _PICTURE_TYPES[c.kind])
+            for c in self.signals
+        ]
+        return cast(Frames, jax.eval_shape(lambda *x: _begun(self.timing, x), *pictures))
 
     def initial(self, worlds: State, xi: jax.Array, key: jax.Array) -> Frames:
-        """Returns the frames of worlds at the start of an episode."""
+        """Returns the frames of worlds whose cameras have seen what is there now for ever."""
         if not self.keeps_frames:
             return ()
-        return cast(Frames, _repeat(self.signals, self.pictures(worlds, xi, key)))
+        return cast(Frames, _begun(self.timing, self.pictures(worlds, xi, key)))
 
     def observe(
         self, frames: Frames, worlds: State, xi: jax.Array, step: int, key: jax.Array
@@ -90,21 +126,30 @@ class CameraSchedule:
             worlds: B worlds.
             xi: (B, D) whose visual rows give each world its look.
             step: control steps so far; it says whose turn it is.
-            key: random key for pixel noise.
+            key: random key for pixel noise and lost pictures.
         """
         if not self.keeps_frames:
             images = self.pictures(worlds, xi, key)
             return (), images
+        timed, begins = self.params(worlds), self.begins(worlds)
+        if any(timing.edits for timing in self.timing):
+            frames = _aged(frames)
         for every in sorted(set(self.period)):
             turn = jnp.int32(-step % every)
             due = worlds if every == 1 else _turn(every, worlds, turn)
             look = xi if every == 1 else _turn(every, xi, turn)
-            frames = _wind(self.period, every, frames, self.pictures(due, look, key), turn)
-        return frames, _stack(frames)
+            pictures = self.pictures(due, look, key)
+            given = pictures, (timed, begins), turn, key
+            frames = _wind(self.timing, self.period, every, frames, *given)
+        return frames, _stack(self.timing, frames, timed)
+
+    def fresh(self, worlds: State, xi: jax.Array, key: jax.Array) -> Frames:
+        """Returns the frames of fresh worlds; () where all begin with their next picture."""
+        return self.initial(worlds, xi, key) if self.takes_turns else ()
 
     def auto_reset(self, frames: Frames, fresh: Frames, worlds: State) -> Frames:
         """Returns the frames, ``fresh`` where a world has just begun an episode."""
-        return cast(Frames, _restart(frames, fresh, worlds.done)) if self.keeps_frames else ()
+        return cast(Frames, _restart(frames, fresh, worlds.done)) if self.takes_turns else frames
 
 
 def bind_camera_schedule(
@@ -128,23 +173,39 @@ def bind_camera_schedule(
     # Kinematics is physics: under the switches of pictures it would take 100 times as long.
     @jax.jit
     def locate(worlds: State) -> tuple[ScenePose, ...]:
-        """Returns where everything is, with the sizes that each world's geoms have."""
-        sizes = worlds.pipeline_state.leaves.get("geom_size")
-        return poses(cameras, jax.vmap(env.positions)(worlds), sizes)
+        """Returns where everything is, with the sizes and the ground that each world has."""
+        return poses(cameras, jax.vmap(env.positions)(worlds), worlds.pipeline_state.leaves)
 
     paint = jax.jit(
         lambda where, xi, key: take_pictures(cameras, where, xi, key=key),
         compiler_options=gradient_compiler_options(),
     )
-    out = CameraSchedule(contract.cameras, tuple(every), locate, paint)
-    return replace(out, look_each_step=look_each_step and not out.keeps_frames)
+    known = [env.task.mj_model.camera(i).name for i in range(env.task.mj_model.ncam)]
+    timing = tuple(
+        bind_frame_timing(env.space, c, known, 1 / contract.control_hz) for c in contract.cameras
+    )
+    out = CameraSchedule(
+        signals=contract.cameras,
+        period=tuple(every),
+        locate=locate,
+        draw=paint,
+        timing=timing,
+        params=jax.jit(jax.vmap(env.current_params)),
+        begins=lambda worlds: jnp.asarray(worlds.pipeline_state.steps == 0),
+    )
+    return replace(out, look_each_step=look_each_step and not out.stacks_frames)
 
 
 @partial(jax.jit, static_argnums=0)
-def _repeat(signals: tuple[CameraSignal, ...], pictures: tuple[jax.Array, ...]) -> Frames:
-    """Returns stacks (B, F, H, W, 3) of one picture F times."""
-    pairs = zip(pictures, signals, strict=True)
-    return tuple(jnp.repeat(picture[:, None], c.frames, axis=1) for picture, c in pairs)
+def _begun(timing: tuple[FrameTiming, ...], pictures: tuple[jax.Array, ...]) -> Frames:
+    """Returns the frames of worlds whose cameras have seen ``pictures`` for ever."""
+    return tuple(first_frames(*pair) for pair in zip(timing, pictures, strict=True))
+
+
+@partial(jax.jit, donate_argnums=0)
+def _aged(frames: Frames) -> Frames:
+    """Returns the frames one control step later."""
+    return tuple(age_frames(queue) for queue in frames)
 
 
 @partial(jax.jit, static_argnums=0)
@@ -158,38 +219,53 @@ def _turn(every: int, tree: Any, turn: jax.Array) -> Any:
     return jax.tree.map(pick, tree)
 
 
-@partial(jax.jit, static_argnums=(0, 1), donate_argnums=2)
+@partial(jax.jit, static_argnums=(0, 1, 2), donate_argnums=3)
 def _wind(
+    timing: tuple[FrameTiming, ...],
     steps: tuple[int, ...],
     every: int,
     frames: Frames,
     pictures: tuple[jax.Array, ...],
+    worlds: tuple[jax.Array, jax.Array],
     turn: jax.Array,
+    key: jax.Array,
 ) -> Frames:
-    """Returns the films with new ``pictures`` in front, where a camera takes turns of ``every``."""
+    """Returns the frames with new ``pictures`` in front, where a camera takes turns of ``every``.
+
+    Pictures are those of the worlds whose turn it is; xi (B, D) and (B,) which of them begin an
+    episode are given of all ``worlds``.
+    """
     out = []
-    for kept, new, own in zip(frames, pictures, steps, strict=True):
+    parts = zip(timing, frames, pictures, steps, strict=True)
+    for index, (spec, queue, new, own) in enumerate(parts):
         if own != every:
-            out.append(kept)
+            out.append(queue)
             continue
-        split = kept.reshape(kept.shape[0] // every, every, *kept.shape[1:])
-        old = jax.lax.dynamic_index_in_dim(split, turn, axis=1, keepdims=False)
-        wound = jnp.concatenate((new[:, None], old[:, :-1]), axis=1)
-        split = jax.lax.dynamic_update_index_in_dim(split, wound, turn, axis=1)
-        out.append(split.reshape(kept.shape))
+        due, (xi, begins) = _turn(every, (queue, worlds), turn)
+        lost = jax.random.fold_in(jax.random.fold_in(key, 3), index)
+        taken = take_frames(spec, due, new, xi, begins, key=lost)
+        out.append(jax.tree.map(partial(_put_back, every, turn), queue, taken))
     return tuple(out)
 
 
-@jax.jit
-def _stack(frames: Frames) -> Images:
+def _put_back(every: int, turn: jax.Array, leaf: jax.Array, part: jax.Array) -> jax.Array:
+    """Returns a ``leaf`` (B, ...) with ``part`` in the place of what `_turn` took out."""
+    split = leaf.reshape(leaf.shape[0] // every, every, *leaf.shape[1:])
+    return jax.lax.dynamic_update_index_in_dim(split, part, turn, axis=1).reshape(leaf.shape)
+
+
+@partial(jax.jit, static_argnums=0)
+def _stack(timing: tuple[FrameTiming, ...], frames: Frames, xi: jax.Array) -> Images:
     """Returns what the policy sees: the frames of each world side by side along the channels."""
-    return tuple(
-        jnp.moveaxis(kept, 1, 3).reshape(*kept.shape[:1], *kept.shape[2:4], -1) for kept in frames
-    )
+    told = [delivered_frames(*pair, xi) for pair in zip(timing, frames, strict=True)]
+    return tuple(jnp.moveaxis(x, 1, 3).reshape(*x.shape[:1], *x.shape[2:4], -1) for x in told)
 
 
 @partial(jax.jit, donate_argnums=0)
 def _restart(frames: Frames, fresh: Frames, done: jax.Array) -> Frames:
-    """Returns ``fresh`` films where an episode has ended, else the old ones."""
-    over = (done > 0)[:, None, None, None, None]
-    return jax.tree.map(lambda new, old: jnp.where(over, new, old), fresh, frames)
+    """Returns ``fresh`` frames where an episode has ended, else the old ones."""
+
+    def pick(new: jax.Array, old: jax.Array) -> jax.Array:
+        return jnp.where((done > 0).reshape(-1, *[1] * (old.ndim - 1)), new, old)
+
+    return cast(Frames, jax.tree.map(pick, fresh, frames))

@@ -59,6 +59,8 @@ from mjx_s2r.runtime.sharding import (
     reshard,
 )
 from mjx_s2r.runtime.signals import defer_signals
+from mjx_s2r.sim.backends.physics_config import PhysicsConfig
+from mjx_s2r.sim.backends.step_cost import refuse_too_large
 from mjx_s2r.sim.env import Env
 from mjx_s2r.sim.interface import Environment, EpisodeParams, State
 
@@ -120,11 +122,15 @@ class Trainer:
     cameras: CameraSchedule | None = None
 
     def __post_init__(self) -> None:
-        """Checks that worlds can take turns before slow cameras.
+        """Checks that worlds find room, and can take turns before slow cameras.
 
         Raises:
+            ModelError: their contacts ask for more memory than there is.
             ValueError: they do not divide by the control steps between two pictures.
         """
+        if isinstance(self.env, Env):
+            engine = PhysicsConfig(self.env.physics.backend)
+            refuse_too_large(self.env.task.mj_model, engine, self.config.num_envs)
         if self.cameras is not None:
             self.cameras.check_num_envs(self.config.num_envs)
 
@@ -159,7 +165,7 @@ class Trainer:
         state = cast(TrainState, jax.eval_shape(self.init_without_frames, jax.random.key(0)))
         if self.cameras is None:
             return state
-        return replace(state, frames=cast(Frames, self.cameras.frame_shapes(self.config.num_envs)))
+        return replace(state, frames=self.cameras.frame_shapes(self.config.num_envs))
 
     def iterate(self, state: TrainState) -> tuple[TrainState, Metrics]:
         """Runs one iteration: reset pool, rollout, update. The old state is given away."""
@@ -304,7 +310,7 @@ class Trainer:
         """Runs one iteration whose every step begins with a picture."""
         fresh, (key_next, key_rollout, key_update) = self.prepare(state)
         fresh_xi = fresh.pipeline_state.episode_params.xi
-        fresh_frames = cameras.initial(fresh, fresh_xi, jax.random.fold_in(key_update, 1))
+        fresh_frames = cameras.fresh(fresh, fresh_xi, jax.random.fold_in(key_update, 1))
         before, frames, worlds = state.rnn_state, state.frames, state.env_state
         carry = (before.actor, worlds, self._empty_snapshot(worlds))
         steps: list[StepRecord] = []
@@ -367,8 +373,7 @@ class Trainer:
         self, cameras: CameraSchedule, state: TrainState
     ) -> Iterator[Lowered]:
         count, key = self.config.num_envs, state.key
-        shapes = [(count, *camera.shape) for camera in cameras.signals]
-        images = tuple(jax.ShapeDtypeStruct(shape, jnp.uint8) for shape in shapes)
+        images = cameras.image_shapes(count)
         snapshot = jax.eval_shape(self._empty_snapshot, state.env_state)
         carry = (state.rnn_state.actor, state.env_state, snapshot)
         index = jax.ShapeDtypeStruct((), jnp.int32)

@@ -10,7 +10,7 @@ report) and on jax.numpy (thousands of worlds), by the array module ``xp`` they 
 """
 
 import fnmatch
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import Any, Literal
@@ -222,6 +222,8 @@ def bind(
     nominal: Mapping[str, np.ndarray],
     elements: Mapping[str, Sequence[str]],
     bounds: Mapping[str, Bound] | None = None,
+    *,
+    only: Collection[int] | None = None,
 ) -> tuple[Edit, ...]:
     """Binds the rows of one group to its nominal arrays, by name.
 
@@ -231,6 +233,7 @@ def bind(
         nominal: array name -> nominal value, (E, ...) where the array has named elements.
         elements: array name -> the E element names; absent where elements have no names.
         bounds: array name -> what no row and no rows together may leave; see `params.bounds`.
+        only: positions of the rows to bind; None for all of the group.
 
     Raises:
         ParamError: unknown array, element or column (the message lists near names); a row that
@@ -239,7 +242,7 @@ def bind(
     """
     edits = []
     for index, row in enumerate(space.rows):
-        if row.group != group:
+        if row.group != group or (only is not None and index not in only):
             continue
         if row.array not in nominal:
             raise unknown(
@@ -279,7 +282,7 @@ def _mask(row: Param, shape: tuple[int, ...], names: Sequence[str] | None) -> np
             raise ParamError(
                 f"parameter {row.name!r}: say which of {row.array!r} it touches, e.g. ('*',)"
             )
-        chosen = [i for pattern in row.elements for i in _matches(row, pattern, names)]
+        chosen = [i for pattern in row.elements for i in matching_elements(row, pattern, names)]
     elif row.elements:
         raise ParamError(
             f"parameter {row.name!r}: {row.array!r} has no named elements, drop {row.elements}"
@@ -297,7 +300,7 @@ def _mask(row: Param, shape: tuple[int, ...], names: Sequence[str] | None) -> np
     return mask
 
 
-def _matches(row: Param, pattern: str, names: Sequence[str]) -> list[int]:
+def matching_elements(row: Param, pattern: str, names: Sequence[str]) -> list[int]:
     """Returns the indices of the ``names`` that match a name or glob ``pattern``."""
     found = [i for i, name in enumerate(names) if name == pattern]  # names may hold brackets
     found = found or [i for i, name in enumerate(names) if fnmatch.fnmatchcase(name, pattern)]

@@ -1,6 +1,10 @@
-"""Cameras of a policy contract, bound to a task: batched pictures of many worlds."""
+"""Cameras of a policy contract, bound to a task: batched pictures of many worlds.
+
+A picture is uint8 RGB or, of a depth camera, uint16 codes (`mjx_s2r.contract.encode_depth`).
+"""
 
 import functools
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import jax
@@ -9,19 +13,29 @@ import mujoco
 import numpy as np
 from mujoco import mjx
 
-from mjx_s2r.contract import PolicyContract
+from mjx_s2r.contract import CameraSignal, PolicyContract, encode_depth
 from mjx_s2r.params import ParamSpace
 from mjx_s2r.render import raycast
 from mjx_s2r.render.geometry.pose import ScenePose, scene_pose
-from mjx_s2r.render.geometry.scene import Scene, build_scene
+from mjx_s2r.render.geometry.scene import (
+    Scene,
+    SceneError,
+    build_scene,
+    camera_names,
+    head_gloss,
+    lights_of,
+)
 from mjx_s2r.render.looks.appearance import (
     Appearance,
     AppearanceBinding,
     appearance,
     bind_appearance,
+    look_elements,
 )
 from mjx_s2r.render.looks.assets import RenderAssets, RenderConfig, build_assets
+from mjx_s2r.render.looks.look_rows import refuse_still_looks, refuse_unseen_rows
 from mjx_s2r.render.warp_camera import WarpCamera, refuse_unsupported
+from mjx_s2r.sim.effects.frame_timing import bind_frame_timing
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,12 +43,14 @@ class Cameras:
     """Cameras of a contract bound to a task: scene, rows of the table and assets of each.
 
     Attributes:
+        signals: the cameras of the contract.
         scenes: what is drawn.
         bindings: the visual rows.
         assets: textures and photographs.
         warp: MuJoCo Warp's renderer for each camera, or nothing for this project's own.
     """
 
+    signals: tuple[CameraSignal, ...]
     scenes: tuple[Scene, ...]
     bindings: tuple[AppearanceBinding, ...]
     assets: tuple[RenderAssets, ...]
@@ -67,20 +83,55 @@ def bind_cameras(
     for scene, binding in zip(scenes, bindings, strict=True):
         if warp:
             refuse_unsupported({edit.array for edit in binding.edits}, scene.camera)
-    return Cameras(tuple(scenes), tuple(bindings), tuple(assets), warp)
+    return Cameras(contract.cameras, tuple(scenes), tuple(bindings), tuple(assets), warp)
+
+
+def check_looks(space: ParamSpace, mj_model: mujoco.MjModel, contract: PolicyContract) -> None:
+    """Checks the visual rows of a table before anything is drawn; nothing is compiled.
+
+    A contract without cameras may get some later (`mjx_s2r.sim.task.seen_by`): then names and
+    limits are judged, and not whether a picture shows the row.
+
+    Raises:
+        ParamError: an array, element, column or camera that does not exist; limits that reach what
+            cannot be; a row that changes nothing.
+        SceneError: a geom that cannot be drawn, where a camera of the contract sees it.
+    """
+    if not space.in_group("visual").any():
+        return
+    known = camera_names(mj_model)
+    names: list[str | None] = [c.name for c in contract.cameras]
+    names = names or [*known[:1]] or [None]
+    for name in names:
+        try:
+            bound = bind_appearance(space, mj_model, name)
+        except SceneError:
+            if contract.cameras:
+                raise
+            return  # nothing is drawn
+        lights, elements = lights_of(mj_model), look_elements(mj_model)
+        gloss = max((*(light.gloss for light in lights), head_gloss(mj_model)))
+        refuse_still_looks(space.rows, bound.edits, bound.nominal, lights, elements, gloss)
+    for c in contract.cameras:
+        bind_frame_timing(space, c, known, 1 / contract.control_hz)
+    if contract.cameras:
+        refuse_unseen_rows(space, contract.cameras, known)
 
 
 def poses(
-    cameras: Cameras, data: mjx.Data, geom_size: jax.Array | None = None
+    cameras: Cameras, data: mjx.Data, leaves: Mapping[str, jax.Array] | None = None
 ) -> tuple[ScenePose, ...]:
-    """Returns where everything is for each camera, from N worlds with kinematics up to date."""
-    return tuple(scene_pose(scene, data, geom_size) for scene in cameras.scenes)
+    """Returns where everything is for each camera, from N worlds with kinematics up to date.
+
+    ``leaves`` are the model fields of each world, of which those that show are drawn.
+    """
+    return tuple(scene_pose(scene, data, leaves) for scene in cameras.scenes)
 
 
 def take_pictures(
     cameras: Cameras, where: tuple[ScenePose, ...], xi: jax.Array, *, key: jax.Array
 ) -> tuple[jax.Array, ...]:
-    """Returns one (N, H, W, 3) uint8 array per camera.
+    """Returns one array per camera: (N, H, W, 3) uint8, or (N, H, W, 1) uint16 codes of depth.
 
     Args:
         cameras: the bound cameras.
@@ -96,9 +147,26 @@ def take_pictures(
             image = cameras.warp[i].render(where[i], looks, key=keys[i])
         else:
             scene, assets = cameras.scenes[i], cameras.assets[i]
-            image = raycast.render(scene, where[i], looks, assets=assets, key=keys[i])
-        pictures.append(jnp.asarray(image.rgb))
+            wanted = (cameras.signals[i].kind,)
+            image = raycast.render(
+                scene, where[i], looks, assets=assets, outputs=wanted, key=keys[i]
+            )
+        pictures.append(_as_kept(cameras.signals[i], image))
     return tuple(pictures)
+
+
+def _as_kept(camera: CameraSignal, image: raycast.Image) -> jax.Array:
+    """Returns the picture of a camera as a rollout keeps it."""
+    if camera.kind == "rgb":
+        return jnp.asarray(image.rgb)
+    return jnp.asarray(encode_depth(jnp, camera, image.depth))[..., None]
+
+
+def to_rgb(pictures: np.ndarray) -> np.ndarray:
+    """Returns pictures (N, H, W, C) to look at, (N, H, W, 3) uint8: depth as grey, near bright."""
+    if pictures.dtype != np.uint16:
+        return pictures
+    return np.repeat(255 - (pictures[..., :1] >> 8).astype(np.uint8), 3, axis=-1)
 
 
 class RayCamera:
@@ -106,26 +174,27 @@ class RayCamera:
 
     def __init__(self, contract: PolicyContract) -> None:
         """Remembers the size of each camera's picture."""
-        self._sizes = {c.name: (c.height, c.width) for c in contract.cameras}
-        self._bound: dict[tuple[int, str], tuple[Scene, Appearance, RenderAssets]] = {}
+        self._signals = {c.name: c for c in contract.cameras}
+        self._bound: dict[str, tuple[mujoco.MjModel, Scene, Appearance, RenderAssets]] = {}
 
     def __call__(self, model: mujoco.MjModel, data: mujoco.MjData, name: str) -> np.ndarray:
-        """Returns (H, W, 3) uint8: what the camera called ``name`` sees now."""
-        if (id(model), name) not in self._bound:
-            scene = build_scene(model, name, *self._sizes[name])
+        """Returns what the camera called ``name`` sees now: (H, W, 3) uint8, or depth (H, W) m."""
+        signal = self._signals[name]
+        if name not in self._bound or self._bound[name][0] is not model:
+            scene = build_scene(model, name, signal.height, signal.width)
             binding = bind_appearance(ParamSpace(()), model, name)
             assets = build_assets(model, scene, binding, RenderConfig())
             look = appearance(binding, jnp.zeros(0))
-            self._bound[id(model), name] = scene, look, assets
-        scene, look, assets = self._bound[id(model), name]
+            self._bound[name] = model, scene, look, assets
+        _, scene, look, assets = self._bound[name]
         where = jax.tree.map(jnp.float32, scene_pose(scene, data))
         one = jax.tree.map(lambda x: x[None], (where, look))
-        return np.asarray(_draw_one(scene, *one, assets).rgb[0])
+        return np.asarray(getattr(_draw_one(scene, signal.kind, *one, assets), signal.kind)[0])
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@functools.partial(jax.jit, static_argnums=(0, 1))
 def _draw_one(
-    scene: Scene, where: ScenePose, look: Appearance, assets: RenderAssets
+    scene: Scene, kind: str, where: ScenePose, look: Appearance, assets: RenderAssets
 ) -> raycast.Image:
     """Draws one world."""
-    return raycast.render(scene, where, look, assets=assets)
+    return raycast.render(scene, where, look, assets=assets, outputs=(kind,))

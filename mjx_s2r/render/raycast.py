@@ -19,8 +19,8 @@ from mjx_s2r.render.geometry import facets as mesh_facets
 from mjx_s2r.render.geometry import raster
 from mjx_s2r.render.geometry.facets import Facets
 from mjx_s2r.render.geometry.pose import ScenePose
-from mjx_s2r.render.geometry.raster import Soup
 from mjx_s2r.render.geometry.primitives import dot
+from mjx_s2r.render.geometry.raster import Soup
 from mjx_s2r.render.geometry.rays import View, look_from, rays_of, triple
 from mjx_s2r.render.geometry.scene import Scene, SceneError
 from mjx_s2r.render.looks.appearance import Appearance
@@ -326,6 +326,7 @@ class _Painter:
         packed = None
         for group in groups:
             packed = stage(functools.partial(self._normal, group), frame, seen.nearest, packed)
+        assert packed is not None  # there is at least one group
         if seen.soup is None:
             return packed
         return stage(
@@ -355,7 +356,7 @@ class _Painter:
     ) -> jax.Array:
         """Returns the packed normals (P,), those of the meshes counted in."""
         view, (_, slot) = frame.view, visibility.unpack_hit(self._scene, nearest)
-        normal = mesh_facets.normals(soup, view, facets, rays_of(self._scene, view))
+        normal = mesh_facets.mesh_normals(soup, view, facets, rays_of(self._scene, view))
         shown = visibility.is_mesh(self._scene, slot)
         return jnp.where(shown, shade.pack_normal(normal), before)
 
@@ -460,7 +461,8 @@ def float_image(
     painter = _Painter(scene, assets or RenderAssets(), ())
     view = look_from(scene, pose, look)
     rays = rays_of(scene, view)
-    frame = _Frame(*jax.tree.map(lambda x: jax.lax.stop_gradient(x)[None], (view, look)), None)
+    still = jax.tree.map(lambda x: jax.lax.stop_gradient(x)[None], (view, look))
+    frame = _Frame(still[0], still[1], None)
     stage = functools.partial(painter._stage, jnp.ones(1, bool))
     seen = painter._seen(stage, frame, tuple(range(len(scene.geoms))))
     normals = painter._normals(stage, frame, seen)
@@ -476,7 +478,7 @@ def float_image(
     meshes = None
     if seen.soup is not None and facets is not None:
         meshes = seen.soup, facets
-        own = mesh_facets.normals(*meshes[:1], view, facets, rays)
+        own = mesh_facets.mesh_normals(*meshes[:1], view, facets, rays)
         shown = visibility.is_mesh(scene, slot)
         normal = tuple(jnp.where(shown, a, b) for a, b in zip(own, normal, strict=True))
     surface = shade.Surface(rays, depth, slot, normal, tuple(a[0] for a in arriving))

@@ -83,6 +83,11 @@ class WarpCamera:
 
     def render(self, pose: ScenePose, look: Appearance, *, key: jax.Array | None = None) -> Image:
         """Returns rgb, depth and segmentation of N worlds; see `raycast.render`."""
+        if pose.hfield_data is not None:
+            raise SceneError(
+                "backend 'warp' draws one ground for all worlds; leave out the rows on "
+                "model.terrain_*, or use render.backend jax"
+            )
         worlds = pose.cam_pos.shape[0]
         if worlds not in self._contexts:
             self._contexts[worlds] = mjx.create_render_context(

@@ -23,7 +23,8 @@ class Reading:
     Attributes:
         time_s: when the signals were measured, s, in the time of the controller's clock.
         signals: contract signal name -> raw reading (size,), in the signal's unit.
-        images: camera name -> (H, W, 3) uint8 RGB, row 0 at the top.
+        images: camera name -> (H, W, 3) uint8 RGB, row 0 at the top; of a depth camera (H, W),
+            float32 metres or uint16 counts of the contract's ``unit_m``, 0 for no answer.
         image_time_s: camera name -> when that image was taken, s, in the same time.
     """
 
@@ -41,6 +42,7 @@ class CameraInfo:
     height: int
     width: int
     rate_hz: float
+    kind: str = "rgb"
 
 
 @dataclass(frozen=True)
@@ -221,6 +223,11 @@ def _cameras(contract: PolicyContract, info: DriverInfo) -> list[str]:
         if given is None:
             problems.append(f"camera {c.name!r} is missing; the robot has {sorted(known)}")
             continue
+        if given.kind != c.kind:
+            problems.append(
+                f"camera {c.name!r} delivers {given.kind}, the policy reads {c.kind}; deliver that "
+                "stream under this name"
+            )
         if (given.height, given.width) != (c.height, c.width):
             problems.append(
                 f"camera {c.name!r} delivers {given.height}x{given.width}, the policy reads "

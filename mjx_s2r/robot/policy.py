@@ -1,10 +1,11 @@
 """A policy as one ONNX file that knows its own contract.
 
 The graph reads "obs" float32 (B, P), assembled but not normalised, and one uint8 (B, H, W, 3) per
-camera under the camera's name; it writes "action" float32 (B, J) in physical units. The metadata
-hold the contract (`mjx_s2r.contract.METADATA_KEY`) and, when exported so, golden vectors
-(`GOLDEN_KEY`): inputs with the actions that the trained network gave for them. They are run at
-load, so a file that computes something else on this machine is refused before a robot moves.
+camera under the camera's name, of a depth camera float32 metres (B, H, W, 1); it writes "action"
+float32 (B, J) in physical units. The metadata hold the contract (`mjx_s2r.contract.METADATA_KEY`)
+and, when exported so, golden vectors (`GOLDEN_KEY`): inputs with the actions that the trained
+network gave for them. They are run at load, so a file that computes something else on this machine
+is refused before a robot moves.
 """
 
 import json
@@ -37,12 +38,19 @@ class Actor(Protocol):
 
 
 def golden_images(contract: PolicyContract, seed: int, count: int) -> dict[str, np.ndarray]:
-    """Returns the images of the golden vectors, (count, H, W, 3 F) uint8 by camera name.
+    """Returns the images of the golden vectors, (count, *shape) by camera name.
 
-    The exporter and the robot both call this, so the file holds a seed instead of pictures.
+    The exporter and the robot both call this, so the file holds a seed instead of pictures. Depths
+    reach a little beyond the camera's range, where there is no answer.
     """
     rng = np.random.default_rng(seed)
-    return {c.name: rng.integers(0, 256, (count, *c.shape), np.uint8) for c in contract.cameras}
+    images = {}
+    for c in contract.cameras:
+        if c.kind == "depth":
+            images[c.name] = rng.uniform(0, 1.2 * c.far, (count, *c.shape)).astype(np.float32)
+        else:
+            images[c.name] = rng.integers(0, 256, (count, *c.shape), np.uint8)
+    return images
 
 
 def golden_json(seed: int, obs: np.ndarray, action: np.ndarray) -> str:
@@ -83,12 +91,12 @@ class Policy:
         return policy
 
     def act(self, obs: np.ndarray, images: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Returns the action (J,), physical units, for obs (P,) and (H, W, 3 F) uint8 by camera."""
+        """Returns the action (J,), physical units, for obs (P,) and one image by camera name."""
         batch = {c.name: images[c.name][None] for c in self.contract.cameras}
         return self.act_batch(obs[None], batch)[0]
 
     def act_batch(self, obs: np.ndarray, images: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Returns the actions (B, J) for obs (B, P) and (B, H, W, 3 F) uint8 by camera name."""
+        """Returns the actions (B, J) for obs (B, P) and images (B, *shape) by camera name."""
         feed = {c.name: images[c.name] for c in self.contract.cameras}
         if self.contract.signals:
             feed["obs"] = obs
@@ -150,7 +158,8 @@ def _check_graph(
     wanted: dict[str, tuple[str, tuple[int, ...]]] = {}
     if contract.signals:
         wanted["obs"] = ("tensor(float)", (contract.size,))
-    wanted |= {c.name: ("tensor(uint8)", c.shape) for c in contract.cameras}
+    kinds = {"rgb": "tensor(uint8)", "depth": "tensor(float)"}
+    wanted |= {c.name: (kinds[c.kind], c.shape) for c in contract.cameras}
     wanted["action"] = ("tensor(float)", (len(contract.action.joints),))
     problems = [f"{name!r} is not in the contract" for name in given if name not in wanted]
     for name, (kind, shape) in wanted.items():

@@ -17,6 +17,7 @@ import numpy as np
 
 from mjx_s2r.contract import ContractError, PolicyContract, next_command
 from mjx_s2r.robot.driver import COMMAND, DriverInfo, Reading
+from mjx_s2r.robot.frames import is_picture
 
 STAGES = (0.10, 0.25, 0.50, 0.75, 1.00)  # speed fractions of a first deployment, slow to full
 
@@ -256,8 +257,9 @@ def _images(contract: PolicyContract, reading: Reading) -> list[Event]:
         image = reading.images.get(c.name)
         if image is None or c.name not in reading.image_time_s:
             events.append(Event("missing", c.name, 0, 1, Mode.STOP))
-        elif image.shape != (c.height, c.width, 3) or image.dtype != np.uint8:
-            events.append(Event("shape", c.name, image.size, c.height * c.width * 3, Mode.STOP))
+        elif not is_picture(c, image):
+            size = c.height * c.width * c.channels
+            events.append(Event("shape", c.name, image.size, size, Mode.STOP))
     return events
 
 

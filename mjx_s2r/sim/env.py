@@ -38,6 +38,7 @@ from mjx_s2r.sim import physics, task_calls
 from mjx_s2r.sim.backends.contacts import warn_of_lost_contacts
 from mjx_s2r.sim.backends.mjx_gaps import warn_of_gaps
 from mjx_s2r.sim.backends.physics_config import PhysicsConfig
+from mjx_s2r.sim.backends.step_cost import refuse_too_large
 from mjx_s2r.sim.contract_probe import check_order, warn_of_pulling_servos
 from mjx_s2r.sim.effects import actuator, adversary, motor, sensor, world
 from mjx_s2r.sim.effects.actuator import ActuatorSpec, ActuatorState
@@ -411,10 +412,11 @@ def not_native_error(name: str) -> ParamError:
     )
 
 
-def make(task: Task, config: PhysicsConfig | None = None) -> Env:
+def make(task: Task, config: PhysicsConfig | None = None, worlds: int = 1) -> Env:
     """Binds a task to physics, actuators and sensors, all by name.
 
-    Without a ``config`` physics is MJX on jax.
+    Without a ``config`` physics is MJX on jax. Contacts that ask for more memory than ``worlds``
+    of them find here are refused before anything is traced.
 
     Raises:
         ParamError: a row, body, joint, geom or signal that does not exist; a row whose limits are
@@ -427,6 +429,7 @@ def make(task: Task, config: PhysicsConfig | None = None) -> Env:
     """
     task_calls.check_members(task)
     contract, mj_model = task.contract, task.mj_model
+    refuse_too_large(mj_model, config, worlds)
     drives = check_contract(contract, mj_model)
     control_dt, physics_dt = 1 / contract.control_hz, mj_model.opt.timestep
     joints, effort = contract.action.joints, contract.action.mode == "effort"
@@ -435,7 +438,8 @@ def make(task: Task, config: PhysicsConfig | None = None) -> Env:
             f"{task.substeps} physics steps of {physics_dt} s are not one control step at "
             f"{contract.control_hz} Hz; change substeps, the model's timestep or control_hz"
         )
-    closed_rows(task.space)
+    written = getattr(task, "unwrapped", task).space  # a run's ranges may fix a row or all but do
+    closed_rows(written)
     check_unbound(task.space.rows, "visual", VISUAL)
     binding = bind_model(task.space, mj_model)
     if config is not None and config.backend == "warp":
@@ -466,7 +470,7 @@ def make(task: Task, config: PhysicsConfig | None = None) -> Env:
         reads_forces=task_calls.reads_forces(read),
     )
     refuse_rows_without_effect(
-        task.space,
+        written,
         binding,
         mj_model,
         starts,

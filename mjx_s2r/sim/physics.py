@@ -9,7 +9,7 @@ import copy
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache, partial
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import jax
 import jax.numpy as jnp
@@ -18,9 +18,11 @@ import numpy as np
 from flax import struct
 from jax.custom_batching import custom_vmap
 from mujoco import mjx
+from mujoco.mjx._src import types as mjx_types  # the public modules do not tell
 
 from mjx_s2r.sim.backends import c_batch, contacts, engine_fields, implicit, mjx_gaps, warp
 from mjx_s2r.sim.backends.contacts import Gauge
+from mjx_s2r.sim.backends.host_call import call_on_host
 from mjx_s2r.sim.backends.physics_config import Leaves as Leaves
 from mjx_s2r.sim.backends.physics_config import ModelError as ModelError
 from mjx_s2r.sim.backends.physics_config import PhysicsConfig
@@ -40,6 +42,16 @@ MOVING = frozenset(
     )
 )
 
+# Kinds of elements that MJX can hold, and one that stands in for others where only positions count.
+_HELD: dict[str, tuple[Any, Any]] = {
+    "actuator_trntype": (mjx_types.TrnType, mjx_types.TrnType.JOINT),
+    "actuator_dyntype": (mjx_types.DynType, mjx_types.DynType.NONE),
+    "actuator_gaintype": (mjx_types.GainType, mjx_types.GainType.FIXED),
+    "actuator_biastype": (mjx_types.BiasType, mjx_types.BiasType.NONE),
+    "eq_type": (mjx_types.EqType, mjx_types.EqType.JOINT),
+    "sensor_type": (mjx_types.SensorType, mjx_types.SensorType.CLOCK),
+    "wrap_type": (mjx_types.WrapType, mjx_types.WrapType.SITE),
+}
 
 # Fields of mjx.Data that `forward_all` makes those of C MuJoCo, by what they follow from. What is
 # in none of these is not computed (qfrc_fluid is part of qfrc_passive), or an inside of the solver.
@@ -129,7 +141,7 @@ class Physics:
     c: c_batch.CBatch | None = struct.field(pytree_node=False, default=None)
 
     @property
-    def backend(self) -> str:
+    def backend(self) -> Literal["jax", "warp", "c"]:
         """Name of the engine that takes the steps, as in `PhysicsConfig`."""
         return "warp" if self.warp is not None else "c" if self.c is not None else "jax"
 
@@ -157,7 +169,7 @@ def put_model(mj_model: mujoco.MjModel, config: PhysicsConfig | None = None) -> 
         ModelError: the model uses something that the engine does otherwise than C MuJoCo, or not
             at all; or no Warp on this machine, where the settings ask for it.
     """
-    _refuse_native_delay(mj_model)
+    refuse_native_delay(mj_model)
     engine, in_c = None, None
     if config is not None and config.backend == "c":
         in_c = c_batch.CBatch(mj_model)
@@ -170,7 +182,7 @@ def put_model(mj_model: mujoco.MjModel, config: PhysicsConfig | None = None) -> 
         mjx_gaps.refuse_gaps(mj_model)
     if mj_model.opt.enableflags & mujoco.mjtEnableBit.mjENBL_ENERGY:  # it moves nothing
         mj_model = copy.copy(mj_model)
-        mj_model.opt.enableflags &= ~mujoco.mjtEnableBit.mjENBL_ENERGY
+        mj_model.opt.enableflags &= ~int(mujoco.mjtEnableBit.mjENBL_ENERGY)
     mine = jax.local_devices()[0]  # MJX's own choice is the first of all, maybe another process's
     try:
         model = mjx.put_model(mj_model, impl="jax", device=mine)
@@ -187,15 +199,23 @@ def put_model(mj_model: mujoco.MjModel, config: PhysicsConfig | None = None) -> 
 
 
 def _for_positions(mj_model: mujoco.MjModel) -> mujoco.MjModel:
-    """Returns a copy for positions alone: without contacts and with options that MJX knows."""
+    """Returns a copy for positions alone: without contacts and with what MJX knows in every place.
+
+    Positions follow from neither actuators, equalities nor sensors, so other kinds of them may
+    stand there; their numbers, and all arrays, stay as they are.
+    """
     still = warp.without_contacts(mj_model)
     still.opt.integrator, still.opt.solver = 0, int(mujoco.mjtSolver.mjSOL_NEWTON)
     still.opt.enableflags, still.opt.noslip_iterations = 0, 0
     still.opt.disableactuator = 0
+    for field, (known, other) in _HELD.items():
+        kinds = getattr(still, field)
+        kinds[~np.isin(kinds, list(known))] = int(other)
+    still.actuator_trnid[:, 0] = np.minimum(still.actuator_trnid[:, 0], max(still.njnt - 1, 0))
     return still
 
 
-def _refuse_native_delay(mj_model: mujoco.MjModel) -> None:
+def refuse_native_delay(mj_model: mujoco.MjModel) -> None:
     """Raises ModelError for MuJoCo's own delays, whose past is not in `PhysicsState`."""
     for kind, count in (("actuator", mj_model.nu), ("sensor", mj_model.nsensor)):
         delays: Any = getattr(mj_model, f"{kind}_delay", None)
@@ -317,7 +337,6 @@ def _call_c(
 
     def call(given: Any) -> dict[str, np.ndarray]:
         """Merges the leading axes, calls, and takes the results apart again."""
-        given = jax.tree.map(np.asarray, given)
         axes = given[1]["time"].shape
         count = int(np.prod(axes))
         merged = jax.tree.map(lambda x: x.reshape(count, *x.shape[len(axes) :]), given)
@@ -326,11 +345,7 @@ def _call_c(
     moving = {name: leaf for name, leaf in leaves.items() if not name.startswith("cam_")}
     parts = {name: getattr(state, name) for name in c_batch.STATE}
     shapes = {name: jax.ShapeDtypeStruct(x.shape, jnp.float32) for name, x in like.items()}
-    given = (moving, parts, *more)
-    return cast(
-        dict[str, jax.Array],
-        jax.pure_callback(call, shapes, given, vmap_method="broadcast_all"),
-    )
+    return cast(dict[str, jax.Array], call_on_host(call, shapes, (moving, parts, *more)))
 
 
 def _step(

@@ -1,4 +1,7 @@
-"""The interface of a task: one class in one file, which inherits from nothing."""
+"""The interface of a task: one class in one file.
+
+`mjx_s2r.sim.task_defaults.TaskDefaults` has what is usual of it.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -11,6 +14,7 @@ from mujoco import mjx
 
 from mjx_s2r.contract import CameraSignal, PolicyContract
 from mjx_s2r.params import ParamSpace
+from mjx_s2r.params.ranges import changed_space
 
 
 class TaskError(ValueError):
@@ -43,13 +47,13 @@ class StepResult:
     Attributes:
         reward: reward of the step.
         on_goal: the goal holds now; held for the task's ``hold_s`` it is a success.
-        failed: the episode must end here without bootstrapping.
+        failed: the episode must end here without bootstrapping; never, where it is left out.
         memory: (nuserdata,) what the task remembers from now on; None changes nothing.
     """
 
     reward: jax.Array
     on_goal: jax.Array
-    failed: jax.Array
+    failed: jax.Array | bool = False
     memory: jax.Array | None = None
 
 
@@ -110,11 +114,20 @@ class Task(Protocol):
 
 
 @dataclass(frozen=True)
-class _WithCameras:
-    """A task whose policies see it through other cameras; all else is the task's own."""
+class _Changed:
+    """A task with another contract or table; all else is the task's own.
+
+    Attributes:
+        task: the task as it was written.
+        contract: its contract.
+        space: its table.
+        ranges: what `ranged` was given; empty for the table as it was written.
+    """
 
     task: Task
     contract: PolicyContract
+    space: ParamSpace
+    ranges: tuple[str, ...] = ()
 
     def __getattr__(self, name: str) -> Any:
         """Returns the task's own part."""
@@ -122,7 +135,7 @@ class _WithCameras:
 
     @property
     def unwrapped(self) -> Task:
-        """The task with its own cameras."""
+        """The task with its own cameras and its own table."""
         return self.task
 
 
@@ -130,4 +143,33 @@ def seen_by(task: Task, cameras: Sequence[CameraSignal]) -> Task:
     """Returns the task with other cameras in its contract, or as it is if none are given."""
     if not cameras:
         return task
-    return cast(Task, _WithCameras(task, replace(task.contract, cameras=tuple(cameras))))
+    changed = _changed(task)
+    contract = replace(changed.contract, cameras=tuple(cameras))
+    return cast(Task, replace(changed, contract=contract))
+
+
+def ranged(task: Task, ranges: Sequence[str]) -> Task:
+    """Returns the task with other ranges of its rows, or as it is if none are given.
+
+    Args:
+        task: the task; ranges that it had been given before are those before these.
+        ranges: as `mjx_s2r.params.ranges` reads them, "name=low,high".
+
+    Raises:
+        ParamError: a row that does not exist, or a range that cannot be.
+    """
+    if not ranges:
+        return task
+    changed = _changed(task)
+    space = changed_space(changed.task.space, (*changed.ranges, *ranges))
+    return cast(Task, replace(changed, space=space, ranges=(*changed.ranges, *ranges)))
+
+
+def ranges_of(task: Task) -> tuple[str, ...]:
+    """Returns the ranges that a task was given instead of those it is written with."""
+    return task.ranges if isinstance(task, _Changed) else ()
+
+
+def _changed(task: Task) -> _Changed:
+    """Returns a task as one that can be changed."""
+    return task if isinstance(task, _Changed) else _Changed(task, task.contract, task.space)

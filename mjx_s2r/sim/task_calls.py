@@ -43,6 +43,13 @@ MEMBERS: Mapping[str, tuple[type, ...]] = {
 }
 
 
+# What to write where a part is missing; other parts have a default in `TaskDefaults`.
+LINES = {
+    "mj_model": 'mj_model = mujoco.MjModel.from_xml_path("robot.xml")',
+    "reward": "def reward(self, data, action): return StepResult(reward=..., on_goal=...)",
+}
+
+
 def check_members(task: Task) -> None:
     """Checks that a task has every part.
 
@@ -52,9 +59,7 @@ def check_members(task: Task) -> None:
     name = getattr(task, "name", type(task).__name__)
     for part, kinds in MEMBERS.items():
         if not hasattr(task, part):
-            raise TaskError(
-                f"task {name!r} has no {part!r}; give it one, see mjx_s2r.sim.task.Task"
-            )
+            raise _missing(name, part)
         value = getattr(task, part)
         if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
             raise TaskError(
@@ -63,9 +68,7 @@ def check_members(task: Task) -> None:
             )
     for function in FUNCTIONS:
         if not callable(getattr(task, function, None)):
-            raise TaskError(
-                f"task {name!r} has no function {function!r}; write it, see mjx_s2r.sim.task.Task"
-            )
+            raise _missing(name, function, "function ")
     for part, least in (("substeps", 1), ("episode_s", 0.0), ("hold_s", 0.0)):
         value = float(getattr(task, part))
         if not np.isfinite(value) or value < least or (part == "episode_s" and value == 0):
@@ -78,6 +81,18 @@ def check_members(task: Task) -> None:
         )
     if not np.isfinite(task.success_reward):
         raise TaskError(f"task {name!r}: success_reward {task.success_reward} must be finite")
+
+
+def _missing(name: str, part: str, kind: str = "") -> TaskError:
+    """Returns the error for a part of task ``name`` that is missing, with what to write."""
+    line = LINES.get(part)
+    remedy = (
+        f"write `{line}` into its class"
+        if line
+        else "write it, or derive the class from mjx_s2r.sim.task_defaults.TaskDefaults, which has "
+        "a usual one"
+    )
+    return TaskError(f"task {name!r} has no {kind}{part!r}; {remedy}")
 
 
 @struct.dataclass
@@ -250,7 +265,7 @@ def call_all(task: Task, data: mjx.Data, action: jax.Array) -> dict[str, jax.Arr
     result = reward(task, data, action)
     out |= {"reward": result.reward}
     out |= {} if result.memory is None else {"memory": result.memory}
-    out |= {"on_goal": result.on_goal, "failed": result.failed}
+    out |= {"on_goal": result.on_goal, "failed": jnp.asarray(result.failed)}
     return {name: x.astype(jnp.float32).reshape(-1) for name, x in out.items() if x.size}
 
 

@@ -1,5 +1,6 @@
-"""The tutorial's example: it runs as MuJoCo does, it can be exported, and its commands exist."""
+"""The tutorial: its commands run on a robot of meshes, its example as MuJoCo does."""
 
+import importlib
 import re
 import shlex
 from dataclasses import replace
@@ -10,34 +11,29 @@ import jax.numpy as jnp
 import mujoco
 import numpy as np
 import pytest
-import tyro
 
+from benchmarks.mesh_robot import write_mesh_robot
 from docs.own_task.fly import fly
 from docs.own_task.pendulum import XML
 from mjx_s2r.api.policy import TrainedPolicy, export_policy
 from mjx_s2r.api.teacher import TeacherConfig, teacher_trainer
 from mjx_s2r.contract import PolicyContract
+from mjx_s2r.envs.reach import SPACE as REACH
 from mjx_s2r.envs.registry import make_env, task_spec
 from mjx_s2r.learn import normalizer
 from mjx_s2r.learn.ppo.ppo import PPO
 from mjx_s2r.onnx_export import ExportError
+from mjx_s2r.params.ranges import changed_space, read_ranges
 from mjx_s2r.robot.policy import Policy
 from mjx_s2r.sim.env import Env, require_native
 from tests.learn.untrained import untrained_state
-from train.check import CheckConfig
-from train.export import ExportConfig
-from train.view import ViewConfig
 
 TASK = "docs.own_task.pendulum:Pendulum"
-GUIDE = Path(__file__).parents[2] / "docs" / "own_task.md"
-CONFIGS = {
-    "check": CheckConfig,
-    "teacher": TeacherConfig,
-    "view": ViewConfig,
-    "export": ExportConfig,
-}
+TEXT = (Path(__file__).parents[2] / "docs" / "own_task.md").read_text()
 CONFIG = TeacherConfig(
-    task=TASK, ppo=replace(task_spec(TASK).ppo, actor_hidden=(8,), critic_hidden=())
+    task=TASK,
+    range=("delay=0.01",),
+    ppo=replace(task_spec(TASK).ppo, actor_hidden=(8,), critic_hidden=()),
 )
 
 
@@ -103,7 +99,9 @@ def test_an_actor_that_reads_what_the_robot_has_is_exported(
     assert policy.act_batch(obs, {}) == pytest.approx(expected, abs=1e-5)
     assert np.ptp(expected) > 1e-3, "the network answers"
     task = require_native(trainer.env).task
-    assert [r.name for r in policy.contract.ranges] == list(task.space.names)
+    ranges = {r.name: (r.low, r.high) for r in policy.contract.ranges}
+    assert list(ranges) == list(task.space.names)
+    assert ranges["delay"] == pytest.approx((0.01, 0.01)), "what the run's settings fixed"
     assert policy.contract.engine == "jax"
     assert replace(policy.contract, ranges=(), engine="") == task.contract
 
@@ -119,14 +117,47 @@ def test_an_actor_that_no_robot_can_run_is_refused(
     assert not (tmp_path / "policy.onnx").exists()
 
 
-def test_the_tutorials_commands_can_be_typed() -> None:
-    text = GUIDE.read_text().replace("\\\n", " ")
-    commands = [shlex.split(c) for c in re.findall(r"^python -m train (.+)$", text, re.M)]
-    assert [c[0] for c in commands] == ["check", "teacher", "view", "view", "export"]
-    for verb, *words in commands:
-        config = tyro.cli(CONFIGS[verb], args=words)
-        if verb != "check":
-            assert config.run == Path("runs/pendulum")
+# What the commands of the tutorial get beside what it says, so that they end soon.
+QUICK = {
+    "check": "--rows link_mass --starts 1 --seconds 0.1",
+    "teacher": "--iterations 1 --physics.backend c --ppo.num-envs 8 --ppo.num-steps 4 "
+    "--ppo.num-minibatches 2 --ppo.num-epochs 1 --devices 1",
+    "student": "--distill.iterations 1 --distill.num-envs 8 --distill.num-steps 4 "
+    "--distill.num-minibatches 2 --distill.num-epochs 1 --devices 1",
+    "evaluate": "--count 1 --episodes 1",
+}
+
+
+@pytest.mark.slow
+def test_the_tutorial_runs_on_a_robot_of_meshes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    block = next(b for b in re.findall(r"^```sh\n(.*?)^```", TEXT, re.M | re.S) if "inspect" in b)
+    write_mesh_robot(Path("maker"), faces=2000)
+    done = []
+    for verb, *words in (shlex.split(line)[3:] for line in block.splitlines()):
+        more = shlex.split(QUICK.get(verb, ""))
+        assert not importlib.import_module(f"train.{verb}").main([*words, *more]), verb
+        done.append(verb)
+    assert done[2:] == ["new", "check", "teacher", "student", "export", "evaluate"]
+    contract = Policy.load(Path("runs/my_arm/student/policy.onnx")).contract
+    assert contract.task == "my_arm" and contract.cameras and len(contract.action.joints) == 4
+
+
+def test_the_ranges_of_the_tutorial_fit_a_table(tmp_path: Path) -> None:
+    """The arm of reach has rows of the same names."""
+    found = re.search(r"^```toml\n(.*?)^```", TEXT, re.M | re.S)
+    assert found is not None
+    (tmp_path / "measured.toml").write_text(found[1])
+    space = changed_space(REACH, read_ranges(tmp_path / "measured.toml"))
+    changed = {row.name: row.limits for row in space.rows if row not in REACH.rows}
+    assert changed == {
+        "link_mass": (0.95, 1.05),
+        "action_delay": (0.02, 0.02),
+        "kp": (0.5, 1.2),
+    }
 
 
 class Energy:

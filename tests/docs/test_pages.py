@@ -118,7 +118,9 @@ def test_the_six_lines_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         distill=replace(spec.distill, **small, iterations=1),
     )
     monkeypatch.setitem(registry._registered, "reach", tiny)
-    monkeypatch.setattr(Student.evaluate, "__kwdefaults__", {"count": 1, "episodes": 1})
+    monkeypatch.setattr(
+        Student.evaluate, "__kwdefaults__", {"reality": None, "count": 1, "episodes": 1}
+    )
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {}
     exec(blocks(ROOT / "docs/python.md", "python")[0], names)

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from mujoco import mjx
 
-from mjx_s2r.envs.quadruped import ASKED, FOOT_M, HOME, LEGS, Memory, Quadruped, keep
+from mjx_s2r.envs.quadruped import ASKED, FOOT_M, HOME, LEGS, XML, Memory, Quadruped, keep
 from mjx_s2r.envs.quadruped_rough import BUMP_M, FIELD_M, heights, quadruped_rough
 from mjx_s2r.sim import physics
+from mjx_s2r.sim.model.leaves import bind_model, write
 from mjx_s2r.sim.task import InitialState
 
 TASK = Quadruped()
@@ -254,3 +255,28 @@ def test_uneven_ground_is_level_at_the_start_and_carries_feet_as_in_c() -> None:
             assert mine == pytest.approx(theirs.min(), abs=1e-3)
         else:
             assert mine > 0
+
+
+def test_longer_legs_are_those_of_a_model_compiled_so() -> None:
+    """The oracle: the XML with every length of thigh and calf scaled, compiled by MuJoCo."""
+    task = Quadruped()
+    space, model = task.space, task.mj_model
+    long = {"thigh_length": 1.02, "calf_length": 0.98}
+    write(model, bind_model(space, model), space.values(long))
+    spec = mujoco.MjSpec.from_file(str(XML))
+    for part, factor in (("thigh", 1.02), ("calf", 0.98)):
+        for leg in LEGS:
+            body = spec.body(f"{leg}_{part}")
+            body.ipos, body.inertia = factor * body.ipos, factor**2 * body.inertia
+            for child in body.bodies:
+                child.pos = factor * child.pos
+            for geom in body.geoms:
+                geom.size, geom.pos = factor * geom.size, factor * geom.pos
+                if not np.isnan(geom.fromto[0]):
+                    geom.fromto = factor * geom.fromto
+    other = spec.compile()
+    for name in ("body_pos", "body_ipos", "body_inertia", "geom_pos", "geom_size", "geom_rbound"):
+        np.testing.assert_allclose(getattr(model, name), getattr(other, name), atol=1e-6)
+    for name in ("dof_invweight0", "body_invweight0", "dof_M0", "body_subtreemass"):
+        np.testing.assert_allclose(getattr(model, name), getattr(other, name), rtol=1e-4)
+    assert np.abs(other.dof_M0 / Quadruped().mj_model.dof_M0 - 1).max() > 0.01

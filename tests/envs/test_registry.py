@@ -252,8 +252,8 @@ def test_a_users_module_registers_its_own_recipe(
     assert task_spec("mine") is spec and "mine" in task_names()
     importlib.reload(sys.modules["users_task"])  # as a notebook does
     assert task_spec("mine").iterations == 7
-    with pytest.raises(ParamError, match=r"the robots|no module users_task_robots"):
-        require_robots("mine")
+    require_robots("mine")
+    assert robots_of("mine") is None
     (tmp_path / "users_task_robots.py").write_text("GOAL = 'x'\ndef held_out(index): ...\n")
     importlib.invalidate_caches()
     with pytest.raises(ParamError, match="robots of task 'mine' have no rehearsal"):
@@ -287,13 +287,12 @@ def test_a_task_or_an_environment_stands_for_its_name() -> None:
 
 
 def test_robots_are_found_by_the_tasks_name() -> None:
-    assert robots_of("reach").GOAL.startswith("The tip")
+    suite = robots_of("reach")
+    assert suite is not None and suite.GOAL.startswith("The tip")
     assert robots_of("mjx_s2r.envs.reach:Reach") is robots_of("reach")
     require_robots("reach")
-    with pytest.raises(
-        ParamError, match=r"'cartpole' has no robots .* mjx_s2r.envs.cartpole_robots"
-    ):
-        require_robots("cartpole")
+    require_robots("cartpole")
+    assert robots_of("cartpole") is None
     with pytest.raises(ParamError, match="'brax:ant' is another library's environment"):
         require_robots("brax:ant")
 
@@ -323,4 +322,9 @@ def test_warp_is_refused_where_it_cannot_step(monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.parametrize("name", BUILTIN)
 def test_warp_can_vary_every_row_of_a_task(name: str) -> None:
     task = make_task(name)
-    refuse_shared(task.space, bind_model(task.space, task.mj_model))
+    bound = bind_model(task.space, task.mj_model)
+    if name == "quadruped_rough":  # its worlds have grounds of their own
+        with pytest.raises(ModelError, match=r"'hfield_data', of which MuJoCo Warp has one"):
+            refuse_shared(task.space, bound)
+        return
+    refuse_shared(task.space, bound)

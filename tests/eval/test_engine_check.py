@@ -19,6 +19,7 @@ from mjx_s2r.sim import env as environment
 from mjx_s2r.sim import physics
 from mjx_s2r.sim.env import make
 from mjx_s2r.sim.task import InitialState, StepResult
+from mjx_s2r.sim.task_defaults import TaskDefaults
 from train import check
 from train.check import CheckConfig
 
@@ -50,15 +51,11 @@ CONTRACT = PolicyContract(
 
 
 @dataclass(frozen=True)
-class Swing:
+class Swing(TaskDefaults):
     """See `mjx_s2r.sim.task.Task`."""
 
-    name: str = "swing"
-    substeps: int = 4
     episode_s: float = 2.0
     hold_s: float = 0.1
-    ends_on_success: bool = False
-    success_reward: float = 0.0
     space: ParamSpace = SPACE
     contract: PolicyContract = CONTRACT
     mj_model: mujoco.MjModel = field(default_factory=lambda: mujoco.MjModel.from_xml_string(XML))
@@ -75,14 +72,19 @@ class Swing:
         """Where the tip is: (3,)."""
         return data.site_xpos[0]
 
-    def label(self, data: mjx.Data) -> jax.Array:
-        """Nothing: (0,)."""
-        return jnp.zeros((0,))
-
     def reward(self, data: mjx.Data, action: jax.Array) -> StepResult:
         """Height of the tip."""
         height = data.site_xpos[0, 2]
-        return StepResult(height, height > 2.3, jnp.zeros((), bool))
+        return StepResult(height, height > 2.3)
+
+
+class Hasty(Swing):
+    """Steps that the model's timestep does not make a control step of."""
+
+    @property
+    def substeps(self) -> int:
+        """Too few."""
+        return 3
 
 
 def checked(task: Any, rows: str = "*", **settings: Any) -> dict[str, CheckResult]:
@@ -161,9 +163,9 @@ def test_a_signal_that_reads_the_past_or_is_no_number_is_named(
 
 
 def test_what_cannot_be_bound_is_the_first_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    (found,) = check.check(Swing(substeps=3), CheckConfig())
+    (found,) = check.check(Hasty(), CheckConfig())
     assert (found.section, found.verdict) == ("task", "refused") and "substeps" in found.text
-    monkeypatch.setattr(check, "make_task", lambda name: Swing(substeps=3))
+    monkeypatch.setattr(check, "make_task", lambda name, ranges: Hasty())
     assert check.main(("--task", "swing")) == 1
 
 

@@ -1,7 +1,7 @@
 """Episodes on a simulated robot: how long they last, what is filmed, and what counts."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import cast
 
 import mujoco
@@ -11,9 +11,9 @@ import pytest
 from mjx_s2r.contract import PolicyContract
 from mjx_s2r.eval.robot_episodes import (
     EvalConfig,
+    GoalState,
     JudgedRobot,
     RobotEpisode,
-    StartPose,
     run_episodes,
 )
 from mjx_s2r.robot.controller import ControllerConfig
@@ -38,14 +38,41 @@ class Forward:
         return np.array((0.1, 0.0), np.float32)
 
 
-def beyond(model: mujoco.MjModel, data: mujoco.MjData) -> bool:
-    """Returns whether the first joint is beyond 0.2 rad."""
-    return bool(data.joint("a").qpos[0] > 0.2)
+@dataclass
+class Beyond:
+    """Asks for the first joint beyond 0.2 rad, from zero; all is lost beyond ``lost`` rad."""
+
+    lost: float = 9.0
+    state: GoalState = field(default_factory=GoalState)
+    sizes: Mapping[str, int] = field(default_factory=dict)
+    courses: bool = False
+    loads: bool = False
+
+    def begin(self, seed: int) -> Callable[[mujoco.MjModel, mujoco.MjData], None]:
+        """Begins at zero."""
+        return lambda model, data: None
+
+    def note(self, action: np.ndarray) -> None:
+        """Checks that an action is told as a share of its scale."""
+        np.testing.assert_allclose(action, (1.0, 0.0), rtol=1e-6)
+
+    def read(
+        self, model: mujoco.MjModel, data: mujoco.MjData, qpos: np.ndarray, qvel: np.ndarray
+    ) -> Mapping[str, np.ndarray]:
+        """Reads nothing, and looks where the joint is."""
+        here = float(data.joint("a").qpos[0])
+        self.state = GoalState(here > 0.2, here > self.lost)
+        return {}
+
+    def course(self, command: np.ndarray) -> np.ndarray:
+        """Leaves the command as it is."""
+        return command[None]
+
+    def load(self, model: mujoco.MjModel, data: mujoco.MjData) -> None:
+        """Does nothing."""
 
 
-ROBOT = JudgedRobot(
-    "toy", MODEL, Imperfections(), lambda rng: StartPose(np.array((0.0, 0.0)), {}), beyond
-)
+ROBOT = JudgedRobot("toy", MODEL, MODEL, Imperfections(), Beyond())
 
 
 def picture(model: mujoco.MjModel, data: mujoco.MjData, name: str) -> np.ndarray:
@@ -53,7 +80,9 @@ def picture(model: mujoco.MjModel, data: mujoco.MjData, name: str) -> np.ndarray
     return np.zeros((8, 6, 3), np.uint8)
 
 
-def episodes(cameras: bool, duration_s: float, hold_s: float) -> list[RobotEpisode]:
+def episodes(
+    cameras: bool, duration_s: float, hold_s: float, robot: JudgedRobot = ROBOT
+) -> list[RobotEpisode]:
     """Returns two episodes, the first of them filmed where there is a camera."""
     rules = EvalConfig(
         hold_s=hold_s,
@@ -62,20 +91,35 @@ def episodes(cameras: bool, duration_s: float, hold_s: float) -> list[RobotEpiso
         controller=ControllerConfig(duration_s, SAFETY),
     )
     policy = cast(Policy, Forward(contract_for(cameras=cameras)))
-    return list(run_episodes(policy, [ROBOT], 2, rules))
+    return list(run_episodes(policy, [robot], 2, rules))
 
 
 @pytest.mark.parametrize("duration_s", [0.5, 1.2])
 def test_an_episode_lasts_as_long_as_its_controller_says(duration_s: float) -> None:
     for episode in episodes(cameras=False, duration_s=duration_s, hold_s=100.0):
-        assert episode.reason == "duration" and not episode.success
+        assert episode.reason == "time over" and not episode.success
         assert episode.steps == round(10 * duration_s)
 
 
 def test_a_goal_that_is_held_ends_it_as_a_success() -> None:
     for episode in episodes(cameras=False, duration_s=5.0, hold_s=0.3):
-        assert episode.success and episode.reason == "until"
+        assert episode.success and episode.reason == "success"
         assert 3 <= episode.steps < 20
+
+
+def test_a_task_that_is_lost_ends_it() -> None:
+    robot = JudgedRobot("toy", MODEL, MODEL, Imperfections(), Beyond(lost=0.25))
+    for episode in episodes(cameras=False, duration_s=5.0, hold_s=2.0, robot=robot):
+        assert not episode.success and episode.reason == "task failed" and episode.steps < 20
+
+
+def test_the_guards_reason_is_told() -> None:
+    contract = contract_for()
+    tight = replace(contract.signals[0], high=0.15)
+    policy = cast(Policy, Forward(replace(contract, signals=(tight, *contract.signals[1:]))))
+    rules = EvalConfig(1.0, controller=ControllerConfig(5.0, SAFETY))
+    (episode,) = run_episodes(policy, [ROBOT], 1, rules)
+    assert episode.reason == "stopped by the guard: range joint_pos" and not episode.success
 
 
 def test_only_a_camera_films() -> None:

@@ -24,14 +24,6 @@ CONVEX = {"cube": CUBE, "octahedron": OCTAHEDRON, "icosahedron": ICOSAHEDRON, "p
 Mesh = tuple[np.ndarray, np.ndarray]  # vertices (V, 3) [m] and faces (F, 3)
 
 
-def ball(count: int) -> np.ndarray:
-    """Returns points (count, 3) on a sphere of radius 0.3 m, spread evenly along a spiral."""
-    k = np.arange(count) + 0.5
-    z, turn = 1 - 2 * k / count, 2 * np.pi * GOLDEN * k
-    flat = np.sqrt(1 - z * z)
-    return 0.3 * np.stack([flat * np.cos(turn), flat * np.sin(turn), z], axis=1)
-
-
 def ring(around: int, across: int) -> Mesh:
     """Returns a torus of radii 0.35 and 0.12 m."""
     a, b = np.meshgrid(np.arange(around), np.arange(across), indexing="ij")

@@ -22,6 +22,7 @@ from mjx_s2r.robot.drivers.sim_robot import SimRobot
 from mjx_s2r.sim.env import make
 from mjx_s2r.sim.physics import ModelError
 from mjx_s2r.sim.task import InitialState, StepResult
+from mjx_s2r.sim.task_defaults import TaskDefaults
 
 INF, EMPTY = float("inf"), ParamSpace(())
 TREE = """
@@ -74,7 +75,7 @@ def contract(
 
 
 @dataclass(frozen=True, eq=False)
-class Fits:
+class Fits(TaskDefaults):
     """A task that reads the positions of the contract's joints, or what ``told`` returns."""
 
     mj_model: mujoco.MjModel
@@ -82,12 +83,6 @@ class Fits:
     told: Callable[[mjx.Data], dict[str, jax.Array]] | None = None
     space: ParamSpace = EMPTY
     begin: tuple[float, ...] = (0.4, -0.3, 0.2, 1, 0, 0, 0)
-    name: str = "fits"
-    substeps: int = 4
-    episode_s: float = 20.0
-    hold_s: float = 1.0
-    ends_on_success: bool = False
-    success_reward: float = 0.0
 
     def reset(self, *, key: jax.Array) -> InitialState:
         """Starts at ``begin``, at rest."""
@@ -100,18 +95,9 @@ class Fits:
         joints = [self.mj_model.actuator(name).trnid[0] for name in self.contract.action.joints]
         return {"joint_pos": data.qpos[self.mj_model.jnt_qposadr[joints]]}
 
-    def privileged(self, data: mjx.Data) -> jax.Array:
-        """Nothing."""
-        return jnp.zeros(0)
-
-    def label(self, data: mjx.Data) -> jax.Array:
-        """Nothing."""
-        return jnp.zeros(0)
-
     def reward(self, data: mjx.Data, action: jax.Array) -> StepResult:
         """Nothing."""
-        no = jnp.zeros((), bool)
-        return StepResult(jnp.zeros(()), no, no)
+        return StepResult(jnp.zeros(()), jnp.zeros((), bool))
 
 
 def two_actuators(first: str, second: str) -> str:

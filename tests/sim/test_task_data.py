@@ -18,6 +18,7 @@ from mjx_s2r.sim.env import Env, make
 from mjx_s2r.sim.interface import State, nominal_params
 from mjx_s2r.sim.model.leaves import write
 from mjx_s2r.sim.task import InitialState, StepResult, TaskError
+from mjx_s2r.sim.task_defaults import TaskDefaults
 
 ROOT = Path(__file__).parents[2]
 SENSORS = """
@@ -77,7 +78,7 @@ def contract(*signals: Signal) -> PolicyContract:
 
 
 @dataclass(frozen=True)
-class Reading:
+class Reading(TaskDefaults):
     """A task that is told whatever ``read`` returns of a Data."""
 
     mj_model: mujoco.MjModel
@@ -87,11 +88,6 @@ class Reading:
     joint: int = 0
     pay: Any = lambda data: 0.0
     name: str = "data"
-    substeps: int = 10
-    episode_s: float = 5.0
-    hold_s: float = 1.0
-    ends_on_success: bool = False
-    success_reward: float = 0.0
     contract: PolicyContract = field(init=False)
 
     def __post_init__(self) -> None:
@@ -107,14 +103,6 @@ class Reading:
         """The hinge, and what ``read`` says."""
         at = self.mj_model.joint("hinge").qposadr[0]
         return {"joint_pos": data.qpos[at : at + 1], **self.read(data)}
-
-    def privileged(self, data: mjx.Data) -> jax.Array:
-        """Nothing."""
-        return jnp.zeros((0,))
-
-    def label(self, data: mjx.Data) -> jax.Array:
-        """Nothing."""
-        return jnp.zeros((0,))
 
     def reward(self, data: mjx.Data, action: jax.Array) -> StepResult:
         """What ``pay`` says."""

@@ -7,13 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from mjx_s2r.api.robots import robots
 from mjx_s2r.curriculum.adr import ADRConfig
 from mjx_s2r.io.config import ConfigError
 from mjx_s2r.io.run import RunError
 from mjx_s2r.learn.ppo.config import PPOConfig
 from mjx_s2r.params import ParamError
-from train import student, teacher
+from train import pipeline, student, teacher
 
 ROOT = Path(__file__).parents[2]
 
@@ -94,17 +93,29 @@ def test_a_student_needs_a_teacher(tmp_path: Path) -> None:
         student.main(("--teacher", str(tmp_path / "none"), "--run", str(tmp_path / "student")))
 
 
-def test_robots_exist_for_tasks_that_have_them() -> None:
-    with pytest.raises(ParamError, match="cartpole"):
-        robots("cartpole", "held_out", 1)
-
-
 @pytest.mark.parametrize("verb", ["pipeline", "demo"])
-def test_a_task_without_robots_is_refused_before_anything_is_trained(
+def test_what_no_robot_flies_is_refused_before_anything_is_trained(
     verb: str, tmp_path: Path
 ) -> None:
     folder = tmp_path / "run"
-    done = run(verb, "--task", "cartpole", "--run", str(folder))
+    done = run(verb, "--task", "brax:ant", "--run", str(folder))
     assert done.returncode == 2
-    assert "task 'cartpole' has no robots to be judged on" in done.stderr
+    assert "'brax:ant' is another library's environment" in done.stderr
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "error", "says"),
+    [
+        (("--reality", "none.toml"), ConfigError, "none.toml does not exist"),
+        (("--evaluate.episodes", "0"), ParamError, "episodes 0 must be at least 1"),
+        ((), ParamError, "has no camera, and its teacher reads 'privileged'"),
+    ],
+)
+def test_a_pipeline_that_cannot_end_does_not_begin(
+    words: tuple[str, ...], error: type[Exception], says: str, tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    with pytest.raises(error, match=says):
+        pipeline.main(("--task", "tests.eval.toy_task:ToyArm", "--run", str(folder), *words))
     assert not folder.exists()

@@ -107,8 +107,8 @@ def _ours(
     shots: list[np.ndarray] = []
     with progress(f"the film, camera {name}", len(states)) as bar:
         for index, state in enumerate(states):
-            sizes = state.pipeline_state.leaves.get("geom_size")
-            where = scene_pose(scene, recording.viewer.view(state), sizes)
+            leaves = state.pipeline_state.leaves
+            where = scene_pose(scene, recording.viewer.view(state), leaves)
             shots.append(np.asarray(draw(where, looks, jax.random.key(index))))
             if index % STEPS_PER_NOTE == 0 or len(shots) == len(states):
                 bar.update(len(shots), "frames")

@@ -3,10 +3,16 @@
 import jax
 import jax.numpy as jnp
 
+from mjx_s2r.contract import DEPTH_CODES
+
 
 def to_float(images: jax.Array) -> jax.Array:
-    """Returns uint8 images (N, H, W, 3) as float32 in [-0.5, 0.5], for image encoders."""
-    return images.astype(jnp.float32) / 255.0 - 0.5
+    """Returns images (N, H, W, C) as float32 in [-0.5, 0.5], for image encoders.
+
+    Colours are uint8; depths are the uint16 codes of `mjx_s2r.contract.encode_depth`.
+    """
+    most = DEPTH_CODES if images.dtype == jnp.uint16 else 255
+    return images.astype(jnp.float32) / float(most) - 0.5
 
 
 def random_shift(images: jax.Array, pixels: int, *, key: jax.Array) -> jax.Array:

@@ -166,7 +166,7 @@ class StudentNetwork(nn.Module):
     Attributes:
         hidden: sizes of the layers after the image encoder.
         num_actions: J.
-        num_labels: L, size of the auxiliary estimate.
+        num_labels: L, size of the auxiliary estimate; 0 where there is nothing to find.
         cnn_channels: feature maps of each image encoder.
     """
 
@@ -184,7 +184,8 @@ class StudentNetwork(nn.Module):
             images: per camera (N, H, W, 3), in [-0.5, 0.5].
         """
         seen = jnp.concatenate([ImageEncoder(self.cnn_channels)(image) for image in images], -1)
-        estimate = Mlp((64, self.num_labels))(jnp.concatenate((seen, obs), -1))
+        both = jnp.concatenate((seen, obs), -1)
+        estimate = Mlp((64, self.num_labels))(both) if self.num_labels else both[..., :0]
         x = jnp.concatenate((seen, obs, jax.lax.stop_gradient(estimate)), -1)
         mean = Mlp((*self.hidden, self.num_actions), last_scale=0.1)(x)
         first = nn.initializers.constant(-1.0)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import mujoco
 import numpy as np
 
+ONE_NUMBER = (int(mujoco.mjtJoint.mjJNT_HINGE), int(mujoco.mjtJoint.mjJNT_SLIDE))
 SHARE = 0.5  # of a pixel
 POSES = 32  # drawn within the limits of the joints
 NEARER = 0.1  # share of the poses that may bring a geom nearer
@@ -50,8 +51,7 @@ def _poses(mj_model: mujoco.MjModel) -> list[np.ndarray]:
     moving = [
         j
         for j in range(mj_model.njnt)
-        if mj_model.jnt_limited[j]
-        and mj_model.jnt_type[j] in (mujoco.mjtJoint.mjJNT_HINGE, mujoco.mjtJoint.mjJNT_SLIDE)
+        if mj_model.jnt_limited[j] and int(mj_model.jnt_type[j]) in ONE_NUMBER
     ]
     rng = np.random.default_rng(0)
     low, high = mj_model.jnt_range[moving].T

@@ -10,13 +10,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import struct
 
 from mjx_s2r.render.geometry import raster
 from mjx_s2r.render.geometry.primitives import MISS, TINY, Triple, dot
 from mjx_s2r.render.geometry.raster import FAR, SMALL_TILE, TILE, Frame, Soup
-from mjx_s2r.render.geometry.rays import Rays, View, rays_of
+from mjx_s2r.render.geometry.rays import Rays, View, rays_of, triple
 from mjx_s2r.render.geometry.scene import Scene
 
 OWN_GAP = 2e-3  # a shadow needs its caster this far [m] past a surface that can shade itself
@@ -48,15 +47,17 @@ def seen(scene: Scene, soup: Soup, view: View, fence: Fence) -> Facets:
     """
     size = scene.height, scene.width
 
-    def bounds(view: View, corners: jax.Array) -> raster.Bounds:
+    def bounds(view: View, corners: jax.Array) -> raster.TriangleBoxes:
         """Returns where the triangles of one world are in its picture."""
         return raster.picture_bounds(soup, _camera(view), corners, scene.near, view.shown)
 
-    def words(view: View, bounds: raster.Bounds) -> jax.Array:
+    def words(view: View, bounds: raster.TriangleBoxes) -> jax.Array:
         """Returns which triangles each tile of one world has."""
         return raster.picture_words(bounds, *_tiled_rays(scene, view), *size)
 
-    def faces(view: View, bounds: raster.Bounds, table: jax.Array, words: jax.Array) -> jax.Array:
+    def faces(
+        view: View, bounds: raster.TriangleBoxes, table: jax.Array, words: jax.Array
+    ) -> jax.Array:
         """Returns the triangle of each pixel."""
         x, y = jax.vmap(functools.partial(_tiled_rays, scene))(view)
         limit = 1.0 / jnp.maximum(scene.near, bounds.nearest)
@@ -79,8 +80,9 @@ def _camera(view: View) -> Frame:
 def _tiled_rays(scene: Scene, view: View) -> tuple[jax.Array, jax.Array]:
     """Returns x and y (tiles, 64) of the rays of one world."""
     rays = rays_of(scene, view)
-    x, y = (jnp.broadcast_to(c, (scene.height * scene.width,)) for c in (rays.x, rays.y))
-    return tuple(raster.tiled(c, scene.height, scene.width, TILE) for c in (x, y))
+    size = scene.height, scene.width
+    x, y = (jnp.broadcast_to(c, (size[0] * size[1],)) for c in (rays.x, rays.y))
+    return raster.tiled(x, *size, TILE), raster.tiled(y, *size, TILE)
 
 
 def shaded(
@@ -114,7 +116,7 @@ def shaded(
         """Returns the frame of one world's shadow rays."""
         return _toward(view, index, offset, parallel)
 
-    def bounds(view: View, offset: jax.Array, corners: jax.Array) -> raster.Bounds:
+    def bounds(view: View, offset: jax.Array, corners: jax.Array) -> raster.TriangleBoxes:
         """Returns where the triangles of one world are, seen from the light."""
         return raster.light_bounds(soup, frame(view, offset), corners, parallel, view.shown)
 
@@ -124,7 +126,7 @@ def shaded(
         point = depth * rays.x, depth * rays.y, -depth
         return _aimed(view, index, offset, parallel, point)
 
-    def words(bounds: raster.Bounds, samples: jax.Array, there: jax.Array) -> jax.Array:
+    def words(bounds: raster.TriangleBoxes, samples: jax.Array, there: jax.Array) -> jax.Array:
         """Returns which triangles each tile of one world has."""
         where = samples[:2]
         if not parallel:
@@ -175,10 +177,13 @@ def _aimed(
     first, second = (turn @ view.lamps.side[index, k, 0] for k in range(2))
     place = view.lamps.place[index]
     if parallel:
-        height = dot(point, place)
-        across = dot(point, first) - offset[0] * height, dot(point, second) - offset[1] * height
+        height = dot(point, triple(place))
+        across = (
+            dot(point, triple(first)) - offset[0] * height,
+            dot(point, triple(second)) - offset[1] * height,
+        )
         return jnp.stack([*across, jnp.ones_like(height)]), height + OWN_GAP
-    reach = jnp.sqrt(dot(place, place))
+    reach = jnp.linalg.norm(place)
     lamp = place + reach * (offset[0] * first + offset[1] * second)
     way = tuple(p - c for p, c in zip(point, lamp, strict=True))
     away = jnp.sqrt(dot(way, way) + 1e-12)
@@ -217,7 +222,7 @@ def weights(facets: Facets, rays: Rays) -> Triple:
     return tuple(part * inverse for part in parts)
 
 
-def normals(soup: Soup, view: View, facets: Facets, rays: Rays) -> Triple:
+def mesh_normals(soup: Soup, view: View, facets: Facets, rays: Rays) -> Triple:
     """Returns the unit normals (P,), camera frame, of each pixel's triangle in one world.
 
     They are smooth between the corners.
@@ -232,10 +237,10 @@ def normals(soup: Soup, view: View, facets: Facets, rays: Rays) -> Triple:
         for j in range(3)
     ]
     slot, turn = slots(soup, facets), view.turn.reshape(-1)
-    out = [
+    out = tuple(
         sum(local[j] * jnp.take(turn, slot * 9 + 3 * i + j, mode="clip") for j in range(3))
         for i in range(3)
-    ]
+    )
     inverse = jax.lax.rsqrt(dot(out, out) + TINY)
     return tuple(c * inverse for c in out)
 

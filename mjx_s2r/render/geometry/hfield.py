@@ -8,7 +8,7 @@ or diagonal. Along such a piece that height is linear, and what one piece ends w
 starts with, so that no ray slips between two triangles.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import jax
 import jax.numpy as jnp
@@ -31,11 +31,21 @@ class Heights:
         grid: (R, C) float32 [m] height at rows along y and columns along x.
         radius: half sizes along x and y [m].
         base: depth [m] of the bottom below zero.
+        first: where its numbers begin in the model's hfield_data.
+        top: height [m] of the number 1 there.
     """
 
-    grid: np.ndarray
+    grid: np.ndarray | jax.Array
     radius: tuple[float, float]
     base: float
+    first: int = 0
+    top: float = 1.0
+
+    def in_world(self, hfield_data: jax.Array) -> "Heights":
+        """Returns the field with the heights that one world's hfield_data (nhfielddata,) gives."""
+        size = self.grid.shape[0] * self.grid.shape[1]
+        own = hfield_data[self.first : self.first + size].reshape(self.grid.shape)
+        return replace(self, grid=own * self.top)
 
 
 @struct.dataclass
@@ -103,7 +113,7 @@ def heights_of(mj_model: mujoco.MjModel, hfield_id: int) -> Heights:
             f"height field {name!r}: row {bad[0]}, column {bad[1]} is {grid[tuple(bad)]}; "
             "write finite numbers to hfield_data"
         )
-    return Heights(grid.astype(np.float32), (x, y), base)
+    return Heights(grid.astype(np.float32), (x, y), base, int(first), top)
 
 
 def ray_hfield(eye: Triple, ray: Triple, heights: Heights, after: Array) -> Array:
@@ -153,7 +163,7 @@ def _rays(eye: Triple, ray: Triple, heights: Heights) -> _Rays:
     ray = tuple(jnp.where(jnp.abs(c) > TINY, c, TINY) for c in ray)
     (sx, sy), (rows, columns) = heights.radius, heights.grid.shape
     low = (-sx, -sy, -heights.base)
-    high = (sx, sy, float(heights.grid.max()))
+    high = (sx, sy, heights.grid.max())
     ends = [((a - e) / r, (b - e) / r) for a, b, e, r in zip(low, high, eye, ray, strict=True)]
     first, last = [jnp.minimum(*pair) for pair in ends], [jnp.maximum(*pair) for pair in ends]
     across, along = 0.5 * (columns - 1) / sx, 0.5 * (rows - 1) / sy
@@ -169,7 +179,7 @@ def _rays(eye: Triple, ray: Triple, heights: Heights) -> _Rays:
     )
 
 
-def _walked(rays: _Rays, grid: np.ndarray, after: Array) -> Array:
+def _walked(rays: _Rays, grid: np.ndarray | jax.Array, after: Array) -> Array:
     """Returns the t (P,) at which rays meet the sides, the bottom or the ground, or MISS."""
     start = jnp.maximum(rays.near, after)
     column = _cell(rays.x + start * rays.step_x, grid.shape[1])
@@ -202,7 +212,7 @@ def _place(cell: Array) -> tuple[Array, Array]:
     return (cell & 0xFFFF) - 1, (cell >> 16) - 1
 
 
-def _active(rays: _Rays, grid: np.ndarray, walk: _Walk) -> Array:
+def _active(rays: _Rays, grid: np.ndarray | jax.Array, walk: _Walk) -> Array:
     """Returns which rays (P,) are over the grid and have met nothing."""
     column, row = _place(walk.cell)
     within = (column >= 0) & (column < grid.shape[1] - 1)
@@ -210,7 +220,7 @@ def _active(rays: _Rays, grid: np.ndarray, walk: _Walk) -> Array:
     return within & (walk.bits >= 0) & (_t(walk.bits) < rays.far)
 
 
-def _crossed(rays: _Rays, grid: np.ndarray, walk: _Walk) -> _Walk:
+def _crossed(rays: _Rays, grid: np.ndarray | jax.Array, walk: _Walk) -> _Walk:
     """Takes every ray that is on its way across its cell, in two pieces cut by the diagonal."""
     t, active = _t(walk.bits), _active(rays, grid, walk)
     column, row = _place(walk.cell)
@@ -246,7 +256,7 @@ def _zero(t: Array, over: Array, end: Array, under: Array) -> Array:
     return t + (end - t) * over / jnp.maximum(over - under, TINY)
 
 
-def _plane_depth(rays: _Rays, grid: np.ndarray, hit: Array) -> Array:
+def _plane_depth(rays: _Rays, grid: np.ndarray | jax.Array, hit: Array) -> Array:
     """Returns t (P,) where rays meet the plane of the triangle that they met at ``hit``."""
     x, y = rays.x + hit * rays.step_x, rays.y + hit * rays.step_y
     column, row = _cell(x, grid.shape[1]), _cell(y, grid.shape[0])
@@ -263,12 +273,13 @@ def _cell(place: Array, count: int) -> Array:
     return jnp.clip(jnp.floor(place), 0, count - 2).astype(jnp.int32)
 
 
-def _corners(grid: np.ndarray, column: Array, row: Array) -> Triple:
+def _corners(grid: np.ndarray | jax.Array, column: Array, row: Array) -> Triple:
     """Returns the heights of a cell's corners: low, one column on, one row on, both on."""
     flat, columns = grid.reshape(-1), grid.shape[1]
     low = row * columns + column
     # Four tables and one index are faster than one table and four indices.
-    tables = (np.roll(flat, -k) for k in (0, 1, columns, columns + 1))
+    roll = np.roll if isinstance(flat, np.ndarray) else jnp.roll
+    tables = (roll(flat, -k) for k in (0, 1, columns, columns + 1))
     return tuple(jnp.take(jnp.asarray(table), low, mode="clip") for table in tables)
 
 

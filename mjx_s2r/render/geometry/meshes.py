@@ -70,7 +70,7 @@ def solid_of(mj_model: mujoco.MjModel, mesh_id: int, tolerance_m: float = 0.0) -
         fewer, error = simplify.decimate(corners, tolerance_m)
         if fewer is not None:
             if texcoords is not None:
-                texcoords = simplify.carried(texcoords, corners, fewer.corners)
+                texcoords = simplify.carry_texture(texcoords, corners, fewer.corners)
             corners, normals = fewer.corners, fewer.normals
     return Triangles(
         corners.astype(np.float32),

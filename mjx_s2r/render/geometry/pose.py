@@ -5,6 +5,7 @@ Camera convention (MuJoCo, XMLreference "camera"): the camera looks along its -z
 (x f, y f, -1) with f = tan(fovy / 2), so the ray parameter is the depth along the optical axis.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -28,6 +29,7 @@ class ScenePose:
             all hang in the world.
         light_mat: (..., L, 3, 3) world rotation of those bodies, or None.
         geom_size: (..., G, 3) [m] sizes of this world, or None for the sizes of the scene.
+        hfield_data: (..., nhfielddata) heights of this world, or None for those of the scene.
     """
 
     geom_pos: jax.Array
@@ -37,9 +39,10 @@ class ScenePose:
     light_pos: jax.Array | None = None
     light_mat: jax.Array | None = None
     geom_size: jax.Array | None = None
+    hfield_data: jax.Array | None = None
 
 
-def scene_pose(scene: Scene, data: Any, geom_size: jax.Array | None = None) -> ScenePose:
+def scene_pose(scene: Scene, data: Any, leaves: Mapping[str, jax.Array] | None = None) -> ScenePose:
     """Returns the pose of the scene from an `mjx.Data` (or C data), batched over worlds or not.
 
     Reads positions of geoms, sites, bodies and cameras as they are. `mjx.step` leaves them at the
@@ -49,9 +52,10 @@ def scene_pose(scene: Scene, data: Any, geom_size: jax.Array | None = None) -> S
     Args:
         scene: what is drawn.
         data: where the model's elements are.
-        geom_size: (..., ngeom, 3) [m] sizes of all geoms of the model in each world, where a row of
-            the table touches them.
+        leaves: model fields of each world, where rows of the table touch them: geom_size (...,
+            ngeom, 3) and hfield_data (..., nhfielddata) are drawn.
     """
+    geom_size = (leaves or {}).get("geom_size")
     count = data.geom_xpos.shape[-2]
     geoms = np.array([g.id for g in scene.geoms if not g.decor], np.int32)
     sites = np.array([g.id - count for g in scene.geoms if g.decor], np.int32)
@@ -69,6 +73,7 @@ def scene_pose(scene: Scene, data: Any, geom_size: jax.Array | None = None) -> S
         light_pos=jnp.asarray(data.xpos)[..., bodies, :] if carried else None,
         light_mat=_square(data.xmat)[..., bodies, :, :] if carried else None,
         geom_size=None if geom_size is None else _sizes(scene, geom_size),
+        hfield_data=(leaves or {}).get("hfield_data"),
     )
 
 

@@ -1,4 +1,4 @@
-"""Rasterization of triangles in tiles: the nearest triangle of each pixel, and shadows of triangles.
+"""Rasterization of triangles in tiles: the nearest triangle of each pixel, and their shadows.
 
 A picture is cut into tiles of 8 by 8 samples. Each tile keeps one bit per triangle whose bounds
 reach it, and then looks at those triangles one after the other, 64 samples at a time. Crowded tiles
@@ -91,7 +91,7 @@ class Frame:
 
 
 @struct.dataclass
-class Bounds:
+class TriangleBoxes:
     """Boxes round the triangles, in the coordinates that tiles are compared in.
 
     Attributes:
@@ -216,7 +216,7 @@ def table_of(soup: Soup, frame: Frame) -> jax.Array:
 
 def picture_bounds(
     soup: Soup, frame: Frame, corners: jax.Array, near: float, shown: jax.Array | None
-) -> Bounds:
+) -> TriangleBoxes:
     """Returns the boxes in x and y of the triangles that a camera may see from outside.
 
     Args:
@@ -231,12 +231,12 @@ def picture_bounds(
     points = corners[:, :2] / jnp.where(ahead, depth, 1.0)[:, None]
     counts = (_facing(soup, frame) > 0) & ahead.any(axis=0) & _shown(soup, shown)
     whole = ~ahead.all(axis=0)
-    return Bounds(*_boxes(points, whole, counts), depth.min())
+    return TriangleBoxes(*_boxes(points, whole, counts), depth.min())
 
 
 def light_bounds(
     soup: Soup, frame: Frame, corners: jax.Array, parallel: bool, shown: jax.Array | None
-) -> Bounds:
+) -> TriangleBoxes:
     """Returns the boxes, across a parallel light or of the directions from a lamp.
 
     The arc between two directions leaves their box by less than a quarter of their distance's
@@ -254,12 +254,12 @@ def light_bounds(
     counts = counts & _shown(soup, shown)
     if parallel:
         never = jnp.zeros(counts.shape, bool)
-        return Bounds(*_boxes(corners[:, :2], never, counts), jnp.zeros(()))
+        return TriangleBoxes(*_boxes(corners[:, :2], never, counts), jnp.zeros(()))
     points = corners * jax.lax.rsqrt(jnp.sum(corners * corners, axis=1, keepdims=True) + 1e-12)
     apart = points - jnp.roll(points, 1, axis=0)
     square = jnp.sum(apart * apart, axis=1).max(axis=0)
     low, high = _boxes(points, square > 1.0, counts)
-    return Bounds(low - 0.25 * square, high + 0.25 * square, jnp.zeros(()))
+    return TriangleBoxes(low - 0.25 * square, high + 0.25 * square, jnp.zeros(()))
 
 
 def sampled(soup: Soup, frame: Frame) -> jax.Array:
@@ -268,7 +268,8 @@ def sampled(soup: Soup, frame: Frame) -> jax.Array:
     base = jnp.sum(axes * origin[:, None], axis=2).T[:, None]
     axes = axes.transpose(1, 2, 0)[None, :, :, None]
     corners = soup.corners[:, None]
-    return sum((corners[:, :, i] * axes[:, :, i] for i in range(3)), -base)
+    along = [corners[:, :, i] * axes[:, :, i] for i in range(3)]
+    return along[0] + along[1] + along[2] - base
 
 
 def _facing(soup: Soup, frame: Frame) -> jax.Array:
@@ -283,9 +284,7 @@ def _shown(soup: Soup, shown: jax.Array | None) -> jax.Array:
     return jnp.asarray(True) if shown is None else shown[soup.slots]
 
 
-def _boxes(
-    points: jax.Array, whole: jax.Array, counts: jax.Array
-) -> tuple[jax.Array, jax.Array]:
+def _boxes(points: jax.Array, whole: jax.Array, counts: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Returns low and high (K, 32, W) of three points (3, K, 32, W); everything, or nothing."""
     low = jnp.where(counts, jnp.where(whole, -FAR, points.min(axis=0)), FAR)
     high = jnp.where(counts, jnp.where(whole, FAR, points.max(axis=0)), -FAR)
@@ -320,7 +319,9 @@ def untiled(tiles: jax.Array, height: int, width: int, tile: tuple[int, int]) ->
     return plane.reshape(*lead, height * width)
 
 
-def picture_words(bounds: Bounds, x: jax.Array, y: jax.Array, height: int, width: int) -> jax.Array:
+def picture_words(
+    bounds: TriangleBoxes, x: jax.Array, y: jax.Array, height: int, width: int
+) -> jax.Array:
     """Returns (tiles, W) uint32: bit i of word w is set if triangle 32 w + i may reach the tile.
 
     Args:
@@ -337,7 +338,7 @@ def picture_words(bounds: Bounds, x: jax.Array, y: jax.Array, height: int, width
     return (_packed(down)[:, None] & _packed(across)[None]).reshape(rows * columns, -1)
 
 
-def light_words(bounds: Bounds, low: jax.Array, high: jax.Array) -> jax.Array:
+def light_words(bounds: TriangleBoxes, low: jax.Array, high: jax.Array) -> jax.Array:
     """Returns (tiles, W) uint32 as `picture_words` does, for boxes (K, tiles) of the samples.
 
     The boxes are widened to the lines of a grid, so that each triangle is compared with `LINES`
@@ -358,7 +359,7 @@ def light_words(bounds: Bounds, low: jax.Array, high: jax.Array) -> jax.Array:
     return jnp.where((low <= high).all(axis=0)[:, None], out, np.uint32(0))
 
 
-def _reached(bounds: Bounds, axis: int, low: jax.Array, high: jax.Array) -> jax.Array:
+def _reached(bounds: TriangleBoxes, axis: int, low: jax.Array, high: jax.Array) -> jax.Array:
     """Returns (N, 32, W) whether the triangles overlap intervals (N,) along one axis."""
     low, high = low[:, None, None], high[:, None, None]
     return (bounds.low[axis] <= high) & (bounds.high[axis] >= low)

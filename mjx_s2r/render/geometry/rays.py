@@ -1,14 +1,17 @@
 """View transform and camera rays: camera, lights and rays in each geom's own frame."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import mujoco
 import numpy as np
 from flax import struct
 
+from mjx_s2r.render.geometry.hfield import Heights
 from mjx_s2r.render.geometry.pose import ScenePose, pixels, straighten
 from mjx_s2r.render.geometry.primitives import Triple
-from mjx_s2r.render.geometry.scene import Scene
+from mjx_s2r.render.geometry.scene import Geom, Scene
 from mjx_s2r.render.looks.appearance import Appearance
 
 
@@ -46,6 +49,7 @@ class View:
         centre: (2,) where the axis meets the picture [half heights], or None for its middle.
         bend: (2,) k1 and k2 of the lens, or None.
         shown: (G,) True where a geom is drawn, or None for all.
+        hfield_data: (nhfielddata,) heights of this world, or None for those of the scene.
     """
 
     eye: jax.Array
@@ -57,6 +61,7 @@ class View:
     centre: jax.Array | None
     bend: jax.Array | None
     shown: jax.Array | None
+    hfield_data: jax.Array | None = None
 
 
 @struct.dataclass
@@ -82,7 +87,16 @@ def look_from(scene: Scene, pose: ScenePose, look: Appearance) -> View:
         centre=None if look.camera_centre is None else 2.0 * look.camera_centre,
         bend=look.camera_distortion,
         shown=None if look.geom_shown is None else look.geom_shown > 0.5,
+        hfield_data=pose.hfield_data,
     )
+
+
+def geom_in_world(scene: Scene, view: View, g: int) -> Geom:
+    """Returns geom ``g`` of the scene, a height field with the heights of this world."""
+    geom = scene.geoms[g]
+    if view.hfield_data is None or not isinstance(geom.solid, Heights):
+        return geom
+    return replace(geom, solid=geom.solid.in_world(view.hfield_data))
 
 
 def camera_in_world(scene: Scene, pose: ScenePose, look: Appearance) -> tuple[jax.Array, jax.Array]:

@@ -169,7 +169,6 @@ def build_scene(
     if mj_model.cam_projection[camera] == mujoco.mjtProjection.mjPROJ_ORTHOGRAPHIC:
         raise SceneError(f"camera {camera_name!r} is orthographic; only perspective ones are drawn")
     quat = mj_model.cam_quat[camera] if mj_model.cam_mode[camera] == _FIXED else (1.0, 0, 0, 0)
-    head = mj_model.vis.headlight
     geoms = _with_solids(mj_model, drawn_geoms(mj_model), camera, height)
     return Scene(
         geoms=geoms,
@@ -183,9 +182,9 @@ def build_scene(
         near=float(mj_model.vis.map.znear * mj_model.stat.extent),
         far=float(mj_model.vis.map.zfar * mj_model.stat.extent),
         shininess=_shininess(mj_model),
-        head_gloss=float(np.mean(head.specular)) if head.active else 0.0,
+        head_gloss=head_gloss(mj_model),
         shadow_rays=shadow_rays,
-        left_out=_left_out(mj_model),
+        left_out=left_out(mj_model),
     )
 
 
@@ -195,10 +194,21 @@ def camera_id(mj_model: mujoco.MjModel, name: str) -> int:
     Raises:
         ParamError: no such camera; the message lists near names.
     """
-    known = [mj_model.camera(i).name for i in range(mj_model.ncam)]
+    known = camera_names(mj_model)
     if name not in known:
         raise unknown("camera", name, known)
     return known.index(name)
+
+
+def camera_names(mj_model: mujoco.MjModel) -> list[str]:
+    """Returns the names of a model's cameras, in order."""
+    return [mj_model.camera(i).name for i in range(mj_model.ncam)]
+
+
+def head_gloss(mj_model: mujoco.MjModel) -> float:
+    """Returns the strength of the highlights of the headlight."""
+    head = mj_model.vis.headlight
+    return float(np.mean(head.specular)) if head.active else 0.0
 
 
 def intrinsics(mj_model: mujoco.MjModel, camera: int) -> tuple[float, float, float, float] | None:
@@ -349,7 +359,7 @@ def _shininess(mj_model: mujoco.MjModel) -> int:
     return 2 ** int(np.clip(np.round(np.log2(max(128 * used[0], 1.0))), 0, 7))
 
 
-def _left_out(mj_model: mujoco.MjModel) -> tuple[str, ...]:
+def left_out(mj_model: mujoco.MjModel) -> tuple[str, ...]:
     """Returns what the model holds and the picture does not show, each with its number."""
     moving = [
         element_name(mj_model, "light", i)

@@ -20,7 +20,7 @@ from mjx_s2r.render.geometry.collapse import Mesh, collapsed, distinct
 
 CUBES = (0.7, 1.2)  # sides of the cubes, in tolerances
 SMALLER = (0.4, 0.25)  # likewise, where those come to nothing
-FARTHEST = 3.0
+FARTHEST = 3.0  # distance that no point may exceed, in tolerances
 LIMITS = (
     0.6,
     0.3,
@@ -52,7 +52,8 @@ def decimate(corners: np.ndarray, tolerance_m: float) -> tuple[Fewer | None, flo
     """Returns few triangles near triangles (F, 3, 3) [m], and their distance [m] either way.
 
     The distance is at most the tolerance, but for a twentieth of the surface, where it may be three
-    times as large; what lies inside of the mesh does not count. None, and a distance of 0, where nothing near enough has fewer triangles.
+    times as large; what lies inside of the mesh does not count. None, and a distance of 0, where
+    nothing near enough has fewer triangles.
     """
     vertices, label = np.unique(corners.reshape(-1, 3), axis=0, return_inverse=True)
     fine = _clustered(corners, FINE * tolerance_m)
@@ -159,7 +160,7 @@ def is_closed(corners: np.ndarray) -> bool:
     return bool(np.array_equal(there, back))
 
 
-def carried(texcoords: np.ndarray, mesh: np.ndarray, corners: np.ndarray) -> np.ndarray:
+def carry_texture(texcoords: np.ndarray, mesh: np.ndarray, corners: np.ndarray) -> np.ndarray:
     """Returns the texture coordinates (F, 3, 2) of a decimated mesh (F, 3, 3).
 
     Each corner takes those of the nearest point of the mesh; a point a little towards the middle of

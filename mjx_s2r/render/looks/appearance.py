@@ -17,6 +17,7 @@ from flax import struct
 
 from mjx_s2r import params
 from mjx_s2r.params import bounds
+from mjx_s2r.params.camera_rows import FRAME_ARRAYS, rows_of_camera
 from mjx_s2r.render.geometry import scene as scenes
 from mjx_s2r.render.looks.look_rows import refuse_idle_looks
 from mjx_s2r.render.looks.material import mean_colour, model_texture, texture_image, texture_side
@@ -167,8 +168,10 @@ class Appearance:
     depth_dropout: jax.Array | None = None
 
 
-def nominal_look(mj_model: mujoco.MjModel, camera: str) -> dict[str, np.ndarray]:
+def nominal_look(mj_model: mujoco.MjModel, camera: str | None) -> dict[str, np.ndarray]:
     """Returns the arrays of group "visual": the look of the model as it was written.
+
+    Without a ``camera`` they are those of MuJoCo's free camera.
 
     Raises:
         ParamError: no such camera.
@@ -235,8 +238,11 @@ def _light(
     }
 
 
-def _camera(mj_model: mujoco.MjModel, camera: str) -> dict[str, np.ndarray | float]:
+def _camera(mj_model: mujoco.MjModel, camera: str | None) -> dict[str, np.ndarray | float]:
     """Returns the camera arrays."""
+    still = {"camera_pos": np.zeros(3), "camera_rot": np.zeros(3)}
+    if camera is None:
+        return {**still, "camera_fovy": float(mj_model.vis.global_.fovy)}
     index = scenes.camera_id(mj_model, camera)
     found = scenes.intrinsics(mj_model, index)
     fovy, centre = float(mj_model.cam_fovy[index]), np.zeros(2)
@@ -244,12 +250,7 @@ def _camera(mj_model: mujoco.MjModel, camera: str) -> dict[str, np.ndarray | flo
         fovy = float(2 * np.rad2deg(np.arctan(0.5 / found[1])))
         sensor = mj_model.cam_sensorsize[index]
         centre = np.array([-found[2] * sensor[0] / sensor[1], found[3]])
-    return {
-        "camera_pos": np.zeros(3),
-        "camera_rot": np.zeros(3),
-        "camera_fovy": fovy,
-        "camera_centre": centre,
-    }
+    return {**still, "camera_fovy": fovy, "camera_centre": centre}
 
 
 def _background(mj_model: mujoco.MjModel) -> dict[str, np.ndarray]:
@@ -272,9 +273,11 @@ class AppearanceBinding:
 
 
 def bind_appearance(
-    space: params.ParamSpace, mj_model: mujoco.MjModel, camera: str
+    space: params.ParamSpace, mj_model: mujoco.MjModel, camera: str | None
 ) -> AppearanceBinding:
-    """Binds the rows of group "visual" to the look of a model.
+    """Binds the rows of group "visual" that are looks to a model, seen by one of its cameras.
+
+    Without a ``camera`` they are bound to what MuJoCo's free camera sees.
 
     Raises:
         ParamError: an unknown array, element, column or camera (the message lists near names);
@@ -283,7 +286,9 @@ def bind_appearance(
     """
     arrays = nominal_look(mj_model, camera)
     names = look_elements(mj_model)
-    edits = params.bind(space, "visual", arrays, names, bounds.VISUAL)
+    mine = rows_of_camera(space, camera or "", scenes.camera_names(mj_model))
+    looks = [i for i in mine.chosen if space.rows[i].array not in FRAME_ARRAYS]
+    edits = params.bind(mine.space, "visual", arrays, names, bounds.VISUAL, only=looks)
     refuse_idle_looks(space.rows, edits, arrays, scenes.lights_of(mj_model))
     return AppearanceBinding(arrays, edits)
 

@@ -134,6 +134,11 @@ def build_assets(
         photographs = jnp.asarray(
             pack_texels(texture_pool.photographs(config.photographs, height, width))
         )
+    if "background_shift" in touched and photographs is None:
+        raise SceneError(
+            "a row on visual.background_shift moves a photograph, and there is none; add a row on "
+            "visual.background or name foreground geoms, or drop the row"
+        )
     return RenderAssets(
         textures=textures,
         photographs=photographs,

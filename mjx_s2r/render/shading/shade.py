@@ -28,7 +28,7 @@ from mjx_s2r.render.geometry.hfield import Heights
 from mjx_s2r.render.geometry.meshes import Triangles
 from mjx_s2r.render.geometry.primitives import Triple, dot
 from mjx_s2r.render.geometry.raster import Soup
-from mjx_s2r.render.geometry.rays import Rays, View, local_point, triple
+from mjx_s2r.render.geometry.rays import Rays, View, geom_in_world, local_point, triple
 from mjx_s2r.render.geometry.scene import Light, Scene
 from mjx_s2r.render.looks.appearance import Appearance
 from mjx_s2r.render.looks.assets import RenderAssets
@@ -101,7 +101,7 @@ def normals(
 
 def local_normal(scene: Scene, view: View, g: int, rays: Rays, depth: jax.Array) -> Triple:
     """Returns the unit normal (P,) of geom ``g`` where each pixel shows it, in its own frame."""
-    geom, point = scene.geoms[g], local_point(view, g, rays, depth)
+    geom, point = geom_in_world(scene, view, g), local_point(view, g, rays, depth)
     if isinstance(geom.solid, Heights):
         return hfield.hfield_normal(point, geom.solid)
     return primitives.primitive_normal(geom.shape, point, triple(view.size[g]))

@@ -18,7 +18,14 @@ from mjx_s2r.render.geometry.hfield import Heights
 from mjx_s2r.render.geometry.pose import pixels
 from mjx_s2r.render.geometry.primitives import Triple
 from mjx_s2r.render.geometry.raster import Soup
-from mjx_s2r.render.geometry.rays import Rays, View, local_point, local_ray, triple
+from mjx_s2r.render.geometry.rays import (
+    Rays,
+    View,
+    geom_in_world,
+    local_point,
+    local_ray,
+    triple,
+)
 from mjx_s2r.render.geometry.scene import Geom, Light, Scene
 from mjx_s2r.render.looks.appearance import Appearance
 
@@ -76,7 +83,7 @@ def unpack_hit(scene: Scene, nearest: jax.Array) -> tuple[jax.Array, jax.Array]:
 def entry(scene: Scene, view: View, g: int, rays: Rays) -> jax.Array:
     """Returns the depth [m] (P,) at which rays enter geom ``g``, MISS if they do not."""
     eye, ray = triple(view.eye[g]), local_ray(view, g, rays)
-    near = _enter(scene.geoms[g], eye, ray, triple(view.size[g]), scene.near)
+    near = _enter(geom_in_world(scene, view, g), eye, ray, triple(view.size[g]), scene.near)
     return near if view.shown is None else jnp.where(view.shown[g], near, primitives.MISS)
 
 
@@ -192,7 +199,7 @@ def _blocked(
     light, dark = scene.lights[index], jnp.zeros(depth.shape, bool)
     away = _distance(view, light, index, rays, depth)
     for g in casters:
-        geom, point = scene.geoms[g], local_point(view, g, rays, depth)
+        geom, point = geom_in_world(scene, view, g), local_point(view, g, rays, depth)
         ray = _toward(view, index, g, point, away, offset)
         blocks = _shades(geom, point, ray, triple(view.size[g]), away)
         blocks = blocks if geom.shape == "hfield" else blocks & (slot != g)

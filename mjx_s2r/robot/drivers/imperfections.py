@@ -14,6 +14,9 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
+PROBABILITIES = ("lost_commands", "dropped_frames")
+SIGNED = ("offset_deg",)  # flaws that may be negative
+
 
 @dataclass(frozen=True)
 class Imperfections:
@@ -65,9 +68,10 @@ class Imperfections:
         """
         for f in fields(self):
             values = np.atleast_1d(getattr(self, f.name))
-            if f.name != "offset_deg" and not (np.all(np.isfinite(values)) and np.all(values >= 0)):
+            least = -np.inf if f.name in SIGNED else 0.0
+            if not (np.all(np.isfinite(values)) and np.all(values >= least)):
                 raise ValueError(f"reality.{f.name} = {values} must be finite and not negative")
-        for name in ("lost_commands", "dropped_frames"):
+        for name in PROBABILITIES:
             if getattr(self, name) > 1:
                 raise ValueError(f"reality.{name} = {getattr(self, name)} is a probability, 0 to 1")
 
@@ -105,13 +109,23 @@ class Bus:
 
 
 def send(
-    bus: Bus, reality: Imperfections, time_s: float, command: np.ndarray, rng: np.random.Generator
+    bus: Bus,
+    reality: Imperfections,
+    time_s: float,
+    command: np.ndarray,
+    rng: np.random.Generator,
+    step_s: float = 0.0,
 ) -> Bus:
-    """Returns the bus with a command on its way; commands never overtake each other."""
+    """Returns the bus with a command on its way; commands never overtake each other.
+
+    A ``command`` (n, J) is a course of n commands, ``step_s`` apart, that travels as one.
+    """
     delay_s = 1e-3 * reality.latency_ms * math.exp(reality.latency_jitter * rng.standard_normal())
     if rng.random() < reality.lost_commands:
         return bus
-    return replace(bus, waiting=(*bus.waiting, (time_s + delay_s, command)))
+    course = enumerate(np.atleast_2d(command))
+    sent = ((time_s + delay_s + i * step_s, each) for i, each in course)
+    return replace(bus, waiting=(*bus.waiting, *sent))
 
 
 def deliver(bus: Bus, time_s: float) -> Bus:

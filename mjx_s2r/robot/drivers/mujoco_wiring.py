@@ -3,7 +3,8 @@
 import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Protocol
 
 import mujoco
 import numpy as np
@@ -27,6 +28,35 @@ Camera = Callable[[mujoco.MjModel, mujoco.MjData, str], np.ndarray]
 Pose = tuple[Sequence[float], Sequence[float]]  # position (3,) m and quaternion (4,) w, x, y, z
 
 
+class Senses(Protocol):
+    """Signals beyond joint positions and speeds, by whoever knows what they mean.
+
+    Attributes:
+        sizes: signal name -> number of values.
+    """
+
+    sizes: Mapping[str, int]
+
+    def read(
+        self, model: mujoco.MjModel, data: mujoco.MjData, qpos: np.ndarray, qvel: np.ndarray
+    ) -> Mapping[str, np.ndarray]:
+        """Returns signal name -> (size,), read once for each `Reading`.
+
+        Args:
+            model: the robot's model.
+            data: the true state, positions of bodies up to date.
+            qpos: (nq,) positions, those of hinges and slides as the encoders say.
+            qvel: (nv,) velocities, those of hinges and slides as the encoders say.
+        """
+        ...
+
+
+Course = Callable[[np.ndarray], np.ndarray]
+"""(J,) command -> (n, J) what becomes of it in each of the n physics steps of a control step."""
+Load = Callable[[mujoco.MjModel, mujoco.MjData], None]
+"""Sets, before a physics step, what acts on the robot from outside and what its motors can give."""
+
+
 @dataclass(frozen=True)
 class Rig:
     """Joints, actuators and cameras of the model, and how each is reached.
@@ -37,8 +67,11 @@ class Rig:
         cameras: cameras of the model that are delivered, with size and rate.
         sensed: joints with an encoder, in order; empty for the commanded joints.
         max_rate: fastest command change per joint, unit/s; empty where unknown.
-        extra: further signals: name -> function of (model, data) that returns (size,).
-        camera: another renderer, (model, data, camera name) -> (H, W, 3) uint8; None for MuJoCo's.
+        senses: further signals; one of the same name replaces joint positions or speeds.
+        course: what becomes of a command before it is sent; None sends it as it is.
+        load: called before every physics step; None for nothing.
+        camera: another renderer, (model, data, camera name) -> (H, W, 3) uint8, or (H, W) float32
+            metres of a depth camera; None for MuJoCo's.
         unit: "1" to command motors in shares of their control; else the unit is the model's.
     """
 
@@ -47,9 +80,9 @@ class Rig:
     cameras: tuple[CameraSignal, ...] = ()
     sensed: tuple[str, ...] = ()
     max_rate: tuple[float, ...] = ()
-    extra: Mapping[str, Callable[[mujoco.MjModel, mujoco.MjData], np.ndarray]] = field(
-        default_factory=dict
-    )
+    senses: Senses | None = None
+    course: Course | None = None
+    load: Load | None = None
     camera: Camera | None = None
     unit: str = ""
 
@@ -73,16 +106,18 @@ class Wiring:
 
     Attributes:
         drives: actuators, joints and addresses of what is commanded.
-        sensed_qpos: (S,) positions of the joints with an encoder in qpos.
-        sensed_qvel: (S,) their velocities in qvel.
-        sensed_hinge: (S,) 1 for a hinge with an encoder, 0 for a slide.
+        encoded_qpos: (E,) positions of the joints with an encoder, all hinges and slides, in qpos.
+        encoded_qvel: (E,) their velocities in qvel.
+        encoded_hinge: (E,) 1 for a hinge, 0 for a slide.
+        sensed: (S,) which of them are delivered as joint_pos and joint_vel.
         servo: whether the actuators are position servos; else they are motors.
     """
 
     drives: Drives
-    sensed_qpos: np.ndarray
-    sensed_qvel: np.ndarray
-    sensed_hinge: np.ndarray
+    encoded_qpos: np.ndarray
+    encoded_qvel: np.ndarray
+    encoded_hinge: np.ndarray
+    sensed: np.ndarray
     servo: bool
 
 
@@ -119,8 +154,9 @@ def wire(mj_model: mujoco.MjModel, rig: Rig) -> Wiring:
 
     Raises:
         ParamError: an unknown name.
-        ContractError: a commanded joint that is not one hinge or slide with one actuator of its
-            own, or an actuator that is neither position servo nor motor.
+        ContractError: a commanded or sensed joint that is not one hinge or slide, a commanded one
+            without one actuator of its own, or an actuator that is neither position servo nor
+            motor.
         ValueError: servos and motors are mixed.
     """
     drives = resolve(mj_model, rig.joints)
@@ -138,11 +174,18 @@ def wire(mj_model: mujoco.MjModel, rig: Rig) -> Wiring:
         mixed = [name for name, is_motor in zip(rig.joints, motor, strict=True) if is_motor]
         raise ValueError(f"joints {mixed} have motors, the others position servos; use one kind")
     hinge = mj_model.jnt_type == mujoco.mjtJoint.mjJNT_HINGE
+    encoded = np.flatnonzero(hinge | (mj_model.jnt_type == mujoco.mjtJoint.mjJNT_SLIDE))
+    for joint in np.setdiff1d(sensed, encoded):
+        raise ContractError(
+            f"joint {mj_model.joint(int(joint)).name!r} is neither hinge nor slide and has no "
+            "encoder; take it out of the sensed joints"
+        )
     return Wiring(
         drives=drives,
-        sensed_qpos=mj_model.jnt_qposadr[sensed],
-        sensed_qvel=mj_model.jnt_dofadr[sensed],
-        sensed_hinge=hinge[sensed].astype(float),
+        encoded_qpos=mj_model.jnt_qposadr[encoded],
+        encoded_qvel=mj_model.jnt_dofadr[encoded],
+        encoded_hinge=hinge[encoded].astype(float),
+        sensed=np.searchsorted(encoded, sensed),
         servo=not motor.any(),
     )
 
@@ -154,7 +197,7 @@ def describe(mj_model: mujoco.MjModel, rig: Rig) -> DriverInfo:
     are shares of a force (unit "1"), efforts are shares too.
     """
     wiring = wire(mj_model, rig)
-    drives, sensed = wiring.drives, len(wiring.sensed_qpos)
+    drives, sensed = wiring.drives, len(wiring.sensed)
     unit = command_unit(mj_model, drives, wiring.servo)
     if rig.unit == "1" and not wiring.servo:
         unit = "1"
@@ -171,8 +214,13 @@ def describe(mj_model: mujoco.MjModel, rig: Rig) -> DriverInfo:
         max_rate=rig.max_rate or (math.inf,) * len(rig.joints),
         max_effort=tuple(_max_effort(mj_model, int(i), unit) for i in drives.actuators),
         max_hz=rig.control_hz,
-        signals={"joint_pos": sensed, "joint_vel": sensed, **_extra_sizes(mj_model, rig)},
-        cameras=tuple(CameraInfo(c.name, c.height, c.width, c.rate_hz) for c in rig.cameras),
+        signals={
+            **{"joint_pos": sensed, "joint_vel": sensed},
+            **({} if rig.senses is None else rig.senses.sizes),
+        },
+        cameras=tuple(
+            CameraInfo(c.name, c.height, c.width, c.rate_hz, c.kind) for c in rig.cameras
+        ),
     )
 
 
@@ -181,13 +229,6 @@ def _max_effort(mj_model: mujoco.MjModel, actuator: int, unit: str) -> float:
     limits = effort_limits(mj_model, actuator)
     most = min((max(0.0, min(-x.low, x.high)) for x in limits), default=math.inf)
     return most / abs(motor_gain(mj_model, actuator)) if unit == "1" else most
-
-
-def _extra_sizes(mj_model: mujoco.MjModel, rig: Rig) -> dict[str, int]:
-    """Returns the sizes of the extra signals, by reading them once."""
-    data = mujoco.MjData(mj_model)
-    mujoco.mj_forward(mj_model, data)
-    return {name: int(np.size(f(mj_model, data))) for name, f in rig.extra.items()}
 
 
 def place_body(mj_model: mujoco.MjModel, data: mujoco.MjData, name: str, pose: Pose) -> None:

@@ -13,7 +13,7 @@ import os
 import sys
 import warnings
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import mujoco
 import numpy as np
@@ -26,6 +26,7 @@ from mjx_s2r.robot.driver import DriverInfo, Reading
 from mjx_s2r.robot.drivers import imperfections
 from mjx_s2r.robot.drivers.imperfections import Bus, Encoder, Imperfections
 from mjx_s2r.robot.drivers.mujoco_wiring import Pose, Rig, describe, place_body, weaken, wire
+from mjx_s2r.robot.frames import is_picture
 
 PERFECT = Imperfections()
 
@@ -85,21 +86,28 @@ class SimRobot:
     """A simulated robot with the flaws of a real one; implements `mjx_s2r.robot.driver.Driver`."""
 
     def __init__(
-        self, mj_model: mujoco.MjModel, rig: Rig, clock: Clock, reality: Imperfections = PERFECT
+        self,
+        mj_model: mujoco.MjModel,
+        rig: Rig,
+        clock: Clock,
+        reality: Imperfections = PERFECT,
+        sheet: mujoco.MjModel | None = None,
     ) -> None:
         """Builds the robot; ``mj_model`` is copied and already holds the held-out parameters.
+
+        Its data sheet is that of ``sheet``, the robot as its maker describes it, if that is given.
 
         Raises:
             ParamError: a joint or camera that the model does not have.
             ContractError: a joint without one position servo or motor of its own.
         """
-        self._info, self._wiring = describe(mj_model, rig), wire(mj_model, rig)
+        self._info, self._wiring = describe(sheet or mj_model, rig), wire(mj_model, rig)
         self._model = weaken(mj_model, self._wiring.drives.actuators, reality.strength)
         self._data = mujoco.MjData(self._model)
         self._rig, self._clock, self._reality = rig, clock, reality
         self._renderers: dict[tuple[int, int], mujoco.Renderer] = {}
         self._zero = math.radians(reality.offset_deg)
-        self._quantum = self._wiring.sensed_hinge * _count(reality.encoder_counts)
+        self._quantum = self._wiring.encoded_hinge * _count(reality.encoder_counts)
         self._bus: Bus
         self._driven: np.ndarray
         self._encoder: Encoder
@@ -135,6 +143,7 @@ class SimRobot:
         qvel: Sequence[float] | np.ndarray | None = None,
         bodies: Mapping[str, Pose] | None = None,
         seed: int | None = None,
+        place: Callable[[mujoco.MjModel, mujoco.MjData], None] | None = None,
     ) -> None:
         """Puts the robot and the things around it somewhere, at rest in its gears, as time goes on.
 
@@ -145,6 +154,7 @@ class SimRobot:
             qvel: (S,) joint velocities; None for zero.
             bodies: mocap or free bodies by name -> pose.
             seed: starts the random draws again; None starts from the reality's seed.
+            place: puts everything somewhere, after all the others; None leaves it there.
 
         Raises:
             ParamError: an unknown body.
@@ -153,16 +163,19 @@ class SimRobot:
         wiring, data = self._wiring, self._data
         mujoco.mj_resetData(self._model, data)
         if qpos is not None:
-            data.qpos[wiring.sensed_qpos] = qpos
+            data.qpos[wiring.encoded_qpos[wiring.sensed]] = qpos
         if qvel is not None:
-            data.qvel[wiring.sensed_qvel] = qvel
+            data.qvel[wiring.encoded_qvel[wiring.sensed]] = qvel
         for name, pose in (bodies or {}).items():
             place_body(self._model, data, name, pose)
+        if place is not None:
+            place(self._model, data)
         data.ctrl[:], data.act[:] = rest_controls(self._model)
         drives = wiring.drives
         command = data.qpos[drives.qpos] if wiring.servo else np.zeros(len(drives.names))
         filters = drives.act >= 0
         data.act[drives.act[filters]] = command[filters]
+        data.ctrl[drives.actuators] = command
         mujoco.mj_forward(self._model, data)
         self._rng = np.random.default_rng(self._reality.seed if seed is None else seed)
         self._origin_s, self._steps = self._clock.now_s(), 0
@@ -179,12 +192,13 @@ class SimRobot:
         """Returns the encoders now and the newest delivered images."""
         self.advance()
         frames = {name: queue[0] for name, queue in (self._frames or {}).items()}
+        sensed, senses = self._wiring.sensed, self._rig.senses
         return Reading(
             time_s=self._clock.now_s(),
             signals={
-                "joint_pos": self._encoder.position.copy(),
-                "joint_vel": self._encoder.velocity.copy(),
-                **{name: f(self._model, self._data) for name, f in self._rig.extra.items()},
+                "joint_pos": self._encoder.position[sensed],
+                "joint_vel": self._encoder.velocity[sensed],
+                **(senses.read(self._model, self._data, *self._encoded()) if senses else {}),
             },
             images={name: frame[1] for name, frame in frames.items()},
             image_time_s={name: frame[0] for name, frame in frames.items()},
@@ -195,10 +209,11 @@ class SimRobot:
         self.advance()
         if np.shape(command) != (len(self._rig.joints),) or not np.all(np.isfinite(command)):
             raise ValueError(f"command {command} must be {len(self._rig.joints)} finite numbers")
-        command = np.asarray(command, float) - self._zero * self._wiring.servo
-        self._bus = imperfections.send(
-            self._bus, self._reality, self._clock.now_s(), command, self._rng
-        )
+        sent = np.asarray(command, float)
+        sent = sent if self._rig.course is None else self._rig.course(sent)
+        sent = sent - self._zero * self._wiring.servo * self._wiring.drives.hinge
+        now_s, dt_s = self._clock.now_s(), self._model.opt.timestep
+        self._bus = imperfections.send(self._bus, self._reality, now_s, sent, self._rng, dt_s)
 
     def stop(self) -> None:
         """Holds the joints where they are (servos) or takes the force away (motors).
@@ -231,10 +246,17 @@ class SimRobot:
         self._driven = command.copy()
 
     def _truth(self) -> tuple[np.ndarray, np.ndarray]:
-        """Returns (S,) position, with the zero error, and (S,) velocity of the sensed joints."""
+        """Returns (E,) position, with the zero error, and (E,) velocity of hinges and slides."""
         wiring = self._wiring
-        position = self._data.qpos[wiring.sensed_qpos] + self._zero * wiring.sensed_hinge
-        return position, self._data.qvel[wiring.sensed_qvel].copy()
+        position = self._data.qpos[wiring.encoded_qpos] + self._zero * wiring.encoded_hinge
+        return position, self._data.qvel[wiring.encoded_qvel].copy()
+
+    def _encoded(self) -> tuple[np.ndarray, np.ndarray]:
+        """Returns qpos (nq,) and qvel (nv,), those of hinges and slides as the encoders say."""
+        qpos, qvel = self._data.qpos.copy(), self._data.qvel.copy()
+        qpos[self._wiring.encoded_qpos] = self._encoder.position
+        qvel[self._wiring.encoded_qvel] = self._encoder.velocity
+        return qpos, qvel
 
     def _step(self, dt_s: float) -> None:
         """Moves one physics step: bus, gears, physics, encoders, cameras."""
@@ -247,6 +269,8 @@ class SimRobot:
             self._driven = imperfections.play(self._driven, drive, half)
             drive = imperfections.deadband(self._driven, data.qpos[wiring.drives.qpos], dead)
         data.ctrl[wiring.drives.actuators] = drive
+        if self._rig.load is not None:
+            self._rig.load(self._model, data)
         mujoco.mj_step(self._model, data)
         self._steps += 1
         self._encoder = imperfections.sense(
@@ -277,17 +301,19 @@ class SimRobot:
             queue.append(queue[-1] if dropped else (self._origin_s + elapsed_s, self._take(camera)))
 
     def _take(self, camera: CameraSignal) -> np.ndarray:
-        """Returns one image (H, W, 3) uint8 as the sensor sees it, now."""
+        """Returns one image as the sensor sees it, now: (H, W, 3) uint8, or (H, W) m."""
         _refresh(self._model, self._data)
         if self._rig.camera is not None:
             image = self._rig.camera(self._model, self._data, camera.name)
         else:
             image = self._render(camera)
-        if image.shape != (camera.height, camera.width, 3) or image.dtype != np.uint8:
+        if not is_picture(camera, image):
             raise ValueError(
-                f"camera {camera.name!r} gave {image.dtype} {image.shape}; expected uint8 "
-                f"({camera.height}, {camera.width}, 3)"
+                f"camera {camera.name!r} gave {image.dtype} {image.shape}; expected "
+                f"{camera.height}x{camera.width} pixels, RGB uint8 or depth float32"
             )
+        if camera.kind == "depth":
+            return image
         return imperfections.expose(image, self._reality, self._log_gain[camera.name], self._rng)
 
     def _render(self, camera: CameraSignal) -> np.ndarray:
@@ -296,8 +322,15 @@ class SimRobot:
         if size not in self._renderers:
             require_rendering()
             self._renderers[size] = mujoco.Renderer(self._model, *size)
-        self._renderers[size].update_scene(self._data, camera=camera.name)
-        return self._renderers[size].render()
+        renderer = self._renderers[size]
+        renderer.update_scene(self._data, camera=camera.name)
+        if camera.kind == "rgb":
+            return renderer.render()
+        renderer.enable_depth_rendering()
+        try:
+            return renderer.render()
+        finally:
+            renderer.disable_depth_rendering()
 
 
 def _count(counts: int) -> float:

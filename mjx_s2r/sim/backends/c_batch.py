@@ -8,7 +8,9 @@ of threads, so a training resumes bit by bit.
 
 Model fields of a world are written where they differ from those of the last call, and MuJoCo itself
 recomputes the constants that follow from them (mj_setConst). Where sizes or places of geoms change,
-the mid-phase of collision is switched off, whose tree of boxes is the compiler's.
+the mid-phase of collision is switched off, whose tree of boxes is the compiler's. The heights of a
+height field are shared by the worlds of a batch: where each world has its own ground, each has a
+model of its own, which takes as much memory as the model.
 
 It has no gradient and runs on one device.
 """
@@ -32,6 +34,7 @@ STATE = {
     **{name: name for name in ("mocap_pos", "mocap_quat")},
 }
 MOVED = tuple(STATE)[:5]
+SHARED = ("hfield_data",)  # fields that mujoco.batch has once for all worlds
 # Fields of Data that mj_forward computes and mjx.Data holds in the same shape
 FORWARD_FIELDS = (
     *("act_dot", "ten_length", "cvel", "cdof_dot", "qfrc_bias", "qfrc_passive", "qfrc_gravcomp"),
@@ -47,10 +50,33 @@ class _Worlds:
     Attributes:
         batch: the worlds.
         written: field (dotted path) -> (N, ...) float32 values as they came.
+        models: the model of each world, where the batch cannot give worlds fields of their own.
     """
 
     batch: batch.Batch
     written: dict[str, np.ndarray] = field(default_factory=dict)
+    models: list[mujoco.MjModel] = field(default_factory=list)
+
+    def put(self, name: str, which: np.ndarray, value: np.ndarray) -> None:
+        """Writes a field (dotted path) into some worlds (W,): ``value`` (W, ...)."""
+        if not self.models:
+            self.batch.expand(name)[which] = value
+            return
+        for i, own in zip(which, value, strict=True):
+            model = self.models[i]
+            holder = model.opt if name.startswith("opt.") else model
+            getattr(holder, name.removeprefix("opt."))[:] = own
+        self.batch.set_models(self.models)
+
+    def set_constants(self, which: np.ndarray) -> None:
+        """Has MuJoCo recompute the constants of some worlds (W,)."""
+        if not self.models:
+            self.batch.set_const(which.astype(np.int32))
+            return
+        data = mujoco.MjData(self.models[0])
+        for i in which:
+            mujoco.mj_setConst(self.models[i], data)
+        self.batch.set_models(self.models)
 
 
 class CBatch:
@@ -101,13 +127,14 @@ class CBatch:
         with self._lock:
             if force_range is not None:  # it is written before every step
                 leaves = {n: x for n, x in leaves.items() if n != "actuator_forcerange"}
-            sims = self._loaded(leaves, state, wrench, len(ctrl)).batch
+            worlds = self._loaded(leaves, state, wrench, len(ctrl))
+            sims, everyone = worlds.batch, np.arange(len(ctrl))
             now = sims.bind("ctrl")
             for step in range(ctrl.shape[1]):
                 now[:] = ctrl[:, step]
                 if force_range is not None:
-                    sims.expand("actuator_forcerange")[:] = force_range(sims.bind("qvel"))
-                    self._worlds[len(ctrl)].written.pop("actuator_forcerange", None)
+                    worlds.put("actuator_forcerange", everyone, force_range(sims.bind("qvel")))
+                    worlds.written.pop("actuator_forcerange", None)
                 sims.step()
             return {name: np.array(sims.bind(STATE[name]), np.float32) for name in MOVED}
 
@@ -141,6 +168,8 @@ class CBatch:
                 model = copy.copy(model)
                 model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_MIDPHASE
             worlds = self._worlds[count] = _Worlds(batch.Batch(model, count))
+            if not leaves.keys().isdisjoint(SHARED):
+                worlds.models.extend(copy.copy(model) for _ in range(count))
         self._write(worlds, leaves)
         for name, in_c in STATE.items():
             worlds.batch.bind(in_c)[:] = state[name]
@@ -157,14 +186,15 @@ class CBatch:
             else:
                 differs = (value != last).reshape(sims.nsim, -1).any(-1)
             if differs.any():
-                sims.expand(name)[differs] = value[differs]
+                worlds.put(name, np.flatnonzero(differs), value[differs])
                 worlds.written[name] = np.array(value)
                 changed |= differs
         if not changed.any():
             return
+        which = np.flatnonzero(changed)
         if "geom_size" in leaves:
-            nominal = np.asarray(self.model.geom_aabb)
-            boxes, kinds = sims.expand("geom_aabb"), np.asarray(self.model.geom_type)
-            for i in np.flatnonzero(changed):
-                boxes[i] = boxes_of_geoms(np, kinds, leaves["geom_size"][i], nominal)
-        sims.set_const(np.flatnonzero(changed).astype(np.int32))
+            nominal, kinds = np.asarray(self.model.geom_aabb), np.asarray(self.model.geom_type)
+            sizes = leaves["geom_size"][which]
+            boxes = [boxes_of_geoms(np, kinds, size, nominal) for size in sizes]
+            worlds.put("geom_aabb", which, np.stack(boxes))
+        worlds.set_constants(which)

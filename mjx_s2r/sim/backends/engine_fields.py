@@ -168,6 +168,16 @@ def _names(code: CodeType | None) -> set[str]:
 
 
 @cache
+def names_listed(reader: Reader) -> frozenset[str]:
+    """Returns the names in the module that lists what kinds of elements the engine takes."""
+    path = Path(mujoco.__file__).parent / reader.folder / "types.py"
+    if not path.exists():
+        return frozenset()
+    loader = importlib.machinery.SourceFileLoader("types", str(path))
+    return frozenset(_names(loader.get_code("types")))
+
+
+@cache
 def _fields() -> tuple[str, ...]:
     """Returns the arrays of MjModel and the options, as dotted paths."""
     blank = mujoco.MjModel.from_xml_string("<mujoco/>")
@@ -199,12 +209,12 @@ def refuse_unread(mj_model: mujoco.MjModel, reader: Reader) -> None:
     Raises:
         ModelError: names the element, the field, its value and the remedy.
     """
-    for message in _complaints(mj_model, reader):
+    for message in complaints(mj_model, reader):
         raise ModelError(message)
 
 
-def _complaints(mj_model: mujoco.MjModel, reader: Reader) -> Iterator[str]:
-    """Yields what the engine would leave out."""
+def complaints(mj_model: mujoco.MjModel, reader: Reader) -> Iterator[str]:
+    """Yields what the engine would leave out, each with its value and the remedy."""
     yield from _disabled(mj_model, reader)
     for field in dropped(reader):
         yield from _not_neutral(mj_model, reader, field)

@@ -25,9 +25,15 @@ def refuse_gaps(mj_model: mujoco.MjModel) -> None:
     Raises:
         ModelError: names the element, its value and the remedy.
     """
-    for search in (_softness, _passive, _muscles, _limits, _tendons, _contacts, _sensors, _numbers):
-        for message in search(mj_model):
-            raise ModelError(message)
+    for message in gaps(mj_model):
+        raise ModelError(message)
+
+
+def gaps(mj_model: mujoco.MjModel) -> Iterator[str]:
+    """Yields what MJX steps otherwise than C, each with its value and the remedy."""
+    model_itself = (_softness, _passive, _muscles, _limits, _tendons, _numbers)
+    for search in (*model_itself, _contacts, _frictionless, _sensors):
+        yield from search(mj_model)
 
 
 def warn_of_gaps(mj_model: mujoco.MjModel) -> None:
@@ -79,7 +85,7 @@ def _softness(m: mujoco.MjModel) -> Iterator[str]:
 
 def gap_error(mj_model: mujoco.MjModel, error: Exception) -> ModelError:
     """Returns the error for a model that MJX's put_model has not taken, with the element's name."""
-    for message in (*_pairs(mj_model), *_wrong_contact_sensors(mj_model)):
+    for message in (*pairs_without_function(mj_model), *_wrong_contact_sensors(mj_model)):
         return ModelError(message)
     return ModelError(
         f"MJX on jax cannot simulate this model ({error}); take that out of the MuJoCo model, or "
@@ -190,6 +196,21 @@ def _contacts(m: mujoco.MjModel) -> Iterator[str]:
                 )
 
 
+def _frictionless(m: mujoco.MjModel) -> Iterator[str]:
+    """Yields the first contact without friction rows, of which MJX has none with elliptic cones."""
+    off = m.opt.disableflags & (Bit.mjDSBL_CONTACT | Bit.mjDSBL_CONSTRAINT)
+    if off or m.opt.cone != mujoco.mjtCone.mjCONE_ELLIPTIC:
+        return
+    for key, members in driver._geom_groups(m).items():
+        if key.condim == 1:
+            one, two = (labelled(m, "geom", int(geom)) for geom in members[0][:2])
+            yield (
+                f"{one} and {two}: condim 1 with elliptic cones is not in MJX on jax; write "
+                'cone="pyramidal", or condim="3" with little friction'
+            )
+            return
+
+
 def _sensors(m: mujoco.MjModel) -> Iterator[str]:
     """Yields sensors that MJX computes otherwise, or not at all."""
     kinds = m.sensor_type
@@ -205,8 +226,8 @@ def _sensors(m: mujoco.MjModel) -> Iterator[str]:
         if int(m.site_type[site]) not in _RAYS:
             yield (
                 f"{labelled(m, 'sensor', int(index))}: {labelled(m, 'site', site)} is a "
-                f"{_shape(m.site_type[site])}, which MJX on jax cannot take for a touch sensor; "
-                "make it a box, sphere, capsule or ellipsoid"
+                f"{shape_name(m.site_type[site])}, which MJX on jax cannot take for a touch "
+                "sensor; make it a box, sphere, capsule or ellipsoid"
             )
 
 
@@ -233,8 +254,9 @@ def _wrong_rangefinders(m: mujoco.MjModel) -> Iterator[str]:
             mine = m.geom_bodyid == m.site_bodyid[m.sensor_objid[index]]
             for geom in np.flatnonzero(~mine & ~np.isin(m.geom_type, _RAYS))[:1]:
                 yield (
-                    f"{name}: {labelled(m, 'geom', int(geom))} is a {_shape(m.geom_type[geom])}, "
-                    "which rangefinders of MJX on jax do not see; make it another shape"
+                    f"{name}: {labelled(m, 'geom', int(geom))} is a "
+                    f"{shape_name(m.geom_type[geom])}, which rangefinders of MJX on jax do not "
+                    "see; make it another shape"
                 )
 
 
@@ -267,13 +289,13 @@ def _numbers(m: mujoco.MjModel) -> Iterator[str]:
             )
 
 
-def _pairs(m: mujoco.MjModel) -> Iterator[str]:
+def pairs_without_function(m: mujoco.MjModel) -> Iterator[str]:
     """Yields the first pair of geoms that MJX has no collision function for."""
     deep = {int(Geom.mjGEOM_MESH), int(Geom.mjGEOM_HFIELD)}
     for one, two, pair in driver.geom_pairs(m):
         kinds = m.geom_type[[one, two]]
         names = " and ".join(labelled(m, "geom", int(g)) for g in (one, two))
-        shapes = " against ".join(_shape(kind) for kind in kinds)
+        shapes = " against ".join(shape_name(kind) for kind in kinds)
         if not driver.has_collision_fn(*kinds):
             yield (
                 f"{names}: MJX on jax has no collision of {shapes}; make one of them another "
@@ -290,7 +312,7 @@ def _pairs(m: mujoco.MjModel) -> Iterator[str]:
             return
 
 
-def _shape(kind: int) -> str:
+def shape_name(kind: int) -> str:
     """Returns what MuJoCo calls a type of geom."""
     return Geom(int(kind)).name.removeprefix("mjGEOM_").lower()
 

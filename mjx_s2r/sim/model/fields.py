@@ -11,6 +11,7 @@ import mujoco
 import numpy as np
 
 from mjx_s2r.params import Bound
+from mjx_s2r.sim.model import terrain
 
 # array -> kind of element that names its first axis; None where elements have no names
 ELEMENTS = {
@@ -40,6 +41,7 @@ ELEMENTS = {
     "actuator_force_limit": "actuator",
     "gravity": None,
     "gravity_tilt": None,
+    **dict.fromkeys(terrain.ARRAYS, "hfield"),
 }
 SERVO = ("actuator_kp", "actuator_kd", "actuator_strength", "actuator_force_limit")
 VIRTUAL = frozenset(
@@ -52,13 +54,14 @@ VIRTUAL = frozenset(
         "geom_tilt",
         "gravity",
         "gravity_tilt",
+        *terrain.ARRAYS,
     )
 )
 # MuJoCo arrays that `expand` starts from where no row touches them
 BASE = (
     *("body_inertia", "body_ipos", "body_pos", "body_quat", "jnt_pos", "site_pos", "cam_pos"),
     *("geom_pos", "geom_quat", "geom_size", "geom_solref", "eq_data"),
-    *("actuator_gainprm", "actuator_biasprm", "actuator_forcerange"),
+    *("actuator_gainprm", "actuator_biasprm", "actuator_forcerange", "hfield_data"),
 )
 
 
@@ -77,6 +80,7 @@ def element_names(mj_model: mujoco.MjModel, kind: str) -> list[str]:
         "geom": mj_model.ngeom,
         "joint": mj_model.njnt,
         "actuator": mj_model.nu,
+        "hfield": mj_model.nhfield,
     }
     return [getattr(mj_model, kind)(i).name for i in range(count[kind])]
 
@@ -112,6 +116,8 @@ def nominal(mj_model: mujoco.MjModel) -> dict[str, np.ndarray]:
         "geom_tilt": np.zeros((mj_model.ngeom, 3), np.float32),
         "gravity": np.array(mj_model.opt.gravity, np.float32),
         "gravity_tilt": np.zeros(2, np.float32),
+        "terrain_height": np.ones(mj_model.nhfield, np.float32),
+        "terrain_seed": np.zeros(mj_model.nhfield, np.float32),
     }
 
 
@@ -180,6 +186,12 @@ def bounds(mj_model: mujoco.MjModel, arrays: Mapping[str, np.ndarray]) -> dict[s
         "actuator_kd": _same_sign("a damping", arrays["actuator_kd"]),
         "actuator_strength": Bound("a strength", 0.0),
         "actuator_force_limit": Bound("a force limit", 0.0),
+        "terrain_height": Bound(
+            "the share of a height field's relief that it has room for",
+            0.0,
+            np.array([terrain.most_height(f) for f in terrain.fields_of(mj_model)]),
+        ),
+        "terrain_seed": Bound("the number of a random ground", 0.0, terrain.MOST_SEED),
     }
 
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from mjx_s2r.params import Array, Bound, Edit, ParamSpace, apply, bind
 from mjx_s2r.sim.backends import warp
-from mjx_s2r.sim.model import row_checks
+from mjx_s2r.sim.model import row_checks, terrain
 from mjx_s2r.sim.model import virtual_fields as trade
 from mjx_s2r.sim.model.derived_constants import derived_constants, follows
 from mjx_s2r.sim.model.fields import ELEMENTS, SERVO, VIRTUAL, base, bounds, nominal
@@ -38,6 +38,8 @@ class ModelBinding:
         form: what hangs on what.
         resized: (nbody,) bodies whose length a row touches.
         radius: (ngeom,) geom_rbound as written.
+        fields: height fields as written.
+        ground: (nhfield,) height fields whose ground a row touches.
     """
 
     edits: tuple[Edit, ...]
@@ -46,6 +48,8 @@ class ModelBinding:
     form: Anatomy
     resized: np.ndarray
     radius: np.ndarray
+    fields: tuple[terrain.Field, ...]
+    ground: np.ndarray
 
 
 def bind_model(space: ParamSpace, mj_model: mujoco.MjModel) -> ModelBinding:
@@ -61,12 +65,22 @@ def bind_model(space: ParamSpace, mj_model: mujoco.MjModel) -> ModelBinding:
     limits = bounds(mj_model, arrays) | {"geom_restitution": bounce}
     edits = bind(space, "model", arrays, names, limits)
     row_checks.check(space, edits, mj_model, arrays, names)
-    resized = np.zeros(mj_model.nbody, bool)
+    resized, ground = np.zeros(mj_model.nbody, bool), np.zeros(mj_model.nhfield, bool)
     for edit in edits:
         if edit.array == "link_length":
             resized |= edit.mask
-    radius = np.array(mj_model.geom_rbound, np.float32)
-    return ModelBinding(edits, arrays, base(mj_model), anatomy(mj_model), resized, radius)
+        if edit.array in terrain.ARRAYS:
+            ground |= edit.mask
+    return ModelBinding(
+        edits=edits,
+        nominal=arrays,
+        fixed=base(mj_model),
+        form=anatomy(mj_model),
+        resized=resized,
+        radius=np.array(mj_model.geom_rbound, np.float32),
+        fields=terrain.fields_of(mj_model),
+        ground=ground,
+    )
 
 
 def expand(xp: ModuleType, binding: ModelBinding, touched: Mapping[str, Array]) -> dict[str, Array]:
@@ -85,6 +99,10 @@ def expand(xp: ModuleType, binding: ModelBinding, touched: Mapping[str, Array]) 
         out |= trade.actuators(xp, binding.nominal, binding.fixed, touched)
     if touched.keys() & {"gravity", "gravity_tilt"}:
         out |= trade.gravity(xp, binding.nominal, touched)
+    if touched.keys() & set(terrain.ARRAYS):
+        now = {name: touched.get(name, binding.nominal[name]) for name in terrain.ARRAYS}
+        written = binding.fixed["hfield_data"]
+        out["hfield_data"] = terrain.hfield_data(xp, binding.fields, written, now, binding.ground)
     return out
 
 

@@ -11,7 +11,7 @@ import mujoco
 import numpy as np
 
 from mjx_s2r.params import Edit, ParamError, ParamSpace, bounds
-from mjx_s2r.sim.model import contact_rows
+from mjx_s2r.sim.model import contact_rows, terrain
 from mjx_s2r.sim.model.fields import qpos_owner, sizes_used
 from mjx_s2r.sim.model.row_case import Case
 from mjx_s2r.sim.physics import ModelError
@@ -310,6 +310,24 @@ def _tilt(case: Case) -> None:
         raise case.error(0, "gravity is zero, so its direction has no effect. Drop the row")
 
 
+def _terrain(case: Case) -> None:
+    """Refuses ground that no geom has, or that is level."""
+    m = case.mj_model
+    used = [i for i, kind in zip(m.geom_dataid, m.geom_type, strict=True) if kind == _HFIELD]
+    case.refuse(
+        ~np.isin(np.arange(m.nhfield), used),
+        'no geom has this height field. Write <geom type="hfield" hfield="..."/> into the MuJoCo '
+        "model, or drop the row",
+    )
+    fields = terrain.fields_of(m)
+    case.refuse(
+        np.array([f.hill <= 0 and f.hole <= 0 for f in fields]),
+        "it is level as written, and random ground has its hills. Write a field with the highest "
+        "hill that may come, or drop the row",
+    )
+
+
+_HFIELD = mujoco.mjtGeom.mjGEOM_HFIELD
 _OFF = mujoco.mjtDisableBit
 _JUDGES: dict[str, Callable[[Case], None]] = {
     "dof_frictionloss": _friction_loss,
@@ -335,6 +353,7 @@ _JUDGES: dict[str, Callable[[Case], None]] = {
     "actuator_force_limit": _force_limit,
     "gravity": _gravity,
     "gravity_tilt": _tilt,
+    **dict.fromkeys(terrain.ARRAYS, _terrain),
 }
 
 

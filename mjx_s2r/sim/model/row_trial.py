@@ -5,9 +5,9 @@ same commands and pushes. They may be told apart by where bodies, geoms, sites a
 the sizes of geoms that can be seen or touched, and by qpos and qvel after some steps. A row that no
 start tells apart does nothing on this model. The first difference ends the trial.
 
-Rows that act in contacts alone are judged from the model (`contact_rows`): a trial may miss the
-touch. What contacts do to a body, a random force and torque on all bodies that can touch stands in
-for, and random speeds for what sets passive joints in motion.
+Rows that act in contacts alone, and those on the ground, are judged from the model (`contact_rows`,
+`row_checks`): a trial may miss the touch. What contacts do to a body, a random force and torque on
+all bodies that can touch stands in for, and random speeds for what sets passive joints in motion.
 """
 
 import copy
@@ -21,6 +21,7 @@ import mujoco
 import numpy as np
 
 from mjx_s2r.params import Edit, Param, ParamSpace
+from mjx_s2r.sim.model import terrain
 from mjx_s2r.sim.model.contact_rows import contact_dimensions
 from mjx_s2r.sim.model.fields import ELEMENTS, element_names
 from mjx_s2r.sim.model.leaves import ModelBinding, write
@@ -223,7 +224,7 @@ def refuse_rows_without_effect(
         ModelError: names the row, its elements and the remedy.
     """
     _refuse_idle_pushes(space, mj_model, starts)
-    outside = set(IN_CONTACT)
+    outside = {*IN_CONTACT, *terrain.ARRAYS}
     if any(row.field == "actuator.speed_loss" for row in space.rows):
         outside.add(
             "actuator_force_limit"

@@ -13,6 +13,7 @@ geom_restitution    sets the damping ratio of solref at the same contact stiffne
 ball that drops leaves with that share of its speed
 geom_tilt           (3,) small rotation of a geom in its body, rad: a slope
 geom_size           moves geom_rbound with it; the mass stays
+terrain_*           hfield_data (`mjx_s2r.sim.model.terrain`)
 gravity, _tilt      opt.gravity; the direction turned about world x and y, rad
 actuator_kp, _kd    the position loop: gainprm[0] and biasprm[1] = -kp, biasprm[2] = -kd
 actuator_strength   all of an actuator's gain, bias and force range

@@ -49,3 +49,11 @@ def test_the_student_acts_on_its_estimate_but_does_not_bend_it(key: jax.Array) -
     }
     assert moved["Mlp_0"] == 0  # the estimate
     assert moved["Mlp_1"] > 0 and moved["ImageEncoder_0"] > 0 and moved["ImageEncoder_1"] > 0
+
+
+def test_a_student_with_nothing_to_find_acts(key: jax.Array) -> None:
+    student = StudentNetwork((8,), num_actions=2, num_labels=0, cnn_channels=4)
+    obs, images = jnp.ones((3, 5)), [jnp.zeros((3, 16, 16, 3))]
+    params = student.init(key, obs, images)
+    policy, estimate = student.apply(params, obs, images)
+    assert policy.mean.shape == (3, 2) and estimate.shape == (3, 0)

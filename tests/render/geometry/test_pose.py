@@ -120,7 +120,9 @@ def test_sizes_of_a_world_are_drawn() -> None:
     scene = build_scene(model, "front", 32, 32)
     sizes = jnp.asarray(model.geom_size, jnp.float32)
     sizes = sizes.at[model.geom("ball").id].mul(1.5)
-    pose = jax.tree.map(lambda x: jnp.float32(x)[None], scene_pose(scene, data, sizes))
+    pose = jax.tree.map(
+        lambda x: jnp.float32(x)[None], scene_pose(scene, data, {"geom_size": sizes})
+    )
     image = draw(scene, pose, look_of(model), outputs=("depth", "segmentation"))
     model.geom_size[model.geom("ball").id] *= 1.5
     model.geom_rbound[model.geom("ball").id] *= 1.5

@@ -6,7 +6,7 @@ import pytest
 
 from mjx_s2r.params import ParamError
 from mjx_s2r.render.geometry import scene as scenes
-from mjx_s2r.render.geometry.meshes import Polytope
+from mjx_s2r.render.geometry.meshes import Triangles
 from mjx_s2r.render.geometry.scene import SceneError, build_scene
 from tests.render.scenes import EVERYTHING, load
 
@@ -64,10 +64,10 @@ def test_unsupported_geom_is_named() -> None:
         build_scene(model, "front", 8, 8)
 
 
-def test_a_mesh_is_drawn_by_its_planes() -> None:
+def test_a_mesh_is_drawn_by_its_triangles() -> None:
     solid = build_scene(load(MESH)[0], "front", 8, 8).geoms[0].solid
-    assert isinstance(solid, Polytope)
-    assert len(solid.planes) == 4
+    assert isinstance(solid, Triangles)
+    assert len(solid.corners) == 4
 
 
 def test_a_mesh_without_area_names_its_geom() -> None:

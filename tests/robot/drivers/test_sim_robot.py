@@ -4,7 +4,8 @@ import math
 import os
 import subprocess
 import sys
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 import mujoco
 import numpy as np
@@ -272,12 +273,52 @@ def test_reset_pose_is_held() -> None:
     np.testing.assert_allclose(standin.read().signals["joint_pos"], (0.5, -0.5), atol=1e-6)
 
 
+@dataclass
+class Height:
+    """Reads the first joint, as its encoder says, and how high the cube is."""
+
+    sizes: Mapping[str, int] = field(default_factory=lambda: {"height": 2})
+
+    def read(
+        self, model: mujoco.MjModel, data: mujoco.MjData, qpos: np.ndarray, qvel: np.ndarray
+    ) -> Mapping[str, np.ndarray]:
+        """Returns rad and m."""
+        return {"height": qpos[[7, 2]]}
+
+
+def test_a_signal_of_the_tasks_reads_the_encoders() -> None:
+    """Hinges are counted, whether or not they are commanded; free bodies are as they are."""
+    rig = Rig(("a", "b"), 20.0, senses=Height())
+    standin, clock = robot(Imperfections(encoder_counts=8, offset_deg=1.0), rig)
+    standin.reset((0.7, 0.0))
+    told = standin.read().signals
+    assert told["height"] == pytest.approx([math.pi / 4, standin.data.qpos[2]])
+    assert told["joint_pos"] == pytest.approx([math.pi / 4, 0.0])
+    clock.wait()
+    assert told["height"][1] != standin.read().signals["height"][1]  # the cube falls
+
+
+def test_a_course_is_followed_step_by_step() -> None:
+    """The same in plain C MuJoCo, told another command at every physics step."""
+    steps = round(0.05 / MODEL.opt.timestep)
+    course = np.linspace((0.0, 0.0), (0.2, -0.1), steps)
+    standin, clock = robot(rig=Rig(("a", "b"), 20.0, course=lambda command: course))
+    standin.write(np.zeros(2))
+    clock.wait()
+    standin.advance()
+    data = mujoco.MjData(MODEL)
+    for each in course:
+        data.ctrl[:2] = each
+        mujoco.mj_step(MODEL, data)
+    np.testing.assert_allclose(standin.data.qpos, data.qpos, atol=1e-12)
+
+
 def test_motor_is_an_effort_robot() -> None:
-    rig = Rig(("c",), 20.0, sensed=("c", "a"), extra={"height": lambda m, d: d.qpos[2:3].copy()})
+    rig = Rig(("c",), 20.0, sensed=("c", "a"), senses=Height())
     standin, clock = robot(Imperfections(offset_deg=30.0), rig)  # an encoder's zero moves no force
     info = standin.describe()
     assert (info.command, info.unit, info.max_effort) == ("effort", "1", (2.0,))  # gear 2
-    assert dict(info.signals) == {"joint_pos": 2, "joint_vel": 2, "height": 1}
+    assert dict(info.signals) == {"joint_pos": 2, "joint_vel": 2, "height": 2}
     standin.write(np.array([1.0]))
     clock.wait()
     # 2 N on 0.5 kg for 50 ms: 0.2 m/s. Then the force is taken away and the speed stays.

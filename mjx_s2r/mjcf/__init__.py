@@ -1,0 +1,1 @@
+"""Models of other makers: reading them, looking at them, making them ready for training."""
