@@ -27,6 +27,7 @@ CASES = {
     "ppo": "PPO end to end; share of physics' speed; rollout against update (two minutes)",
     "worlds": "PPO's speed and memory against the number of worlds (five minutes)",
     "render": "pictures/s; the same by MuJoCo's renderer; how far they agree",
+    "meshes": "pictures/s of a robot of meshes; time until the first one; agreement with MuJoCo's",
     "growth": "time of a picture against pixels, worlds, geoms, lights, solids and features",
     "distill": "distillation end to end, pictures/s; the share of drawing (two minutes)",
     "onnx": "latency of an exported student and of the control step around it",

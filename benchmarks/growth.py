@@ -71,9 +71,10 @@ def run(settings: Settings) -> list[Row]:
         small = replace(variant, worlds=max(1, variant.worlds // scale))
         calls[name], counts[name] = painter(small), small.worlds
     timings = measure(calls, settings.repeat, settings.min_s)
+    cost = {name: 1e6 * t.median_s / counts[name] for name, t in timings.items()}
     return [
-        Row("growth", f"{name}.us_per_image", 1e6 * t.median_s / counts[name], "us")
-        for name, t in timings.items()
+        *(Row("growth", f"{name}.us_per_image", us, "us") for name, us in cost.items()),
+        Row("growth", "geoms_64_over_16", cost["geoms_64"] / cost["base"], "1"),
     ]
 
 

@@ -21,11 +21,7 @@ from mjx_s2r.render.geometry.collapse import Mesh, collapsed, distinct
 CUBES = (0.7, 1.2)  # sides of the cubes, in tolerances
 SMALLER = (0.4, 0.25)  # likewise, where those come to nothing
 FARTHEST = 3.0  # distance that no point may exceed, in tolerances
-LIMITS = (
-    0.6,
-    0.3,
-    0.15,
-)  # errors of edge collapse, in tolerances, the one with fewer triangles first
+LIMITS = (0.6, 0.3, 0.15)  # errors of edge collapse, in tolerances, fewest triangles first
 FINE = 0.25  # side of the cubes of the mesh that stands for the real one, in tolerances
 CLOUD = 20000  # points that tell which of these can be seen from outside
 SAMPLE = 500  # points of each surface that judge between them
