@@ -24,6 +24,7 @@ FARTHEST = 3.0  # distance that no point may exceed, in tolerances
 LIMITS = (0.6, 0.3, 0.15)  # errors of edge collapse, in tolerances, fewest triangles first
 FINE = 0.25  # side of the cubes of the mesh that stands for the real one, in tolerances
 CLOUD = 20000  # points that tell which of these can be seen from outside
+SIDEWAYS = 0.1  # a point that looks the other way is twice this share of the size farther away
 SAMPLE = 500  # points of each surface that judge between them
 OUTLIERS = 0.05  # share of these points that may be farther away, up to `FARTHEST` tolerances
 FLAT = 1e-3  # eigenvalue ratio below which a cell does not fix its vertex (Lindstrom, section 3.2)
@@ -106,13 +107,18 @@ class _Judge:
 
 def _scattered(corners: np.ndarray, count: int) -> np.ndarray:
     """Returns points (count, 3) spread evenly over the surface of triangles (F, 3, 3)."""
+    face, weight = _places(corners, count)
+    return np.einsum("nk,nkc->nc", weight, corners[face])
+
+
+def _places(corners: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Returns faces (count,) and shares of their corners (count, 3), evenly over the surface."""
     area = np.cumsum(np.linalg.norm(area_normals(corners), axis=1))
     rng = np.random.default_rng(0)
     at = (np.arange(count) + rng.random(count)) / count * area[-1]
     face = np.minimum(np.searchsorted(area, at), len(corners) - 1)
     root, along = np.sqrt(rng.random(count)), rng.random(count)
-    weight = np.stack([1 - root, root * (1 - along), root * along], axis=1)
-    return np.einsum("nk,nkc->nc", weight, corners[face])
+    return face, np.stack([1 - root, root * (1 - along), root * along], axis=1)
 
 
 def _outside(points: np.ndarray, cloud: np.ndarray, cell: float) -> np.ndarray:
@@ -159,25 +165,24 @@ def is_closed(corners: np.ndarray) -> bool:
 def carry_texture(texcoords: np.ndarray, mesh: np.ndarray, corners: np.ndarray) -> np.ndarray:
     """Returns the texture coordinates (F, 3, 2) of a decimated mesh (F, 3, 3).
 
-    Each corner takes those of the nearest point of the mesh; a point a little towards the middle of
-    the triangle is looked up, so that a corner at a seam stays on its own side.
+    Points all over a triangle take those of the nearest point of the mesh that looks the same way,
+    and the corners get the affine function nearest to them.
 
     Args:
         texcoords: (M, 3, 2) at the corners of the mesh.
         mesh: (M, 3, 3) [m].
         corners: (F, 3, 3) [m].
     """
-    inner = corners + 0.1 * (corners.mean(axis=1, keepdims=True) - corners)
-    near = KDTree(mesh.mean(axis=1)).query(inner.reshape(-1, 3), k=min(8, len(mesh)))[1]
-    near = near.reshape(len(inner) * 3, -1)
-    points = np.repeat(inner.reshape(-1, 3), near.shape[1], axis=0)
-    closest = trimesh.triangles.closest_point(mesh[near.ravel()], points)
-    best = np.linalg.norm(closest - points, axis=1).reshape(near.shape).argmin(axis=1)
-    row = np.arange(len(near))
-    face = near[row, best]
-    weight = trimesh.triangles.points_to_barycentric(mesh[face], corners.reshape(-1, 3))
-    weight = np.clip(np.nan_to_num(weight), -1.0, 2.0)
-    return np.einsum("nk,nkc->nc", weight, texcoords[face]).reshape(*corners.shape[:2], 2)
+    face, weight = _places(mesh, CLOUD)
+    cloud = np.einsum("nk,nkc->nc", weight, mesh[face])
+    laid = np.einsum("nk,nkc->nc", weight, texcoords[face])
+    turn = SIDEWAYS * np.ptp(mesh.reshape(-1, 3), axis=0).max()
+    tree = KDTree(np.concatenate([cloud, turn * unit(area_normals(mesh))[face]], axis=1))
+    share = np.array([(i, k, 8 - i - k) for i in range(9) for k in range(9 - i)]) / 8
+    points = np.einsum("sk,fkc->fsc", share, corners)
+    way = np.repeat(turn * unit(area_normals(corners))[:, None], len(share), axis=1)
+    near = tree.query(np.concatenate([points, way], axis=2))[1]
+    return np.einsum("ks,fsc->fkc", np.linalg.pinv(share), laid[near])
 
 
 def _clustered(corners: np.ndarray, width: float) -> Mesh:

@@ -1,7 +1,8 @@
 """Materials of a model: which texture a geom has, and how it repeats, by MuJoCo's rules.
 
-A 2D texture on a geom or site repeats over it and is drawn. On a mesh, and where the texture is a
-cube, its mean colour is drawn instead: at the size of a student's picture nothing else is left.
+A 2D texture on a geom or site repeats over it and is drawn, on a mesh by its texture coordinates.
+On a mesh that has none, a height field, and where the texture is a cube, its mean colour is drawn
+instead: at the size of a student's picture nothing else is left.
 """
 
 import mujoco
@@ -10,7 +11,6 @@ import numpy as np
 from mjx_s2r.render.geometry.scene import INFINITE, Geom
 
 _RGB = mujoco.mjtTextureRole.mjTEXROLE_RGB
-_SOLID = ("mesh", "hfield")
 
 
 def model_texture(mj_model: mujoco.MjModel, geom: Geom) -> int | None:
@@ -18,7 +18,10 @@ def model_texture(mj_model: mujoco.MjModel, geom: Geom) -> int | None:
     found = _texture_id(mj_model, geom)
     if found < 0 or mj_model.tex_type[found] != mujoco.mjtTexture.mjTEXTURE_2D:
         return None
-    return None if geom.shape in _SOLID else found
+    if geom.shape == "mesh":
+        laid = mj_model.mesh_texcoordadr[mj_model.geom_dataid[geom.id]] >= 0
+        return found if laid else None
+    return None if geom.shape == "hfield" else found
 
 
 def mean_colour(mj_model: mujoco.MjModel, geom: Geom) -> np.ndarray:
