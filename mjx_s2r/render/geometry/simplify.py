@@ -25,6 +25,7 @@ LIMITS = (0.6, 0.3, 0.15)  # errors of edge collapse, in tolerances, fewest tria
 FINE = 0.25  # side of the cubes of the mesh that stands for the real one, in tolerances
 CLOUD = 20000  # points that tell which of these can be seen from outside
 SIDEWAYS = 0.1  # a point that looks the other way is twice this share of the size farther away
+CELLS = 128  # along the largest side, as fine as that many points can fill
 SAMPLE = 500  # points of each surface that judge between them
 OUTLIERS = 0.05  # share of these points that may be farther away, up to `FARTHEST` tolerances
 FLAT = 1e-3  # eigenvalue ratio below which a cell does not fix its vertex (Lindstrom, section 3.2)
@@ -89,7 +90,9 @@ class _Judge:
     def __init__(self, corners: np.ndarray, fine: np.ndarray, tolerance_m: float) -> None:
         """Takes the mesh (F, 3, 3), triangles (G, 3, 3) that are very near it, and a length [m]."""
         points = _scattered(corners, SAMPLE)
-        outside = _outside(points, _scattered(corners, CLOUD), tolerance_m)
+        cloud = _scattered(corners, CLOUD)
+        cell = max(tolerance_m, np.ptp(cloud, axis=0).max() / CELLS)
+        outside = _outside(points, cloud, cell)
         self._points = points[outside] if outside.any() else points
         self._fine = fine
 
