@@ -99,7 +99,8 @@ def test_no_ray_slips_between_two_triangles(
     _, _, image = plate
     np.testing.assert_array_equal(image.segmentation, 0)
     np.testing.assert_allclose(image.depth, 1.0, atol=1e-5)
-    np.testing.assert_allclose(image.normal[..., 2], 1.0, atol=2e-3)
+    above = image.normal[:, : SIZE - SIZE // SIDES, :, 2]  # of the corners that the plate has alone
+    np.testing.assert_allclose(above, 1.0, atol=2e-3)
 
 
 def test_a_mesh_shows_its_texture_where_its_coordinates_say(
