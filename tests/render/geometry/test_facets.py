@@ -28,8 +28,8 @@ def _numbers(values: np.ndarray) -> str:
 def _plate() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Returns vertices of a square of side 2 that looks along z, its faces, texture coordinates.
 
-    Two of the faces have no area but for rounding, one is behind it (MuJoCo takes no flat mesh), and an edge of the
-    mesh lies on every other pixel's centre.
+    Two of the faces have no area but for rounding, one is behind it (MuJoCo takes no flat mesh),
+    and an edge of the mesh lies on every other pixel's centre.
     """
     row, column = np.mgrid[: SIDES + 1, : SIDES + 1]
     x, y = (2 * k / SIDES - 1 + 1 / SIZE for k in (column, row))
