@@ -5,7 +5,7 @@ original and the prepared model side by side. The original is only read.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated
 
@@ -15,9 +15,11 @@ from mjx_s2r.mjcf.prepare import PrepareOptions, prepare
 from mjx_s2r.mjcf.prepare_report import write_prepare_report
 from mjx_s2r.runtime.progress import console, print_line
 
+OPTIONS = fields(PrepareOptions)
 
-@dataclass(frozen=True)
-class PrepareConfig:
+
+@dataclass(frozen=True, kw_only=True)
+class PrepareConfig(PrepareOptions):
     """Settings of a preparation."""
 
     model: Annotated[Path, tyro.conf.Positional]
@@ -26,10 +28,6 @@ class PrepareConfig:
     """Folder of the prepared model; made here."""
     overwrite: bool = False
     """Replace a prepared model that is there already."""
-    options: Annotated[PrepareOptions, tyro.conf.arg(name="")] = field(
-        default_factory=PrepareOptions
-    )
-    """What is done."""
 
 
 def main(argv: Sequence[str]) -> None:
@@ -45,7 +43,8 @@ def main(argv: Sequence[str]) -> None:
                 told.add(stage)
 
         told: set[str] = set()
-        done = prepare(config.model, config.out, config.options, config.overwrite, tell)
+        options = PrepareOptions(**{one.name: getattr(config, one.name) for one in OPTIONS})
+        done = prepare(config.model, config.out, options, config.overwrite, tell)
         tell("drawing", "the report")
         report = write_prepare_report(done)
     for link in done.links:

@@ -8,11 +8,12 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from mjx_s2r.mjcf.convex import Piece, convex_pieces, dent, hull_piece
-from mjx_s2r.mjcf.fit import Error, cluster, measure, without_hidden
+from mjx_s2r.mjcf.fit import WORSE, Error, cluster, measure, without_hidden
 from mjx_s2r.mjcf.naming import free
 from mjx_s2r.mjcf.shapes import Kind, Primitive
 
 COLLISION_GROUP = 3  # of geoms, where MuJoCo's viewer does not show them unless asked
+WORSE_INSIDE = 2.0  # error of a cheaper shape over the best's, for links that are no ends
 DRAWN = 2  # last group that is shown
 HIDDEN = 0.2  # share of the accepted error within which a primitive adds nothing to the others
 TYPES = {
@@ -60,11 +61,26 @@ def colliding_meshes(m: mujoco.MjModel) -> list[int]:
     return [g for g in meshes if masked[g] or g in paired]
 
 
+def end_links(m: mujoco.MjModel) -> set[int]:
+    """Returns the bodies at the ends of a robot, which touch things: fingers and palms, feet.
+
+    A body is at an end if no more than one joint follows after it; what hangs on it without joints
+    is the same link.
+    """
+    follow = np.zeros(m.nbody, int)
+    for b in range(m.nbody - 1, 0, -1):
+        weld = m.body_weldid[b]
+        if weld:
+            above = m.body_weldid[m.body_parentid[weld]]
+            follow[above] = max(follow[above], follow[weld] + 1)
+    return {b for b in range(m.nbody) if follow[m.body_weldid[b]] <= 1}
+
+
 def fit_links(
     spec: mujoco.MjSpec,
     m: mujoco.MjModel,
     share: float,
-    most: int,
+    most: tuple[int, int],
     kinds: Sequence[Kind],
     tell: Callable[[str], None],
 ) -> list[LinkFit]:
@@ -74,7 +90,7 @@ def fit_links(
         spec: everything in it named.
         m: what it compiles to.
         share: accepted error, as a share of the diagonal of a link's colliding meshes.
-        most: primitives of a link, at most.
+        most: primitives of a link, at most: of one at an end of the robot, and of another.
         kinds: shapes to choose from.
         tell: is told what is being fitted.
     """
@@ -82,12 +98,14 @@ def fit_links(
     by_body: dict[int, list[int]] = {}
     for g in colliding_meshes(m):
         by_body.setdefault(int(m.geom_bodyid[g]), []).append(g)
-    referenced = _referenced(spec)
+    referenced, ends = _referenced(spec), end_links(m)
     cache: dict[tuple[int, bool], list[Piece]] = {}
     out = []
     for body, members in by_body.items():
         tell(m.body(body).name)
-        out.append(_fit_link(spec, m, geoms, members, referenced, cache, (share, most, kinds)))
+        end = body in ends
+        how = (share, most[0 if end else 1], kinds, WORSE if end else WORSE_INSIDE)
+        out.append(_fit_link(spec, m, geoms, members, referenced, cache, how))
     return out
 
 
@@ -98,10 +116,10 @@ def _fit_link(
     members: list[int],
     referenced: set[str],
     cache: dict[tuple[int, bool], list[Piece]],
-    how: tuple[float, int, Sequence[Kind]],
+    how: tuple[float, int, Sequence[Kind], float],
 ) -> LinkFit:
     """Replaces the colliding meshes ``members`` of one body."""
-    share, most, kinds = how
+    share, most, kinds, worse = how
     points = np.concatenate([_placed(m, g, _vertices(m, g)) for g in members])
     accepted = share * float(np.linalg.norm(np.ptp(points, axis=0)))
     body = geoms[members[0]].parent.name
@@ -123,7 +141,7 @@ def _fit_link(
             owner += [g] * len(found)
             deepest = max(deepest, filled)
         room = max(1, round(most * len(group) / len(members)))
-        for primitive, stands_for in cluster(of_group, accepted, room, kinds):
+        for primitive, stands_for in cluster(of_group, accepted, room, kinds, worse):
             primitives.append(primitive)
             sources.append(owner[stands_for[0]])
         pieces += of_group

@@ -21,7 +21,8 @@ from mjx_s2r.mjcf.shapes import KINDS, Kind, Primitive, fibonacci
 POINTS = 200  # on a piece that a primitive is fitted to
 SURFACE = fibonacci(600)  # points on a primitive that are measured
 GRID = 24  # cells along each side of the box in which volumes are counted
-WORSE, FINE = 1.5, 0.25
+WORSE, ROUNDER, FINE = 1.5, 1.1, 0.25
+ROUND = 2**0.5  # radius about a square over its half side
 LIKELY = 5  # pairs of groups tried where two must be joined
 LEAST = 2e-4  # m; no radius or half size is smaller
 
@@ -53,24 +54,30 @@ def fit_primitive(kind: Kind, piece: Piece) -> Primitive:
         found = [_capsule(points, piece.points, (turn, centre, half), k) for k in range(3)]
     else:
         found = [_box(points, piece.points, (turn, centre, half))]
-    return min(found, key=lambda one: float(np.square(one.distance(points)).sum()))
+    return min(found, key=lambda one: _spread(one, [piece]))
 
 
-def best_fit(pieces: Sequence[Piece], accepted: float, kinds: Sequence[Kind] = KINDS) -> Primitive:
+def best_fit(
+    pieces: Sequence[Piece], accepted: float, kinds: Sequence[Kind] = KINDS, worse: float = WORSE
+) -> Primitive:
     """Returns one primitive for pieces: the cheapest that is nearly as good as the best.
 
     Cheap is what has few contact points: a sphere before a capsule before a box. Nearly as good is
-    an error of ``WORSE`` times the least, or of ``FINE`` of what is accepted [m]. Where none is
-    within that, the best is the one that is nearest on average.
+    an error of ``FINE`` of what is accepted [m], or of a little more than the least for a sphere,
+    of ``worse`` times the least for a capsule.
     """
     whole = (
         pieces[0] if len(pieces) == 1 else hull_piece(np.concatenate([p.points for p in pieces]))
     )
     found = [fit_primitive(kind, whole) for kind in KINDS if kind in kinds]
     errors = [quick_error(one, pieces) for one in found]
-    enough = min(max(WORSE * min(errors), FINE * accepted), accepted)
-    within = [one for one, error in zip(found, errors, strict=True) if error <= enough]
-    return within[0] if within else min(found, key=lambda one: _spread(one, pieces))
+    enough = {"sphere": ROUNDER, "capsule": worse, "box": 1.0}
+    least = min(errors)
+    return next(
+        one
+        for one, error in zip(found, errors, strict=True)
+        if error <= max(enough[one.kind] * least, FINE * accepted) or error == least
+    )
 
 
 def quick_error(primitive: Primitive, pieces: Sequence[Piece]) -> float:
@@ -108,7 +115,11 @@ def measure(primitives: Sequence[Primitive], pieces: Sequence[Piece]) -> Error:
 
 
 def cluster(
-    pieces: Sequence[Piece], accepted: float, most: int, kinds: Sequence[Kind] = KINDS
+    pieces: Sequence[Piece],
+    accepted: float,
+    most: int,
+    kinds: Sequence[Kind] = KINDS,
+    worse: float = WORSE,
 ) -> list[tuple[Primitive, tuple[int, ...]]]:
     """Returns few primitives for pieces, each with the indices of the pieces that it stands for.
 
@@ -117,7 +128,7 @@ def cluster(
     ``most``.
     """
     groups: list[tuple[int, ...]] = [(i,) for i in range(len(pieces))]
-    fits = {group: best_fit([pieces[i] for i in group], accepted, kinds) for group in groups}
+    fits = {group: best_fit([pieces[i] for i in group], accepted, kinds, worse) for group in groups}
     volumes = {group: pieces[group[0]].volume for group in groups}
     refused: set[tuple[int, ...]] = set()
     excess: dict[tuple[int, ...], float] = {}
@@ -139,7 +150,7 @@ def cluster(
         for joined in likely[: LIKELY if len(groups) > most else 1]:
             members = [pieces[i] for i in joined]
             if joined not in fits:
-                fits[joined] = best_fit(members, accepted, kinds)
+                fits[joined] = best_fit(members, accepted, kinds, worse)
             near[joined] = quick_error(fits[joined], members)
             if near[joined] <= accepted:
                 break
@@ -191,6 +202,8 @@ def _sphere(points: np.ndarray) -> Primitive:
         return np.asarray(np.linalg.norm(points - x[:3], axis=1) - x[3])
 
     x = least_squares(residual, [*centre, radius], x_scale=radius).x
+    if not 0 < x[3] < 2 * radius:  # a flat piece: part of a huge sphere
+        x = np.append(centre, radius)
     return Primitive("sphere", np.maximum(x[3:], LEAST), x[:3], np.array([1.0, 0.0, 0.0, 0.0]))
 
 
@@ -214,7 +227,10 @@ def _capsule(
         share = np.clip(away @ v / max(v @ v, 1e-18), -1.0, 1.0)
         return np.asarray(np.linalg.norm(away - share[:, None] * v, axis=1) - x[6])
 
-    x = least_squares(residual, [*centre, *(reach * axis), radius], x_scale=radius).x
+    start = np.array([*centre, *(reach * axis), radius])
+    x = least_squares(residual, start, x_scale=radius).x
+    if not 0 < x[6] < np.delete(half, side).max() * ROUND:  # a flat piece: part of a huge tube
+        x = start
     along = x[3:6] / max(float(np.linalg.norm(x[3:6])), 1e-12)
     low, high = _span(corners - x[:3], along)  # it ends where the piece does
     size = np.maximum([abs(x[6]), (high - low) / 2 - abs(x[6])], LEAST)

@@ -44,8 +44,11 @@ class PrepareOptions:
 
     collision_error: float = 0.04
     """Error of the collision shapes that is aimed at, as a share of each link's diagonal."""
-    max_parts: int = 4
-    """Collision shapes that a link may get, where one is worse than that."""
+    max_parts: int = 3
+    """Collision shapes that a link at an end of the robot (a finger, a foot, and the link before
+    it) may get, where one is worse than that."""
+    inner_parts: int = 1
+    """The same for the other links, which seldom touch anything."""
     shapes: tuple[Kind, ...] = KINDS
     """Kinds of collision shapes to choose from."""
     visual_error_mm: float = 1.0
@@ -116,7 +119,14 @@ def check_options(options: PrepareOptions) -> None:
     Raises:
         ModelError: an option that means nothing, with what it should be.
     """
-    for name in ("collision_error", "max_parts", "visual_error_mm", "poses", "servo_hz"):
+    for name in (
+        "collision_error",
+        "max_parts",
+        "inner_parts",
+        "visual_error_mm",
+        "poses",
+        "servo_hz",
+    ):
         value = getattr(options, name)
         if not value > 0 or not np.isfinite(value):
             raise ModelError(f"{name} is {value}; it must be above 0")
@@ -195,7 +205,7 @@ def prepare(
         work.spec,
         named,
         options.collision_error,
-        options.max_parts,
+        (options.max_parts, options.inner_parts),
         options.shapes,
         lambda what: tell("fitting", what),
     )

@@ -15,7 +15,7 @@ from mjx_s2r.mjcf.prepare_report import write_prepare_report
 from mjx_s2r.sim.physics import ModelError
 from train import prepare as verb
 
-QUICK = PrepareOptions(poses=200)
+QUICK = PrepareOptions(poses=200, inner_parts=3)
 BOX = '<geom type="box" size=".1 .1 .1" mass="1"/>'
 
 
@@ -42,7 +42,7 @@ def from_urdf(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
     """The URDF of the same arm, prepared to travel."""
     folder = tmp_path_factory.mktemp("urdf")
     path = write_mesh_robot(folder, faces=1600, urdf=True)
-    return prepare(path, folder / "out", replace(QUICK, floating=True, max_parts=1))
+    return prepare(path, folder / "out", replace(QUICK, floating=True, max_parts=1, inner_parts=1))
 
 
 def test_the_original_is_only_read(maker: Path, made: Prepared) -> None:
