@@ -24,10 +24,11 @@ import mujoco
 import numpy as np
 import tyro
 
-from mjx_s2r.mjcf.checks import BURST, start_data
+from mjx_s2r.mjcf.checks import start_data
 from mjx_s2r.mjcf.inspect import inspect_model
 from mjx_s2r.mjcf.load import load
 from mjx_s2r.runtime.progress import print_line
+from mjx_s2r.sim.backends.c_fields import burst
 from mjx_s2r.sim.backends.physics_config import ModelError
 from mjx_s2r.sim.physics import PhysicsState, advance, initial_state, put_model
 
@@ -173,7 +174,7 @@ def in_c(m: mujoco.MjModel, ctrl: np.ndarray) -> tuple[float, np.ndarray]:
         data.ctrl[:] = ctrl
         for _ in range(steps(m)):
             mujoco.mj_step(m, data)
-        if any(data.warning[int(kind)].number for kind in BURST):
+        if burst(data):
             return np.inf, data.qpos
         ends.append(data.qpos.copy())
     return max(float(np.abs(end - ends[0]).max()) for end in ends[1:]), ends[0]

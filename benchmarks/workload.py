@@ -23,7 +23,7 @@ from mjx_s2r.sim import physics
 from mjx_s2r.sim.env import Env, make
 from mjx_s2r.sim.physics import PhysicsState
 from mjx_s2r.sim.task import Task
-from mjx_s2r.sim.task_calls import draw_start
+from mjx_s2r.sim.task_calls import draw_start, placed
 
 
 def sized(config: PPOConfig, worlds: int) -> PPOConfig:
@@ -37,10 +37,8 @@ def initial_states(env: Env, worlds: int, *, key: jax.Array) -> tuple[PhysicsSta
     key_start, key_ctrl = jax.random.split(key)
     keys = jax.random.split(key_start, worlds)
     start = jax.vmap(lambda k: draw_start(env.task, key=k))(keys)
-    core = jax.vmap(lambda q, v: physics.initial_state(env.physics, q, v))(start.qpos, start.qvel)
-    core = replace(
-        core, mocap_pos=start.mocap_pos, mocap_quat=start.mocap_quat, memory=start.memory
-    )
+    core = jax.vmap(lambda s: placed(env.physics, s))(start)
+    core = replace(core, memory=start.memory)
     spec = env.task.contract.action
     away = 0.3 * jax.random.uniform(key_ctrl, (worlds, env.action_size), minval=-1.0)
     command = jnp.clip(jnp.array(spec.home) + away, jnp.array(spec.low), jnp.array(spec.high))

@@ -72,7 +72,15 @@ SPACE = ParamSpace(
         ),
         *(scale(n, "model.link_length", link, (0.98, 1.02), source=CAST) for n, link in LEG_PARTS),
         *(
-            add(f"slope_{c}", "model.gravity_tilt", (), (-0.035, 0.035), column=i, unit="rad")
+            add(
+                f"slope_{c}",
+                "model.gravity_tilt",
+                (),
+                (-0.035, 0.035),
+                column=i,
+                unit="rad",
+                source=SLOPE,
+            )
             for i, c in enumerate("xy")
         ),
         set_to("damping", "model.dof_damping", JOINTS, (0, 0.5), unit="N m s/rad", source=GREASE),

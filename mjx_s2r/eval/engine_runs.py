@@ -20,6 +20,7 @@ from mujoco import mjx
 
 from mjx_s2r.contract import next_command
 from mjx_s2r.sim import physics, task_calls
+from mjx_s2r.sim.backends.c_fields import compute_all, field_of
 from mjx_s2r.sim.effects import actuator, motor
 from mjx_s2r.sim.env import Env
 from mjx_s2r.sim.interface import State, nominal_params
@@ -269,16 +270,9 @@ class Twin:
         """Returns fields of Data by name at the state ``core`` under its controls."""
         self.put(core, noise)
         model, data = self.model, self.data
-        mujoco.mj_forward(model, data)
-        mujoco.mj_subtreeVel(model, data)
-        mujoco.mj_rnePostConstraint(model, data)
+        compute_all(model, data)
         data.qacc_warmstart[:] = core.warmstart
-        found = {n: np.array(getattr(data, n.removeprefix("_impl."))) for n in names}
-        if (moment := "_impl.actuator_moment") in found:
-            found[moment] = np.zeros((model.nu, model.nv))
-            rows = (data.moment_rownnz, data.moment_rowadr, data.moment_colind)
-            mujoco.mju_sparse2dense(found[moment], data.actuator_moment, *rows)
-        return found
+        return {name: np.array(field_of(model, data, name)) for name in names}
 
 
 def state_at(track: Track, world: int, step: int) -> PhysicsState:

@@ -30,6 +30,7 @@ from mjx_s2r.params.camera_rows import rows_of_camera
 from mjx_s2r.render.geometry import scene as scenes
 from mjx_s2r.render.looks.appearance import look_elements, nominal_look
 from mjx_s2r.sim.backends.physics_config import ModelError
+from mjx_s2r.sim.model.fields import element_names
 from mjx_s2r.sim.model.leaves import bind_model, write
 from mjx_s2r.sim.task import Task
 
@@ -360,11 +361,14 @@ def _write_visual_rows(model: mujoco.MjModel, task: Task, values: Mapping[str, f
         return
     space = rows_alone(task.space, asked)
     xi = space.values({name: values[name] for name in asked})
-    nominal = copy.copy(model)
-    for index, name in enumerate(filter(None, (model.camera(i).name for i in range(model.ncam)))):
+    nominal, elements, known = (
+        copy.copy(model),
+        look_elements(model),
+        element_names(model, "camera"),
+    )
+    for index, name in enumerate(filter(None, known)):
         look = nominal_look(nominal, name)
-        mine = rows_of_camera(space, name, scenes.camera_names(model))
-        elements = look_elements(model)
+        mine = rows_of_camera(space, name, known)
         edits = bind(mine.space, "visual", look, elements, bounds.VISUAL, only=mine.chosen)
         changed = apply(np, look, edits, xi)
         if index == 0:

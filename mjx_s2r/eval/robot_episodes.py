@@ -24,11 +24,9 @@ from mjx_s2r.robot.drivers.mujoco_wiring import Camera, Senses, rig_for
 from mjx_s2r.robot.drivers.sim_robot import SimRobot
 from mjx_s2r.robot.log import FlightLog
 from mjx_s2r.robot.policy import Policy
+from mjx_s2r.sim.backends.c_fields import burst
 
 SUCCESS, TIME, FAILED, UNSTABLE = "success", "time over", "task failed", "physics unstable"
-_WARNINGS = tuple(
-    getattr(mujoco.mjtWarning, f"mjWARN_{name}") for name in ("BADQPOS", "BADQVEL", "BADQACC")
-)
 
 
 @dataclass(frozen=True)
@@ -152,7 +150,7 @@ class _GoalMonitor:
         self._held = self._held + 1 if state.on_goal else 0
         if self._film is not None:
             self.frames.append(np.array(reading.images[self._film]))
-        if any(self._stand_in.data.warning[kind].number for kind in _WARNINGS):
+        if burst(self._stand_in.data):
             self.reason = UNSTABLE
         elif self._held >= self._hold:
             self.reason = SUCCESS

@@ -25,6 +25,7 @@ from mjx_s2r.eval.robot_episodes import GoalState
 from mjx_s2r.params import ParamError, ParamSpace, unknown
 from mjx_s2r.robot.drivers.mujoco_wiring import place_body
 from mjx_s2r.sim import physics, task_calls
+from mjx_s2r.sim.backends.c_fields import compute_all, field_of
 from mjx_s2r.sim.backends.physics_config import ModelError, PhysicsConfig
 from mjx_s2r.sim.effects import actuator, motor, sensor, world
 from mjx_s2r.sim.effects.actuator import ActuatorSpec
@@ -150,8 +151,7 @@ class TaskFunctions:
             """Draws a start, and spreads it as rows of the world say."""
             key_start, key_world = jax.random.split(jax.random.fold_in(key, 0))
             start = task_calls.draw_start(self.task, key=key_start)
-            core = physics.initial_state(self._physics, start.qpos, start.qvel)
-            core = replace(core, mocap_pos=start.mocap_pos, mocap_quat=start.mocap_quat)
+            core = task_calls.placed(self._physics, start)
             spread = self.now("world", xi, key_world)
             core = world.scatter(self._scatter, core, spread, key=key_world)
             return replace(start, qpos=core.qpos, qvel=core.qvel, mocap_pos=core.mocap_pos)
@@ -414,17 +414,10 @@ class TaskJudge:
             if name.startswith(_CONTACT):
                 found[name] = self._places.contacts(name.removeprefix(_CONTACT), data, like)
             else:
-                found[name] = self._places.take(name, self._value(model, data, name), like)
+                found[name] = self._places.take(
+                    name, field_of(model, data, _MOCAP.get(name, name)), like
+                )
         return found
-
-    def _value(self, model: mujoco.MjModel, data: mujoco.MjData, name: str) -> np.ndarray:
-        """Returns a field of C MuJoCo's Data under its name in MJX."""
-        if name == "_impl.actuator_moment":
-            dense = np.zeros((model.nu, model.nv))
-            rows = (data.moment_rownnz, data.moment_rowadr, data.moment_colind)
-            mujoco.mju_sparse2dense(dense, data.actuator_moment, *rows)
-            return dense
-        return np.asarray(getattr(data, _MOCAP.get(name, name).removeprefix("_impl.")))
 
     def _forward(self, model: mujoco.MjModel, data: mujoco.MjData) -> mujoco.MjData:
         """Returns a copy of the state with forces and sensors; the robot's own is left alone."""
@@ -432,9 +425,7 @@ class TaskJudge:
         state = np.zeros(mujoco.mj_stateSize(model, kind))
         mujoco.mj_getState(model, data, state, kind)
         mujoco.mj_setState(model, self._scratch, state, kind)
-        mujoco.mj_forward(model, self._scratch)
-        mujoco.mj_subtreeVel(model, self._scratch)
-        mujoco.mj_rnePostConstraint(model, self._scratch)
+        compute_all(model, self._scratch)
         return self._scratch
 
     def _refuse_missing(self, told: Mapping[str, np.ndarray]) -> None:

@@ -28,9 +28,11 @@ from mjx_s2r.sim.effects.frame_timing import (
     delivered_frames,
     first_frames,
     take_frames,
+    where_world,
 )
 from mjx_s2r.sim.env import Env
 from mjx_s2r.sim.interface import State
+from mjx_s2r.sim.model.fields import element_names
 
 Frames = tuple[FrameQueue, ...]  # per camera
 _PICTURE_TYPES = {"rgb": jnp.uint8, "depth": jnp.uint16}  # of a camera's kind, as it is drawn
@@ -180,7 +182,7 @@ def bind_camera_schedule(
         lambda where, xi, key: take_pictures(cameras, where, xi, key=key),
         compiler_options=gradient_compiler_options(),
     )
-    known = [env.task.mj_model.camera(i).name for i in range(env.task.mj_model.ncam)]
+    known = element_names(env.task.mj_model, "camera")
     timing = tuple(
         bind_frame_timing(env.space, c, known, 1 / contract.control_hz) for c in contract.cameras
     )
@@ -264,8 +266,4 @@ def _stack(timing: tuple[FrameTiming, ...], frames: Frames, xi: jax.Array) -> Im
 @partial(jax.jit, donate_argnums=0)
 def _restart(frames: Frames, fresh: Frames, done: jax.Array) -> Frames:
     """Returns ``fresh`` frames where an episode has ended, else the old ones."""
-
-    def pick(new: jax.Array, old: jax.Array) -> jax.Array:
-        return jnp.where((done > 0).reshape(-1, *[1] * (old.ndim - 1)), new, old)
-
-    return cast(Frames, jax.tree.map(pick, fresh, frames))
+    return cast(Frames, jax.tree.map(partial(where_world, done > 0), fresh, frames))

@@ -11,6 +11,7 @@ import numpy as np
 
 from mjx_s2r.mjcf.finding import ModelFinding, listed
 from mjx_s2r.mjcf.plausible import box_of
+from mjx_s2r.sim.backends.c_fields import burst
 from mjx_s2r.sim.backends.engine_fields import labelled
 from mjx_s2r.sim.backends.step_cost import described_geom
 
@@ -152,12 +153,7 @@ def _joints(m: mujoco.MjModel) -> Iterator[ModelFinding]:
             "small links need small steps",
         ),
     ):
-        ids = np.flatnonzero(mask)
-        if ids.size:
-            names = listed(labelled(m, "joint", int(i)).removeprefix("joint ") for i in ids)
-            yield ModelFinding(
-                "note", "", f"{ids.size} of {m.njnt} joints", f"{what}: {names}", remedy
-            )
+        yield from _lacking(m, "joint", mask, what, remedy)
     wide = (m.jnt_type == _HINGE) & (m.jnt_limited != 0) & (np.abs(m.jnt_range).max(-1) > TURNS)
     for i in np.flatnonzero(wide):
         yield ModelFinding(
@@ -177,6 +173,18 @@ def _joints(m: mujoco.MjModel) -> Iterator[ModelFinding]:
         )  # fmt: skip
 
 
+def _lacking(
+    m: mujoco.MjModel, kind: str, mask: np.ndarray, what: str, remedy: str
+) -> Iterator[ModelFinding]:
+    """Yields one note about those joints or actuators (N,) that lack something."""
+    ids = np.flatnonzero(mask)
+    if ids.size:
+        names = listed(labelled(m, kind, int(i)).removeprefix(f"{kind} ") for i in ids)
+        yield ModelFinding(
+            "note", "", f"{ids.size} of {len(mask)} {kind}s", f"{what}: {names}", remedy
+        )
+
+
 def _actuators(m: mujoco.MjModel, kind: str) -> Iterator[ModelFinding]:
     """Yields missing actuators and limits."""
     if not m.nu and (m.jnt_type != _FREE).any():
@@ -193,12 +201,7 @@ def _actuators(m: mujoco.MjModel, kind: str) -> Iterator[ModelFinding]:
             'write forcerange="-MAX MAX": a servo without one is stronger than any motor',
         ),
     ):
-        ids = np.flatnonzero(mask)
-        if ids.size:
-            names = listed(labelled(m, "actuator", int(i)).removeprefix("actuator ") for i in ids)
-            yield ModelFinding(
-                "note", "", f"{ids.size} of {m.nu} actuators", f"{what}: {names}", remedy
-            )
+        yield from _lacking(m, "actuator", mask, what, remedy)
 
 
 def _joint_limited(m: mujoco.MjModel) -> np.ndarray:
@@ -248,20 +251,12 @@ def _start(m: mujoco.MjModel) -> Iterator[ModelFinding]:
         )  # fmt: skip
     steps = max(int(LOOK_S / m.opt.timestep), 1)
     mujoco.mj_step(m, data, min(steps, 400))
-    bad = sum(int(data.warning[int(w)].number) for w in BURST)
-    if bad or not np.isfinite(data.qpos).all():
+    if burst(data) or not np.isfinite(data.qpos).all():
         yield ModelFinding(
             "differs", "", "the model",
             f"becomes unstable in C MuJoCo itself, within {LOOK_S} s from {where} without controls",
             "write a smaller timestep, armature and damping, or mend masses and overlaps",
         )  # fmt: skip
-
-
-BURST = (
-    mujoco.mjtWarning.mjWARN_BADQPOS,
-    mujoco.mjtWarning.mjWARN_BADQVEL,
-    mujoco.mjtWarning.mjWARN_BADQACC,
-)
 
 
 def start_data(m: mujoco.MjModel) -> mujoco.MjData:

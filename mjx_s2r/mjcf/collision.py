@@ -7,6 +7,7 @@ import mujoco
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from mjx_s2r.mjcf.checks import colliding
 from mjx_s2r.mjcf.convex import Piece, convex_pieces, dent, hull_piece
 from mjx_s2r.mjcf.fit import WORSE, Error, cluster, measure, without_hidden
 from mjx_s2r.mjcf.naming import free
@@ -55,10 +56,8 @@ class LinkFit:
 
 def colliding_meshes(m: mujoco.MjModel) -> list[int]:
     """Returns the geoms of type mesh that can touch something, by mask or by an explicit pair."""
-    paired = {*m.pair_geom1.tolist(), *m.pair_geom2.tolist()}
-    masked = (m.geom_contype != 0) | (m.geom_conaffinity != 0)
-    meshes = np.flatnonzero(m.geom_type == mujoco.mjtGeom.mjGEOM_MESH).tolist()
-    return [g for g in meshes if masked[g] or g in paired]
+    meshes = colliding(m) & (m.geom_type == mujoco.mjtGeom.mjGEOM_MESH)
+    return [int(g) for g in np.flatnonzero(meshes)]
 
 
 def end_links(m: mujoco.MjModel) -> set[int]:

@@ -1,6 +1,5 @@
 """Convex pieces of a mesh: its hull, or the parts that V-HACD cuts it into."""
 
-import importlib.util
 from dataclasses import dataclass
 
 import numpy as np
@@ -85,11 +84,6 @@ def dent(piece: Piece, points: np.ndarray) -> float:
     return float(-piece.depth(points).min())
 
 
-def can_decompose() -> bool:
-    """Returns whether V-HACD is installed."""
-    return importlib.util.find_spec("vhacdx") is not None
-
-
 def convex_pieces(vertices: np.ndarray, faces: np.ndarray, accepted: float) -> list[Piece]:
     """Returns convex pieces of a mesh: its hull, unless the mesh dents it by more than accepted.
 
@@ -101,7 +95,7 @@ def convex_pieces(vertices: np.ndarray, faces: np.ndarray, accepted: float) -> l
         accepted: depth of a dent that is filled [m].
     """
     whole = hull_piece(vertices)
-    if dent(whole, vertices[faces].reshape(-1, 3)) <= accepted or not can_decompose():
+    if dent(whole, vertices[faces].reshape(-1, 3)) <= accepted:
         return [whole]
     pieces: list[Piece] = []
     for shell, corners in _shells(vertices, faces):

@@ -15,7 +15,8 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import KDTree
 
-from mjx_s2r.render.geometry.simplify import area_normals, distance, unit
+from mjx_s2r.render.geometry.collapse import area_normals
+from mjx_s2r.render.geometry.simplify import distance, unit
 
 SHARES = (1.0, 0.5, 0.25)  # of the distance, that Manifold is given as its tolerance
 AGGRESSIVENESS = 3.0  # of edge collapse: careful

@@ -15,7 +15,7 @@ LOOSE = 100.0  # a mesh that is this many times as long as the robot's joints ar
 LARGE = 5.0  # m, below which such a mesh is no wonder
 HEAVIEST = 1e5  # kg, one moving body
 _MESH = int(mujoco.mjtGeom.mjGEOM_MESH)
-_FLAT = (int(mujoco.mjtGeom.mjGEOM_PLANE), int(mujoco.mjtGeom.mjGEOM_HFIELD))
+FLAT = (int(mujoco.mjtGeom.mjGEOM_PLANE), int(mujoco.mjtGeom.mjGEOM_HFIELD))
 
 
 def refuse_implausible(file: str, m: mujoco.MjModel) -> None:
@@ -57,7 +57,7 @@ def _refuse_no_numbers(file: str, m: mujoco.MjModel) -> None:
 
 def box_of(m: mujoco.MjModel, data: mujoco.MjData, root: int) -> np.ndarray:
     """Returns the lengths (3,) m of the box about the geoms of a kinematic tree at qpos0."""
-    mine = (m.body_rootid[m.geom_bodyid] == root) & ~np.isin(m.geom_type, _FLAT)
+    mine = (m.body_rootid[m.geom_bodyid] == root) & ~np.isin(m.geom_type, FLAT)
     if not mine.any():
         return np.zeros(3)
     frame = data.geom_xmat[mine].reshape(-1, 3, 3)

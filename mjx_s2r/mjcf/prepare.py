@@ -3,6 +3,7 @@
 The original is read alone. What is changed is recorded with its reason.
 """
 
+import importlib.util
 import json
 import shutil
 from collections.abc import Callable
@@ -20,6 +21,7 @@ from mjx_s2r.mjcf.exact_xml import exact_xml
 from mjx_s2r.mjcf.load import LoadedModel, load
 from mjx_s2r.mjcf.naming import name_everything
 from mjx_s2r.mjcf.pairs import Pair, find_pairs
+from mjx_s2r.mjcf.plausible import FLAT
 from mjx_s2r.mjcf.servos import RATE_HZ, Servo, add_servos, design_servos
 from mjx_s2r.mjcf.shapes import KINDS, Kind
 from mjx_s2r.mjcf.surroundings import (
@@ -35,6 +37,7 @@ from mjx_s2r.mjcf.surroundings import (
 from mjx_s2r.sim.backends.physics_config import ModelError
 
 MODEL = "robot.xml"
+EXTRA = ("manifold3d", "vhacdx")  # the extra `model`
 Tell = Callable[[str, str], None]
 
 
@@ -114,11 +117,16 @@ class _Work:
 
 
 def check_options(options: PrepareOptions) -> None:
-    """Checks the options before anything is read.
+    """Checks the options, and what is installed, before anything is read.
 
     Raises:
-        ModelError: an option that means nothing, with what it should be.
+        ModelError: an option that means nothing, with what it should be; a library that is missing.
     """
+    missing = [name for name in EXTRA if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ModelError(
+            f"preparing a model needs {' and '.join(missing)}; pip install 'mjx_s2r[model]'"
+        )
     for name in (
         "collision_error",
         "max_parts",
@@ -343,8 +351,7 @@ def _surround(
     root = None
     fixed_low = frame(named, rest, static=True).lowest
     roots = [b for b in range(1, named.nbody) if named.body_parentid[b] == 0]
-    flat = (mujoco.mjtGeom.mjGEOM_PLANE, mujoco.mjtGeom.mjGEOM_HFIELD)
-    has_floor = bool(np.isin(named.geom_type, [int(kind) for kind in flat]).any())
+    has_floor = bool(np.isin(named.geom_type, FLAT).any())
     if options.floating:
         jointed = [b for b in roots if (named.body_rootid[named.jnt_bodyid] == b).any()] or roots
         root = named.body(jointed[0]).name

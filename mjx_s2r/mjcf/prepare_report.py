@@ -28,7 +28,6 @@ PALETTE = np.array(
         [0.09, 0.75, 0.81],
     ]
 )
-GHOST = 0.25  # opacity of what a shape stands for
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from mjx_s2r.mjcf.pairs import ONE_NUMBER, penetration, random_poses
+from mjx_s2r.mjcf.plausible import FLAT
 
 POSES = 200  # tried for home
 TOUCH = 1e-3  # m; a contact at home may be this deep
@@ -60,27 +61,32 @@ def find_home(m: mujoco.MjModel, rest: np.ndarray) -> np.ndarray:
 
 
 def lowest(m: mujoco.MjModel) -> float:
-    """Returns the lowest point [m] of the colliding geoms of moving bodies in the zero pose.
-
-    Exact for spheres, capsules and boxes; of other shapes the corners of the bounding box.
-    """
+    """Returns the lowest point [m] of the colliding geoms of moving bodies in the zero pose."""
     data = mujoco.MjData(m)
     mujoco.mj_kinematics(m, data)
-    found = []
-    for g in np.flatnonzero((m.geom_contype != 0) | (m.geom_conaffinity != 0)):
-        if m.body_weldid[m.geom_bodyid[g]] == 0:
-            continue
-        down = np.abs(data.geom_xmat[g].reshape(3, 3)[2])
-        size, kind = m.geom_size[g], m.geom_type[g]
-        centre, reach = data.geom_xpos[g, 2], down @ m.geom_aabb[g, 3:]
-        if kind == mujoco.mjtGeom.mjGEOM_SPHERE:
-            reach = size[0]
-        elif kind == mujoco.mjtGeom.mjGEOM_CAPSULE:
-            reach = size[0] + size[1] * down[2]
-        else:
-            centre = centre + data.geom_xmat[g].reshape(3, 3)[2] @ m.geom_aabb[g, :3]
-        found.append(centre - reach)
-    return float(min(found, default=0.0))
+    touching = (m.geom_contype != 0) | (m.geom_conaffinity != 0)
+    moving = m.body_weldid[m.geom_bodyid] != 0
+    found = [lowest_point(m, data, int(g)) for g in np.flatnonzero(touching & moving)]
+    return min(found, default=0.0)
+
+
+def lowest_point(m: mujoco.MjModel, data: mujoco.MjData, geom: int) -> float:
+    """Returns the height of the lowest point of a geom, m: its support function, straight down."""
+    down, size = data.geom_xmat[geom].reshape(3, 3)[2], m.geom_size[geom]
+    kind, z = int(m.geom_type[geom]), float(data.geom_xpos[geom, 2])
+    if kind == int(mujoco.mjtGeom.mjGEOM_MESH):
+        mesh = int(m.geom_dataid[geom])
+        first, count = m.mesh_vertadr[mesh], m.mesh_vertnum[mesh]
+        return z + float((m.mesh_vert[first : first + count] @ down).min())
+    reach = {
+        int(mujoco.mjtGeom.mjGEOM_SPHERE): size[0],
+        int(mujoco.mjtGeom.mjGEOM_CAPSULE): abs(down[2]) * size[1] + size[0],
+        int(mujoco.mjtGeom.mjGEOM_CYLINDER): abs(down[2]) * size[1]
+        + size[0] * np.sqrt(max(0.0, 1 - down[2] ** 2)),
+        int(mujoco.mjtGeom.mjGEOM_ELLIPSOID): float(np.linalg.norm(down * size)),
+        int(mujoco.mjtGeom.mjGEOM_BOX): float(np.abs(down) @ size),
+    }
+    return z - float(reach.get(kind, m.geom_rbound[geom]))
 
 
 def frame(m: mujoco.MjModel, pose: np.ndarray, drawn: bool = True, static: bool = False) -> Framing:
@@ -95,8 +101,7 @@ def frame(m: mujoco.MjModel, pose: np.ndarray, drawn: bool = True, static: bool 
     data = mujoco.MjData(m)
     data.qpos[:] = pose
     mujoco.mj_kinematics(m, data)
-    flat = (mujoco.mjtGeom.mjGEOM_PLANE, mujoco.mjtGeom.mjGEOM_HFIELD)
-    geoms = np.flatnonzero(~np.isin(m.geom_type, [int(kind) for kind in flat]))
+    geoms = np.flatnonzero(~np.isin(m.geom_type, FLAT))
     seen = [g for g in geoms if not drawn or (m.geom_group[g] <= 2 and m.geom_rgba[g, 3] > 0)]
     seen = seen or list(geoms)
     still = [g for g in seen if m.body_weldid[m.geom_bodyid[g]] == 0]

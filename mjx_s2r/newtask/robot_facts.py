@@ -9,6 +9,7 @@ import mujoco
 import numpy as np
 
 from mjx_s2r.drives import Drives, called, resolve
+from mjx_s2r.mjcf.surroundings import lowest_point
 from mjx_s2r.sim.backends.physics_config import ModelError
 from mjx_s2r.sim.model.model_contract import drive_kinds, home_qpos
 
@@ -155,7 +156,7 @@ def standing_height(facts: RobotFacts) -> float:
             f"{facts.path}: no geom of {m.body(facts.root).name!r} collides, so it would fall "
             "through the ground; `python -m train prepare` fits collision geoms"
         )
-    lowest = min(_lowest(m, data, int(g)) for g in np.flatnonzero(mine))
+    lowest = min(lowest_point(m, data, int(g)) for g in np.flatnonzero(mine))
     return float(data.xpos[facts.root, 2] - lowest)
 
 
@@ -209,22 +210,3 @@ def _far_end(m: mujoco.MjModel, body: int) -> tuple[float, float, float]:
     along = middle / max(float(np.linalg.norm(middle)), 1e-9)
     end = along * (cloud @ along).max()
     return tuple(round(float(x), 4) for x in end)  # type: ignore[return-value]
-
-
-def _lowest(m: mujoco.MjModel, data: mujoco.MjData, geom: int) -> float:
-    """Returns the height of the lowest point of a geom, m: its support function, straight down."""
-    down, size = data.geom_xmat[geom].reshape(3, 3)[2], m.geom_size[geom]
-    kind, z = int(m.geom_type[geom]), float(data.geom_xpos[geom, 2])
-    if kind == int(_GEOM.mjGEOM_MESH):
-        mesh = int(m.geom_dataid[geom])
-        first, count = m.mesh_vertadr[mesh], m.mesh_vertnum[mesh]
-        return z + float((m.mesh_vert[first : first + count] @ down).min())
-    reach = {
-        int(_GEOM.mjGEOM_SPHERE): size[0],
-        int(_GEOM.mjGEOM_CAPSULE): abs(down[2]) * size[1] + size[0],
-        int(_GEOM.mjGEOM_CYLINDER): abs(down[2]) * size[1]
-        + size[0] * np.sqrt(max(0.0, 1 - down[2] ** 2)),
-        int(_GEOM.mjGEOM_ELLIPSOID): float(np.linalg.norm(down * size)),
-        int(_GEOM.mjGEOM_BOX): float(np.abs(down) @ size),
-    }
-    return z - float(reach.get(kind, m.geom_rbound[geom]))

@@ -134,7 +134,7 @@ def _links(facts: RobotFacts, tip: str) -> Iterator[TableRow]:
     arm, weight = facts.kind == "arm", 9.81 * facts.mass
     end = "TIP" if arm else "TRUNK"
     yield TableRow("scale", "link_mass", "model.body_mass", "LINKS", (0.8, 1.2), "WEIGHED")
-    carried = (0.0, _round(0.05 * facts.mass)) if arm else (0.0, _round(0.15 * facts.mass))
+    carried = (0.0, two_digits(0.05 * facts.mass)) if arm else (0.0, two_digits(0.15 * facts.mass))
     yield TableRow("add", "payload", "model.body_mass", end, carried, "CARRIED", {"unit": "kg"})
     reach = 0.02 if arm else 0.05
     metre = {"unit": "m"}
@@ -147,10 +147,10 @@ def _links(facts: RobotFacts, tip: str) -> Iterator[TableRow]:
         yield TableRow(
             "add", "tilt_{c}", "model.gravity_tilt", (), (-0.05, 0.05), "DESK", rad, axes
         )
-        push = _round(0.1 * weight)
+        push = two_digits(0.1 * weight)
         yield TableRow("set_to", "push", "world.push", end, (0.0, push), "FINGER", {"unit": "N"})
     else:
-        push = _round(5.0 * facts.mass)  # 0.5 m/s in 0.1 s
+        push = two_digits(5.0 * facts.mass)  # 0.5 m/s in 0.1 s
         yield TableRow("set_to", "push", "world.push", end, (0.0, push), "SHOVE", {"unit": "N"})
         yield TableRow(
             "scale",
@@ -262,7 +262,7 @@ def _columns(words: tuple[str, ...]) -> str:
     return f"for i, c in enumerate({quoted(''.join(words)) if letters else names_code(words)})"
 
 
-def _round(value: float) -> float:
+def two_digits(value: float) -> float:
     """Returns a number to two digits."""
     return float(f"{value:.2g}")
 

@@ -30,6 +30,7 @@ from mjx_s2r.newtask.table_rows import (
     names_code,
     quoted,
     table_rows,
+    two_digits,
 )
 from mjx_s2r.params import ParamError
 from mjx_s2r.render.cameras import bind_cameras
@@ -241,10 +242,10 @@ class _Draft:
             "tip": tip,
             "tip_body": quoted(tip.body),
             "tip_site": quoted(site),
-            "tolerance": _digits(0.05 * span),
-            "near": _digits(0.1 * span),
-            "far": _digits(0.5 * span),
-            "radius": _digits(0.04 * span),
+            "tolerance": two_digits(0.05 * span),
+            "near": two_digits(0.1 * span),
+            "far": two_digits(0.5 * span),
+            "radius": two_digits(0.04 * span),
             "place": tuple(round(float(x), 3) for x in points.mean(0)),
             "reachable": ", ".join(arguments),
             "camera_sees": seen,
@@ -390,8 +391,3 @@ def _path_code(path: Path, folder: Path) -> str:
     if len(f"FILE = {line}") <= WIDTH:
         return line
     return f"(\n    Path(__file__).parent\n    / {word}\n)"
-
-
-def _digits(value: float) -> float:
-    """Returns a number to two digits."""
-    return float(f"{value:.2g}")

@@ -21,7 +21,6 @@ from mjx_s2r.render.geometry.scene import (
     Scene,
     SceneError,
     build_scene,
-    camera_names,
     head_gloss,
     lights_of,
 )
@@ -36,6 +35,7 @@ from mjx_s2r.render.looks.assets import RenderAssets, RenderConfig, build_assets
 from mjx_s2r.render.looks.look_rows import refuse_still_looks, refuse_unseen_rows
 from mjx_s2r.render.warp_camera import WarpCamera, refuse_unsupported
 from mjx_s2r.sim.effects.frame_timing import bind_frame_timing
+from mjx_s2r.sim.model.fields import element_names
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,7 +99,7 @@ def check_looks(space: ParamSpace, mj_model: mujoco.MjModel, contract: PolicyCon
     """
     if not space.in_group("visual").any():
         return
-    known = camera_names(mj_model)
+    known = element_names(mj_model, "camera")
     names: list[str | None] = [c.name for c in contract.cameras]
     names = names or [*known[:1]] or [None]
     for name in names:

@@ -134,7 +134,7 @@ class Env:
         draw = replace(draw, xi=self.task.space.snap_discrete(jnp, draw.xi))
         start = task_calls.draw_start(self.task, key=key_start)
         model = leaves(self.physics, self.binding, draw.xi)
-        core = _place(self.physics, start)
+        core = task_calls.placed(self.physics, start)
         core = world.scatter(self.world, core, draw.xi, key=key_scatter)
         data = physics.forward_positions(self.physics, model, core)
         core, data = physics.with_memory(core, data, start.memory)
@@ -385,12 +385,6 @@ def _cleared(core: PhysicsState) -> PhysicsState:
 def _full(core: PhysicsState) -> dict[str, jax.Array]:
     """Returns the metric "full": 1 where a step had no room for contacts; {} if all have."""
     return {} if core.full is None else {"full": jnp.asarray(core.full, jnp.float32)}
-
-
-def _place(engine: Physics, start: task_calls.Start) -> PhysicsState:
-    """Returns the physics state at the start of an episode."""
-    core = physics.initial_state(engine, start.qpos, start.qvel)
-    return replace(core, mocap_pos=start.mocap_pos, mocap_quat=start.mocap_quat)
 
 
 def require_native(env: Environment) -> Env:

@@ -21,6 +21,7 @@ import numpy as np
 from mjx_s2r.io import checkpoint_leaves
 from mjx_s2r.io.run import Run, write_json
 from mjx_s2r.sim import task_calls
+from mjx_s2r.sim.backends.c_fields import burst
 from mjx_s2r.sim.effects import actuator, motor, world
 from mjx_s2r.sim.env import Env
 from mjx_s2r.sim.interface import State, all_finite
@@ -28,7 +29,6 @@ from mjx_s2r.sim.model.leaves import write
 
 FOLDER = "nan"
 MOST = 20  # records in one run; a training that loses worlds all the time shows it in the first
-WARNINGS = ("mjWARN_BADQPOS", "mjWARN_BADQVEL", "mjWARN_BADQACC")
 
 
 class NanReplayError(RuntimeError):
@@ -179,9 +179,8 @@ def _in_c(env: Env, before: State, after: State) -> tuple[int, str, float]:
             force = motor.force_range(env.motor, np, stall, np.asarray(loss), qvel)
             mj_model.actuator_forcerange[:] = force
         mujoco.mj_step(mj_model, data)
-        given_up = [w for w in WARNINGS if data.warning[getattr(mujoco.mjtWarning, w)].number]
-        if given_up:
-            return step + 1, ", ".join(w.removeprefix("mjWARN_") for w in given_up), speed
+        if given_up := burst(data):
+            return step + 1, ", ".join(given_up), speed
         speed = max(speed, float(np.abs(data.qvel).max(initial=0.0)))
     return 0, "", speed
 

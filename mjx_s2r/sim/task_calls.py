@@ -10,7 +10,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import is_dataclass
+from dataclasses import is_dataclass, replace
 from numbers import Real
 from typing import Any
 
@@ -25,7 +25,14 @@ from mujoco import mjx
 from mjx_s2r.contract import PolicyContract
 from mjx_s2r.params import ParamSpace
 from mjx_s2r.sim.model.fields import mocap_bodies
-from mjx_s2r.sim.physics import POSITION_FIELDS, STATE_FIELDS, Physics, readable_fields
+from mjx_s2r.sim.physics import (
+    POSITION_FIELDS,
+    STATE_FIELDS,
+    Physics,
+    PhysicsState,
+    initial_state,
+    readable_fields,
+)
 from mjx_s2r.sim.task import InitialState, StepResult, Task, TaskError
 
 NO_DIRECTION = 1e-6  # a quaternion shorter than this is none
@@ -132,6 +139,12 @@ def draw_start(task: Task, *, key: jax.Array) -> Start:
         read = _memory if name == "memory" else _numbers
         filled[name] = read(task, f"reset returns {name}", value, shape)
     return Start(**filled)
+
+
+def placed(engine: Physics, start: Start) -> PhysicsState:
+    """Returns the physics state of a world at its start, what the task remembers apart."""
+    core = initial_state(engine, start.qpos, start.qvel)
+    return replace(core, mocap_pos=start.mocap_pos, mocap_quat=start.mocap_quat)
 
 
 def check_starts(task: Task, starts: Start) -> None:

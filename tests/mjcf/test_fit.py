@@ -6,7 +6,7 @@ import trimesh
 from scipy.spatial.transform import Rotation
 
 from benchmarks.mesh_robot import SHAPES, Rounded, part_mesh
-from mjx_s2r.mjcf.convex import Piece, can_decompose, convex_pieces, hull_piece
+from mjx_s2r.mjcf.convex import Piece, convex_pieces, hull_piece
 from mjx_s2r.mjcf.decimate import DrawnMesh, decimate_within
 from mjx_s2r.mjcf.fit import best_fit, cluster, measure, without_hidden
 from mjx_s2r.mjcf.shapes import Primitive
@@ -64,7 +64,6 @@ def test_the_error_is_the_distance_of_the_surfaces() -> None:
     assert small.out_mm == 0.0
 
 
-@pytest.mark.skipif(not can_decompose(), reason="needs vhacdx")
 def test_an_l_becomes_two_boxes() -> None:
     mesh = part_mesh(SHAPES["forearm"], 600)
     pieces = convex_pieces(mesh.vertices, mesh.faces, accepted=0.005)

@@ -100,7 +100,7 @@ def distinct(faces: np.ndarray) -> np.ndarray:
 def _quadrics(points: np.ndarray, faces: np.ndarray) -> _Quadrics:
     """Returns the quadrics of the triangles at each vertex, and of open edges across their face."""
     matrix, weight = np.zeros((len(points), 4, 4)), np.zeros(len(points))
-    normal = _area_normals(points[faces])
+    normal = area_normals(points[faces])
     area = np.linalg.norm(normal, axis=1)
     outer = _plane_quadrics(normal, points[faces[:, 0]], area)
     for k in range(3):
@@ -193,7 +193,7 @@ def _turned(points: np.ndarray, faces: np.ndarray, edges: _Edges, limit_m: float
     touched = ((by >= 0).sum(axis=1) == 1).nonzero()[0]  # those at both ends vanish
     by, old = by[touched], points[faces[touched]]
     new = np.where((by >= 0)[..., None], edges.place[np.maximum(by, 0)], old)
-    before, after = _area_normals(old), _area_normals(new)
+    before, after = area_normals(old), area_normals(new)
     length = np.linalg.norm(before, axis=1)
     over = np.sum(before * after, axis=1) < FLIP * length * np.linalg.norm(after, axis=1)
     over &= length > 1e-3 * limit_m * limit_m  # a sliver looks anywhere
@@ -202,6 +202,6 @@ def _turned(points: np.ndarray, faces: np.ndarray, edges: _Edges, limit_m: float
     return turned
 
 
-def _area_normals(corners: np.ndarray) -> np.ndarray:
-    """Returns the normal (F, 3) of each triangle, as long as twice its area [m^2]."""
+def area_normals(corners: np.ndarray) -> np.ndarray:
+    """Returns the outward normal (F, 3) of each triangle, as long as twice its area [m^2]."""
     return np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])

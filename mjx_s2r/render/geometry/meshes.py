@@ -10,6 +10,7 @@ import mujoco
 import numpy as np
 
 from mjx_s2r.render.geometry import simplify
+from mjx_s2r.render.geometry.collapse import area_normals
 
 FEW_FACES = 64  # so many triangles are drawn as they are
 
@@ -42,7 +43,7 @@ class Triangles:
         """How many metres [m] of the surface a texture covers, by its area."""
         if self.texcoords is None:
             return 1.0
-        area = np.linalg.norm(simplify.area_normals(self.corners), axis=1).sum()
+        area = np.linalg.norm(area_normals(self.corners), axis=1).sum()
         first, second = (self.texcoords[:, k] - self.texcoords[:, 0] for k in (1, 2))
         laid = np.abs(first[:, 0] * second[:, 1] - first[:, 1] * second[:, 0]).sum()
         return float(np.sqrt(area / max(laid, 1e-12)))
@@ -56,7 +57,7 @@ def solid_of(mj_model: mujoco.MjModel, mesh_id: int, tolerance_m: float = 0.0) -
     """
     name = mesh_name(mj_model, mesh_id)
     corners, normals, texcoords = _read(mj_model, mesh_id)
-    solid = np.linalg.norm(simplify.area_normals(corners), axis=1) > 0
+    solid = np.linalg.norm(area_normals(corners), axis=1) > 0
     if not solid.any():
         raise MeshGeometryError(
             f"mesh {name!r}: none of its {len(corners)} triangles has an area; remove the geom, "
@@ -103,6 +104,6 @@ def _read(
     start = mj_model.mesh_texcoordadr[mesh_id]
     if start >= 0:
         return corners, normals, mj_model.mesh_texcoord[mj_model.mesh_facetexcoord[faces] + start]
-    flat = simplify.unit(simplify.area_normals(corners))[:, None]
+    flat = simplify.unit(area_normals(corners))[:, None]
     leans = np.sum(normals * flat, axis=2, keepdims=True) < simplify.CREASE
     return corners, np.where(leans, flat, normals), None

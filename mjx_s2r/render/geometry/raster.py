@@ -28,9 +28,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
+from mjx_s2r.render.geometry.collapse import area_normals
 from mjx_s2r.render.geometry.meshes import Triangles
 from mjx_s2r.render.geometry.scene import Scene
-from mjx_s2r.render.geometry.simplify import area_normals
 
 TILE = (8, 8)  # samples of a tile of a picture, down and across
 SMALL_TILE = (8, 4)  # likewise of shadow rays, whose bounds are wider

@@ -14,6 +14,7 @@ from mjx_s2r.params import unknown
 from mjx_s2r.render.geometry.detail import tolerances
 from mjx_s2r.render.geometry.hfield import Heights, heights_of
 from mjx_s2r.render.geometry.meshes import Triangles, solid_of
+from mjx_s2r.sim.model.fields import element_names
 
 SHAPES = {
     mujoco.mjtGeom.mjGEOM_PLANE: "plane",
@@ -194,15 +195,10 @@ def camera_id(mj_model: mujoco.MjModel, name: str) -> int:
     Raises:
         ParamError: no such camera; the message lists near names.
     """
-    known = camera_names(mj_model)
+    known = element_names(mj_model, "camera")
     if name not in known:
         raise unknown("camera", name, known)
     return known.index(name)
-
-
-def camera_names(mj_model: mujoco.MjModel) -> list[str]:
-    """Returns the names of a model's cameras, in order."""
-    return [mj_model.camera(i).name for i in range(mj_model.ncam)]
 
 
 def head_gloss(mj_model: mujoco.MjModel) -> float:

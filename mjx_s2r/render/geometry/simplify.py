@@ -16,7 +16,7 @@ import trimesh
 from scipy.spatial import KDTree
 from scipy.spatial.distance import cdist
 
-from mjx_s2r.render.geometry.collapse import Mesh, collapsed, distinct
+from mjx_s2r.render.geometry.collapse import Mesh, area_normals, collapsed, distinct
 
 CUBES = (0.7, 1.2)  # sides of the cubes, in tolerances
 SMALLER = (0.4, 0.25)  # likewise, where those come to nothing
@@ -225,11 +225,6 @@ def _summed(rows: np.ndarray, label: np.ndarray) -> np.ndarray:
     """Returns the sum (L, K) of the rows (N, K) of each label (N,)."""
     columns = [np.bincount(label, weights=column) for column in rows.T]
     return np.stack(columns, axis=1)
-
-
-def area_normals(corners: np.ndarray) -> np.ndarray:
-    """Returns the outward normal (F, 3) of each triangle, as long as twice its area [m^2]."""
-    return np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:

@@ -21,6 +21,7 @@ from mjx_s2r.params.camera_rows import FRAME_ARRAYS, rows_of_camera
 from mjx_s2r.render.geometry import scene as scenes
 from mjx_s2r.render.looks.look_rows import refuse_idle_looks
 from mjx_s2r.render.looks.material import mean_colour, model_texture, texture_image, texture_side
+from mjx_s2r.sim.model.fields import element_names
 
 # Arrays that change nothing at these values; a step that no row touches is left out of the picture.
 NEUTRAL: dict[str, float | np.ndarray] = {
@@ -286,7 +287,7 @@ def bind_appearance(
     """
     arrays = nominal_look(mj_model, camera)
     names = look_elements(mj_model)
-    mine = rows_of_camera(space, camera or "", scenes.camera_names(mj_model))
+    mine = rows_of_camera(space, camera or "", element_names(mj_model, "camera"))
     looks = [i for i in mine.chosen if space.rows[i].array not in FRAME_ARRAYS]
     edits = params.bind(mine.space, "visual", arrays, names, bounds.VISUAL, only=looks)
     refuse_idle_looks(space.rows, edits, arrays, scenes.lights_of(mj_model))

@@ -146,22 +146,22 @@ def take_frames(
     shifted = jnp.concatenate((pictures[:, None], queue.pictures[:, :-1]), axis=1)
     first = first_frames(spec, pictures)
     if queue.age is None or queue.waited is None:
-        return FrameQueue(_where(begins, first.pictures, shifted))
+        return FrameQueue(where_world(begins, first.pictures, shifted))
     now = spec.values(xi)
     tries = queue.waited >= _steps(now["frame_period_s"], spec)
     lost = jax.random.uniform(key, tries.shape) < now["frame_dropout"]
     taken = tries & ~lost
     age = jnp.pad(queue.age[:, :-1], ((0, 0), (1, 0)))
     after = FrameQueue(
-        pictures=_where(taken, shifted, queue.pictures),
-        age=_where(taken, age, queue.age),
+        pictures=where_world(taken, shifted, queue.pictures),
+        age=where_world(taken, age, queue.age),
         waited=jnp.where(tries, 0, queue.waited),
     )
     begun = FrameQueue(first.pictures, first.age, jnp.zeros_like(queue.waited))
-    return jax.tree.map(partial(_where, begins), begun, after)
+    return jax.tree.map(partial(where_world, begins), begun, after)
 
 
-def _where(chosen: jax.Array, one: jax.Array, other: jax.Array) -> jax.Array:
+def where_world(chosen: jax.Array, one: jax.Array, other: jax.Array) -> jax.Array:
     """Returns ``one`` (B, ...) where a world is ``chosen`` (B,), else the ``other``."""
     return jnp.where(chosen.reshape(-1, *[1] * (one.ndim - 1)), one, other)
 

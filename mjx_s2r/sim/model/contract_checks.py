@@ -44,7 +44,7 @@ def check_contract(contract: PolicyContract, mj_model: mujoco.MjModel) -> Drives
             have, a camera out of step, or positions that are not those of the commanded joints.
     """
     action = contract.action
-    cameras = [mj_model.camera(i).name for i in range(mj_model.ncam)]
+    cameras = element_names(mj_model, "camera")
     for camera in contract.cameras:
         if camera.name not in cameras:
             raise unknown("camera in the contract:", camera.name, cameras)

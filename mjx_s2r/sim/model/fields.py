@@ -81,6 +81,7 @@ def element_names(mj_model: mujoco.MjModel, kind: str) -> list[str]:
         "joint": mj_model.njnt,
         "actuator": mj_model.nu,
         "hfield": mj_model.nhfield,
+        "camera": mj_model.ncam,
     }
     return [getattr(mj_model, kind)(i).name for i in range(count[kind])]
 

@@ -6,6 +6,7 @@ import pytest
 from scipy.spatial import ConvexHull
 
 from mjx_s2r.render.geometry import simplify
+from mjx_s2r.render.geometry.collapse import area_normals
 from mjx_s2r.render.geometry.detail import tolerances
 from mjx_s2r.render.geometry.meshes import MeshGeometryError, solid_of
 from mjx_s2r.render.geometry.scene import build_scene
@@ -37,7 +38,7 @@ def test_without_a_tolerance_all_triangles_stay(name: str) -> None:
 def test_a_mesh_without_a_lid_is_open() -> None:
     hull = ConvexHull(CUBE)
     normal, faces = hull.equations[:, :3], hull.simplices
-    inward = np.sum(simplify.area_normals(CUBE[faces]) * normal, axis=1) < 0
+    inward = np.sum(area_normals(CUBE[faces]) * normal, axis=1) < 0
     lidless = np.where(inward[:, None], faces[:, ::-1], faces)[normal[:, 2] < 0.5]
     model, _ = load(mesh_xml(CUBE, lidless, inertia="shell"))
     solid = solid_of(model, 0)
@@ -65,7 +66,7 @@ def test_the_error_of_fewer_triangles_is_honest(tolerance_m: float) -> None:
     back = max(_gap(middle, mesh) for middle in solid.corners.mean(axis=1)[::17])
     assert max(there, back) <= solid.error_m + 2e-3
     assert 0 < solid.error_m <= simplify.FARTHEST * tolerance_m
-    outward = np.sum(simplify.area_normals(solid.corners)[:, None] * solid.normals, axis=2)
+    outward = np.sum(area_normals(solid.corners)[:, None] * solid.normals, axis=2)
     assert np.mean(outward > 0) > 0.99
 
 
