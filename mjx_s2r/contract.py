@@ -10,7 +10,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from numbers import Real
 from types import ModuleType
 from typing import Any, Literal, get_args
@@ -19,6 +19,8 @@ SCHEMA = 1
 METADATA_KEY = "mjx_s2r"
 ActionMode = Literal["delta_position", "position", "effort"]
 CameraKind = Literal["rgb", "depth"]
+FrameFit = Literal["crop", "squash"]
+JointKind = Literal["hinge", "slide", "fixed"]
 DEPTH_CODES = 65535  # the largest code of a depth: at `CameraSignal.far`, or no answer
 
 
@@ -38,6 +40,9 @@ class Signal:
         offset: subtracted first, one value per component or one for all.
         low: smallest reading that is believed, in ``unit``; below it the controller stops.
         high: largest reading that is believed.
+        seen_low: (size,) smallest readings met in training, in ``unit``; () claims nothing. Filled
+            in at export.
+        seen_high: (size,) largest readings met in training.
     """
 
     name: str
@@ -47,6 +52,49 @@ class Signal:
     offset: tuple[float, ...] = (0.0,)
     low: float = -math.inf
     high: float = math.inf
+    seen_low: tuple[float, ...] = ()
+    seen_high: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class Optics:
+    """What lies between a scene and the picture that the policy reads.
+
+    Attributes:
+        fov_deg: vertical field of view of the picture, degrees; 0 claims nothing.
+        fit: how the picture comes out of the sensor's frame of another shape: "crop" keeps the
+            middle, "squash" keeps all of it.
+        distortion: k1, k2, p1, p2, k3 of Brown's model, as OpenCV orders them; none is a pinhole.
+        order: order of the colours of a pixel, "RGB" or "BGR".
+    """
+
+    fov_deg: float = 0.0
+    fit: FrameFit = "crop"
+    distortion: tuple[float, ...] = ()
+    order: Literal["RGB", "BGR"] = "RGB"
+
+    def __post_init__(self) -> None:
+        """Checks the numbers and the words.
+
+        Raises:
+            ContractError: an angle that no pinhole has, an unknown word, another number of terms.
+        """
+        object.__setattr__(self, "distortion", _plain(self.distortion))
+        if not (_is_number(self.fov_deg) and 0 <= self.fov_deg < 180):
+            raise ContractError(
+                f"optics.fov_deg {self.fov_deg!r} must be in [0, 180) degrees; 0 claims nothing"
+            )
+        if self.fit not in get_args(FrameFit):
+            raise ContractError(
+                f"optics.fit {self.fit!r} must be one of {list(get_args(FrameFit))}"
+            )
+        if self.order not in ("RGB", "BGR"):
+            raise ContractError(f"optics.order {self.order!r} must be 'RGB' or 'BGR'")
+        _check_numbers("optics.distortion", self.distortion)
+        if len(self.distortion) not in (0, 5) or not all(map(math.isfinite, self.distortion)):
+            raise ContractError(
+                f"optics.distortion {self.distortion} must be k1, k2, p1, p2, k3, or nothing"
+            )
 
 
 @dataclass(frozen=True)
@@ -67,6 +115,7 @@ class CameraSignal:
         near: nearest depth, m; of a depth camera alone.
         far: farthest depth, m; of a depth camera alone.
         unit_m: one count of a depth camera that delivers uint16, m.
+        optics: lens, crop and colour order; filled in at export.
     """
 
     name: str
@@ -78,6 +127,7 @@ class CameraSignal:
     near: float = 0.0
     far: float = 0.0
     unit_m: float = 0.001
+    optics: Optics = field(default_factory=Optics)
 
     def __post_init__(self) -> None:
         """Checks sizes, kind and depths.
@@ -219,6 +269,83 @@ def _plain(values: Any) -> Any:
 
 
 @dataclass(frozen=True)
+class ChainLink:
+    """One body of a robot's kinematic tree, at its parent's joints' zero.
+
+    Attributes:
+        name: of the body.
+        parent: index of the parent's link in the chain; -1 is the robot's base.
+        pos: (3,) origin in the parent's frame, m.
+        quat: (4,) orientation in the parent's frame, (w, x, y, z).
+        kind: "hinge", "slide" or "fixed".
+        joint: name of the joint; "" where it is fixed.
+        axis: (3,) of the joint, in the body's frame.
+        anchor: (3,) point on the axis of a hinge, in the body's frame, m.
+        zero: reading of the joint at which ``pos`` and ``quat`` hold, rad or m.
+    """
+
+    name: str
+    parent: int
+    pos: tuple[float, ...]
+    quat: tuple[float, ...]
+    kind: JointKind = "fixed"
+    joint: str = ""
+    axis: tuple[float, ...] = (0.0, 0.0, 1.0)
+    anchor: tuple[float, ...] = (0.0, 0.0, 0.0)
+    zero: float = 0.0
+
+
+@dataclass(frozen=True)
+class ChainPoint:
+    """A ball on a robot that must stay in the workspace: ``pos`` (3,) m in the frame of a link."""
+
+    name: str
+    link: int
+    pos: tuple[float, ...]
+    radius: float = 0.0
+
+
+@dataclass(frozen=True)
+class Chain:
+    """What the robot side knows of a robot's shape: enough to say where its points are.
+
+    Attributes:
+        joints: names of the joint readings that move it, in the order of ``"joint_pos"``.
+        links: parents before children.
+        points: what is watched, m in the base's frame.
+    """
+
+    joints: tuple[str, ...] = ()
+    links: tuple[ChainLink, ...] = ()
+    points: tuple[ChainPoint, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Checks the tree.
+
+        Raises:
+            ContractError: a parent after its child, an unknown joint, a point on no link.
+        """
+        for index, link in enumerate(self.links):
+            if not -1 <= link.parent < index:
+                raise ContractError(
+                    f"chain link {link.name!r} has parent {link.parent}; give an earlier one, or -1"
+                )
+            if link.kind not in get_args(JointKind):
+                raise ContractError(
+                    f"chain link {link.name!r}: kind {link.kind!r} must be one of "
+                    f"{list(get_args(JointKind))}"
+                )
+            if link.kind != "fixed" and link.joint not in self.joints:
+                raise ContractError(
+                    f"chain link {link.name!r}: joint {link.joint!r} is not one of "
+                    f"{list(self.joints)}"
+                )
+        for point in self.points:
+            if not 0 <= point.link < len(self.links):
+                raise ContractError(f"chain point {point.name!r} is on link {point.link}; no such")
+
+
+@dataclass(frozen=True)
 class TrainedRange:
     """The range of one parameter that the policy was trained on."""
 
@@ -242,6 +369,9 @@ class PolicyContract:
         ranges: what it was trained on; filled in at export.
         engine: engine of the physics that it was trained in ("jax", "warp" or "c"), so that a
             stand-in of the same engine can say so; filled in at export.
+        memory: length of the state that a recurrent policy hands from step to step, zeros at the
+            start of an episode; 0 for one that remembers nothing.
+        chain: the robot's kinematic tree, for the guard's workspace; filled in at export.
         schema: version of this format.
     """
 
@@ -252,6 +382,8 @@ class PolicyContract:
     cameras: tuple[CameraSignal, ...] = ()
     ranges: tuple[TrainedRange, ...] = ()
     engine: str = ""
+    memory: int = 0
+    chain: Chain = Chain()
     schema: int = SCHEMA
 
     def __post_init__(self) -> None:
@@ -268,6 +400,8 @@ class PolicyContract:
         _check_action(self.action)
         for s in self.signals:
             _check_signal(s, len(self.action.joints))
+        if not isinstance(self.memory, int) or self.memory < 0:
+            raise ContractError(f"memory {self.memory!r} must be a number of values, 0 for none")
 
     @property
     def size(self) -> int:
@@ -444,10 +578,26 @@ def from_json(text: str) -> PolicyContract:
         control_hz=body["control_hz"],
         signals=tuple(_read(Signal, s) for s in body["signals"]),
         action=_read(ActionSpec, body["action"]),
-        cameras=tuple(_read(CameraSignal, c) for c in body["cameras"]),
+        cameras=tuple(_read_camera(c) for c in body["cameras"]),
         ranges=tuple(_read(TrainedRange, r) for r in body["ranges"]),
         engine=body.get("engine", ""),
+        memory=body.get("memory", 0),
+        chain=_read_chain(body.get("chain", {})),
         schema=body["schema"],
+    )
+
+
+def _read_camera(body: dict[str, Any]) -> CameraSignal:
+    """Returns a camera from JSON; files of before optics have none."""
+    return _read(CameraSignal, body | {"optics": _read(Optics, body.get("optics", {}))})
+
+
+def _read_chain(body: dict[str, Any]) -> Chain:
+    """Returns a kinematic tree from JSON; files of before have none."""
+    return Chain(
+        joints=tuple(body.get("joints", ())),
+        links=tuple(_read(ChainLink, x) for x in body.get("links", ())),
+        points=tuple(_read(ChainPoint, x) for x in body.get("points", ())),
     )
 
 

@@ -4,13 +4,14 @@ A driver is thin: it moves bytes and converts units. It makes no decision; limit
 are the guard's (`mjx_s2r.robot.safety`). Units and names are the contract's.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
 
-from mjx_s2r.contract import ContractError, PolicyContract
+from mjx_s2r.contract import ContractError, Optics, PolicyContract
 
 COMMAND = "command"  # the signal that the controller supplies: the last command that was sent
 SLACK = 1e-6  # relative room for float32 limits that were written down in float64
@@ -26,12 +27,18 @@ class Reading:
         images: camera name -> (H, W, 3) uint8 RGB, row 0 at the top; of a depth camera (H, W),
             float32 metres or uint16 counts of the contract's ``unit_m``, 0 for no answer.
         image_time_s: camera name -> when that image was taken, s, in the same time.
+        estop: whether the robot's own emergency stop is pressed.
+
+    A driver may report more signals than the policy reads. The guard judges those that it knows:
+    "temperature" (J,) degrees Celsius, "voltage" (1,) V, "gravity" (3,) direction of gravity in the
+    base's frame, "joint_effort" (J,) N m or N.
     """
 
     time_s: float
     signals: Mapping[str, np.ndarray]
     images: Mapping[str, np.ndarray] = field(default_factory=dict)
     image_time_s: Mapping[str, float] = field(default_factory=dict)
+    estop: bool = False
 
 
 @dataclass(frozen=True)
@@ -43,6 +50,7 @@ class CameraInfo:
     width: int
     rate_hz: float
     kind: str = "rgb"
+    optics: Optics = field(default_factory=Optics)
 
 
 @dataclass(frozen=True)
@@ -61,6 +69,7 @@ class DriverInfo:
         max_hz: fastest control rate that the bus carries.
         signals: signal name -> size, without ``"command"``, which the controller supplies.
         cameras: cameras that are delivered.
+        timeout_s: time without a command after which the robot stops by itself, s; inf: never.
     """
 
     name: str
@@ -74,6 +83,7 @@ class DriverInfo:
     max_hz: float
     signals: Mapping[str, int]
     cameras: tuple[CameraInfo, ...] = ()
+    timeout_s: float = math.inf
 
     def __post_init__(self) -> None:
         """Checks that every limit has one value per joint.
