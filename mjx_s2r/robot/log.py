@@ -19,6 +19,7 @@ most the record it was writing; the reader finds a torn tail by length and check
 power failure may lose what the operating system had not yet written.
 """
 
+import copy
 import json
 import os
 import struct
@@ -72,6 +73,12 @@ class Step:
     events: tuple[Event, ...] = ()
     busy_s: float = 0.0
     phase: Phase = Phase.PASSIVE
+
+    def after(self, busy_s: float) -> "Step":
+        """Returns the step once it is over, ``busy_s`` after its reading."""
+        done = copy.copy(self)
+        object.__setattr__(done, "busy_s", busy_s)
+        return done
 
 
 @dataclass(frozen=True)
