@@ -133,7 +133,9 @@ def test_pictures_that_a_network_cannot_take_are_named(size: tuple[int, int], ta
 
 def test_pictures_that_find_no_room_are_named() -> None:
     large = CameraSignal("top", 3000, 4000, 10.0)
-    with pytest.raises(ModelError, match=r"'top'.*3000x4000 of 512 worlds over 16 steps.*294\.9 GB"):
+    with pytest.raises(
+        ModelError, match=r"'top'.*3000x4000 of 512 worlds over 16 steps.*294\.9 GB"
+    ):
         check_picture_memory([FRONT, large], 512, 16, 64e9)
     check_picture_memory([FRONT, large], 64, 16, 64e9)
 
