@@ -7,8 +7,9 @@ Layout, little endian:
     records, each:
         uint32 length of the payload, uint32 CRC-32 of the payload
         payload: uint32 length of the JSON part, the JSON part, then the arrays' bytes in C order
-        JSON part: {"step", "time_s", "busy_s", "mode", "events": [[code, name, value, limit,
-        mode], ...], "reading_s", "image_s": {camera: s}, "arrays": [[key, dtype, shape], ...]}
+        JSON part: {"step", "time_s", "busy_s", "mode", "phase", "events": [[code, name, value,
+        limit, mode], ...], "reading_s", "image_s": {camera: s}, "arrays": [[key, dtype, shape],
+        ...]}
 
 Array keys: "signal/NAME", "image/NAME", "observation", "output", "command". A key that is missing
 did not exist at that step (no command was sent, no policy was asked).
@@ -32,6 +33,7 @@ import numpy as np
 
 from mjx_s2r.contract import PolicyContract, from_json, to_json
 from mjx_s2r.robot.driver import Reading
+from mjx_s2r.robot.phases import Phase
 from mjx_s2r.robot.safety import Event, Mode
 
 MAGIC = b"mjx_s2r flight log 1\n"
@@ -57,6 +59,7 @@ class Step:
         command: (J,) what was sent; None when nothing was sent.
         events: interventions of the guard.
         busy_s: time from the reading to the end of the write, s.
+        phase: of the flight; PASSIVE where the log is older than phases.
     """
 
     step: int
@@ -68,6 +71,7 @@ class Step:
     command: np.ndarray | None = None
     events: tuple[Event, ...] = ()
     busy_s: float = 0.0
+    phase: Phase = Phase.PASSIVE
 
 
 @dataclass(frozen=True)
@@ -235,6 +239,7 @@ def _pack(step: Step, images: bool) -> bytes:
         "time_s": step.time_s,
         "busy_s": step.busy_s,
         "mode": step.mode.name,
+        "phase": step.phase.value,
         "events": [[e.code, e.name, e.value, e.limit, e.mode.name] for e in step.events],
     }
     if step.reading is not None:
@@ -268,6 +273,7 @@ def _unpack(payload: bytes, images: bool) -> Step:
         command=arrays.get("command"),
         events=tuple(Event(e[0], e[1], e[2], e[3], Mode[e[4]]) for e in meta["events"]),
         busy_s=meta["busy_s"],
+        phase=Phase(meta.get("phase", Phase.PASSIVE.value)),
     )
 
 
