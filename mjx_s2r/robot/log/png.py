@@ -48,7 +48,7 @@ def encode(image: np.ndarray, level: int = 1) -> list[bytes]:
     header = struct.pack(
         ">IIBBBBB", image.shape[1], image.shape[0], 8 * image.itemsize, kind, 0, 0, 0
     )
-    body = zlib.compress(filtered, level)
+    body = zlib.compress(filtered.data, level)
     chunks = (_chunk(b"IHDR", header), _chunk(b"IDAT", body), _chunk(b"IEND", b""))
     return [SIGNATURE, *chain.from_iterable(chunks)]
 
