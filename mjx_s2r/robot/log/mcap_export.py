@@ -147,7 +147,7 @@ class _Topics:
 
 
 def _anchor(flight: Flight) -> tuple[float, float]:
-    """Returns the controller's clock and the wall clock, s, of the first step; wall 0 if unknown."""
+    """Returns the controller's clock and the wall clock, s, of the first step; wall 0: unknown."""
     first = flight.bare()[0]
     wall_s = first.wall_s if math.isfinite(first.wall_s) else flight.started_s
     return first.time_s, wall_s if math.isfinite(wall_s) else 0.0

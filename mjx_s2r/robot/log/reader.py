@@ -31,6 +31,7 @@ from mjx_s2r.robot.log.records import (
     LogError,
     Picture,
     Step,
+    pack_picture,
     split,
     unpack_picture,
     unpack_step,
@@ -179,11 +180,10 @@ class LoggedSteps(Sequence[Step]):
                     yield step
 
     def pictures(self, camera: str) -> Iterator[Picture]:
-        """Yields the pictures of a camera in order, each once, still compressed.
-
-        Logs of format 1 have none in this form.
-        """
+        """Yields the pictures of a camera in order, each once, as they lie in the log."""
         for part in self.parts:
+            if not part.kinds:
+                yield from _old_pictures(part, camera)
             with part.path.open("rb") as file:
                 for number in range(len(part.pictures)):
                     picture = part.picture(file, number)
@@ -388,6 +388,18 @@ def _record_at(file: BinaryIO, at: int) -> bytes | None:
     length, checksum = HEAD.unpack(os.pread(file.fileno(), HEAD.size, at))
     payload = os.pread(file.fileno(), length, at + HEAD.size)
     return payload if zlib.crc32(payload) == checksum else None
+
+
+def _old_pictures(part: LogPart, camera: str) -> Iterator[Picture]:
+    """Yields the pictures of a part of format 1, where each step holds those that it shows."""
+    last = None
+    for step in part.iterate(0, True):
+        image = step.reading.images.get(camera) if step.reading else None
+        if step.reading is None or image is None or step.reading.image_time_s[camera] == last:
+            continue
+        last = step.reading.image_time_s[camera]
+        record = b"".join(pack_picture(camera, last, image))
+        yield unpack_picture(record[HEAD.size :])
 
 
 def _bare(step: Step) -> Step:
