@@ -1,0 +1,50 @@
+"""What is shown while a robot flies: phase, rate, latency, overruns, last event."""
+
+import numpy as np
+
+from mjx_s2r.robot.log import FlightLog, Step
+from mjx_s2r.robot.safety import Event
+
+KEPT = 1000  # steps that the rate and the latency are taken of
+
+
+class FlightWatch:
+    """Stands between the controller and the log and remembers what the status line says."""
+
+    def __init__(self, log: FlightLog, seconds: float) -> None:
+        """Takes the log and the time that is flown."""
+        self._log = log
+        self._seconds = seconds
+        self._busy_s = np.zeros(KEPT)
+        self._time_s = np.zeros(KEPT)
+        self._count = 0
+        self._overruns = 0
+        self._last: Event | None = None
+        self._phase = ""
+
+    def append(self, step: Step) -> None:
+        """Remembers a step and hands it to the log."""
+        place = self._count % KEPT
+        self._busy_s[place], self._time_s[place] = step.busy_s, step.time_s
+        self._count += 1
+        self._phase = step.mode.name
+        for event in step.events:
+            self._overruns += event.code == "overrun"
+            self._last = event
+        self._log.append(step)
+
+    def text(self) -> str:
+        """Returns the status in one line; "" before the first step."""
+        count = self._count
+        if count < 2:
+            return ""
+        busy_s = self._busy_s[: min(count, KEPT)]
+        newest = self._time_s[(count - 1) % KEPT]
+        oldest = self._time_s[count % KEPT if count > KEPT else 0]
+        rate = (min(count, KEPT) - 1) / max(newest - oldest, 1e-9)
+        event = self._last
+        last = f"{event.code} of {event.name}" if event else "none"
+        return (
+            f"{self._phase.lower()}  {rate:.1f} Hz  p99 {1e3 * np.percentile(busy_s, 99):.2f} ms  "
+            f"{self._overruns} overruns  last event: {last}"
+        )
