@@ -7,6 +7,7 @@ joint by joint, and the plan says so; what would have to shrink to almost nothin
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Literal, get_args
 
 import numpy as np
@@ -253,7 +254,7 @@ def _wave(
 def _rests(
     config: MotionConfig, control_hz: float, joints: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """Returns (FINE T, N) ways between poses of a box, ``hold_s`` long, with as long a rest at each.
+    """Returns (FINE T, N) ways of ``hold_s`` between poses of a box, with as long a rest at each.
 
     The poses are a Latin hypercube: every joint meets each part of its range once.
     """
@@ -264,7 +265,7 @@ def _rests(
     per_leg = math.ceil(2 * config.hold_s * control_hz) * FINE
     share = np.arange(per_leg) / (control_hz * FINE) / config.hold_s
     way = waves.minimum_jerk(share)[:, None]
-    legs = [a + (b - a) * way for a, b in zip(poses[:-1], poses[1:], strict=True)]
+    legs = [a + (b - a) * way for a, b in pairwise(poses)]
     return np.concatenate(legs)
 
 

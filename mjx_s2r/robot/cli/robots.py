@@ -1,0 +1,118 @@
+"""Which robot is driven, and how: named drivers, the watchdog process, the emergency stops."""
+
+import argparse
+import importlib
+from dataclasses import dataclass
+from typing import Any, cast
+
+from mjx_s2r.contract import ContractError, PolicyContract
+from mjx_s2r.params import unknown
+from mjx_s2r.robot.cli.parser import Parser
+from mjx_s2r.robot.clock import Clock
+from mjx_s2r.robot.driver import Driver
+
+SIMULATED = ("bench", "stand-in")
+
+
+@dataclass(frozen=True)
+class RobotChoice:
+    """The robot that the command line names.
+
+    Attributes:
+        spec: name of the driver.
+        options: of the driver.
+        virtual: as fast as possible instead of in real time.
+        as_real: a simulated robot is treated like one that moves.
+        watchdog: the driver lives in the watchdog process.
+    """
+
+    spec: str
+    options: dict[str, str]
+    virtual: bool = False
+    as_real: bool = False
+    watchdog: bool = True
+
+    @property
+    def simulated(self) -> bool:
+        """Whether nothing moves."""
+        return self.spec.partition(":")[0] in SIMULATED
+
+    @property
+    def needs_person(self) -> bool:
+        """Whether a person must be there."""
+        return self.as_real or not self.simulated
+
+
+def add_robot(parser: Parser, *, flies: bool) -> None:
+    """Adds the options that name a robot; ``flies`` those of a robot that moves, too."""
+    group = parser.add_argument_group("robot")
+    group.add_argument(
+        "--driver",
+        required=flies,
+        metavar="NAME",
+        help="bench, stand-in, udp://HOST:PORT, or module:factory of your own",
+    )
+    group.add_argument(
+        "--option", action="append", default=[], metavar="KEY=VALUE", help="option of the driver"
+    )
+    if flies:
+        group.add_argument(
+            "--virtual",
+            action="store_true",
+            help="a stand-in as fast as possible, not in real time",
+        )
+        group.add_argument(
+            "--as-real", action="store_true", help="treat a stand-in like a robot: ask, keep stages"
+        )
+        group.add_argument(
+            "--no-watchdog",
+            action="store_true",
+            help="drive the robot from this process: nothing stops it if this one hangs",
+        )
+
+
+def choose_robot(args: argparse.Namespace) -> RobotChoice:
+    """Returns the robot that the options name.
+
+    Raises:
+        ContractError: an option that is no KEY=VALUE, or virtual time for a robot that moves.
+    """
+    options = {}
+    for text in args.option:
+        key, equals, value = text.partition("=")
+        if not (key and equals):
+            raise ContractError(f"--option {text!r} must read KEY=VALUE")
+        options[key] = value
+    choice = RobotChoice(args.driver, options)
+    if not hasattr(args, "virtual"):
+        return choice
+    choice = RobotChoice(
+        args.driver,
+        options,
+        virtual=args.virtual,
+        as_real=args.as_real,
+        watchdog=not (args.virtual or args.no_watchdog),
+    )
+    if choice.virtual and not choice.simulated:
+        raise ContractError(
+            f"--virtual is for stand-ins ({', '.join(SIMULATED)}); {choice.spec!r} moves in real "
+            "time, leave it out"
+        )
+    return choice
+
+
+def open_robot(choice: RobotChoice, contract: PolicyContract, clock: Clock) -> Driver:
+    """Returns the driver, not connected.
+
+    Raises:
+        ContractError: no such driver, or one that cannot be built; the message says the remedy.
+        ParamError: no such name; names the near ones.
+    """
+    module, _, name = choice.spec.partition(":")
+    if not name:
+        raise unknown("driver", choice.spec, SIMULATED)
+    try:
+        factory: Any = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise ContractError(f"driver {choice.spec!r} cannot be found ({error})") from error
+    return cast(Driver, factory(contract, clock, **choice.options))

@@ -1,0 +1,390 @@
+"""What every command that moves a robot does: lock, stage, plan, checklist, record."""
+
+import argparse
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from mjx_s2r.contract import PolicyContract
+from mjx_s2r.robot import checklist
+from mjx_s2r.robot.checklist import ChecklistItem, ChecklistRecord
+from mjx_s2r.robot.cli.flying import Cockpit, Episode
+from mjx_s2r.robot.cli.folder import about_machine, new_folder, utc_now, write_json
+from mjx_s2r.robot.cli.parser import INTERRUPTED, OK, STOPPED, Parser, RefusedError
+from mjx_s2r.robot.cli.robots import RobotChoice, choose_robot, open_robot
+from mjx_s2r.robot.cli.terminal import ask, ask_name, somebody_there
+from mjx_s2r.robot.clock import Clock, RealClock, VirtualClock
+from mjx_s2r.robot.driver import Driver, DriverInfo, check
+from mjx_s2r.robot.safety import SafetyConfig
+from mjx_s2r.robot.stages import (
+    FIRST_EPISODES,
+    STAGES,
+    StageFile,
+    StageState,
+    after_episode,
+    missing,
+)
+from mjx_s2r.robot.state_folder import only_one, state_folder
+
+PERCENTS = tuple(round(100 * s.fraction) for s in STAGES)
+
+
+def add_session(parser: Parser) -> None:
+    """Adds the options of stage, person and record."""
+    group = parser.add_argument_group("speed")
+    group.add_argument(
+        "--stage",
+        choices=("auto", *map(str, PERCENTS)),
+        default="auto",
+        help="percent of the speed; auto: the stage that this policy has reached on this robot",
+    )
+    group.add_argument(
+        "--anyway",
+        default="",
+        metavar="REASON",
+        help="fly faster than was reached; kept in the log",
+    )
+    group = parser.add_argument_group("person and record")
+    group.add_argument("--by", default="", metavar="NAME", help="who is at the robot")
+    group.add_argument(
+        "--yes",
+        action="store_true",
+        help="ask nothing: NAME says yes to every question (needs --by on a robot that moves)",
+    )
+    group.add_argument(
+        "--flights", type=Path, default=Path("flights"), metavar="DIR", help="folder of all flights"
+    )
+    group.add_argument("--no-images", action="store_true", help="keep no pictures in the logs")
+
+
+@dataclass
+class Session:
+    """A connected robot that this process alone drives, and the record of what it does.
+
+    Attributes:
+        choice: what the command line named.
+        contract: of what drives it.
+        info: the robot's data sheet.
+        driver: connected.
+        clock: its time.
+        stage_file: where the stage is kept; None for a stand-in, which needs none.
+        state: the stage.
+        fraction: of the speed, that this run is flown at.
+        anyway: why this is more than was reached; "" where it is not.
+        by: who is at the robot.
+        overridden: nobody is asked.
+        folder: of this run.
+        images: whether pictures are kept.
+        facts: what the summary says of the run.
+        episodes: flown so far.
+    """
+
+    choice: RobotChoice
+    contract: PolicyContract
+    info: DriverInfo
+    driver: Driver
+    clock: Clock
+    stage_file: StageFile | None
+    state: StageState
+    fraction: float
+    anyway: str
+    by: str
+    overridden: bool
+    folder: Path
+    images: bool
+    facts: dict[str, Any]
+    episodes: list[Episode] = field(default_factory=list)
+
+    @property
+    def safety(self) -> SafetyConfig:
+        """Limits in force."""
+        return SafetyConfig(speed_fraction=self.fraction)
+
+    def cockpit(self) -> Cockpit:
+        """Returns what episodes are flown with."""
+        return Cockpit(
+            driver=self.driver,
+            clock=self.clock,
+            safety=self.safety,
+            robot=self.info.name,
+            folder=self.folder,
+            images=self.images,
+            facts={"driver": self.choice.spec, "stage": self.fraction, "by": self.by},
+        )
+
+    def plan(self, *more: tuple[str, str]) -> list[str]:
+        """Returns the plan for people: robot, speed, limits, emergency stops, log; and ``more``."""
+        rows = [("robot", _robot_line(self)), *more, ("speed", _speed_line(self))]
+        rows += [("limits", _limits_line(self)), ("log", str(self.folder))]
+        return [f"{name:<9} {text}" for name, text in rows]
+
+    def permit(self) -> None:
+        """Walks through the checklist and keeps it in checklist.json.
+
+        Raises:
+            RefusedError: an item was answered with no.
+        """
+        record = checklist.walk(
+            self.info.name, _items(self), ask, self.by, utc_now, self.overridden
+        )
+        write_json(self.folder / "checklist.json", record.to_json())
+        _say_checklist(record)
+        if not record.ok:
+            raise RefusedError(
+                f"the checklist stops at {', '.join(record.failed)}; nothing was moved"
+            )
+
+    def may_start(self, question: str) -> bool:
+        """Returns whether a person says go; a stand-in and an overridden run go at once."""
+        return self.overridden or not self.choice.needs_person or ask(question)
+
+    def note(self, episode: Episode) -> None:
+        """Keeps an episode, in the summary and for the stage."""
+        self.episodes.append(episode)
+        if self.stage_file is not None:
+            self.state = after_episode(self.state, episode.tally, utc_now())
+            self.stage_file.save(self.state)
+        self.write_summary()
+
+    def write_summary(self) -> None:
+        """Writes summary.json with what is known so far."""
+        body = self.facts | {
+            "robot": self.info.name,
+            "driver": self.choice.spec,
+            "virtual": self.choice.virtual,
+            "by": self.by,
+            "overridden": self.overridden,
+            "speed_fraction": self.fraction,
+            "anyway": self.anyway,
+            "stage": STAGES[self.state.stage].percent if self.stage_file else None,
+            "ended": utc_now(),
+            "about": about_machine(),
+            "episodes": [e.to_json() for e in self.episodes],
+        }
+        write_json(self.folder / "summary.json", body)
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing more is flown: the last episode was stopped, or ended by Ctrl-C."""
+        last = self.episodes[-1:]
+        return any(e.interrupted or e.tally.stop for e in last)
+
+    def status(self) -> int:
+        """Returns the exit status that fits what was flown."""
+        if any(e.interrupted for e in self.episodes):
+            return INTERRUPTED
+        return STOPPED if any(e.tally.stop for e in self.episodes) else OK
+
+    def next_step(self) -> str:
+        """Returns what a careful person does next."""
+        log = self.folder / f"{self.episodes[-1].name}.log" if self.episodes else self.folder
+        if any(e.tally.stop for e in self.episodes):
+            return f"look at the log before the next flight: mjx-s2r-robot inspect {log}"
+        if self.stage_file is None:
+            return f"mjx-s2r-robot inspect {log}"
+        wanted = missing(self.state)
+        here = STAGES[self.state.stage].percent
+        if self.state.stage == len(STAGES) - 1:
+            return "this policy has reached the full speed on this robot; keep watching its logs"
+        if wanted:
+            return f"stay at {here}: {'; '.join(wanted)}"
+        after = STAGES[self.state.stage + 1].percent
+        return f"{here} is done; a person may raise it to {after}: mjx-s2r-robot stage POLICY --robot {self.info.name} --up"
+
+
+@contextmanager
+def open_session(
+    args: argparse.Namespace, contract: PolicyContract, digest: str, facts: dict[str, Any]
+) -> Iterator[Session]:
+    """Opens a robot for one run: fits, is free, connected; closed again at the end.
+
+    Args:
+        args: with the options of `add_robot` and `add_session`.
+        contract: of what will drive it.
+        digest: what the stage belongs to, the sha256 of the policy.
+        facts: for the summary.
+
+    Raises:
+        ContractError: the robot cannot be opened, or the contract does not fit it.
+        BusyError: another process drives it.
+        StageError: the stage is not reached, or its file cannot be used.
+        RefusedError: it moves and nobody is there to be asked.
+    """
+    choice = choose_robot(args)
+    by = _person(args, choice)
+    clock = VirtualClock() if choice.virtual else RealClock()
+    driver = open_robot(choice, contract, clock)
+    info = driver.describe()
+    check(contract, info)
+    folder = state_folder(info.name)
+    with ExitStack() as stack:
+        stack.enter_context(only_one(folder))
+        file = StageFile.of(folder, info.name, digest) if choice.needs_person else None
+        state = file.load() if file else StageState(info.name, digest)
+        fraction = _fraction(args, state, kept=file is not None)
+        stack.callback(driver.close)
+        driver.connect()
+        yield Session(
+            choice=choice,
+            contract=contract,
+            info=info,
+            driver=driver,
+            clock=clock,
+            stage_file=file,
+            state=state,
+            fraction=fraction,
+            anyway=args.anyway,
+            by=by,
+            overridden=args.yes,
+            folder=new_folder(args.flights, info.name),
+            images=not args.no_images,
+            facts=facts,
+        )
+
+
+def _person(args: argparse.Namespace, choice: RobotChoice) -> str:
+    """Returns who is at the robot.
+
+    Raises:
+        RefusedError: it moves, and nobody can be asked or is named.
+    """
+    if not choice.needs_person:
+        return args.by or os.environ.get("USER", "")
+    if args.yes and not args.by:
+        raise RefusedError(
+            "--yes on a robot that moves says yes to every question in somebody's name; add "
+            "--by NAME"
+        )
+    if args.yes:
+        return str(args.by)
+    if not somebody_there():
+        raise RefusedError(
+            f"{choice.spec!r} moves and there is no terminal to ask at; start this at a terminal, "
+            "or add --yes --by NAME, which is kept in the record"
+        )
+    return args.by or ask_name()
+
+
+def _fraction(args: argparse.Namespace, state: StageState, *, kept: bool) -> float:
+    """Returns the fraction of the speed to fly at.
+
+    Raises:
+        RefusedError: more than was reached, without a reason.
+    """
+    if args.stage == "auto":
+        return state.speed_fraction if kept else 1.0
+    asked = int(args.stage) / 100
+    if not kept or asked <= state.speed_fraction:
+        return asked
+    if asked <= STAGES[state.stage].fraction and not args.anyway:
+        return state.speed_fraction
+    if not args.anyway:
+        raise RefusedError(
+            f"{args.stage} % was asked for and this policy has reached "
+            f"{STAGES[state.stage].percent} on this robot; leave --stage out, or say why: "
+            "--anyway REASON"
+        )
+    return asked
+
+
+def _robot_line(s: Session) -> str:
+    """Returns the robot in one line."""
+    way = "in virtual time" if s.choice.virtual else "through the watchdog process"
+    if not (s.choice.virtual or s.choice.watchdog):
+        way = "from this process, WITHOUT a watchdog"
+    kind = " (a stand-in: nothing moves)" if s.choice.simulated else ""
+    return f"{s.info.name}{kind}, {len(s.info.joints)} joints, {s.info.command} commands, {way}"
+
+
+def _speed_line(s: Session) -> str:
+    """Returns the speed in one line."""
+    text = f"{100 * s.fraction:.0f} %"
+    if s.anyway:
+        return f"{text}, more than was reached: {s.anyway}"
+    if s.stage_file is None:
+        return f"{text} of the contract's"
+    stage = STAGES[s.state.stage]
+    if s.fraction < stage.fraction and s.state.total_episodes < FIRST_EPISODES:
+        return (
+            f"{text}: half of stage {stage.percent} for the first {FIRST_EPISODES} episodes of a "
+            f"policy ({s.state.total_episodes} flown)"
+        )
+    return f"{text}, stage {stage.percent} ({s.state.seconds:.0f} s flown at it)"
+
+
+def _limits_line(s: Session) -> str:
+    """Returns the limits in one line."""
+    action = s.contract.action
+    if action.mode == "effort":
+        top = s.fraction * min(max(action.max_effort), max(s.info.max_effort))
+        return f"effort up to {top:.3g} {action.unit}"
+    speeds = [min(a, b) for a, b in zip(action.max_rate, s.info.max_rate, strict=True)]
+    unit = action.unit.split(",")[0]
+    return (
+        f"{100 * s.safety.soft_limit:.0f} % of the joints' ranges, up to "
+        f"{s.fraction * max(speeds):.3g} {unit}/s"
+    )
+
+
+def _items(s: Session) -> list[ChecklistItem]:
+    """Returns the checklist of a session; of a stand-in, what the program sees by itself."""
+    looks = {
+        "joint limits in software": partial(checklist.joint_limits, s.contract, s.info),
+        "log": partial(checklist.log_room, s.folder, s.contract),
+    }
+    if not s.choice.needs_person:
+        return [ChecklistItem(name, "", look, person=False) for name, look in looks.items()]
+    return [
+        ChecklistItem(
+            "e-stop tested",
+            "was the robot's own emergency stop pressed today, and did it take the power away?",
+        ),
+        ChecklistItem("perimeter clear", "is nobody and nothing within the robot's reach?"),
+        ChecklistItem(
+            "velocity limits in hardware",
+            "do the motors themselves limit the speed?",
+            partial(checklist.velocity_limits, s.info),
+        ),
+        ChecklistItem(
+            "joint limits in software",
+            "may it fly without limits of its joints?",
+            looks["joint limits in software"],
+            person=False,
+        ),
+        ChecklistItem(
+            "collision detection",
+            "does something stop or limit the robot when it touches what it should not?",
+            partial(checklist.collision, s.contract, s.info),
+        ),
+        ChecklistItem(
+            "reduced speed first",
+            "is it safe to fly at this speed?",
+            partial(checklist.speed, s.fraction, not s.anyway),
+            person=False,
+        ),
+        ChecklistItem(
+            "fallback defined",
+            "does everybody know what happens, and what to do, if this program dies?",
+            partial(checklist.fallback, s.info, s.choice.watchdog),
+            person=False,
+        ),
+        ChecklistItem("log", "", looks["log"], person=False),
+    ]
+
+
+def _say_checklist(record: ChecklistRecord) -> None:
+    """Prints the answers."""
+    for answer in record.answers:
+        mark = "ok" if answer.ok else "NO"
+        name = "overridden by " + answer.by if answer.overridden else answer.by
+        note = f": {answer.note}" if answer.note else ""
+        print(f"  {mark:<3} {answer.item} ({name}){note}")
+
+
+def say(lines: Sequence[str]) -> None:
+    """Prints lines."""
+    print("\n".join(lines), flush=True)
