@@ -203,8 +203,15 @@ def _enter(state: StageState, stage: int, by: str, reason: str, at: str) -> Stag
 
 
 def policy_digest(path: str | Path) -> str:
-    """Returns the sha256 of a policy's file, which is what a stage belongs to."""
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    """Returns the sha256 of a policy's file, which is what a stage belongs to.
+
+    Raises:
+        StageError: no such file.
+    """
+    try:
+        return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    except OSError as error:
+        raise StageError(f"{path} cannot be read ({error.strerror}); name a policy") from error
 
 
 @dataclass(frozen=True)

@@ -101,7 +101,7 @@ def choose_robot(args: argparse.Namespace) -> RobotChoice:
     return choice
 
 
-def open_robot(choice: RobotChoice, contract: PolicyContract, clock: Clock) -> Driver:
+def open_robot(choice: RobotChoice, contract: PolicyContract | None, clock: Clock) -> Driver:
     """Returns the driver, not connected.
 
     Raises:

@@ -193,7 +193,10 @@ class Session:
         if wanted:
             return f"stay at {here}: {'; '.join(wanted)}"
         after = STAGES[self.state.stage + 1].percent
-        return f"{here} is done; a person may raise it to {after}: mjx-s2r-robot stage POLICY --robot {self.info.name} --up"
+        return (
+            f"{here} is done; a person may raise it to {after}: mjx-s2r-robot stage POLICY "
+            f"--robot {self.info.name!r} --up --by NAME"
+        )
 
 
 @contextmanager

@@ -26,7 +26,10 @@ def _add(parser: Parser) -> None:
     change.add_argument("--down", action="store_true", help="to the stage before")
     parser.add_argument("--by", default="", metavar="NAME", help="who decides; 'rule' is the rule")
     parser.add_argument(
-        "--anyway", default="", metavar="REASON", help="although the rule asks for more; or why down"
+        "--anyway",
+        default="",
+        metavar="REASON",
+        help="although the rule asks for more; or why down",
     )
 
 
