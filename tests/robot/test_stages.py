@@ -96,7 +96,7 @@ def test_a_damaged_file_is_refused_with_the_remedy(tmp_path: Path, damage: objec
     file = StageFile.of(tmp_path, "arm", "ab" * 32)
     file.save(new())
     file.path.write_text(damage(file.path.read_text()))  # type: ignore[operator]
-    with pytest.raises(StageError, match="move .* away"):
+    with pytest.raises(StageError, match=r"move .* away"):
         file.load()
 
 

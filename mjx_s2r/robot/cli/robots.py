@@ -1,15 +1,17 @@
 """Which robot is driven, and how: named drivers, the watchdog process, the emergency stops."""
 
 import argparse
-import importlib
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any, cast
 
 from mjx_s2r.contract import ContractError, PolicyContract
 from mjx_s2r.params import unknown
 from mjx_s2r.robot.cli.parser import Parser
 from mjx_s2r.robot.clock import Clock
 from mjx_s2r.robot.driver import Driver
+from mjx_s2r.robot.drivers.named import KNOWN, open_driver
+from mjx_s2r.robot.estop import LatchedStop, open_stop, terminal_here
 
 SIMULATED = ("bench", "stand-in")
 
@@ -57,6 +59,14 @@ def add_robot(parser: Parser, *, flies: bool) -> None:
     )
     if flies:
         group.add_argument(
+            "--estop",
+            action="append",
+            default=[],
+            metavar="FORM",
+            help="emergency stops: keyboard, signal, file:PATH, udp://HOST:PORT (a heartbeat); "
+            "keyboard and signal where none is named",
+        )
+        group.add_argument(
             "--virtual",
             action="store_true",
             help="a stand-in as fast as possible, not in real time",
@@ -83,6 +93,8 @@ def choose_robot(args: argparse.Namespace) -> RobotChoice:
         if not (key and equals):
             raise ContractError(f"--option {text!r} must read KEY=VALUE")
         options[key] = value
+    if ":" not in args.driver and args.driver not in KNOWN:
+        raise ContractError(str(unknown("driver", args.driver, [*KNOWN, "module:factory"])))
     choice = RobotChoice(args.driver, options)
     if not hasattr(args, "virtual"):
         return choice
@@ -101,18 +113,27 @@ def choose_robot(args: argparse.Namespace) -> RobotChoice:
     return choice
 
 
-def open_robot(choice: RobotChoice, contract: PolicyContract | None, clock: Clock) -> Driver:
-    """Returns the driver, not connected.
+def open_robot(choice: RobotChoice, contract: PolicyContract, clock: Clock) -> Driver:
+    """Returns the driver, not connected, in this process.
 
     Raises:
         ContractError: no such driver, or one that cannot be built; the message says the remedy.
-        ParamError: no such name; names the near ones.
     """
-    module, _, name = choice.spec.partition(":")
-    if not name:
-        raise unknown("driver", choice.spec, SIMULATED)
-    try:
-        factory: Any = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise ContractError(f"driver {choice.spec!r} cannot be found ({error})") from error
-    return cast(Driver, factory(contract, clock, **choice.options))
+    return open_driver(choice.spec, contract, clock, choice.options)
+
+
+@contextmanager
+def open_stops(forms: list[str]) -> Iterator[list[LatchedStop]]:
+    """Opens the emergency stops of a run, keyboard and signal where none is named.
+
+    Raises:
+        ContractError: a stop that cannot be had here.
+    """
+    wanted = forms or [*(["keyboard"] if terminal_here() else []), "signal"]
+    with ExitStack() as stack:
+        stops = []
+        for form in wanted:
+            stop = open_stop(form)
+            stack.callback(stop.close)
+            stops.append(stop)
+        yield stops

@@ -2,20 +2,22 @@
 
 import numpy as np
 
-from mjx_s2r.contract import PolicyContract
-from mjx_s2r.robot.clock import Clock
 from mjx_s2r.robot.driver import Reading
-from tests.robot.fakes import FakeDriver, contract_for, reading_at
+from mjx_s2r.robot.drivers.named import DriverOrder
+from tests.robot.fakes import JOINTS, FakeDriver, contract_for, reading_at
 
 
-def arm(contract: PolicyContract | None, clock: Clock) -> FakeDriver:
+def arm(order: DriverOrder) -> FakeDriver:
     """Returns a robot that goes where it is told."""
-    return FakeDriver(contract or contract_for(), clock.now_s)
+    contract = order.contract
+    return FakeDriver(
+        contract if contract.action.joints == JOINTS else contract_for(), order.clock.now_s
+    )
 
 
-def noisy(contract: PolicyContract | None, clock: Clock) -> FakeDriver:
+def noisy(order: DriverOrder) -> FakeDriver:
     """Returns a robot with a real sensor's noise."""
-    robot, rng = arm(contract, clock), np.random.default_rng(0)
+    robot, rng = arm(order), np.random.default_rng(0)
 
     def read(reading: Reading) -> Reading:
         signals = {k: v + 1e-3 * rng.standard_normal(2) for k, v in reading.signals.items()}
@@ -25,18 +27,18 @@ def noisy(contract: PolicyContract | None, clock: Clock) -> FakeDriver:
     return robot
 
 
-def in_degrees(contract: PolicyContract | None, clock: Clock) -> FakeDriver:
+def in_degrees(order: DriverOrder) -> FakeDriver:
     """Returns a robot whose driver forgot to convert."""
-    robot = arm(contract, clock)
+    robot = arm(order)
     robot.on_read = lambda r: reading_at(
         r.time_s, robot.contract, joint_pos=np.rad2deg(robot.position)
     )
     return robot
 
 
-def breaks(contract: PolicyContract | None, clock: Clock) -> FakeDriver:
+def breaks(order: DriverOrder) -> FakeDriver:
     """Returns a robot whose bus fails at the fifth command."""
-    robot = arm(contract, clock)
+    robot = arm(order)
 
     def write(command: np.ndarray) -> None:
         if len(robot.commands) == 5:

@@ -1,4 +1,4 @@
-"""The command of the robot side, as a person meets it: help, words, questions, records, exit codes."""
+"""The command of the robot side, as one meets it: help, words, questions, records, exit codes."""
 
 import json
 import os
@@ -48,9 +48,7 @@ def read(path: Path) -> Any:
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_every_verb_has_a_help_with_examples(
-    verb: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_every_verb_has_a_help_with_examples(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:
         main([verb, "--help"])
     out = capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""Motions for identification: against scipy and closed forms, inside the limits, through the guard."""
+"""Motions for identification: against scipy and closed forms, inside limits, through the guard."""
 
 from dataclasses import replace
 from typing import get_args
