@@ -14,11 +14,12 @@ from benchmarks.timing import measure
 from benchmarks.workload import sized
 from mjx_s2r.api.teacher import recipe, teacher_trainer
 from mjx_s2r.io.checkpoints import Checkpoints
+from mjx_s2r.sim.backends.physics_config import PhysicsConfig
 
 
 def run(settings: Settings) -> list[Row]:
     """Returns times, size and the share of leaves that come back to the bit."""
-    config = recipe("reach")
+    config = replace(recipe("reach"), physics=PhysicsConfig())
     trainer = teacher_trainer(replace(config, ppo=sized(config.ppo, settings.num_envs)))
     state = jax.block_until_ready(trainer.init(jax.random.key(0)))
     steps = itertools.count(1)

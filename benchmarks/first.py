@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from mjx_s2r.runtime import devices
+from mjx_s2r.sim.backends.physics_config import PhysicsConfig
 
 
 def main(argv: Sequence[str]) -> None:
@@ -21,7 +22,7 @@ def main(argv: Sequence[str]) -> None:
     from mjx_s2r.api.teacher import recipe, teacher_trainer
     from mjx_s2r.runtime.compilation import compile_all
 
-    config = recipe(argv[0])
+    config = replace(recipe(argv[0]), physics=PhysicsConfig())
     trainer = teacher_trainer(replace(config, ppo=sized(config.ppo, int(argv[1]))))
     jax.block_until_ready(jax.numpy.zeros(1) + 1)  # the backend's own start is not counted
     start, key = time.perf_counter(), jax.random.key(0)

@@ -11,6 +11,7 @@ from benchmarks.timing import Stepper, measure
 from benchmarks.workload import finite_share, initial_states, physics_alone, sized
 from mjx_s2r.api.teacher import recipe, teacher_trainer
 from mjx_s2r.learn.trainer import Trainer, TrainState
+from mjx_s2r.sim.backends.physics_config import PhysicsConfig
 from mjx_s2r.sim.env import require_native
 
 TASKS = ("reach", "cartpole", "quadruped")
@@ -23,7 +24,7 @@ def run(settings: Settings) -> list[Row]:
 
 def one_task(name: str, settings: Settings) -> list[Row]:
     """Returns the figures of one task."""
-    config = recipe(name)
+    config = replace(recipe(name), physics=PhysicsConfig())
     trainer = teacher_trainer(replace(config, ppo=sized(config.ppo, settings.num_envs)))
     state = trainer.init(jax.random.key(0))
     env = require_native(trainer.env)

@@ -14,6 +14,7 @@ from benchmarks.timing import Stepper, measure
 from benchmarks.workload import finite_share, sized
 from mjx_s2r.api.teacher import recipe, teacher_trainer
 from mjx_s2r.learn.trainer import Trainer
+from mjx_s2r.sim.backends.physics_config import PhysicsConfig
 
 TASK = "reach"
 COUNTS = (64, 256, 1024, 4096, 8192)
@@ -24,7 +25,7 @@ def run(settings: Settings) -> Iterator[Row]:
     """Yields the figures of each number of worlds; compiles once for each."""
     on_cpu = jax.default_backend() == "cpu"
     for count in COUNTS if on_cpu else COUNTS + MORE:
-        config = recipe(TASK)
+        config = replace(recipe(TASK), physics=PhysicsConfig())
         yield from _one(teacher_trainer(replace(config, ppo=sized(config.ppo, count))), settings)
 
 

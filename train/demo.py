@@ -126,6 +126,7 @@ def _spawn(config: DemoConfig, budget: Budget, kind: str) -> subprocess.Popen[by
     command = [sys.executable, "-u", "-m", "train", "pipeline"]
     command += ["--task", config.task, "--run", str(folder), "--seed", str(config.seed)]
     command += ["--randomize" if kind == "randomized" else "--no-randomize"]
+    command += ["--teacher.physics.backend", "jax"]  # the robots are C MuJoCo
     command += ["--teacher.iterations", str(budget.teacher_iterations)]
     command += ["--student.distill.iterations", str(budget.student_iterations)]
     command += ["--evaluate.count", str(budget.robots)]

@@ -21,11 +21,13 @@ from mjx_s2r.api.teacher import (
     TeacherConfig,
     recipe,
     teacher_trainer,
+    with_engine_kept,
+    with_engine_taken,
     with_ranges_kept,
 )
 from mjx_s2r.io.checkpoints import Checkpoints
 from mjx_s2r.io.config import ConfigError
-from mjx_s2r.io.run import Run
+from mjx_s2r.io.run import CONFIG, Run, read_settings
 from mjx_s2r.learn.multi_seed import Seeds, take_seed
 from mjx_s2r.learn.train_logger import LogWindow, TrainLogger, speed
 from mjx_s2r.learn.trainer import LoopConfig, Trainer, run_loop, train_logger
@@ -63,13 +65,16 @@ class SeedsConfig:
 def train(config: SeedsConfig) -> list[Path]:
     """Runs or resumes the trainings; returns the folders of the single seeds."""
     teacher = with_ranges_kept(config.teacher)
-    config = replace(config, teacher=teacher)
     if teacher.ppo.actor_obs == "pixels":
         raise ConfigError(
             "ppo.actor_obs 'pixels': seeds side by side read numbers, 'state' or 'privileged'; "
             "train an actor that sees with `teacher`"
         )
+    if teacher.resume and (teacher.run / CONFIG).exists():
+        teacher = with_engine_kept(teacher, read_settings(teacher.run).get("teacher", {}))
     trainer = teacher_trainer(teacher)
+    teacher = with_engine_taken(teacher, trainer.env)
+    config = replace(config, teacher=teacher)
     may_change = tuple(f"teacher.{name}" for name in MAY_CHANGE)
     rows = trainer.env.space.rows
     with ExitStack() as held:

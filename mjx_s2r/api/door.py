@@ -262,11 +262,13 @@ def train(
         ParamError: an unknown setting, row or schedule.
         RunError: a folder that cannot be used.
     """
-    env = make(env, physics=settings.get("physics") if ranges else None, ranges=ranges)
-    if isinstance(env, Env) and env.physics.backend != "jax" and "physics" not in settings:
+    bound = isinstance(env, Env)
+    physics = settings.get("physics") or (None if bound else PhysicsConfig("auto"))
+    env = make(env, physics=physics if ranges or not bound else None, ranges=ranges)
+    if isinstance(env, Env) and env.physics.backend == "warp" and physics is None:
         raise ConfigError(
-            f"the environment steps in {env.physics.backend!r}; give train(..., physics=...) "
-            "what make was given, so that the run can be loaded again"
+            "the environment steps in 'warp'; give train(..., physics=...) what make was given, so "
+            "that the run can be loaded again"
         )
     name = name_of(env)
     config = recipe(name)

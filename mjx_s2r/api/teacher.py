@@ -1,6 +1,6 @@
 """Teachers: settings of a run, the trainer that they describe, and loading a trained one."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -14,7 +14,7 @@ from mjx_s2r.envs.registry import make_env, task_spec
 from mjx_s2r.io import tracker
 from mjx_s2r.io.checkpoints import Checkpoints
 from mjx_s2r.io.config import ConfigError, over
-from mjx_s2r.io.run import CHECKPOINTS, read_config, read_recipe
+from mjx_s2r.io.run import CHECKPOINTS, CONFIG, read_config, read_recipe, read_settings
 from mjx_s2r.learn.camera_schedule import CameraSchedule, bind_camera_schedule
 from mjx_s2r.learn.ppo.config import PPOConfig
 from mjx_s2r.learn.ppo.ppo import PPO
@@ -26,6 +26,7 @@ from mjx_s2r.render.looks.assets import RenderConfig
 from mjx_s2r.report.charts import draw_training
 from mjx_s2r.runtime import distributed
 from mjx_s2r.runtime.devices import check_jax_config
+from mjx_s2r.runtime.progress import console
 from mjx_s2r.runtime.sharding import device_mesh
 from mjx_s2r.sim.backends.physics_config import PhysicsConfig, one_device
 from mjx_s2r.sim.env import Env, require_native
@@ -106,8 +107,8 @@ class TeacherConfig:
     """Cameras of an actor that reads pixels, as those of `student`; empty: those of the task."""
     render: RenderConfig = field(default_factory=RenderConfig)
     """How pictures are drawn, for an actor that reads pixels."""
-    physics: PhysicsConfig = field(default_factory=PhysicsConfig)
-    """What takes the physics steps: --physics.backend jax, warp or c."""
+    physics: PhysicsConfig = field(default_factory=lambda: PhysicsConfig("auto"))
+    """What takes the physics steps: --physics.backend auto, jax, warp or c."""
     ppo: PPOConfig = field(default_factory=PPOConfig)
     """Settings of PPO."""
     adr: ADRConfig = field(default_factory=ADRConfig)
@@ -222,8 +223,14 @@ def train_teacher(
         tracker.require()
     if config.ppo.actor_obs == "pixels":
         distributed.require_single(f"an actor that reads pixels, {config.run},")
-    one_device(config.physics, device_mesh(config.devices).size)
+    devices = device_mesh(config.devices).size
+    one_device(config.physics, devices)
+    if config.resume and (config.run / CONFIG).exists():
+        config = with_engine_kept(config, read_settings(config.run))
+    if devices > 1:
+        config = _with_engine(config, "jax")
     trainer = teacher_trainer(config, env)
+    config = with_engine_taken(config, trainer.env)
     state = fit(
         trainer,
         config,
@@ -235,6 +242,26 @@ def train_teacher(
     if distributed.is_writer():
         draw_training(config.run, trainer.env.space)
     return trainer, state
+
+
+def with_engine_kept(config: TeacherConfig, kept: Mapping[str, Any]) -> TeacherConfig:
+    """Returns settings whose engine, where it is "auto", is the one in a run's settings."""
+    return _with_engine(config, kept.get("physics", {}).get("backend", "jax"))
+
+
+def with_engine_taken(config: TeacherConfig, env: Environment) -> TeacherConfig:
+    """Returns settings that name the engine which an environment took for "auto", and says it."""
+    taken = env.physics.backend if isinstance(env, Env) else "jax"
+    if config.physics.backend == "auto" and taken != "jax":
+        console.print(f"physics in C MuJoCo, faster here for {config.task} (--physics.backend jax)")
+    return _with_engine(config, taken)
+
+
+def _with_engine(config: TeacherConfig, engine: Any) -> TeacherConfig:
+    """Returns settings with ``engine`` in the place of "auto"."""
+    if config.physics.backend != "auto":
+        return config
+    return replace(config, physics=replace(config.physics, backend=engine))
 
 
 def open_teacher(

@@ -459,7 +459,7 @@ def _refuse_object(name: str) -> None:
 
 def _refuse_physics(name: str, physics: PhysicsConfig | None) -> None:
     """Raises ModelError where another engine is wanted of an environment that steps by itself."""
-    if physics is not None and physics.backend != "jax":
+    if physics is not None and physics.backend not in ("auto", "jax"):
         raise ModelError(
             f"physics.backend {physics.backend!r}: {name} is another library's environment, "
             "which steps by itself; leave physics.backend at jax"

@@ -37,7 +37,7 @@ from mjx_s2r.params.bounds import VISUAL, check_unbound
 from mjx_s2r.sim import physics, task_calls
 from mjx_s2r.sim.backends.contacts import warn_of_lost_contacts
 from mjx_s2r.sim.backends.mjx_gaps import warn_of_gaps
-from mjx_s2r.sim.backends.physics_config import PhysicsConfig
+from mjx_s2r.sim.backends.physics_config import ModelError, PhysicsConfig, faster_in_c
 from mjx_s2r.sim.backends.step_cost import refuse_too_large
 from mjx_s2r.sim.contract_probe import check_order, warn_of_pulling_servos
 from mjx_s2r.sim.effects import actuator, adversary, motor, sensor, world
@@ -52,7 +52,7 @@ from mjx_s2r.sim.model.leaves import ModelBinding, bind_model, leaves, refuse_sh
 from mjx_s2r.sim.model.row_checks import closed_rows
 from mjx_s2r.sim.model.row_trial import draw_starts, refuse_rows_without_effect
 from mjx_s2r.sim.physics import Leaves, Physics, PhysicsState
-from mjx_s2r.sim.task import Task
+from mjx_s2r.sim.task import Task, TaskError
 
 
 @struct.dataclass
@@ -422,6 +422,8 @@ def make(task: Task, config: PhysicsConfig | None = None, worlds: int = 1) -> En
             or reads what the engine does not compute.
     """
     task_calls.check_members(task)
+    if config is not None and config.backend == "auto":
+        return _make_fastest(task, config, worlds)
     contract, mj_model = task.contract, task.mj_model
     refuse_too_large(mj_model, config, worlds)
     drives = check_contract(contract, mj_model)
@@ -473,3 +475,13 @@ def make(task: Task, config: PhysicsConfig | None = None, worlds: int = 1) -> En
         ctrl_high=contract.action.high,
     )
     return env
+
+
+def _make_fastest(task: Task, config: PhysicsConfig, worlds: int) -> Env:
+    """Binds a task to C MuJoCo where that is faster here and can be, else to MJX on jax."""
+    if faster_in_c(task.mj_model):
+        try:
+            return make(task, replace(config, backend="c"), worlds)
+        except (ModelError, TaskError):
+            pass  # what MJX cannot do either is refused below
+    return make(task, replace(config, backend="jax"), worlds)
