@@ -6,6 +6,7 @@ Every answer is kept with who gave it and when. An item that nobody can answer i
 import math
 import os
 import shutil
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -13,9 +14,11 @@ from typing import Any
 
 from mjx_s2r.contract import PolicyContract
 from mjx_s2r.robot.driver import DriverInfo
+from mjx_s2r.robot.estop import StopSource
 
 PROGRAM = "program"
 SPACE_BYTES = 200_000_000  # free room for a log without pictures, at least
+PRESS_S = 20.0  # time that a person has to press an emergency stop
 PICTURE_S = 60.0  # of raw pictures that must find room besides
 
 
@@ -111,6 +114,28 @@ def walk(
         if not said:
             break
     return ChecklistRecord(robot, tuple(answers))
+
+
+def estop_press(
+    stop: StopSource, press: Callable[[], None] | None, wait_s: float = PRESS_S
+) -> Finding:
+    """Returns whether an emergency stop is felt when it is pressed.
+
+    Args:
+        stop: not pressed now.
+        press: what presses it; None where a person must, within ``wait_s``.
+        wait_s: how long a press is waited for, s.
+    """
+    if stop.pressed():
+        return Finding(False, f"{stop.name} is pressed already; release it")
+    if press is not None:
+        press()
+    end_s = time.monotonic() + wait_s
+    while time.monotonic() < end_s:
+        if stop.pressed():
+            return Finding(True, f"{stop.name} was pressed and felt")
+        time.sleep(0.02)
+    return Finding(False, f"{stop.name} was not pressed within {wait_s:g} s, or is not felt")
 
 
 def joint_limits(contract: PolicyContract, info: DriverInfo) -> Finding:

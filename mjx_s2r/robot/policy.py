@@ -106,9 +106,7 @@ def read_variant(metadata: Mapping[str, str], path: str | Path) -> Variant:
     try:
         return Variant(**json.loads(metadata[VARIANT_KEY]))
     except (ValueError, TypeError) as error:
-        raise ContractError(
-            f"{path}: its variant is unreadable ({error}); export again"
-        ) from error
+        raise ContractError(f"{path}: its variant is unreadable ({error}); export again") from error
 
 
 def read_contract(file: OnnxFile) -> PolicyContract:

@@ -1,7 +1,8 @@
 """One episode on a connected robot: controller, log, status line, and what came of it."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from mjx_s2r.robot.cli.watch import FlightWatch
 from mjx_s2r.robot.clock import Clock
 from mjx_s2r.robot.controller import ControllerConfig, FlightSummary, homing, run
 from mjx_s2r.robot.driver import Driver, Reading
+from mjx_s2r.robot.estop import KeyboardStop, LatchedStop
 from mjx_s2r.robot.log import FlightLog
 from mjx_s2r.robot.policy import Actor
 from mjx_s2r.robot.safety import Event, SafetyConfig
@@ -33,6 +35,9 @@ class Cockpit:
         folder: where the logs go.
         images: whether the logs keep pictures.
         facts: settings of the run, for the head of every log.
+        stops: emergency stops that are open.
+        keyboard: whether the keyboard is one, too; it is taken for the time of a flight alone,
+            because questions are asked at it.
     """
 
     driver: Driver
@@ -42,6 +47,8 @@ class Cockpit:
     folder: Path
     images: bool
     facts: dict[str, Any]
+    stops: Sequence[LatchedStop] = ()
+    keyboard: bool = False
 
 
 @dataclass(frozen=True)
@@ -66,7 +73,7 @@ class Episode:
         if self.summary is None:
             return EpisodeTally(0.0, 0, 0, "" if self.interrupted else self.error)
         done = self.summary
-        stop = "; ".join(map(event_text, done.stopped_by)) if done.reason == "guard" else ""
+        stop = "; ".join(map(event_text, done.stopped_by)) if done.reason == "guard" else self.error
         return EpisodeTally(done.duration_s, done.steps, done.held, stop)
 
     def to_json(self) -> dict[str, Any]:
@@ -95,7 +102,11 @@ class Episode:
             return [f"{self.name}: {self.error}"]
         done = self.summary
         why = {"duration": "the time was over", "until": "it was done"}.get(done.reason, "")
-        why = why or f"the robot was stopped: {'; '.join(map(event_text, done.stopped_by))}"
+        why = (
+            self.error
+            or why
+            or f"the robot was stopped: {'; '.join(map(event_text, done.stopped_by))}"
+        )
         busy = 1e3 * np.percentile(done.busy_s, 99) if len(done.busy_s) else 0.0
         found = [
             f"{self.name}: {done.duration_s:.1f} s, {done.steps} commands, {why}",
@@ -124,16 +135,29 @@ def fly(
     settings = ControllerConfig(duration_s=seconds, safety=cockpit.safety)
     head = settings.to_json() | cockpit.facts
     path = cockpit.folder / f"{name}.log"
-    with FlightLog(path, actor.contract, cockpit.robot, head, images=cockpit.images) as log:
+    pressed: list[str] = []
+    with ExitStack() as stack:
+        stops = [*cockpit.stops]
+        if cockpit.keyboard:
+            stops.append(KeyboardStop())
+            stack.callback(stops[-1].close)
+        log = stack.enter_context(
+            FlightLog(path, actor.contract, cockpit.robot, head, images=cockpit.images)
+        )
         watch = FlightWatch(log, seconds)
+
+        def over(reading: Reading) -> bool:
+            pressed.extend(s.name for s in stops if s.pressed())
+            return bool(pressed) or (until is not None and until(reading))
+
+        stack.enter_context(StatusLine(watch.text))
         try:
-            with StatusLine(watch.text):
-                done = run(cockpit.driver, actor, cockpit.clock, settings, watch, until)  # type: ignore[arg-type]
+            done = run(cockpit.driver, actor, cockpit.clock, settings, watch, over)  # type: ignore[arg-type]
         except KeyboardInterrupt:
             return Episode(name, None, "ended by Ctrl-C, the robot was stopped", interrupted=True)
         except Exception as error:  # whatever a driver raises; the robot was stopped
             return Episode(name, None, f"{type(error).__name__}: {error}")
-    return Episode(name, done)
+    return Episode(name, done, "; ".join(f"e-stop: {name}" for name in pressed))
 
 
 def fly_home(cockpit: Cockpit, actor: Actor, name: str) -> Episode:

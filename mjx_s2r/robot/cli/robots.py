@@ -1,9 +1,10 @@
 """Which robot is driven, and how: named drivers, the watchdog process, the emergency stops."""
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from mjx_s2r.contract import ContractError, PolicyContract
 from mjx_s2r.params import unknown
@@ -12,6 +13,8 @@ from mjx_s2r.robot.clock import Clock
 from mjx_s2r.robot.driver import Driver
 from mjx_s2r.robot.drivers.named import KNOWN, open_driver
 from mjx_s2r.robot.estop import LatchedStop, open_stop, terminal_here
+from mjx_s2r.robot.watchdog.config import WatchdogConfig
+from mjx_s2r.robot.watchdog.proxy import WatchedDriver
 
 SIMULATED = ("bench", "stand-in")
 
@@ -26,6 +29,7 @@ class RobotChoice:
         virtual: as fast as possible instead of in real time.
         as_real: a simulated robot is treated like one that moves.
         watchdog: the driver lives in the watchdog process.
+        stops: emergency stops, see `mjx_s2r.robot.estop.open_stop`.
     """
 
     spec: str
@@ -33,6 +37,7 @@ class RobotChoice:
     virtual: bool = False
     as_real: bool = False
     watchdog: bool = True
+    stops: tuple[str, ...] = ()
 
     @property
     def simulated(self) -> bool:
@@ -104,6 +109,7 @@ def choose_robot(args: argparse.Namespace) -> RobotChoice:
         virtual=args.virtual,
         as_real=args.as_real,
         watchdog=not (args.virtual or args.no_watchdog),
+        stops=tuple(args.estop or _usual_stops()),
     )
     if choice.virtual and not choice.simulated:
         raise ContractError(
@@ -111,6 +117,11 @@ def choose_robot(args: argparse.Namespace) -> RobotChoice:
             "time, leave it out"
         )
     return choice
+
+
+def _usual_stops() -> list[str]:
+    """Returns the emergency stops that are there without a word."""
+    return [*(["keyboard"] if terminal_here() else []), "signal"]
 
 
 def open_robot(choice: RobotChoice, contract: PolicyContract, clock: Clock) -> Driver:
@@ -122,17 +133,32 @@ def open_robot(choice: RobotChoice, contract: PolicyContract, clock: Clock) -> D
     return open_driver(choice.spec, contract, clock, choice.options)
 
 
+def watched_robot(choice: RobotChoice, contract: PolicyContract, log: Path) -> WatchedDriver:
+    """Returns the driver, not connected, in the watchdog's process.
+
+    Raises:
+        ContractError: no such driver, or one that cannot be built; the message says the remedy.
+        WatchdogError: the process does not start.
+    """
+    settings = WatchdogConfig(stops=tuple(f for f in choice.stops if by_watchdog(f)), log=str(log))
+    return WatchedDriver(choice.spec, contract, choice.options, settings)
+
+
+def by_watchdog(form: str) -> bool:
+    """Returns whether the watchdog can ask a stop by itself."""
+    return form.startswith(("file:", "udp:"))
+
+
 @contextmanager
-def open_stops(forms: list[str]) -> Iterator[list[LatchedStop]]:
-    """Opens the emergency stops of a run, keyboard and signal where none is named.
+def open_stops(forms: Sequence[str]) -> Iterator[list[LatchedStop]]:
+    """Opens emergency stops and closes them again.
 
     Raises:
         ContractError: a stop that cannot be had here.
     """
-    wanted = forms or [*(["keyboard"] if terminal_here() else []), "signal"]
     with ExitStack() as stack:
         stops = []
-        for form in wanted:
+        for form in forms:
             stop = open_stop(form)
             stack.callback(stop.close)
             stops.append(stop)

@@ -15,10 +15,18 @@ from mjx_s2r.robot.checklist import ChecklistItem, ChecklistRecord
 from mjx_s2r.robot.cli.flying import Cockpit, Episode
 from mjx_s2r.robot.cli.folder import about_machine, new_folder, utc_now, write_json
 from mjx_s2r.robot.cli.parser import INTERRUPTED, OK, STOPPED, Parser, RefusedError
-from mjx_s2r.robot.cli.robots import RobotChoice, choose_robot, open_robot
+from mjx_s2r.robot.cli.press_test import press_all
+from mjx_s2r.robot.cli.robots import (
+    RobotChoice,
+    choose_robot,
+    open_robot,
+    open_stops,
+    watched_robot,
+)
 from mjx_s2r.robot.cli.terminal import ask, ask_name, somebody_there
 from mjx_s2r.robot.clock import Clock, RealClock, VirtualClock
 from mjx_s2r.robot.driver import Driver, DriverInfo, check
+from mjx_s2r.robot.estop import LatchedStop
 from mjx_s2r.robot.safety import SafetyConfig
 from mjx_s2r.robot.stages import (
     FIRST_EPISODES,
@@ -29,6 +37,7 @@ from mjx_s2r.robot.stages import (
     missing,
 )
 from mjx_s2r.robot.state_folder import only_one, state_folder
+from mjx_s2r.robot.watchdog.proxy import WatchedDriver
 
 PERCENTS = tuple(round(100 * s.fraction) for s in STAGES)
 
@@ -80,6 +89,7 @@ class Session:
         folder: of this run.
         images: whether pictures are kept.
         facts: what the summary says of the run.
+        stops: emergency stops that are open; the keyboard opens for a flight alone.
         episodes: flown so far.
     """
 
@@ -97,6 +107,7 @@ class Session:
     folder: Path
     images: bool
     facts: dict[str, Any]
+    stops: Sequence[LatchedStop]
     episodes: list[Episode] = field(default_factory=list)
 
     @property
@@ -114,12 +125,15 @@ class Session:
             folder=self.folder,
             images=self.images,
             facts={"driver": self.choice.spec, "stage": self.fraction, "by": self.by},
+            stops=self.stops,
+            keyboard="keyboard" in self.choice.stops,
         )
 
     def plan(self, *more: tuple[str, str]) -> list[str]:
         """Returns the plan for people: robot, speed, limits, emergency stops, log; and ``more``."""
         rows = [("robot", _robot_line(self)), *more, ("speed", _speed_line(self))]
-        rows += [("limits", _limits_line(self)), ("log", str(self.folder))]
+        rows += [("limits", _limits_line(self)), ("e-stops", _stops_line(self))]
+        rows.append(("log", str(self.folder)))
         return [f"{name:<9} {text}" for name, text in rows]
 
     def permit(self) -> None:
@@ -220,17 +234,29 @@ def open_session(
     choice = choose_robot(args)
     by = _person(args, choice)
     clock = VirtualClock() if choice.virtual else RealClock()
-    driver = open_robot(choice, contract, clock)
-    info = driver.describe()
-    check(contract, info)
-    folder = state_folder(info.name)
     with ExitStack() as stack:
+        driver: Driver
+        if choice.watchdog:
+            args.flights.mkdir(parents=True, exist_ok=True)
+            journal = args.flights / f".watchdog-{os.getpid()}.jsonl"
+            stack.callback(journal.unlink, missing_ok=True)
+            driver = watched_robot(choice, contract, journal.absolute())
+        else:
+            driver = open_robot(choice, contract, clock)
+        stack.callback(driver.close)
+        info = driver.describe()
+        check(contract, info)
+        folder = state_folder(info.name)
         stack.enter_context(only_one(folder))
         file = StageFile.of(folder, info.name, digest) if choice.needs_person else None
         state = file.load() if file else StageState(info.name, digest)
         fraction = _fraction(args, state, kept=file is not None)
-        stack.callback(driver.close)
+        here = [f for f in choice.stops if not (choice.watchdog and f.startswith("udp:"))]
+        stops = stack.enter_context(open_stops([f for f in here if f != "keyboard"]))
         driver.connect()
+        flight = new_folder(args.flights, info.name)
+        if choice.watchdog:
+            journal.rename(flight / "watchdog.jsonl")
         yield Session(
             choice=choice,
             contract=contract,
@@ -243,9 +269,10 @@ def open_session(
             anyway=args.anyway,
             by=by,
             overridden=args.yes,
-            folder=new_folder(args.flights, info.name),
+            folder=flight,
             images=not args.no_images,
             facts=facts,
+            stops=stops,
         )
 
 
@@ -299,7 +326,7 @@ def _robot_line(s: Session) -> str:
     way = "in virtual time" if s.choice.virtual else "through the watchdog process"
     if not (s.choice.virtual or s.choice.watchdog):
         way = "from this process, WITHOUT a watchdog"
-    kind = " (a stand-in: nothing moves)" if s.choice.simulated else ""
+    kind = ", no real robot" if s.choice.simulated else ""
     return f"{s.info.name}{kind}, {len(s.info.joints)} joints, {s.info.command} commands, {way}"
 
 
@@ -333,18 +360,26 @@ def _limits_line(s: Session) -> str:
     )
 
 
+def _stops_line(s: Session) -> str:
+    """Returns the emergency stops in one line."""
+    words = {"keyboard": "space bar", "signal": f"kill -USR1 {os.getpid()}"}
+    return ", ".join(words.get(form, form) for form in s.choice.stops) + "; Ctrl-C stops, too"
+
+
 def _items(s: Session) -> list[ChecklistItem]:
     """Returns the checklist of a session; of a stand-in, what the program sees by itself."""
     looks = {
         "joint limits in software": partial(checklist.joint_limits, s.contract, s.info),
         "log": partial(checklist.log_room, s.folder, s.contract),
     }
+    watchdog = s.driver if isinstance(s.driver, WatchedDriver) else None
     if not s.choice.needs_person:
         return [ChecklistItem(name, "", look, person=False) for name, look in looks.items()]
     return [
         ChecklistItem(
             "e-stop tested",
             "was the robot's own emergency stop pressed today, and did it take the power away?",
+            partial(press_all, s.choice.stops, watchdog),
         ),
         ChecklistItem("perimeter clear", "is nobody and nothing within the robot's reach?"),
         ChecklistItem(
