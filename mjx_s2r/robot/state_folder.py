@@ -51,3 +51,13 @@ def only_one(folder: Path) -> Iterator[None]:
         file.write(f"{os.getpid()}\n")
         file.flush()
         yield
+
+
+def latch_path(folder: Path) -> Path:
+    """Returns the file that keeps an emergency stop latched; it is there as long as that is so."""
+    return folder / "estop.json"
+
+
+def history_path(folder: Path) -> Path:
+    """Returns the file that keeps who cleared which emergency stop, one line of JSON for each."""
+    return folder / "resets.jsonl"
