@@ -186,7 +186,7 @@ def fallback(info: DriverInfo, watchdog: bool) -> Finding:
         return Finding(
             None, "nothing stops the robot if this process dies: no watchdog, no timeout"
         )
-    return Finding(True, f"{' and '.join(parts)} stop it")
+    return Finding(True, f"stopped by {' and by '.join(parts)}")
 
 
 def log_room(folder: Path, contract: PolicyContract) -> Finding:

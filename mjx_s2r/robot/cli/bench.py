@@ -1,13 +1,17 @@
 """The verb bench: how fast and how evenly this machine runs a policy."""
 
 import argparse
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
+import numpy as np
+
+from mjx_s2r.contract import PolicyContract
 from mjx_s2r.robot.cli.parser import OK, STOPPED, Parser, Verb, positive
 from mjx_s2r.robot.cli.session import say
 from mjx_s2r.robot.clock import RealClock
 from mjx_s2r.robot.loop_bench import LoopFigures, measure_loop
-from mjx_s2r.robot.policy import Policy
+from mjx_s2r.robot.policy import Actor, Policy
 
 MUCH = 0.001  # share of missed deadlines above which a rate is too fast for the machine
 
@@ -35,16 +39,27 @@ def _add(parser: Parser) -> None:
 def _do(args: argparse.Namespace) -> int:
     """Measures."""
     policy = Policy.load(args.policy, threads=args.threads)
+    actor: Actor = policy
     if args.hz is not None:
         cameras = tuple(
             replace(c, rate_hz=min(c.rate_hz, args.hz)) for c in policy.contract.cameras
         )
-        policy = replace(
-            policy, contract=replace(policy.contract, control_hz=args.hz, cameras=cameras)
-        )
-    figures = measure_loop(policy, args.seconds, RealClock(spin_s=args.spin_ms / 1000))
+        actor = _Paced(replace(policy.contract, control_hz=args.hz, cameras=cameras), policy)
+    figures = measure_loop(actor, args.seconds, RealClock(spin_s=args.spin_ms / 1000))
     say(_lines(args.policy, figures))
     return OK if figures.overruns <= MUCH * max(1, figures.steps) else STOPPED
+
+
+@dataclass(frozen=True)
+class _Paced:
+    """A policy at another rate than its own."""
+
+    contract: PolicyContract
+    policy: Policy
+
+    def act(self, obs: np.ndarray, images: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Returns the policy's answer (J,)."""
+        return self.policy.act(obs, images)
 
 
 def _lines(name: str, f: LoopFigures) -> list[str]:

@@ -105,9 +105,7 @@ def _do(args: argparse.Namespace) -> int:
             finally:
                 if device is not None:
                     device.disconnect()
-        session.write_summary()
-        say([f"next: {session.next_step()}", f"kept in {session.folder}"])
-        return session.status()
+        return session.finish()
 
 
 def _motion(args: argparse.Namespace) -> MotionConfig:

@@ -99,7 +99,6 @@ def _user_errors() -> tuple[type[Exception], ...]:
     from mjx_s2r.robot.log import LogError
     from mjx_s2r.robot.stages import StageError
     from mjx_s2r.robot.state_folder import BusyError
-
     from mjx_s2r.robot.watchdog.proxy import WatchdogError
 
     return (UsageError, ParamError, ContractError, LogError, StageError, BusyError, WatchdogError)

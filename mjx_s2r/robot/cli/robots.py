@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mjx_s2r.contract import ContractError, PolicyContract
 from mjx_s2r.params import unknown
-from mjx_s2r.robot.cli.parser import Parser
+from mjx_s2r.robot.cli.parser import Parser, positive
 from mjx_s2r.robot.clock import Clock
 from mjx_s2r.robot.driver import Driver
 from mjx_s2r.robot.drivers.named import KNOWN, open_driver
@@ -29,6 +29,7 @@ class RobotChoice:
         virtual: as fast as possible instead of in real time.
         as_real: a simulated robot is treated like one that moves.
         watchdog: the driver lives in the watchdog process.
+        timeout_s: time without a command after which the watchdog stops the robot; 0: its choice.
         stops: emergency stops, see `mjx_s2r.robot.estop.open_stop`.
     """
 
@@ -38,6 +39,7 @@ class RobotChoice:
     as_real: bool = False
     watchdog: bool = True
     stops: tuple[str, ...] = ()
+    timeout_s: float = 0.0
 
     @property
     def simulated(self) -> bool:
@@ -80,6 +82,14 @@ def add_robot(parser: Parser, *, flies: bool) -> None:
             "--as-real", action="store_true", help="treat a stand-in like a robot: ask, keep stages"
         )
         group.add_argument(
+            "--watchdog-ms",
+            type=positive,
+            default=0.0,
+            metavar="MS",
+            help="time without a command after which the watchdog stops the robot (20 to 50, or a "
+            "control period and 10)",
+        )
+        group.add_argument(
             "--no-watchdog",
             action="store_true",
             help="drive the robot from this process: nothing stops it if this one hangs",
@@ -110,6 +120,7 @@ def choose_robot(args: argparse.Namespace) -> RobotChoice:
         as_real=args.as_real,
         watchdog=not (args.virtual or args.no_watchdog),
         stops=tuple(args.estop or _usual_stops()),
+        timeout_s=args.watchdog_ms / 1000,
     )
     if choice.virtual and not choice.simulated:
         raise ContractError(
@@ -140,7 +151,11 @@ def watched_robot(choice: RobotChoice, contract: PolicyContract, log: Path) -> W
         ContractError: no such driver, or one that cannot be built; the message says the remedy.
         WatchdogError: the process does not start.
     """
-    settings = WatchdogConfig(stops=tuple(f for f in choice.stops if by_watchdog(f)), log=str(log))
+    settings = WatchdogConfig(
+        timeout_s=choice.timeout_s,
+        stops=tuple(f for f in choice.stops if by_watchdog(f)),
+        log=str(log),
+    )
     return WatchedDriver(choice.spec, contract, choice.options, settings)
 
 

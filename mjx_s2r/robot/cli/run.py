@@ -37,9 +37,7 @@ def _do(args: argparse.Namespace) -> int:
         say(session.plan(("policy", what), ("time", count + ", home first" * home)))
         session.permit()
         _fly_all(args, session, policy, home)
-        session.write_summary()
-        say([f"next: {session.next_step()}", f"kept in {session.folder}"])
-        return session.status()
+        return session.finish()
 
 
 def _fly_all(args: argparse.Namespace, session: Session, policy: Policy, home: bool) -> None:

@@ -35,6 +35,7 @@ from mjx_s2r.robot.stages import (
     StageState,
     after_episode,
     missing,
+    promote,
 )
 from mjx_s2r.robot.state_folder import only_one, state_folder
 from mjx_s2r.robot.watchdog.proxy import WatchedDriver
@@ -56,6 +57,12 @@ def add_session(parser: Parser) -> None:
         default="",
         metavar="REASON",
         help="fly faster than was reached; kept in the log",
+    )
+    group.add_argument(
+        "--promote",
+        choices=("person", "rule"),
+        default="person",
+        help="who raises the stage when it has been flown long enough (a person, who is asked)",
     )
     group = parser.add_argument_group("person and record")
     group.add_argument("--by", default="", metavar="NAME", help="who is at the robot")
@@ -90,6 +97,7 @@ class Session:
         images: whether pictures are kept.
         facts: what the summary says of the run.
         stops: emergency stops that are open; the keyboard opens for a flight alone.
+        promote: who raises the stage, "person" or "rule".
         episodes: flown so far.
     """
 
@@ -108,6 +116,7 @@ class Session:
     images: bool
     facts: dict[str, Any]
     stops: Sequence[LatchedStop]
+    promote: str
     episodes: list[Episode] = field(default_factory=list)
 
     @property
@@ -193,6 +202,25 @@ class Session:
             return INTERRUPTED
         return STOPPED if any(e.tally.stop for e in self.episodes) else OK
 
+    def finish(self) -> int:
+        """Raises the stage where that is due, says what comes next; returns the exit status."""
+        self._raise_stage()
+        self.write_summary()
+        say([f"next: {self.next_step()}", f"kept in {self.folder}"])
+        return self.status()
+
+    def _raise_stage(self) -> None:
+        """Raises the stage by the rule, or asks a person whether to."""
+        if self.stage_file is None or self.over or missing(self.state):
+            return
+        after = STAGES[self.state.stage + 1].percent
+        by = "rule" if self.promote == "rule" else self.by
+        asked = self.promote == "person" and not self.overridden and somebody_there()
+        if by == "rule" or (asked and ask(f"raise this policy to stage {after}?")):
+            self.state = promote(self.state, by, utc_now())
+            self.stage_file.save(self.state)
+            say([f"raised to stage {after} by {by}"])
+
     def next_step(self) -> str:
         """Returns what a careful person does next."""
         log = self.folder / f"{self.episodes[-1].name}.log" if self.episodes else self.folder
@@ -273,6 +301,7 @@ def open_session(
             images=not args.no_images,
             facts=facts,
             stops=stops,
+            promote=args.promote,
         )
 
 

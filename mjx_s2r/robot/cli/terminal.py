@@ -86,6 +86,6 @@ class StatusLine:
         if not text:
             return
         if self._live:
-            width = max(20, os.get_terminal_size(sys.stderr.fileno()).columns - 1)
+            width = (os.get_terminal_size(sys.stderr.fileno()).columns or 80) - 1
             text = f"\r\x1b[2K{text[:width]}"
         print(text, end=end, file=sys.stderr, flush=True)
