@@ -35,16 +35,20 @@ class ActorCritic:
         config: settings of PPO.
         num_actions: J.
         image_shapes: (H, W, C) of each camera that the actor sees.
+        deployed: the actor is laid out for ONNX, for one step that continues an episode.
     """
 
     config: PPOConfig
     num_actions: int
     image_shapes: tuple[tuple[int, int, int], ...] = ()
+    deployed: bool = False
 
     @cached_property
     def _actor(self) -> tuple[Trunk, ActorHead]:
         """What stands before the actor's layers, and these."""
-        trunk = Trunk(self.config.cnn_channels, self.config.rnn_hidden, self._dtype)
+        trunk = Trunk(
+            self.config.cnn_channels, self.config.rnn_hidden, self._dtype, self.deployed
+        )
         layers, std = self.config.actor_hidden, self.config.init_std
         return trunk, ActorHead(layers, self.num_actions, std, dtype=self._dtype)
 

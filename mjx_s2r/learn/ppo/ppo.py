@@ -73,16 +73,18 @@ class PPO:
         config: settings.
         num_actions: J.
         image_shapes: (H, W, C) of what each camera shows the actor.
+        deployed: the actor is laid out for ONNX, for one step that continues an episode.
     """
 
     config: PPOConfig
     num_actions: int
     image_shapes: tuple[tuple[int, int, int], ...] = ()
+    deployed: bool = False
 
     @cached_property
     def nets(self) -> ActorCritic:
         """The networks, without parameters."""
-        return ActorCritic(self.config, self.num_actions, self.image_shapes)
+        return ActorCritic(self.config, self.num_actions, self.image_shapes, self.deployed)
 
     def init(self, obs: dict[str, jax.Array], *, key: jax.Array) -> PPOState:
         """Returns the state before the first update, for observations {name: (B, P)}."""
