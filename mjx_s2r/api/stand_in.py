@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 from mjx_s2r.api.robots import EvaluateConfig, realities
 from mjx_s2r.contract import ContractError
@@ -55,9 +56,10 @@ def _robot(order: DriverOrder) -> JudgedRobot:
     """Returns the first robot of the reality that the options name."""
     from mjx_s2r.envs.registry import make_task
 
-    robots = order.options.get("robots", "rehearsal")
-    if robots not in ("held_out", "rehearsal"):
-        raise ContractError(f"stand-in option robots={robots!r} must be held_out or rehearsal")
+    asked = order.options.get("robots", "rehearsal")
+    if asked not in ("held_out", "rehearsal"):
+        raise ContractError(f"stand-in option robots={asked!r} must be held_out or rehearsal")
+    robots: Literal["held_out", "rehearsal"] = "held_out" if asked == "held_out" else "rehearsal"
     name = order.options.get("task", order.contract.task)
     reality = order.options.get("reality")
     config = EvaluateConfig(reality=Path(reality) if reality else None, robots=robots, count=1)

@@ -1,7 +1,7 @@
 """Emergency stops: what a person or another machine presses, asked once a control step.
 
-Each is latched: once pressed it stays pressed until a person calls `reset`, and `reset` does nothing
-while its cause lasts. A stop by file or by heartbeat may also be given to the watchdog
+Each is latched: once pressed it stays pressed until a person calls `reset`, which does nothing
+while the cause lasts. A stop by file or by heartbeat may also be given to the watchdog
 (`mjx_s2r.robot.watchdog`), which then honours it even where the controller is stuck.
 """
 

@@ -156,9 +156,7 @@ class BenchRobot:
         if np.shape(command) != self.position.shape or not np.all(np.isfinite(command)):
             raise ValueError(f"command {command} must be {len(self.position)} finite numbers")
         self._advance()
-        self._bus = send(
-            self._bus, self._flaws, self._time_s, np.array(command, float), self._rng
-        )
+        self._bus = send(self._bus, self._flaws, self._time_s, np.array(command, float), self._rng)
 
     def stop(self) -> None:
         """Holds the joints where they are (servos) or takes the effort away (motors)."""
@@ -190,9 +188,8 @@ class BenchRobot:
             return
         most = np.asarray(self._contract.action.max_effort, float)
         share = command / np.where(np.isfinite(most) & (most > 0), most, 1.0)
-        fade = math.exp(-FRICTION_PER_S * dt_s)
         final = share * MOTOR_RAD_S2 / FRICTION_PER_S
-        self.velocity = final + (self.velocity - final) * fade
+        self.velocity = final + (self.velocity - final) * math.exp(-FRICTION_PER_S * dt_s)
         self.position = self.position + self.velocity * dt_s
 
     def _signal(self, signal: Signal) -> np.ndarray:

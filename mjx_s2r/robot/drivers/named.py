@@ -113,7 +113,7 @@ def _find(place: str, remedy: str) -> Callable[..., Any]:
     if not callable(factory):
         near = [x for x in vars(found) if not x.startswith("_") and callable(vars(found)[x])]
         raise _unknown(f"factory in {module!r}", name, near)
-    return factory  # type: ignore[no-any-return]
+    return factory
 
 
 def _takes_order(factory: Callable[..., Any]) -> bool:
@@ -122,8 +122,10 @@ def _takes_order(factory: Callable[..., Any]) -> bool:
         parameters = inspect.signature(factory).parameters.values()
     except (TypeError, ValueError):  # written in C
         return False
-    return any(p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
-               for p in parameters)
+    return any(
+        p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
+        for p in parameters
+    )
 
 
 def _unknown(kind: str, name: str, known: list[str]) -> ContractError:

@@ -174,8 +174,10 @@ class Board:
         depth = camera.kind == "depth"
         shape = (camera.height, camera.width, *(() if depth else (3,)))
         kinds = KINDS[1:] if depth else KINDS[:1]
-        if not isinstance(image, np.ndarray) or image.shape != shape or image.dtype.name not in (
-            kinds
+        if (
+            not isinstance(image, np.ndarray)
+            or image.shape != shape
+            or image.dtype.name not in (kinds)
         ):
             raise ContractError(
                 f"camera {camera.name!r} gave {getattr(image, 'dtype', type(image).__name__)} "

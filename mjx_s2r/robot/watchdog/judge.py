@@ -56,9 +56,7 @@ class CommandJudge:
             wrong = self._first(command, known)
         else:
             elapsed_s = min(max(sent_s - self._last_s, 0.0), self._most_s)
-            self._room = np.minimum(
-                self._room + self._rate * elapsed_s, self._rate * self._most_s
-            )
+            self._room = np.minimum(self._room + self._rate * elapsed_s, self._rate * self._most_s)
             wrong = self._step(command)
         wrong = wrong or self._range(command, known)
         if not wrong:

@@ -1,4 +1,4 @@
-"""What a process may ask of the system so that nothing holds it up; each is tried, none is needed."""
+"""What a process asks of the system so that nothing holds it up; each is tried, none is needed."""
 
 import contextlib
 import ctypes

@@ -20,6 +20,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -38,6 +39,8 @@ from mjx_s2r.robot.watchdog.privileges import settle
 TICK_S = 0.002  # between two looks of the supervisor
 NAP_S = 0.005  # longest sleep of the worker
 AGAIN_S = 0.05  # between two tries of a stop that failed
+LAST_TRIES = 20  # of them when the process leaves
+LATE = "late"  # the finding on a command whose time is over
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 POSITIONS = "joint_pos"
 
@@ -80,9 +83,7 @@ class Watchdog:
         self._config = WatchdogConfig(**setup["config"])
         contract = from_json(setup["contract"])
         self._journal = Journal(self._config.log)
-        self._driver: Driver = open_driver(
-            setup["driver"], contract, RealClock(), setup["options"]
-        )
+        self._driver: Driver = open_driver(setup["driver"], contract, RealClock(), setup["options"])
         self._info = self._driver.describe()
         self._judge = CommandJudge(contract, self._info)
         self._board = Board(self._info)
@@ -97,6 +98,7 @@ class Watchdog:
         self._deciding = threading.Lock()  # who holds it changes the state
         self._reading: Reading | None = None
         self._busy_s = float("inf")  # when the call of the driver under way began
+        self._again_s = float("inf")  # when a stop that failed is tried again
         self._halts = 0
         self._seen = 0  # number of the last command that was judged
         self._connected = self._leaving = self._failed = False
@@ -106,8 +108,6 @@ class Watchdog:
 
     def describe(self) -> dict[str, Any]:
         """Returns the driver's data sheet as JSON values."""
-        from dataclasses import asdict
-
         return asdict(self._info)
 
     def run(self, orders: socket.socket, wake: int) -> None:
@@ -115,8 +115,14 @@ class Watchdog:
         got = settle(realtime=self._config.realtime)
         for number in SIGNALS:
             signal.signal(number, self._on_signal)
-        self._journal.note("started", pid=os.getpid(), robot=self._info.name, got=got,
-                           timeout_s=self._timeout_s, heartbeat_s=self._config.heartbeat_s)  # fmt: skip
+        self._journal.note(
+            "started",
+            pid=os.getpid(),
+            robot=self._info.name,
+            got=got,
+            timeout_s=self._timeout_s,
+            heartbeat_s=self._config.heartbeat_s,
+        )
         supervisor = threading.Thread(target=self._supervise, daemon=True)
         supervisor.start()
         why = "the watchdog failed"
@@ -215,13 +221,16 @@ class Watchdog:
         if self._failed:
             return
         try:
-            self._reading = self._call(self._driver.read)
-            self._board.put_reading(self._reading)
+            reading: Reading = self._call(self._driver.read)
+            if any(stop.down for stop in self._stops):
+                reading = replace(reading, estop=True)
+            self._board.put_reading(reading)
+            self._reading = reading
         except Exception as error:
             self._fail("reading", error)
             return
         self._counts["readings"] += 1
-        if self._reading.estop and self._board.get("state") == ARMED:
+        if reading.estop and self._board.get("state") == ARMED:
             self._trip("the robot's own e-stop is pressed")
 
     def _pass_commands(self) -> None:
@@ -261,8 +270,8 @@ class Watchdog:
             return f"says that it was sent at {sent_s:.3f} s, which is to come"
         reading = self._reading
         measured = None
-        if self._measures and reading is not None:
-            measured = np.asarray(reading.signals[POSITIONS], float)
+        if self._measures and reading is not None and POSITIONS in reading.signals:
+            measured = np.asarray(reading.signals.get(POSITIONS), float)
         return self._judge.judge(slot["command"], sent_s, measured)
 
     def _write(self, command: np.ndarray, halts: int) -> None:
@@ -295,23 +304,17 @@ class Watchdog:
 
     def _supervise(self) -> None:
         """Looks every tick for a reason to stop."""
-        again_s = float("inf")
         while not self._leaving:
             time.sleep(TICK_S)
             now_s = time.monotonic()
             asked = int(self._board.get("stop_asked"))
-            try:
-                if asked != self._board.get("stop_done"):
-                    self._stop_as_asked(asked)
-                reason = self._overdue(now_s)
-                if reason:
-                    self._trip(reason)
-                if now_s > again_s:
-                    self._driver.stop()
-                    again_s = float("inf")
-            except Exception as error:  # a stop that failed is tried until it works
-                self._journal.note("stop failed", error=f"{type(error).__name__}: {error}")
-                again_s = now_s + AGAIN_S
+            if asked != self._board.get("stop_done"):
+                self._stop_as_asked(asked)
+            reason = self._overdue(now_s)
+            if reason:
+                self._trip(reason)
+            if now_s > self._again_s:
+                self._try_to_stop()
 
     def _overdue(self, now_s: float) -> str:
         """Returns why the robot must be stopped now, or ""."""
@@ -348,16 +351,17 @@ class Watchdog:
             decided_s = time.monotonic()
             self._board.set_state(TRIPPED, reason, decided_s)
             self._halts += 1
-        error = None
-        try:
-            self._stop()
-        except Exception as raised:
-            error = raised
-        self._journal.note("tripped", reason=reason, moved=moved, decided_s=decided_s,
-                           stopped_s=time.monotonic(), last_command_s=sent_s, beat_s=beat_s,
-                           **self._counts)  # fmt: skip
-        if error is not None:
-            raise error
+        self._try_to_stop()
+        self._journal.note(
+            "tripped",
+            reason=reason,
+            moved=moved,
+            decided_s=decided_s,
+            stopped_s=time.monotonic(),
+            last_command_s=sent_s,
+            beat_s=beat_s,
+            **self._counts,
+        )
 
     def _stop_as_asked(self, asked: int) -> None:
         """Stops the robot because the controller asked for it; nothing is latched."""
@@ -367,39 +371,54 @@ class Watchdog:
             self._halts += 1
             if self._board.get("state") == ARMED:
                 self._board.set_state(IDLE, "", time.monotonic())
-        self._stop()
+        if self._try_to_stop():
+            self._journal.note("stopped as asked", **self._counts)
+        else:
+            self._trip("the driver failed in stopping; the watchdog goes on trying")
         self._board.set("stop_done", asked)
-        self._journal.note("stopped as asked", **self._counts)
 
-    def _stop(self) -> None:
-        """Stops the driver; waits for a call under way for `grace_s` only."""
+    def _try_to_stop(self) -> bool:
+        """Stops the driver; waits for a call under way for `grace_s` only.
+
+        Returns:
+            Whether it stopped; the supervisor tries again where it did not.
+        """
         held = self._lock.acquire(timeout=self._config.grace_s)
         try:
             if self._connected:
                 self._driver.stop()
+            self._again_s = float("inf")
+        except Exception as error:
+            self._journal.note("stop failed", error=f"{type(error).__name__}: {error}")
+            self._again_s = time.monotonic() + AGAIN_S
+            return False
         finally:
             if held:
                 self._lock.release()
+        return True
 
     def _leave(self, reason: str) -> None:
         """Stops the robot, releases it and ends the log; once."""
         if self._board.get("state") == GONE:
             return
         self._leaving = True
-        for _ in range(3):
-            try:
-                self._halts += 1
-                self._stop()
+        self._halts += 1
+        for _ in range(LAST_TRIES):
+            if self._try_to_stop():
                 break
-            except Exception as error:
-                self._journal.note("stop failed", error=f"{type(error).__name__}: {error}")
-                time.sleep(AGAIN_S)
+            time.sleep(AGAIN_S)
         stopped_s = time.monotonic()
         latched = self._board.reason
         self._board.set_state(GONE, latched or reason, stopped_s)
-        self._journal.note("left", reason=reason, stopped_s=stopped_s,
-                           last_command_s=self._board.last_sent_s(),
-                           beat_s=self._board.get("beat_s"), longest_call_s=self._longest_s, **self._counts)  # fmt: skip
+        self._journal.note(
+            "left",
+            reason=reason,
+            stopped_s=stopped_s,
+            last_command_s=self._board.last_sent_s(),
+            beat_s=self._board.get("beat_s"),
+            longest_call_s=self._longest_s,
+            **self._counts,
+        )
         held = self._lock.acquire(timeout=self._config.io_s)
         try:
             self._driver.close()
@@ -411,9 +430,6 @@ class Watchdog:
             for stop in self._stops:
                 stop.close()
             self._journal.close()
-
-
-LATE = "late"
 
 
 def main() -> None:

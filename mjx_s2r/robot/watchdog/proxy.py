@@ -1,4 +1,4 @@
-"""The controller's end of the watchdog: a `Driver` that talks to the process that owns the robot."""
+"""The controller's end of the watchdog: a `Driver` that talks to the process owning the robot."""
 
 import contextlib
 import json
@@ -20,7 +20,7 @@ import numpy as np
 
 from mjx_s2r.contract import ContractError, Optics, PolicyContract, to_json
 from mjx_s2r.robot.driver import CameraInfo, DriverInfo, Reading
-from mjx_s2r.robot.watchdog.board import ARMED, GONE, TRIPPED, Board
+from mjx_s2r.robot.watchdog.board import GONE, TRIPPED, Board
 from mjx_s2r.robot.watchdog.config import WatchdogConfig
 
 BEAT_S = 0.005  # between two signs of life
