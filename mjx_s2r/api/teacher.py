@@ -225,8 +225,7 @@ def train_teacher(
         distributed.require_single(f"an actor that reads pixels, {config.run},")
     devices = device_mesh(config.devices).size
     one_device(config.physics, devices)
-    if config.resume and (config.run / CONFIG).exists():
-        config = with_engine_kept(config, read_settings(config.run))
+    config = with_engine_found(config) if config.resume else config
     if devices > 1:
         config = _with_engine(config, "jax")
     trainer = teacher_trainer(config, env)
@@ -247,6 +246,12 @@ def train_teacher(
 def with_engine_kept(config: TeacherConfig, kept: Mapping[str, Any]) -> TeacherConfig:
     """Returns settings whose engine, where it is "auto", is the one in a run's settings."""
     return _with_engine(config, kept.get("physics", {}).get("backend", "jax"))
+
+
+def with_engine_found(config: TeacherConfig) -> TeacherConfig:
+    """Returns settings whose engine, where it is "auto", is that of the run in their folder."""
+    there = (config.run / CONFIG).exists()
+    return with_engine_kept(config, read_settings(config.run)) if there else config
 
 
 def with_engine_taken(config: TeacherConfig, env: Environment) -> TeacherConfig:
