@@ -24,6 +24,7 @@ import numpy as np
 
 from benchmarks.rows import Row, Settings
 from benchmarks.timing import latencies
+from benchmarks.watchdog_trials import watchdog_max_ms
 from benchmarks.workload import untrained
 from mjx_s2r import onnx_export
 from mjx_s2r.api.policy import TrainedPolicy, export_policy
@@ -61,6 +62,7 @@ def run(settings: Settings) -> list[Row]:
         Row("robot", "loop_p50_us", loop[0], "us"),
         Row("robot", "loop_p99_us", loop[1], "us"),
         *_khz_rows(khz),
+        Row("robot", "watchdog_max_ms", watchdog_max_ms(), "ms"),
         Row("robot", "hour_growth_mb", _growth_mb(Still(fast.contract)), "MB"),
     ]
 

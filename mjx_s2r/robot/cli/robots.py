@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mjx_s2r.contract import ContractError, PolicyContract
@@ -16,6 +16,7 @@ from mjx_s2r.robot.estop import LatchedStop, open_stop, terminal_here
 from mjx_s2r.robot.watchdog.config import WatchdogConfig
 from mjx_s2r.robot.watchdog.proxy import WatchedDriver
 
+PATIENCE_S = 0.5  # of the watchdog of a stand-in: a busy machine does no harm there
 SIMULATED = ("bench", "stand-in")
 
 
@@ -156,6 +157,8 @@ def watched_robot(choice: RobotChoice, contract: PolicyContract, log: Path) -> W
         stops=tuple(f for f in choice.stops if by_watchdog(f)),
         log=str(log),
     )
+    if not (choice.needs_person or choice.timeout_s):
+        settings = replace(settings, timeout_s=PATIENCE_S, heartbeat_s=PATIENCE_S)
     return WatchedDriver(choice.spec, contract, choice.options, settings)
 
 
