@@ -17,6 +17,10 @@ COMMAND = "command"  # the signal that the controller supplies: the last command
 SLACK = 1e-6  # relative room for float32 limits that were written down in float64
 
 
+class DriverError(RuntimeError):
+    """A robot that does not answer, or that stopped by itself; the message says what to do."""
+
+
 @dataclass(frozen=True)
 class Reading:
     """Reading of a robot at one instant.

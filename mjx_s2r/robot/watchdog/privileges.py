@@ -30,12 +30,26 @@ def settle(*, realtime: bool) -> dict[str, str]:
     sys.setswitchinterval(SWITCH_S)
     got = {"gc": "off"}
     if realtime:
-        got["priority"] = _first_that_works(
-            (f"FIFO {FIFO}", _fifo), (f"nice {NICE}", lambda: os.setpriority(0, 0, NICE))
-        )
+        got["priority"] = hurry(FIFO)
         got["memory"] = _first_that_works(("locked", _lock_memory))
         got["out of memory"] = _first_that_works(("ended late", _spare))
     return got
+
+
+def hurry(priority: int) -> str:
+    """Asks for real-time priority for the thread that calls; threads it starts do not inherit it.
+
+    Returns:
+        What was got: "FIFO ..." in real time, "nice ..." for precedence, or "not permitted".
+    """
+    policy = os.SCHED_FIFO | getattr(os, "SCHED_RESET_ON_FORK", 0)
+    return _first_that_works(
+        (
+            f"FIFO {priority}",
+            lambda: os.sched_setscheduler(0, policy, os.sched_param(priority)),
+        ),
+        (f"nice {NICE}", lambda: os.setpriority(os.PRIO_PROCESS, 0, NICE)),
+    )
 
 
 def _first_that_works(*ways: tuple[str, Callable[[], object]]) -> str:
@@ -45,12 +59,6 @@ def _first_that_works(*ways: tuple[str, Callable[[], object]]) -> str:
             way()
             return name
     return "not permitted"
-
-
-def _fifo() -> None:
-    """Asks for real-time scheduling; threads that the driver starts do not inherit it."""
-    policy = os.SCHED_FIFO | getattr(os, "SCHED_RESET_ON_FORK", 0)
-    os.sched_setscheduler(0, policy, os.sched_param(FIFO))
 
 
 def _lock_memory() -> None:

@@ -34,7 +34,7 @@ from mjx_s2r.robot.watchdog.board import ARMED, GONE, IDLE, TRIPPED, Board
 from mjx_s2r.robot.watchdog.config import WatchdogConfig
 from mjx_s2r.robot.watchdog.journal import Journal
 from mjx_s2r.robot.watchdog.judge import CommandJudge
-from mjx_s2r.robot.watchdog.privileges import settle
+from mjx_s2r.robot.watchdog.privileges import FIFO, hurry, settle
 
 TICK_S = 0.002  # between two looks of the supervisor
 NAP_S = 0.005  # longest sleep of the worker
@@ -304,6 +304,8 @@ class Watchdog:
 
     def _supervise(self) -> None:
         """Looks every tick for a reason to stop."""
+        if self._config.realtime:
+            hurry(FIFO + 1)
         while not self._leaving:
             time.sleep(TICK_S)
             now_s = time.monotonic()

@@ -19,7 +19,7 @@ from typing import Any, Literal
 import numpy as np
 
 from mjx_s2r.contract import ContractError, Optics, PolicyContract, to_json
-from mjx_s2r.robot.driver import CameraInfo, DriverInfo, Reading
+from mjx_s2r.robot.driver import CameraInfo, DriverError, DriverInfo, Reading
 from mjx_s2r.robot.watchdog.board import GONE, TRIPPED, Board
 from mjx_s2r.robot.watchdog.config import WatchdogConfig
 
@@ -34,7 +34,7 @@ State = Literal["idle", "moving", "tripped", "gone"]
 STATES: tuple[State, ...] = ("idle", "moving", "tripped", "gone")
 
 
-class WatchdogError(RuntimeError):
+class WatchdogError(DriverError):
     """The watchdog stopped the robot, or is gone; the message says why and what to do."""
 
 
@@ -206,7 +206,7 @@ class WatchedDriver:
     def close(self) -> None:
         """Stops the robot, closes its driver and ends the watchdog; safe to call twice."""
         if not self._gone.is_set():
-            with contextlib.suppress(WatchdogError, ContractError, OSError):
+            with contextlib.suppress(DriverError, ContractError, OSError):
                 self._ask("close")
             self._abandon()
 
@@ -241,7 +241,7 @@ class WatchedDriver:
         """Sends an order and returns the answer.
 
         Raises:
-            ContractError, WatchdogError: what the watchdog answers, or that it does not.
+            ContractError, DriverError: what the watchdog answers, or that it does not.
         """
         self._orders.settimeout(self._config.start_s)
         try:
@@ -256,6 +256,8 @@ class WatchedDriver:
             return answer
         if answer["kind"] == "ContractError":
             raise ContractError(answer["error"])
+        if answer["kind"] == "DriverError":
+            raise DriverError(answer["error"])
         raise WatchdogError(f"the robot cannot be used: {answer['kind']}: {answer['error']}")
 
     def _check_alive(self, now_s: float) -> None:
