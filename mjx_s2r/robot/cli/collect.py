@@ -10,10 +10,10 @@ from typing import Any, cast, get_args
 
 import numpy as np
 
-from mjx_s2r.contract import ActionSpec, ContractError, PolicyContract, to_json
+from mjx_s2r.contract import ContractError, PolicyContract, to_json
 from mjx_s2r.robot.cli.flying import fly, fly_home
 from mjx_s2r.robot.cli.parser import Parser, Verb, positive, whole
-from mjx_s2r.robot.cli.robots import add_robot, choose_robot, open_robot
+from mjx_s2r.robot.cli.robots import add_robot, choose_robot, open_unknown
 from mjx_s2r.robot.cli.session import Session, add_session, open_session, say
 from mjx_s2r.robot.cli.terminal import ask, somebody_there
 from mjx_s2r.robot.clock import VirtualClock
@@ -28,13 +28,6 @@ from mjx_s2r.robot.policy import Actor, Policy
 from mjx_s2r.robot.safety import Guard
 from mjx_s2r.robot.stages import policy_digest
 
-# What a driver is asked for before anybody knows the robot; one that needs a contract says so.
-UNKNOWN = PolicyContract(
-    "collect",
-    50.0,
-    (),
-    ActionSpec(("?",), "position", "rad", (1.0,), (0.0,), (-1.0,), (1.0,), (1.0,), (1.0,)),
-)
 DEMONSTRATIONS = ("policy", "teleop")
 SPARE_S = 2.0  # beyond the time of a motion, for steps in which the guard holds
 
@@ -125,10 +118,7 @@ def _motion(args: argparse.Namespace) -> MotionConfig:
 
 def _own_contract(args: argparse.Namespace) -> PolicyContract:
     """Returns the contract that the robot's data sheet gives."""
-    choice = choose_robot(args)
-    if choice.simulated:
-        raise ContractError(f"{choice.spec!r} is made from a policy's contract: --policy POLICY")
-    driver = open_robot(choice, UNKNOWN, VirtualClock())
+    driver = open_unknown(choose_robot(args), VirtualClock())
     return contract_of(driver.describe(), args.rate)
 
 
