@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from mjx_s2r.robot.cli.folder import utc_now, write_json
 from mjx_s2r.robot.cli.terminal import StatusLine
 from mjx_s2r.robot.cli.watch import FlightWatch
 from mjx_s2r.robot.clock import Clock
@@ -38,6 +39,7 @@ class Cockpit:
         stops: emergency stops that are open.
         keyboard: whether the keyboard is one, too; it is taken for the time of a flight alone,
             because questions are asked at it.
+        latch: file that keeps an emergency stop latched.
     """
 
     driver: Driver
@@ -49,6 +51,7 @@ class Cockpit:
     facts: dict[str, Any]
     stops: Sequence[LatchedStop] = ()
     keyboard: bool = False
+    latch: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -60,12 +63,14 @@ class Episode:
         summary: of the controller; None where it ended in an error.
         error: what ended it, where that was no decision of the guard.
         interrupted: whether a person ended it by Ctrl-C; that is a normal stop.
+        estop: whether an emergency stop was pressed.
     """
 
     name: str
     summary: FlightSummary | None
     error: str = ""
     interrupted: bool = False
+    estop: bool = False
 
     @property
     def tally(self) -> EpisodeTally:
@@ -157,7 +162,12 @@ def fly(
             return Episode(name, None, "ended by Ctrl-C, the robot was stopped", interrupted=True)
         except Exception as error:  # whatever a driver raises; the robot was stopped
             return Episode(name, None, f"{type(error).__name__}: {error}")
-    return Episode(name, done, "; ".join(f"e-stop: {name}" for name in pressed))
+    if pressed and cockpit.latch is not None:
+        note = {"robot": cockpit.robot, "why": f"{pressed[0]} in {path}", "when": utc_now()}
+        write_json(cockpit.latch, note)
+    return Episode(
+        name, done, "; ".join(f"e-stop: {stop}" for stop in pressed), estop=bool(pressed)
+    )
 
 
 def fly_home(cockpit: Cockpit, actor: Actor, name: str) -> Episode:

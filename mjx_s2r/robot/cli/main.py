@@ -13,12 +13,14 @@ from mjx_s2r.params import ParamError, unknown
 from mjx_s2r.robot.cli.parser import (
     EXIT_CODES,
     INTERRUPTED,
+    LATCHED,
     OK,
     PROGRAM,
     REFUSED,
     WRONG,
     Parser,
     RefusedError,
+    StillLatchedError,
     UsageError,
     Verb,
     complain,
@@ -65,6 +67,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except RefusedError as error:
         complain(error)
         return REFUSED
+    except StillLatchedError as error:
+        complain(error)
+        return LATCHED
     except _user_errors() as error:
         complain(error)
         return WRONG

@@ -24,6 +24,10 @@ class RefusedError(RuntimeError):
     """What a person, the checklist or a missing person refuses; the message says the remedy."""
 
 
+class StillLatchedError(RuntimeError):
+    """An emergency stop that nobody has cleared; the message says how."""
+
+
 @dataclass(frozen=True)
 class Verb:
     """One verb: ``add`` gives a parser its options, ``do`` runs it and returns the exit status."""

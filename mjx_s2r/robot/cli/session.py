@@ -1,10 +1,11 @@
 """What every command that moves a robot does: lock, stage, plan, checklist, record."""
 
 import argparse
+import json
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,16 @@ from mjx_s2r.robot import checklist
 from mjx_s2r.robot.checklist import ChecklistItem, ChecklistRecord
 from mjx_s2r.robot.cli.flying import Cockpit, Episode
 from mjx_s2r.robot.cli.folder import about_machine, new_folder, utc_now, write_json
-from mjx_s2r.robot.cli.parser import INTERRUPTED, OK, STOPPED, Parser, RefusedError
+from mjx_s2r.robot.cli.limits import read_limits
+from mjx_s2r.robot.cli.parser import (
+    INTERRUPTED,
+    LATCHED,
+    OK,
+    STOPPED,
+    Parser,
+    RefusedError,
+    StillLatchedError,
+)
 from mjx_s2r.robot.cli.press_test import press_all
 from mjx_s2r.robot.cli.robots import (
     RobotChoice,
@@ -37,7 +47,7 @@ from mjx_s2r.robot.stages import (
     missing,
     promote,
 )
-from mjx_s2r.robot.state_folder import only_one, state_folder
+from mjx_s2r.robot.state_folder import latch_path, only_one, state_folder
 from mjx_s2r.robot.watchdog.proxy import WatchedDriver
 
 PERCENTS = tuple(round(100 * s.fraction) for s in STAGES)
@@ -45,7 +55,7 @@ PERCENTS = tuple(round(100 * s.fraction) for s in STAGES)
 
 def add_session(parser: Parser) -> None:
     """Adds the options of stage, person and record."""
-    group = parser.add_argument_group("speed")
+    group = parser.add_argument_group("speed and limits")
     group.add_argument(
         "--stage",
         choices=("auto", *map(str, PERCENTS)),
@@ -63,6 +73,12 @@ def add_session(parser: Parser) -> None:
         choices=("person", "rule"),
         default="person",
         help="who raises the stage when it has been flown long enough (a person, who is asked)",
+    )
+    group.add_argument(
+        "--limits",
+        type=Path,
+        metavar="FILE",
+        help="limits of the guard by name, TOML: floor, workspace_low, max_temperature, ...",
     )
     group = parser.add_argument_group("person and record")
     group.add_argument("--by", default="", metavar="NAME", help="who is at the robot")
@@ -97,6 +113,7 @@ class Session:
         images: whether pictures are kept.
         facts: what the summary says of the run.
         stops: emergency stops that are open; the keyboard opens for a flight alone.
+        limits: of the guard, before the stage.
         promote: who raises the stage, "person" or "rule".
         episodes: flown so far.
     """
@@ -117,12 +134,13 @@ class Session:
     facts: dict[str, Any]
     stops: Sequence[LatchedStop]
     promote: str
+    limits: SafetyConfig
     episodes: list[Episode] = field(default_factory=list)
 
     @property
     def safety(self) -> SafetyConfig:
         """Limits in force."""
-        return SafetyConfig(speed_fraction=self.fraction)
+        return replace(self.limits, speed_fraction=self.fraction)
 
     def cockpit(self) -> Cockpit:
         """Returns what episodes are flown with."""
@@ -136,6 +154,7 @@ class Session:
             facts={"driver": self.choice.spec, "stage": self.fraction, "by": self.by},
             stops=self.stops,
             keyboard="keyboard" in self.choice.stops,
+            latch=latch_path(state_folder(self.info.name)),
         )
 
     def plan(self, *more: tuple[str, str]) -> list[str]:
@@ -198,6 +217,8 @@ class Session:
 
     def status(self) -> int:
         """Returns the exit status that fits what was flown."""
+        if any(e.estop for e in self.episodes):
+            return LATCHED
         if any(e.interrupted for e in self.episodes):
             return INTERRUPTED
         return STOPPED if any(e.tally.stop for e in self.episodes) else OK
@@ -223,6 +244,8 @@ class Session:
 
     def next_step(self) -> str:
         """Returns what a careful person does next."""
+        if any(e.estop for e in self.episodes):
+            return f"find the cause, then: mjx-s2r-robot reset {self.info.name!r}"
         log = self.folder / f"{self.episodes[-1].name}.log" if self.episodes else self.folder
         if any(e.tally.stop for e in self.episodes):
             return f"look at the log before the next flight: mjx-s2r-robot inspect {log}"
@@ -258,8 +281,10 @@ def open_session(
         BusyError: another process drives it.
         StageError: the stage is not reached, or its file cannot be used.
         RefusedError: it moves and nobody is there to be asked.
+        StillLatchedError: its emergency stop is latched.
     """
     choice = choose_robot(args)
+    limits = read_limits(args.limits)
     by = _person(args, choice)
     clock = VirtualClock() if choice.virtual else RealClock()
     with ExitStack() as stack:
@@ -276,6 +301,7 @@ def open_session(
         check(contract, info)
         folder = state_folder(info.name)
         stack.enter_context(only_one(folder))
+        _require_unlatched(info.name, latch_path(folder))
         file = StageFile.of(folder, info.name, digest) if choice.needs_person else None
         state = file.load() if file else StageState(info.name, digest)
         fraction = _fraction(args, state, kept=file is not None)
@@ -302,6 +328,25 @@ def open_session(
             facts=facts,
             stops=stops,
             promote=args.promote,
+            limits=limits,
+        )
+
+
+def _require_unlatched(robot: str, latch: Path) -> None:
+    """Checks that no emergency stop of a robot is latched.
+
+    Raises:
+        StillLatchedError: one is; a latch that cannot be read counts.
+    """
+    if latch.exists():
+        try:
+            note = json.loads(latch.read_text())
+            why = f"{note['why']}, {note['when']}"
+        except (OSError, ValueError, KeyError, TypeError):
+            why = "for an unknown reason"
+        raise StillLatchedError(
+            f"the emergency stop of {robot!r} is latched ({why}); look at the robot, then: "
+            f"mjx-s2r-robot reset {robot!r}"
         )
 
 

@@ -1,5 +1,7 @@
 """Robots for the command line's tests, as a person would write their own: module:factory."""
 
+from pathlib import Path
+
 import numpy as np
 
 from mjx_s2r.robot.driver import Reading
@@ -43,6 +45,18 @@ def breaks(order: DriverOrder) -> FakeDriver:
     def write(command: np.ndarray) -> None:
         if len(robot.commands) == 5:
             raise OSError("bus: no answer from motor 3")
+
+    robot.on_write = write
+    return robot
+
+
+def presses(order: DriverOrder) -> FakeDriver:
+    """Returns a robot at whose fifth command somebody makes the file "stop" here."""
+    robot = arm(order)
+
+    def write(command: np.ndarray) -> None:
+        if len(robot.commands) == 5:
+            Path("stop").touch()
 
     robot.on_write = write
     return robot

@@ -15,7 +15,7 @@ import pytest
 from mjx_s2r.robot import log
 from mjx_s2r.robot.cli import session
 from mjx_s2r.robot.cli.main import VERBS, main
-from mjx_s2r.robot.cli.parser import INTERRUPTED, OK, REFUSED, STOPPED, WRONG
+from mjx_s2r.robot.cli.parser import INTERRUPTED, LATCHED, OK, REFUSED, STOPPED, WRONG
 from tests.robot.fakes import contract_for, write_onnx
 
 ARM = "tests.robot.cli.arms:"
@@ -180,6 +180,28 @@ def test_more_speed_than_was_reached_needs_a_reason(
     assert main([*words, "--anyway", "measured on a twin"]) == OK
     body = read(flight(tmp_path) / "summary.json")
     assert (body["anyway"], body["speed_fraction"]) == ("measured on a twin", 0.5)
+
+
+def test_an_emergency_stop_is_latched_until_a_person_clears_it(
+    policy: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stop = tmp_path / "stop"
+    words = ["run", policy, "--driver", f"{ARM}presses", *SHORT, *AS_ADA]
+    words += ["--estop", f"file:{stop}"]
+    assert main(words) == LATCHED
+    assert f"e-stop: file {stop}" in capsys.readouterr().out
+    stop.unlink()
+    assert main(words) == LATCHED, "the latch outlives the process"
+    assert "mjx-s2r-robot reset 'fake'" in capsys.readouterr().err
+    assert main(["reset", "fake"]) == REFUSED
+    assert main(["reset", "fake", "--yes"]) == REFUSED
+    assert main(["reset", "fake", "--yes", "--by", "Ada"]) == OK
+    line = json.loads((tmp_path / "robots" / "fake" / "resets.jsonl").read_text())
+    assert line["by"] == "Ada" and not line["asked"] and str(stop) in line["latched"]
+    assert main(["reset", "fake"]) == OK
+    assert "no emergency stop" in capsys.readouterr().out
+    steady = [w.replace("presses", "noisy") for w in words]
+    assert main(steady) == OK
 
 
 def test_check_finds_degrees_and_moves_nothing(
