@@ -35,20 +35,16 @@ class ActorCritic:
         config: settings of PPO.
         num_actions: J.
         image_shapes: (H, W, C) of each camera that the actor sees.
-        deployed: the actor is laid out for ONNX, for one step that continues an episode.
     """
 
     config: PPOConfig
     num_actions: int
     image_shapes: tuple[tuple[int, int, int], ...] = ()
-    deployed: bool = False
 
     @cached_property
     def _actor(self) -> tuple[Trunk, ActorHead]:
         """What stands before the actor's layers, and these."""
-        trunk = Trunk(
-            self.config.cnn_channels, self.config.rnn_hidden, self._dtype, self.deployed
-        )
+        trunk = Trunk(self.config.cnn_channels, self.config.rnn_hidden, self._dtype)
         layers, std = self.config.actor_hidden, self.config.init_std
         return trunk, ActorHead(layers, self.num_actions, std, dtype=self._dtype)
 
@@ -90,6 +86,23 @@ class ActorCritic:
             first: (T, B) bool: an episode begins here.
         """
         return cast(tuple[jax.Array, Gaussian], _run(self._actor, params, memory, x, images, first))
+
+    def deployed_step(
+        self, params: Any, memory: jax.Array, x: jax.Array, images: Images
+    ) -> tuple[jax.Array, Gaussian]:
+        """Returns memory (B, H) and action distribution (B, J) of one step, laid out for ONNX.
+
+        Args:
+            params: the actor's parameters.
+            memory: (B, H) before the step, which continues an episode.
+            x: (B, P) normalized readings.
+            images: per camera (B, H, W, C) uint8.
+        """
+        trunk, head = self._actor
+        first = jnp.zeros(x.shape[:1], bool)
+        through: Any = trunk.clone(deployed=True).apply(params["trunk"], memory, x, images, first)
+        kept, features = through
+        return kept, cast(Gaussian, head.apply(params["head"], features))
 
     def value(
         self, params: Any, memory: jax.Array, x: jax.Array, first: jax.Array

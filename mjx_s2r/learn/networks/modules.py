@@ -78,7 +78,7 @@ class Trunk(nn.Module):
         cnn_channels: feature maps of each image encoder.
         rnn_hidden: size of the memory, H; 0 remembers nothing.
         dtype: what the image encoders compute in; the memory stays float32.
-        deployed: laid out for ONNX, for one step (T = 1) that continues an episode.
+        deployed: laid out for ONNX, for one step that continues an episode: there is no T.
     """
 
     cnn_channels: int = 16
@@ -98,19 +98,16 @@ class Trunk(nn.Module):
             images: per camera (T, B, H, W, C) uint8.
             first: (T, B) bool: an episode begins here, what was before is forgotten.
         """
+        if self.deployed:
+            return self._deployed(memory, x, images)
         if images:
             eyes = [
-                ImageEncoder(self.cnn_channels, self.dtype, self.deployed)(to_float(merge_time(i)))
-                for i in images
+                ImageEncoder(self.cnn_channels, self.dtype)(to_float(merge_time(i))) for i in images
             ]
             seen = [split_time(eye, x.shape[0]).astype(jnp.float32) for eye in eyes]
             x = jnp.concatenate((*seen, x), axis=-1)
         if not self.rnn_hidden:
             return jnp.zeros((*x.shape[:2], 0)), x
-
-        if self.deployed:
-            memory, _ = nn.GRUCell(self.rnn_hidden)(memory, x[0])
-            return memory[None], memory[None]
 
         def one(
             cell: nn.GRUCell, memory: jax.Array, inputs: tuple[jax.Array, jax.Array]
@@ -123,6 +120,17 @@ class Trunk(nn.Module):
         scan = nn.scan(one, variable_broadcast="params", split_rngs={"params": False})
         kept = scan(nn.GRUCell(self.rnn_hidden), memory, (x, first))[1]
         return kept, kept
+
+    def _deployed(
+        self, memory: jax.Array, x: jax.Array, images: Sequence[jax.Array]
+    ) -> tuple[jax.Array, jax.Array]:
+        """Returns memory (B, H) and features (B, P') of one step: x (B, P), images (B, H, W, C)."""
+        eyes = [ImageEncoder(self.cnn_channels, deployed=True)(to_float(i)) for i in images]
+        x = jnp.concatenate((*eyes, x), axis=-1) if eyes else x
+        if not self.rnn_hidden:
+            return memory, x
+        memory, _ = nn.GRUCell(self.rnn_hidden)(memory, x)
+        return memory, memory
 
 
 def merge_time(x: jax.Array) -> jax.Array:

@@ -73,7 +73,7 @@ class PPO:
         config: settings.
         num_actions: J.
         image_shapes: (H, W, C) of what each camera shows the actor.
-        deployed: the actor is laid out for ONNX, for one step that continues an episode.
+        deployed: `policy` is laid out for ONNX and continues episodes, whatever ``is_first`` says.
     """
 
     config: PPOConfig
@@ -84,7 +84,7 @@ class PPO:
     @cached_property
     def nets(self) -> ActorCritic:
         """The networks, without parameters."""
-        return ActorCritic(self.config, self.num_actions, self.image_shapes, self.deployed)
+        return ActorCritic(self.config, self.num_actions, self.image_shapes)
 
     def init(self, obs: dict[str, jax.Array], *, key: jax.Array) -> PPOState:
         """Returns the state before the first update, for observations {name: (B, P)}."""
@@ -121,6 +121,8 @@ class PPO:
     ) -> tuple[jax.Array, Gaussian]:
         """Returns the recurrent state (B, H) and the distribution of raw actions (B, J)."""
         x = normalizer.apply(state.actor_norm, obs[self.config.actor_reads])
+        if self.deployed:
+            return self.nets.deployed_step(state.actor, rnn_state, x, images)
         shown = tuple(image[None] for image in images)
         rnn_states, policy = self.nets.policy(
             state.actor, rnn_state, x[None], shown, is_first[None]
