@@ -5,6 +5,7 @@ the other a proprioceptive one of a quadruped's size, at 1 kHz on the bench robo
 
     act_p99_us          the student's network alone
     loop_p99_us         all else of a step: assemble, guard, log
+    step_p99_us         both
     khz_overruns        share of the deadlines of 1 ms that were missed
     khz_jitter_p999_us  how far the time between two steps is from 1 ms, p99.9
     watchdog_max_ms     from the last heartbeat of a stopped or killed policy to damping
@@ -37,7 +38,7 @@ from mjx_s2r.robot.driver import Reading
 from mjx_s2r.robot.drivers.bench import BenchRobot
 from mjx_s2r.robot.log import FlightLog
 from mjx_s2r.robot.loop_bench import LoopFigures, measure_loop, percentiles_us
-from mjx_s2r.robot.policy import Policy
+from mjx_s2r.robot.policy import Actor, Policy
 
 JOINTS = 12
 KHZ = 1000.0
@@ -54,13 +55,16 @@ def run(settings: Settings) -> list[Row]:
     images = _images(student.contract)
     obs = np.zeros(student.contract.size, np.float32)
     act = percentiles_us(latencies(lambda: student.act(obs, images), settings.calls))
-    loop = _loop(Still(student.contract), settings.calls)
+    loop = _hurried(Still(student.contract), settings.calls)
+    step = _hurried(student, settings.calls)
     khz = measure_loop(fast, KHZ_S, RealClock(spin_s=SPIN_S))
     return [
         Row("robot", "act_p50_us", act[0], "us"),
         Row("robot", "act_p99_us", act[1], "us"),
         Row("robot", "loop_p50_us", loop[0], "us"),
         Row("robot", "loop_p99_us", loop[1], "us"),
+        Row("robot", "step_p50_us", step[0], "us"),
+        Row("robot", "step_p99_us", step[1], "us"),
         *_khz_rows(khz),
         Row("robot", "watchdog_max_ms", watchdog_max_ms(), "ms"),
         Row("robot", "hour_growth_mb", _growth_mb(Still(fast.contract)), "MB"),
@@ -147,8 +151,8 @@ def _images(contract: PolicyContract) -> dict[str, np.ndarray]:
     return {c.name: rng.integers(0, 256, c.shape, np.uint8) for c in contract.cameras}
 
 
-def _loop(actor: Still, steps: int) -> tuple[float, ...]:
-    """Returns the percentiles of a control step without a network, log included, us."""
+def _hurried(actor: Actor, steps: int) -> tuple[float, ...]:
+    """Returns the percentiles of a control step, one after another without waiting, us."""
     figures = measure_loop(actor, steps / actor.contract.control_hz, HurriedClock())
     return figures.step_us
 

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from mjx_s2r.params import unknown
+
 
 class BusyError(RuntimeError):
     """Another process drives the robot; the message names it and the remedy."""
@@ -22,11 +24,28 @@ def plain_name(robot: str) -> str:
 
 def state_folder(robot: str) -> Path:
     """Returns the folder of a robot, which is made if needed."""
-    home = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
-    root = os.environ.get("MJX_S2R_ROBOTS") or str(Path(home) / "mjx_s2r" / "robots")
-    folder = Path(root) / plain_name(robot)
+    folder = _root() / plain_name(robot)
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+def known_folder(robot: str) -> Path:
+    """Returns the folder of a robot that was driven before.
+
+    Raises:
+        ParamError: it never was; names the near ones.
+    """
+    folder = _root() / plain_name(robot)
+    if not folder.is_dir():
+        there = sorted(p.name for p in _root().glob("*") if p.is_dir())
+        raise unknown("robot", robot, there)
+    return folder
+
+
+def _root() -> Path:
+    """Returns the folder of all robots."""
+    home = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
+    return Path(os.environ.get("MJX_S2R_ROBOTS") or Path(home) / "mjx_s2r" / "robots")
 
 
 @contextmanager

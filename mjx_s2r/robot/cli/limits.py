@@ -27,7 +27,7 @@ def read_limits(path: Path | None) -> SafetyConfig:
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ContractError(
             f"{path} holds no limits ({error}); write TOML, e.g. floor = 0.02"
-        ) from (error)
+        ) from error
     known = [f.name for f in fields(SafetyConfig) if f.name != STAGED]
     values = {}
     for name, value in body.items():

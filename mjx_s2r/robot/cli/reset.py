@@ -7,7 +7,7 @@ from mjx_s2r.robot.cli.folder import utc_now
 from mjx_s2r.robot.cli.parser import OK, Parser, RefusedError, Verb
 from mjx_s2r.robot.cli.session import say
 from mjx_s2r.robot.cli.terminal import ask, ask_name, somebody_there
-from mjx_s2r.robot.state_folder import history_path, latch_path, only_one, state_folder
+from mjx_s2r.robot.state_folder import history_path, known_folder, latch_path, only_one
 
 
 def _add(parser: Parser) -> None:
@@ -21,7 +21,7 @@ def _add(parser: Parser) -> None:
 
 def _do(args: argparse.Namespace) -> int:
     """Clears the latch."""
-    folder = state_folder(args.robot)
+    folder = known_folder(args.robot)
     with only_one(folder):
         latch = latch_path(folder)
         if not latch.exists():

@@ -81,6 +81,7 @@ def test_the_help_names_verbs_and_exit_codes(capsys: pytest.CaptureFixture[str])
         (["run", "POLICY", "--driver", f"{ARM}arm", "--virtual"], "leave it out"),
         (["check", "POLICY", "--driver", f"{ARM}none"], "unknown factory in"),
         (["stage", "none.onnx", "--robot", "fake"], "none.onnx cannot be read"),
+        (["reset", "fkae"], "unknown robot 'fkae'"),
         (["collect", "chrip", "--driver", "x"], "chirp"),
         (["collect", "policy", "--driver", "x"], "--policy POLICY"),
         (["collect", "teleop", "--driver", "x"], "must read MODULE:FACTORY"),

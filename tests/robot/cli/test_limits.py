@@ -37,5 +37,5 @@ def test_what_is_wrong_is_named(
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ContractError, match="none.toml holds no limits"):
+    with pytest.raises(ContractError, match=r"none\.toml holds no limits"):
         read_limits(tmp_path / "none.toml")
