@@ -13,7 +13,13 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """Time in seconds and the deadlines of one loop."""
+    """Time in seconds and the deadlines of one loop.
+
+    Attributes:
+        is_real: whether it is the machine's time, which passes while a call blocks.
+    """
+
+    is_real: bool
 
     @property
     def overruns(self) -> int:
@@ -75,6 +81,8 @@ class RealClock:
         tolerance_s: lateness that does not count as an overrun.
     """
 
+    is_real = True
+
     def __init__(self, spin_s: float = 0.0, tolerance_s: float = 0.001) -> None:
         """Takes the jitter settings; `start` begins a loop."""
         self.spin_s = spin_s
@@ -108,6 +116,8 @@ class RealClock:
 
 class VirtualClock:
     """Time that moves only by a call: `wait`, or by `advance` to act out a slow computation."""
+
+    is_real = False
 
     def __init__(self, now_s: float = 0.0) -> None:
         """Starts at ``now_s``."""

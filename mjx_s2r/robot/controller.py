@@ -1,24 +1,41 @@
 """The fixed-rate loop that drives a robot: read, guard, assemble, ask, guard, send, log.
 
-No command reaches the driver unless the guard let it through in the same step. Whatever ends the
-loop, the driver is stopped first; an exception (Ctrl-C is one) is logged and raised again.
+No command reaches the driver unless the guard let it through in the same step. Time is judged
+twice: how old readings are before the policy is asked, and again before its command leaves.
+Whatever ends the loop, the driver is stopped first: an exception (Ctrl-C is one) is logged and
+raised again, and a signal that ends the process ends it afterwards. What cannot be caught in this
+process, a crash in C or SIGKILL, is the watchdog's, which is another process.
 """
 
 import math
-from collections import Counter
-from collections.abc import Callable, Mapping
+from collections import Counter, deque
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from pathlib import Path
+from typing import Any, get_args
 
 import numpy as np
 
-from mjx_s2r.contract import ContractError, PolicyContract, assemble
+from mjx_s2r.contract import ContractError, PolicyContract
+from mjx_s2r.params import ParamError
 from mjx_s2r.robot.clock import Clock
-from mjx_s2r.robot.driver import COMMAND, Driver, Reading, check
+from mjx_s2r.robot.decisions import FlightState, Pilot
+from mjx_s2r.robot.driver import Driver, DriverInfo, Reading, check
+from mjx_s2r.robot.estop import StopSource
 from mjx_s2r.robot.frames import FrameStack
+from mjx_s2r.robot.interpolation import Course, Interpolation
+from mjx_s2r.robot.latch import require_unlatched, set_latch
+from mjx_s2r.robot.latency import KEPT, Latency, Stopwatch
 from mjx_s2r.robot.log import FlightLog, Step
+from mjx_s2r.robot.lookout import Lookout
+from mjx_s2r.robot.phases import Deed, Phase
 from mjx_s2r.robot.policy import Actor
-from mjx_s2r.robot.safety import Event, Guard, GuardState, Mode, SafetyConfig
+from mjx_s2r.robot.safety import Event, Guard, Mode, SafetyConfig
+from mjx_s2r.robot.terminations import raised
+
+SHORTEST_CALL_S = 0.1  # that a call may take however fast the control rate is
+READ, INSPECT, INFER, GUARD, WRITE, LOG = range(6)  # places in `latency.STAGES_OF_A_STEP`
 
 
 @dataclass(frozen=True)
@@ -26,25 +43,50 @@ class ControllerConfig:
     """Settings of one run.
 
     Attributes:
-        duration_s: longest run, s.
+        duration_s: longest flight, s, from the first command.
         safety: limits of the guard.
+        inner_hz: commands per second, a multiple of the policy's rate; 0 is the policy's rate.
+        interpolation: how commands between two answers of the policy go: "hold", "linear" or
+            "cubic".
+        call_limit_s: how long the driver or the policy may take over one call before the driver is
+            stopped, s; 0 is `SafetyConfig.reading_stop_periods`, at least 0.1 s.
+        overrun_limit_s: time for which deadlines may be missed without a break, s.
+        latch: file that keeps an emergency stop latched, one per robot; None latches for this
+            flight only.
     """
 
     duration_s: float = 10.0
     safety: SafetyConfig = field(default_factory=SafetyConfig)
+    inner_hz: float = 0.0
+    interpolation: Interpolation = "linear"
+    call_limit_s: float = 0.0
+    overrun_limit_s: float = 2.0
+    latch: Path | None = None
 
     def __post_init__(self) -> None:
-        """Checks the duration.
+        """Checks the numbers.
 
         Raises:
-            ValueError: not a positive, finite number.
+            ParamError: a setting outside its range; the message names it.
         """
         if not (math.isfinite(self.duration_s) and self.duration_s > 0):
-            raise ValueError(f"duration_s = {self.duration_s} must be positive")
+            raise ParamError(f"duration_s = {self.duration_s} must be positive and finite")
+        for name in ("inner_hz", "call_limit_s"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ParamError(f"{name} = {getattr(self, name)} must be finite; 0 is the default")
+        if not self.overrun_limit_s > 0:
+            raise ParamError(
+                f"overrun_limit_s = {self.overrun_limit_s} must be above zero; inf sets no limit"
+            )
+        if self.interpolation not in get_args(Interpolation):
+            raise ParamError(
+                f"interpolation = {self.interpolation!r} must be one of "
+                f"{list(get_args(Interpolation))}"
+            )
 
     def to_json(self) -> dict[str, Any]:
         """Returns the settings as JSON values, for the head of a log."""
-        return asdict(self)
+        return asdict(self) | {"latch": None if self.latch is None else str(self.latch)}
 
 
 @dataclass(frozen=True)
@@ -52,15 +94,19 @@ class FlightSummary:
     """Summary of a run.
 
     Attributes:
-        reason: "until" (the caller's condition), "duration" or "guard" (a STOP).
-        steps: commands that were sent.
+        reason: "until" (the caller's condition), "duration", "guard" (a STOP) or "estop".
+        steps: control steps in which commands were sent.
         duration_s: from the first reading to the end, s.
         overruns: deadlines that were missed.
         worst_late_s: latest arrival at a deadline, s.
-        busy_s: (steps,) time from each reading to the end of its write, s.
+        busy_s: (steps,) time from each reading to the end of its write, s; of the last steps.
         held: steps in HOLD.
         events: how often each kind of event occurred, by code.
         stopped_by: the events of the STOP.
+        phase: the last phase: PASSIVE, or DAMP or ESTOP after a STOP.
+        latency: p50, p99 and longest of every stage of a step, by `latency.STAGES_OF_A_STEP`.
+        command: (J,) the last command that was sent, where the next flight may begin; None if
+            none was.
     """
 
     reason: str
@@ -72,6 +118,9 @@ class FlightSummary:
     held: int
     events: Mapping[str, int]
     stopped_by: tuple[Event, ...] = ()
+    phase: Phase = Phase.PASSIVE
+    latency: Mapping[str, Latency] = field(default_factory=dict)
+    command: np.ndarray | None = None
 
 
 def run(
@@ -81,46 +130,62 @@ def run(
     config: ControllerConfig,
     log: FlightLog | None = None,
     until: Callable[[Reading], bool] | None = None,
+    stops: Sequence[StopSource] = (),
+    start: np.ndarray | None = None,
 ) -> FlightSummary:
     """Drives a connected robot with a policy until the time is over, ``until`` says so or a STOP.
 
+    The first command is the measured pose (no effort in effort mode), or ``start``.
+
     Args:
         driver: a robot after `Driver.connect`; it is stopped, not closed, at the end.
-        policy: what to run.
+        policy: what to run; its ``reset``, if it has one, is called first.
         clock: the time that the driver's time stamps are in.
         config: settings.
         log: where every step goes; None keeps nothing.
         until: called with every reading before it is used; True ends the run.
+        stops: emergency stops, asked at every command.
+        start: (J,) the last command of the flight before (`FlightSummary.command`), which the robot
+            still holds: a loaded arm sags below it and would dip if it were told to stay where it
+            is measured. It counts only near the measured pose.
 
     Raises:
+        LatchedError: an emergency stop that nobody has reset; nothing was sent.
         ContractError: the policy does not fit the robot; nothing was sent.
+        Terminated: a signal asked the process to end; the robot was stopped.
         BaseException: whatever was raised inside the loop, after the robot was stopped.
     """
+    if config.latch is not None:
+        require_unlatched(config.latch)
     info = driver.describe()
     check(policy.contract, info)
     guard = Guard.build(config.safety, policy.contract, info)
-    steps = math.ceil(config.duration_s * policy.contract.control_hz - 1e-9)
-    tally = _Tally(clock.now_s())
-    try:
-        reason = _loop(_Parts(driver, policy, clock, guard, log, until), tally, steps)
-    except BaseException as error:
-        try:
-            _stop(driver)
-        finally:
-            _log_failure(log, Step(tally.step, clock.now_s(), Mode.STOP), error)
-        raise
-    _stop(driver)
-    return FlightSummary(
-        reason=reason,
-        steps=tally.sent,
-        duration_s=clock.now_s() - tally.start_s,
-        overruns=clock.overruns,
-        worst_late_s=tally.worst_late_s,
-        busy_s=np.array(tally.busy_s),
-        held=tally.held,
-        events=dict(tally.events),
-        stopped_by=tally.stopped_by,
-    )
+    ticks = _ticks(config, policy.contract, info)
+    parts = _Parts(driver, policy, clock, config, log, until, tuple(stops), ticks)
+    with raised():
+        return _fly(parts, guard, info, start)
+
+
+def _ticks(config: ControllerConfig, contract: PolicyContract, info: DriverInfo) -> int:
+    """Returns how many commands each answer of the policy becomes.
+
+    Raises:
+        ContractError: an inner rate that is no multiple of the policy's, or above the robot's.
+    """
+    if not config.inner_hz:
+        return 1
+    ratio = config.inner_hz / contract.control_hz
+    if round(ratio) < 1 or abs(ratio - round(ratio)) > 1e-6 * ratio:
+        raise ContractError(
+            f"inner_hz = {config.inner_hz} must be a multiple of the policy's "
+            f"{contract.control_hz} Hz, e.g. {contract.control_hz * max(1, round(ratio))}"
+        )
+    if config.inner_hz > info.max_hz * (1 + 1e-6):
+        raise ContractError(
+            f"inner_hz = {config.inner_hz} is above the {info.max_hz} Hz of robot {info.name!r}; "
+            "lower it, or raise the driver's bus rate"
+        )
+    return round(ratio)
 
 
 @dataclass(frozen=True)
@@ -154,9 +219,22 @@ class _Parts:
     driver: Driver
     policy: Actor
     clock: Clock
-    guard: Guard
+    config: ControllerConfig
     log: FlightLog | None
     until: Callable[[Reading], bool] | None
+    stops: tuple[StopSource, ...]
+    ticks: int
+
+    @property
+    def period_s(self) -> float:
+        """Time between two commands, s."""
+        return 1 / (self.ticks * self.policy.contract.control_hz)
+
+    @property
+    def call_limit_s(self) -> float:
+        """How long one call may take, s."""
+        periods_s = self.config.safety.reading_stop_periods / self.policy.contract.control_hz
+        return self.config.call_limit_s or max(SHORTEST_CALL_S, periods_s)
 
 
 @dataclass
@@ -168,112 +246,244 @@ class _Tally:
     sent: int = 0
     held: int = 0
     worst_late_s: float = 0.0
-    busy_s: list[float] = field(default_factory=list)
+    late_s: float = 0.0
+    busy_s: deque[float] = field(default_factory=lambda: deque(maxlen=KEPT))
     events: Counter[str] = field(default_factory=Counter)
     stopped_by: tuple[Event, ...] = ()
+    command: np.ndarray | None = None
+    watch: Stopwatch = field(default_factory=Stopwatch)
 
 
-def _loop(parts: _Parts, tally: _Tally, steps: int) -> str:
-    """Runs at most ``steps`` steps; returns why it ended."""
-    state: GuardState | None = None
-    late: tuple[Event, ...] = ()
-    frames = FrameStack(parts.policy.contract)
-    parts.clock.start(1 / parts.policy.contract.control_hz)
-    for tally.step in range(steps):
-        reading = parts.driver.read()
-        if parts.until is not None and parts.until(reading):
-            return "until"
-        now_s = parts.clock.now_s()
-        seen = frames.push(reading.images, reading.image_time_s)
-        step, state = decide(parts.guard, parts.policy, state, reading, now_s, seen)
-        if step.command is None:
-            _stop(parts.driver)
-        else:
-            parts.driver.write(step.command)
-        busy_s = parts.clock.now_s() - now_s
-        step = replace(step, step=tally.step, busy_s=busy_s, events=(*late, *step.events))
-        _record(parts, tally, step)
-        if step.command is None:
-            return "guard"
-        late = _wait(parts, tally)
-    return "duration"
-
-
-def _record(parts: _Parts, tally: _Tally, step: Step) -> None:
-    """Counts and logs one step that is over."""
-    tally.sent += step.command is not None
-    tally.held += step.mode == Mode.HOLD
-    tally.busy_s.append(step.busy_s)
-    tally.events.update(event.code for event in step.events)
-    if step.mode == Mode.STOP:
-        tally.stopped_by = tuple(event for event in step.events if event.mode == Mode.STOP)
-    if parts.log is not None:
-        parts.log.append(step)
-
-
-def _wait(parts: _Parts, tally: _Tally) -> tuple[Event, ...]:
-    """Waits for the deadline; returns the overrun, if it was one, for the log of the next step."""
-    before = parts.clock.overruns
-    late_s = parts.clock.wait()
-    tally.worst_late_s = max(tally.worst_late_s, late_s)
-    if parts.clock.overruns == before:
-        return ()
-    return (Event("overrun", "loop", late_s, 1 / parts.policy.contract.control_hz),)
-
-
-def decide(
-    guard: Guard,
-    policy: Actor,
-    state: GuardState | None,
-    reading: Reading,
-    now_s: float,
-    seen: Mapping[str, np.ndarray],
-) -> tuple[Step, GuardState | None]:
-    """Returns one step, before anything is sent, and the guard's next state.
-
-    Args:
-        guard: the rules.
-        policy: asked only when the reading is good.
-        state: None before the first good reading, which says where the robot is held.
-        reading: what the robot reported.
-        now_s: the clock, s.
-        seen: the last pictures of each camera, (H, W, 3 F), from `frames.FrameStack`.
-    """
-    inspection = guard.inspect(reading, now_s)
-    if state is None and inspection.mode != Mode.RUN:
-        events = tuple(replace(e, mode=Mode.STOP) for e in inspection.events)
-        return Step(0, now_s, Mode.STOP, reading, events=events), None
-    state = state or guard.start(_held(guard, reading))
-    observation = output = None
-    if inspection.mode == Mode.RUN and state.mode != Mode.STOP:
-        observation = _observe(guard.contract, reading, state.command)
-        output = policy.act(observation, seen)
-    decision, after = guard.review(state, inspection, reading, output)
-    step = Step(
-        step=0,
-        time_s=now_s,
-        mode=decision.mode,
-        reading=reading,
-        observation=observation,
-        output=output,
-        command=decision.command,
-        events=decision.events,
+def _fly(parts: _Parts, guard: Guard, info: DriverInfo, start: np.ndarray | None) -> FlightSummary:
+    """Runs the loop, stops the driver whatever happens, and sums up."""
+    driver, clock = parts.driver, parts.clock
+    tally = _Tally(clock.now_s())
+    lookout = Lookout(driver, parts.call_limit_s)
+    loop = _Loop(parts, Pilot(guard, parts.policy, parts.period_s, start), tally, lookout)
+    try:
+        with lookout.watching() if clock.is_real else nullcontext():
+            reason = loop.run()
+    except BaseException as error:
+        try:
+            _stop(driver)
+        finally:
+            failed = Step(tally.step, clock.now_s(), Mode.STOP, phase=Phase.DAMP)
+            _log_failure(parts.log, failed, error)
+        raise
+    _stop(driver)
+    phase = loop.flight.phase
+    if phase is Phase.ESTOP and parts.config.latch is not None:
+        tally.stopped_by += _latch(parts.config.latch, info.name, tally.stopped_by)
+    return FlightSummary(
+        reason="estop" if phase is Phase.ESTOP else reason,
+        steps=tally.sent,
+        duration_s=clock.now_s() - tally.start_s,
+        overruns=clock.overruns,
+        worst_late_s=tally.worst_late_s,
+        busy_s=np.array(tally.busy_s),
+        held=tally.held,
+        events=dict(tally.events),
+        stopped_by=tally.stopped_by,
+        phase=phase if phase in (Phase.DAMP, Phase.ESTOP) else Phase.PASSIVE,
+        latency=tally.watch.summary(),
+        command=tally.command,
     )
-    return step, after
 
 
-def _observe(contract: PolicyContract, reading: Reading, command: np.ndarray) -> np.ndarray:
-    """Returns the observation (P,) float32; the last command sent is one of its signals."""
-    if not contract.signals:
-        return np.zeros(0, np.float32)
-    return np.asarray(assemble(np, contract, {**reading.signals, COMMAND: command}))
+def _latch(path: Path, robot: str, causes: tuple[Event, ...]) -> tuple[Event, ...]:
+    """Writes the latch; returns the event of one that cannot be written."""
+    why = ", ".join(event.name for event in causes if event.code == "estop") or "estop"
+    try:
+        set_latch(path, robot, why)
+    except OSError as error:
+        return (Event("estop", f"latch not written: {error}", math.nan, 0, Mode.STOP),)
+    return ()
 
 
-def _held(guard: Guard, reading: Reading) -> np.ndarray:
-    """Returns the command (J,) that leaves the robot where it is: its positions, or no effort."""
-    if guard.contract.action.mode == "effort":
-        return np.zeros(len(guard.contract.action.joints), np.float32)
-    return np.asarray(reading.signals[guard.config.position_signal], np.float32)
+class _Loop:
+    """The steps of one flight."""
+
+    def __init__(self, parts: _Parts, pilot: Pilot, tally: _Tally, lookout: Lookout) -> None:
+        """Takes what it works with."""
+        self._parts, self._pilot, self._tally, self._lookout = parts, pilot, tally, lookout
+        self._frames = FrameStack(parts.policy.contract)
+        self._faults: tuple[Event, ...] = ()
+        self.flight = FlightState()
+
+    def run(self) -> str:
+        """Runs until the end; returns why it ended."""
+        parts, tally = self._parts, self._tally
+        reset = getattr(parts.policy, "reset", None)
+        if reset is not None:
+            reset()
+        steps = math.ceil(parts.config.duration_s * parts.policy.contract.control_hz - 1e-9)
+        origin_s = parts.clock.now_s()
+        parts.clock.start(parts.period_s)
+        while True:
+            if self.flight.phase in (Phase.PASSIVE, Phase.CHECK):
+                origin_s = parts.clock.now_s()
+            flown_s = parts.clock.now_s() - origin_s
+            if tally.sent >= steps or flown_s >= parts.config.duration_s - 1e-9:
+                return "duration"
+            tally.watch.begin()
+            reading = self._call("read", parts.driver.read)
+            if parts.until is not None and isinstance(reading, Reading) and parts.until(reading):
+                return "until"
+            tally.watch.lap(READ)
+            if self._step(reading) is Deed.STOP:
+                return "guard"
+            self._wait()
+            tally.step += 1
+
+    def _step(self, reading: Reading) -> Deed:
+        """Judges one reading, asks the policy and does what follows."""
+        parts, tally = self._parts, self._tally
+        now_s = parts.clock.now_s()
+        faults = (*self._faults, *self._pressed(), *self._blocked())
+        self._faults = ()
+        seen = _pictures(self._frames, reading)
+        step, self.flight = self._pilot.decide(
+            self.flight, reading, now_s, seen, faults, self, tally.watch
+        )
+        if self.flight.deed is Deed.STOP:
+            _stop(parts.driver)
+        elif step.command is not None:
+            step = self._send(step, reading)
+        tally.watch.lap(WRITE)
+        self._record(replace(step, step=tally.step, busy_s=parts.clock.now_s() - now_s))
+        return self.flight.deed
+
+    def later(self) -> tuple[float, tuple[Event, ...]]:
+        """Returns the clock, s, and what has gone wrong since the policy was asked."""
+        return self._parts.clock.now_s(), self._blocked()
+
+    def ask(self, observation: np.ndarray, seen: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Returns the policy's answer (J,)."""
+        self._lookout.enter("act")
+        try:
+            return self._parts.policy.act(observation, seen)
+        finally:
+            self._lookout.leave()
+
+    def way(self, target: np.ndarray) -> np.ndarray:
+        """Returns the first command (J,) on the way to ``target``, and keeps the course."""
+        assert self.flight.guard is not None
+        start = self.flight.guard.command.astype(float)
+        slope = self._course.end_slope if self._course is not None else np.zeros_like(start)
+        self._course = Course(self._parts.config.interpolation, start, slope, target.astype(float))
+        return self._course.at(1 / self._parts.ticks)
+
+    _course: Course | None = None
+
+    def _send(self, step: Step, reading: Reading) -> Step:
+        """Sends the commands of one control period; returns the step with what was sent last."""
+        assert step.command is not None
+        self._write(step.command)
+        if step.mode != Mode.RUN:
+            self._course = None
+        for tick in range(2, self._parts.ticks + 1):
+            self._tally.watch.lap(WRITE)
+            self._wait()
+            self._tally.watch.skip()
+            self._faults += (*self._pressed(), *self._blocked())
+            if any(event.mode == Mode.STOP for event in self._faults):
+                return step  # the next step, which follows at once, stops
+            assert self.flight.guard is not None
+            share = tick / self._parts.ticks
+            wish = self.flight.guard.command if self._course is None else self._course.at(share)
+            decision, state = self._pilot.guard.follow(
+                self.flight.guard, wish, reading, self._parts.period_s
+            )
+            self._tally.watch.lap(GUARD)
+            assert decision.command is not None
+            self.flight = replace(self.flight, guard=state)
+            self._write(decision.command)
+            step = replace(step, command=decision.command, events=(*step.events, *decision.events))
+        return step
+
+    def _write(self, command: np.ndarray) -> None:
+        """Sends one command."""
+        self._call("write", lambda: self._parts.driver.write(command))
+        self._tally.command = command
+
+    def _call(self, what: str, call: Callable[[], Any]) -> Any:
+        """Returns what a call of the driver returns; one that took too long is a fault."""
+        clock, limit_s = self._parts.clock, self._lookout.limit_s
+        before_s = clock.now_s()
+        self._lookout.enter(what)
+        try:
+            found = call()
+        finally:
+            self._lookout.leave()
+        took_s = clock.now_s() - before_s
+        if took_s > limit_s and not self._lookout.blocked:
+            self._faults += (Event("blocked", what, took_s, limit_s, Mode.STOP),)
+        return found
+
+    def _blocked(self) -> tuple[Event, ...]:
+        """Returns the call for which the lookout has stopped the driver."""
+        if not self._lookout.blocked:
+            return ()
+        limit_s = self._lookout.limit_s
+        return (Event("blocked", self._lookout.blocked, limit_s, limit_s, Mode.STOP),)
+
+    def _pressed(self) -> tuple[Event, ...]:
+        """Returns the emergency stops that are pressed; one that cannot answer is."""
+        events: tuple[Event, ...] = ()
+        for source in self._parts.stops:
+            try:
+                if source.pressed():
+                    events += (Event("estop", source.name, 1, 0, Mode.STOP),)
+            except Exception as error:  # whatever a line to a person may raise
+                name = f"{type(source).__name__} raised {type(error).__name__}"
+                events += (Event("estop", name, 1, 0, Mode.STOP),)
+        return events
+
+    def _record(self, step: Step) -> None:
+        """Counts and logs one step that is over."""
+        tally, log = self._tally, self._parts.log
+        tally.sent += step.command is not None
+        tally.held += step.phase is Phase.HOLD
+        tally.busy_s.append(step.busy_s)
+        if step.events:
+            tally.events.update(event.code for event in step.events)
+        if step.mode == Mode.STOP:
+            tally.stopped_by = tuple(event for event in step.events if event.mode == Mode.STOP)
+        if log is not None:
+            self._lookout.enter("log")
+            try:
+                log.append(step)
+            finally:
+                self._lookout.leave()
+        tally.watch.lap(LOG)
+        tally.watch.end()
+
+    def _wait(self) -> None:
+        """Waits for the deadline; notes the overrun, if it was one, for the log of the next step.
+
+        Deadlines that are missed without a break for too long end the flight: a policy that is too
+        slow for its rate does not fly as it was trained.
+        """
+        clock, tally = self._parts.clock, self._tally
+        before = clock.overruns
+        late_s = clock.wait()
+        tally.worst_late_s = max(tally.worst_late_s, late_s)
+        if clock.overruns == before:
+            tally.late_s = 0.0
+            return
+        tally.late_s += self._parts.period_s + late_s
+        limit_s = self._parts.config.overrun_limit_s
+        self._faults += (Event("overrun", "loop", late_s, self._parts.period_s),)
+        if tally.late_s > limit_s:
+            self._faults += (Event("overrun", "without end", tally.late_s, limit_s, Mode.STOP),)
+
+
+def _pictures(frames: FrameStack, reading: Any) -> dict[str, np.ndarray]:
+    """Returns the last pictures of each camera; what is wrong with a reading says the guard."""
+    try:
+        return frames.push(reading.images, reading.image_time_s)
+    except Exception:  # a reading of any type
+        return {}
 
 
 def _stop(driver: Driver) -> None:

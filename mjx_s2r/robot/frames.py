@@ -2,17 +2,21 @@
 
 from collections import deque
 from collections.abc import Mapping
+from numbers import Real
+from typing import Any
 
 import numpy as np
 
 from mjx_s2r.contract import CameraSignal, PolicyContract
 
 
-def is_picture(camera: CameraSignal, image: np.ndarray) -> bool:
+def is_picture(camera: CameraSignal, image: Any) -> bool:
     """Returns whether an image has the shape and the type of a camera's pictures.
 
     That is (H, W, 3) uint8, or (H, W) of a depth camera: float32 metres or uint16 counts.
     """
+    if not isinstance(image, np.ndarray):
+        return False
     if camera.kind == "depth":
         kinds: tuple[str, ...] = ("float32", "uint16")
         return image.shape == (camera.height, camera.width) and image.dtype.name in kinds
@@ -32,6 +36,11 @@ def as_read(camera: CameraSignal, image: np.ndarray) -> np.ndarray:
     with np.errstate(invalid="ignore"):
         known = (metres >= camera.near) & (metres <= camera.far)
     return np.where(known, metres, np.float32(0))[..., None]
+
+
+def _is_time(value: Any) -> bool:
+    """Returns whether a time stamp can be compared."""
+    return isinstance(value, Real)
 
 
 class FrameStack:
@@ -59,8 +68,8 @@ class FrameStack:
         """
         for name in self._kept.keys() & images.keys():
             kept, now_s = self._kept[name], taken_s.get(name, 0.0)
-            if kept and not is_picture(self._cameras[name], images[name]):
-                continue  # the guard stops the robot for this
+            if not is_picture(self._cameras[name], images[name]) or not _is_time(now_s):
+                continue  # the guard answers this
             if not kept or now_s > self._newest_s[name]:
                 self._newest_s[name] = now_s
                 missing = (kept.maxlen or 1) - 1 if not kept else 0

@@ -47,7 +47,7 @@ def test_commands_start_where_the_robot_is(tmp_path: Path) -> None:
     driver, policy, clock = parts()
     with FlightLog(tmp_path / "a.log", driver.contract, "fake", CONFIG.to_json()) as log:
         summary = run(driver, policy, clock, CONFIG, log)
-    expected = np.array([0.3, -0.2]) + 0.05 * np.arange(1, 11)[:, None]
+    expected = np.array([0.3, -0.2]) + 0.05 * np.arange(10)[:, None]
     np.testing.assert_allclose(driver.commands, expected, atol=1e-6)
     assert (summary.reason, summary.steps, summary.held, summary.overruns) == ("duration", 10, 0, 0)
     assert summary.duration_s == pytest.approx(1.0)
@@ -62,8 +62,8 @@ def test_policy_sees_the_command_that_was_sent() -> None:
     driver, policy, clock = parts(answer=lambda obs: (9.0, 0.0))  # far beyond the rate limit
     run(driver, policy, clock, CONFIG)
     seen = np.array(policy.seen)[:, 4:6]
-    np.testing.assert_array_equal(seen[0], np.float32([0.3, -0.2]))
-    np.testing.assert_array_equal(seen[1:], np.array(driver.commands)[:-1])
+    np.testing.assert_array_equal(driver.commands[0], np.float32([0.3, -0.2]))
+    np.testing.assert_array_equal(seen, np.array(driver.commands)[:-1])
 
 
 def test_command_is_the_controllers_not_the_drivers() -> None:
@@ -76,7 +76,7 @@ def test_command_is_the_controllers_not_the_drivers() -> None:
 def test_observation_is_offset_and_scaled_in_order() -> None:
     driver, policy, clock = parts()
     driver.on_read = lambda r: replace(r, signals=r.signals | {"joint_vel": np.array([1.0, 2.0])})
-    run(driver, policy, clock, replace(CONFIG, duration_s=0.1))
+    run(driver, policy, clock, replace(CONFIG, duration_s=0.2))
     np.testing.assert_allclose(policy.seen[0], [0.3, -0.2, 0.5, 1.0, 0.3, -0.2], atol=1e-6)
 
 
@@ -95,7 +95,7 @@ def test_exceptions_stop_the_driver(where: str, error: BaseException, tmp_path: 
     ):
         run(driver, policy, clock, CONFIG, log)
     assert caught.value is error
-    assert len(driver.commands) == 2
+    assert len(driver.commands) == (3 if where == "answer" else 2)  # the first is the pose
     assert driver.calls[-1] == "stop" and driver.calls.count("stop") == 1
     last = read(tmp_path / "a.log").steps[-1]
     assert last.mode == Mode.STOP and last.command is None
@@ -152,7 +152,7 @@ def test_guard_stop_ends_the_run(tmp_path: Path) -> None:
     assert [(e.code, e.name) for e in summary.stopped_by] == [("nan", "joint_pos")]
     assert summary.events == {"nan": 1}
     assert "write" not in driver.calls[driver.calls.index("stop") :]
-    assert len(policy.seen) == 3  # the policy is not asked about a bad reading
+    assert len(policy.seen) == 2  # the policy is not asked about a bad reading
     assert read(tmp_path / "a.log").steps[-1].mode == Mode.STOP
 
 
@@ -174,7 +174,7 @@ def test_no_command_without_a_good_first_reading(spoil: Callable[[Reading], Read
 def test_nan_action_is_not_sent() -> None:
     driver, policy, clock = parts(answer=lambda obs: (np.nan, 0.0))
     assert run(driver, policy, clock, CONFIG).stopped_by[0].code == "output"
-    assert not driver.commands
+    np.testing.assert_array_equal(driver.commands, np.float32([[0.3, -0.2]]))
 
 
 def test_stale_image_holds_the_last_command() -> None:
@@ -184,7 +184,7 @@ def test_stale_image_holds_the_last_command() -> None:
     summary = run(driver, policy, clock, CONFIG)
     assert summary.held == 4 and summary.events == {"stale": 4}  # older than 5 of 10 periods
     np.testing.assert_array_equal(driver.commands[-1], driver.commands[5])
-    assert len(policy.seen) == 6
+    assert len(policy.seen) == 5
 
 
 def test_until_ends_before_the_next_command() -> None:
@@ -192,7 +192,7 @@ def test_until_ends_before_the_next_command() -> None:
     summary = run(
         driver, policy, clock, CONFIG, until=lambda r: bool(r.signals["joint_pos"][0] > 0.42)
     )
-    assert (summary.reason, summary.steps) == ("until", 3)
+    assert (summary.reason, summary.steps) == ("until", 4)
     assert driver.calls[-2:] == ["read", "stop"]
 
 
@@ -203,9 +203,9 @@ def test_overruns_are_counted_and_logged(tmp_path: Path) -> None:
         summary = run(driver, policy, clock, CONFIG, log)
     assert summary.overruns == 1 and summary.worst_late_s == pytest.approx(0.05)
     flight = read(tmp_path / "a.log")
-    assert [s.step for s in flight.steps if s.events] == [3]
-    assert flight.steps[3].events[0].code == "overrun"
-    assert flight.steps[2].busy_s == pytest.approx(0.15)
+    assert [s.step for s in flight.steps if s.events] == [4]
+    assert flight.steps[4].events[0].code == "overrun"
+    assert flight.steps[3].busy_s == pytest.approx(0.15)
 
 
 def _slow_third(policy: FakePolicy, clock: VirtualClock) -> Callable[[np.ndarray], object]:
@@ -230,7 +230,9 @@ def test_wrong_robot_is_never_commanded() -> None:
 def test_homing_goes_to_the_pose_at_the_allowed_speed() -> None:
     driver, _, clock = parts()
     summary = run(driver, homing(driver.contract, (0.9, -0.2)), clock, CONFIG)
-    np.testing.assert_allclose(np.array(driver.commands)[:4, 0], [0.5, 0.7, 0.9, 0.9], atol=1e-6)
+    np.testing.assert_allclose(
+        np.array(driver.commands)[:5, 0], [0.3, 0.5, 0.7, 0.9, 0.9], atol=1e-6
+    )
     np.testing.assert_allclose(driver.position, (0.9, -0.2), atol=1e-6)
     assert summary.events == {"effort": 2, "rate": 2}
     with pytest.raises(ContractError, match="effort mode"):

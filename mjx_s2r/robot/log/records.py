@@ -40,6 +40,7 @@ import numpy as np
 
 from mjx_s2r.robot.driver import Reading
 from mjx_s2r.robot.log import png
+from mjx_s2r.robot.phases import Phase
 from mjx_s2r.robot.safety import Event, Mode
 
 MAGIC = b"mjx_s2r flight log 2\n"
@@ -72,6 +73,7 @@ class Step:
         events: interventions of the guard.
         busy_s: time from the reading to the end of the write, s.
         wall_s: Unix time when the step was logged, s; the log fills it in.
+        phase: of the flight; PASSIVE where the log is older than phases.
     """
 
     step: int
@@ -84,6 +86,7 @@ class Step:
     events: tuple[Event, ...] = ()
     busy_s: float = 0.0
     wall_s: float = math.nan
+    phase: Phase = Phase.PASSIVE
 
 
 @dataclass(frozen=True)
@@ -146,7 +149,7 @@ def pack_step(step: Step, wall_s: float, pictures: Mapping[str, int | None]) -> 
             _put(arrays, odd, key, value)
     parts = [
         f'"step":{_text(step.step)},"time_s":{_text(step.time_s)},"wall_s":{_text(wall_s)},'
-        f'"busy_s":{_text(step.busy_s)},"mode":"{step.mode.name}","events":'
+        f'"busy_s":{_text(step.busy_s)},"mode":"{step.mode.name}","phase":"{step.phase.value}","events":'
         + _encode([[e.code, e.name, e.value, e.limit, e.mode.name] for e in step.events])
     ]
     if step.reading is not None:
@@ -185,6 +188,7 @@ def unpack_step(payload: bytes, start: int) -> tuple[Step, dict[str, int | None]
         events=tuple(Event(e[0], e[1], e[2], e[3], Mode[e[4]]) for e in meta["events"]),
         busy_s=meta["busy_s"],
         wall_s=meta.get("wall_s", math.nan),
+        phase=Phase(meta.get("phase", Phase.PASSIVE.value)),
     )
     return step, meta.get("pictures", {})
 
