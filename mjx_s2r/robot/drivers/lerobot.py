@@ -25,6 +25,7 @@ from mjx_s2r.robot.calibration import JointCalibration
 from mjx_s2r.robot.clock import Clock
 from mjx_s2r.robot.driver import CameraInfo, DriverInfo, Reading
 from mjx_s2r.robot.drivers.pictures import resize
+from mjx_s2r.robot.drivers.velocity import VelocityFilter
 from mjx_s2r.robot.units import suspect_reading
 
 SENT_TOLERANCE = (
@@ -107,8 +108,7 @@ class LeRobotRobot:
             signals={"joint_pos": len(ends), "joint_vel": len(ends)},
             cameras=self._cameras,
         )
-        self._last: tuple[float, np.ndarray] | None = None
-        self._velocity = np.zeros(len(ends))
+        self._filter = VelocityFilter(len(ends), velocity_s)
         self._command: dict[str, float] | None = None
         self._shown = False
 
@@ -167,8 +167,7 @@ class LeRobotRobot:
         if self._has_velocity:
             velocity = np.array([x.scale * float(seen[f"{x.motor}.vel"]) for x in self._joints])
         else:
-            velocity = self._differenced(now_s, position)
-        self._last = now_s, position
+            velocity = self._filter.update(now_s, position)
         for camera in self._cameras:
             self._look(camera, seen.get(camera.name), now_s)
         taken = {name: x for name, x in self._pictures.items() if x.image is not None}
@@ -223,18 +222,6 @@ class LeRobotRobot:
             setattr(config, LIMP, False)
         if self._robot.is_connected:
             self._robot.disconnect()
-
-    def _differenced(self, now_s: float, position: np.ndarray) -> np.ndarray:
-        """Returns (J,) velocities: differences through a first-order low-pass filter.
-
-        v += (1 - exp(-dt / velocity_s)) (dx / dt - v).
-        """
-        if self._last is not None and now_s > self._last[0]:
-            elapsed_s = now_s - self._last[0]
-            share = 1 - math.exp(-elapsed_s / self._velocity_s) if self._velocity_s > 0 else 1.0
-            slope = (position - self._last[1]) / elapsed_s
-            self._velocity = self._velocity + share * (slope - self._velocity)
-        return self._velocity
 
     def _look(self, camera: CameraInfo, image: Any, now_s: float) -> None:
         """Takes a camera's picture, unless it is none or the one that was there before."""
