@@ -5,7 +5,6 @@
 
 import re
 from collections.abc import Sequence
-from pathlib import Path
 
 import onnxruntime
 

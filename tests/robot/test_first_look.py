@@ -1,4 +1,4 @@
-"""The first look at a robot's readings finds what is wrong with them, and nothing with good ones."""
+"""The first look at a robot finds what is wrong with its readings, and nothing with good ones."""
 
 from collections.abc import Callable
 from dataclasses import replace

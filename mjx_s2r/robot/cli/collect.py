@@ -11,7 +11,7 @@ from typing import Any, cast, get_args
 import numpy as np
 
 from mjx_s2r.contract import ContractError, PolicyContract, to_json
-from mjx_s2r.robot.cli.flying import fly, fly_home
+from mjx_s2r.robot.cli.flying import fly
 from mjx_s2r.robot.cli.parser import Parser, Verb, positive, whole
 from mjx_s2r.robot.cli.robots import add_robot, choose_robot, open_unknown
 from mjx_s2r.robot.cli.session import Session, add_session, open_session, say
@@ -150,7 +150,6 @@ def _make_motion(session: Session, config: MotionConfig) -> None:
     session.note(
         fly(session.cockpit(), actor, plan.seconds + SPARE_S, "motion-1", lambda _: actor.done)
     )
-    say(session.episodes[-1].lines())
     if not session.over and not actor.done:
         say(["the motion was not finished in its time: the guard held too often, see the log"])
 
@@ -161,23 +160,15 @@ def _demonstrate(args: argparse.Namespace, session: Session, actor: Actor) -> No
     say(session.plan(("record", f"{args.what}, {actor.contract.control_hz:g} Hz"), ("time", count)))
     session.permit()
     good: list[bool | None] = []
-    cockpit = session.cockpit()
     home = not args.no_home and actor.contract.action.mode != "effort"
     for number in range(1, args.episodes + 1):
         if not session.may_start(f"record episode {number} of {args.episodes}?"):
             return
-        if home:
-            way = fly_home(cockpit, actor, f"home-{number}")
-            if way.interrupted or way.tally.stop:
-                session.note(way)
-                say(way.lines())
-                return
-        session.note(fly(cockpit, actor, args.seconds, f"episode-{number}"))
-        say(session.episodes[-1].lines())
+        go_on = session.fly_one(actor, args.seconds, number, home=home)
         asked = somebody_there() and not session.overridden
         good.append(ask("was it a good demonstration?") if asked else None)
         session.facts["good"] = good
-        if session.over:
+        if not go_on:
             return
 
 

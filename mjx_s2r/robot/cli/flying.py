@@ -3,20 +3,19 @@
 import math
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mjx_s2r.robot.cli.folder import utc_now, write_json
 from mjx_s2r.robot.cli.terminal import StatusLine
-from mjx_s2r.robot.cli.watch import FlightWatch
+from mjx_s2r.robot.cli.watch import WatchedLog
 from mjx_s2r.robot.clock import Clock
 from mjx_s2r.robot.controller import ControllerConfig, FlightSummary, homing, run
 from mjx_s2r.robot.driver import Driver, Reading
 from mjx_s2r.robot.estop import KeyboardStop, LatchedStop
-from mjx_s2r.robot.log import FlightLog
+from mjx_s2r.robot.phases import Phase
 from mjx_s2r.robot.policy import Actor
 from mjx_s2r.robot.safety import Event, SafetyConfig
 from mjx_s2r.robot.stages import EpisodeTally
@@ -63,14 +62,22 @@ class Episode:
         summary: of the controller; None where it ended in an error.
         error: what ended it, where that was no decision of the guard.
         interrupted: whether a person ended it by Ctrl-C; that is a normal stop.
-        estop: whether an emergency stop was pressed.
     """
 
     name: str
     summary: FlightSummary | None
     error: str = ""
     interrupted: bool = False
-    estop: bool = False
+
+    @property
+    def estop(self) -> bool:
+        """Whether an emergency stop was pressed."""
+        return self.summary is not None and self.summary.phase is Phase.ESTOP
+
+    @property
+    def command(self) -> np.ndarray | None:
+        """(J,) the last command, where the next episode may begin."""
+        return self.summary.command if self.summary else None
 
     @property
     def tally(self) -> EpisodeTally:
@@ -78,7 +85,8 @@ class Episode:
         if self.summary is None:
             return EpisodeTally(0.0, 0, 0, "" if self.interrupted else self.error)
         done = self.summary
-        stop = "; ".join(map(event_text, done.stopped_by)) if done.reason == "guard" else self.error
+        stopped = done.phase in (Phase.DAMP, Phase.ESTOP)
+        stop = "; ".join(map(event_text, done.stopped_by)) if stopped else ""
         return EpisodeTally(done.duration_s, done.steps, done.held, stop)
 
     def to_json(self) -> dict[str, Any]:
@@ -97,6 +105,8 @@ class Episode:
             "worst_late_ms": 1e3 * done.worst_late_s,
             "busy_p50_ms": float(busy_ms[0]),
             "busy_p99_ms": float(busy_ms[1]),
+            "latency_s": {stage: asdict(x) for stage, x in done.latency.items()},
+            "phase": done.phase.value,
             "events": dict(done.events),
             "stopped_by": [event_text(e) for e in done.stopped_by],
         }
@@ -118,6 +128,9 @@ class Episode:
             f"  p99 {busy:.2f} ms per step, {done.overruns} overruns (worst "
             f"{1e3 * done.worst_late_s:.1f} ms late), {done.held} steps held",
         ]
+        if done.latency:
+            stages = (f"{name} {1e3 * x.p99_s:.2f}" for name, x in done.latency.items())
+            found.append(f"  p99 of each stage, ms: {', '.join(stages)}")
         if done.events:
             counts = (f"{count} {code}" for code, count in sorted(done.events.items()))
             found.append(f"  events: {', '.join(counts)}")
@@ -126,6 +139,8 @@ class Episode:
 
 def event_text(event: Event) -> str:
     """Returns an event for people."""
+    if event.code == "estop":
+        return f"e-stop: {event.name}"
     return f"{event.code} of {event.name} ({event.value:.4g}, limit {event.limit:.4g})"
 
 
@@ -135,43 +150,40 @@ def fly(
     seconds: float,
     name: str,
     until: Callable[[Reading], bool] | None = None,
+    start: np.ndarray | None = None,
 ) -> Episode:
-    """Flies one episode and logs it; an error of the driver or the disk stops the robot, too."""
-    settings = ControllerConfig(duration_s=seconds, safety=cockpit.safety)
+    """Flies one episode and logs it; an error of the driver or the disk stops the robot, too.
+
+    Args:
+        cockpit: the robot and what else all episodes share.
+        actor: what flies.
+        seconds: longest time.
+        name: of the log.
+        until: called with every reading; True ends the episode.
+        start: (J,) the last command of the episode before, which the robot still holds.
+    """
+    settings = ControllerConfig(seconds, cockpit.safety, latch=cockpit.latch)
     head = settings.to_json() | cockpit.facts
     path = cockpit.folder / f"{name}.log"
-    pressed: list[str] = []
     with ExitStack() as stack:
         stops = [*cockpit.stops]
         if cockpit.keyboard:
             stops.append(KeyboardStop())
             stack.callback(stops[-1].close)
-        log = stack.enter_context(
-            FlightLog(path, actor.contract, cockpit.robot, head, images=cockpit.images)
-        )
-        watch = FlightWatch(log, seconds)
-
-        def over(reading: Reading) -> bool:
-            pressed.extend(s.name for s in stops if s.pressed())
-            return bool(pressed) or (until is not None and until(reading))
-
-        stack.enter_context(StatusLine(watch.text))
+        log = WatchedLog(path, actor.contract, cockpit.robot, head, images=cockpit.images)
+        stack.enter_context(log)
+        stack.enter_context(StatusLine(log.text))
         try:
-            done = run(cockpit.driver, actor, cockpit.clock, settings, watch, over)  # type: ignore[arg-type]
+            done = run(cockpit.driver, actor, cockpit.clock, settings, log, until, stops, start)
         except KeyboardInterrupt:
             return Episode(name, None, "ended by Ctrl-C, the robot was stopped", interrupted=True)
         except Exception as error:  # whatever a driver raises; the robot was stopped
             return Episode(name, None, f"{type(error).__name__}: {error}")
-    if pressed and cockpit.latch is not None:
-        note = {"robot": cockpit.robot, "why": f"{pressed[0]} in {path}", "when": utc_now()}
-        write_json(cockpit.latch, note)
-    return Episode(
-        name, done, "; ".join(f"e-stop: {stop}" for stop in pressed), estop=bool(pressed)
-    )
+    return Episode(name, done)
 
 
-def fly_home(cockpit: Cockpit, actor: Actor, name: str) -> Episode:
-    """Moves the robot to the contract's home, as fast as the guard allows."""
+def fly_home(cockpit: Cockpit, actor: Actor, name: str, start: np.ndarray | None = None) -> Episode:
+    """Moves the robot to the contract's home, as fast as the guard allows; see `fly`."""
     action = actor.contract.action
     span = np.subtract(action.high, action.low)
     near = NEAR * np.where(np.isfinite(span), span, 1.0)
@@ -183,4 +195,4 @@ def fly_home(cockpit: Cockpit, actor: Actor, name: str) -> Episode:
         position = np.asarray(reading.signals.get(cockpit.safety.position_signal, math.nan))
         return bool(np.all(np.abs(position - action.home) <= near))
 
-    return fly(cockpit, homing(actor.contract), seconds, name, there)
+    return fly(cockpit, homing(actor.contract), seconds, name, there, start)

@@ -82,5 +82,9 @@ def _flight(args: argparse.Namespace, path: Path) -> None:
 VERB = Verb(
     _add,
     _do,
-    ("inspect policy.onnx", "inspect flights/arm/2026-03-01-1 --html flight.html", "inspect causes"),
+    (
+        "inspect policy.onnx",
+        "inspect flights/arm/2026-03-01-1 --html page.html",
+        "inspect causes",
+    ),
 )

@@ -7,6 +7,7 @@ from mjx_s2r.robot.cli.folder import utc_now
 from mjx_s2r.robot.cli.parser import OK, Parser, RefusedError, Verb
 from mjx_s2r.robot.cli.session import say
 from mjx_s2r.robot.cli.terminal import ask, ask_name, somebody_there
+from mjx_s2r.robot.latch import reset_latch
 from mjx_s2r.robot.state_folder import history_path, known_folder, latch_path, only_one
 
 
@@ -33,7 +34,7 @@ def _do(args: argparse.Namespace) -> int:
         line = {"at": utc_now(), "by": by, "asked": not args.yes, "latched": why}
         with open(history_path(folder), "a") as file:
             file.write(json.dumps(line) + "\n")
-        latch.unlink()
+        reset_latch(latch)
     say([f"cleared by {by}; the next flight begins with the checklist"])
     return OK
 

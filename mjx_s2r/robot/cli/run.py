@@ -2,10 +2,9 @@
 
 import argparse
 
-from mjx_s2r.robot.cli.flying import fly, fly_home
 from mjx_s2r.robot.cli.parser import Parser, Verb, positive, whole
 from mjx_s2r.robot.cli.robots import add_robot
-from mjx_s2r.robot.cli.session import Session, add_session, open_session, say
+from mjx_s2r.robot.cli.session import add_session, open_session, say
 from mjx_s2r.robot.policy import Policy
 from mjx_s2r.robot.stages import policy_digest
 
@@ -36,26 +35,12 @@ def _do(args: argparse.Namespace) -> int:
         what = f"{contract.task}, {contract.control_hz:g} Hz, {args.policy} ({digest[:12]})"
         say(session.plan(("policy", what), ("time", count + ", home first" * home)))
         session.permit()
-        _fly_all(args, session, policy, home)
+        for number in range(1, args.episodes + 1):
+            if not session.may_start(f"start episode {number} of {args.episodes}?"):
+                break
+            if not session.fly_one(policy, args.seconds, number, home=home):
+                break
         return session.finish()
-
-
-def _fly_all(args: argparse.Namespace, session: Session, policy: Policy, home: bool) -> None:
-    """Flies the episodes until one is stopped or a person says no."""
-    cockpit = session.cockpit()
-    for number in range(1, args.episodes + 1):
-        if not session.may_start(f"start episode {number} of {args.episodes}?"):
-            return
-        if home:
-            way = fly_home(cockpit, policy, f"home-{number}")
-            if way.interrupted or way.tally.stop:
-                session.note(way)
-                say(way.lines())
-                return
-        session.note(fly(cockpit, policy, args.seconds, f"episode-{number}"))
-        say(session.episodes[-1].lines())
-        if session.over:
-            return
 
 
 VERB = Verb(

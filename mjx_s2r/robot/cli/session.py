@@ -1,7 +1,6 @@
 """What every command that moves a robot does: lock, stage, plan, checklist, record."""
 
 import argparse
-import json
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -13,7 +12,7 @@ from typing import Any
 from mjx_s2r.contract import PolicyContract
 from mjx_s2r.robot import checklist
 from mjx_s2r.robot.checklist import ChecklistItem, ChecklistRecord
-from mjx_s2r.robot.cli.flying import Cockpit, Episode
+from mjx_s2r.robot.cli.flying import Cockpit, Episode, fly, fly_home
 from mjx_s2r.robot.cli.folder import about_machine, new_folder, utc_now, write_json
 from mjx_s2r.robot.cli.limits import read_limits
 from mjx_s2r.robot.cli.parser import (
@@ -37,6 +36,8 @@ from mjx_s2r.robot.cli.terminal import ask, ask_name, somebody_there
 from mjx_s2r.robot.clock import Clock, RealClock, VirtualClock
 from mjx_s2r.robot.driver import Driver, DriverInfo, check
 from mjx_s2r.robot.estop import LatchedStop
+from mjx_s2r.robot.latch import LatchedError, require_unlatched
+from mjx_s2r.robot.policy import Actor
 from mjx_s2r.robot.safety import SafetyConfig
 from mjx_s2r.robot.stages import (
     FIRST_EPISODES,
@@ -48,6 +49,7 @@ from mjx_s2r.robot.stages import (
     promote,
 )
 from mjx_s2r.robot.state_folder import latch_path, only_one, state_folder
+from mjx_s2r.robot.terminations import Terminated
 from mjx_s2r.robot.watchdog.proxy import WatchedDriver
 
 PERCENTS = tuple(round(100 * s.fraction) for s in STAGES)
@@ -184,8 +186,23 @@ class Session:
         """Returns whether a person says go; a stand-in and an overridden run go at once."""
         return self.overridden or not self.choice.needs_person or ask(question)
 
+    def fly_one(self, actor: Actor, seconds: float, number: int, *, home: bool) -> bool:
+        """Flies an episode, after a way home if wanted; returns whether more may follow."""
+        cockpit, start = self.cockpit(), None
+        if self.episodes:
+            start = self.episodes[-1].command
+        if home:
+            way = fly_home(cockpit, actor, f"home-{number}", start)
+            if way.interrupted or way.tally.stop:
+                self.note(way)
+                return False
+            start = way.command
+        self.note(fly(cockpit, actor, seconds, f"episode-{number}", start=start))
+        return not self.over
+
     def note(self, episode: Episode) -> None:
-        """Keeps an episode, in the summary and for the stage."""
+        """Keeps an episode, in the summary and for the stage, and says what came of it."""
+        say(episode.lines())
         self.episodes.append(episode)
         if self.stage_file is not None:
             self.state = after_episode(self.state, episode.tally, utc_now())
@@ -311,7 +328,7 @@ def open_session(
         flight = new_folder(args.flights, info.name)
         if choice.watchdog:
             journal.rename(flight / "watchdog.jsonl")
-        yield Session(
+        session = Session(
             choice=choice,
             contract=contract,
             info=info,
@@ -330,24 +347,28 @@ def open_session(
             promote=args.promote,
             limits=limits,
         )
+        try:
+            yield session
+        except Terminated as error:
+            session.facts["terminated"] = str(error)
+            session.write_summary()
+            raise
 
 
 def _require_unlatched(robot: str, latch: Path) -> None:
     """Checks that no emergency stop of a robot is latched.
 
     Raises:
-        StillLatchedError: one is; a latch that cannot be read counts.
+        StillLatchedError: one is; the message names the command that clears it.
     """
-    if latch.exists():
-        try:
-            note = json.loads(latch.read_text())
-            why = f"{note['why']}, {note['when']}"
-        except (OSError, ValueError, KeyError, TypeError):
-            why = "for an unknown reason"
+    try:
+        require_unlatched(latch)
+    except LatchedError as error:
+        cause = str(error).partition("(")[2].partition(")")[0]
         raise StillLatchedError(
-            f"the emergency stop of {robot!r} is latched ({why}); look at the robot, then: "
+            f"the emergency stop of {robot!r} is latched ({cause}); look at the robot, then: "
             f"mjx-s2r-robot reset {robot!r}"
-        )
+        ) from error
 
 
 def _person(args: argparse.Namespace, choice: RobotChoice) -> str:

@@ -1,20 +1,32 @@
 """What is shown while a robot flies: phase, rate, latency, overruns, last event."""
 
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 
+from mjx_s2r.contract import PolicyContract
 from mjx_s2r.robot.log import FlightLog, Step
 from mjx_s2r.robot.safety import Event
 
 KEPT = 1000  # steps that the rate and the latency are taken of
 
 
-class FlightWatch:
-    """Stands between the controller and the log and remembers what the status line says."""
+class WatchedLog(FlightLog):
+    """A flight log that remembers what the status line says."""
 
-    def __init__(self, log: FlightLog, seconds: float) -> None:
-        """Takes the log and the time that is flown."""
-        self._log = log
-        self._seconds = seconds
+    def __init__(
+        self,
+        path: Path,
+        contract: PolicyContract,
+        robot: str,
+        config: Mapping[str, Any],
+        *,
+        images: bool,
+    ) -> None:
+        """Creates the log, see `FlightLog`."""
+        super().__init__(path, contract, robot, config, images=images)
         self._busy_s = np.zeros(KEPT)
         self._time_s = np.zeros(KEPT)
         self._count = 0
@@ -23,15 +35,15 @@ class FlightWatch:
         self._phase = ""
 
     def append(self, step: Step) -> None:
-        """Remembers a step and hands it to the log."""
+        """Remembers and writes a step."""
         place = self._count % KEPT
         self._busy_s[place], self._time_s[place] = step.busy_s, step.time_s
         self._count += 1
-        self._phase = step.mode.name
+        self._phase = step.phase.value
         for event in step.events:
             self._overruns += event.code == "overrun"
             self._last = event
-        self._log.append(step)
+        super().append(step)
 
     def text(self) -> str:
         """Returns the status in one line; "" before the first step."""
@@ -45,6 +57,6 @@ class FlightWatch:
         event = self._last
         last = f"{event.code} of {event.name}" if event else "none"
         return (
-            f"{self._phase.lower()}  {rate:.1f} Hz  p99 {1e3 * np.percentile(busy_s, 99):.2f} ms  "
+            f"{self._phase}  {rate:.1f} Hz  p99 {1e3 * np.percentile(busy_s, 99):.2f} ms  "
             f"{self._overruns} overruns  last event: {last}"
         )

@@ -166,10 +166,10 @@ def plan_motion(
         )
     moved = [j for j, name in enumerate(names) if not config.joints or name in config.joints]
     for j in moved:
-        if not guard.low[j] < centre[j] < guard.high[j]:
+        if not guard.limits.low[j] < centre[j] < guard.limits.high[j]:
             raise ContractError(
-                f"joint {names[j]!r} is at {centre[j]:.3f}, outside {guard.low[j]:.3f} to "
-                f"{guard.high[j]:.3f} that commands may use; move it inside by hand first"
+                f"joint {names[j]!r} is at {centre[j]:.3f}, outside {guard.limits.low[j]:.3f} to "
+                f"{guard.limits.high[j]:.3f} that commands may use; move it inside by hand first"
             )
     shapes = _shapes(config, contract.control_hz, moved)
     targets = np.tile(centre, (len(shapes) // FINE, 1))
@@ -191,12 +191,13 @@ def _fit(config: MotionConfig, guard: Guard, j: int, centre: float, shape: np.nd
     dt_s = 1 / (contract.control_hz * FINE)
     speed = float(np.max(np.abs(np.gradient(shape, dt_s))))
     acceleration = float(np.max(np.abs(np.gradient(np.gradient(shape, dt_s), dt_s))))
-    max_speed = float(guard.max_step[j] * contract.control_hz * guard.config.speed_fraction)
-    room = SHARE * float(min(centre - guard.low[j], guard.high[j] - centre))
+    max_speed = float(guard.limits.rate[j])
+    max_acceleration = min(config.max_acceleration, float(guard.limits.acceleration[j]))
+    room = SHARE * float(min(centre - guard.limits.low[j], guard.limits.high[j] - centre))
     allowed = {
         "position": room,
         "speed": SHARE * max_speed / speed if speed else math.inf,
-        "acceleration": SHARE * config.max_acceleration / acceleration if speed else math.inf,
+        "acceleration": SHARE * max_acceleration / acceleration if speed else math.inf,
     }
     tightest = min(allowed, key=lambda key: allowed[key])
     amplitude = min(config.amplitude, allowed[tightest])
