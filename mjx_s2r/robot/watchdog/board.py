@@ -261,10 +261,17 @@ class Board:
         slot = self._commands[number % COMMANDS]
         return next((slot for _ in range(TRIES) if _is_whole(slot, number)), None)
 
-    def last_sent_s(self) -> float:
-        """Returns when the newest command was sent, s; -inf before the first."""
+    def last_sent_s(self, answer_s: float = float("inf")) -> float:
+        """Returns when the newest command was sent, s; -inf before the first.
+
+        Args:
+            answer_s: a command that was sent later than this after its reading does not count, s.
+        """
         number = int(self.get("commands"))
-        return float(self._commands[number % COMMANDS]["sent_s"][()]) if number else float("-inf")
+        slot = self._commands[number % COMMANDS]
+        sent_s = float(slot["sent_s"][()])
+        is_late = sent_s - float(slot["reading_s"][()]) > answer_s
+        return float("-inf") if number == 0 or is_late else sent_s
 
 
 def _picture_bytes(camera: CameraInfo) -> int:

@@ -51,20 +51,19 @@ class CommandJudge:
         if not np.all(np.isfinite(command)):
             return self._said(~np.isfinite(command), command, "is not finite")
         known = [x for x in (self._last, measured) if x is not None] if self._servo else []
-        if self._is_first:
-            self._room = self._rate * self._most_s
-            wrong = self._first(command, known)
-        else:
-            elapsed_s = min(max(sent_s - self._last_s, 0.0), self._most_s)
-            self._room = np.minimum(self._room + self._rate * elapsed_s, self._rate * self._most_s)
-            wrong = self._step(command)
-        wrong = wrong or self._range(command, known)
+        full = self._rate * self._most_s
+        elapsed_s = min(max(sent_s - self._last_s, 0.0), self._most_s)
+        self._room = (
+            full if self._is_first else np.minimum(self._room + self._rate * elapsed_s, full)
+        )
+        self._last_s = sent_s
+        wrong = self._range(command, known)
+        wrong = wrong or (self._first(command, known) if self._is_first else self._step(command))
         if not wrong:
             if not self._is_first and self._last is not None:
-                self._room = self._room - np.where(
-                    np.isfinite(self._rate), np.abs(command - self._last), 0.0
-                )
-            self._last, self._last_s, self._is_first = command.copy(), sent_s, False
+                travel = np.where(np.isfinite(self._rate), np.abs(command - self._last), 0.0)
+                self._room = self._room - travel
+            self._last, self._is_first = command.copy(), False
         return wrong
 
     def _range(self, command: np.ndarray, known: list[np.ndarray]) -> str:

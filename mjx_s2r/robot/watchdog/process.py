@@ -39,7 +39,7 @@ from mjx_s2r.robot.watchdog.privileges import FIFO, hurry, settle
 TICK_S = 0.002  # between two looks of the supervisor
 NAP_S = 0.005  # longest sleep of the worker
 AGAIN_S = 0.05  # between two tries of a stop that failed
-LAST_TRIES = 20  # of them when the process leaves
+LAST_TRIES = 10  # of them when the process leaves
 LATE = "late"  # the finding on a command whose time is over
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 POSITIONS = "joint_pos"
@@ -100,6 +100,7 @@ class Watchdog:
         self._busy_s = float("inf")  # when the call of the driver under way began
         self._again_s = float("inf")  # when a stop that failed is tried again
         self._halts = 0
+        self._fresh_s = float("-inf")  # when the newest command that answers a new reading was sent
         self._seen = 0  # number of the last command that was judged
         self._connected = self._leaving = self._failed = False
         self._next_s = 0.0
@@ -242,13 +243,17 @@ class Watchdog:
         halts, command = self._halts, None
         for number in range(self._seen + 1, newest + 1):
             slot = self._board.take_command(number)
-            wrong = "was lost: the watchdog was held up" if slot is None else self._judged(slot)
+            wrong = (
+                "a command was lost while the driver held the watchdog up"
+                if slot is None
+                else self._judged(slot)
+            )
             self._seen = number
             if wrong == LATE:
                 self._counts["late"] += 1
                 command = None
             elif wrong:
-                self._trip(f"command {number} {wrong}")
+                self._trip(wrong)
                 return
             else:
                 assert slot is not None
@@ -267,7 +272,7 @@ class Watchdog:
         if now_s > slot["until_s"] or now_s - slot["reading_s"] > self._answer_s:
             return LATE
         if not sent_s <= now_s + TICK_S:
-            return f"says that it was sent at {sent_s:.3f} s, which is to come"
+            return f"a command says that it was sent at {sent_s:.3f} s, which is to come"
         reading = self._reading
         measured = None
         if self._measures and reading is not None and POSITIONS in reading.signals:
@@ -328,7 +333,8 @@ class Watchdog:
                 return f"e-stop: {stop.name}"
         if state != ARMED:
             return ""
-        silent_s = now_s - self._board.last_sent_s()
+        self._fresh_s = max(self._fresh_s, self._board.last_sent_s(self._answer_s))
+        silent_s = now_s - self._fresh_s
         if silent_s > self._timeout_s:
             return f"no command for {1e3 * silent_s:.0f} ms (limit {1e3 * self._timeout_s:.0f} ms)"
         silent_s = now_s - self._board.get("beat_s")

@@ -75,6 +75,7 @@ class WatchedDriver:
         """
         self._config = config or WatchdogConfig()
         self._valid_s = self._config.command_timeout_s(contract.control_hz)
+        self._answer_s = self._config.answer_periods / contract.control_hz
         memory = _memory_file()
         ours, theirs = socket.socketpair()
         wake, self._wake = os.pipe()
@@ -164,17 +165,23 @@ class WatchedDriver:
         """Sends one command (J,), which answers the last reading that was taken.
 
         Raises:
-            ContractError: another shape.
-            WatchdogError: the watchdog stopped the robot, or is gone.
+            ContractError: not (J,) finite numbers.
+            WatchdogError: the watchdog stopped the robot, or is gone; no reading was taken, or too
+                long ago.
         """
         self._need_ready()
-        if np.shape(command) != (len(self._info.joints),):
-            raise ContractError(
-                f"command of shape {np.shape(command)} for {len(self._info.joints)} joints"
-            )
+        joints = len(self._info.joints)
+        if np.shape(command) != (joints,) or not np.all(np.isfinite(command)):
+            raise ContractError(f"command {command} must be {joints} finite numbers")
         if self._board.get("state") == TRIPPED:
             raise self._stopped()
         now_s = time.monotonic()
+        age_s = now_s - self._answered[1]
+        if age_s > self._answer_s:
+            raise WatchdogError(
+                f"the command answers a reading that is {age_s:.3f} s old (limit "
+                f"{self._answer_s:g} s); read the robot again before each command"
+            )
         self._board.put_command(command, self._answered, now_s, now_s + self._valid_s)
         try:
             os.write(self._wake, b"c")
