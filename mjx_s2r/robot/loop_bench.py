@@ -1,5 +1,6 @@
 """How fast and how evenly this machine runs a policy: the whole control loop on the bench robot."""
 
+import math
 import os
 import time
 from collections.abc import Mapping
@@ -16,6 +17,15 @@ from mjx_s2r.robot.driver import Driver
 from mjx_s2r.robot.drivers.bench import BenchRobot
 from mjx_s2r.robot.log import FlightLog, Step
 from mjx_s2r.robot.policy import Actor
+from mjx_s2r.robot.safety import SafetyConfig
+
+FOREVER = 1e9  # periods
+PATIENT = SafetyConfig(  # what is late is counted here, and does not end the run
+    reading_hold_periods=FOREVER,
+    reading_stop_periods=FOREVER,
+    image_hold_periods=FOREVER,
+    image_stop_periods=FOREVER,
+)
 
 
 @dataclass(frozen=True)
@@ -31,6 +41,7 @@ class LoopFigures:
         jitter_us: how far the time between two steps is from the period.
         step_us: from a reading to the end of the write of its command, and the log.
         act_us: the policy alone.
+        stopped_by: why it ended before its time, as the guard's causes; () where it did not.
         load: of the machine, one minute's mean, before; None where it is not told.
     """
 
@@ -42,6 +53,7 @@ class LoopFigures:
     jitter_us: tuple[float, ...]
     step_us: tuple[float, ...]
     act_us: tuple[float, ...]
+    stopped_by: tuple[str, ...]
     load: float | None
 
     @property
@@ -76,7 +88,8 @@ def measure_loop(
     with TemporaryDirectory() as folder:
         path = Path(folder) / "bench.log"
         with _TimedLog(path, contract, "bench", started, taken, images=False) as log:
-            done = run(driver, timed, clock, ControllerConfig(duration_s=seconds), log)
+            settings = ControllerConfig(seconds, PATIENT, overrun_limit_s=math.inf)
+            done = run(driver, timed, clock, settings, log)
     times = np.array(started)
     late = np.abs(np.diff(times) - 1 / contract.control_hz)
     span_s = times[-1] - times[0] if len(times) > 1 else 0.0
@@ -89,6 +102,7 @@ def measure_loop(
         jitter_us=percentiles_us(late),
         step_us=percentiles_us(np.array(taken)),
         act_us=percentiles_us(np.array(timed.taken_s)),
+        stopped_by=tuple(f"{e.code} of {e.name}" for e in done.stopped_by),
         load=load,
     )
 

@@ -47,7 +47,8 @@ def _do(args: argparse.Namespace) -> int:
         actor = _Paced(replace(policy.contract, control_hz=args.hz, cameras=cameras), policy)
     figures = measure_loop(actor, args.seconds, RealClock(spin_s=args.spin_ms / 1000))
     say(_lines(args.policy, figures))
-    return OK if figures.overruns <= MUCH * max(1, figures.steps) else STOPPED
+    kept = figures.overruns <= MUCH * max(1, figures.steps)
+    return OK if kept and not figures.stopped_by else STOPPED
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,8 @@ def _lines(name: str, f: LoopFigures) -> list[str]:
     for title, row in (("jitter", f.jitter_us), ("policy", f.act_us), ("step", f.step_us)):
         lines.append(f"  {title:<10} us " + " ".join(f"{x:8.0f}" for x in row))
     most = 1e6 / f.hz
+    if f.stopped_by:
+        lines.append(f"the guard ended it: {', '.join(f.stopped_by)}")
     if share > MUCH:
         lines.append(f"too fast for this machine: a step has {most:.0f} us; lower the rate")
     elif f.step_us[2] > most / 2:
