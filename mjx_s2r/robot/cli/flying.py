@@ -13,7 +13,7 @@ from mjx_s2r.robot.cli.terminal import StatusLine
 from mjx_s2r.robot.cli.watch import WatchedLog
 from mjx_s2r.robot.clock import Clock
 from mjx_s2r.robot.controller import ControllerConfig, FlightSummary, homing, run
-from mjx_s2r.robot.driver import Driver, Reading
+from mjx_s2r.robot.driver import Driver, DriverInfo, Reading
 from mjx_s2r.robot.estop import KeyboardStop, LatchedStop
 from mjx_s2r.robot.phases import Phase
 from mjx_s2r.robot.policy import Actor
@@ -31,7 +31,7 @@ class Cockpit:
         driver: the connected robot.
         clock: its time.
         safety: limits in force.
-        robot: name for the log.
+        info: its data sheet.
         folder: where the logs go.
         images: whether the logs keep pictures.
         facts: settings of the run, for the head of every log.
@@ -44,7 +44,7 @@ class Cockpit:
     driver: Driver
     clock: Clock
     safety: SafetyConfig
-    robot: str
+    info: DriverInfo
     folder: Path
     images: bool
     facts: dict[str, Any]
@@ -170,7 +170,15 @@ def fly(
         if cockpit.keyboard:
             stops.append(KeyboardStop())
             stack.callback(stops[-1].close)
-        log = WatchedLog(path, actor.contract, cockpit.robot, head, images=cockpit.images)
+        log = WatchedLog(
+            path,
+            actor.contract,
+            cockpit.info.name,
+            head,
+            driver=cockpit.info,
+            images=cockpit.images,
+            may_drop=cockpit.clock.is_real,
+        )
         stack.enter_context(log)
         stack.enter_context(StatusLine(log.text))
         try:

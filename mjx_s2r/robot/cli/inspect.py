@@ -76,7 +76,15 @@ def _is_log(path: Path) -> bool:
 
 def _flight(args: argparse.Namespace, path: Path) -> None:
     """Prints a flight, or writes its page."""
-    raise ContractError("not yet")
+    from mjx_s2r.robot.log import read
+    from mjx_s2r.robot.log.facts import inspect_log
+
+    flight = read(path)
+    facts = inspect_log(flight)
+    if args.json:
+        say([facts.to_json()])
+    else:
+        say([str(path), facts.describe()])
 
 
 VERB = Verb(

@@ -38,6 +38,7 @@ GROUPS = {
     },
     "after it moved": {
         "replay": "run a log through a policy and the guard again and show any difference",
+        "export": "logs as MCAP or a LeRobot dataset, a contract as files of ros2_control",
         "stage": "show, raise or lower the stage of speed of a policy on a robot",
         "reset": "clear a latched emergency stop, after asking",
     },

@@ -150,7 +150,7 @@ class Session:
             driver=self.driver,
             clock=self.clock,
             safety=self.safety,
-            robot=self.info.name,
+            info=self.info,
             folder=self.folder,
             images=self.images,
             facts={"driver": self.choice.spec, "stage": self.fraction, "by": self.by},
@@ -520,4 +520,5 @@ def _say_checklist(record: ChecklistRecord) -> None:
 
 def say(lines: Sequence[str]) -> None:
     """Prints lines."""
-    print("\n".join(lines), flush=True)
+    for line in lines:
+        print(line, flush=True)

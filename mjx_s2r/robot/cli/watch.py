@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from mjx_s2r.contract import PolicyContract
+from mjx_s2r.robot.driver import DriverInfo
 from mjx_s2r.robot.log import FlightLog, Step
 from mjx_s2r.robot.safety import Event
 
@@ -23,10 +24,14 @@ class WatchedLog(FlightLog):
         robot: str,
         config: Mapping[str, Any],
         *,
+        driver: DriverInfo,
         images: bool,
+        may_drop: bool,
     ) -> None:
         """Creates the log, see `FlightLog`."""
-        super().__init__(path, contract, robot, config, images=images)
+        super().__init__(
+            path, contract, robot, config, driver=driver, images=images, may_drop=may_drop
+        )
         self._busy_s = np.zeros(KEPT)
         self._time_s = np.zeros(KEPT)
         self._count = 0
