@@ -29,7 +29,7 @@ from mjx_s2r.robot.log.records import (
     STEP,
     TRAILER,
     LogError,
-    Picture,
+    LoggedPicture,
     Step,
     pack_picture,
     split,
@@ -99,7 +99,7 @@ class LogPart:
                 if not self.kinds or payload[:1] == STEP:
                     yield file, *unpack_step(payload, int(self.kinds))
 
-    def picture(self, file: BinaryIO, number: int) -> Picture | None:
+    def picture(self, file: BinaryIO, number: int) -> LoggedPicture | None:
         """Returns one picture; None where it never reached the disk."""
         if not 0 <= number < len(self.pictures):
             return None
@@ -179,7 +179,7 @@ class LoggedSteps(Sequence[Step]):
                 if step.time_s >= start_s:
                     yield step
 
-    def pictures(self, camera: str) -> Iterator[Picture]:
+    def pictures(self, camera: str) -> Iterator[LoggedPicture]:
         """Yields the pictures of a camera in order, each once, as they lie in the log."""
         for part in self.parts:
             if not part.kinds:
@@ -248,9 +248,9 @@ class Flight:
             raise LogError(f"no signal {name!r} in this log; it holds {sorted(known)}")
         return _stack(rows, sizes[0])
 
-    def dropped_pictures(self) -> int:
-        """Returns how many pictures were dropped since the queue was full; reads the whole log."""
-        return len({key for part in self.steps.parts for key in part.dropped()})
+    def dropped(self) -> set[tuple[str, Any]]:
+        """Returns camera and stamp of the pictures that found the queue full; reads all steps."""
+        return {key for part in self.steps.parts for key in part.dropped()}
 
     def bare(self) -> LoggedSteps:
         """Returns the steps without pictures, which is faster."""
@@ -390,7 +390,7 @@ def _record_at(file: BinaryIO, at: int) -> bytes | None:
     return payload if zlib.crc32(payload) == checksum else None
 
 
-def _old_pictures(part: LogPart, camera: str) -> Iterator[Picture]:
+def _old_pictures(part: LogPart, camera: str) -> Iterator[LoggedPicture]:
     """Yields the pictures of a part of format 1, where each step holds those that it shows."""
     last = None
     for step in part.iterate(0, True):

@@ -90,7 +90,7 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Picture:
+class LoggedPicture:
     """One picture of a camera, as it lies in a log.
 
     Attributes:
@@ -212,10 +212,10 @@ def pack_picture(camera: str, time_s: float, image: np.ndarray) -> list[bytes]:
     return record_of(PICTURE, _encode(meta), data)
 
 
-def unpack_picture(payload: bytes) -> Picture:
+def unpack_picture(payload: bytes) -> LoggedPicture:
     """Returns the picture of one payload."""
     meta, at = split(payload, 1)
-    return Picture(
+    return LoggedPicture(
         meta["camera"],
         meta["time_s"],
         meta["codec"],
