@@ -343,14 +343,14 @@ class _Loop:
         self._faults = ()
         seen = _pictures(self._frames, reading)
         step, self.flight = self._pilot.decide(
-            self.flight, reading, now_s, seen, faults, self, tally.watch
+            self.flight, reading, now_s, seen, faults, self, tally.watch, tally.step
         )
         if self.flight.deed is Deed.STOP:
             _stop(parts.driver)
         elif step.command is not None:
             step = self._send(step, reading)
         tally.watch.lap(WRITE)
-        self._record(replace(step, step=tally.step, busy_s=parts.clock.now_s() - now_s))
+        self._record(step.after(parts.clock.now_s() - now_s))
         return self.flight.deed
 
     def later(self) -> tuple[float, tuple[Event, ...]]:
@@ -367,6 +367,8 @@ class _Loop:
 
     def way(self, target: np.ndarray) -> np.ndarray:
         """Returns the first command (J,) on the way to ``target``, and keeps the course."""
+        if self._parts.ticks == 1:
+            return target
         assert self.flight.guard is not None
         start = self.flight.guard.command.astype(float)
         slope = self._course.end_slope if self._course is not None else np.zeros_like(start)

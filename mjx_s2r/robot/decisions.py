@@ -82,6 +82,7 @@ class Pilot:
         faults: tuple[Event, ...] = (),
         around: Surroundings | None = None,
         watch: Stopwatch | None = None,
+        number: int = 0,
     ) -> tuple[Step, FlightState]:
         """Returns one step, before anything is sent, and the flight's next state.
 
@@ -93,15 +94,17 @@ class Pilot:
             faults: what went wrong outside of the reading: emergency stops, missed deadlines.
             around: the loop; None asks the policy at once and at its own rate, as in a replay.
             watch: takes the time of the stages.
+            number: of the step.
         """
         since_s = now_s if flight.since_s is None else flight.since_s
         past = flight.past if flight.guard is None else flight.guard.past
         command = None if flight.guard is None else flight.guard.command
         inspection = _with(self.guard.inspect(reading, now_s, past, command), faults)
-        flight = replace(flight, since_s=since_s)
         _lap(watch, INSPECT)
         if flight.guard is None:
-            return self._first(flight, inspection, reading, now_s)
+            flight = replace(flight, since_s=since_s)
+            step, flight = self._first(flight, inspection, reading, now_s)
+            return replace(step, step=number), flight
         observation = output = None
         state = flight.guard
         if inspection.mode == Mode.RUN and state.mode != Mode.STOP:
@@ -117,9 +120,18 @@ class Pilot:
         decision, state = self.guard.review(state, inspection, reading, output, self._dt_s, way)
         phase, deed = next_phase(flight.phase, self._findings(inspection, decision.mode, state))
         _lap(watch, GUARD)
-        step = _step(reading, now_s, decision.mode, phase, decision.command, decision.events)
-        step = replace(step, observation=observation, output=_plain(output))
-        return step, replace(flight, phase=phase, deed=deed, guard=state)
+        step = Step(
+            step=number,
+            time_s=now_s,
+            mode=decision.mode,
+            reading=loggable(reading),
+            observation=observation,
+            output=_plain(output),
+            command=decision.command,
+            events=decision.events,
+            phase=phase,
+        )
+        return step, FlightState(phase, deed, state, flight.past, since_s)
 
     def _first(
         self, flight: FlightState, inspection: Inspection, reading: Reading, now_s: float
@@ -148,7 +160,9 @@ class Pilot:
             command = self._pose(reading)
             state = self.guard.start(command, inspection.past)
         flight = replace(flight, phase=phase, deed=deed, guard=state, past=inspection.past)
-        return _step(reading, now_s, mode, phase, command, events), flight
+        reading_kept = loggable(reading)
+        step = Step(0, now_s, mode, reading_kept, command=command, events=events, phase=phase)
+        return step, flight
 
     def _pose(self, reading: Reading) -> np.ndarray:
         """Returns the command (J,) that leaves the robot where it is held: its pose, or no effort.
@@ -191,23 +205,3 @@ def _lap(watch: Stopwatch | None, stage: int) -> None:
 def _plain(output: Any) -> np.ndarray | None:
     """Returns an answer that a log can hold."""
     return output if isinstance(output, np.ndarray) and output.dtype.kind in "fiub" else None
-
-
-def _step(
-    reading: Reading,
-    now_s: float,
-    mode: Mode,
-    phase: Phase,
-    command: np.ndarray | None,
-    events: tuple[Event, ...],
-) -> Step:
-    """Returns a step that the loop numbers."""
-    return Step(
-        step=0,
-        time_s=now_s,
-        mode=mode,
-        reading=loggable(reading),
-        command=command,
-        events=events,
-        phase=phase,
-    )

@@ -27,6 +27,7 @@ An index (kind "i") is the last record of a part that was closed: {"steps", "fir
 Format 1 (read, not written) has neither kinds nor an index; its steps hold "image/NAME" arrays.
 """
 
+import copy
 import json
 import math
 import struct
@@ -87,6 +88,12 @@ class Step:
     busy_s: float = 0.0
     wall_s: float = math.nan
     phase: Phase = Phase.PASSIVE
+
+    def after(self, busy_s: float) -> "Step":
+        """Returns the step once it is over, ``busy_s`` after its reading."""
+        done = copy.copy(self)
+        object.__setattr__(done, "busy_s", busy_s)
+        return done
 
 
 @dataclass(frozen=True)

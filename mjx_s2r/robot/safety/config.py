@@ -39,7 +39,7 @@ class SafetyConfig:
             counts where the gain or the largest effort is unknown.
         overspeed: a measured velocity above this many times the full rate stops.
         jump_rates: a position that moved faster than this many times the full rate, and by more
-            than a tenth of the joint's range besides, stops.
+            than a tenth of the joint's range besides, holds until it is back.
         stuck_s: positions without any change for longer hold if the command moved meanwhile, s.
         noisy_signals: signals that no reading leaves unchanged; such a one, unchanged for
             ``stuck_s``, holds.

@@ -89,13 +89,26 @@ class Decision:
 
 @dataclass(frozen=True)
 class Guard:
-    """The rules of one policy on one robot."""
+    """The rules of one policy on one robot.
+
+    Attributes:
+        config: settings.
+        contract: of the policy.
+        limits: of commands.
+        motion: of the joints between two readings.
+        max_effort: (J,) largest effort, N m or N.
+        overspeed: (J,) largest velocity that is believed to be commanded, unit/s.
+        seen: what was met in training.
+        workspace: where the robot's points stay; None anywhere.
+    """
 
     config: SafetyConfig
     contract: PolicyContract
     limits: CommandLimits
     motion: MotionLimits
     max_effort: np.ndarray
+    overspeed: np.ndarray
+    seen: tuple[readings.SeenRange, ...] = ()
     workspace: Workspace | None = None
 
     @classmethod
@@ -113,12 +126,15 @@ class Guard:
                 f"position commands need a signal {config.position_signal!r} with {joints} values "
                 f"in the contract, which has {sizes}; set safety.position_signal"
             )
+        moves = motion_limits(contract, info)
         return cls(
             config=config,
             contract=contract,
             limits=command_limits(config, contract, info),
-            motion=motion_limits(contract, info),
+            motion=moves,
             max_effort=np.minimum(action.max_effort, info.max_effort),
+            overspeed=config.overspeed * moves.rate,
+            seen=readings.seen_ranges(config, contract),
             workspace=workspace_of(config, contract),
         )
 
@@ -165,20 +181,21 @@ class Guard:
         found, past = judge(self.config, self.contract, self.motion, past, reading, now_s, command)
         events += found
         events += self._speed(reading)
-        events += readings.unlike_training(self.config, self.contract, reading)
+        events += readings.unlike_training(self.config, self.seen, reading)
         events += readings.bad_extras(self.config, self.max_effort, reading)
         return events, past
 
     def _speed(self, reading: Reading) -> list[Event]:
         """Returns the joints that move faster, as measured, than any command may move them."""
-        speed = reading.signals.get(self.config.velocity_signal)
-        rate = self.motion.rate
-        if not readings.is_numeric(speed) or speed.shape != rate.shape:
+        speed, most = reading.signals.get(self.config.velocity_signal), self.overspeed
+        if not readings.is_numeric(speed) or speed.shape != most.shape:
             return []
-        most = self.config.overspeed * rate
+        size = np.abs(speed)
+        if (size <= most).all():
+            return []
         return [
             Event("speed", self.motion.joints[j], float(speed[j]), float(most[j]), Mode.STOP)
-            for j in np.flatnonzero(np.abs(speed) > most)
+            for j in np.flatnonzero(size > most)
         ]
 
     def still_fresh(self, inspection: Inspection, reading: Reading, now_s: float) -> Inspection:
@@ -257,7 +274,10 @@ class Guard:
             mode = Mode.STOP
             held = Event("held", "guard", held_s, self.config.hold_stop_s, Mode.STOP)
             events = (*events, held)
-        return replace(state, bad=bad, held_s=held_s, past=inspection.past), mode, events
+        state = GuardState(
+            state.motion, state.mode, state.ramp_s, held_s, bad, past=inspection.past
+        )
+        return state, mode, events
 
     def _send(
         self,
@@ -275,11 +295,13 @@ class Guard:
             command = np.zeros_like(state.command)
         else:
             command, changes = self._limit(state, wish, reading, dt_s)
-        after = replace(
-            state,
+        after = GuardState(
             motion=advance_motion(state.motion, command, dt_s),
             mode=mode,
             ramp_s=state.ramp_s + dt_s * (mode == Mode.RUN),
+            held_s=state.held_s,
+            bad=state.bad,
+            past=state.past,
         )
         return Decision(mode, command, (*events, *changes)), after
 
@@ -305,7 +327,7 @@ class Guard:
 
     def _rest(self, last: Motion, dt_s: float, share: float) -> tuple[np.ndarray, list[Event]]:
         """Returns the last command again, or as near to it as the accelerations allow."""
-        if not last.speed.any() or not np.isfinite(self.limits.acceleration).any():
+        if not last.speed.any() or not self.limits.has_acceleration:
             return last.command, []
         return limit(self.limits, last, last.command, None, dt_s, share)
 
@@ -334,6 +356,8 @@ def _output(contract: PolicyContract, output: Any) -> list[Event]:
     if output.shape != (len(joints),):
         return [Event("output", "shape", output.size, len(joints), Mode.STOP)]
     finite = np.abs(output) <= readings.LARGEST
+    if finite.all():
+        return []
     return [
         Event("output", joint, math.nan, 0, Mode.STOP)
         for joint, ok in zip(joints, finite, strict=True)

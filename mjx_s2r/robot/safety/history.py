@@ -37,8 +37,8 @@ class History:
 
     Attributes:
         now_s: clock at the last inspection, s.
-        time_s: stamp of the last good reading, s.
-        position: (J,) of the last good reading; None before it.
+        time_s: newest stamp of a reading, s.
+        position: (J,) of the last reading without a jump; None before it.
         still_s: clock when the positions last changed, s.
         still_command: (J,) the last command at that time.
         pictures: by camera.
@@ -64,7 +64,8 @@ class MotionLimits:
         rate: fastest change of position, unit/s.
         slack: change that is believed at once.
         most: change that is never believed where no rate is known.
-        travel: change of a command that must show.
+        at_once: change that is believed whatever the time between.
+        travel: change of a position command that must show.
     """
 
     joints: tuple[str, ...]
@@ -72,6 +73,7 @@ class MotionLimits:
     rate: np.ndarray
     slack: np.ndarray
     most: np.ndarray
+    at_once: np.ndarray
     travel: np.ndarray
 
 
@@ -86,13 +88,16 @@ def motion_limits(contract: PolicyContract, info: DriverInfo) -> MotionLimits:
     size = np.where(bounded, span, OPEN_RANGE)
     effort = contract.action.mode == "effort"
     open_most = np.where(turns & (not effort), math.pi, np.inf)
+    rate = np.minimum(np.inf if effort else contract.action.max_rate, info.max_rate)
+    slack, most = JUMP_SHARE * size, np.where(bounded, size / 2, open_most)
     return MotionLimits(
         joints=joints,
         turns=turns,
-        rate=np.minimum(np.inf if effort else contract.action.max_rate, info.max_rate),
-        slack=JUMP_SHARE * size,
-        most=np.where(bounded, size / 2, open_most),
-        travel=TRAVEL_SHARE * size,
+        rate=rate,
+        slack=slack,
+        most=most,
+        at_once=np.where(np.isfinite(rate), slack, most),
+        travel=np.where(effort, np.inf, TRAVEL_SHARE * size),
     )
 
 
@@ -130,15 +135,15 @@ def judge(
         position = position.astype(float)
         if past.position is not None:
             events += _jumps(config, contract, limits, past, position, reading.time_s)
-            if np.array_equal(position, past.position):
+            if (position == past.position).all():
                 still_s, still_command = past.still_s, past.still_command
                 events += _stuck(config, limits, now_s - still_s, still_command, command)
     events_seen, pictures = _frozen(config, contract, past, reading, now_s)
     events_heard, silent = _silent(config, past, reading, now_s)
-    moved = any(event.mode == Mode.STOP for event in events)
+    moved = any(event.code in ("jump", "wrap") for event in events)
     after = History(
         now_s=now_s,
-        time_s=past.time_s if moved else max(past.time_s, reading.time_s),
+        time_s=max(past.time_s, reading.time_s),
         position=past.position if moved else position,
         still_s=still_s,
         still_command=command if still_command is None else still_command,
@@ -161,9 +166,11 @@ def _jumps(
     longest_s = config.reading_stop_periods * period_s
     elapsed_s = min(max(time_s - past.time_s, period_s), longest_s)
     change = position - past.position
+    size = np.abs(change)
+    if (size <= limits.at_once).all():
+        return []
     reach = config.jump_rates * elapsed_s * limits.rate + limits.slack
     allowed = np.where(np.isfinite(reach), reach, limits.most)
-    size = np.abs(change)
     if (size <= allowed).all():
         return []
     rest = np.abs(size - TURN * np.round(size / TURN))
@@ -174,7 +181,7 @@ def _jumps(
             limits.joints[j],
             float(change[j]),
             float(allowed[j]),
-            Mode.STOP,
+            Mode.HOLD,
         )
         for j in np.flatnonzero(size > allowed)
     ]

@@ -41,6 +41,9 @@ class CommandLimits:
         deceleration: what the law of braking reckons with, unit/s^2; inf where it does not count.
         reach: farthest from the measured position; inf where it does not count.
         reach_codes: cause of that, "effort" or "lead".
+        zone: distance from a stop beyond which braking limits nothing.
+        has_jerk: whether any jerk is limited.
+        has_acceleration: whether any acceleration is.
     """
 
     joints: tuple[str, ...]
@@ -54,6 +57,9 @@ class CommandLimits:
     deceleration: np.ndarray
     reach: np.ndarray
     reach_codes: tuple[str, ...]
+    zone: np.ndarray
+    has_jerk: bool
+    has_acceleration: bool
 
 
 @dataclass(frozen=True)
@@ -88,25 +94,42 @@ def command_limits(
     action, joints = contract.action, len(contract.action.joints)
     effort = action.mode == "effort"
     low, high = _range(config, contract, info)
-    rate = np.minimum(action.max_rate, info.max_rate)
+    rates = np.array(action.max_rate), np.array(info.max_rate)
+    rate = np.minimum(*rates)
     acceleration = _each("max_acceleration", config.max_acceleration, joints)
     free = np.full(joints, np.inf)
     kp = np.array(action.kp or (0.0,) * joints)
     most = np.minimum(action.max_effort, info.max_effort)
     reach = np.where(kp > 0, most / np.where(kp > 0, kp, 1.0), np.inf)
+    rate = rate if effort else config.speed_fraction * rate
+    brake = free if effort else np.minimum(np.minimum(*rates) / config.stop_s, acceleration)
+    jerk = _each("max_jerk", config.max_jerk, joints)
     return CommandLimits(
         joints=action.joints,
         low=low,
         high=high,
         stop_low=-free if effort else np.array(info.low, float),
         stop_high=free if effort else np.array(info.high, float),
-        rate=rate if effort else config.speed_fraction * rate,
+        rate=rate,
         acceleration=acceleration,
-        jerk=_each("max_jerk", config.max_jerk, joints),
-        deceleration=free if effort else np.minimum(rate / config.stop_s, acceleration),
-        reach=free if effort else np.where(np.isfinite(reach), reach, config.lead_s * rate),
+        jerk=jerk,
+        deceleration=brake,
+        reach=free
+        if effort
+        else np.where(np.isfinite(reach), reach, config.lead_s * np.minimum(*rates)),
         reach_codes=tuple("effort" if np.isfinite(x) else "lead" for x in reach),
+        zone=_braking_zone(rate, brake, 1 / contract.control_hz),
+        has_jerk=bool(np.isfinite(jerk).any()),
+        has_acceleration=bool(np.isfinite(acceleration).any()),
     )
+
+
+def _braking_zone(rate: np.ndarray, brake: np.ndarray, period_s: float) -> np.ndarray:
+    """Returns (J,) the distance that one step at the full rate and the braking after it need."""
+    bound = np.isfinite(brake) & np.isfinite(rate)
+    speed, slow = np.where(bound, rate, 0.0), np.where(bound, brake, 1.0)
+    without = np.where(np.isfinite(brake), np.inf, -np.inf)
+    return np.where(bound, speed * period_s + speed**2 / (2 * slow), without)
 
 
 def _each(name: str, values: tuple[float, ...], joints: int) -> np.ndarray:
@@ -155,9 +178,12 @@ def limit(
     """
     last = motion.command.astype(float)
     now = wish.astype(float)
+    intervals = _intervals(limits, motion, last, position, dt_s, share)
+    if all(bool(((now >= low) & (now <= high)).all()) for _, low, high in intervals):
+        return wish, []
     room = ROOM * np.maximum(1.0, np.abs(last))
     events: list[Event] = []
-    for code, low, high in _intervals(limits, motion, last, position, dt_s, share):
+    for code, low, high in intervals:
         over = now > high + (0.0 if code == "position" else room)
         under = now < low - (0.0 if code == "position" else room)
         if over.any() or under.any():
@@ -183,21 +209,24 @@ def _intervals(
     found = []
     if position is not None:
         found.append(("reach", position - limits.reach, position + limits.reach))
-    coast = last + motion.speed * dt_s
-    if np.isfinite(limits.jerk).any():
+    if limits.has_jerk:
+        coast = last + motion.speed * dt_s
         middle, half = coast + motion.acceleration * dt_s**2, limits.jerk * dt_s**3
         found.append(("jerk", middle - half, middle + half))
     found.append(("position", limits.low, limits.high))
-    decelerates = np.isfinite(limits.deceleration)
-    if decelerates.any():
+    floor, ceiling = limits.stop_low, limits.stop_high
+    if limits.has_acceleration:  # then commands must be able to come to rest inside the range, too
         bound = np.isfinite(limits.acceleration)
-        floor = np.where(bound, np.maximum(limits.low, limits.stop_low), limits.stop_low)
-        ceiling = np.where(bound, np.minimum(limits.high, limits.stop_high), limits.stop_high)
+        floor = np.where(bound, np.maximum(limits.low, floor), floor)
+        ceiling = np.where(bound, np.minimum(limits.high, ceiling), ceiling)
+    if not ((last - floor >= limits.zone) & (ceiling - last >= limits.zone)).all():
+        decelerates = np.isfinite(limits.deceleration)
         brake = np.where(decelerates, limits.deceleration, 1.0) * dt_s**2
         down = np.where(decelerates, _brakable(last - floor, brake), np.inf)
         up = np.where(decelerates, _brakable(ceiling - last, brake), np.inf)
         found.append(("braking", last - down, last + up))
-    if np.isfinite(limits.acceleration).any():
+    if limits.has_acceleration:
+        coast = last + motion.speed * dt_s
         half = limits.acceleration * dt_s**2
         found.append(("acceleration", coast - half, coast + half))
     step = limits.rate * dt_s * share if share else np.zeros_like(last)

@@ -5,7 +5,7 @@ A driver may deliver anything. Whatever it is, the answer is an event that names
 
 import math
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from numbers import Real
 from typing import Any, TypeGuard
 
@@ -18,6 +18,7 @@ from mjx_s2r.robot.safety.causes import Event, Mode
 from mjx_s2r.robot.safety.config import SafetyConfig
 
 LARGEST = float(np.finfo(np.float32).max)  # the policy reads float32
+FEW = 64
 EXTRAS = ("temperature", "voltage", "gravity", "joint_effort")
 
 
@@ -61,10 +62,20 @@ def bad_signals(contract: PolicyContract, reading: Reading) -> list[Event]:
         elif value.shape != (s.size,):
             events.append(Event("shape", s.name, value.size, s.size, Mode.STOP))
         elif s.size:
-            low, high = float(value.min()), float(value.max())
+            low, high = _extremes(value)
             if not (low >= s.low and high <= s.high and low >= -LARGEST and high <= LARGEST):
                 events.append(_out_of_range(s, low, high))
     return events
+
+
+def _extremes(value: np.ndarray) -> tuple[float, float]:
+    """Returns the least and the largest value; NaN for what is not finite."""
+    if value.size > FEW:
+        return float(value.min()), float(value.max())
+    values = value.tolist()  # for a few values, plain Python is several times as fast
+    if not math.isfinite(sum(values)):
+        return math.nan, math.nan
+    return min(values), max(values)
 
 
 def _no_array(name: str, value: Any, size: int) -> Event:
@@ -143,25 +154,42 @@ def own_estop(reading: Reading) -> list[Event]:
     return [Event("estop", name, 1, 0, Mode.STOP)]
 
 
+@dataclass(frozen=True)
+class SeenRange:
+    """The range of one signal in training, (size,) each, and the range with room around it."""
+
+    name: str
+    low: np.ndarray
+    high: np.ndarray
+    least: np.ndarray
+    most: np.ndarray
+
+
+def seen_ranges(config: SafetyConfig, contract: PolicyContract) -> tuple[SeenRange, ...]:
+    """Returns the ranges that the contract claims and the settings ask for."""
+    found = []
+    for s in contract.signals:
+        claims = len(s.seen_low) == len(s.seen_high) == s.size > 0
+        if s.name != COMMAND and claims and config.unseen != "ignore":
+            low, high = np.array(s.seen_low), np.array(s.seen_high)
+            room = config.unseen_margin * (high - low)
+            found.append(SeenRange(s.name, low, high, low - room, high + room))
+    return tuple(found)
+
+
 def unlike_training(
-    config: SafetyConfig, contract: PolicyContract, reading: Reading
+    config: SafetyConfig, seen: tuple[SeenRange, ...], reading: Reading
 ) -> list[Event]:
     """Returns the signals outside of what was met in training, the worst component of each."""
-    if config.unseen == "ignore":
-        return []
     mode = Mode.HOLD if config.unseen == "hold" else Mode.RUN
     events = []
-    for s in contract.signals:
-        if s.name == COMMAND or len(s.seen_low) != s.size or len(s.seen_high) != s.size:
-            continue
-        low, high = np.array(s.seen_low), np.array(s.seen_high)
-        room = config.unseen_margin * (high - low)
+    for s in seen:
         value = reading.signals[s.name]
-        beyond = np.maximum(low - room - value, value - high - room)
-        if s.size and beyond.max() > 0:
-            worst = int(beyond.argmax())
-            limit = low[worst] if value[worst] < low[worst] else high[worst]
-            name = s.name if s.size == 1 else f"{s.name}[{worst}]"
+        beyond = np.maximum(s.least - value, value - s.most)
+        worst = int(beyond.argmax())
+        if beyond[worst] > 0:
+            limit = s.low[worst] if value[worst] < s.low[worst] else s.high[worst]
+            name = s.name if len(s.low) == 1 else f"{s.name}[{worst}]"
             events.append(Event("unseen", name, float(value[worst]), float(limit), mode))
     return events
 
