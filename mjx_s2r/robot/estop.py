@@ -311,7 +311,7 @@ def send_heartbeats(address: tuple[str, int], interval_s: float = BEAT_S) -> Non
             print("stop sent")
 
 
-def main() -> None:
+def heartbeat_main() -> None:
     """Runs the sender: ``python -m mjx_s2r.robot.estop HOST:PORT``."""
     try:
         host, port = parse_address(sys.argv[1] if len(sys.argv) == 2 else "")
@@ -321,4 +321,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    heartbeat_main()

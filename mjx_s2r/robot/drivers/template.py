@@ -1,4 +1,4 @@
-"""A driver to copy: replace `Bus` by your robot's library and the numbers by its data sheet.
+"""A driver to copy: replace `ServoBus` by your robot's library and the numbers by its data sheet.
 
 Then try it: ``mjx-s2r-robot check --driver my_robot:MyRobot``, or in Python
 `mjx_s2r.robot.drivers.conformance.check_driver`. docs/own_driver.md says what to watch for.
@@ -16,7 +16,7 @@ COUNTS = 4096 / (2 * math.pi)  # of the encoders, per rad
 MIDDLE = 2048  # the count at 0 rad
 
 
-class Bus:
+class ServoBus:
     """Stands for the maker's library: servos that go where they are told, in counts."""
 
     def __init__(self) -> None:
@@ -37,7 +37,7 @@ class MyRobot:
 
     def __init__(self) -> None:
         """Opens nothing: `describe` may be called on a robot that is switched off."""
-        self._bus: Bus | None = None
+        self._bus: ServoBus | None = None
         self._last = np.zeros(len(JOINTS)), 0.0
 
     def describe(self) -> DriverInfo:
@@ -58,7 +58,7 @@ class MyRobot:
 
     def connect(self) -> None:
         """Opens the bus; nothing moves."""
-        self._bus = self._bus or Bus()
+        self._bus = self._bus or ServoBus()
         self._last = self._angles(self._bus), time.monotonic()
 
     def read(self) -> Reading:
@@ -87,13 +87,13 @@ class MyRobot:
         self.stop()
         self._bus = None
 
-    def _open(self) -> Bus:
+    def _open(self) -> ServoBus:
         """Returns the bus, if it is open."""
         if self._bus is None:
             raise DriverError("the robot is not connected; call connect first")
         return self._bus
 
     @staticmethod
-    def _angles(bus: Bus) -> np.ndarray:
+    def _angles(bus: ServoBus) -> np.ndarray:
         """Returns the positions (J,), rad."""
         return (bus.positions() - MIDDLE) / COUNTS

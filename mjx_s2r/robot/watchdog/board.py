@@ -13,6 +13,7 @@ Pictures lie in rings of their own; the record of a reading says which picture i
 import mmap
 import zlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ import numpy as np
 from mjx_s2r.contract import ContractError
 from mjx_s2r.robot.driver import CameraInfo, DriverInfo, Reading
 
-READINGS, PICTURES, COMMANDS = 4, 4, 64  # slots of the rings
+READINGS, PICTURES, COMMANDS = 4, 4, 1024  # slots of the rings; a second of commands at 1 kHz
 TRIES = 1000
 REASON_BYTES = 512
 IDLE, ARMED, TRIPPED, GONE = range(4)  # states of the watchdog
@@ -47,6 +48,23 @@ class TornError(RuntimeError):
     """A record that is never whole: the other process died, or memory is damaged."""
 
 
+@dataclass(frozen=True)
+class SentCommand:
+    """A command (J,) as the controller sent it; times in s.
+
+    Attributes:
+        command: (J,) what the robot is to do.
+        reading_s: time of the reading that it answers.
+        sent_s: when it was sent.
+        until_s: when it is no longer valid.
+    """
+
+    command: np.ndarray
+    reading_s: float
+    sent_s: float
+    until_s: float
+
+
 def extra_signals(info: DriverInfo) -> dict[str, int]:
     """Returns the well-known signals that a driver may report beyond its description."""
     joints = len(info.joints)
@@ -54,7 +72,7 @@ def extra_signals(info: DriverInfo) -> dict[str, int]:
     return {name: size for name, size in known.items() if name not in info.signals}
 
 
-class Board:
+class SharedBoard:
     """Both ends' view of the shared memory of one robot."""
 
     def __init__(self, info: DriverInfo) -> None:
@@ -256,10 +274,16 @@ class Board:
         _seal(slot)
         self.set("commands", number)
 
-    def take_command(self, number: int) -> dict[str, Any] | None:
-        """Returns a command's slot by number; None where it is torn or written over."""
+    def take_command(self, number: int) -> SentCommand | None:
+        """Returns a command by its number; None where it is torn or written over."""
         slot = self._commands[number % COMMANDS]
-        return next((slot for _ in range(TRIES) if _is_whole(slot, number)), None)
+        for _ in range(TRIES):
+            if _is_whole(slot, number):
+                times = (float(slot[name][()]) for name in ("reading_s", "sent_s", "until_s"))
+                sent = SentCommand(slot["command"].copy(), *times)
+                if _is_whole(slot, number):
+                    return sent
+        return None
 
     def last_sent_s(self, answer_s: float = float("inf")) -> float:
         """Returns when the newest command was sent, s; -inf before the first.

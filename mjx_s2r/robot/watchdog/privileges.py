@@ -15,7 +15,7 @@ CURRENT_AND_FUTURE = 3  # MCL_CURRENT | MCL_FUTURE of sys/mman.h
 SWITCH_S = 0.0005  # how soon a thread of Python gives way to another
 
 
-def settle(*, realtime: bool) -> dict[str, str]:
+def hold_steady(*, realtime: bool) -> dict[str, str]:
     """Settles the process: no garbage collection, quick thread switches, and real time if allowed.
 
     Args:

@@ -30,17 +30,16 @@ from mjx_s2r.robot.clock import RealClock
 from mjx_s2r.robot.driver import Driver, Reading
 from mjx_s2r.robot.drivers.named import open_driver
 from mjx_s2r.robot.estop import LatchedStop, open_stop
-from mjx_s2r.robot.watchdog.board import ARMED, GONE, IDLE, TRIPPED, Board
+from mjx_s2r.robot.watchdog.board import ARMED, GONE, IDLE, TRIPPED, SentCommand, SharedBoard
 from mjx_s2r.robot.watchdog.config import WatchdogConfig
 from mjx_s2r.robot.watchdog.journal import Journal
 from mjx_s2r.robot.watchdog.judge import CommandJudge
-from mjx_s2r.robot.watchdog.privileges import FIFO, hurry, settle
+from mjx_s2r.robot.watchdog.privileges import FIFO, hold_steady, hurry
 
 TICK_S = 0.002  # between two looks of the supervisor
 NAP_S = 0.005  # longest sleep of the worker
 AGAIN_S = 0.05  # between two tries of a stop that failed
 LAST_TRIES = 10  # of them when the process leaves
-LATE = "late"  # the finding on a command whose time is over
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 POSITIONS = "joint_pos"
 
@@ -86,7 +85,7 @@ class Watchdog:
         self._driver: Driver = open_driver(setup["driver"], contract, RealClock(), setup["options"])
         self._info = self._driver.describe()
         self._judge = CommandJudge(contract, self._info)
-        self._board = Board(self._info)
+        self._board = SharedBoard(self._info)
         os.ftruncate(memory, self._board.size)
         self._board.attach(mmap.mmap(memory, self._board.size))
         self._stops: list[LatchedStop] = [open_stop(form) for form in self._config.stops]
@@ -113,7 +112,7 @@ class Watchdog:
 
     def run(self, orders: socket.socket, wake: int) -> None:
         """Works until the controller leaves or a signal ends the process; the robot is stopped."""
-        got = settle(realtime=self._config.realtime)
+        got = hold_steady(realtime=self._config.realtime)
         for number in SIGNALS:
             signal.signal(number, self._on_signal)
         self._journal.note(
@@ -236,48 +235,41 @@ class Watchdog:
 
     def _pass_commands(self) -> None:
         """Judges every new command in its order and sends the newest, if all are good."""
-        newest = int(self._board.get("commands"))
-        if newest == self._seen or self._board.get("state") == TRIPPED:
-            self._seen = newest if self._board.get("state") == TRIPPED else self._seen
-            return
-        halts, command = self._halts, None
+        newest, halts = int(self._board.get("commands")), self._halts
+        if self._board.get("state") == TRIPPED:
+            self._seen = newest
+        command = None
         for number in range(self._seen + 1, newest + 1):
-            slot = self._board.take_command(number)
-            wrong = (
-                "a command was lost while the driver held the watchdog up"
-                if slot is None
-                else self._judged(slot)
-            )
-            self._seen = number
-            if wrong == LATE:
-                self._counts["late"] += 1
-                command = None
-            elif wrong:
+            sent, self._seen = self._board.take_command(number), number
+            wrong = "a command was lost while the driver held the watchdog up"
+            if sent is not None:
+                wrong = self._judged(sent)
+            if wrong:
                 self._trip(wrong)
                 return
-            else:
-                assert slot is not None
-                command = slot["command"].copy()
-        if command is None or halts != self._halts:
-            return
-        try:
-            self._call(lambda: self._write(command, halts))
-        except Exception as error:
-            self._fail("writing", error)
+            assert sent is not None
+            command = None if self._is_late(sent) else sent.command
+        if command is not None and halts == self._halts:
+            try:
+                self._call(lambda: self._write(command, halts))
+            except Exception as error:
+                self._fail("writing", error)
 
-    def _judged(self, slot: dict[str, Any]) -> str:
-        """Returns what is wrong with a command; `LATE` where only its time is over."""
-        now_s = time.monotonic()
-        sent_s = float(slot["sent_s"][()])
-        if now_s > slot["until_s"] or now_s - slot["reading_s"] > self._answer_s:
-            return LATE
-        if not sent_s <= now_s + TICK_S:
-            return f"a command says that it was sent at {sent_s:.3f} s, which is to come"
-        reading = self._reading
-        measured = None
+    def _judged(self, sent: SentCommand) -> str:
+        """Returns what is wrong with a command, or ""."""
+        if not sent.sent_s <= time.monotonic() + TICK_S:
+            return f"a command says that it was sent at {sent.sent_s:.3f} s, which is to come"
+        reading, measured = self._reading, None
         if self._measures and reading is not None and POSITIONS in reading.signals:
-            measured = np.asarray(reading.signals.get(POSITIONS), float)
-        return self._judge.judge(slot["command"], sent_s, measured)
+            measured = np.asarray(reading.signals[POSITIONS], float)
+        return self._judge.judge(sent.command, sent.sent_s, measured)
+
+    def _is_late(self, sent: SentCommand) -> bool:
+        """Returns whether a command came too late; it is not sent, and keeps nothing alive."""
+        now_s = time.monotonic()
+        is_late = now_s > sent.until_s or now_s - sent.reading_s > self._answer_s
+        self._counts["late"] += is_late
+        return is_late
 
     def _write(self, command: np.ndarray, halts: int) -> None:
         """Sends a command, unless the robot was stopped since it was judged."""
@@ -286,7 +278,7 @@ class Watchdog:
                 return
             if self._board.get("state") == IDLE:
                 self._journal.note("moving")
-            self._board.set_state(ARMED, "", time.monotonic())
+                self._board.set_state(ARMED, "", time.monotonic())
         self._driver.write(command)
         self._counts["passed"] += 1
 
@@ -440,7 +432,7 @@ class Watchdog:
             self._journal.close()
 
 
-def main() -> None:
+def run_watchdog() -> None:
     """Runs the watchdog of the file numbers on the command line; `proxy` starts it."""
     numbers = [int(x) for x in sys.argv[1:4]]
     serve(socket.socket(fileno=numbers[0]), numbers[1], numbers[2])

@@ -20,15 +20,16 @@ import numpy as np
 
 from mjx_s2r.contract import ContractError, Optics, PolicyContract, to_json
 from mjx_s2r.robot.driver import CameraInfo, DriverError, DriverInfo, Reading
-from mjx_s2r.robot.watchdog.board import GONE, TRIPPED, Board
+from mjx_s2r.robot.watchdog.board import GONE, TRIPPED, SharedBoard
 from mjx_s2r.robot.watchdog.config import WatchdogConfig
 
 BEAT_S = 0.005  # between two signs of life
 DEAD_S = 0.5  # silence of the watchdog after which it counts as dead
 ANSWER_S = 1.0  # longest wait for a stop
+CLOSE_S = 3.0  # for a driver to close
 CODE = (
     "import json, sys; sys.path[:] = json.loads(sys.argv.pop());"
-    "from mjx_s2r.robot.watchdog.process import main; main()"
+    "from mjx_s2r.robot.watchdog.process import run_watchdog; run_watchdog()"
 )
 State = Literal["idle", "moving", "tripped", "gone"]
 STATES: tuple[State, ...] = ("idle", "moving", "tripped", "gone")
@@ -101,7 +102,7 @@ class WatchedDriver:
         try:
             answer = self._ask(json.dumps(setup))
             self._info = _info_of(answer["info"])
-            self._board = Board(self._info)
+            self._board = SharedBoard(self._info)
             self._board.attach(mmap.mmap(memory, self._board.size))
         except BaseException:
             self._abandon()
@@ -213,8 +214,10 @@ class WatchedDriver:
     def close(self) -> None:
         """Stops the robot, closes its driver and ends the watchdog; safe to call twice."""
         if not self._gone.is_set():
+            with contextlib.suppress(DriverError):
+                self.stop()
             with contextlib.suppress(DriverError, ContractError, OSError):
-                self._ask("close")
+                self._ask("close", CLOSE_S)
             self._abandon()
 
     def status(self) -> WatchdogStatus:
@@ -244,13 +247,13 @@ class WatchedDriver:
         while not self._gone.wait(BEAT_S):
             self._board.set("beat_s", time.monotonic())
 
-    def _ask(self, order: str) -> dict[str, Any]:
-        """Sends an order and returns the answer.
+    def _ask(self, order: str, limit_s: float = math.inf) -> dict[str, Any]:
+        """Sends an order and returns the answer, waiting at most `start_s` or ``limit_s``.
 
         Raises:
             ContractError, DriverError: what the watchdog answers, or that it does not.
         """
-        self._orders.settimeout(self._config.start_s)
+        self._orders.settimeout(min(limit_s, self._config.start_s))
         try:
             self._orders.sendall(order.encode() + b"\n")
             line = self._answers.readline()

@@ -10,7 +10,7 @@ import pytest
 
 from mjx_s2r.contract import ContractError
 from mjx_s2r.robot.driver import CameraInfo
-from mjx_s2r.robot.watchdog.board import Board, TornError
+from mjx_s2r.robot.watchdog.board import COMMANDS, SharedBoard, TornError
 from tests.robot.fakes import contract_for, info_for, reading_at
 
 CONTRACT = contract_for(cameras=True)
@@ -20,9 +20,9 @@ INFO = replace(
 )
 
 
-def boards() -> tuple[Board, Board]:
+def boards() -> tuple[SharedBoard, SharedBoard]:
     """Returns the two ends of one memory."""
-    ends = Board(INFO), Board(INFO)
+    ends = SharedBoard(INFO), SharedBoard(INFO)
     memory = mmap.mmap(-1, ends[0].size)
     for end in ends:
         end.attach(memory)
@@ -113,11 +113,11 @@ def test_a_writer_that_died_in_the_middle_blocks_nobody() -> None:
 
 def test_commands_are_kept_in_their_order() -> None:
     writer, reader = boards()
-    for number in range(1, 101):
+    for number in range(1, COMMANDS + 37):
         writer.put_command(np.full(2, number), (number, 0.5), number, number + 1)
-    slot = reader.take_command(100)
+    slot = reader.take_command(COMMANDS + 36)
     assert slot is not None
-    assert (slot["command"].tolist(), float(slot["until_s"])) == ([100.0, 100.0], 101.0)
+    assert (slot.command.tolist(), slot.until_s) == ([COMMANDS + 36.0] * 2, COMMANDS + 37.0)
     assert reader.take_command(37) is not None
     assert reader.take_command(36) is None  # written over
-    assert reader.last_sent_s() == 100
+    assert reader.last_sent_s() == COMMANDS + 36
