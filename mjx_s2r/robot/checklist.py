@@ -207,7 +207,7 @@ def log_room(folder: Path, contract: PolicyContract) -> Finding:
     return Finding(True, f"{free / 1e9:.1f} GB free in {os.fspath(folder)}")
 
 
-def speed(fraction: float, earned: bool) -> Finding:
+def speed_stage(fraction: float, earned: bool) -> Finding:
     """Returns whether the speed is a reduced one, or was earned stage by stage."""
     if earned:
         return Finding(True, f"{100 * fraction:.0f} % of the speed, the stage that was reached")

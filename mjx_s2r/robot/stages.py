@@ -135,7 +135,7 @@ def after_episode(state: StageState, flown: EpisodeTally, at: str) -> StageState
     return _enter(state, max(0, state.stage - 1), "rule", f"stopped: {flown.stop}", at)
 
 
-def missing(state: StageState) -> list[str]:
+def still_wanted(state: StageState) -> list[str]:
     """Returns what the rule still asks for before the next stage; nothing where it may be entered.
 
     At the last stage there is no next one, and one line says so.
@@ -171,7 +171,7 @@ def promote(state: StageState, by: str, at: str, anyway: str = "") -> StageState
     Raises:
         StageError: the rule asks for more and no reason was given, or this is the last stage.
     """
-    reasons = missing(state)
+    reasons = still_wanted(state)
     if state.stage == len(STAGES) - 1:
         raise StageError(f"{STAGES[state.stage].percent} is the last stage; there is none above it")
     if reasons and not anyway:

@@ -87,7 +87,7 @@ def test_a_log_needs_a_folder_and_room(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_speed_that_was_not_earned_is_a_question() -> None:
-    assert checklist.speed(0.1, True).ok and checklist.speed(0.5, False).ok is None
+    assert checklist.speed_stage(0.1, True).ok and checklist.speed_stage(0.5, False).ok is None
     assert checklist.velocity_limits(INFO).ok is None
     assert "['b']" in checklist.velocity_limits(replace(INFO, max_rate=(1.0, np.inf))).note
     assert checklist.collision(CONTRACT, INFO).note == "efforts end at 3"

@@ -40,7 +40,7 @@ def test_the_first_episodes_are_flown_at_half_the_speed() -> None:
 def test_every_stage_is_reached_by_the_rule_and_no_sooner() -> None:
     state = new()
     for index in range(len(STAGES) - 1):
-        assert stages.missing(state), "just entered"
+        assert stages.still_wanted(state), "just entered"
         short = replace(GOOD, seconds=(STAGES[index].least_s - 1) / STAGES[index].least_episodes)
         almost = flown(state, *[short] * STAGES[index].least_episodes)
         with pytest.raises(StageError, match="not yet past"):
@@ -68,8 +68,8 @@ def test_a_stop_leads_down_and_starts_the_count_again(start: int) -> None:
 
 def test_many_held_steps_keep_the_rule_from_promoting() -> None:
     at_ease = flown(new(), *[GOOD] * 5)
-    assert not stages.missing(at_ease)
-    assert any("held" in x for x in stages.missing(replace(at_ease, held=at_ease.steps // 50)))
+    assert not stages.still_wanted(at_ease)
+    assert any("held" in x for x in stages.still_wanted(replace(at_ease, held=at_ease.steps // 50)))
 
 
 def test_the_file_brings_back_what_was_saved(tmp_path: Path) -> None:

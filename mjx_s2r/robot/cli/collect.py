@@ -14,14 +14,14 @@ from mjx_s2r.contract import ContractError, PolicyContract, to_json
 from mjx_s2r.robot.cli.flying import fly
 from mjx_s2r.robot.cli.parser import Parser, Verb, positive, whole
 from mjx_s2r.robot.cli.robots import add_robot, choose_robot, open_unknown
-from mjx_s2r.robot.cli.session import Session, add_session, open_session, say
+from mjx_s2r.robot.cli.session import Session, add_session, robot_session, say
 from mjx_s2r.robot.cli.terminal import ask, somebody_there
 from mjx_s2r.robot.clock import VirtualClock
 from mjx_s2r.robot.collect.actors import (
     MotionActor,
     TeleopActor,
     Teleoperator,
-    contract_of,
+    motion_contract,
 )
 from mjx_s2r.robot.collect.plan import MotionConfig, MotionKind, plan_motion
 from mjx_s2r.robot.policy import Actor, Policy
@@ -84,7 +84,7 @@ def _do(args: argparse.Namespace) -> int:
     contract = policy.contract if policy else _own_contract(args)
     digest = policy_digest(args.policy) if policy else _digest(contract)
     facts = {"verb": "collect", "what": args.what, "policy": args.policy, "sha256": digest}
-    with open_session(args, contract, digest, facts) as session:
+    with robot_session(args, contract, digest, facts) as session:
         if motion is not None:
             _make_motion(session, motion)
         else:
@@ -119,7 +119,7 @@ def _motion(args: argparse.Namespace) -> MotionConfig:
 def _own_contract(args: argparse.Namespace) -> PolicyContract:
     """Returns the contract that the robot's data sheet gives."""
     driver = open_unknown(choose_robot(args), VirtualClock())
-    return contract_of(driver.describe(), args.rate)
+    return motion_contract(driver.describe(), args.rate)
 
 
 def _digest(contract: PolicyContract) -> str:

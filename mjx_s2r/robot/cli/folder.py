@@ -34,7 +34,7 @@ def new_folder(flights: Path, robot: str) -> Path:
             number += 1
 
 
-def write_json(path: Path, body: Mapping[str, Any]) -> None:
+def write_record(path: Path, body: Mapping[str, Any]) -> None:
     """Writes JSON as a whole; a number that is not finite becomes its name."""
     write_whole(path, json.dumps(_plain(body), indent=1, allow_nan=False) + "\n")
 

@@ -80,7 +80,7 @@ class _Formatter(argparse.RawDescriptionHelpFormatter):
 
     def __init__(self, prog: str) -> None:
         """Leaves 30 columns for the options."""
-        super().__init__(prog, max_help_position=30, width=100)
+        super().__init__(prog, max_help_position=30, width=94)
 
 
 def positive(text: str) -> float:

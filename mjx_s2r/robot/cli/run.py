@@ -4,7 +4,7 @@ import argparse
 
 from mjx_s2r.robot.cli.parser import Parser, Verb, positive, whole
 from mjx_s2r.robot.cli.robots import add_robot
-from mjx_s2r.robot.cli.session import add_session, open_session, say
+from mjx_s2r.robot.cli.session import add_session, robot_session, say
 from mjx_s2r.robot.policy import Policy
 from mjx_s2r.robot.stages import policy_digest
 
@@ -30,7 +30,7 @@ def _do(args: argparse.Namespace) -> int:
     contract = policy.contract
     facts = {"verb": "run", "policy": args.policy, "sha256": digest, "task": contract.task}
     home = not args.no_home and contract.action.mode != "effort"
-    with open_session(args, contract, digest, facts) as session:
+    with robot_session(args, contract, digest, facts) as session:
         count = f"{args.episodes} episode{'s' * (args.episodes > 1)} of {args.seconds:g} s"
         what = f"{contract.task}, {contract.control_hz:g} Hz, {args.policy} ({digest[:12]})"
         say(session.plan(("policy", what), ("time", count + ", home first" * home)))

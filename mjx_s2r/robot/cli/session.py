@@ -13,7 +13,7 @@ from mjx_s2r.contract import PolicyContract
 from mjx_s2r.robot import checklist
 from mjx_s2r.robot.checklist import ChecklistItem, ChecklistRecord
 from mjx_s2r.robot.cli.flying import Cockpit, Episode, fly, fly_home
-from mjx_s2r.robot.cli.folder import about_machine, new_folder, utc_now, write_json
+from mjx_s2r.robot.cli.folder import about_machine, new_folder, utc_now, write_record
 from mjx_s2r.robot.cli.limits import read_limits
 from mjx_s2r.robot.cli.parser import (
     INTERRUPTED,
@@ -45,8 +45,8 @@ from mjx_s2r.robot.stages import (
     StageFile,
     StageState,
     after_episode,
-    missing,
     promote,
+    still_wanted,
 )
 from mjx_s2r.robot.state_folder import latch_path, only_one, state_folder
 from mjx_s2r.robot.terminations import Terminated
@@ -175,7 +175,7 @@ class Session:
         record = checklist.walk(
             self.info.name, _items(self), ask, self.by, utc_now, self.overridden
         )
-        write_json(self.folder / "checklist.json", record.to_json())
+        write_record(self.folder / "checklist.json", record.to_json())
         _say_checklist(record)
         if not record.ok:
             raise RefusedError(
@@ -224,7 +224,7 @@ class Session:
             "about": about_machine(),
             "episodes": [e.to_json() for e in self.episodes],
         }
-        write_json(self.folder / "summary.json", body)
+        write_record(self.folder / "summary.json", body)
 
     @property
     def over(self) -> bool:
@@ -249,7 +249,7 @@ class Session:
 
     def _raise_stage(self) -> None:
         """Raises the stage by the rule, or asks a person whether to."""
-        if self.stage_file is None or self.over or missing(self.state):
+        if self.stage_file is None or self.over or still_wanted(self.state):
             return
         after = STAGES[self.state.stage + 1].percent
         by = "rule" if self.promote == "rule" else self.by
@@ -268,7 +268,7 @@ class Session:
             return f"look at the log before the next flight: mjx-s2r-robot inspect {log}"
         if self.stage_file is None:
             return f"mjx-s2r-robot inspect {log}"
-        wanted = missing(self.state)
+        wanted = still_wanted(self.state)
         here = STAGES[self.state.stage].percent
         if self.state.stage == len(STAGES) - 1:
             return "this policy has reached the full speed on this robot; keep watching its logs"
@@ -282,7 +282,7 @@ class Session:
 
 
 @contextmanager
-def open_session(
+def robot_session(
     args: argparse.Namespace, contract: PolicyContract, digest: str, facts: dict[str, Any]
 ) -> Iterator[Session]:
     """Opens a robot for one run: fits, is free, connected; closed again at the end.
@@ -496,7 +496,7 @@ def _items(s: Session) -> list[ChecklistItem]:
         ChecklistItem(
             "reduced speed first",
             "is it safe to fly at this speed?",
-            partial(checklist.speed, s.fraction, not s.anyway),
+            partial(checklist.speed_stage, s.fraction, not s.anyway),
             person=False,
         ),
         ChecklistItem(

@@ -10,9 +10,9 @@ from mjx_s2r.robot.stages import (
     StageFile,
     StageState,
     demote,
-    missing,
     policy_digest,
     promote,
+    still_wanted,
 )
 from mjx_s2r.robot.state_folder import only_one, state_folder
 
@@ -62,7 +62,7 @@ def _lines(state: StageState) -> list[str]:
         f"flown at this stage: {state.seconds:.0f} s, {state.episodes} episodes, {state.held} of "
         f"{state.steps} steps held; {state.total_episodes} episodes in all",
     ]
-    wanted = missing(state)
+    wanted = still_wanted(state)
     lines.append(f"before the next: {'; '.join(wanted) if wanted else 'nothing, raise it by --up'}")
     lines += [
         f"  {c.at} {STAGES[c.start].percent} -> {STAGES[c.end].percent} by {c.by}: {c.reason}"

@@ -17,7 +17,7 @@ from mjx_s2r.robot.driver import DriverInfo
 RATE = 1.0  # unit/s that a joint may move where neither the robot nor the person says more
 
 
-def contract_of(info: DriverInfo, control_hz: float, max_rate: float = RATE) -> PolicyContract:
+def motion_contract(info: DriverInfo, control_hz: float, max_rate: float = RATE) -> PolicyContract:
     """Returns a contract that commands the positions of a robot, from its data sheet alone.
 
     Args:

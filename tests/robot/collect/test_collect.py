@@ -12,7 +12,7 @@ from mjx_s2r.params import ParamError
 from mjx_s2r.robot import controller
 from mjx_s2r.robot.clock import VirtualClock
 from mjx_s2r.robot.collect import waves
-from mjx_s2r.robot.collect.actors import MotionActor, TeleopActor, contract_of
+from mjx_s2r.robot.collect.actors import MotionActor, TeleopActor, motion_contract
 from mjx_s2r.robot.collect.plan import MotionConfig, MotionKind, plan_motion
 from mjx_s2r.robot.controller import ControllerConfig
 from mjx_s2r.robot.safety import Guard, SafetyConfig
@@ -164,7 +164,7 @@ def test_a_robot_follows_a_hand_no_faster_than_the_guard_allows() -> None:
 
 def test_a_contract_comes_from_the_data_sheet_alone() -> None:
     info = info_for(CONTRACT)
-    contract = contract_of(replace(info, max_rate=(np.inf, 0.5)), 50.0)
+    contract = motion_contract(replace(info, max_rate=(np.inf, 0.5)), 50.0)
     assert contract.action.low == info.low and contract.action.max_rate == (1.0, 0.5)
     assert [s.name for s in contract.signals] == ["joint_pos", "joint_vel"]
     for wrong, why in (
@@ -173,4 +173,4 @@ def test_a_contract_comes_from_the_data_sheet_alone() -> None:
         ({"signals": {}}, "no 'joint_pos'"),
     ):
         with pytest.raises(ContractError, match=why):
-            contract_of(replace(info, **wrong), 50.0)  # type: ignore[arg-type]
+            motion_contract(replace(info, **wrong), 50.0)  # type: ignore[arg-type]
