@@ -76,7 +76,7 @@ VERB = Verb(
     _do,
     (
         "export flights/arm/2026-03-01-1/episode-1.log --mcap flight.mcap",
-        "export flights/arm/2026-03-01-1/episode-*.log --lerobot dataset --task 'reach the cube'",
+        "export flights/arm/2026-03-01-1/episode-*.log --lerobot dataset",
         "export policy.onnx --ros2 config",
     ),
 )
