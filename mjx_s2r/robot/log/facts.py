@@ -236,9 +236,9 @@ class _Tally:
         self._near += (command <= low + room) | (command >= high - room)
         self._sent += 1
         position = step.reading.signals.get("joint_pos") if step.reading else None
-        if position is not None and position.shape == command.shape:
-            if self._sent % self._every == 0:
-                self._moves.append((command.astype(float), position.astype(float)))
+        is_pair = position is not None and position.shape == command.shape
+        if position is not None and is_pair and self._sent % self._every == 0:
+            self._moves.append((command.astype(float), position.astype(float)))
 
     def facts(self) -> LogFacts:
         """Returns what was counted."""
