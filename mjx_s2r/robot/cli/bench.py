@@ -8,6 +8,7 @@ import numpy as np
 
 from mjx_s2r.contract import PolicyContract
 from mjx_s2r.robot.cli.parser import OK, STOPPED, Parser, Verb, positive
+from mjx_s2r.robot.cli.priority import precedence
 from mjx_s2r.robot.cli.session import say
 from mjx_s2r.robot.clock import RealClock
 from mjx_s2r.robot.loop_bench import LoopFigures, measure_loop
@@ -45,8 +46,9 @@ def _do(args: argparse.Namespace) -> int:
             replace(c, rate_hz=min(c.rate_hz, args.hz)) for c in policy.contract.cameras
         )
         actor = _Paced(replace(policy.contract, control_hz=args.hz, cameras=cameras), policy)
-    figures = measure_loop(actor, args.seconds, RealClock(spin_s=args.spin_ms / 1000))
-    say(_lines(args.policy, figures))
+    with precedence() as priority:
+        figures = measure_loop(actor, args.seconds, RealClock(spin_s=args.spin_ms / 1000))
+    say(_lines(args.policy, figures, priority))
     kept = figures.overruns <= MUCH * max(1, figures.steps)
     return OK if kept and not figures.stopped_by else STOPPED
 
@@ -63,13 +65,13 @@ class _Paced:
         return self.policy.act(obs, images)
 
 
-def _lines(name: str, f: LoopFigures) -> list[str]:
+def _lines(name: str, f: LoopFigures, priority: str) -> list[str]:
     """Returns the figures for people."""
     share = f.overruns / max(1, f.steps)
     load = "" if f.load is None else f", load of the machine {f.load:.1f}"
     lines = [
         f"{name} on the bench robot, which shows no scene: {f.seconds:.1f} s, {f.steps} steps"
-        f"{load}",
+        f"{load}, priority {priority}",
         f"  rate          {f.achieved_hz:.1f} of {f.hz:g} Hz, {f.overruns} deadlines missed "
         f"({100 * share:.2f} %)",
         "                     p50      p99    p99.9      max",

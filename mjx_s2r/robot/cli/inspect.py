@@ -42,6 +42,8 @@ def _do(args: argparse.Namespace) -> int:
         logs = sorted(path.glob("*.log"))
         if not logs:
             raise ContractError(f"{path} holds no flight logs; name the folder of one run")
+        if args.html is not None and len(logs) > 1:
+            raise ContractError(f"{path} holds {len(logs)} logs; --html makes a page of one")
         for log in logs:
             _flight(args, log)
     elif _is_log(path):
@@ -78,13 +80,14 @@ def _flight(args: argparse.Namespace, path: Path) -> None:
     """Prints a flight, or writes its page."""
     from mjx_s2r.robot.log import read
     from mjx_s2r.robot.log.facts import inspect_log
+    from mjx_s2r.robot.log.page import write_log_page
 
     flight = read(path)
     facts = inspect_log(flight)
-    if args.json:
-        say([facts.to_json()])
-    else:
-        say([str(path), facts.describe()])
+    say([facts.to_json() if args.json else f"{path}\n{facts.describe()}"])
+    if args.html is not None:
+        write_log_page(flight, args.html)
+        say([f"page          {args.html}"])
 
 
 VERB = Verb(

@@ -25,6 +25,7 @@ from mjx_s2r.robot.cli.parser import (
     StillLatchedError,
 )
 from mjx_s2r.robot.cli.press_test import press_all
+from mjx_s2r.robot.cli.priority import precedence
 from mjx_s2r.robot.cli.robots import (
     RobotChoice,
     choose_robot,
@@ -52,6 +53,7 @@ from mjx_s2r.robot.state_folder import latch_path, only_one, state_folder
 from mjx_s2r.robot.terminations import Terminated
 from mjx_s2r.robot.watchdog.proxy import WatchedDriver
 
+HELD_UP = "no command for"  # the watchdog's words for a controller that was late
 PERCENTS = tuple(round(100 * s.fraction) for s in STAGES)
 
 
@@ -263,6 +265,11 @@ class Session:
         """Returns what a careful person does next."""
         if any(e.estop for e in self.episodes):
             return f"find the cause, then: mjx-s2r-robot reset {self.info.name!r}"
+        if any(HELD_UP in e.error for e in self.episodes):
+            return (
+                "this machine is too busy or too slow: mjx-s2r-robot bench POLICY, or more time: "
+                "--watchdog-ms"
+            )
         log = self.folder / f"{self.episodes[-1].name}.log" if self.episodes else self.folder
         if any(e.tally.stop for e in self.episodes):
             return f"look at the log before the next flight: mjx-s2r-robot inspect {log}"
@@ -325,6 +332,7 @@ def robot_session(
         here = [f for f in choice.stops if not (choice.watchdog and f.startswith("udp:"))]
         stops = stack.enter_context(open_stops([f for f in here if f != "keyboard"]))
         driver.connect()
+        priority = stack.enter_context(precedence()) if clock.is_real else "no matter"
         flight = new_folder(args.flights, info.name)
         if choice.watchdog:
             journal.rename(flight / "watchdog.jsonl")
@@ -342,7 +350,7 @@ def robot_session(
             overridden=args.yes,
             folder=flight,
             images=not args.no_images,
-            facts=facts,
+            facts=facts | {"priority": priority},
             stops=stops,
             promote=args.promote,
             limits=limits,
