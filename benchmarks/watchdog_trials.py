@@ -27,6 +27,7 @@ import numpy as np
 
 from mjx_s2r.contract import ActionSpec, PolicyContract, Signal
 from mjx_s2r.robot.watchdog.config import WatchdogConfig
+from mjx_s2r.robot.watchdog.privileges import CONTROLLER, hurry
 from mjx_s2r.robot.watchdog.proxy import WatchdogError, WatchedDriver
 
 KINDS = ("stopped", "killed", "interrupted", "blocked", "waiting", "memory", "out of memory")
@@ -199,6 +200,7 @@ def _stop_line(log: Path, offset: int, failed_s: float) -> dict[str, float]:
 
 def _be_victim(kind: str, log: Path) -> None:
     """Drives until told to fail, then fails; starts again after a failure that ends."""
+    hurry(CONTROLLER)  # else a busy machine makes it late before it fails
     config = WatchdogConfig(log=str(log))
     with WatchedDriver("bench", contract(), config=config) as driver:
         driver.connect()

@@ -72,6 +72,10 @@ class WatchdogConfig:
         usual_s = min(max(2 * period_s, FASTEST_S), USUAL_S)
         return self.timeout_s or max(usual_s, period_s + LATE_S)
 
+    def answer_s(self, control_hz: float) -> float:
+        """Returns how long after its reading a command may come, s; never below the timeout."""
+        return max(self.answer_periods / control_hz, self.command_timeout_s(control_hz))
+
     def reading_hz(self, control_hz: float, max_hz: float) -> float:
         """Returns how often the driver is read, Hz."""
         usual_hz = min(max(READ_RATIO * control_hz, SLOWEST_READ_HZ), FASTEST_READ_HZ)

@@ -9,17 +9,19 @@ import sys
 from collections.abc import Callable
 
 FIFO = 10  # real-time priority, of 1 to 99; the kernel's own interrupt threads have 50
+CONTROLLER = 5  # that of a controller: below its watchdog's
 NICE = -10
 SPARED = "-900"  # of oom_score_adj: who is ended when memory runs out, -1000 to 1000
 CURRENT_AND_FUTURE = 3  # MCL_CURRENT | MCL_FUTURE of sys/mman.h
 SWITCH_S = 0.0005  # how soon a thread of Python gives way to another
 
 
-def hold_steady(*, realtime: bool) -> dict[str, str]:
+def hold_steady(*, realtime: bool, priority: int = FIFO) -> dict[str, str]:
     """Settles the process: no garbage collection, quick thread switches, and real time if allowed.
 
     Args:
         realtime: also ask for priority, to be kept in memory, and to be spared when it runs out.
+        priority: of the thread that calls, `FIFO` or `CONTROLLER`.
 
     Returns:
         What was asked -> what was got, for the log.
@@ -30,7 +32,7 @@ def hold_steady(*, realtime: bool) -> dict[str, str]:
     sys.setswitchinterval(SWITCH_S)
     got = {"gc": "off"}
     if realtime:
-        got["priority"] = hurry(FIFO)
+        got["priority"] = hurry(priority)
         got["memory"] = _first_that_works(("locked", _lock_memory))
         got["out of memory"] = _first_that_works(("ended late", _spare))
     return got

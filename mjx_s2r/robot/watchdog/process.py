@@ -90,7 +90,7 @@ class Watchdog:
         self._board.attach(mmap.mmap(memory, self._board.size))
         self._stops: list[LatchedStop] = [open_stop(form) for form in self._config.stops]
         self._timeout_s = self._config.command_timeout_s(contract.control_hz)
-        self._answer_s = self._config.answer_periods / contract.control_hz
+        self._answer_s = self._config.answer_s(contract.control_hz)
         self._period_s = 1 / self._config.reading_hz(contract.control_hz, self._info.max_hz)
         self._measures = dict(self._info.signals).get(POSITIONS) == len(self._info.joints)
         self._lock = threading.Lock()  # who holds it calls the driver

@@ -76,7 +76,7 @@ class WatchedDriver:
         """
         self._config = config or WatchdogConfig()
         self._valid_s = self._config.command_timeout_s(contract.control_hz)
-        self._answer_s = self._config.answer_periods / contract.control_hz
+        self._answer_s = self._config.answer_s(contract.control_hz)
         memory = _memory_file()
         ours, theirs = socket.socketpair()
         wake, self._wake = os.pipe()
