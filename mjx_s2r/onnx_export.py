@@ -254,7 +254,7 @@ def _csv(values: tuple[float, ...]) -> str:
 
 
 def golden_inputs(contract: PolicyContract) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Returns the inputs of the golden vectors: readings (T, P) and images (T, H, W, C) by camera."""
+    """Returns the golden vectors' inputs: readings (T, P) and images (T, H, W, C) by camera."""
     return _inputs(contract, GOLDEN_SEED)
 
 

@@ -128,7 +128,9 @@ def _keep_batch(model: onnx.ModelProto) -> None:
         if joined is None or joined.op_type != "Concat":
             continue
         rest = [wires.value(name) for name in joined.input[1:]]
-        if any(x is None for x in rest) or not _is_first_axis(wires, joined.input[0], node.input[0]):
+        if any(x is None for x in rest) or not _is_first_axis(
+            wires, joined.input[0], node.input[0]
+        ):
             continue
         sizes = [0, *(int(n) for x in rest if x is not None for n in np.atleast_1d(x))]
         name = f"{node.output[0]}_shape"
@@ -230,12 +232,16 @@ def _scale_kernel(model: onnx.ModelProto) -> None:
     wires = _Wires(model.graph)
     for conv in model.graph.node:
         kernel = wires.value(conv.input[1]) if conv.op_type == "Conv" else None
-        sub = wires.made_by(conv.input[0], "Sub") if kernel is not None else None
-        div = sub and wires.made_by(sub.input[0], "Div")
-        if not div or not _is_pointwise(wires, sub) or not _is_pointwise(wires, div):
+        if kernel is None:
+            continue
+        sub = wires.made_by(conv.input[0], "Sub")
+        div = wires.made_by(sub.input[0], "Div") if sub is not None else None
+        if sub is None or div is None:
+            continue
+        if not (_is_pointwise(wires, sub) and _is_pointwise(wires, div)):
             continue
         divisor, offset = wires.value(div.input[1]), wires.value(sub.input[1])
-        assert kernel is not None and divisor is not None and offset is not None
+        assert divisor is not None and offset is not None
         for node, index, value in (
             (conv, 1, (kernel / divisor).astype(kernel.dtype)),
             (sub, 1, (divisor * offset).astype(offset.dtype)),
@@ -268,5 +274,3 @@ def _drop_unused(model: onnx.ModelProto) -> None:
             break
     for x in [x for x in model.graph.initializer if x.name not in read]:
         model.graph.initializer.remove(x)
-
-

@@ -179,7 +179,7 @@ _MAKERS: dict[str, Callable[[Path, Policy, _Samples], onnx.ModelProto]] = {
 }
 
 
-class _Calibration(CalibrationDataReader):  # type: ignore[misc]  # it has no types
+class _Calibration(CalibrationDataReader):
     """Feeds the calibration with inputs, and with what the float32 policy then remembers."""
 
     def __init__(self, policy: Policy, samples: _Samples) -> None:

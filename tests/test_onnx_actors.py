@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -11,7 +12,9 @@ import onnx
 import pytest
 
 from mjx_s2r.api.policy import deployed_algorithm, policy_function
-from mjx_s2r.contract import METADATA_KEY, CameraSignal, to_json
+from mjx_s2r.contract import METADATA_KEY, CameraSignal, ContractError, to_json
+from mjx_s2r.learn import normalizer
+from mjx_s2r.learn.normalizer import Normalizer
 from mjx_s2r.learn.ppo.config import PPOConfig
 from mjx_s2r.learn.ppo.ppo import PPO
 from mjx_s2r.onnx_export import Exported, ExportError, export_onnx
@@ -34,15 +37,14 @@ ALGORITHM = PPO(CONFIG, 2, (CAMERA.shape,))
 def learner() -> object:
     """Weights at random, and a normalizer that has seen something."""
     obs = {name: jnp.zeros((1, CONTRACT.size)) for name in ("state", "privileged")}
-    state = ALGORITHM.init(obs, key=jax.random.key(0))
-    norm = replace(
-        state.actor_norm,
-        count=jnp.float32(10),
-        mean=jnp.linspace(-1, 1, CONTRACT.size),
-        m2=jnp.full(CONTRACT.size, 40.0),
-    )
-    actor = jax.tree.map(lambda x: 3 * x, state.actor)  # actions far from zero
-    return replace(state, actor=actor, actor_norm=norm)
+    shapes = jax.eval_shape(partial(ALGORITHM.init, obs), key=jax.random.key(0))
+    rng = np.random.default_rng(0)
+    actor = jax.tree.map(
+        lambda x: rng.normal(0, 0.5, x.shape).astype(np.float32), shapes.actor
+    )  # actions far from zero
+    mean = np.linspace(-1, 1, CONTRACT.size, dtype=np.float32)
+    norm = Normalizer(jnp.float32(10), mean, np.full(CONTRACT.size, 40, np.float32))
+    return replace(shapes, actor=actor, actor_norm=norm)
 
 
 @pytest.fixture(scope="module")
@@ -67,8 +69,6 @@ def flight(steps: int) -> tuple[np.ndarray, np.ndarray]:
 def test_a_flight_is_what_the_trained_network_does(learner: object, exported: Exported) -> None:
     """The oracle is the network that training runs, over the whole flight at once."""
     obs, pictures = flight(12)
-    from mjx_s2r.learn import normalizer
-
     x = normalizer.apply(learner.actor_norm, jnp.asarray(obs))  # type: ignore[attr-defined]
     first = jnp.zeros((12, 1), bool).at[0].set(True)
     _, out = ALGORITHM.nets.policy(
@@ -84,7 +84,9 @@ def test_a_flight_is_what_the_trained_network_does(learner: object, exported: Ex
         policy.reset()
         actions = [policy.act(o, {"front": p}) for o, p in zip(obs, pictures, strict=True)]
         np.testing.assert_allclose(actions, expected, atol=1e-6)
-    forgetful = [policy.act_batch(o[None], {"front": p[None]})[0] for o, p in zip(obs, pictures)]
+    forgetful = [
+        policy.act_batch(o[None], {"front": p[None]})[0] for o, p in zip(obs, pictures, strict=True)
+    ]
     assert np.abs(np.array(forgetful)[1:] - expected[1:]).max() > 1e-4
     assert np.abs(expected).max() > 0.01 and exported.parity < 1e-6
 
@@ -132,16 +134,18 @@ def test_a_variant_that_is_too_far_is_refused(
 ) -> None:
     path = tmp_path / "policy.onnx"
     path.write_bytes(exported.path.read_bytes())
-    with pytest.raises(ExportError, match=r"'float16' differs from float32 by .*more than 0\.0001 %"):
+    with pytest.raises(
+        ExportError, match=r"'float16' differs from float32 by .*more than 0\.0001 %"
+    ):
         export_variants(path, ["float16"], inputs, limit=1e-6)
     assert [p.name for p in tmp_path.iterdir()] == ["policy.onnx"]
-    with pytest.raises(ExportError, match=r"'int4' must be one of \['float32', 'float16', 'int8'\]"):
+    with pytest.raises(
+        ExportError, match=r"'int4' must be one of \['float32', 'float16', 'int8'\]"
+    ):
         check_names(["float32", "int4"])
 
 
 def test_changed_weights_are_refused(exported: Exported, tmp_path: Path) -> None:
-    from mjx_s2r.contract import ContractError
-
     model = onnx.load(exported.path)
     kernel = next(x for x in model.graph.initializer if len(x.raw_data) > 200)
     kernel.raw_data = kernel.raw_data[:-4] + b"\0\0\0\0"

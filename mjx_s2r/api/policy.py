@@ -142,9 +142,7 @@ def export_policy(
     return done
 
 
-def _trained_contract(
-    policy: TrainedPolicy, ranges: tuple[TrainedRange, ...]
-) -> PolicyContract:
+def _trained_contract(policy: TrainedPolicy, ranges: tuple[TrainedRange, ...]) -> PolicyContract:
     """Returns the task's contract with what only training knows: memory, optics, readings met."""
     trainer, learner = policy.trainer, policy.state.learner
     env = require_native(trainer.env)
@@ -179,9 +177,7 @@ def policy_function(
     if isinstance(algorithm, PPO):
         algorithm = replace(algorithm, config=replace(algorithm.config, bf16=False))
 
-    def act(
-        obs: jax.Array, memory: jax.Array, *images: jax.Array
-    ) -> tuple[jax.Array, jax.Array]:
+    def act(obs: jax.Array, memory: jax.Array, *images: jax.Array) -> tuple[jax.Array, jax.Array]:
         first = jnp.zeros(obs.shape[:1], bool)
         memory, out = algorithm.policy(learner, memory, {"state": obs}, images, first)
         return jnp.tanh(out.mean), memory

@@ -15,12 +15,28 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mjx_s2r.contract import CameraSignal, ContractError
 from mjx_s2r.learn.networks.augment import to_float
 from mjx_s2r.learn.networks.conv import Conv
 from mjx_s2r.learn.networks.gaussian import Gaussian, gaussian
 from mjx_s2r.learn.networks.swish import swish
 
 BLOCK = 4  # pixels of a picture to one place of an image encoder's feature maps
+
+
+def check_pictures(cameras: Sequence[CameraSignal]) -> None:
+    """Checks, before anything is built, that image encoders can take the pictures of cameras.
+
+    Raises:
+        ContractError: a height or width that is no multiple of `BLOCK`; names the nearest that is.
+    """
+    for c in cameras:
+        if c.height % BLOCK or c.width % BLOCK:
+            height, width = (max(BLOCK, BLOCK * round(x / BLOCK)) for x in (c.height, c.width))
+            raise ContractError(
+                f"camera {c.name!r}: the network cannot take pictures of {c.height}x{c.width}, "
+                f"only of multiples of {BLOCK} px, {BLOCK}x{BLOCK} at least; take {height}x{width}"
+            )
 
 
 class Mlp(nn.Module):
