@@ -12,14 +12,15 @@ from typing import Any
 import numpy as np
 
 from mjx_s2r.contract import ContractError, PolicyContract
-from mjx_s2r.robot.controller import decide
+from mjx_s2r.robot.decisions import FlightState, Pilot
 from mjx_s2r.robot.frames import FrameStack
 from mjx_s2r.robot.log import Flight, Step
 from mjx_s2r.robot.log.reader import data_sheet_of
 from mjx_s2r.robot.policy import Actor
-from mjx_s2r.robot.safety import Event, Guard, GuardState, SafetyConfig
+from mjx_s2r.robot.safety import Event, Guard, SafetyConfig
+from mjx_s2r.robot.safety.limits import advance_motion
 
-OUTSIDE = ("overrun", "exception")  # events of the loop, which no reading brings back
+OUTSIDE = ("overrun", "exception", "blocked", "estop")  # of the loop: no reading brings them back
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Difference:
     """One kind of difference between a log and its replay.
 
     Attributes:
-        what: "observation", "output", "command", "mode" or "events".
+        what: "observation", "output", "command", "mode", "phase" or "events".
         count: steps that differ.
         step: the first of them.
         time_s: its time, s.
@@ -107,20 +108,62 @@ def replay(flight: Flight, policy: Actor) -> ReplayReport:
     reset = getattr(policy, "reset", None)
     if reset is not None:
         reset()
-    found = _Comparison(policy.contract)
-    state: GuardState | None = None
+    ratio = float(flight.config.get("inner_hz") or 0) / policy.contract.control_hz
+    if ratio > 1:
+        notes.append("commands between two answers of the policy are not decided again")
+    found = _Comparison(policy.contract, commands=ratio <= 1)
+    around, dt_s = _Around(policy), 1 / policy.contract.control_hz
+    first = next((step.command for step in flight.steps if step.command is not None), None)
+    pilot, state = Pilot(guard, policy, dt_s, first), FlightState()
     for step in flight.steps:
         found.steps += 1
         if step.reading is None:
             continue
         seen = frames.push(step.reading.images, step.reading.image_time_s)
-        again, state = decide(guard, policy, state, step.reading, step.time_s, seen)
+        around.begin(step)
+        faults = tuple(event for event in step.events if event.code in OUTSIDE)
+        before = state.guard
+        again, state = pilot.decide(state, step.reading, step.time_s, seen, faults, around)
         found.compare(step, again)
-        if state is not None and step.command is not None:
-            state = replace(state, command=step.command)
+        if before is not None and state.guard is not None and _differ(step.command, again.command):
+            assert step.command is not None
+            motion = advance_motion(before.motion, step.command, dt_s)
+            state = replace(state, guard=replace(state.guard, motion=motion))
     return ReplayReport(
         found.steps, found.replayed, found.asked, tuple(found.kinds.values()), tuple(notes)
     )
+
+
+class _Around:
+    """What stands around a step of a replay: the policy, and what the log says of the time."""
+
+    def __init__(self, policy: Actor) -> None:
+        """Takes the policy."""
+        self._policy = policy
+        self._step: Step | None = None
+
+    def begin(self, step: Step) -> None:
+        """Takes the step that is decided again."""
+        self._step = step
+
+    def ask(self, observation: np.ndarray, seen: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Returns the policy's answer (J,)."""
+        return self._policy.act(observation, seen)
+
+    def later(self) -> tuple[float, tuple[Event, ...]]:
+        """Returns the time, s, and the readings that were too old after the policy was asked."""
+        assert self._step is not None
+        late = self._step.events if self._step.output is not None else ()
+        return self._step.time_s, tuple(event for event in late if event.code == "stale")
+
+    def way(self, target: np.ndarray) -> np.ndarray:
+        """Returns the command (J,) that the policy asks for."""
+        return target
+
+
+def _differ(logged: np.ndarray | None, again: np.ndarray | None) -> bool:
+    """Returns whether a command was sent that the replay would not send."""
+    return logged is not None and (again is None or not np.array_equal(logged, again))
 
 
 def _check_fits(logged: PolicyContract, contract: PolicyContract) -> None:
@@ -162,8 +205,9 @@ def _safety(config: Mapping[str, Any], notes: list[str]) -> SafetyConfig:
 class _Comparison:
     """Counts of what differs."""
 
-    def __init__(self, contract: PolicyContract) -> None:
-        """Starts with nothing."""
+    def __init__(self, contract: PolicyContract, *, commands: bool) -> None:
+        """Starts with nothing; ``commands`` and what limits them may be left out."""
+        self._commands = commands
         self.steps = self.replayed = self.asked = 0
         self.kinds: dict[str, Difference] = {}
         self._joints = contract.action.joints
@@ -175,7 +219,11 @@ class _Comparison:
         self.asked += logged.output is not None and again.output is not None
         self._arrays("observation", self._signals, logged, again)
         self._arrays("output", self._joints, logged, again)
+        if not self._commands:
+            return
         self._arrays("command", self._joints, logged, again)
+        if logged.phase != again.phase:
+            self._note("phase", logged, "phase", logged.phase.value, again.phase.value, 0.0)
         if logged.mode != again.mode:
             self._note("mode", logged, "mode", logged.mode.name, again.mode.name, 0.0)
         ours, theirs = _judged(logged.events), _judged(again.events)
@@ -216,7 +264,9 @@ class _Comparison:
 
 def _judged(events: Sequence[Event]) -> tuple[str, ...]:
     """Returns the events that a reading or the policy brought about."""
-    return tuple(f"{e.mode.name} {e.code} {e.name}" for e in events if e.code not in OUTSIDE)
+    return tuple(
+        sorted(f"{e.mode.name} {e.code} {e.name}" for e in events if e.code not in OUTSIDE)
+    )
 
 
 def _listed(events: Sequence[str]) -> str:

@@ -6,7 +6,7 @@ The log is read once, step by step; of each step only a few numbers are kept.
 import json
 import math
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -15,6 +15,7 @@ import numpy as np
 
 from mjx_s2r.robot.log.reader import Flight
 from mjx_s2r.robot.log.records import LogError, Step
+from mjx_s2r.robot.phases import Phase
 from mjx_s2r.robot.safety import Mode
 from mjx_s2r.robot.units import suspect_motion
 
@@ -23,7 +24,7 @@ NEAR = 0.02  # share of the range of the commands that is near a limit
 
 
 @dataclass(frozen=True)
-class Spread:
+class Percentiles:
     """Three numbers of many."""
 
     p50: float
@@ -31,7 +32,7 @@ class Spread:
     max: float
 
     @classmethod
-    def of(cls, values: Sequence[float] | np.ndarray) -> "Spread":
+    def of(cls, values: Sequence[float] | np.ndarray) -> "Percentiles":
         """Returns those of some values; NaN where there are none."""
         known = np.asarray(values, float)
         known = known[np.isfinite(known)]
@@ -61,8 +62,8 @@ class EventFacts:
     value: float
     limit: float
     count: int = 0
-    modes: Counter[str] = field(default_factory=Counter)
-    names: Counter[str] = field(default_factory=Counter)
+    modes: dict[str, int] = field(default_factory=dict)
+    names: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -108,9 +109,9 @@ class LogFacts:
     steps: int
     duration_s: float
     rate_hz: float
-    interval_s: Spread
-    busy_s: Spread
-    age_s: Spread
+    interval_s: Percentiles
+    busy_s: Percentiles
+    age_s: Percentiles
     overruns: int
     modes: Mapping[str, int]
     phases: Mapping[str, float]
@@ -131,12 +132,13 @@ class LogFacts:
 
     def lines(self) -> list[tuple[str, str]]:
         """Returns the facts for people: name and text of each line."""
+        reached = f"{self.rate_hz:.2f} Hz" if math.isfinite(self.rate_hz) else "unknown"
         rows = [
             ("robot", self.robot),
             ("task", f"{self.task}, {len(self.joints)} joints at {self.control_hz:g} Hz"),
             ("started", self.started or "unknown"),
             ("duration", f"{self.duration_s:.1f} s, {self.steps} steps"),
-            ("rate", f"{self.rate_hz:.2f} Hz; {_ms('interval', self.interval_s)}"),
+            ("rate", f"{reached}; {_ms('interval', self.interval_s)}"),
             ("step", f"{_ms('busy', self.busy_s)}; {_ms('age of readings', self.age_s)}"),
             ("overruns", f"{self.overruns} ({100 * self.overruns / max(1, self.steps):.2f} %)"),
             ("modes", _counted(self.modes, " steps")),
@@ -145,7 +147,7 @@ class LogFacts:
             times = ", ".join(f"{name} {s:.1f} s" for name, s in self.phases.items())
             rows.append(("phases", times))
         for e in self.events:
-            who = ", ".join(f"{n} {c}" for n, c in e.names.most_common(4))
+            who = ", ".join(f"{n} {c}" for n, c in Counter(e.names).most_common(4))
             text = f"{e.count} times ({_counted(e.modes)}): {who}; first at {e.first_s:.2f} s"
             rows.append((f"  {e.code}", f"{text}: {e.value:.4g}, limit {e.limit:.4g}"))
         near = {n: x for n, x in self.near_limits.items() if x > 0}
@@ -193,7 +195,7 @@ class _Tally:
         self._busy: list[float] = []
         self._ages: list[float] = []
         self._modes: Counter[str] = Counter()
-        self._phases: Counter[str] = Counter()
+        self._phases: defaultdict[str, float] = defaultdict(float)
         self._events: dict[str, EventFacts] = {}
         self._ended = ""
         joints = len(flight.contract.action.joints)
@@ -208,9 +210,7 @@ class _Tally:
         self._times.append(step.time_s)
         self._busy.append(step.busy_s)
         self._modes[step.mode.name] += 1
-        phase = getattr(step, "phase", None)
-        if phase is not None:
-            self._phases[phase.value] += max(0.0, step.time_s - last_s)  # type: ignore[assignment]
+        self._phases[step.phase.value] += max(0.0, step.time_s - last_s)
         if step.reading is not None and isinstance(step.reading.time_s, int | float):
             self._ages.append(step.time_s - step.reading.time_s)
         for e in step.events:
@@ -218,8 +218,8 @@ class _Tally:
                 e.code, EventFacts(e.code, step.step, step.time_s - first_s, e.value, e.limit)
             )
             fact.count += 1
-            fact.modes[e.mode.name] += 1
-            fact.names[e.name] += 1
+            fact.modes[e.mode.name] = fact.modes.get(e.mode.name, 0) + 1
+            fact.names[e.name] = fact.names.get(e.name, 0) + 1
         if step.mode == Mode.STOP:
             causes = [f"{e.code} {e.name}" for e in step.events if e.mode == Mode.STOP]
             self._ended = f"{', '.join(causes)} at step {step.step}" if causes else self._ended
@@ -265,12 +265,12 @@ class _Tally:
             steps=len(times),
             duration_s=duration_s,
             rate_hz=(len(times) - 1) / duration_s if duration_s > 0 else math.nan,
-            interval_s=Spread.of(steps),
-            busy_s=Spread.of(self._busy),
-            age_s=Spread.of(self._ages),
+            interval_s=Percentiles.of(steps),
+            busy_s=Percentiles.of(self._busy),
+            age_s=Percentiles.of(self._ages),
             overruns=overruns.count if overruns else 0,
             modes=dict(self._modes),
-            phases=dict(self._phases),
+            phases={} if set(self._phases) == {Phase.PASSIVE.value} else dict(self._phases),
             events=tuple(sorted(self._events.values(), key=lambda e: -e.count)),
             near_limits=dict(
                 zip(contract.action.joints, (self._near / max(1, self._sent)).tolist(), strict=True)
@@ -299,7 +299,7 @@ def _date(unix_s: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S %Z", time.localtime(unix_s))
 
 
-def _ms(name: str, spread: Spread) -> str:
+def _ms(name: str, spread: Percentiles) -> str:
     """Returns three times in ms for people."""
     if not math.isfinite(spread.p50):
         return f"{name} unknown"

@@ -18,6 +18,7 @@ from mjx_s2r.robot.log.reader import Flight
 from mjx_s2r.robot.log.records import LogError, LoggedPicture
 from mjx_s2r.robot.log.svg import Line, band_chart, histogram, line_chart
 from mjx_s2r.robot.log.thinning import Thinned, thin
+from mjx_s2r.robot.phases import Phase
 from mjx_s2r.robot.safety import Mode
 
 STRIP = 10  # pictures of each camera
@@ -85,7 +86,7 @@ def log_page(flight: Flight) -> str:
         *(f'<div class="warning">{escape(text)}</div>' for text in _warnings(facts)),
         _table(facts),
         "<h2>Modes and interventions</h2>",
-        _key([("run", "run, or limited"), ("hold", "held"), ("stop", "stopped")]),
+        _key(),
         band_chart(thinned.time_s, _bands(thinned)),
         "<h2>Joints</h2>",
         '<p class="soft"><span class="key" style="border-color:var(--a)"></span>measured'
@@ -127,13 +128,18 @@ def _table(facts: LogFacts) -> str:
     return f"<table>{''.join(rows)}</table>"
 
 
-def _key(entries: list[tuple[str, str]]) -> str:
+def _key() -> str:
     """Returns the meaning of the bands' colours."""
-    colours = {"run": "good", "hold": "open", "stop": "bad"}
+    entries = (
+        ("good", "run, or a command limited"),
+        ("open", "hold"),
+        ("bad", "stop"),
+        ("other", "other phases"),
+    )
     boxes = (
-        f'<span class="key" style="border-color:var(--{colours[style]});border-top-width:.6rem">'
-        f"</span>{escape(text)}"
-        for style, text in entries
+        f'<span class="key" style="border-color:var(--{colour});border-top-width:.6rem"></span>'
+        f"{escape(text)}"
+        for colour, text in entries
     )
     return f'<p class="soft">{"".join(boxes)}</p>'
 
@@ -141,8 +147,8 @@ def _key(entries: list[tuple[str, str]]) -> str:
 def _bands(thinned: Thinned) -> list[tuple[str, list[str]]]:
     """Returns the rows of the bands: mode, phase if the log holds it, and each cause."""
     rows = [("mode", [MODE_STYLES[m] for m in thinned.modes.tolist()])]
-    if any(thinned.phases):
-        rows.append(("phase", [PHASE_STYLES.get(p, "other") if p else "" for p in thinned.phases]))
+    if set(thinned.phases) != {Phase.PASSIVE.value}:
+        rows.append(("phase", [PHASE_STYLES.get(p, "other") for p in thinned.phases]))
     for code, marks in thinned.events.items():
         rows.append((code, [MODE_STYLES.get(m, "") for m in marks.tolist()]))
     return rows

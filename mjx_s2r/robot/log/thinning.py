@@ -22,7 +22,7 @@ class Thinned:
         command_low: (B, J) least command; NaN where none was sent.
         command_high: (B, J) largest command.
         modes: (B,) the worst mode of the guard.
-        phases: name of the last phase of each bin; "" where the log holds none.
+        phases: name of the last phase of each bin; all "passive" where the log holds none.
         events: cause -> (B,) worst mode of its events, -1 where there is none.
         busy_s: (T,) of every step, s.
         interval_s: (T - 1,) between steps, s.
@@ -72,8 +72,7 @@ class _Bins:
                 np.fmin(low[index], value, out=low[index])
                 np.fmax(high[index], value, out=high[index])
         self.modes[index] = max(self.modes[index], int(step.mode))
-        phase = getattr(step, "phase", None)
-        self.phases[index] = "" if phase is None else phase.value
+        self.phases[index] = step.phase.value
         for event in step.events:
             marks = self.events.setdefault(event.code, np.full(self.count, -1))
             marks[index] = max(marks[index], int(event.mode))
