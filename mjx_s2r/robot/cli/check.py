@@ -7,7 +7,7 @@ from mjx_s2r.robot.cli.parser import OK, STOPPED, Parser, UsageError, Verb, posi
 from mjx_s2r.robot.cli.robots import add_robot, choose_robot, open_robot, open_unknown
 from mjx_s2r.robot.cli.session import say
 from mjx_s2r.robot.clock import RealClock
-from mjx_s2r.robot.driver import check
+from mjx_s2r.robot.driver import check, lens_notes
 from mjx_s2r.robot.drivers.conformance import check_driver
 from mjx_s2r.robot.first_look import Remark, look, remarks
 from mjx_s2r.robot.policy import Policy
@@ -83,6 +83,7 @@ def _robot(args: argparse.Namespace, contract: PolicyContract) -> list[Remark]:
         _, *problems = str(error).split("\n - ")
         return [Remark("fault", "contract", problem) for problem in problems or [str(error)]]
     found = [Remark("ok", "contract", f"fits {info.name!r}, {len(info.joints)} joints")]
+    found += [Remark("note", "lens", text) for text in lens_notes(contract, info)]
     with only_one(state_folder(info.name)):
         try:
             driver.connect()

@@ -180,7 +180,7 @@ def fly(
             may_drop=cockpit.clock.is_real,
         )
         stack.enter_context(log)
-        stack.enter_context(StatusLine(log.text))
+        stack.enter_context(StatusLine(log.gauge.text))
         try:
             done = run(cockpit.driver, actor, cockpit.clock, settings, log, until, stops, start)
         except KeyboardInterrupt:

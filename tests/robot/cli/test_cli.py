@@ -16,7 +16,7 @@ from mjx_s2r.robot import log
 from mjx_s2r.robot.cli import session
 from mjx_s2r.robot.cli.main import VERBS, main
 from mjx_s2r.robot.cli.parser import INTERRUPTED, LATCHED, OK, REFUSED, STOPPED, WRONG
-from tests.robot.fakes import contract_for, write_onnx
+from tests.robot.fakes import CAMERA, contract_for, write_onnx
 
 ARM = "tests.robot.cli.arms:"
 CONTRACT = replace(contract_for(), control_hz=50.0)
@@ -288,3 +288,19 @@ def test_at_a_terminal_the_status_stays_on_one_line(policy: str, tmp_path: Path)
     assert done.wait(30) == INTERRUPTED
     assert b"ended by Ctrl-C, the robot was stopped" in seen
     assert read(flight(tmp_path) / "checklist.json")["ok"]
+
+
+def test_a_flight_with_pictures_is_replayed_to_the_bit(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    camera = replace(CAMERA, rate_hz=20.0)
+    seeing = replace(contract_for(cameras=True), control_hz=50.0, cameras=(camera,))
+    policy = str(write_onnx(tmp_path / "policy.onnx", seeing))
+    assert main(["run", policy, "--driver", "bench", "--virtual", "--seconds", "3"]) == OK
+    log_path = str(flight(tmp_path, "bench-moves-joints-shows-no-scene") / "episode-1.log")
+    assert main(["replay", log_path, policy]) == OK
+    assert "every bit is the same" in capsys.readouterr().out
+    assert main(["inspect", log_path, "--html", "page.html"]) == OK
+    assert (tmp_path / "page.html").read_text().startswith("<!doctype html>")
+    assert main(["inspect", policy]) == OK
+    assert "camera" in capsys.readouterr().out
