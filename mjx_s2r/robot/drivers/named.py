@@ -8,6 +8,8 @@ the training install, a robot's own whatever its maker ships.
 import difflib
 import importlib
 import inspect
+import os
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,6 +23,9 @@ KNOWN = {  # name -> factory, what to install, what follows the name
     "bench": ("mjx_s2r.robot.drivers.bench:bench_factory", "mjx_s2r[robot]", ""),
     "stand-in": ("mjx_s2r.api.stand_in:stand_in_factory", "mjx_s2r[train]", ""),
     "udp": ("mjx_s2r.robot.drivers.udp:udp_factory", "mjx_s2r[robot]", "//HOST:PORT"),
+    "replay": ("mjx_s2r.robot.drivers.factories:replay_factory", "mjx_s2r[robot]", "LOG"),
+    "lerobot": ("mjx_s2r.robot.drivers.factories:lerobot_factory", "lerobot", "module:function"),
+    "ros2": ("mjx_s2r.robot.drivers.factories:ros2_factory", "mjx_s2r[robot]", ""),
 }
 
 
@@ -40,15 +45,31 @@ class DriverOrder:
     address: str = ""
     options: Mapping[str, str] = field(default_factory=dict)
 
-    def numbers(self, **defaults: float) -> dict[str, float]:
-        """Returns the options as numbers, those not given at their defaults.
+    def words(self, *known: str) -> dict[str, str]:
+        """Returns the options of some names as they were given, "" where they were not.
 
         Raises:
-            ContractError: an option that is not among the defaults, or no number.
+            ContractError: none is known, and one was given.
+        """
+        for name in self.options if not known else ():
+            raise ContractError(f"unknown driver option {name!r}; this driver has none")
+        return {name: str(self.options.get(name, "")) for name in known}
+
+    def numbers(self, *words: str, **defaults: float) -> dict[str, float]:
+        """Returns the options as numbers, those not given at their defaults.
+
+        Args:
+            *words: options that are no numbers, and left out.
+            **defaults: every other option.
+
+        Raises:
+            ContractError: an option that is none of these, or no number.
         """
         for name, text in self.options.items():
+            if name in words:
+                continue
             if name not in defaults:
-                raise _unknown("driver option", name, list(defaults))
+                raise _unknown("driver option", name, [*words, *defaults])
             try:
                 float(text)
             except (TypeError, ValueError) as error:
@@ -67,8 +88,8 @@ def open_driver(
     """Builds the driver of a name; it is not connected yet.
 
     Args:
-        name: "bench", "stand-in", "udp://HOST:PORT", or "module:factory" with a function of one
-            `DriverOrder`, or a class that takes nothing.
+        name: one of `KNOWN` with what follows it, e.g. "bench" or "udp://HOST:PORT"; or
+            "module:factory" with a function of one `DriverOrder`, or a class that takes nothing.
         contract: the policy that will drive it.
         clock: the time that its stamps are in.
         options: the factory's settings, by name.
@@ -96,15 +117,23 @@ def _factory(name: str) -> tuple[Callable[..., Any], str]:
         place, install, form = KNOWN[head]
         if bool(form) != bool(address):
             raise ContractError(f"driver {name!r} must read {head}{':' if form else ''}{form}")
-        return _find(place, f"; the driver {head!r} needs: pip install '{install}'"), address
+        return import_callable(
+            place, f"; the driver {head!r} needs: pip install '{install}'"
+        ), address
     if colon and all(part.isidentifier() for part in f"{head}.{address}".split(".")):
-        return _find(name, ""), ""
+        return import_callable(name), ""
     raise _unknown("driver", head, [*KNOWN, "module:factory"])
 
 
-def _find(place: str, remedy: str) -> Callable[..., Any]:
-    """Returns the callable at "module:name"."""
+def import_callable(place: str, remedy: str = "") -> Callable[..., Any]:
+    """Returns the callable at "module:name"; modules of the present folder are found, too.
+
+    Raises:
+        ContractError: it is not there; ``remedy`` ends the message.
+    """
     module, _, name = place.partition(":")
+    if os.getcwd() not in sys.path:  # a console script has its own folder there
+        sys.path.insert(0, os.getcwd())
     try:
         found = importlib.import_module(module)
     except ImportError as error:

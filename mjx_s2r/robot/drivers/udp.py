@@ -76,7 +76,7 @@ class Datagram:
     payload: bytes
 
 
-def encode(datagram: Datagram) -> bytes:
+def pack_datagram(datagram: Datagram) -> bytes:
     """Returns the bytes of a datagram."""
     head = HEADER.pack(
         MAGIC,
@@ -91,7 +91,7 @@ def encode(datagram: Datagram) -> bytes:
     return head + CRC.pack(zlib.crc32(datagram.payload, zlib.crc32(head))) + datagram.payload
 
 
-def decode(data: bytes) -> Datagram | str:
+def unpack_datagram(data: bytes) -> Datagram | str:
     """Returns the datagram in ``data``, or why it is dropped: "foreign" or "damaged"."""
     start = HEADER.size + CRC.size
     if len(data) < start or not data.startswith(MAGIC) or data[4] != VERSION:
@@ -285,7 +285,7 @@ class UdpRobot:
         datagram = Datagram(kind, self._session, sequence, time.monotonic(), payload)
         if self._socket is not None:
             with contextlib.suppress(OSError):
-                self._socket.send(encode(datagram))
+                self._socket.send(pack_datagram(datagram))
         return sequence
 
     def _echo(self) -> None:
@@ -314,7 +314,7 @@ class UdpRobot:
                 return
             if not data:
                 return
-            got = decode(data)
+            got = unpack_datagram(data)
             if isinstance(got, str):
                 self.counts[got] += 1
             elif got.session != self._session:

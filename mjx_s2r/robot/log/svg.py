@@ -56,10 +56,7 @@ def line_chart(
                 f'<line class="limit" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y}" y2="{y}"/>'
             )
     parts += [f'<path class="{line.style}" d="{_path(scale, time_s, line)}"/>' for line in lines]
-    parts.append(
-        f'<text class="title" x="{LEFT + 4}" y="12">{escape(title)}, {escape(unit)}</text>'
-    )
-    return _svg(parts, LINE_HEIGHT + 18, title)
+    return _svg(parts, LINE_HEIGHT + 18, title, f"{title}, {unit}" if unit else title)
 
 
 def band_chart(time_s: np.ndarray, rows: Sequence[tuple[str, Sequence[str]]]) -> str:

@@ -19,8 +19,9 @@ class WatchdogConfig:
     Attributes:
         timeout_s: time without a valid command after which the robot is stopped, s; 0: two control
             periods, at least 40 and at most 50 ms, but at least one period and 10 ms.
-        heartbeat_s: time without a sign of life of the controller's process, s. It matters at
-            control periods longer than this; else ``timeout_s`` is over first.
+        heartbeat_s: time without a sign of life of the controller's process, s; 0: 40 ms, or a
+            ``timeout_s`` that was given and is longer. It matters at long control periods; else the
+            time without a command is over first.
         io_s: longest read or write of the driver while the robot moves, s.
         grace_s: time that a stop waits for a read or write under way, before it no longer does, s.
         answer_periods: control periods that a command may come after the reading it answers.
@@ -32,7 +33,7 @@ class WatchdogConfig:
     """
 
     timeout_s: float = 0.0
-    heartbeat_s: float = 0.040
+    heartbeat_s: float = 0.0
     io_s: float = 0.25
     grace_s: float = 0.010
     answer_periods: float = 5.0
@@ -49,9 +50,9 @@ class WatchdogConfig:
             ContractError: one that is negative, not finite, or zero where that means nothing.
         """
         object.__setattr__(self, "stops", tuple(self.stops))
-        for name in ("timeout_s", "read_hz", "grace_s"):
+        for name in ("timeout_s", "heartbeat_s", "read_hz", "grace_s"):
             self._check(name, getattr(self, name) >= 0)
-        for name in ("heartbeat_s", "io_s", "answer_periods", "start_s"):
+        for name in ("io_s", "answer_periods", "start_s"):
             self._check(name, getattr(self, name) > 0)
         for stop in self.stops:
             if not stop.startswith(("file:", "udp:")):
@@ -71,6 +72,10 @@ class WatchdogConfig:
         period_s = 1 / control_hz
         usual_s = min(max(2 * period_s, FASTEST_S), USUAL_S)
         return self.timeout_s or max(usual_s, period_s + LATE_S)
+
+    def silence_s(self) -> float:
+        """Returns the time without a sign of life that stops the robot, s."""
+        return self.heartbeat_s or max(FASTEST_S, self.timeout_s)
 
     def answer_s(self, control_hz: float) -> float:
         """Returns how long after its reading a command may come, s; never below the timeout."""

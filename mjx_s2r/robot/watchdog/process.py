@@ -90,6 +90,7 @@ class Watchdog:
         self._board.attach(mmap.mmap(memory, self._board.size))
         self._stops: list[LatchedStop] = [open_stop(form) for form in self._config.stops]
         self._timeout_s = self._config.command_timeout_s(contract.control_hz)
+        self._silence_s = self._config.silence_s()
         self._answer_s = self._config.answer_s(contract.control_hz)
         self._period_s = 1 / self._config.reading_hz(contract.control_hz, self._info.max_hz)
         self._measures = dict(self._info.signals).get(POSITIONS) == len(self._info.joints)
@@ -121,7 +122,7 @@ class Watchdog:
             robot=self._info.name,
             got=got,
             timeout_s=self._timeout_s,
-            heartbeat_s=self._config.heartbeat_s,
+            heartbeat_s=self._silence_s,
         )
         supervisor = threading.Thread(target=self._supervise, daemon=True)
         supervisor.start()
@@ -330,7 +331,7 @@ class Watchdog:
         if silent_s > self._timeout_s:
             return f"no command for {1e3 * silent_s:.0f} ms (limit {1e3 * self._timeout_s:.0f} ms)"
         silent_s = now_s - self._board.get("beat_s")
-        limit_s = self._config.heartbeat_s
+        limit_s = self._silence_s
         if silent_s > limit_s:
             return (
                 f"no sign of life of the controller's process for {1e3 * silent_s:.0f} ms (limit "

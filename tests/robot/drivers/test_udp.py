@@ -228,14 +228,14 @@ def test_a_bad_wire_is_survived(robot: Robot) -> None:
 
 
 def test_one_changed_bit_is_always_found() -> None:
-    data = udp.encode(udp.Datagram(udp.Kind.COMMAND, 7, 8, 1.5, bytes(range(40))))
-    assert udp.decode(data) == udp.Datagram(6, 7, 8, 1.5, bytes(range(40)))
+    data = udp.pack_datagram(udp.Datagram(udp.Kind.COMMAND, 7, 8, 1.5, bytes(range(40))))
+    assert udp.unpack_datagram(data) == udp.Datagram(6, 7, 8, 1.5, bytes(range(40)))
     for bit in range(8 * len(data)):
         damaged = bytearray(data)
         damaged[bit // 8] ^= 1 << bit % 8
-        assert udp.decode(bytes(damaged)) in ("damaged", "foreign")
-    assert udp.decode(data[:-1]) == udp.decode(data + b"x") == "damaged"
-    assert udp.decode(b"") == udp.decode(data[:31]) == "foreign"
+        assert udp.unpack_datagram(bytes(damaged)) in ("damaged", "foreign")
+    assert udp.unpack_datagram(data[:-1]) == udp.unpack_datagram(data + b"x") == "damaged"
+    assert udp.unpack_datagram(b"") == udp.unpack_datagram(data[:31]) == "foreign"
 
 
 def test_nobody_there_is_said() -> None:

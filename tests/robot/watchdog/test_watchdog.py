@@ -257,7 +257,8 @@ def test_times_follow_from_the_rate() -> None:
     limits = {hz: config.command_timeout_s(hz) for hz in (1000.0, 50.0, 25.0, 10.0)}
     assert limits == pytest.approx({1000.0: 0.04, 50.0: 0.04, 25.0: 0.05, 10.0: 0.11})
     assert config.reading_hz(25.0, 60.0) == 60.0
-    for wrong in ({"timeout_s": -1}, {"heartbeat_s": 0}, {"io_s": np.nan}, {"stops": ("signal",)}):
+    assert (config.silence_s(), WatchdogConfig(timeout_s=0.3).silence_s()) == (0.04, 0.3)
+    for wrong in ({"timeout_s": -1}, {"heartbeat_s": -1}, {"io_s": np.nan}, {"stops": ("signal",)}):
         with pytest.raises(ContractError):
             WatchdogConfig(**wrong)
 
