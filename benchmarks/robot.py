@@ -4,7 +4,8 @@ The policies have random weights, which cost as much as trained ones. One is rea
 the other a proprioceptive one of a quadruped's size, at 1 kHz on the bench robot in real time.
 Latencies are taken with the priority that a flight asks for.
 
-    act_p99_us          the student's network alone
+    act_p99_us          the student's network alone, call after call
+    cold_p99_us         the same after other work took the caches, as between two steps of a robot
     loop_p99_us         all else of a step: assemble, guard, log
     step_p99_us         both
     khz_overruns        share of the deadlines of 1 ms that were missed
@@ -15,7 +16,8 @@ Latencies are taken with the priority that a flight asks for.
 
 import os
 import tempfile
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -58,12 +60,15 @@ def run(settings: Settings) -> list[Row]:
     obs = np.zeros(student.contract.size, np.float32)
     with precedence():  # as in a flight; a machine that does not permit it is measured without
         act = percentiles_us(latencies(lambda: student.act(obs, images), settings.calls))
+        cold = _cold(lambda: student.act(obs, images), max(1, settings.calls // 4))
         loop = _hurried(Still(student.contract), settings.calls)
         step = _hurried(student, settings.calls)
         khz = measure_loop(fast, KHZ_S, RealClock(spin_s=SPIN_S))
     return [
         Row("robot", "act_p50_us", act[0], "us"),
         Row("robot", "act_p99_us", act[1], "us"),
+        Row("robot", "cold_p50_us", cold[0], "us"),
+        Row("robot", "cold_p99_us", cold[1], "us"),
         Row("robot", "loop_p50_us", loop[0], "us"),
         Row("robot", "loop_p99_us", loop[1], "us"),
         Row("robot", "step_p50_us", step[0], "us"),
@@ -158,6 +163,18 @@ def _hurried(actor: Actor, steps: int) -> tuple[float, ...]:
     """Returns the percentiles of a control step, one after another without waiting, us."""
     figures = measure_loop(actor, steps / actor.contract.control_hz, HurriedClock())
     return figures.step_us
+
+
+def _cold(call: Callable[[], object], count: int) -> tuple[float, ...]:
+    """Returns the percentiles of calls before each of which 32 MB were written elsewhere, us."""
+    other = np.zeros(4_000_000)
+    taken = []
+    for _ in range(count):
+        other += 1
+        before = time.perf_counter()
+        call()
+        taken.append(time.perf_counter() - before)
+    return percentiles_us(np.array(taken))
 
 
 def _growth_mb(actor: Still) -> float:

@@ -16,7 +16,7 @@ from mjx_s2r.contract import (
     Signal,
     TrainedRange,
 )
-from mjx_s2r.learn.normalizer import Normalizer
+from mjx_s2r.learn.normalizer import CLIP, Normalizer
 from mjx_s2r.learn.normalizer import std as normalizer_std
 from mjx_s2r.learn.rollout import reset_envs
 from mjx_s2r.params import ParamSpace
@@ -27,18 +27,16 @@ from mjx_s2r.sim.model.fields import element_names
 if TYPE_CHECKING:
     from mjx_s2r.api.policy import TrainedPolicy
 
-SEEN_STD = 8.0  # standard deviations on either side of the mean that count as met in training
 PICTURES = 64  # different pictures among the inputs that a variant is measured with
 
 
 def seen_signals(signals: Sequence[Signal], moments: Normalizer) -> tuple[Signal, ...]:
     """Returns the signals with the readings met in training, from the normalizer's moments.
 
-    These are mean +- `SEEN_STD` of the normalizer's standard deviations, in the signal's unit, and
-    within what the signal believes. Beyond 5 of them a reading is clipped, so that the network
-    cannot tell it from another; 8 leave room for what is rare and for tails. Moments are kept and
-    not extremes, since one world that burst would make these meaningless for ever. A normalizer
-    that has seen nothing claims nothing.
+    These are mean +- `normalizer.CLIP` of its standard deviations, in the signal's unit, and within
+    what the signal believes. Beyond them the normalizer clips a reading, so that the network cannot
+    tell it from another. Moments are kept and not extremes, since one world that burst would make
+    these meaningless for ever. A normalizer that has seen nothing claims nothing.
 
     Args:
         signals: in the order of the observation vector.
@@ -54,7 +52,7 @@ def seen_signals(signals: Sequence[Signal], moments: Normalizer) -> tuple[Signal
         part = slice(at, at + s.size)
         at += s.size
         centre = mean[part] / s.scale + np.broadcast_to(s.offset, s.size)
-        reach = SEEN_STD * std[part] / abs(s.scale)
+        reach = CLIP * std[part] / abs(s.scale)
         low, high = (np.clip(centre + sign * reach, s.low, s.high) for sign in (-1, 1))
         done.append(replace(s, seen_low=tuple(low.tolist()), seen_high=tuple(high.tolist())))
     return tuple(done)

@@ -8,7 +8,7 @@ import mujoco
 import numpy as np
 import pytest
 
-from mjx_s2r.api.export_facts import SEEN_STD, seen_signals, trained_optics
+from mjx_s2r.api.export_facts import seen_signals, trained_optics
 from mjx_s2r.contract import CameraSignal, ContractError, Optics, Signal, TrainedRange
 from mjx_s2r.learn import normalizer
 from mjx_s2r.learn.camera_schedule import check_picture_memory
@@ -46,11 +46,11 @@ def test_readings_met_are_those_of_the_normalizer_in_the_signals_unit() -> None:
     seen = (raw - (1.0, 2.0, 0.0)) * (-2.0, -2.0, 0.5)
     moments = normalizer.update(normalizer.init(3), jnp.asarray(seen))
     pos, level = seen_signals(signals, moments)
-    middle, width = raw.mean(0), SEEN_STD * raw.std(0)
+    middle, width = raw.mean(0), normalizer.CLIP * raw.std(0)
     np.testing.assert_allclose(pos.seen_low, (middle - width)[:2], rtol=1e-4)
     np.testing.assert_allclose(pos.seen_high, (middle + width)[:2], rtol=1e-4)
     assert level.seen_low == (6.9,), "no lower than what is believed"
-    floor = SEEN_STD * 0.1 / 0.5  # the least deviation that the normalizer takes
+    floor = normalizer.CLIP * 0.1 / 0.5  # the least deviation that the normalizer takes
     assert level.seen_high[0] - middle[2] == pytest.approx(floor, rel=1e-3)
     assert seen_signals(signals, normalizer.init(3)) == signals, "nothing seen, nothing claimed"
 

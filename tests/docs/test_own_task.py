@@ -103,8 +103,9 @@ def test_an_actor_that_reads_what_the_robot_has_is_exported(
     assert list(ranges) == list(task.space.names)
     assert ranges["delay"] == pytest.approx((0.01, 0.01)), "what the run's settings fixed"
     assert policy.contract.engine == "jax"
-    angle, speed = policy.contract.signals  # readings of about 1 reach beyond what is believed
-    assert (angle.seen_low, speed.seen_high) == ((-1.01, -1.01), (60.0,))
+    angle, speed = policy.contract.signals  # readings of about 1, and of about 10 rad/s
+    assert angle.seen_low == (-1.01, -1.01), "no lower than what is believed"
+    assert 30 < speed.seen_high[0] < 60
     signals = tuple(replace(s, seen_low=(), seen_high=()) for s in policy.contract.signals)
     assert replace(policy.contract, ranges=(), engine="", signals=signals) == task.contract
 

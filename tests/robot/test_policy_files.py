@@ -137,7 +137,9 @@ def test_weights_in_another_file_must_be_there(whole: Path, tmp_path: Path) -> N
     assert read_onnx(path).weights == ("p.weights",)
     Policy.load(path)
     (tmp_path / "p.weights").unlink()
-    with pytest.raises(ContractError, match="'p.weights', which is not beside it; copy both") as e:
+    with pytest.raises(
+        ContractError, match=r"'p\.weights', which is not beside it; copy both"
+    ) as e:
         Policy.load(path)
     assert one_sentence(e)
 
