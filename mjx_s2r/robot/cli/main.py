@@ -102,9 +102,11 @@ def _help() -> str:
 
 def _user_errors() -> tuple[type[Exception], ...]:
     """Returns the errors that name their own remedy; anything else keeps its traceback."""
+    from mjx_s2r.robot.driver import DriverError
     from mjx_s2r.robot.log import LogError
     from mjx_s2r.robot.stages import StageError
     from mjx_s2r.robot.state_folder import BusyError
     from mjx_s2r.robot.watchdog.proxy import WatchdogError
 
-    return (UsageError, ParamError, ContractError, LogError, StageError, BusyError, WatchdogError)
+    files = (LogError, StageError, OSError)
+    return (UsageError, ParamError, ContractError, BusyError, DriverError, WatchdogError, *files)

@@ -24,7 +24,7 @@ UNKNOWN = PolicyContract(
     (),
     ActionSpec(("?",), "position", "rad", (1.0,), (0.0,), (-1.0,), (1.0,), (1.0,), (1.0,)),
 )
-SIMULATED = ("bench", "stand-in")
+SIMULATED = ("bench", "stand-in", "replay")
 
 
 @dataclass(frozen=True)
@@ -118,6 +118,11 @@ def choose_robot(args: argparse.Namespace) -> RobotChoice:
         options[key] = value
     if ":" not in args.driver and args.driver not in KNOWN:
         raise ContractError(str(unknown("driver", args.driver, [*KNOWN, "module:factory"])))
+    if "keyboard" in getattr(args, "estop", ()) and not terminal_here():
+        raise ContractError(
+            "--estop keyboard needs a terminal, and there is none; name another: signal, file:PATH "
+            "or udp://HOST:PORT"
+        )
     choice = RobotChoice(args.driver, options)
     if not hasattr(args, "virtual"):
         return choice

@@ -14,7 +14,7 @@ from mjx_s2r.robot.stages import (
     promote,
     still_wanted,
 )
-from mjx_s2r.robot.state_folder import only_one, state_folder
+from mjx_s2r.robot.state_folder import known_folder, only_one
 
 
 def _add(parser: Parser) -> None:
@@ -36,7 +36,7 @@ def _add(parser: Parser) -> None:
 def _do(args: argparse.Namespace) -> int:
     """Shows or changes the stage."""
     digest = policy_digest(args.policy)
-    folder = state_folder(args.robot)
+    folder = known_folder(args.robot)
     file = StageFile.of(folder, args.robot, digest)
     if not (args.up or args.down):
         say(_lines(file.load()))

@@ -16,6 +16,7 @@ from mjx_s2r.robot import log
 from mjx_s2r.robot.cli import session
 from mjx_s2r.robot.cli.main import VERBS, main
 from mjx_s2r.robot.cli.parser import INTERRUPTED, LATCHED, OK, REFUSED, STOPPED, WRONG
+from mjx_s2r.robot.state_folder import state_folder
 from tests.robot.fakes import CAMERA, contract_for, write_onnx
 
 ARM = "tests.robot.cli.arms:"
@@ -82,6 +83,13 @@ def test_the_help_names_verbs_and_exit_codes(capsys: pytest.CaptureFixture[str])
         (["check", "POLICY", "--driver", f"{ARM}none"], "unknown factory in"),
         (["stage", "none.onnx", "--robot", "fake"], "none.onnx cannot be read"),
         (["reset", "fkae"], "unknown robot 'fkae'"),
+        (["stage", "POLICY", "--robot", "fkae"], "unknown robot 'fkae'"),
+        (["run", "POLICY", "--driver", "bench", "--flights", "/proc/x"], "/proc/x"),
+        (["run", "POLICY", "--driver", "bench", "--estop", "keyboard"], "needs a terminal"),
+        (["inspect", "POLICY", "--html", "x.html"], "is no flight log"),
+        (["inspect", "."], "holds no flight logs"),
+        (["export", "POLICY", "--mcap", "x.mcap"], "is not a flight log"),
+        (["bench", "POLICY", "--seconds", "nan"], "must be a positive number"),
         (["collect", "chrip", "--driver", "x"], "chirp"),
         (["collect", "policy", "--driver", "x"], "--policy POLICY"),
         (["collect", "teleop", "--driver", "x"], "must read MODULE:FACTORY"),
@@ -161,6 +169,7 @@ def test_a_driver_that_breaks_ends_in_a_sentence_and_leads_a_stage_down(
     policy: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     robot = ("--robot", "fake")
+    state_folder("fake")  # as if it had been driven before
     assert main(["stage", policy, *robot, "--up", "--by", "Ada", "--anyway", "a test"]) == OK
     words = ["run", policy, "--driver", f"{ARM}breaks", *SHORT, *AS_ADA]
     assert main(words) == STOPPED
