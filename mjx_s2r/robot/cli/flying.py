@@ -15,11 +15,14 @@ from mjx_s2r.robot.clock import Clock
 from mjx_s2r.robot.controller import ControllerConfig, FlightSummary, homing, run
 from mjx_s2r.robot.driver import Driver, DriverInfo, Reading
 from mjx_s2r.robot.estop import KeyboardStop, LatchedStop
+from mjx_s2r.robot.latch import set_latch
 from mjx_s2r.robot.phases import Phase
 from mjx_s2r.robot.policy import Actor
 from mjx_s2r.robot.safety import Event, SafetyConfig
 from mjx_s2r.robot.stages import EpisodeTally
+from mjx_s2r.robot.watchdog.proxy import WatchdogError
 
+PRESSED = "e-stop"  # in the watchdog's words for an emergency stop
 NEAR = 0.02  # of a joint's range: this close, a robot is at home
 
 
@@ -62,17 +65,20 @@ class Episode:
         summary: of the controller; None where it ended in an error.
         error: what ended it, where that was no decision of the guard.
         interrupted: whether a person ended it by Ctrl-C; that is a normal stop.
+        watchdog_estop: whether the watchdog felt an emergency stop before the controller did.
     """
 
     name: str
     summary: FlightSummary | None
     error: str = ""
     interrupted: bool = False
+    watchdog_estop: bool = False
 
     @property
     def estop(self) -> bool:
         """Whether an emergency stop was pressed."""
-        return self.summary is not None and self.summary.phase is Phase.ESTOP
+        felt = self.summary is not None and self.summary.phase is Phase.ESTOP
+        return felt or self.watchdog_estop
 
     @property
     def command(self) -> np.ndarray | None:
@@ -186,7 +192,10 @@ def fly(
         except KeyboardInterrupt:
             return Episode(name, None, "ended by Ctrl-C, the robot was stopped", interrupted=True)
         except Exception as error:  # whatever a driver raises; the robot was stopped
-            return Episode(name, None, f"{type(error).__name__}: {error}")
+            estop = isinstance(error, WatchdogError) and PRESSED in str(error)
+            if estop and cockpit.latch is not None:
+                set_latch(cockpit.latch, cockpit.info.name, str(error))
+            return Episode(name, None, f"{type(error).__name__}: {error}", watchdog_estop=estop)
     return Episode(name, done)
 
 

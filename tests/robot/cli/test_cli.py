@@ -5,6 +5,7 @@ import os
 import pty
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -212,6 +213,36 @@ def test_an_emergency_stop_is_latched_until_a_person_clears_it(
     assert "no emergency stop" in capsys.readouterr().out
     steady = [w.replace("presses", "noisy") for w in words]
     assert main(steady) == OK
+
+
+def test_a_stop_that_the_watchdog_feels_is_latched_too(policy: str, tmp_path: Path) -> None:
+    stop = tmp_path / "stop"
+    presser = threading.Timer(2.0, stop.touch)
+    presser.start()
+    words = ["run", policy, "--driver", "bench", "--seconds", "30", "--estop", f"file:{stop}"]
+    assert main(words) == LATCHED
+    presser.join()
+    (latch,) = (tmp_path / "robots").glob("*/estop.json")
+    assert str(stop) in read(latch)["why"]
+    assert main(words) == LATCHED
+
+
+def test_the_rule_raises_a_stage_that_was_flown_long_enough(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    slow = str(write_onnx(tmp_path / "policy.onnx", contract_for()))
+    words = ["run", slow, "--driver", "bench", "--virtual", "--as-real", "--yes", "--by", "Ada"]
+    words += ["--seconds", "13", "--promote", "rule", "--estop", "signal", "--no-home"]
+    assert main([*words, "--episodes", "4"]) == OK
+    assert "stay at 10 %: 52 s of 60 s" in capsys.readouterr().out
+    assert main(words) == OK
+    assert "raised to stage 25 % by rule" in capsys.readouterr().out
+    assert read(flight(tmp_path, "bench-moves-joints-shows-no-scene") / "summary.json")[
+        "stage"
+    ] == ("25 %")
+    assert main(words) == OK
+    out = capsys.readouterr().out
+    assert "25 %, stage 25 %" in out and "13 s of 600 s flown at 25 %" in out
 
 
 def test_check_finds_degrees_and_moves_nothing(
