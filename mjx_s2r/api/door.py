@@ -411,7 +411,12 @@ def evaluate(
 
 
 def export(
-    policy: Teacher | Student | str | Path, path: str | Path = "", *, inputs: int = 1000
+    policy: Teacher | Student | str | Path,
+    path: str | Path = "",
+    *,
+    inputs: int = 1000,
+    variants: Sequence[str] = ("float32",),
+    variant_limit: float = VARIANT_LIMIT,
 ) -> Exported:
     """Writes a policy as one ONNX file that carries its contract.
 
@@ -419,12 +424,15 @@ def export(
         policy: a student, a teacher whose actor reads what the robot has, or a run folder.
         path: where the file goes; policy.onnx in the run folder by default.
         inputs: random inputs on which ONNX Runtime must agree with JAX.
+        variants: "float16" and "int8" are written beside it.
+        variant_limit: largest error of a variant, as a share of the action's scale.
 
     Raises:
-        ExportError: a policy that no robot can run, or a graph that differs from JAX.
+        ExportError: a policy that no robot can run, a graph that differs from JAX, or a variant
+            that is too far from it.
     """
     trained = policy if isinstance(policy, Teacher | Student) else load(policy)
-    return trained.export(path, inputs=inputs)
+    return trained.export(path, inputs=inputs, variants=variants, variant_limit=variant_limit)
 
 
 def load(

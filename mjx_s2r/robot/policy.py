@@ -270,7 +270,8 @@ def _fill(buffer: np.ndarray, given: np.ndarray, name: str, casting: Any) -> Non
     Raises:
         ContractError: another shape, or a type that would have to be converted.
     """
-    if given.shape != buffer.shape or not np.can_cast(given.dtype, buffer.dtype, casting):
+    fits = given.dtype == buffer.dtype or np.can_cast(given.dtype, buffer.dtype, casting)
+    if given.shape != buffer.shape or not fits:
         raise ContractError(
             f"input {name!r} is {given.dtype} {given.shape}, the policy reads {buffer.dtype} "
             f"{buffer.shape}; convert it first"

@@ -19,7 +19,9 @@ READS = (
     ("1.21", 22, 10),
     ("1.23", 23, 11),
     ("1.24", 25, 13),
+    ("1.31", 26, 13),
 )
+OLDEST_OPSET = 7  # that any release reads (onnxruntime, docs/Versioning.md)
 # Short name -> the providers to ask for, the wanted one first, and how to get it
 PROVIDERS = {
     "cpu": (("CPUExecutionProvider",), "pip install onnxruntime"),
@@ -145,6 +147,11 @@ def _why_not(file: OnnxFile, error: Exception) -> str:
                 f"{file.path} has {what} {mine[what]}, and ONNX Runtime {onnxruntime.__version__} "
                 f"reads up to {limit[1]}; {remedy}"
             )
+    if file.opset < OLDEST_OPSET:
+        return (
+            f"{file.path} has opset {file.opset}, and ONNX Runtime reads from {OLDEST_OPSET} on; "
+            "export the policy again"
+        )
     return (
         f"{file.path} ({file.size} bytes) is no ONNX file that ONNX Runtime "
         f"{onnxruntime.__version__} can read ({first_line(error)}); copy it again, or export it "

@@ -9,7 +9,15 @@ import numpy as np
 import pytest
 
 from mjx_s2r.api.export_facts import seen_signals, trained_optics
-from mjx_s2r.contract import CameraSignal, ContractError, Optics, Signal, TrainedRange
+from mjx_s2r.contract import (
+    CameraSignal,
+    ContractError,
+    Optics,
+    Signal,
+    TrainedRange,
+    from_json,
+    to_json,
+)
 from mjx_s2r.learn import normalizer
 from mjx_s2r.learn.camera_schedule import check_picture_memory
 from mjx_s2r.learn.networks.modules import check_pictures
@@ -119,6 +127,13 @@ def test_files_of_before_claim_nothing() -> None:
     )
     check(contract, info)
     assert "does not say at which field of view" in lens_notes(contract, info)[0]
+
+
+def test_what_training_knew_travels() -> None:
+    contract = replace(contract_for(), cameras=(replace(FRONT, optics=TRAINED),), memory=7)
+    met = replace(contract.signals[0], seen_low=(-1.0, -2.0), seen_high=(1.0, math.inf))
+    contract = replace(contract, signals=(met, *contract.signals[1:]))
+    assert from_json(to_json(contract)) == contract
 
 
 @pytest.mark.parametrize(

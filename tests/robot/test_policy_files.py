@@ -82,6 +82,11 @@ def with_opset(model: onnx.ModelProto) -> None:
     model.opset_import[0].version = 99
 
 
+def with_an_old_opset(model: onnx.ModelProto) -> None:
+    """Asks for operators of long ago."""
+    model.opset_import[0].version = 5
+
+
 def with_an_unknown_operator(model: onnx.ModelProto) -> None:
     """Asks for an operator that there is not."""
     model.graph.node[-2].op_type = "Tanhh"
@@ -98,6 +103,7 @@ def with_an_unknown_operator(model: onnx.ModelProto) -> None:
             rf"IR version 99, and ONNX Runtime {onnxruntime.__version__} reads up to \d+; in",
         ),
         (with_opset, rf"opset 99, and ONNX Runtime {onnxruntime.__version__} reads up to \d+; in"),
+        (with_an_old_opset, "opset 5, and ONNX Runtime reads from 7 on; export the policy again"),
         (with_an_unknown_operator, "is no ONNX file that ONNX Runtime .* can read"),
     ],
 )
@@ -214,6 +220,18 @@ def test_inputs_of_another_type_or_size_are_named(whole: Path) -> None:
     ):
         with pytest.raises(ContractError, match=says):
             policy.act(given, {"front": picture})
+
+
+def test_a_runtime_that_copies_answers_alike(whole: Path) -> None:
+    """Buffers are bound on the CPU alone; elsewhere each call hands them over."""
+    policy, copying = Policy.load(whole), Policy.load(whole)
+    assert policy._binding is not None
+    copying._binding = None
+    rng = np.random.default_rng(2)
+    for _ in range(3):
+        obs, image = rng.normal(size=CONTRACT.size), rng.integers(0, 256, (8, 6, 3), np.uint8)
+        answers = [p.act(obs, {"front": image}) for p in (policy, copying)]
+        np.testing.assert_array_equal(*answers)
 
 
 def test_answers_are_not_the_buffer(whole: Path) -> None:
