@@ -81,7 +81,7 @@ class Watchdog:
         """
         self._config = WatchdogConfig(**setup["config"])
         contract = from_json(setup["contract"])
-        self._journal = Journal(self._config.log)
+        self._journal = Journal(self._config.log, realtime=self._config.realtime)
         self._driver: Driver = open_driver(setup["driver"], contract, RealClock(), setup["options"])
         self._info = self._driver.describe()
         self._judge = CommandJudge(contract, self._info)
