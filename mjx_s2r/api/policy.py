@@ -20,6 +20,7 @@ from mjx_s2r.learn.trainer import Trainer, TrainState
 from mjx_s2r.params import unknown
 from mjx_s2r.sim.env import require_native
 from mjx_s2r.sim.interface import Environment, EpisodeParams
+from mjx_s2r.sim.model.kinematic_tree import chain_of
 
 Worlds = Literal["nominal", "opened", "whole"]
 
@@ -100,7 +101,9 @@ def export_policy(policy: TrainedPolicy, path: Path, *, inputs: int = 1000) -> e
     """
     trainer, state = policy.trainer, policy.state
     env = require_native(trainer.env)
-    contract = replace(env.task.contract, engine=env.physics.backend)
+    contract = env.task.contract
+    chain = chain_of(env.task.mj_model, contract.action.joints)
+    contract = replace(contract, engine=env.physics.backend, chain=chain)
     report = jax.device_get(trainer.curriculum.report(state.curriculum))
     ranges = exporter.trained_ranges(env.space, np.asarray(report.low), np.asarray(report.high))
     algorithm = trainer.algorithm
