@@ -22,7 +22,7 @@ from mjx_s2r.sim.backends.physics_config import PhysicsConfig
 from mjx_s2r.sim.env import Env, make
 from mjx_s2r.sim.physics import PhysicsState
 
-TASKS = ("reach", "lift", "quadruped", "cartpole")
+TASKS = ("reach", "lift", "quadruped", "cartpole", "quadruped_rough", "reorient")
 ENGINES = ("jax", "c")
 COMPARED = 4  # worlds that a plain loop of C MuJoCo runs as well
 

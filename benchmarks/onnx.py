@@ -1,14 +1,16 @@
 """Latency on the robot: the exported student and the loop around it, one step at a time.
 
-The student has random weights, which cost as much as trained ones. Three latencies:
+The student has random weights, which cost as much as trained ones. Four latencies:
 
-    act    the network alone, `Policy.act`
+    act    the network alone, `Policy.act`, call after call
+    cold   the same after other work has taken the caches, as between two steps of a robot
     loop   everything else of a control step: guard, contract, clock, a driver that does nothing
-    step   both
+    step   act and loop
 """
 
 import tempfile
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,16 +45,30 @@ def run(settings: Settings) -> list[Row]:
     reading = IdleDriver(policy.contract, RealClock()).read()
     obs = np.zeros(policy.contract.size, np.float32)
     act = latencies(lambda: policy.act(obs, reading.images), settings.calls)
+    cold = cold_latencies(lambda: policy.act(obs, reading.images), max(1, settings.calls // 4))
     loop, _ = fly(Still(policy.contract), settings.calls)
     step, sent = fly(policy, settings.calls)
     return [
         *_percentiles("act", act),
+        *_percentiles("cold", cold),
         *_percentiles("loop", loop),
         *_percentiles("step", step),
         Row("onnx", "parity", done.parity, policy.contract.action.unit),
         Row("onnx", "commands_sent", sent, "1"),
         Row("onnx", "size", size / 1e6, "MB"),
     ]
+
+
+def cold_latencies(call: Callable[[], object], count: int) -> np.ndarray:
+    """Returns (count,) the time of calls, s, before each of which 32 MB were written elsewhere."""
+    other = np.zeros(4_000_000)
+    taken = []
+    for _ in range(count):
+        other += 1
+        before = time.perf_counter()
+        call()
+        taken.append(time.perf_counter() - before)
+    return np.array(taken)
 
 
 def fly(policy: Actor, steps: int) -> tuple[np.ndarray, float]:

@@ -19,12 +19,30 @@ import tyro
 
 from mjx_s2r.api.policy import TrainedPolicy, export_policy, load_policy
 from mjx_s2r.api.robots import EvaluateConfig, evaluate_on_robots, realities, summary
+from mjx_s2r.api.student import MAY_CHANGE as STUDENT_MAY_CHANGE
 from mjx_s2r.api.student import StudentConfig, student_mosaic, train_student
-from mjx_s2r.api.teacher import TeacherConfig, ranges_given, recipe, train_teacher
+from mjx_s2r.api.teacher import MAY_CHANGE as TEACHER_MAY_CHANGE
+from mjx_s2r.api.teacher import (
+    TeacherConfig,
+    ranges_given,
+    recipe,
+    train_teacher,
+    with_engine_found,
+    with_ranges_kept,
+)
 from mjx_s2r.envs.registry import make_task, require_robots, task_spec
 from mjx_s2r.eval.intervals import wilson
 from mjx_s2r.eval.stand_ins import stand_ins
-from mjx_s2r.io.run import POLICY, RESULT, check_space, check_writable, write_json
+from mjx_s2r.io.config import to_dict
+from mjx_s2r.io.run import (
+    POLICY,
+    RESULT,
+    RunError,
+    check_same_settings,
+    check_space,
+    check_writable,
+    write_json,
+)
 from mjx_s2r.learn.trainer import Trainer, TrainState
 from mjx_s2r.params import ParamError
 from mjx_s2r.runtime.progress import console
@@ -105,11 +123,15 @@ def run(config: PipelineConfig) -> dict[str, Any]:
         plain_looks=not config.randomize,
     )
     policy = config.run / POLICY
-    figures = _stage(config.run / "teacher.json", lambda: _teach(teach, config.nominal_worlds))
+    taught, learnt = config.run / "teacher.json", config.run / "student.json"
+    _check_finished(taught, with_engine_found(with_ranges_kept(teach)), TEACHER_MAY_CHANGE)
+    if not alone:
+        _check_finished(learnt, with_ranges_kept(learn), STUDENT_MAY_CHANGE)
+    figures = _stage(taught, lambda: _teach(teach, config.nominal_worlds))
     if alone:
-        figures |= _stage(config.run / "student.json", lambda: _export(teach.run, policy))
+        figures |= _stage(learnt, lambda: _export(teach.run, policy))
     else:
-        figures |= _stage(config.run / "student.json", lambda: _distil(learn, policy))
+        figures |= _stage(learnt, lambda: _distil(learn, policy))
     judge = replace(judge, policy=policy, logs=config.run / "flights")
     figures |= _stage(config.run / RESULT, lambda: _judge(judge, config.run))
     return figures
@@ -120,6 +142,29 @@ def _stage(path: Path, work: Any) -> dict[str, Any]:
     if not path.exists():
         write_json(path, work())
     return dict(json.loads(path.read_text()))
+
+
+def _check_finished(figures: Path, config: Any, may_change: Sequence[str]) -> None:
+    """Checks that a stage that is done was done with these settings.
+
+    Args:
+        figures: the file that a stage leaves when it is done.
+        config: settings of the stage's run, which is in ``config.run``.
+        may_change: settings that may differ, beside those of a run that goes on.
+
+    Raises:
+        RunError: other settings, which would change nothing any more.
+    """
+    if not figures.exists():
+        return
+    try:
+        check_same_settings(
+            config.run, to_dict(config), [m for m in may_change if m != "iterations"]
+        )
+    except RunError as error:
+        raise RunError(
+            f"{error}\nthis stage is finished and is not done again; name another --run"
+        ) from error
 
 
 def _resuming(config: Any) -> Any:

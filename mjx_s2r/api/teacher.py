@@ -16,6 +16,7 @@ from mjx_s2r.io.checkpoints import Checkpoints
 from mjx_s2r.io.config import ConfigError, over
 from mjx_s2r.io.run import CHECKPOINTS, CONFIG, read_config, read_recipe, read_settings
 from mjx_s2r.learn.camera_schedule import CameraSchedule, bind_camera_schedule
+from mjx_s2r.learn.networks.modules import check_pictures
 from mjx_s2r.learn.ppo.config import PPOConfig
 from mjx_s2r.learn.ppo.ppo import PPO
 from mjx_s2r.learn.trainer import Trainer, TrainState, fit
@@ -190,8 +191,13 @@ def with_cameras(env: Env, cameras: Sequence[str]) -> Env:
 
 
 def camera_schedule(env: Env, render: RenderConfig, look_each_step: bool = False) -> CameraSchedule:
-    """Returns the cameras of an environment's contract, bound to it."""
+    """Returns the cameras of an environment's contract, bound to it.
+
+    Raises:
+        ContractError: a camera whose pictures our networks cannot take.
+    """
     task = env.task
+    check_pictures(task.contract.cameras)
     cameras = bind_cameras(task.space, task.mj_model, task.contract, render)
     return bind_camera_schedule(env, cameras, task.contract, look_each_step=look_each_step)
 
@@ -225,8 +231,7 @@ def train_teacher(
         distributed.require_single(f"an actor that reads pixels, {config.run},")
     devices = device_mesh(config.devices).size
     one_device(config.physics, devices)
-    if config.resume and (config.run / CONFIG).exists():
-        config = with_engine_kept(config, read_settings(config.run))
+    config = with_engine_found(config) if config.resume else config
     if devices > 1:
         config = _with_engine(config, "jax")
     trainer = teacher_trainer(config, env)
@@ -247,6 +252,12 @@ def train_teacher(
 def with_engine_kept(config: TeacherConfig, kept: Mapping[str, Any]) -> TeacherConfig:
     """Returns settings whose engine, where it is "auto", is the one in a run's settings."""
     return _with_engine(config, kept.get("physics", {}).get("backend", "jax"))
+
+
+def with_engine_found(config: TeacherConfig) -> TeacherConfig:
+    """Returns settings whose engine, where it is "auto", is that of the run in their folder."""
+    there = (config.run / CONFIG).exists()
+    return with_engine_kept(config, read_settings(config.run)) if there else config
 
 
 def with_engine_taken(config: TeacherConfig, env: Environment) -> TeacherConfig:

@@ -132,7 +132,7 @@ class Run:
                 "another folder"
             )
         if held:
-            _check_same(path, body, may_change)
+            check_same_settings(path, body, may_change)
         write_json(path / CONFIG, {"schema": SCHEMA} | body)
         if held:
             self.rewind(None)
@@ -523,8 +523,17 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def _check_same(path: Path, body: Any, may_change: Sequence[str]) -> None:
-    """Refuses to resume parts of a run without its settings, or one with other settings."""
+def check_same_settings(path: Path, body: Any, may_change: Sequence[str] = ()) -> None:
+    """Checks that a folder holds a run with these settings.
+
+    Args:
+        path: the folder.
+        body: the settings as plain values, see `mjx_s2r.io.config.to_dict`.
+        may_change: dotted names or patterns of settings that may differ.
+
+    Raises:
+        RunError: parts of a run without its settings, or other settings, each named.
+    """
     file = path / CONFIG
     if not file.exists():
         raise RunError(

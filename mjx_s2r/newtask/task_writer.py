@@ -38,13 +38,14 @@ from mjx_s2r.render.looks.assets import RenderConfig
 from mjx_s2r.sim.backends.physics_config import ModelError
 from mjx_s2r.sim.env import make
 from mjx_s2r.sim.model.model_contract import substeps_of
-from mjx_s2r.sim.model.workspace import reachable_points
+from mjx_s2r.sim.model.workspace import reachable_points, widest_layer
 
 TEMPLATES = Path(__file__).parent / "templates"
 ROW = re.compile(r"parameter '([^']+)'")  # in an error about a row
 PIXELS = 64  # of the camera's picture, to a side
 CLEAR = 0.02  # m that a target lies over the ground at least
 ENOUGH = 0.1  # share of the tip's places that a condition must leave
+LAYER = 0.06  # share of the reach by which the heights of targets that a camera finds differ
 
 
 @dataclass(frozen=True, eq=False)
@@ -233,10 +234,18 @@ class _Draft:
         if m.nkey:
             mujoco.mj_resetDataKeyframe(m, data, 0)
         mujoco.mj_kinematics(m, data)
+        mujoco.mj_camlight(m, data)
         span = float(np.linalg.norm(points - data.xanchor[facts.drives.joints[0]], axis=1).max())
         arguments = ["MODEL", quoted(site), "JOINTS"]
-        arguments += [] if lowest is None else [f"lowest={lowest:g}"]
-        arguments += [f"camera={quoted(facts.camera)}"] if seen else []
+        if seen:
+            eye = data.cam_xpos[m.camera(facts.camera).id]
+            bottom, top = widest_layer(points, LAYER * span, eye)
+            lowest = round(bottom, 3)
+            points = points[(points[:, 2] >= lowest) & (points[:, 2] <= top)]
+            arguments += [f"lowest={lowest:g}", f"highest={round(top, 3):g}"]
+            arguments += [f"camera={quoted(facts.camera)}"]
+        elif lowest is not None:
+            arguments += [f"lowest={lowest:g}"]
         return self._common() | {
             "title": f"{self.class_name}: an arm that brings its tip to a red ball.",
             "tip": tip,
@@ -246,8 +255,9 @@ class _Draft:
             "near": two_digits(0.1 * span),
             "far": two_digits(0.5 * span),
             "radius": two_digits(0.04 * span),
+            "iterations": 300,
             "place": tuple(round(float(x), 3) for x in points.mean(0)),
-            "reachable": ", ".join(arguments),
+            "reachable": arguments,
             "camera_sees": seen,
             "others": bool(m.nmocap),
         }
@@ -258,7 +268,7 @@ class _Draft:
         A condition that would leave few places is dropped.
         """
         facts = self.facts
-        count = 200
+        count = 400
         free = reachable_points(model, site, facts.drives.names, count=count)
         ground = self._ground(model)
         above = free[free[:, 2] >= ground]

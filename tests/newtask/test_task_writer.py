@@ -14,7 +14,7 @@ from mjx_s2r.newtask.robot_facts import find_tip, robot_facts, standing_height
 from mjx_s2r.newtask.task_writer import NewTask, write_new_task
 from mjx_s2r.params import ParamError
 from mjx_s2r.sim.backends.physics_config import ModelError
-from mjx_s2r.sim.model.workspace import reachable_points
+from mjx_s2r.sim.model.workspace import reachable_points, widest_layer
 from train.new import next_steps
 
 ROOT = Path(__file__).parents[2]
@@ -131,7 +131,7 @@ def test_targets_are_where_the_tip_can_be_and_the_camera_looks(written: NewTask)
     mujoco.mj_forward(model, data)
     eye = (points - data.cam_xpos[0]) @ data.cam_xmat[0].reshape(3, 3)
     assert (np.abs(eye[:, :2] / eye[:, 2:]) <= np.tan(np.deg2rad(30))).all()
-    with pytest.raises(ModelError, match="reaches 0 places above 9 m"):
+    with pytest.raises(ModelError, match="reaches 0 places from 9 to inf m"):
         reachable_points(model, "tip", ("lift", "bend"), lowest=9.0, count=10)
 
 
@@ -205,3 +205,15 @@ def test_another_kind_than_the_robots_is_refused(tmp_path: Path) -> None:
     (tmp_path / "robot.xml").write_text(arm())
     with pytest.raises(ModelError, match=r"no legged robot: its base stands fixed"):
         write_new_task("leggy", tmp_path / "robot.xml", tmp_path, kind="legged")
+
+
+def test_targets_lie_where_a_camera_tells_their_places_apart() -> None:
+    """A wide layer at the height of the eye is seen from its edge; one below it is not."""
+    rng = np.random.default_rng(0)
+    wide = np.column_stack((rng.uniform(-1, 1, (300, 2)), np.full(300, 1.0)))
+    narrow = np.column_stack((rng.uniform(-0.5, 0.5, (300, 2)), np.full(300, 0.2)))
+    points = np.concatenate((wide, narrow))
+    low, high = widest_layer(points, 0.1, np.array((3.0, 0.0, 1.0)))
+    assert low <= 0.2 <= high and high - low == pytest.approx(0.1)
+    low, high = widest_layer(points, 0.1, np.array((0.0, 0.0, 5.0)))
+    assert low <= 1.0 <= high + 1e-9
