@@ -26,6 +26,7 @@ from mjx_s2r.learn.trainer import Trainer, TrainState
 from mjx_s2r.params import unknown
 from mjx_s2r.sim.env import require_native
 from mjx_s2r.sim.interface import Environment, EpisodeParams
+from mjx_s2r.sim.model.kinematic_tree import chain_of
 
 VARIANT_LIMIT = 0.05  # largest error of a variant, as a share of the action's scale
 Worlds = Literal["nominal", "opened", "whole"]
@@ -152,6 +153,7 @@ def _trained_contract(policy: TrainedPolicy, ranges: tuple[TrainedRange, ...]) -
     return replace(
         contract,
         engine=env.physics.backend,
+        chain=chain_of(env.task.mj_model, contract.action.joints),
         memory=trainer.algorithm.zero_rnn_state(1).actor.shape[-1],
         signals=contract.signals if moments is None else seen_signals(contract.signals, moments),
         cameras=tuple(

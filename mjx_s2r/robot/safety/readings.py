@@ -5,7 +5,7 @@ A driver may deliver anything. Whatever it is, the answer is an event that names
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from numbers import Real
 from typing import Any, TypeGuard
 
@@ -247,28 +247,32 @@ def loggable(reading: Any) -> Reading | None:
     """Returns what of a reading a log can hold: arrays of numbers, and times."""
     if not isinstance(reading, Reading):
         return None
-    if _is_plain(reading):
-        return reading
-    parts = [
-        part if isinstance(part, Mapping) else {}
-        for part in (reading.signals, reading.images, reading.image_time_s)
-    ]
-    return replace(
-        reading,
-        time_s=as_seconds(reading.time_s),
-        signals={str(k): v for k, v in parts[0].items() if is_numeric(v)},
-        images={str(k): v for k, v in parts[1].items() if is_numeric(v)},
-        image_time_s={str(k): as_seconds(v) for k, v in parts[2].items()},
-        estop=reading.estop is not False,
-    )
+    try:
+        return reading if _is_plain(reading) else _plain_parts(reading)
+    except Exception:  # a mapping with a mind of its own
+        return Reading(as_seconds(reading.time_s), {})
 
 
 def _is_plain(reading: Reading) -> bool:
     """Returns whether every part of a reading has the type that it should have."""
     return (
         type(reading.time_s) is float
+        and type(reading.estop) is bool
+        and not bad_containers(reading)
         and all(map(is_numeric, reading.signals.values()))
         and all(map(is_numeric, reading.images.values()))
         and all(type(x) is float for x in reading.image_time_s.values())
-        and type(reading.estop) is bool
+    )
+
+
+def _plain_parts(reading: Reading) -> Reading:
+    """Returns a reading with what is no number left out."""
+    given = reading.signals, reading.images, reading.image_time_s
+    signals, images, times = (x if isinstance(x, Mapping) else {} for x in given)
+    return Reading(
+        time_s=as_seconds(reading.time_s),
+        signals={str(name): x for name, x in signals.items() if is_numeric(x)},
+        images={str(name): x for name, x in images.items() if is_numeric(x)},
+        image_time_s={str(name): as_seconds(x) for name, x in times.items()},
+        estop=bool(own_estop(reading)),
     )
