@@ -9,6 +9,7 @@ from mjx_s2r.contract import ContractError
 from mjx_s2r.robot.clock import VirtualClock
 from mjx_s2r.robot.controller import ControllerConfig, run
 from mjx_s2r.robot.driver import Driver, Reading
+from mjx_s2r.robot.drivers.named import open_driver
 from mjx_s2r.robot.drivers.replay import ReplayDriver
 from mjx_s2r.robot.log import Flight, FlightLog, read
 from mjx_s2r.robot.policy import Policy
@@ -126,7 +127,9 @@ def test_the_driver_gives_the_readings_at_their_times(flight: Flight) -> None:
 
 def test_a_dry_run_flies_the_log(flight: Flight, student: Policy) -> None:
     clock = VirtualClock()
-    driver = ReplayDriver(flight, clock, dry_run=True)
+    name = f"replay:{flight.paths[0]}"
+    driver = open_driver(name, CONTRACT, clock, {"dry_run": "yes"})
+    assert isinstance(driver, ReplayDriver)
     driver.connect()
     summary = run(driver, student, clock, replace(CONFIG, duration_s=1.0))
     assert summary.steps == len(driver.commands) >= 9

@@ -11,6 +11,7 @@ is_connected, connect(calibrate), is_calibrated, get_observation, send_action, d
 Such a robot has no time-out of its own: its servos hold the last goal for ever.
 """
 
+import importlib
 import math
 import sys
 import time
@@ -21,9 +22,10 @@ from typing import Any
 import numpy as np
 
 from mjx_s2r.contract import ContractError, Optics, PolicyContract
-from mjx_s2r.robot.calibration import JointCalibration
+from mjx_s2r.robot.calibration import JointCalibration, read_calibration
 from mjx_s2r.robot.clock import Clock
 from mjx_s2r.robot.driver import CameraInfo, DriverInfo, Reading
+from mjx_s2r.robot.drivers.named import DriverOrder
 from mjx_s2r.robot.drivers.pictures import resize
 from mjx_s2r.robot.drivers.velocity import VelocityFilter
 from mjx_s2r.robot.units import suspect_reading
@@ -33,6 +35,37 @@ SENT_TOLERANCE = (
 )
 LIMP = "disable_torque_on_disconnect"  # LeRobot's setting, true by default
 RANGES = {"range_m100_100": (-100.0, 100.0), "range_0_100": (0.0, 100.0)}
+
+
+def lerobot_factory(order: DriverOrder) -> "LeRobotRobot":
+    """Returns the driver of "lerobot:MODULE.FUNCTION", a function that makes a LeRobot robot.
+
+    Options: ``calibration``, a file (see `read_calibration`); ``names``, MOTOR=JOINT,... where they
+    differ; ``degrees``, yes for a robot opened with use_degrees; ``max_hz``, the bus' rate.
+
+    Raises:
+        ContractError: no such function, no calibration, or a robot that does not fit.
+    """
+    texts = order.texts(calibration="", names="", degrees="no", max_hz="30")
+    module, _, name = order.address.rpartition(".")
+    try:
+        make = getattr(importlib.import_module(module), name)
+        max_hz = float(texts["max_hz"])
+    except (ImportError, ValueError, AttributeError) as error:
+        raise ContractError(
+            f"driver 'lerobot:{order.address}' must name a function that makes a robot, and "
+            f"max_hz a number ({error})"
+        ) from error
+    if not texts["calibration"]:
+        raise ContractError(
+            "driver 'lerobot' needs its calibration: give the option calibration=FILE, e.g. the "
+            "JSON file that lerobot-calibrate wrote"
+        )
+    pairs = (text.partition("=") for text in texts["names"].split(",") if text)
+    names = {motor.strip(): joint.strip() for motor, _, joint in pairs}
+    degrees = texts["degrees"].lower() in ("1", "yes", "true")
+    calibration = read_calibration(texts["calibration"], degrees=degrees, names=names)
+    return LeRobotRobot(make(), calibration, order.clock, contract=order.contract, max_hz=max_hz)
 
 
 class CommandChangedError(RuntimeError):

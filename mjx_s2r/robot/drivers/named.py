@@ -21,6 +21,9 @@ KNOWN = {  # name -> factory, what to install, what follows the name
     "bench": ("mjx_s2r.robot.drivers.bench:bench_factory", "mjx_s2r[robot]", ""),
     "stand-in": ("mjx_s2r.api.stand_in:stand_in_factory", "mjx_s2r[train]", ""),
     "udp": ("mjx_s2r.robot.drivers.udp:udp_factory", "mjx_s2r[robot]", "//HOST:PORT"),
+    "lerobot": ("mjx_s2r.robot.drivers.lerobot:lerobot_factory", "lerobot", "MODULE.FUNCTION"),
+    "replay": ("mjx_s2r.robot.drivers.replay:replay_factory", "mjx_s2r[robot]", "FLIGHT_LOG"),
+    "ros2": ("mjx_s2r.robot.drivers.ros2:ros2_factory", "mjx_s2r[robot]", ""),
 }
 
 
@@ -39,6 +42,17 @@ class DriverOrder:
     clock: Clock
     address: str = ""
     options: Mapping[str, str] = field(default_factory=dict)
+
+    def texts(self, **defaults: str) -> dict[str, str]:
+        """Returns the options as they are given, those not given at their defaults.
+
+        Raises:
+            ContractError: an option that is not among the defaults.
+        """
+        for name in self.options:
+            if name not in defaults:
+                raise _unknown("driver option", name, list(defaults))
+        return defaults | dict(self.options)
 
     def numbers(self, **defaults: float) -> dict[str, float]:
         """Returns the options as numbers, those not given at their defaults.
@@ -67,8 +81,9 @@ def open_driver(
     """Builds the driver of a name; it is not connected yet.
 
     Args:
-        name: "bench", "stand-in", "udp://HOST:PORT", or "module:factory" with a function of one
-            `DriverOrder`, or a class that takes nothing.
+        name: "bench", "stand-in", "ros2", "udp://HOST:PORT", "lerobot:MODULE.FUNCTION",
+            "replay:FLIGHT_LOG", or "module:factory" with a function of one `DriverOrder`, or a
+            class that takes nothing.
         contract: the policy that will drive it.
         clock: the time that its stamps are in.
         options: the factory's settings, by name.

@@ -13,8 +13,24 @@ import numpy as np
 from mjx_s2r.contract import ContractError
 from mjx_s2r.robot.clock import Clock
 from mjx_s2r.robot.driver import DriverInfo, Reading
-from mjx_s2r.robot.log import Flight, Step
+from mjx_s2r.robot.drivers.named import DriverOrder
+from mjx_s2r.robot.log import Flight, LogError, Step, read
 from mjx_s2r.robot.log.reader import data_sheet_of
+
+
+def replay_factory(order: DriverOrder) -> "ReplayDriver":
+    """Returns the driver of "replay:FLIGHT_LOG".
+
+    Options: ``dry_run``, yes to throw commands away where they would be refused.
+
+    Raises:
+        ContractError: no flight log, or one without a reading.
+    """
+    dry_run = order.texts(dry_run="no")["dry_run"].lower() in ("1", "yes", "true")
+    try:
+        return ReplayDriver(read(order.address), order.clock, dry_run=dry_run)
+    except LogError as error:
+        raise ContractError(str(error)) from error
 
 
 class ReplayDriver:

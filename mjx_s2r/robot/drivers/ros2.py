@@ -17,6 +17,7 @@ import numpy as np
 from mjx_s2r.contract import CameraSignal, ContractError, PolicyContract
 from mjx_s2r.robot.clock import Clock
 from mjx_s2r.robot.driver import DriverInfo, Reading
+from mjx_s2r.robot.drivers.named import DriverOrder
 from mjx_s2r.robot.drivers.pictures import resize
 from mjx_s2r.robot.drivers.velocity import VelocityFilter
 from mjx_s2r.robot.log.reader import data_sheet_of
@@ -29,6 +30,33 @@ ENCODINGS = {  # of sensor_msgs/Image: type, channels
     "16UC1": ("uint16", 1),
     "32FC1": ("float32", 1),
 }
+
+
+def ros2_factory(order: DriverOrder) -> "RosRobot":
+    """Returns the driver of "ros2".
+
+    Options: ``joint_states`` and ``commands``, topics; ``controller``, "forward" or "trajectory";
+    ``image_NAME``, the topic of camera NAME.
+
+    Raises:
+        ContractError: an unknown option or controller.
+    """
+    cameras = {f"image_{c.name}": f"/{c.name}/image_raw" for c in order.contract.cameras}
+    texts = order.texts(joint_states="/joint_states", commands="", controller="forward", **cameras)
+    known: dict[str, RosController] = {"forward": "forward", "trajectory": "trajectory"}
+    controller = known.get(texts["controller"])
+    if controller is None:
+        raise ContractError(
+            f"driver option controller={texts['controller']!r} must be 'forward' or 'trajectory'"
+        )
+    return RosRobot(
+        order.contract,
+        order.clock,
+        joint_states=texts["joint_states"],
+        commands=texts["commands"],
+        controller=controller,
+        images={name.removeprefix("image_"): texts[name] for name in cameras},
+    )
 
 
 class RosRobot:

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,11 +10,12 @@ import numpy as np
 import pytest
 
 from mjx_s2r.contract import ContractError, PolicyContract
-from mjx_s2r.robot.calibration import JointCalibration
+from mjx_s2r.robot.calibration import JointCalibration, write_calibration
 from mjx_s2r.robot.clock import VirtualClock
 from mjx_s2r.robot.controller import ControllerConfig, run
 from mjx_s2r.robot.driver import check
 from mjx_s2r.robot.drivers.lerobot import CommandChangedError, LeRobotRobot
+from mjx_s2r.robot.drivers.named import open_driver
 from mjx_s2r.robot.drivers.pictures import resize
 from mjx_s2r.robot.safety import SafetyConfig
 from tests.robot.fakes import FakePolicy, contract_for
@@ -241,6 +243,14 @@ def test_resize_is_the_mean_of_each_area() -> None:
     np.testing.assert_array_equal(resize(image, 4, 4), resize(image[2:10], 4, 4, "squash"))
     depth = np.array([[0, 1, 2, 3], [4, 5, 6, 7]], np.float32)
     assert set(resize(depth, 1, 2).ravel()) <= set(depth.ravel())
+
+
+def test_it_has_a_name(tmp_path: Path) -> None:
+    write_calibration(tmp_path / "arm.json", CALIBRATION)
+    options = {"calibration": str(tmp_path / "arm.json"), "max_hz": "25"}
+    name = f"lerobot:{__name__}.FakeArm"
+    driver = open_driver(name, contract_of_two(), VirtualClock(), options)
+    assert driver.describe().max_hz == 25 and driver.describe().joints == ("a", "b")
 
 
 def test_lerobots_own_arm_follows_the_interface() -> None:

@@ -14,6 +14,7 @@ from mjx_s2r.contract import CameraSignal, ContractError
 from mjx_s2r.robot.clock import VirtualClock
 from mjx_s2r.robot.controller import ControllerConfig, run
 from mjx_s2r.robot.driver import check
+from mjx_s2r.robot.drivers.named import open_driver
 from mjx_s2r.robot.drivers.ros2 import RosRobot
 from mjx_s2r.robot.safety import SafetyConfig
 from tests.robot.fakes import CAMERA, FakePolicy, contract_for
@@ -176,7 +177,8 @@ def test_commands(ros: FakeRos) -> None:
     robot.close()
     assert [topic for topic, _ in ros.published] == ["/policy_controller/commands"] * 3
     assert all(message.data == [0.1, 0.2] for _, message in ros.published)
-    robot = RosRobot(contract_for(), VirtualClock(), controller="trajectory", commands="/go")
+    options = {"controller": "trajectory", "commands": "/go"}
+    robot = open_driver("ros2", contract_for(), VirtualClock(), options)  # type: ignore[assignment]
     robot.connect()
     robot.write(np.array([0.3, 0.4]))
     with pytest.raises(ContractError, match="not sent"):
