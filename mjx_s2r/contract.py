@@ -17,6 +17,8 @@ from typing import Any, Literal, get_args
 
 SCHEMA = 1
 METADATA_KEY = "mjx_s2r"
+# What inputs and outputs of a policy's graph are called; its pictures have their cameras' names
+OBS, ACTION, MEMORY, MEMORY_OUT = "obs", "action", "memory", "memory_out"
 ActionMode = Literal["delta_position", "position", "effort"]
 CameraKind = Literal["rgb", "depth"]
 FrameFit = Literal["crop", "squash"]
@@ -62,9 +64,11 @@ class Optics:
 
     Attributes:
         fov_deg: vertical field of view of the picture, degrees; 0 claims nothing.
+        fov_range: smallest and largest field of view trained on, degrees; () is ``fov_deg`` alone.
         fit: how the picture comes out of the sensor's frame of another shape: "crop" keeps the
             middle, "squash" keeps all of it.
         distortion: k1, k2, p1, p2, k3 of Brown's model, as OpenCV orders them; none is a pinhole.
+        distortion_range: (2, 2) smallest and largest k1 and k2 trained on; () is none.
         order: order of the colours of a pixel, "RGB" or "BGR".
     """
 
@@ -72,6 +76,8 @@ class Optics:
     fit: FrameFit = "crop"
     distortion: tuple[float, ...] = ()
     order: Literal["RGB", "BGR"] = "RGB"
+    fov_range: tuple[float, ...] = ()
+    distortion_range: tuple[tuple[float, ...], ...] = ()
 
     def __post_init__(self) -> None:
         """Checks the numbers and the words.
@@ -79,7 +85,9 @@ class Optics:
         Raises:
             ContractError: an angle that no pinhole has, an unknown word, another number of terms.
         """
-        object.__setattr__(self, "distortion", _plain(self.distortion))
+        for name in ("distortion", "fov_range"):
+            object.__setattr__(self, name, _plain(getattr(self, name)))
+        object.__setattr__(self, "distortion_range", tuple(map(_plain, self.distortion_range)))
         if not (_is_number(self.fov_deg) and 0 <= self.fov_deg < 180):
             raise ContractError(
                 f"optics.fov_deg {self.fov_deg!r} must be in [0, 180) degrees; 0 claims nothing"
@@ -94,6 +102,22 @@ class Optics:
         if len(self.distortion) not in (0, 5) or not all(map(math.isfinite, self.distortion)):
             raise ContractError(
                 f"optics.distortion {self.distortion} must be k1, k2, p1, p2, k3, or nothing"
+            )
+        for name, pairs in (
+            ("fov_range", (self.fov_range,) if self.fov_range else ()),
+            ("distortion_range", self.distortion_range),
+        ):
+            for pair in pairs:
+                _check_numbers(f"optics.{name}", pair)
+                if len(pair) != 2 or not pair[0] <= pair[1]:
+                    raise ContractError(
+                        f"optics.{name} {getattr(self, name)} must go from a smaller number to a "
+                        "larger one"
+                    )
+        if len(self.distortion_range) not in (0, 2):
+            raise ContractError(
+                f"optics.distortion_range {self.distortion_range} must be those of k1 and k2, or "
+                "nothing"
             )
 
 
@@ -400,7 +424,13 @@ class PolicyContract:
         _check_action(self.action)
         for s in self.signals:
             _check_signal(s, len(self.action.joints))
-        if not isinstance(self.memory, int) or self.memory < 0:
+        for camera in self.cameras:
+            if camera.name in (OBS, ACTION, MEMORY, MEMORY_OUT):
+                raise ContractError(
+                    f"camera {camera.name!r} has the name of another input or output of the "
+                    "policy's file; call it otherwise"
+                )
+        if not isinstance(self.memory, int) or isinstance(self.memory, bool) or self.memory < 0:
             raise ContractError(f"memory {self.memory!r} must be a number of values, 0 for none")
 
     @property
@@ -501,6 +531,15 @@ def _check_signal(signal: Signal, joints: int) -> None:
             f"{where}: low {signal.low} is not below high {signal.high}, so the robot would stop "
             "at every reading; swap them"
         )
+    for name in ("seen_low", "seen_high"):
+        _check_numbers(f"{where}: {name}", getattr(signal, name))
+    seen = len(signal.seen_low), len(signal.seen_high)
+    pairs = zip(signal.seen_low, signal.seen_high, strict=False)
+    if seen not in ((0, 0), (size, size)) or not all(low <= high for low, high in pairs):
+        raise ContractError(
+            f"{where}: seen_low {signal.seen_low} and seen_high {signal.seen_high} must have "
+            f"{size} values each, the smaller first, or none; export the policy again"
+        )
     if signal.name == "command" and signal.size != joints:
         raise ContractError(
             f"{where} has {signal.size} values, and there are {joints} joints; the last command "
@@ -573,6 +612,17 @@ def from_json(text: str) -> PolicyContract:
         raise ContractError(
             "the contract was changed after export (sha256 differs); export it again"
         )
+    try:
+        return _contract(body)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ContractError(
+            f"the contract lacks something or holds it in another form ({error}); export the "
+            "policy again"
+        ) from error
+
+
+def _contract(body: dict[str, Any]) -> PolicyContract:
+    """Returns the contract from JSON; files of before engines, memories and chains have none."""
     return PolicyContract(
         task=body["task"],
         control_hz=body["control_hz"],
@@ -604,9 +654,12 @@ def _read_chain(body: dict[str, Any]) -> Chain:
 def _read(kind: Any, body: dict[str, Any]) -> Any:
     """Returns dataclass ``kind`` from JSON, lists as tuples."""
     known = {f.name for f in fields(kind)}
-    return kind(
-        **{k: tuple(v) if isinstance(v, list) else v for k, v in body.items() if k in known}
-    )
+    return kind(**{k: _as_tuple(v) for k, v in body.items() if k in known})
+
+
+def _as_tuple(value: Any) -> Any:
+    """Returns lists, and lists in lists, as tuples."""
+    return tuple(map(_as_tuple, value)) if isinstance(value, list) else value
 
 
 def _digest(body: Mapping[str, Any]) -> str:

@@ -1,17 +1,18 @@
 """A policy -> one ONNX file: normalizer, network and action scaling in the graph, contract inside.
 
-The graph reads what the robot has (assembled readings, uint8 images, depth in metres) and writes
-the action in physical units. Parity with JAX is measured on random inputs before the file gets its
-name.
+The graph reads what the robot has (assembled readings, uint8 images, depth in metres, its own
+memory) and writes the action in physical units. Parity with JAX is measured on random inputs, over
+sequences where it remembers, before the file gets its name.
 """
 
 import json
 import logging
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,18 +20,46 @@ import numpy as np
 import onnx
 from jax2onnx import to_onnx
 
-from mjx_s2r.contract import METADATA_KEY, PolicyContract, TrainedRange, encode_depth, to_json
+from mjx_s2r.contract import (
+    ACTION,
+    MEMORY,
+    MEMORY_OUT,
+    METADATA_KEY,
+    OBS,
+    PolicyContract,
+    TrainedRange,
+    encode_depth,
+    to_json,
+)
 from mjx_s2r.io.run import check_local
+from mjx_s2r.onnx_rewrite import shortened
 from mjx_s2r.params import ParamSpace
-from mjx_s2r.robot.policy import GOLDEN_KEY, Policy, golden_images, golden_json
+from mjx_s2r.robot.onnx_file import GRAPH_KEY, read_onnx
+from mjx_s2r.robot.policy import (
+    GOLDEN_KEY,
+    VARIANT_KEY,
+    Policy,
+    Variant,
+    golden_images,
+    golden_json,
+)
 
 PARITY_LIMIT = 1e-4  # of the action's unit
+_OPSETS = (17, 23)  # the oldest that serves: old robots read what ONNX Runtime 1.15 reads
+GOLDEN_SEED = 0
 _GOLDEN = 8
-_SEED = 0
 
 
 class ExportError(RuntimeError):
     """An export whose graph does not compute what JAX computes."""
+
+
+@dataclass(frozen=True)
+class ExportedVariant:
+    """A file that computes in other numbers than float32, and how far it is from these."""
+
+    path: Path
+    variant: Variant
 
 
 @dataclass(frozen=True)
@@ -40,10 +69,14 @@ class Exported:
     path: Path
     parity: float
     inputs: int
+    variants: tuple[ExportedVariant, ...] = ()
 
 
-# (obs (N, P), per camera (N, H, W, C) uint8, of depth uint16) -> squashed action (N, J) in [-1, 1]
-PolicyFunction = Callable[..., jax.Array]
+# (obs (N, P), memory (N, H) where the contract has one, per camera (N, H, W, C) uint8, of depth
+# uint16) -> squashed action (N, J) in [-1, 1], and the memory (N, H) after it where there is one
+PolicyFunction = Callable[..., Any]
+# (obs (N, P), memory (N, H), per camera (N, H, W, C)) -> physical action (N, J), memory (N, H)
+_Step = Callable[..., tuple[jax.Array, jax.Array]]
 
 
 def export_onnx(
@@ -53,15 +86,19 @@ def export_onnx(
     *,
     ranges: tuple[TrainedRange, ...] = (),
     inputs: int = 1000,
+    deployed: PolicyFunction | None = None,
 ) -> Exported:
     """Writes the policy to ``path`` and proves it on ``inputs`` random inputs.
 
     Args:
-        policy: called with readings and one array of images per camera of the contract.
+        policy: called with readings, with the memory where the contract has one, and with one array
+            of images per camera of the contract.
         contract: travels inside; ``ranges`` are added to it.
         path: where the file goes; written only after the proof.
         ranges: what the policy was trained on.
         inputs: how many inputs the proof uses.
+        deployed: the same function in a form that makes the shorter graph; proved against
+            ``policy``.
 
     Raises:
         ExportError: JAX computes in float64, or ONNX Runtime and JAX differ by more than 1e-4.
@@ -74,21 +111,13 @@ def export_onnx(
             "of jax.enable_x64(True)"
         )
     contract = replace(contract, ranges=ranges)
-    scale = jnp.asarray(contract.action.scale, jnp.float32)
-
-    def action(obs: jax.Array, *images: jax.Array) -> jax.Array:
-        pairs = zip(images, contract.cameras, strict=True)
-        seen = (encode_depth(jnp, c, x) if c.kind == "depth" else x for x, c in pairs)
-        return policy(obs, *seen) * scale
-
-    compiled = jax.jit(action)
-    obs, images = _inputs(contract, _SEED, _GOLDEN)
-    expected = np.asarray(compiled(obs, *images.values()))
+    compiled = jax.jit(_physical(policy, contract))
+    obs, images = golden_inputs(contract)
+    expected = _flown(compiled, contract, obs, images)
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_suffix(".draft")
-    model = _convert(action, contract)
-    _label(model, contract, golden_json(_SEED, obs, expected))
-    onnx.save(model, draft)
+    model = _convert(_physical(deployed or policy, contract), contract)
+    save_policy(model, contract, draft, golden_json(GOLDEN_SEED, obs, expected))
     try:
         parity = _parity(Policy.load(draft), compiled, contract, inputs)
         if not parity <= PARITY_LIMIT:
@@ -112,24 +141,63 @@ def trained_ranges(
     )
 
 
-def _convert(action: PolicyFunction, contract: PolicyContract) -> onnx.ModelProto:
-    """Returns the graph with a symbolic batch, inputs and output under the contract's names."""
+def _physical(policy: PolicyFunction, contract: PolicyContract) -> _Step:
+    """Returns the policy from what a robot has to what it takes; its memory is (N, 0) if none."""
+    scale = jnp.asarray(contract.action.scale, jnp.float32)
+
+    def step(obs: jax.Array, memory: jax.Array, *images: jax.Array) -> tuple[jax.Array, jax.Array]:
+        pairs = zip(images, contract.cameras, strict=True)
+        seen = [encode_depth(jnp, c, x) if c.kind == "depth" else x for x, c in pairs]
+        if not contract.memory:
+            return policy(obs, *seen) * scale, memory
+        squashed, memory = policy(obs, memory, *seen)
+        return squashed * scale, memory
+
+    return step
+
+
+def _convert(step: _Step, contract: PolicyContract) -> onnx.ModelProto:
+    """Returns the graph with a symbolic batch, inputs and outputs under the contract's names.
+
+    Raises:
+        ExportError: an operation of JAX that has no counterpart in ONNX.
+    """
     # It warns of every constant without a type, which onnx.checker then finds nothing wrong with.
     logging.getLogger("onnx_ir").setLevel(logging.ERROR)
-    shapes = [jax.ShapeDtypeStruct(("B", contract.size), jnp.float32)]
+    names, sizes = [OBS], [(contract.size, jnp.float32)]
+    if contract.memory:
+        names, sizes = [*names, MEMORY], [*sizes, (contract.memory, jnp.float32)]
+    shapes = [jax.ShapeDtypeStruct(("B", size), kind) for size, kind in sizes]
     shapes += [jax.ShapeDtypeStruct(("B", *c.shape), c.dtype) for c in contract.cameras]
-    with _jax_as_it_was(), warnings.catch_warnings():
-        # It reads Python's numbers as float64; jax makes them float32 again and says so.
-        warnings.filterwarnings("ignore", "Explicitly requested dtype float64", UserWarning)
-        model = to_onnx(
-            action,
-            shapes,
-            model_name=contract.task,
-            input_names=["obs", *(c.name for c in contract.cameras)],
-            output_names=["action"],
-        )
-    onnx.checker.check_model(model)
-    return model
+
+    def graph(obs: jax.Array, *given: jax.Array) -> jax.Array | tuple[jax.Array, jax.Array]:
+        if contract.memory:
+            return step(obs, *given)
+        return step(obs, obs[:, :0], *given)[0]
+
+    failure: Exception | None = None
+    for opset in _OPSETS:
+        try:
+            with _jax_as_it_was(), warnings.catch_warnings():
+                # It reads Python's numbers as float64; jax makes them float32 again and says so.
+                warnings.filterwarnings("ignore", "Explicitly requested dtype float64", UserWarning)
+                model = to_onnx(
+                    graph,
+                    shapes,
+                    model_name=contract.task,
+                    opset=opset,
+                    input_names=[*names, *(c.name for c in contract.cameras)],
+                    output_names=[ACTION, MEMORY_OUT] if contract.memory else [ACTION],
+                )
+            onnx.checker.check_model(model)
+            return shortened(model)
+        except Exception as error:  # each operation that does not convert has its own
+            failure = error
+    raise ExportError(
+        f"the network of task {contract.task!r} has an operation that does not convert to ONNX "
+        f"({str(failure).splitlines()[0] if str(failure) else type(failure).__name__}); write it "
+        "with others"
+    ) from failure
 
 
 @contextmanager
@@ -147,8 +215,19 @@ def _jax_as_it_was() -> Iterator[None]:
                 setattr(jnp, name, value)
 
 
-def _label(model: onnx.ModelProto, contract: PolicyContract, golden: str) -> None:
-    """Writes the metadata: our contract, golden vectors, and the plain keys that others read."""
+def save_policy(
+    model: onnx.ModelProto,
+    contract: PolicyContract,
+    path: Path,
+    golden: str,
+    variant: Variant | None = None,
+) -> None:
+    """Writes a graph with its metadata: contract, hash, golden vectors, variant, plain keys.
+
+    The plain keys are for tools of others that read them. Without ``golden`` there are no vectors.
+    """
+    del model.metadata_props[:]
+    onnx.save(model, path)
     action = contract.action
     plain = {
         "joint_names": ",".join(action.joints),
@@ -159,9 +238,14 @@ def _label(model: onnx.ModelProto, contract: PolicyContract, golden: str) -> Non
         "observation_names": ",".join(s.name for s in contract.signals),
         "control_hz": json.dumps(contract.control_hz),
     }
-    onnx.helper.set_model_props(
-        model, {METADATA_KEY: to_json(contract), GOLDEN_KEY: golden, **plain}
-    )
+    ours = {
+        METADATA_KEY: to_json(contract),
+        GRAPH_KEY: read_onnx(path).sha256,
+        **({GOLDEN_KEY: golden} if golden else {}),
+        VARIANT_KEY: json.dumps(asdict(variant or Variant(unit=action.unit))),
+    }
+    onnx.helper.set_model_props(model, ours | plain)
+    onnx.save(model, path)
 
 
 def _csv(values: tuple[float, ...]) -> str:
@@ -169,22 +253,45 @@ def _csv(values: tuple[float, ...]) -> str:
     return ",".join(f"{v:.9g}" for v in values)
 
 
-def _inputs(
-    contract: PolicyContract, seed: int, count: int
-) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Returns random readings (count, P) and images by camera name."""
+def golden_inputs(contract: PolicyContract) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Returns the golden vectors' inputs: readings (T, P) and images (T, H, W, C) by camera."""
+    return _inputs(contract, GOLDEN_SEED)
+
+
+def _inputs(contract: PolicyContract, seed: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Returns eight random readings (8, P) and images by camera name."""
     rng = np.random.default_rng(seed + 1)
-    obs = rng.standard_normal((count, contract.size)).astype(np.float32)
-    return obs, golden_images(contract, seed, count)
+    obs = rng.standard_normal((_GOLDEN, contract.size)).astype(np.float32)
+    return obs, golden_images(contract, seed, _GOLDEN)
 
 
-def _parity(
-    policy: Policy, compiled: PolicyFunction, contract: PolicyContract, count: int
-) -> float:
-    """Returns the largest difference between ONNX Runtime and JAX over ``count`` inputs."""
+def _flown(
+    step: _Step, contract: PolicyContract, obs: np.ndarray, images: Mapping[str, np.ndarray]
+) -> np.ndarray:
+    """Returns the actions (T, J) of an episode of obs (T, P) and images (T, H, W, C).
+
+    Eight robots fly alike, so that one compiled program serves here and for the parity.
+    """
+    memory, actions = jnp.zeros((_GOLDEN, contract.memory)), []
+    for t in range(len(obs)):
+        alike = (np.repeat(x[t : t + 1], _GOLDEN, 0) for x in (obs, *images.values()))
+        readings, *seen = alike
+        action, memory = step(readings, memory, *seen)
+        actions.append(np.asarray(action)[0])
+    return np.stack(actions)
+
+
+def _parity(policy: Policy, compiled: _Step, contract: PolicyContract, count: int) -> float:
+    """Returns the largest difference between ONNX Runtime and JAX over ``count`` inputs.
+
+    They are steps of eight robots at a time; each side remembers by itself.
+    """
     worst = 0.0
+    theirs = np.zeros((_GOLDEN, contract.memory), np.float32)
+    mine = jnp.asarray(theirs)
     for start in range(0, count, _GOLDEN):
-        obs, images = _inputs(contract, _SEED + 2 + start, _GOLDEN)
-        gap = policy.act_batch(obs, images) - np.asarray(compiled(obs, *images.values()))
-        worst = max(worst, float(np.abs(gap).max()))
+        obs, images = _inputs(contract, GOLDEN_SEED + 2 + start)
+        action, theirs = policy.step_batch(obs, images, theirs)
+        expected, mine = compiled(obs, mine, *images.values())
+        worst = max(worst, float(np.abs(action - np.asarray(expected)).max()))
     return worst

@@ -45,6 +45,16 @@ def test_double_precision_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+def test_an_operation_without_a_counterpart_is_refused(tmp_path: Path) -> None:
+    def calling(obs: jax.Array, image: jax.Array) -> jax.Array:
+        shape = jax.ShapeDtypeStruct(obs.shape, obs.dtype)
+        return jax.pure_callback(np.tanh, shape, obs)[:, :2] + policy(obs, image)
+
+    with pytest.raises(ExportError, match=r"does not convert to ONNX \(.*write it with others"):
+        export_onnx(calling, CONTRACT, tmp_path / "policy.onnx", inputs=8)
+    assert not list(tmp_path.iterdir())
+
+
 def test_an_address_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(RunError, match=r"gs://bucket/policy\.onnx is an address"):

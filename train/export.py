@@ -1,7 +1,8 @@
 """python -m train export --student runs/student: one ONNX file with its contract inside.
 
 With --run it is any run: a student's, or a teacher's whose actor reads what the robot has
-(ppo.actor_obs state) and remembers nothing. Such a teacher needs no student.
+(ppo.actor_obs state or pixels). Such a teacher needs no student. --variant float16 int8 writes
+those beside it, each with its error against float32 inside.
 """
 
 from collections.abc import Sequence
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import tyro
 
-from mjx_s2r.api.policy import export_policy, load_policy
+from mjx_s2r.api.policy import VARIANT_LIMIT, export_policy, load_policy
 from mjx_s2r.io.run import POLICY
 from mjx_s2r.runtime.progress import console
 
@@ -27,6 +28,10 @@ class ExportConfig:
     """Checkpoint to export; by default the newest."""
     inputs: int = 1000
     """Random inputs on which ONNX Runtime must agree with JAX."""
+    variant: tuple[str, ...] = ("float32",)
+    """Also float16 or int8, as policy.float16.onnx; float32 is always written."""
+    variant_limit: float = VARIANT_LIMIT
+    """Largest error of a variant, as a share of the action's scale; beyond it none is written."""
 
 
 def main(argv: Sequence[str]) -> None:
@@ -34,7 +39,19 @@ def main(argv: Sequence[str]) -> None:
     config = tyro.cli(ExportConfig, args=list(argv))
     run = config.run or config.student
     policy = load_policy(run, config.iteration)
-    done = export_policy(policy, run / POLICY, inputs=config.inputs)
+    done = export_policy(
+        policy,
+        run / POLICY,
+        inputs=config.inputs,
+        variants=config.variant,
+        variant_limit=config.variant_limit,
+    )
     console.print(
         f"{done.path}: differs from JAX by at most {done.parity:.1e} on {done.inputs} inputs"
     )
+    for made in done.variants:
+        error = made.variant
+        console.print(
+            f"{made.path}: differs from float32 by at most {error.error_max:.1e} {error.unit}, "
+            f"99 of 100 by less than {error.error_p99:.1e}, on {error.inputs} inputs"
+        )

@@ -14,7 +14,13 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 
-from mjx_s2r.api.policy import TrainedPolicy, Worlds, export_policy, load_policy
+from mjx_s2r.api.policy import (
+    VARIANT_LIMIT,
+    TrainedPolicy,
+    Worlds,
+    export_policy,
+    load_policy,
+)
 from mjx_s2r.api.robots import EvaluateConfig, summary
 from mjx_s2r.api.robots import evaluate_on_robots as evaluate_on_robots
 from mjx_s2r.api.student import StudentConfig, student_recipe, train_student
@@ -111,14 +117,33 @@ class _Trained:
         """The range of every row that it was trained on, in the row's unit."""
         return self.trained.ranges
 
-    def export(self, path: str | Path = "", *, inputs: int = 1000) -> Exported:
+    def export(
+        self,
+        path: str | Path = "",
+        *,
+        inputs: int = 1000,
+        variants: Sequence[str] = ("float32",),
+        variant_limit: float = VARIANT_LIMIT,
+    ) -> Exported:
         """Writes one ONNX file; by default policy.onnx in the run folder.
 
+        Args:
+            path: where it goes.
+            inputs: random inputs on which ONNX Runtime must agree with JAX.
+            variants: "float16" and "int8" are written beside it.
+            variant_limit: largest error of a variant, as a share of the action's scale.
+
         Raises:
-            ExportError: an actor that reads what no robot knows, remembers or sees by PPO; or ONNX
-                Runtime and JAX differ by more than 1e-4.
+            ExportError: an actor that reads what no robot knows; ONNX Runtime and JAX differ by
+                more than 1e-4; or a variant is unknown or too far from float32.
         """
-        return export_policy(self.trained, Path(path or self.run / POLICY), inputs=inputs)
+        return export_policy(
+            self.trained,
+            Path(path or self.run / POLICY),
+            inputs=inputs,
+            variants=variants,
+            variant_limit=variant_limit,
+        )
 
     def save(self, folder: str | Path) -> Path:
         """Copies settings and checkpoints to another run folder, which `load` reads.
@@ -386,7 +411,12 @@ def evaluate(
 
 
 def export(
-    policy: Teacher | Student | str | Path, path: str | Path = "", *, inputs: int = 1000
+    policy: Teacher | Student | str | Path,
+    path: str | Path = "",
+    *,
+    inputs: int = 1000,
+    variants: Sequence[str] = ("float32",),
+    variant_limit: float = VARIANT_LIMIT,
 ) -> Exported:
     """Writes a policy as one ONNX file that carries its contract.
 
@@ -394,12 +424,15 @@ def export(
         policy: a student, a teacher whose actor reads what the robot has, or a run folder.
         path: where the file goes; policy.onnx in the run folder by default.
         inputs: random inputs on which ONNX Runtime must agree with JAX.
+        variants: "float16" and "int8" are written beside it.
+        variant_limit: largest error of a variant, as a share of the action's scale.
 
     Raises:
-        ExportError: a policy that no robot can run, or a graph that differs from JAX.
+        ExportError: a policy that no robot can run, a graph that differs from JAX, or a variant
+            that is too far from it.
     """
     trained = policy if isinstance(policy, Teacher | Student) else load(policy)
-    return trained.export(path, inputs=inputs)
+    return trained.export(path, inputs=inputs, variants=variants, variant_limit=variant_limit)
 
 
 def load(

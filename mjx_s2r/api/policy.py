@@ -1,26 +1,33 @@
 """Trained policies of any run, teachers and students alike: loading and exporting."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from mjx_s2r import onnx_export as exporter
+from mjx_s2r import onnx_variants as exporter_variants
+from mjx_s2r.api.export_facts import seen_signals, trained_optics, training_inputs
 from mjx_s2r.api.student import load_student
 from mjx_s2r.api.teacher import load_teacher
+from mjx_s2r.contract import PolicyContract, TrainedRange
 from mjx_s2r.curriculum.coordinates import space_at_width
 from mjx_s2r.curriculum.uniform import uniform
 from mjx_s2r.io.run import RunError, is_student, read_settings
+from mjx_s2r.learn.algorithm import Algorithm
 from mjx_s2r.learn.distill.distillation import Distillation
 from mjx_s2r.learn.ppo.config import PPOConfig
+from mjx_s2r.learn.ppo.ppo import PPO
 from mjx_s2r.learn.trainer import Trainer, TrainState
 from mjx_s2r.params import unknown
 from mjx_s2r.sim.env import require_native
 from mjx_s2r.sim.interface import Environment, EpisodeParams
 
+VARIANT_LIMIT = 0.05  # largest error of a variant, as a share of the action's scale
 Worlds = Literal["nominal", "opened", "whole"]
 
 
@@ -85,41 +92,97 @@ def load_policy(
     return TrainedPolicy(trainer, state)
 
 
-def export_policy(policy: TrainedPolicy, path: Path, *, inputs: int = 1000) -> exporter.Exported:
-    """Writes a policy to ``path`` as one ONNX file, with the ranges that it was trained on.
+def export_policy(
+    policy: TrainedPolicy,
+    path: Path,
+    *,
+    inputs: int = 1000,
+    variants: Sequence[str] = ("float32",),
+    variant_limit: float = VARIANT_LIMIT,
+) -> exporter.Exported:
+    """Writes a policy to ``path`` as one ONNX file, with what it was trained on.
 
     Args:
-        policy: a student, or a teacher whose actor reads what the robot has ("state").
-        path: where the file goes.
+        policy: a student, or a teacher whose actor reads what the robot has ("state" or "pixels").
+        path: where the file goes; other variants than float32 go beside it, NAME.VARIANT.onnx.
         inputs: random inputs on which ONNX Runtime must agree with JAX.
+        variants: "float32", which is always written, "float16", "int8".
+        variant_limit: largest error of a variant, as a share of the action's scale.
 
     Raises:
-        ExportError: an actor that reads what no robot knows, remembers, or sees by PPO; a graph
-            that does not compute what JAX computes.
+        ExportError: an actor that reads what no robot knows; a graph that does not compute what JAX
+            computes; a variant that is unknown or too far from it.
         ParamError: a policy of another library's environment, which has no contract.
     """
+    exporter_variants.check_names(variants)
     trainer, state = policy.trainer, policy.state
     env = require_native(trainer.env)
-    contract = replace(env.task.contract, engine=env.physics.backend)
+    config = trainer.config
+    if isinstance(config, PPOConfig) and config.actor_obs == "privileged":
+        raise exporter.ExportError(
+            "this teacher's actor reads 'privileged', which no robot knows; train it with "
+            "--ppo.actor-obs state or pixels, or distil a student from this one"
+        )
     report = jax.device_get(trainer.curriculum.report(state.curriculum))
     ranges = exporter.trained_ranges(env.space, np.asarray(report.low), np.asarray(report.high))
-    algorithm = trainer.algorithm
+    contract = _trained_contract(policy, ranges)
+    done = exporter.export_onnx(
+        policy_function(trainer.algorithm, state.learner, contract),
+        contract,
+        path,
+        ranges=ranges,
+        inputs=inputs,
+        deployed=policy_function(deployed_algorithm(trainer.algorithm), state.learner, contract),
+    )
+    others = [name for name in variants if name != "float32"]
+    if others:
+        samples = training_inputs(policy, contract, exporter_variants.SAMPLES)
+        made = exporter_variants.export_variants(path, others, samples, limit=variant_limit)
+        done = replace(done, variants=made)
+    return done
+
+
+def _trained_contract(policy: TrainedPolicy, ranges: tuple[TrainedRange, ...]) -> PolicyContract:
+    """Returns the task's contract with what only training knows: memory, optics, readings met."""
+    trainer, learner = policy.trainer, policy.state.learner
+    env = require_native(trainer.env)
+    contract = env.task.contract
+    moments = getattr(learner, "obs_norm", getattr(learner, "actor_norm", None))
+    cameras = contract.cameras if trainer.cameras is not None else ()
+    return replace(
+        contract,
+        engine=env.physics.backend,
+        memory=trainer.algorithm.zero_rnn_state(1).actor.shape[-1],
+        signals=contract.signals if moments is None else seen_signals(contract.signals, moments),
+        cameras=tuple(
+            replace(c, optics=trained_optics(env.task.mj_model, env.space, c, ranges))
+            for c in cameras
+        ),
+    )
+
+
+def deployed_algorithm(algorithm: Algorithm) -> Algorithm:
+    """Returns the algorithm with the actor of ours laid out for ONNX; another one as it is."""
     if isinstance(algorithm, Distillation):
+        return replace(algorithm, student=algorithm.student.clone(deployed=True))
+    if isinstance(algorithm, PPO):
+        return replace(algorithm, deployed=True)
+    return algorithm
 
-        def student(obs: jax.Array, *images: jax.Array) -> jax.Array:
-            return jnp.tanh(algorithm.student_policy(state.learner, obs, images).mean)
 
-        return exporter.export_onnx(student, contract, path, ranges=ranges, inputs=inputs)
-    config = trainer.config
-    if isinstance(config, PPOConfig) and (config.actor_obs != "state" or config.rnn_hidden):
-        raise exporter.ExportError(
-            f"this teacher's actor reads {config.actor_obs!r} with a memory of "
-            f"{config.rnn_hidden} units; a robot can run one that reads 'state' with 0: train it "
-            "with --ppo.actor-obs state, or distil a student from this one"
-        )
+def policy_function(
+    algorithm: Algorithm, learner: Any, contract: PolicyContract
+) -> exporter.PolicyFunction:
+    """Returns the mean action in the exporter's form, in float32 whatever training computed in."""
+    if isinstance(algorithm, PPO):
+        algorithm = replace(algorithm, config=replace(algorithm.config, bf16=False))
 
-    def actor(obs: jax.Array) -> jax.Array:
-        return jnp.tanh(trainer.policy(state, {"state": obs}).mean)
+    def act(obs: jax.Array, memory: jax.Array, *images: jax.Array) -> tuple[jax.Array, jax.Array]:
+        first = jnp.zeros(obs.shape[:1], bool)
+        memory, out = algorithm.policy(learner, memory, {"state": obs}, images, first)
+        return jnp.tanh(out.mean), memory
 
-    blind = replace(contract, cameras=())
-    return exporter.export_onnx(actor, blind, path, ranges=ranges, inputs=inputs)
+    def forgetful(obs: jax.Array, *images: jax.Array) -> jax.Array:
+        return act(obs, obs[:, :0], *images)[0]
+
+    return act if contract.memory else forgetful

@@ -16,6 +16,7 @@ from mjx_s2r.io.checkpoints import Checkpoints
 from mjx_s2r.io.config import ConfigError, over
 from mjx_s2r.io.run import CHECKPOINTS, CONFIG, read_config, read_recipe, read_settings
 from mjx_s2r.learn.camera_schedule import CameraSchedule, bind_camera_schedule
+from mjx_s2r.learn.networks.modules import check_pictures
 from mjx_s2r.learn.ppo.config import PPOConfig
 from mjx_s2r.learn.ppo.ppo import PPO
 from mjx_s2r.learn.trainer import Trainer, TrainState, fit
@@ -190,8 +191,13 @@ def with_cameras(env: Env, cameras: Sequence[str]) -> Env:
 
 
 def camera_schedule(env: Env, render: RenderConfig, look_each_step: bool = False) -> CameraSchedule:
-    """Returns the cameras of an environment's contract, bound to it."""
+    """Returns the cameras of an environment's contract, bound to it.
+
+    Raises:
+        ContractError: a camera whose pictures our networks cannot take.
+    """
     task = env.task
+    check_pictures(task.contract.cameras)
     cameras = bind_cameras(task.space, task.mj_model, task.contract, render)
     return bind_camera_schedule(env, cameras, task.contract, look_each_step=look_each_step)
 

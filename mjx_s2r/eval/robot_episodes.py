@@ -170,6 +170,12 @@ class _TimedPolicy:
         self._policy, self.contract, self._judge = policy, policy.contract, judge
         self.seconds: list[float] = []
 
+    def reset(self) -> None:
+        """Has a policy that remembers forget what was."""
+        reset = getattr(self._policy, "reset", None)
+        if reset is not None:
+            reset()
+
     def act(self, obs: np.ndarray, images: Mapping[str, np.ndarray]) -> np.ndarray:
         """Returns the policy's action and notes the time."""
         before = time.perf_counter()

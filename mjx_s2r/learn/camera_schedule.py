@@ -7,19 +7,22 @@ episode starts with its first picture F times over. Rows of the table may make p
 them or slow a camera down (`mjx_s2r.sim.effects.frame_timing`).
 """
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from mjx_s2r.contract import CameraSignal, ContractError, PolicyContract
 from mjx_s2r.learn.networks.actor_critic import Images
 from mjx_s2r.render.cameras import Cameras, poses, take_pictures
 from mjx_s2r.render.geometry.pose import ScenePose
 from mjx_s2r.runtime.devices import gradient_compiler_options
+from mjx_s2r.sim.backends.physics_config import ModelError
 from mjx_s2r.sim.effects.frame_timing import (
     FrameQueue,
     FrameTiming,
@@ -36,6 +39,27 @@ from mjx_s2r.sim.model.fields import element_names
 
 Frames = tuple[FrameQueue, ...]  # per camera
 _PICTURE_TYPES = {"rgb": jnp.uint8, "depth": jnp.uint16}  # of a camera's kind, as it is drawn
+
+
+def check_picture_memory(
+    cameras: Sequence[CameraSignal], worlds: int, steps: int, memory: float
+) -> None:
+    """Checks that the pictures of a rollout fit into ``memory`` bytes.
+
+    Raises:
+        ModelError: they do not; names the camera that asks for most.
+    """
+    sizes = [
+        math.prod(c.shape) * np.dtype(_PICTURE_TYPES[c.kind]).itemsize * worlds * steps
+        for c in cameras
+    ]
+    if sum(sizes) > memory:
+        size, camera = max(zip(sizes, cameras, strict=True), key=lambda pair: pair[0])
+        raise ModelError(
+            f"camera {camera.name!r}: pictures of {camera.height}x{camera.width} of {worlds} "
+            f"worlds over {steps} steps take {size / 1e9:.1f} GB, and here are "
+            f"{memory / 1e9:.1f} GB; take smaller pictures, fewer worlds or shorter rollouts"
+        )
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-_CLIP = 5.0
+CLIP = 5.0  # standard deviations; beyond them readings look alike
 
 
 @struct.dataclass
@@ -45,4 +45,4 @@ def std(state: Normalizer) -> jax.Array:
 
 def apply(state: Normalizer, x: jax.Array) -> jax.Array:
     """Returns x (..., P) centred, scaled and clipped to +-5."""
-    return jnp.clip((x - state.mean) / std(state), -_CLIP, _CLIP)
+    return jnp.clip((x - state.mean) / std(state), -CLIP, CLIP)

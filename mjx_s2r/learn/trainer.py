@@ -28,7 +28,7 @@ from mjx_s2r.io.config import ConfigError
 from mjx_s2r.io.run import Run
 from mjx_s2r.io.tracker import ending, track
 from mjx_s2r.learn.algorithm import Algorithm, AlgorithmConfig
-from mjx_s2r.learn.camera_schedule import CameraSchedule, Frames
+from mjx_s2r.learn.camera_schedule import CameraSchedule, Frames, check_picture_memory
 from mjx_s2r.learn.compiled_step import CompiledStep
 from mjx_s2r.learn.evaluation import Act, EpisodeScores, evaluate_policy
 from mjx_s2r.learn.nan_guard import NanSnapshot, empty_snapshot
@@ -60,7 +60,7 @@ from mjx_s2r.runtime.sharding import (
 )
 from mjx_s2r.runtime.signals import defer_signals
 from mjx_s2r.sim.backends.physics_config import PhysicsConfig
-from mjx_s2r.sim.backends.step_cost import refuse_too_large
+from mjx_s2r.sim.backends.step_cost import memory_here, refuse_too_large
 from mjx_s2r.sim.env import Env
 from mjx_s2r.sim.interface import Environment, EpisodeParams, State
 
@@ -467,6 +467,7 @@ def fit(
         MeshError: devices that are not there, or that do not divide the worlds.
         HostError: another process of the same run failed, or there are several and it sees.
         ConfigError: no iterations; an evaluation of an actor that sees.
+        ModelError: pictures that ask for more memory than there is.
         RunError: a folder that cannot be used, or a tracker that is not installed.
         KeyboardInterrupt: asked to stop; the state is saved.
         DiskFullError: there is no room for the last checkpoint.
@@ -483,6 +484,8 @@ def fit(
                 f"eval_every {config.eval_every}: an actor that sees is judged while it explores; "
                 "leave it at 0"
             )
+        worlds, steps = trainer.config.num_envs, trainer.config.num_steps
+        check_picture_memory(trainer.cameras.signals, worlds, steps, memory_here())
     space = trainer.env.space
 
     def open_run() -> Run:

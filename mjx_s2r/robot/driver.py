@@ -11,9 +11,11 @@ from typing import Protocol
 
 import numpy as np
 
-from mjx_s2r.contract import ContractError, Optics, PolicyContract
+from mjx_s2r.contract import CameraSignal, ContractError, Optics, PolicyContract
 
 COMMAND = "command"  # the signal that the controller supplies: the last command that was sent
+FOV_SLACK_DEG = 1.0  # what a camera's calibration may be off by
+BEND_SLACK = 0.02  # likewise of k1 and k2: at 45 degrees off the axis a fiftieth of the radius
 SLACK = 1e-6  # relative room for float32 limits that were written down in float64
 
 
@@ -252,4 +254,93 @@ def _cameras(contract: PolicyContract, info: DriverInfo) -> list[str]:
                 f"camera {c.name!r} runs at {given.rate_hz} Hz, the policy expects {c.rate_hz} Hz; "
                 "raise its rate or train at the lower one"
             )
+        problems += lens_problems(c, given)
     return problems
+
+
+def lens_problems(camera: CameraSignal, given: CameraInfo) -> list[str]:
+    """Returns what a robot's lens does to a picture that the policy has not met in training.
+
+    What either side does not claim is not compared, see `lens_notes`.
+    """
+    wanted, has = camera.optics, given.optics
+    where = f"camera {camera.name!r}"
+    problems = []
+    if wanted.fov_deg and has.fov_deg:
+        low, high = wanted.fov_range or (wanted.fov_deg, wanted.fov_deg)
+        if not low - FOV_SLACK_DEG <= has.fov_deg <= high + FOV_SLACK_DEG:
+            trained = f"{wanted.fov_deg:g}" if low == high else f"{low:g} to {high:g}"
+            problems.append(
+                f"{where} sees {has.fov_deg:g} degrees from top to bottom, the policy was trained "
+                f"at {trained}; {_wider_or_narrower(camera, given)}"
+            )
+    if wanted.fov_deg and camera.kind == "rgb" and wanted.order != has.order:
+        problems.append(
+            f"{where} delivers {has.order}, the policy reads {wanted.order}; turn the colours "
+            "around in the driver"
+        )
+    if wanted.fov_deg and has.fov_deg and wanted.fit != has.fit:
+        problems.append(
+            f"{where} is fitted by {has.fit!r}, the policy was trained with {wanted.fit!r}; "
+            f"{'cut' if wanted.fit == 'crop' else 'squeeze'} the sensor's picture in the driver"
+        )
+    if wanted.fov_deg and has.distortion:
+        problems += _bent(camera, given)
+    return problems
+
+
+def lens_notes(contract: PolicyContract, info: DriverInfo) -> list[str]:
+    """Returns the cameras whose lens nobody compares with the one trained with, and why."""
+    known = {c.name: c for c in info.cameras}
+    notes = []
+    for c in contract.cameras:
+        given = known.get(c.name)
+        if given is None:
+            continue
+        if not c.optics.fov_deg:
+            notes.append(
+                f"camera {c.name!r}: the policy does not say at which field of view it was "
+                "trained; compare the pictures yourself, or export it again"
+            )
+        elif not given.optics.fov_deg:
+            notes.append(
+                f"camera {c.name!r}: the driver does not say its field of view, the policy was "
+                f"trained at {c.optics.fov_deg:g} degrees; fill in CameraInfo.optics"
+            )
+    return notes
+
+
+def _wider_or_narrower(camera: CameraSignal, given: CameraInfo) -> str:
+    """Returns how a picture of another field of view is made to fit."""
+    half, mine = (
+        math.tan(math.radians(x) / 2) for x in (given.optics.fov_deg, camera.optics.fov_deg)
+    )
+    more = f"train with a row visual.camera_fovy that reaches {given.optics.fov_deg:g} degrees"
+    if mine >= half:
+        return f"take a wider lens, or {more}"
+    height, width = (max(1, round(x * mine / half)) for x in (given.height, given.width))
+    return (
+        f"cut the middle {height}x{width} out of each {given.height}x{given.width} (that share of "
+        f"the sensor's picture) and resize it in the driver, or {more}"
+    )
+
+
+def _bent(camera: CameraSignal, given: CameraInfo) -> list[str]:
+    """Returns the terms of a lens's distortion that are outside of what was trained with."""
+    wanted = camera.optics
+    nominal = wanted.distortion or (0.0,) * 5
+    ranges = [(x, x) for x in nominal]
+    for k, pair in enumerate(wanted.distortion_range):
+        ranges[k] = (pair[0], pair[1])
+    names = ("k1", "k2", "p1", "p2", "k3")
+    outside = [
+        f"{name} {x:g} (trained from {low:g} to {high:g})"
+        for name, x, (low, high) in zip(names, given.optics.distortion, ranges, strict=True)
+        if not low - BEND_SLACK <= x <= high + BEND_SLACK
+    ]
+    if not outside:
+        return []
+    return [
+        f"camera {camera.name!r} bends the picture by {', '.join(outside)}; undistort it in the "
+        "driver, or train with a row visual.camera_distortion that reaches it"
+    ]

@@ -87,6 +87,23 @@ class ActorCritic:
         """
         return cast(tuple[jax.Array, Gaussian], _run(self._actor, params, memory, x, images, first))
 
+    def deployed_step(
+        self, params: Any, memory: jax.Array, x: jax.Array, images: Images
+    ) -> tuple[jax.Array, Gaussian]:
+        """Returns memory (B, H) and action distribution (B, J) of one step, laid out for ONNX.
+
+        Args:
+            params: the actor's parameters.
+            memory: (B, H) before the step, which continues an episode.
+            x: (B, P) normalized readings.
+            images: per camera (B, H, W, C) uint8.
+        """
+        trunk, head = self._actor
+        first = jnp.zeros(x.shape[:1], bool)
+        through: Any = trunk.clone(deployed=True).apply(params["trunk"], memory, x, images, first)
+        kept, features = through
+        return kept, cast(Gaussian, head.apply(params["head"], features))
+
     def value(
         self, params: Any, memory: jax.Array, x: jax.Array, first: jax.Array
     ) -> tuple[jax.Array, jax.Array]:

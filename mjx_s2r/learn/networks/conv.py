@@ -62,17 +62,43 @@ conv.defvjp(_forward, _backward)
 
 
 class Conv(nn.Module):
-    """A convolution layer, (N, H, W, C) -> (N, H', W', features), in the type of its input."""
+    """A convolution layer, (N, H, W, C) -> (N, H', W', features), in the type of its input.
+
+    Attributes:
+        features: D, feature maps.
+        size: K, of the kernel.
+        stride: steps between two places of the kernel.
+        pad: zeros around the input; pixels, where it is deployed.
+        block: the input's channels are those of blocks of so many by so many pixels.
+        deployed: the input is (N, C, H, W), without blocks, and so is the output: the layout of
+            ONNX, where a kernel over blocks is a larger kernel with a larger stride.
+    """
 
     features: int
     size: int
     stride: int = 1
     pad: int = 0
+    block: int = 1
+    deployed: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """Applies the layer."""
-        shape = (self.size, self.size, x.shape[-1], self.features)
+        channels = x.shape[1] * self.block**2 if self.deployed else x.shape[-1]
+        shape = (self.size, self.size, channels, self.features)
         kernel = self.param("kernel", nn.initializers.lecun_normal(), shape)
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        if self.deployed:
+            return self._apply_deployed(x, kernel) + bias[:, None, None]
         return conv(x, kernel.astype(x.dtype), self.stride, self.pad) + bias.astype(x.dtype)
+
+    def _apply_deployed(self, x: jax.Array, kernel: jax.Array) -> jax.Array:
+        """Returns (N, D, H', W') of x (N, C, H, W)."""
+        size, b = self.size, self.block
+        whole = kernel.reshape(size, size, b, b, x.shape[1], self.features)
+        whole = whole.transpose(5, 4, 0, 2, 1, 3)
+        whole = whole.reshape(self.features, x.shape[1], size * b, size * b)
+        edges = [(self.pad, self.pad)] * 2
+        return jax.lax.conv_general_dilated(
+            x, whole, (self.stride * b,) * 2, edges, dimension_numbers=("NCHW", "OIHW", "NCHW")
+        )

@@ -13,11 +13,30 @@ from collections.abc import Sequence
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from mjx_s2r.contract import CameraSignal, ContractError
 from mjx_s2r.learn.networks.augment import to_float
 from mjx_s2r.learn.networks.conv import Conv
 from mjx_s2r.learn.networks.gaussian import Gaussian, gaussian
 from mjx_s2r.learn.networks.swish import swish
+
+BLOCK = 4  # pixels of a picture to one place of an image encoder's feature maps
+
+
+def check_pictures(cameras: Sequence[CameraSignal]) -> None:
+    """Checks, before anything is built, that image encoders can take the pictures of cameras.
+
+    Raises:
+        ContractError: a height or width that is no multiple of `BLOCK`; names the nearest that is.
+    """
+    for c in cameras:
+        if c.height % BLOCK or c.width % BLOCK:
+            height, width = (max(BLOCK, BLOCK * round(x / BLOCK)) for x in (c.height, c.width))
+            raise ContractError(
+                f"camera {c.name!r}: the network cannot take pictures of {c.height}x{c.width}, "
+                f"only of multiples of {BLOCK} px, {BLOCK}x{BLOCK} at least; take {height}x{width}"
+            )
 
 
 class Mlp(nn.Module):
@@ -75,11 +94,13 @@ class Trunk(nn.Module):
         cnn_channels: feature maps of each image encoder.
         rnn_hidden: size of the memory, H; 0 remembers nothing.
         dtype: what the image encoders compute in; the memory stays float32.
+        deployed: laid out for ONNX, for one step that continues an episode: there is no T.
     """
 
     cnn_channels: int = 16
     rnn_hidden: int = 0
     dtype: jnp.dtype = jnp.float32
+    deployed: bool = False
 
     @nn.compact
     def __call__(
@@ -93,6 +114,8 @@ class Trunk(nn.Module):
             images: per camera (T, B, H, W, C) uint8.
             first: (T, B) bool: an episode begins here, what was before is forgotten.
         """
+        if self.deployed:
+            return self._deployed(memory, x, images)
         if images:
             eyes = [
                 ImageEncoder(self.cnn_channels, self.dtype)(to_float(merge_time(i))) for i in images
@@ -113,6 +136,17 @@ class Trunk(nn.Module):
         scan = nn.scan(one, variable_broadcast="params", split_rngs={"params": False})
         kept = scan(nn.GRUCell(self.rnn_hidden), memory, (x, first))[1]
         return kept, kept
+
+    def _deployed(
+        self, memory: jax.Array, x: jax.Array, images: Sequence[jax.Array]
+    ) -> tuple[jax.Array, jax.Array]:
+        """Returns memory (B, H) and features (B, P') of one step: x (B, P), images (B, H, W, C)."""
+        eyes = [ImageEncoder(self.cnn_channels, deployed=True)(to_float(i)) for i in images]
+        x = jnp.concatenate((*eyes, x), axis=-1) if eyes else x
+        if not self.rnn_hidden:
+            return memory, x
+        memory, _ = nn.GRUCell(self.rnn_hidden)(memory, x)
+        return memory, memory
 
 
 def merge_time(x: jax.Array) -> jax.Array:
@@ -137,20 +171,32 @@ def soft_argmax(features: jax.Array) -> jax.Array:
     return jnp.einsum("gp,npc->ngc", grid, weight).reshape(features.shape[0], -1)
 
 
+def soft_argmax_deployed(features: jax.Array) -> jax.Array:
+    """Returns what `soft_argmax` does, of feature maps (N, C, H, W): one softmax, one product."""
+    count, channels, height, width = features.shape
+    weight = jax.nn.softmax(features.reshape(count, channels, height * width))
+    rows, cols = np.meshgrid(np.linspace(-1, 1, height), np.linspace(-1, 1, width), indexing="ij")
+    grid = np.stack((cols.ravel(), rows.ravel()), -1).astype(np.float32)  # (HW, 2)
+    return jnp.matmul(weight, grid).swapaxes(1, 2).reshape(count, 2 * channels)
+
+
 class ImageEncoder(nn.Module):
     """Images (N, H, W, 3) in [-0.5, 0.5] -> keypoints (N, 2C), on a grid a quarter as fine.
 
     The first layer is a convolution of size 8 and stride 4, written over blocks of 4 by 4 pixels
     (size 2, stride 1, 48 channels): the same function in larger matrix products. H and W must be
-    multiples of 4.
+    multiples of 4. Deployed it is a convolution of size 8 and stride 4, as ONNX Runtime likes it.
     """
 
     channels: int = 16
     dtype: jnp.dtype = jnp.float32
+    deployed: bool = False
 
     @nn.compact
     def __call__(self, image: jax.Array) -> jax.Array:
         """Returns the keypoints."""
+        if self.deployed:
+            return self._deployed(image)
         x = jnp.pad(image.astype(self.dtype), ((0, 0), (2, 2), (2, 2), (0, 0)))
         n, height, width, colours = x.shape
         x = x.reshape(n, height // 4, 4, width // 4, 4, colours).transpose(0, 1, 3, 2, 4, 5)
@@ -158,6 +204,13 @@ class ImageEncoder(nn.Module):
         x = nn.relu(Conv(self.channels, 2)(x))
         x = nn.relu(Conv(self.channels, 3, pad=1)(x))
         return soft_argmax(Conv(self.channels, 3, pad=1)(x).astype(jnp.float32))
+
+    def _deployed(self, image: jax.Array) -> jax.Array:
+        """Returns the keypoints of one picture at a time, planes first."""
+        x = image.transpose(0, 3, 1, 2)
+        x = nn.relu(Conv(self.channels, 2, pad=2, block=BLOCK, deployed=True)(x))
+        x = nn.relu(Conv(self.channels, 3, pad=1, deployed=True)(x))
+        return soft_argmax_deployed(Conv(self.channels, 3, pad=1, deployed=True)(x))
 
 
 class StudentNetwork(nn.Module):
@@ -168,12 +221,14 @@ class StudentNetwork(nn.Module):
         num_actions: J.
         num_labels: L, size of the auxiliary estimate; 0 where there is nothing to find.
         cnn_channels: feature maps of each image encoder.
+        deployed: laid out for ONNX.
     """
 
     hidden: Sequence[int]
     num_actions: int
     num_labels: int
     cnn_channels: int = 16
+    deployed: bool = False
 
     @nn.compact
     def __call__(self, obs: jax.Array, images: Sequence[jax.Array]) -> tuple[Gaussian, jax.Array]:
@@ -183,7 +238,8 @@ class StudentNetwork(nn.Module):
             obs: (N, P) normalized readings.
             images: per camera (N, H, W, 3), in [-0.5, 0.5].
         """
-        seen = jnp.concatenate([ImageEncoder(self.cnn_channels)(image) for image in images], -1)
+        eyes = (ImageEncoder(self.cnn_channels, deployed=self.deployed)(i) for i in images)
+        seen = jnp.concatenate(tuple(eyes), -1)
         both = jnp.concatenate((seen, obs), -1)
         estimate = Mlp((64, self.num_labels))(both) if self.num_labels else both[..., :0]
         x = jnp.concatenate((seen, obs, jax.lax.stop_gradient(estimate)), -1)

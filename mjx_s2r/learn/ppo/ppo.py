@@ -73,11 +73,13 @@ class PPO:
         config: settings.
         num_actions: J.
         image_shapes: (H, W, C) of what each camera shows the actor.
+        deployed: `policy` is laid out for ONNX and continues episodes, whatever ``is_first`` says.
     """
 
     config: PPOConfig
     num_actions: int
     image_shapes: tuple[tuple[int, int, int], ...] = ()
+    deployed: bool = False
 
     @cached_property
     def nets(self) -> ActorCritic:
@@ -119,6 +121,8 @@ class PPO:
     ) -> tuple[jax.Array, Gaussian]:
         """Returns the recurrent state (B, H) and the distribution of raw actions (B, J)."""
         x = normalizer.apply(state.actor_norm, obs[self.config.actor_reads])
+        if self.deployed:
+            return self.nets.deployed_step(state.actor, rnn_state, x, images)
         shown = tuple(image[None] for image in images)
         rnn_states, policy = self.nets.policy(
             state.actor, rnn_state, x[None], shown, is_first[None]

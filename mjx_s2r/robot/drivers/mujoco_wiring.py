@@ -9,7 +9,7 @@ from typing import Protocol
 import mujoco
 import numpy as np
 
-from mjx_s2r.contract import CameraSignal, ContractError, PolicyContract
+from mjx_s2r.contract import CameraSignal, ContractError, Optics, PolicyContract
 from mjx_s2r.drives import (
     RANGE,
     Drives,
@@ -219,9 +219,31 @@ def describe(mj_model: mujoco.MjModel, rig: Rig) -> DriverInfo:
             **({} if rig.senses is None else rig.senses.sizes),
         },
         cameras=tuple(
-            CameraInfo(c.name, c.height, c.width, c.rate_hz, c.kind) for c in rig.cameras
+            CameraInfo(
+                c.name, c.height, c.width, c.rate_hz, c.kind, picture_optics(mj_model, c.name)
+            )
+            for c in rig.cameras
         ),
     )
+
+
+def picture_optics(mj_model: mujoco.MjModel, camera: str) -> Optics:
+    """Returns the lens of a camera of a model; an orthographic one has no angle to claim.
+
+    MuJoCo draws with the focal length where the camera has a sensor size, else with ``fovy``
+    (XMLreference, body/camera).
+
+    Raises:
+        ParamError: no such camera.
+    """
+    index = int(_ids(mj_model, mujoco.mjtObj.mjOBJ_CAMERA, [camera])[0])
+    if mj_model.cam_projection[index] != mujoco.mjtProjection.mjPROJ_PERSPECTIVE:
+        return Optics()
+    height = float(mj_model.cam_sensorsize[index][1])
+    if not mj_model.cam_sensorsize[index].all():
+        return Optics(fov_deg=float(mj_model.cam_fovy[index]))
+    focal = float(mj_model.cam_intrinsic[index][1])
+    return Optics(fov_deg=math.degrees(2 * math.atan(height / (2 * focal))))
 
 
 def _max_effort(mj_model: mujoco.MjModel, actuator: int, unit: str) -> float:
