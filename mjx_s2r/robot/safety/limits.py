@@ -100,7 +100,12 @@ def command_limits(
     free = np.full(joints, np.inf)
     kp = np.array(action.kp or (0.0,) * joints)
     most = np.minimum(action.max_effort, info.max_effort)
+    # A stiff servo that limits its own force, as the contract says, must be led by what a command
+    # may change in one period, or it would crawl. A robot that allows less is never led by more.
+    stride = np.minimum(*rates) / contract.control_hz
     reach = np.where(kp > 0, most / np.where(kp > 0, kp, 1.0), np.inf)
+    own = np.isfinite(stride) & (np.array(action.max_effort) <= np.array(info.max_effort))
+    reach = np.where(own, np.maximum(reach, stride), reach)
     rate = rate if effort else config.speed_fraction * rate
     brake = free if effort else np.minimum(np.minimum(*rates) / config.stop_s, acceleration)
     jerk = _each("max_jerk", config.max_jerk, joints)
