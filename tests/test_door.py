@@ -5,9 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import mjx_s2r as s2r
+from mjx_s2r.robot.log import read
+from tests.robot.fakes import contract_for, write_onnx
 
 ROOT = Path(__file__).parents[1]
 SIX_LINES = """
@@ -77,6 +80,34 @@ def test_a_task_of_ones_own_needs_no_checkout(wheel: Path, tmp_path: Path) -> No
     source = (ROOT / "docs" / "own_task" / "pendulum.py").read_text()
     (tmp_path / "pendulum.py").write_text(source)
     run(OWN_LOOP.format(task="pendulum:Pendulum"), wheel, tmp_path)
+
+
+@pytest.mark.slow
+def test_two_commands_lead_from_a_policy_to_a_moving_robot(wheel: Path, tmp_path: Path) -> None:
+    """In an environment of its own that has the robot extra and nothing else: install, run."""
+    policy = write_onnx(tmp_path / "policy.onnx", contract_for())
+    (built,) = wheel.parent.glob("*.whl")
+    subprocess.run([sys.executable, "-m", "venv", tmp_path / "robot"], check=True)
+    tools = tmp_path / "robot" / "bin"
+    env = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"} | {"HOME": str(tmp_path)}
+    quiet = ("-q", "--disable-pip-version-check")
+    install = [tools / "pip", "install", *quiet, f"{built}[robot]"]
+    fly = [tools / "mjx-s2r-robot", "run", policy, "--driver", "bench", "--seconds", "2"]
+    for command in (install, fly):
+        done = subprocess.run(
+            command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=600
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+    assert "20 commands" in done.stdout and "next:" in done.stdout
+    (kept,) = (tmp_path / "flights").glob("*/*/episode-1.log")
+    assert np.ptp(read(kept).signal("joint_pos"), axis=0).max() > 0.02, "it moves"
+    listed = subprocess.run(
+        [tools / "pip", "list", "--format=freeze", quiet[1]], capture_output=True, text=True
+    ).stdout.casefold()
+    assert "onnxruntime==" in listed and "numpy==" in listed
+    assert not [
+        x for x in ("jax", "mujoco", "tyro", "rich", "scipy", "pillow") if f"{x}==" in listed
+    ]
 
 
 def test_importing_it_loads_neither_jax_nor_mujoco() -> None:

@@ -23,6 +23,7 @@ from mjx_s2r.robot.drivers.imperfections import Imperfections
 from mjx_s2r.robot.drivers.mujoco_wiring import Camera, Senses, rig_for
 from mjx_s2r.robot.drivers.sim_robot import SimRobot
 from mjx_s2r.robot.log import FlightLog
+from mjx_s2r.robot.log.writer import remove_log
 from mjx_s2r.robot.policy import Policy
 from mjx_s2r.sim.backends.c_fields import burst
 
@@ -233,8 +234,10 @@ def _episode(
     if rules.logs is not None and index == 0:
         rules.logs.mkdir(parents=True, exist_ok=True)
         path = rules.logs / f"{robot.name.replace(' ', '_')}.flight"
-        path.unlink(missing_ok=True)
-        log = FlightLog(path, policy.contract, robot.name)
+        remove_log(path)
+        log = FlightLog(
+            path, policy.contract, robot.name, driver=stand_in.describe(), may_drop=False
+        )
     try:
         summary = run(stand_in, timed, clock, control, log, monitor)
     finally:

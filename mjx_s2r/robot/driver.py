@@ -19,6 +19,10 @@ BEND_SLACK = 0.02  # likewise of k1 and k2: at 45 degrees off the axis a fiftiet
 SLACK = 1e-6  # relative room for float32 limits that were written down in float64
 
 
+class DriverError(RuntimeError):
+    """A robot that does not answer, or that stopped by itself; the message says what to do."""
+
+
 @dataclass(frozen=True)
 class Reading:
     """Reading of a robot at one instant.

@@ -1,0 +1,232 @@
+"""One episode on a connected robot: controller, log, status line, and what came of it."""
+
+import math
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mjx_s2r.contract import ContractError
+from mjx_s2r.robot.cli.terminal import StatusLine
+from mjx_s2r.robot.cli.watch import WatchedLog
+from mjx_s2r.robot.clock import Clock
+from mjx_s2r.robot.controller import ControllerConfig, FlightSummary, homing, run
+from mjx_s2r.robot.driver import Driver, DriverInfo, Reading
+from mjx_s2r.robot.estop import KeyboardStop, LatchedStop
+from mjx_s2r.robot.interpolation import Interpolation
+from mjx_s2r.robot.latch import set_latch
+from mjx_s2r.robot.phases import Phase
+from mjx_s2r.robot.policy import Actor
+from mjx_s2r.robot.safety import Event, SafetyConfig
+from mjx_s2r.robot.stages import EpisodeTally
+from mjx_s2r.robot.watchdog.proxy import WatchdogError
+
+PRESSED = "e-stop"  # in the watchdog's words for an emergency stop
+NEAR = 0.02  # of a joint's range: this close, a robot is at home
+
+
+@dataclass(frozen=True)
+class Cockpit:
+    """What every episode of a run shares.
+
+    Attributes:
+        driver: the connected robot.
+        clock: its time.
+        safety: limits in force.
+        info: its data sheet.
+        folder: where the logs go.
+        images: whether the logs keep pictures.
+        facts: settings of the run, for the head of every log.
+        stops: emergency stops that are open.
+        keyboard: whether the keyboard is one, too; it is taken for the time of a flight alone,
+            because questions are asked at it.
+        latch: file that keeps an emergency stop latched.
+        inner_hz: commands per second; 0 is the policy's rate.
+        interpolation: how commands between two answers of the policy go.
+    """
+
+    driver: Driver
+    clock: Clock
+    safety: SafetyConfig
+    info: DriverInfo
+    folder: Path
+    images: bool
+    facts: dict[str, Any]
+    stops: Sequence[LatchedStop] = ()
+    keyboard: bool = False
+    latch: Path | None = None
+    inner_hz: float = 0.0
+    interpolation: Interpolation = "linear"
+
+
+@dataclass(frozen=True)
+class Episode:
+    """What came of one episode.
+
+    Attributes:
+        name: of its log.
+        summary: of the controller; None where it ended in an error.
+        error: what ended it, where that was no decision of the guard.
+        interrupted: whether a person ended it by Ctrl-C; that is a normal stop.
+        watchdog_estop: whether the watchdog felt an emergency stop before the controller did.
+    """
+
+    name: str
+    summary: FlightSummary | None
+    error: str = ""
+    interrupted: bool = False
+    watchdog_estop: bool = False
+
+    @property
+    def estop(self) -> bool:
+        """Whether an emergency stop was pressed."""
+        felt = self.summary is not None and self.summary.phase is Phase.ESTOP
+        return felt or self.watchdog_estop
+
+    @property
+    def command(self) -> np.ndarray | None:
+        """(J,) the last command, where the next episode may begin."""
+        return self.summary.command if self.summary else None
+
+    @property
+    def tally(self) -> EpisodeTally:
+        """What counts for the stage."""
+        if self.summary is None:
+            return EpisodeTally(0.0, 0, 0, "" if self.interrupted else self.error)
+        done = self.summary
+        stopped = done.phase in (Phase.DAMP, Phase.ESTOP)
+        stop = "; ".join(map(event_text, done.stopped_by)) if stopped else ""
+        return EpisodeTally(done.duration_s, done.steps, done.held, stop)
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the episode as JSON values."""
+        body: dict[str, Any] = {"log": self.name, "error": self.error}
+        if self.summary is None:
+            return body
+        done = self.summary
+        busy_ms = 1e3 * np.percentile(done.busy_s, (50, 99)) if len(done.busy_s) else (0.0, 0.0)
+        return body | {
+            "reason": done.reason,
+            "seconds": done.duration_s,
+            "steps": done.steps,
+            "held": done.held,
+            "overruns": done.overruns,
+            "worst_late_ms": 1e3 * done.worst_late_s,
+            "busy_p50_ms": float(busy_ms[0]),
+            "busy_p99_ms": float(busy_ms[1]),
+            "latency_s": {stage: asdict(x) for stage, x in done.latency.items()},
+            "phase": done.phase.value,
+            "events": dict(done.events),
+            "stopped_by": [event_text(e) for e in done.stopped_by],
+        }
+
+    def lines(self) -> list[str]:
+        """Returns the episode for people."""
+        if self.summary is None:
+            return [f"{self.name}: {self.error}"]
+        done = self.summary
+        why = {"duration": "the time was over", "until": "it was done"}.get(done.reason, "")
+        why = (
+            self.error
+            or why
+            or f"the robot was stopped: {'; '.join(map(event_text, done.stopped_by))}"
+        )
+        busy = 1e3 * np.percentile(done.busy_s, 99) if len(done.busy_s) else 0.0
+        found = [
+            f"{self.name}: {done.duration_s:.1f} s, {done.steps} commands, {why}",
+            f"  p99 {busy:.2f} ms per step, {done.overruns} overruns (worst "
+            f"{1e3 * done.worst_late_s:.1f} ms late), {done.held} steps held",
+        ]
+        if done.latency:
+            stages = (f"{name} {1e3 * x.p99_s:.2f}" for name, x in done.latency.items())
+            found.append(f"  p99 of each stage, ms: {', '.join(stages)}")
+        if done.events:
+            counts = (f"{count} {code}" for code, count in sorted(done.events.items()))
+            found.append(f"  events: {', '.join(counts)}")
+        return found
+
+
+def event_text(event: Event) -> str:
+    """Returns an event for people."""
+    if event.code == "estop":
+        return f"e-stop: {event.name}"
+    return f"{event.code} of {event.name} ({event.value:.4g}, limit {event.limit:.4g})"
+
+
+def fly(
+    cockpit: Cockpit,
+    actor: Actor,
+    seconds: float,
+    name: str,
+    until: Callable[[Reading], bool] | None = None,
+    start: np.ndarray | None = None,
+) -> Episode:
+    """Flies one episode and logs it; an error of the driver or the disk stops the robot, too.
+
+    Args:
+        cockpit: the robot and what else all episodes share.
+        actor: what flies.
+        seconds: longest time.
+        name: of the log.
+        until: called with every reading; True ends the episode.
+        start: (J,) the last command of the episode before, which the robot still holds.
+
+    Raises:
+        ContractError: settings that do not fit; nothing was sent.
+    """
+    settings = ControllerConfig(
+        duration_s=seconds,
+        safety=cockpit.safety,
+        inner_hz=cockpit.inner_hz,
+        interpolation=cockpit.interpolation,
+        latch=cockpit.latch,
+    )
+    head = settings.to_json() | cockpit.facts
+    path = cockpit.folder / f"{name}.log"
+    with ExitStack() as stack:
+        stops = [*cockpit.stops]
+        if cockpit.keyboard:
+            stops.append(KeyboardStop())
+            stack.callback(stops[-1].close)
+        log = WatchedLog(
+            path,
+            actor.contract,
+            cockpit.info.name,
+            head,
+            driver=cockpit.info,
+            images=cockpit.images,
+            may_drop=cockpit.clock.is_real,
+        )
+        stack.enter_context(log)
+        stack.enter_context(StatusLine(log.gauge.text))
+        try:
+            done = run(cockpit.driver, actor, cockpit.clock, settings, log, until, stops, start)
+        except KeyboardInterrupt:
+            return Episode(name, None, "ended by Ctrl-C, the robot was stopped", interrupted=True)
+        except Exception as error:  # whatever a driver raises; the robot was stopped
+            if isinstance(error, ContractError) and not log.gauge.started:
+                raise  # settings that do not fit; nothing was sent
+            estop = isinstance(error, WatchdogError) and PRESSED in str(error)
+            if estop and cockpit.latch is not None:
+                set_latch(cockpit.latch, cockpit.info.name, str(error))
+            return Episode(name, None, f"{type(error).__name__}: {error}", watchdog_estop=estop)
+    return Episode(name, done)
+
+
+def fly_home(cockpit: Cockpit, actor: Actor, name: str, start: np.ndarray | None = None) -> Episode:
+    """Moves the robot to the contract's home, as fast as the guard allows; see `fly`."""
+    action = actor.contract.action
+    span = np.subtract(action.high, action.low)
+    near = NEAR * np.where(np.isfinite(span), span, 1.0)
+    speed = cockpit.safety.speed_fraction * np.asarray(action.max_rate)
+    away = np.where(np.isfinite(span), span, 1.0) / np.where(np.isfinite(speed), speed, 1.0)
+    seconds = float(np.max(away)) + 2 * cockpit.safety.ramp_s + 2.0
+
+    def there(reading: Reading) -> bool:
+        position = np.asarray(reading.signals.get(cockpit.safety.position_signal, math.nan))
+        return bool(np.all(np.abs(position - action.home) <= near))
+
+    return fly(cockpit, homing(actor.contract), seconds, name, there, start)

@@ -1,0 +1,69 @@
+"""The verb run: a plan, the checklist, then one episode after another, and a summary."""
+
+import argparse
+from typing import get_args
+
+from mjx_s2r.robot.cli.parser import Parser, Verb, positive, whole
+from mjx_s2r.robot.cli.robots import add_robot
+from mjx_s2r.robot.cli.session import add_session, robot_session, say
+from mjx_s2r.robot.interpolation import Interpolation
+from mjx_s2r.robot.policy import Policy
+from mjx_s2r.robot.stages import policy_digest
+
+
+def _add(parser: Parser) -> None:
+    """Adds the options."""
+    parser.add_argument("policy", metavar="POLICY", help="the ONNX file")
+    parser.add_argument("--episodes", type=whole, default=1, metavar="N", help="how many (1)")
+    parser.add_argument(
+        "--seconds", type=positive, default=20.0, metavar="S", help="longest time of each (20)"
+    )
+    parser.add_argument(
+        "--no-home", action="store_true", help="begin where the robot is, not at the policy's home"
+    )
+    parser.add_argument(
+        "--inner-hz",
+        type=positive,
+        default=0.0,
+        metavar="HZ",
+        help="commands per second, a multiple of the policy's rate (the policy's rate)",
+    )
+    parser.add_argument(
+        "--interpolation",
+        choices=get_args(Interpolation),
+        default="linear",
+        help="how commands between two answers of the policy go (linear)",
+    )
+    add_robot(parser, flies=True)
+    add_session(parser)
+
+
+def _do(args: argparse.Namespace) -> int:
+    """Flies."""
+    policy = Policy.load(args.policy)
+    digest = policy_digest(args.policy)
+    contract = policy.contract
+    facts = {"verb": "run", "policy": args.policy, "sha256": digest, "task": contract.task}
+    home = not args.no_home and contract.action.mode != "effort"
+    with robot_session(args, contract, digest, facts) as session:
+        count = f"{args.episodes} episode{'s' * (args.episodes > 1)} of {args.seconds:g} s"
+        what = f"{contract.task}, {contract.control_hz:g} Hz, {args.policy} ({digest[:12]})"
+        say(session.plan(("policy", what), ("time", count + ", home first" * home)))
+        session.permit()
+        for number in range(1, args.episodes + 1):
+            if not session.may_start(f"start episode {number} of {args.episodes}?"):
+                break
+            if not session.fly_one(policy, args.seconds, number, home=home):
+                break
+        return session.finish()
+
+
+VERB = Verb(
+    _add,
+    _do,
+    (
+        "run policy.onnx --driver bench",
+        "run policy.onnx --driver udp://192.168.1.20:7771 --episodes 5 --seconds 30",
+        "run policy.onnx --driver stand-in --virtual --episodes 20",
+    ),
+)

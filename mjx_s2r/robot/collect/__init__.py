@@ -1,0 +1,1 @@
+"""Motions that a robot makes to be identified, and demonstrations; all through the guard."""

@@ -1,0 +1,76 @@
+"""Robots for the command line's tests, as a person would write their own: module:factory."""
+
+from pathlib import Path
+
+import numpy as np
+
+from mjx_s2r.robot.driver import Reading
+from mjx_s2r.robot.drivers.named import DriverOrder
+from tests.robot.fakes import JOINTS, FakeDriver, contract_for, reading_at
+
+
+def arm(order: DriverOrder) -> FakeDriver:
+    """Returns a robot that goes where it is told."""
+    contract = order.contract
+    return FakeDriver(
+        contract if contract.action.joints == JOINTS else contract_for(), order.clock.now_s
+    )
+
+
+def noisy(order: DriverOrder) -> FakeDriver:
+    """Returns a robot with a real sensor's noise."""
+    robot, rng = arm(order), np.random.default_rng(0)
+
+    def read(reading: Reading) -> Reading:
+        signals = {k: v + 1e-3 * rng.standard_normal(2) for k, v in reading.signals.items()}
+        return Reading(reading.time_s, signals, reading.images, reading.image_time_s)
+
+    robot.on_read = read
+    return robot
+
+
+def in_degrees(order: DriverOrder) -> FakeDriver:
+    """Returns a robot whose driver forgot to convert."""
+    robot = arm(order)
+    robot.on_read = lambda r: reading_at(
+        r.time_s, robot.contract, joint_pos=np.rad2deg(robot.position)
+    )
+    return robot
+
+
+def breaks(order: DriverOrder) -> FakeDriver:
+    """Returns a robot whose bus fails at the fifth command."""
+    robot = arm(order)
+
+    def write(command: np.ndarray) -> None:
+        if len(robot.commands) == 5:
+            raise OSError("bus: no answer from motor 3")
+
+    robot.on_write = write
+    return robot
+
+
+def presses(order: DriverOrder) -> FakeDriver:
+    """Returns a robot at whose fifth command somebody makes the file "stop" here."""
+    robot = arm(order)
+
+    def write(command: np.ndarray) -> None:
+        if len(robot.commands) == 5:
+            Path("stop").touch()
+
+    robot.on_write = write
+    return robot
+
+
+class Leader:
+    """A leading arm with LeRobot's methods."""
+
+    def connect(self) -> None:
+        """Does nothing."""
+
+    def disconnect(self) -> None:
+        """Does nothing."""
+
+    def get_action(self) -> dict[str, float]:
+        """Returns a pose."""
+        return {"a.pos": 0.5, "b.pos": -0.5}

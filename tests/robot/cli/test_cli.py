@@ -1,0 +1,347 @@
+"""The command of the robot side, as one meets it: help, words, questions, records, exit codes."""
+
+import json
+import os
+import pty
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mjx_s2r.robot import log
+from mjx_s2r.robot.cli import session
+from mjx_s2r.robot.cli.main import VERBS, main
+from mjx_s2r.robot.cli.parser import INTERRUPTED, LATCHED, OK, REFUSED, STOPPED, WRONG
+from mjx_s2r.robot.state_folder import state_folder
+from tests.robot.fakes import CAMERA, contract_for, write_onnx
+
+ARM = "tests.robot.cli.arms:"
+CONTRACT = replace(contract_for(), control_hz=50.0)
+SHORT = ("--seconds", "0.4")
+BARE = ("--no-watchdog", "--no-home")
+AS_ADA = ("--yes", "--by", "Ada", *BARE)
+
+
+@pytest.fixture(scope="module")
+def policy(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A small policy for two joints."""
+    return str(write_onnx(tmp_path_factory.mktemp("policy") / "policy.onnx", CONTRACT))
+
+
+@pytest.fixture(autouse=True)
+def own_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Flights and the state of robots go into the test's folder; nobody is at a terminal."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MJX_S2R_ROBOTS", str(tmp_path / "robots"))
+    monkeypatch.setattr(session, "somebody_there", lambda: False)
+
+
+def flight(tmp_path: Path, robot: str = "fake") -> Path:
+    """Returns the folder of the newest run."""
+    folders = (tmp_path / "flights" / robot).iterdir()
+    return max(folders, key=lambda p: int(p.name.rpartition("-")[2]))
+
+
+def read(path: Path) -> Any:
+    """Returns a JSON file."""
+    return json.loads(path.read_text())
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_a_help_with_examples(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main([verb, "--help"])
+    out = capsys.readouterr().out
+    assert end.value.code == 0 and "examples:" in out and f"mjx-s2r-robot {verb}" in out
+    assert max(map(len, out.splitlines())) <= 100
+
+
+def test_the_help_names_verbs_and_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == OK
+    out = capsys.readouterr().out
+    assert all(f"  {verb} " in out for verb in VERBS)
+    assert all(f"\n  {code} " in out for code in (OK, STOPPED, WRONG, REFUSED, INTERRUPTED))
+    assert main([]) == WRONG
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["rnu"], "unknown verb 'rnu'; did you mean 'run'"),
+        (["run", "p.onnx", "--driver", "x", "--epsiodes", "3"], "did you mean '--episodes'"),
+        (["run", "p.onnx"], "required: --driver"),
+        (["run", "p.onnx", "--driver", "x", "--seconds", "-1"], "'-1' must be a positive number"),
+        (["run", "p.onnx", "--driver", "x", "--episodes", "0"], "whole number, at least 1"),
+        (["run", "p.onnx", "--driver", "x"], "p.onnx does not exist"),
+        (["run", "POLICY", "--driver", "bnech"], "did you mean 'bench'"),
+        (["run", "POLICY", "--driver", "x", "--option", "a"], "must read KEY=VALUE"),
+        (["run", "POLICY", "--driver", f"{ARM}arm", "--virtual"], "leave it out"),
+        (["check", "POLICY", "--driver", f"{ARM}none"], "unknown factory in"),
+        (["stage", "none.onnx", "--robot", "fake"], "none.onnx cannot be read"),
+        (["reset", "fkae"], "unknown robot 'fkae'"),
+        (["stage", "POLICY", "--robot", "fkae"], "unknown robot 'fkae'"),
+        (["run", "POLICY", "--driver", "bench", "--flights", "/proc/x"], "/proc/x"),
+        (["run", "POLICY", "--driver", "bench", "--estop", "keyboard"], "needs a terminal"),
+        (["inspect", "POLICY", "--html", "x.html"], "is no flight log"),
+        (["run", "POLICY", "--driver", "bench", "--virtual", "--inner-hz", "33"], "multiple of"),
+        (["inspect", "."], "holds no flight logs"),
+        (["export", "POLICY", "--mcap", "x.mcap"], "is not a flight log"),
+        (["bench", "POLICY", "--seconds", "nan"], "must be a positive number"),
+        (["collect", "chrip", "--driver", "x"], "chirp"),
+        (["collect", "policy", "--driver", "x"], "--policy POLICY"),
+        (["collect", "teleop", "--driver", "x"], "must read MODULE:FACTORY"),
+    ],
+)
+def test_wrong_words_end_in_one_sentence(
+    words: list[str], said: str, policy: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([policy if word == "POLICY" else word for word in words]) == WRONG
+    err = capsys.readouterr().err
+    assert said in err and err.startswith("error: ") and err.count("\n") == 1
+
+
+def test_a_robot_that_moves_needs_a_person(
+    policy: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["run", policy, "--driver", f"{ARM}arm", *SHORT, *BARE]
+    assert main(words) == REFUSED
+    assert "no terminal to ask at" in capsys.readouterr().err
+    assert main([*words, "--yes"]) == REFUSED
+    assert "--by NAME" in capsys.readouterr().err
+    assert not (tmp_path / "flights").exists()
+
+
+def test_an_override_flies_and_is_kept_in_the_record(policy: str, tmp_path: Path) -> None:
+    assert main(["run", policy, "--driver", f"{ARM}noisy", *SHORT, *AS_ADA]) == OK
+    folder = flight(tmp_path)
+    answers = read(folder / "checklist.json")["answers"]
+    asked = [a for a in answers if a["by"] == "Ada"]
+    assert len(answers) >= 8 and asked and all(a["overridden"] for a in asked)
+    assert {a["item"] for a in answers} >= {"e-stop tested", "perimeter clear", "log"}
+    body = read(folder / "summary.json")
+    assert body["overridden"] and body["speed_fraction"] == pytest.approx(0.05)
+    assert body["episodes"][0]["reason"] == "duration" and len(body["sha256"]) == 64
+    held = log.read(folder / "episode-1.log")
+    moves = abs(held.commands[1:] - held.commands[:-1]).max()
+    assert 0 < moves <= 0.05 * 2.0 / 50 + 1e-6, "5 % of 2 rad/s at 50 Hz"
+
+
+def test_a_person_is_asked_before_each_episode_and_a_no_ends_it(
+    policy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    questions: list[str] = []
+
+    def answer(question: str) -> bool:
+        questions.append(question)
+        return not question.startswith("start episode 2")
+
+    monkeypatch.setattr(session, "somebody_there", lambda: True)
+    monkeypatch.setattr(session, "ask", answer)
+    words = ["run", policy, "--driver", f"{ARM}noisy", *SHORT, "--by", "Ada", "--episodes", "3"]
+    assert main([*words, *BARE]) == OK
+    assert [q for q in questions if q.startswith("start")] == [
+        "start episode 1 of 3?",
+        "start episode 2 of 3?",
+    ]
+    assert len(read(flight(tmp_path) / "summary.json")["episodes"]) == 1
+
+
+def test_a_no_in_the_checklist_moves_nothing(
+    policy: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(session, "somebody_there", lambda: True)
+    monkeypatch.setattr(session, "ask", lambda q: "reach" not in q)
+    words = ["run", policy, "--driver", f"{ARM}arm", *SHORT, "--by", "Ada", *BARE]
+    assert main(words) == REFUSED
+    assert "perimeter clear" in capsys.readouterr().err
+    folder = flight(tmp_path)
+    assert not read(folder / "checklist.json")["ok"]
+    assert not list(folder.glob("*.log"))
+
+
+def test_a_driver_that_breaks_ends_in_a_sentence_and_leads_a_stage_down(
+    policy: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    robot = ("--robot", "fake")
+    state_folder("fake")  # as if it had been driven before
+    assert main(["stage", policy, *robot, "--up", "--by", "Ada", "--anyway", "a test"]) == OK
+    words = ["run", policy, "--driver", f"{ARM}breaks", *SHORT, *AS_ADA]
+    assert main(words) == STOPPED
+    out = capsys.readouterr().out
+    assert "no answer from motor 3" in out and "inspect" in out
+    assert main(["stage", policy, *robot]) == OK
+    assert "25 % -> 10 % by rule: stopped" in capsys.readouterr().out
+    steps = log.read(flight(tmp_path) / "episode-1.log").steps
+    assert steps[-1].command is None and "motor 3" in steps[-1].events[-1].name
+
+
+def test_more_speed_than_was_reached_needs_a_reason(
+    policy: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["run", policy, "--driver", f"{ARM}noisy", *SHORT, *AS_ADA, "--stage", "50"]
+    assert main(words) == REFUSED
+    assert "has reached 10 %" in capsys.readouterr().err
+    assert main([*words, "--anyway", "measured on a twin"]) == OK
+    body = read(flight(tmp_path) / "summary.json")
+    assert (body["anyway"], body["speed_fraction"]) == ("measured on a twin", 0.5)
+
+
+def test_an_emergency_stop_is_latched_until_a_person_clears_it(
+    policy: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stop = tmp_path / "stop"
+    words = ["run", policy, "--driver", f"{ARM}presses", *SHORT, *AS_ADA]
+    words += ["--estop", f"file:{stop}"]
+    assert main(words) == LATCHED
+    assert f"e-stop: file {stop}" in capsys.readouterr().out
+    stop.unlink()
+    assert main(words) == LATCHED, "the latch outlives the process"
+    assert "mjx-s2r-robot reset 'fake'" in capsys.readouterr().err
+    assert main(["reset", "fake"]) == REFUSED
+    assert main(["reset", "fake", "--yes"]) == REFUSED
+    assert main(["reset", "fake", "--yes", "--by", "Ada"]) == OK
+    line = json.loads((tmp_path / "robots" / "fake" / "resets.jsonl").read_text())
+    assert line["by"] == "Ada" and not line["asked"] and str(stop) in line["latched"]
+    assert main(["reset", "fake"]) == OK
+    assert "no emergency stop" in capsys.readouterr().out
+    steady = [w.replace("presses", "noisy") for w in words]
+    assert main(steady) == OK
+
+
+def test_a_stop_that_the_watchdog_feels_is_latched_too(policy: str, tmp_path: Path) -> None:
+    stop = tmp_path / "stop"
+    presser = threading.Timer(2.0, stop.touch)
+    presser.start()
+    words = ["run", policy, "--driver", "bench", "--seconds", "30", "--estop", f"file:{stop}"]
+    assert main(words) == LATCHED
+    presser.join()
+    (latch,) = (tmp_path / "robots").glob("*/estop.json")
+    assert str(stop) in read(latch)["why"]
+    assert main(words) == LATCHED
+
+
+def test_the_rule_raises_a_stage_that_was_flown_long_enough(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    slow = str(write_onnx(tmp_path / "policy.onnx", contract_for()))
+    words = ["run", slow, "--driver", "bench", "--virtual", "--as-real", "--yes", "--by", "Ada"]
+    words += ["--seconds", "13", "--promote", "rule", "--estop", "signal", "--no-home"]
+    assert main([*words, "--episodes", "4"]) == OK
+    assert "stay at 10 %: 52 s of 60 s" in capsys.readouterr().out
+    assert main(words) == OK
+    assert "raised to stage 25 % by rule" in capsys.readouterr().out
+    assert read(flight(tmp_path, "bench-moves-joints-shows-no-scene") / "summary.json")[
+        "stage"
+    ] == ("25 %")
+    assert main(words) == OK
+    out = capsys.readouterr().out
+    assert "25 %, stage 25 %" in out and "13 s of 600 s flown at 25 %" in out
+
+
+def test_check_finds_degrees_and_moves_nothing(
+    policy: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["check", policy, "--driver", f"{ARM}noisy", *SHORT]) == OK
+    assert main(["check", policy, "--driver", f"{ARM}in_degrees", *SHORT]) == STOPPED
+    assert "looks like degrees" in capsys.readouterr().out
+
+
+def test_a_motion_is_planned_shown_and_made(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["collect", "steps", "--driver", f"{ARM}arm", "--rate", "20", "--joints", "b"]
+    words += ["--seconds", "2", "--hold-s", "0.4", "--amplitude", "0.1", *AS_ADA]
+    assert main(words) == OK
+    out = capsys.readouterr().out
+    assert "steps: 2.0 s at 20 Hz" in out and "made smaller from 0.1 for the limit of speed" in out
+    held = log.read(flight(tmp_path) / "motion-1.log")
+    assert {"joint_pos", "joint_vel"} <= set(held.steps[0].reading.signals)  # type: ignore[union-attr]
+    assert abs(held.commands[:, 0] - 0.3).max() < 1e-6, "joint a stays"
+    assert abs(held.commands[:, 1] + 0.2).max() > 0.002, "joint b moves"
+    kept = read(flight(tmp_path) / "summary.json")["motion"]
+    assert kept["joints"][0]["joint"] == "b" and kept["kind"] == "steps"
+
+
+def test_a_hand_leads_the_robot(policy: str, tmp_path: Path) -> None:
+    words = ["collect", "teleop", "--driver", f"{ARM}arm", "--policy", policy, *SHORT, *AS_ADA]
+    assert (
+        main(
+            [
+                *words,
+                "--teleop",
+                f"{ARM}Leader",
+                "--seconds",
+                "1.5",
+                "--stage",
+                "50",
+                "--anyway",
+                "test",
+            ]
+        )
+        == OK
+    )
+    held = log.read(flight(tmp_path) / "episode-1.log")
+    assert held.commands[-1, 0] > 0.35 and held.commands[-1, 1] < -0.25
+
+
+def answer_until(terminal: int, words: bytes) -> bytes:
+    """Returns what a terminal shows until ``words`` or its end; says yes and presses when asked."""
+    seen, new, end = b"", b"", time.monotonic() + 60
+    while words not in seen and time.monotonic() < end:
+        try:
+            new += os.read(terminal, 4096)
+        except OSError:  # closed at the other end
+            return seen + new
+        for asked, answer in ((b"[y/N] ", b"y\n"), (b"press the space bar", b" ")):
+            if asked in new:
+                os.write(terminal, answer)
+                seen, new = seen + new, b""
+        if b"\x1b[2K" in new:
+            seen, new = seen + new, b""
+    return seen
+
+
+def test_at_a_terminal_the_status_stays_on_one_line(policy: str, tmp_path: Path) -> None:
+    """A pseudo-terminal, a person who types y, and Ctrl-C, which stops the robot first."""
+    ours, theirs = pty.openpty()
+    words = ["run", policy, "--driver", f"{ARM}noisy", "--seconds", "30", "--no-watchdog"]
+    done = subprocess.Popen(
+        [sys.executable, "-m", "mjx_s2r.robot", *words, "--by", "Ada", "--no-home"],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        cwd=tmp_path,
+        env=os.environ | {"TERM": "xterm", "PYTHONPATH": os.pathsep.join(sys.path)},
+        start_new_session=True,
+    )
+    os.close(theirs)
+    seen = answer_until(ours, b"\x1b[2Krun")
+    done.send_signal(2)
+    seen += answer_until(ours, b"nothing more")
+    assert done.wait(30) == INTERRUPTED
+    assert b"ended by Ctrl-C, the robot was stopped" in seen
+    assert read(flight(tmp_path) / "checklist.json")["ok"]
+
+
+def test_a_flight_with_pictures_is_replayed_to_the_bit(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    camera = replace(CAMERA, rate_hz=20.0)
+    seeing = replace(contract_for(cameras=True), control_hz=50.0, cameras=(camera,))
+    policy = str(write_onnx(tmp_path / "policy.onnx", seeing))
+    assert main(["run", policy, "--driver", "bench", "--virtual", "--seconds", "3"]) == OK
+    log_path = str(flight(tmp_path, "bench-moves-joints-shows-no-scene") / "episode-1.log")
+    assert main(["replay", log_path, policy]) == OK
+    assert "every bit is the same" in capsys.readouterr().out
+    assert main(["inspect", log_path, "--html", "page.html"]) == OK
+    assert (tmp_path / "page.html").read_text().startswith("<!doctype html>")
+    assert main(["inspect", policy]) == OK
+    assert "camera" in capsys.readouterr().out

@@ -1,0 +1,102 @@
+"""The check of drivers finds what it is there for, and finds nothing in the template."""
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from mjx_s2r.robot.driver import Reading
+from mjx_s2r.robot.drivers.conformance import DriverFinding, check_driver
+from mjx_s2r.robot.drivers.template import MyRobot
+
+
+def hurried(seconds: float) -> None:
+    """Waits a tenth of the time: the template's servos move at once."""
+    time.sleep(seconds / 10)
+
+
+def tried(driver: MyRobot, *, moves: bool = True) -> list[DriverFinding]:
+    """Returns the findings on a driver."""
+    return check_driver(driver, moves=moves, wait=hurried)
+
+
+def test_the_template_keeps_every_rule() -> None:
+    findings = tried(MyRobot())
+    assert [finding for finding in findings if not finding.is_kept] == []
+    assert len(findings) > 15
+    assert len(tried(MyRobot(), moves=False)) < len(findings)  # nothing moves unless it may
+
+
+class Clips(MyRobot):
+    """Clips in silence."""
+
+    def write(self, command: np.ndarray) -> None:
+        """Sends what fits."""
+        super().write(np.clip(command, self.describe().low, self.describe().high))
+
+
+class OldStamps(MyRobot):
+    """Stamps that stand still."""
+
+    def read(self) -> Reading:
+        """Returns a reading of long ago."""
+        return Reading(1.0, super().read().signals)
+
+
+class OneArray(MyRobot):
+    """The same array in every reading."""
+
+    _array = np.zeros(3)
+
+    def read(self) -> Reading:
+        """Returns the array again."""
+        reading = super().read()
+        self._array[:] = reading.signals["joint_pos"]
+        return Reading(reading.time_s, {**reading.signals, "joint_pos": self._array})
+
+
+class Shapes(MyRobot):
+    """Another number of joints than described."""
+
+    def read(self) -> Reading:
+        """Returns two joints."""
+        reading = super().read()
+        return Reading(reading.time_s, {"joint_pos": reading.signals["joint_pos"][:2]})
+
+
+class StopsBadly(MyRobot):
+    """A stop that needs a connection."""
+
+    def stop(self) -> None:
+        """Stops an open bus."""
+        self._open()
+        super().stop()
+
+
+class TakesAll(MyRobot):
+    """Sends whatever it is given."""
+
+    def write(self, command: np.ndarray) -> None:
+        """Sends without a look."""
+        self._open().counts = np.nan_to_num(np.resize(command, 3) * 651.9 + 2048)
+
+
+@pytest.mark.parametrize(
+    ("kind", "rule"),
+    [
+        (Clips, "never clipped in silence"),
+        (OldStamps, "time stamps advance"),
+        (OldStamps, "fresh"),
+        (OneArray, "arrays of its own"),
+        (Shapes, "as described"),
+        (StopsBadly, "stop before connect"),
+        (TakesAll, "refuses NaN"),
+        (TakesAll, "refuses another number of joints"),
+    ],
+)
+def test_a_broken_rule_is_found(
+    kind: Callable[[], MyRobot], rule: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mjx_s2r.robot.drivers.conformance.MOVE_S", 0.1)
+    assert any(rule in f.rule and not f.is_kept for f in tried(kind()))

@@ -1,0 +1,71 @@
+"""The watchdog's check of commands: every legal motion passes, a jump never."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mjx_s2r.robot.watchdog.judge import BURST, CommandJudge
+from tests.robot.fakes import contract_for, info_for
+
+CONTRACT = contract_for()
+RATE = 2.0  # rad/s, of the contract
+PERIOD_S = 1 / CONTRACT.control_hz
+
+
+def judge() -> CommandJudge:
+    """Returns a judge of two joints."""
+    return CommandJudge(CONTRACT, info_for(CONTRACT))
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    moves=st.lists(
+        st.tuples(st.floats(-1, 1), st.floats(0, 1)),  # share of a legal step, jitter of its time
+        min_size=1,
+        max_size=40,
+    )
+)
+def test_what_a_guard_sends_passes_with_jitter(moves: list[tuple[float, float]]) -> None:
+    one, command = judge(), np.zeros(2)
+    for index, (share, jitter) in enumerate(moves):
+        step = np.clip(command + share * RATE * PERIOD_S, -1, 1)
+        sent_s = (index + 0.9 * jitter) * PERIOD_S
+        assert one.judge(step, sent_s, np.zeros(2)) == ""
+        command = step
+
+
+@settings(max_examples=25, deadline=None)
+@given(wishes=st.lists(st.floats(-1, 1), min_size=2, max_size=30), dt_s=st.floats(1e-4, 0.1))
+def test_what_passes_is_never_faster_than_the_robot(wishes: list[float], dt_s: float) -> None:
+    """Over any stretch of time, motion is at most max_rate times it, and the burst."""
+    one = judge()
+    passed = [(0.0, 0.0)]
+    one.judge(np.zeros(2), 0.0, np.zeros(2))
+    for index, wish in enumerate(wishes, 1):
+        if one.judge(np.array([wish, 0.0]), index * dt_s, np.zeros(2)) == "":
+            passed.append((index * dt_s, wish))
+    times, commands = np.array(passed).T
+    travel = np.concatenate([[0.0], np.cumsum(np.abs(np.diff(commands)))])
+    for start in range(len(times)):
+        span_s = times[start:] - times[start]
+        most = RATE * (span_s + BURST * PERIOD_S) * 1.01 + 1e-4
+        assert np.all(travel[start:] - travel[start] <= most)
+
+
+def test_a_robot_that_rests_outside_may_stay_and_come_back() -> None:
+    one, outside = judge(), np.array([1.3, 0.0])
+    assert one.judge(outside, 0.0, outside) == ""
+    assert one.judge(outside, 0.1, outside) == ""
+    assert one.judge(np.array([1.2, 0.0]), 0.2, outside) == ""
+    assert "outside" in one.judge(np.array([1.4, 0.0]), 0.3, np.array([1.2, 0.0]))
+    assert "jumps from where" in judge().judge(np.array([0.9, 0.0]), 0.0, np.zeros(2))
+
+
+@pytest.mark.parametrize("effort", [-3.1, 3.1])
+def test_efforts_have_limits_and_may_jump(effort: float) -> None:
+    contract = contract_for("effort")
+    one = CommandJudge(contract, info_for(contract))
+    assert one.judge(np.array([-1.0, 1.0]), 0.0, None) == ""
+    assert one.judge(np.array([1.0, -1.0]), 0.01, None) == ""
+    assert "'b' is outside" in one.judge(np.array([0.0, effort]), 0.02, None)

@@ -1,0 +1,289 @@
+"""The watchdog's process: what it passes on, what it refuses, and that it stops the robot."""
+
+import json
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks.watchdog_trials import failure_times
+from mjx_s2r.contract import ContractError
+from mjx_s2r.robot.driver import DriverError
+from mjx_s2r.robot.watchdog.config import WatchdogConfig
+from mjx_s2r.robot.watchdog.proxy import WatchdogError, WatchedDriver
+from tests.robot.watchdog.fake_robots import contract_at
+
+ROBOT = "tests.robot.watchdog.fake_robots:recorder"
+HZ = 50.0
+PATIENT = WatchdogConfig(timeout_s=1.0, heartbeat_s=1.0, realtime=False)
+ZERO = np.zeros(2, np.float32)
+Start = Callable[..., tuple[WatchedDriver, Path]]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Yields a function that starts a watchdog with a recorder behind it, and ends it."""
+    started = []
+
+    def starts(
+        config: WatchdogConfig = PATIENT, cameras: bool = False, **options: str
+    ) -> tuple[WatchedDriver, Path]:
+        path = tmp_path / "calls"
+        contract = contract_at(HZ, cameras)
+        driver = WatchedDriver(ROBOT, contract, {"path": str(path), **options}, config)
+        started.append(driver)
+        driver.connect()
+        return driver, path
+
+    yield starts
+    for driver in started:
+        driver.close()
+
+
+def calls(path: Path, kind: str = "") -> list[list[str]]:
+    """Returns the robot's calls, each as its words."""
+    lines = [line.split() for line in path.read_text().splitlines()]
+    return [words for words in lines if not kind or words[0] == kind]
+
+
+def until(is_true: Callable[[], bool], limit_s: float = 5.0) -> bool:
+    """Waits for something; returns whether it came."""
+    end_s = time.monotonic() + limit_s
+    while time.monotonic() < end_s:
+        if is_true():
+            return True
+        time.sleep(0.002)
+    return False
+
+
+def go(driver: WatchedDriver) -> None:
+    """Sends one command that answers a new reading."""
+    driver.read()
+    driver.write(ZERO)
+
+
+def is_tripped(driver: WatchedDriver) -> bool:
+    """Returns whether the watchdog latched a stop."""
+    return driver.status().state == "tripped"
+
+
+def test_commands_and_readings_pass_unchanged(start: Start) -> None:
+    driver, path = start(cameras=True)
+    sent = np.array([[0.01, -0.02], [0.023456789, -1e-9], [1 / 3e2, 0.0]], np.float32)
+    for number, command in enumerate(sent):
+        driver.read()
+        driver.write(command)
+        assert until(lambda n=number: len(calls(path, "write")) > n)
+    got = [[float.fromhex(x) for x in words[2:]] for words in calls(path, "write")]
+    assert got == sent.astype(float).tolist()
+    assert until(lambda: driver.read().signals["joint_pos"].tolist() == sent[-1].tolist())
+    first = driver.read()
+    assert until(lambda: driver.read().images["front"][0, 0, 0] != first.images["front"][0, 0, 0])
+    assert all(len(np.unique(r.images["front"])) == 1 for r in (first, driver.read()))
+    assert first.images["front"].shape == (8, 6, 3)
+    assert 0 <= time.monotonic() - driver.read().time_s < 1
+
+
+def test_a_stop_that_is_asked_for_is_not_latched(start: Start) -> None:
+    driver, path = start()
+    go(driver)
+    driver.stop()
+    driver.stop()
+    assert driver.status().state == "idle"
+    count = len(calls(path, "stop"))
+    assert count >= 2
+    go(driver)
+    assert until(lambda: driver.status().state == "moving")
+    driver.close()
+    driver.close()
+    driver.stop()
+    assert [words[0] for words in calls(path)][-2:] == ["stop", "close"]
+
+
+def test_silence_stops_the_robot_until_a_person_resets(start: Start, tmp_path: Path) -> None:
+    log = tmp_path / "watchdog.jsonl"
+    driver, path = start(WatchdogConfig(timeout_s=0.1, heartbeat_s=5.0, log=str(log)))
+    go(driver)
+    assert until(lambda: is_tripped(driver))
+    with pytest.raises(WatchdogError, match=r"no command for \d+ ms \(limit 100 ms\).*reset"):
+        driver.write(ZERO)
+    assert until(lambda: len(calls(path, "stop")) == 1)
+    assert driver.read().signals["joint_pos"].shape == (2,)
+    driver.reset()
+    go(driver)
+    driver.close()
+    events = {line["event"]: line for line in map(json.loads, log.read_text().splitlines())}
+    assert list(events)[:3] == ["started", "connected", "moving"]
+    tripped = events["tripped"]
+    assert tripped["decided_s"] - tripped["last_command_s"] >= 0.1
+    stop_s = float(calls(path, "stop")[0][1])
+    assert tripped["decided_s"] <= stop_s <= tripped["stopped_s"]
+
+
+REFUSED = {
+    "nan": (np.array([np.nan, 0.0]), "not finite"),
+    "infinity": (np.array([0.0, -np.inf]), "'b' is not finite"),
+    "range": (np.array([1.5, 0.0]), "'a' is outside"),
+    "jump": (np.array([0.0, 0.9]), "'b' jumps"),
+}
+
+
+def test_what_no_guard_lets_through_stops_the_robot(start: Start) -> None:
+    driver, path = start()
+    for command, said in REFUSED.values():
+        go(driver)
+        assert until(lambda: driver.status().state == "moving")
+        # The proxy refuses what is not finite, so a broken controller's memory is acted out.
+        now_s = time.monotonic()
+        driver._board.put_command(command, (1, now_s), now_s, now_s + 1)
+        os.write(driver._wake, b"c")
+        assert until(lambda: is_tripped(driver)), said
+        assert said in driver.status().reason
+        driver.reset()
+    sent = {tuple(words[2:]) for words in calls(path, "write")}
+    assert sent == {((0.0).hex(), (0.0).hex())}
+    assert len(calls(path, "stop")) == len(REFUSED)
+
+
+def test_a_command_whose_time_is_over_is_not_sent(start: Start) -> None:
+    driver, path = start()
+    now_s = time.monotonic()
+    driver._board.put_command(ZERO, (1, now_s), now_s - 1, now_s - 0.01)  # came too late
+    os.write(driver._wake, b"c")
+    time.sleep(0.05)
+    driver._board.put_command(ZERO, (1, now_s - 1), now_s, now_s + 1)  # answers an old reading
+    os.write(driver._wake, b"c")
+    time.sleep(0.05)
+    assert calls(path, "write") == []
+    assert driver.status().state == "idle"
+
+
+@pytest.mark.parametrize("call", ["read", "write"])
+def test_a_driver_that_raises_is_named(start: Start, call: str) -> None:
+    driver, path = start(fail=call, after="3")
+    with pytest.raises(DriverError, match=f"driver failed in {call[:4]}.*unplugged"):
+        for _ in range(1000):
+            driver.read()
+            driver.write(ZERO)
+            time.sleep(0.005)
+    assert until(lambda: bool(calls(path, "stop")))
+
+
+def test_a_reset_connects_a_driver_that_failed_again(start: Start) -> None:
+    driver, path = start(fail="read", after="3", mended="5")
+    assert until(lambda: is_tripped(driver))
+    with pytest.raises(DriverError, match="unplugged"):
+        driver.reset()
+    driver.reset()
+    go(driver)
+    assert until(lambda: driver.status().state == "moving")
+    assert [w[0] for w in calls(path) if w[0] != "stop"][-3:] == ["close", "connect", "write"]
+
+
+@pytest.mark.parametrize("call", ["read", "write"])
+def test_a_driver_that_hangs_is_stopped_beside(start: Start, call: str) -> None:
+    config = WatchdogConfig(timeout_s=5.0, heartbeat_s=5.0, io_s=0.05)
+    driver, path = start(config, hang=call, after="3", seconds="0.5")
+    began_s = time.monotonic()
+    with pytest.raises(WatchdogError, match="driver does not answer"):
+        while time.monotonic() < began_s + 5:
+            driver.read()
+            driver.write(ZERO)
+            time.sleep(0.005)
+    assert until(lambda: bool(calls(path, "stop")))
+    first_s = float(calls(path, "stop")[0][1])
+    assert first_s - float(calls(path, "write")[-1][1]) < 0.45  # before the call came back
+    assert until(lambda: len(calls(path, "stop")) >= 2)  # and again when it did
+
+
+def test_a_stop_that_fails_is_tried_again(start: Start) -> None:
+    driver, path = start(WatchdogConfig(timeout_s=0.05, heartbeat_s=5.0), fail="stop")
+    go(driver)
+    assert until(lambda: len(calls(path, "stop")) >= 3)
+
+
+def test_a_dead_watchdog_is_noticed(start: Start) -> None:
+    driver, _ = start()
+    go(driver)
+    os.kill(driver.pid, signal.SIGKILL)
+    with pytest.raises(WatchdogError, match=r"watchdog died.*timeout of none at all"):
+        for _ in range(500):
+            driver.read()
+            driver.write(ZERO)
+            time.sleep(0.01)
+    with pytest.raises(WatchdogError, match="e-stop"):
+        driver.stop()
+    assert driver.status().state == "gone"
+
+
+def test_a_signal_stops_the_robot_first(start: Start) -> None:
+    driver, path = start()
+    go(driver)
+    os.kill(driver.pid, signal.SIGTERM)
+    assert until(lambda: [words[0] for words in calls(path)][-2:] == ["stop", "close"])
+    with pytest.raises(DriverError):
+        for _ in range(500):
+            driver.read()
+            driver.write(ZERO)
+            time.sleep(0.002)
+    driver.stop()
+
+
+def test_a_stop_file_is_honoured_where_the_controller_is_stuck(
+    start: Start, tmp_path: Path
+) -> None:
+    button = tmp_path / "stop"
+    config = WatchdogConfig(timeout_s=5.0, heartbeat_s=5.0, stops=(f"file:{button}",))
+    driver, path = start(config)
+    go(driver)
+    button.touch()
+    assert until(lambda: bool(calls(path, "stop")))
+    assert until(lambda: driver.read().estop)
+    with pytest.raises(WatchdogError, match="e-stop: file"):
+        driver.write(ZERO)
+    with pytest.raises(WatchdogError, match="still pressed"):
+        driver.reset()
+    button.unlink()
+    driver.reset()
+    assert until(lambda: not driver.read().estop)
+    go(driver)
+
+
+def test_what_cannot_be_built_is_said_by_the_constructor(tmp_path: Path) -> None:
+    contract = contract_at(HZ)
+    with pytest.raises(ContractError, match=r"did you mean 'bench'"):
+        WatchedDriver("bensch", contract)
+    with pytest.raises(ContractError, match=r"latency_ms.*must be a number"):
+        WatchedDriver("bench", contract, {"latency_ms": "much"})
+    with pytest.raises(WatchdogError, match=r"No such file"):
+        WatchedDriver("bench", contract, None, WatchdogConfig(log=str(tmp_path / "no" / "log")))
+
+
+def test_times_follow_from_the_rate() -> None:
+    config = WatchdogConfig()
+    limits = {hz: config.command_timeout_s(hz) for hz in (1000.0, 50.0, 25.0, 10.0)}
+    assert limits == pytest.approx({1000.0: 0.04, 50.0: 0.04, 25.0: 0.05, 10.0: 0.11})
+    assert config.reading_hz(25.0, 60.0) == 60.0
+    assert (config.silence_s(), WatchdogConfig(timeout_s=0.3).silence_s()) == (0.04, 0.3)
+    for wrong in ({"timeout_s": -1}, {"heartbeat_s": -1}, {"io_s": np.nan}, {"stops": ("signal",)}):
+        with pytest.raises(ContractError):
+            WatchdogConfig(**wrong)
+
+
+@pytest.mark.parametrize("kind", ["stopped", "killed", "blocked", "memory"])
+def test_a_robot_is_not_left_to_itself(kind: str) -> None:
+    assert failure_times(kind, 1).max() < 500  # 50 ms on a machine that is not overrun
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "kind", ["stopped", "killed", "interrupted", "blocked", "waiting", "memory", "out of memory"]
+)
+@pytest.mark.timeout(900)
+def test_the_robot_stops_within_50_ms(kind: str) -> None:
+    """p99 and not the longest: a virtual machine that stands still for a moment stops nothing."""
+    assert np.percentile(failure_times(kind, 200), 99) < 50
