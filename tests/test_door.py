@@ -92,17 +92,17 @@ def test_two_commands_lead_from_a_policy_to_a_moving_robot(wheel: Path, tmp_path
     env = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"} | {"HOME": str(tmp_path)}
     quiet = ("-q", "--disable-pip-version-check")
     install = [tools / "pip", "install", *quiet, f"{built}[robot]"]
-    fly = [tools / "mjx-s2r-robot", "run", policy, "--driver", "bench", "--seconds", "1"]
+    fly = [tools / "mjx-s2r-robot", "run", policy, "--driver", "bench", "--seconds", "2"]
     for command in (install, fly):
         done = subprocess.run(
             command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=600
         )
         assert done.returncode == 0, done.stderr[-3000:]
-    assert "10 commands" in done.stdout and "next:" in done.stdout
+    assert "20 commands" in done.stdout and "next:" in done.stdout
     (kept,) = (tmp_path / "flights").glob("*/*/episode-1.log")
-    assert np.ptp(read(kept).signal("joint_pos"), axis=0).min() > 0.01, "it moves"
+    assert np.ptp(read(kept).signal("joint_pos"), axis=0).max() > 0.02, "it moves"
     listed = subprocess.run(
-        [tools / "pip", "list", "--format=freeze", *quiet], capture_output=True, text=True
+        [tools / "pip", "list", "--format=freeze", quiet[1]], capture_output=True, text=True
     ).stdout.casefold()
     assert "onnxruntime==" in listed and "numpy==" in listed
     assert not [

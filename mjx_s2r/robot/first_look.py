@@ -58,6 +58,8 @@ def look(driver: Driver, clock: Clock, control_hz: float, seconds: float) -> lis
 def remarks(contract: PolicyContract, info: DriverInfo, glances: Sequence[Glance]) -> list[Remark]:
     """Returns everything that is worth saying, signal by signal and camera by camera."""
     found: list[Remark] = []
+    if any(g.reading.estop for g in glances):
+        found.append(Remark("fault", "e-stop", "the robot's own emergency stop is pressed"))
     for signal in contract.signals:
         if signal.name != COMMAND:
             found += _signal(signal, info, glances)

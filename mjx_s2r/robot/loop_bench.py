@@ -116,6 +116,12 @@ class _TimedActor:
         self.taken_s: list[float] = []
         self._actor = actor
 
+    def reset(self) -> None:
+        """Begins an episode, of an actor that remembers."""
+        reset = getattr(self._actor, "reset", None)
+        if reset is not None:
+            reset()
+
     def act(self, obs: np.ndarray, images: Mapping[str, np.ndarray]) -> np.ndarray:
         """Returns the actor's answer (J,)."""
         start = time.perf_counter()

@@ -18,7 +18,7 @@ COMMANDS = re.findall(r"^mjx-s2r-robot (\w+) ([^#\n]*)", PAGE, re.M)
 
 
 def test_the_table_of_causes_is_the_codes() -> None:
-    _, _, rest = PAGE.partition("<!-- causes: mjx-s2r-robot inspect causes -->\n")
+    _, _, rest = PAGE.partition("<!-- mjx-s2r-robot inspect causes --markdown -->\n")
     assert rest.partition("<!-- end of causes -->")[0].strip().splitlines() == markdown_table(
         HEAD, cause_rows()
     )

@@ -77,6 +77,7 @@ def test_nothing_is_wrong_with_good_readings() -> None:
         ),
         (lambda i, r: with_signal(r, "joint_vel", np.array([25.0, i])), "joint_vel", "believed"),
         (lambda i, r: replace(r, images={}), "front", "no picture"),
+        (lambda i, r: replace(r, estop=i == 3), "e-stop", "is pressed"),
         (
             lambda i, r: replace(r, images={"front": np.zeros((8, 6, 4), np.uint8)}),
             "front",

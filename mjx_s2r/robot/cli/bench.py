@@ -60,6 +60,10 @@ class _Paced:
     contract: PolicyContract
     policy: Policy
 
+    def reset(self) -> None:
+        """Begins an episode."""
+        self.policy.reset()
+
     def act(self, obs: np.ndarray, images: Mapping[str, np.ndarray]) -> np.ndarray:
         """Returns the policy's answer (J,)."""
         return self.policy.act(obs, images)

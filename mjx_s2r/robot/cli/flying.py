@@ -9,12 +9,14 @@ from typing import Any
 
 import numpy as np
 
+from mjx_s2r.contract import ContractError
 from mjx_s2r.robot.cli.terminal import StatusLine
 from mjx_s2r.robot.cli.watch import WatchedLog
 from mjx_s2r.robot.clock import Clock
 from mjx_s2r.robot.controller import ControllerConfig, FlightSummary, homing, run
 from mjx_s2r.robot.driver import Driver, DriverInfo, Reading
 from mjx_s2r.robot.estop import KeyboardStop, LatchedStop
+from mjx_s2r.robot.interpolation import Interpolation
 from mjx_s2r.robot.latch import set_latch
 from mjx_s2r.robot.phases import Phase
 from mjx_s2r.robot.policy import Actor
@@ -42,6 +44,8 @@ class Cockpit:
         keyboard: whether the keyboard is one, too; it is taken for the time of a flight alone,
             because questions are asked at it.
         latch: file that keeps an emergency stop latched.
+        inner_hz: commands per second; 0 is the policy's rate.
+        interpolation: how commands between two answers of the policy go.
     """
 
     driver: Driver
@@ -54,6 +58,8 @@ class Cockpit:
     stops: Sequence[LatchedStop] = ()
     keyboard: bool = False
     latch: Path | None = None
+    inner_hz: float = 0.0
+    interpolation: Interpolation = "linear"
 
 
 @dataclass(frozen=True)
@@ -167,8 +173,17 @@ def fly(
         name: of the log.
         until: called with every reading; True ends the episode.
         start: (J,) the last command of the episode before, which the robot still holds.
+
+    Raises:
+        ContractError: settings that do not fit; nothing was sent.
     """
-    settings = ControllerConfig(seconds, cockpit.safety, latch=cockpit.latch)
+    settings = ControllerConfig(
+        duration_s=seconds,
+        safety=cockpit.safety,
+        inner_hz=cockpit.inner_hz,
+        interpolation=cockpit.interpolation,
+        latch=cockpit.latch,
+    )
     head = settings.to_json() | cockpit.facts
     path = cockpit.folder / f"{name}.log"
     with ExitStack() as stack:
@@ -192,6 +207,8 @@ def fly(
         except KeyboardInterrupt:
             return Episode(name, None, "ended by Ctrl-C, the robot was stopped", interrupted=True)
         except Exception as error:  # whatever a driver raises; the robot was stopped
+            if isinstance(error, ContractError) and not log.gauge.started:
+                raise  # settings that do not fit; nothing was sent
             estop = isinstance(error, WatchdogError) and PRESSED in str(error)
             if estop and cockpit.latch is not None:
                 set_latch(cockpit.latch, cockpit.info.name, str(error))

@@ -7,7 +7,7 @@ from pathlib import Path
 from mjx_s2r.contract import ContractError
 from mjx_s2r.robot.cli.parser import OK, Parser, Verb
 from mjx_s2r.robot.cli.session import say
-from mjx_s2r.robot.cli.table import plain_table
+from mjx_s2r.robot.cli.table import markdown_table, plain_table
 from mjx_s2r.robot.safety import CAUSES
 
 WORD = "causes"
@@ -30,6 +30,7 @@ def _add(parser: Parser) -> None:
         "of an intervention means",
     )
     parser.add_argument("--json", action="store_true", help="for programs")
+    parser.add_argument("--markdown", action="store_true", help="the causes, for a page")
     parser.add_argument("--html", type=Path, metavar="FILE", help="a page of a flight, with plots")
 
 
@@ -37,7 +38,9 @@ def _do(args: argparse.Namespace) -> int:
     """Inspects."""
     path: Path = args.path
     if str(path) == WORD:
-        say(plain_table([HEAD, *cause_rows()], indent=""))
+        rows = cause_rows()
+        table = markdown_table(HEAD, rows) if args.markdown else plain_table([HEAD, *rows], "")
+        say(table)
     elif path.is_dir():
         logs = sorted(path.glob("*.log"))
         if not logs:

@@ -1,10 +1,12 @@
 """The verb run: a plan, the checklist, then one episode after another, and a summary."""
 
 import argparse
+from typing import get_args
 
 from mjx_s2r.robot.cli.parser import Parser, Verb, positive, whole
 from mjx_s2r.robot.cli.robots import add_robot
 from mjx_s2r.robot.cli.session import add_session, robot_session, say
+from mjx_s2r.robot.interpolation import Interpolation
 from mjx_s2r.robot.policy import Policy
 from mjx_s2r.robot.stages import policy_digest
 
@@ -18,6 +20,19 @@ def _add(parser: Parser) -> None:
     )
     parser.add_argument(
         "--no-home", action="store_true", help="begin where the robot is, not at the policy's home"
+    )
+    parser.add_argument(
+        "--inner-hz",
+        type=positive,
+        default=0.0,
+        metavar="HZ",
+        help="commands per second, a multiple of the policy's rate (the policy's rate)",
+    )
+    parser.add_argument(
+        "--interpolation",
+        choices=get_args(Interpolation),
+        default="linear",
+        help="how commands between two answers of the policy go (linear)",
     )
     add_robot(parser, flies=True)
     add_session(parser)

@@ -37,6 +37,7 @@ from mjx_s2r.robot.cli.terminal import ask, ask_name, somebody_there
 from mjx_s2r.robot.clock import Clock, RealClock, VirtualClock
 from mjx_s2r.robot.driver import Driver, DriverInfo, check
 from mjx_s2r.robot.estop import LatchedStop
+from mjx_s2r.robot.interpolation import Interpolation
 from mjx_s2r.robot.latch import LatchedError, require_unlatched
 from mjx_s2r.robot.policy import Actor
 from mjx_s2r.robot.safety import SafetyConfig
@@ -118,6 +119,8 @@ class Session:
         facts: what the summary says of the run.
         stops: emergency stops that are open; the keyboard opens for a flight alone.
         limits: of the guard, before the stage.
+        inner_hz: commands per second; 0 is the rate of the contract.
+        interpolation: how commands between two answers go.
         promote: who raises the stage, "person" or "rule".
         episodes: flown so far.
     """
@@ -139,6 +142,8 @@ class Session:
     stops: Sequence[LatchedStop]
     promote: str
     limits: SafetyConfig
+    inner_hz: float = 0.0
+    interpolation: Interpolation = "linear"
     episodes: list[Episode] = field(default_factory=list)
 
     @property
@@ -159,6 +164,8 @@ class Session:
             stops=self.stops,
             keyboard="keyboard" in self.choice.stops,
             latch=latch_path(state_folder(self.info.name)),
+            inner_hz=self.inner_hz,
+            interpolation=self.interpolation,
         )
 
     def plan(self, *more: tuple[str, str]) -> list[str]:
@@ -354,6 +361,8 @@ def robot_session(
             stops=stops,
             promote=args.promote,
             limits=limits,
+            inner_hz=getattr(args, "inner_hz", 0.0),
+            interpolation=getattr(args, "interpolation", "linear"),
         )
         try:
             yield session

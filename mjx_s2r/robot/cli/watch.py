@@ -36,6 +36,11 @@ class FlightGauge:
             self._overruns += event.code == "overrun"
             self._last = event
 
+    @property
+    def started(self) -> bool:
+        """Whether a step was noted."""
+        return self._count > 0
+
     def text(self) -> str:
         """Returns the status in one line; "" before the second step."""
         count = self._count

@@ -5,9 +5,11 @@ and are imported when they are asked for, so that this room needs none of them: 
 the training install, a robot's own whatever its maker ships.
 """
 
+import contextlib
 import difflib
 import importlib
 import inspect
+import io
 import os
 import sys
 from collections.abc import Callable, Mapping
@@ -135,7 +137,8 @@ def import_callable(place: str, remedy: str = "") -> Callable[..., Any]:
     if os.getcwd() not in sys.path:  # a console script has its own folder there
         sys.path.insert(0, os.getcwd())
     try:
-        found = importlib.import_module(module)
+        with contextlib.redirect_stdout(io.StringIO()):  # what libraries say of each other
+            found = importlib.import_module(module)
     except ImportError as error:
         raise ContractError(f"cannot import {module!r}: {error}{remedy}") from error
     factory = getattr(found, name, None)

@@ -212,5 +212,5 @@ def _png(camera: CameraSignal, picture: LoggedPicture) -> str:
         far = camera.far or float(np.nanmax(metres, initial=1.0))
         share = np.where(metres > 0, 1 - metres / far, 0.0)
         gray = np.nan_to_num(255 * np.clip(share, 0, 1)).astype(np.uint8)
-        data = b"".join(png.encode(gray.reshape(gray.shape[:2])))
+        data = b"".join(png.encode_png(gray.reshape(gray.shape[:2])))
     return base64.b64encode(data).decode()

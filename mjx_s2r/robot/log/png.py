@@ -16,7 +16,7 @@ UP = 2  # filter type
 
 
 def can_encode(image: np.ndarray) -> bool:
-    """Returns whether `encode` takes an array: (H, W, 3) uint8, or (H, W) uint8 or uint16."""
+    """Returns whether `encode_png` takes an array: (H, W, 3) uint8, or (H, W) uint8 or uint16."""
     if not image.size:
         return False
     if image.ndim == 3:
@@ -24,7 +24,7 @@ def can_encode(image: np.ndarray) -> bool:
     return image.ndim == 2 and image.dtype in (np.uint8, np.uint16)
 
 
-def encode(image: np.ndarray, level: int = 1) -> list[bytes]:
+def encode_png(image: np.ndarray, level: int = 1) -> list[bytes]:
     """Returns the PNG file of (H, W, 3) uint8, or (H, W) uint8 or uint16, in pieces.
 
     Args:
@@ -53,8 +53,8 @@ def encode(image: np.ndarray, level: int = 1) -> list[bytes]:
     return [SIGNATURE, *chain.from_iterable(chunks)]
 
 
-def decode(data: bytes) -> np.ndarray:
-    """Returns the picture of a file that `encode` wrote.
+def decode_png(data: bytes) -> np.ndarray:
+    """Returns the picture of a file that `encode_png` wrote.
 
     Raises:
         ValueError: another file.

@@ -119,7 +119,7 @@ class LoggedPicture:
     def array(self) -> np.ndarray:
         """Returns the picture as the driver delivered it."""
         if self.codec == "png":
-            return png.decode(self.data)
+            return png.decode_png(self.data)
         return np.frombuffer(zlib.decompress(self.data), self.dtype).reshape(self.shape)
 
 
@@ -215,7 +215,7 @@ def pack_picture(camera: str, time_s: float, image: np.ndarray) -> list[bytes]:
         "dtype": image.dtype.str,
         "shape": image.shape,
     }
-    data = png.encode(image) if as_png else [zlib.compress(np.ascontiguousarray(image).data, 1)]
+    data = png.encode_png(image) if as_png else [zlib.compress(np.ascontiguousarray(image).data, 1)]
     return record_of(PICTURE, _encode(meta), data)
 
 

@@ -3,10 +3,12 @@
 //   g++ -std=c++17 -O2 example_robot.cpp -o example_robot
 //   ./example_robot 9870 0.1 shoulder,elbow      port, own timeout in s, joints
 //
-// Replace `Joints` by your bus. What happened is told on the standard output.
+// Replace `Joints` by your bus, and the signals SIGUSR1 (press) and SIGUSR2 (release) by your e-stop
+// button. What happened is told on the standard output.
 
 #include <algorithm>
 #include <chrono>
+#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <sstream>
@@ -17,6 +19,10 @@
 constexpr double kPeriod = 0.002;  // s, of the robot's loop
 constexpr double kRate = 3.0;      // rad/s
 constexpr double kRange = 3.2;     // rad, both ways
+
+volatile std::sig_atomic_t pressed = 0;
+void press(int) { pressed = 1; }
+void release(int) { pressed = 0; }
 
 struct Joints {  // the robot: position and speed of every joint
   std::vector<double> position, velocity;
@@ -64,9 +70,12 @@ int main(int argc, char** argv) {
   Joints joints{std::vector<double>(names.size(), 0.0), std::vector<double>(names.size(), 0.0)};
   std::printf("port %d\n", end.port());
   std::fflush(stdout);
+  std::signal(SIGUSR1, press);
+  std::signal(SIGUSR2, release);
   bool moved = false;
   for (auto next = std::chrono::steady_clock::now();;) {
     end.poll();
+    end.estop(pressed != 0);
     if (end.moving()) joints.follow(end.command());
     else joints.hold();
     if (moved != end.moving()) {

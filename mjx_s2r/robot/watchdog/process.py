@@ -195,10 +195,11 @@ class Watchdog:
             self._journal.note("connected")
 
     def _reset(self) -> None:
-        """Releases what was latched.
+        """Releases what was latched; a driver that failed is closed and connected again.
 
         Raises:
-            RuntimeError: a stop that is still pressed, or a driver that still fails.
+            RuntimeError: a stop that is still pressed.
+            Exception: what the driver raises again.
         """
         for stop in self._stops:
             stop.reset()
@@ -206,6 +207,9 @@ class Watchdog:
                 raise RuntimeError(f"the stop {stop.name} is still pressed; release it first")
         if self._connected:
             with self._lock:
+                if self._failed:
+                    self._driver.close()
+                    self._driver.connect()
                 self._reading = self._driver.read()
             if self._reading.estop:
                 raise RuntimeError("the robot's own e-stop is still pressed; release it first")

@@ -88,6 +88,7 @@ def test_the_help_names_verbs_and_exit_codes(capsys: pytest.CaptureFixture[str])
         (["run", "POLICY", "--driver", "bench", "--flights", "/proc/x"], "/proc/x"),
         (["run", "POLICY", "--driver", "bench", "--estop", "keyboard"], "needs a terminal"),
         (["inspect", "POLICY", "--html", "x.html"], "is no flight log"),
+        (["run", "POLICY", "--driver", "bench", "--virtual", "--inner-hz", "33"], "multiple of"),
         (["inspect", "."], "holds no flight logs"),
         (["export", "POLICY", "--mcap", "x.mcap"], "is not a flight log"),
         (["bench", "POLICY", "--seconds", "nan"], "must be a positive number"),

@@ -140,6 +140,31 @@ def test_the_robots_own_timeout_is_what_is_left(robot: Robot) -> None:
 
 
 @needs_compiler
+def test_its_own_button_needs_a_new_connection(robot: Robot) -> None:
+    driver = udp.UdpRobot(("127.0.0.1", robot.port))
+    driver.connect()
+    driver.write(np.zeros(2))
+    robot.tells("moving")
+    robot.process.send_signal(signal.SIGUSR1)
+    robot.tells("stopped")
+    until_s = time.monotonic() + 5
+    while not driver.read().estop and time.monotonic() < until_s:
+        time.sleep(0.005)
+    with pytest.raises(DriverError, match="e-stop is pressed"):
+        driver.write(np.zeros(2))
+    driver.connect()  # does not release a button
+    with pytest.raises(DriverError, match="e-stop is pressed"):
+        driver.write(np.zeros(2))
+    robot.process.send_signal(signal.SIGUSR2)
+    while driver.read().estop and time.monotonic() < until_s:
+        time.sleep(0.005)
+    driver.connect()
+    driver.write(np.zeros(2))
+    robot.tells("moving")
+    driver.close()
+
+
+@needs_compiler
 def test_it_keeps_the_rules_of_drivers(robot: Robot, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mjx_s2r.robot.drivers.conformance.MOVE_S", 0.3)
     findings = check_driver(udp.UdpRobot(("127.0.0.1", robot.port)))

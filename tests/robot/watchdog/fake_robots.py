@@ -17,8 +17,8 @@ CAMERA = CameraSignal("front", 8, 6, 10.0)
 class Recorder:
     """A robot that reaches commands at once; every call is a line in the file of option "path".
 
-    Options: ``fail`` names the call that raises once it was made ``after`` times, ``hang`` the one
-    that then takes ``seconds``.
+    Options: ``fail`` names the call that raises once it was made ``after`` times and until it was
+    made ``mended`` times, ``hang`` the one that then takes ``seconds``.
     """
 
     def __init__(self, contract: PolicyContract, options: Mapping[str, str]) -> None:
@@ -34,7 +34,7 @@ class Recorder:
         if call != "read":
             os.write(self._file, f"{call} {time.monotonic()} {text}\n".encode())
         self._made[call] = self._made.get(call, 0) + 1
-        if self._made[call] <= self._after:
+        if not self._after < self._made[call] <= int(self._options.get("mended", "1000000")):
             return
         if call == self._options.get("hang"):
             time.sleep(float(self._options["seconds"]))

@@ -173,6 +173,17 @@ def test_a_driver_that_raises_is_named(start: Start, call: str) -> None:
     assert until(lambda: bool(calls(path, "stop")))
 
 
+def test_a_reset_connects_a_driver_that_failed_again(start: Start) -> None:
+    driver, path = start(fail="read", after="3", mended="5")
+    assert until(lambda: is_tripped(driver))
+    with pytest.raises(DriverError, match="unplugged"):
+        driver.reset()
+    driver.reset()
+    go(driver)
+    assert until(lambda: driver.status().state == "moving")
+    assert [w[0] for w in calls(path) if w[0] != "stop"][-3:] == ["close", "connect", "write"]
+
+
 @pytest.mark.parametrize("call", ["read", "write"])
 def test_a_driver_that_hangs_is_stopped_beside(start: Start, call: str) -> None:
     config = WatchdogConfig(timeout_s=5.0, heartbeat_s=5.0, io_s=0.05)
