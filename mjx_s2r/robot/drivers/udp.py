@@ -168,12 +168,13 @@ class UdpRobot:
         for _ in range(ECHOES):
             self._echo()
             self._wait(0.01)
-        for _ in range(TRIES):
-            if self._echoes and self._newest is not None:
-                return
-            self._echo()
-            self._wait(self._patience_s / TRIES)
-        raise self._silent("sends no readings")
+        give_up_s = time.monotonic() + self._patience_s
+        while not self._echoes or self._newest is None:
+            if time.monotonic() > give_up_s:
+                raise self._silent("sends no readings")
+            if time.monotonic() - self._echo_s > self._patience_s / TRIES:
+                self._echo()
+            self._wait(0.01)
 
     def read(self) -> Reading:
         """Returns the newest reading; waits for none.
