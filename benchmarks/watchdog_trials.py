@@ -200,6 +200,7 @@ def _stop_line(log: Path, offset: int, failed_s: float) -> dict[str, float]:
 
 def _be_victim(kind: str, log: Path) -> None:
     """Drives until told to fail, then fails; starts again after a failure that ends."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's "&" has it ignored
     hurry(CONTROLLER)  # else a busy machine makes it late before it fails
     config = WatchdogConfig(log=str(log))
     with WatchedDriver("bench", contract(), config=config) as driver:

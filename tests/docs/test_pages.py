@@ -15,6 +15,8 @@ from benchmarks.cli import Config as BenchmarkConfig
 from benchmarks.rows import Settings as BenchmarkSettings
 from mjx_s2r.api.door import Student
 from mjx_s2r.envs import registry
+from mjx_s2r.robot.cli.main import VERBS as ROBOT_VERBS
+from mjx_s2r.robot.cli.parser import Parser
 from train.__main__ import VERBS
 
 ROOT = Path(__file__).parents[2]
@@ -80,6 +82,10 @@ def test_commands_can_be_typed(page: Path) -> None:
 def test_options_in_the_text_exist() -> None:
     known = set().union(*(flags(config_of(verb)) for verb in VERBS))
     known |= flags(BenchmarkConfig) | flags(BenchmarkSettings) | {"--help", "--list"}
+    for verb in ROBOT_VERBS:
+        parser = Parser(verb, ROBOT_VERBS[verb])
+        importlib.import_module(f"mjx_s2r.robot.cli.{verb}").VERB.add(parser)
+        known |= set(parser._option_string_actions)
     wrong = [
         f"{page.name}: {option}"
         for page in PAGES
