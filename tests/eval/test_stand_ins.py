@@ -188,8 +188,8 @@ def test_an_episode_says_how_it_ended(tmp_path: Path, monkeypatch: pytest.Monkey
     (over,) = episodes(still, (-0.1, 0.0))
     assert (over.reason, over.steps) == ("time over", 50)
     unstable = built(TASK, [plain_reality(1)])[0]
-    unstable.model.actuator_gainprm[:, 0] = 1e9
-    unstable.model.actuator_biasprm[:, 1] = -1e9
+    unstable.model.actuator_gainprm[:, 0] = 1e15
+    unstable.model.actuator_biasprm[:, 1] = -1e15
     unstable.model.actuator_forcelimited[:] = 0
     (gone,) = episodes([unstable], (0.1, 0.1))
     assert not gone.success and gone.reason == "physics unstable"
