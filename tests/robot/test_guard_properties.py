@@ -263,7 +263,7 @@ def fly_all(examples: int) -> int:
 
 
 def test_flights_with_faults_of_every_kind() -> None:
-    assert fly_all(30) > 3000
+    assert fly_all(30) > 1000
 
 
 @pytest.mark.slow

@@ -135,7 +135,7 @@ def _hold(folder: Path, ready: object, go_on: object) -> None:
 def test_two_processes_cannot_drive_one_robot(tmp_path: Path) -> None:
     with state_folder.only_one(tmp_path):
         pass
-    context = multiprocessing.get_context("fork")
+    context = multiprocessing.get_context("spawn")
     ready, go_on = context.Event(), context.Event()
     other = context.Process(target=_hold, args=(tmp_path, ready, go_on))
     other.start()
