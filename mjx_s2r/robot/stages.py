@@ -117,11 +117,15 @@ class StageState:
 def after_episode(state: StageState, flown: EpisodeTally, at: str) -> StageState:
     """Returns the state after an episode; a stop leads one stage down and starts the count again.
 
+    An episode in which nothing was flown does not count.
+
     Args:
         state: before.
         flown: the episode.
         at: when, UTC.
     """
+    if not flown.steps and not flown.stop:
+        return state
     state = replace(
         state,
         seconds=state.seconds + flown.seconds,

@@ -159,3 +159,10 @@ def test_the_folder_of_a_robot_does_not_depend_on_where_one_stands(
     monkeypatch.setenv("MJX_S2R_ROBOTS", str(tmp_path))
     assert state_folder.state_folder("../my arm/1") == tmp_path / "my-arm-1"
     assert state_folder.state_folder("..") == tmp_path / "robot"
+
+
+def test_an_episode_without_a_step_does_not_count() -> None:
+    """Three impatient Ctrl-Cs would have used up the episodes at half speed."""
+    before = new()
+    assert stages.after_episode(before, EpisodeTally(0.0, 0, 0), "now") == before
+    assert stages.after_episode(before, EpisodeTally(1.0, 50, 0), "now").total_episodes == 1

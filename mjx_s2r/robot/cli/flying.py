@@ -24,7 +24,7 @@ from mjx_s2r.robot.safety import Event, SafetyConfig
 from mjx_s2r.robot.stages import EpisodeTally
 from mjx_s2r.robot.watchdog.proxy import WatchdogError
 
-PRESSED = "e-stop"  # in the watchdog's words for an emergency stop
+PRESSED = ("e-stop: ", "own e-stop is pressed")  # the watchdog's words for an emergency stop
 NEAR = 0.02  # of a joint's range: this close, a robot is at home
 
 
@@ -209,7 +209,7 @@ def fly(
         except Exception as error:  # whatever a driver raises; the robot was stopped
             if isinstance(error, ContractError) and not log.gauge.started:
                 raise  # settings that do not fit; nothing was sent
-            estop = isinstance(error, WatchdogError) and PRESSED in str(error)
+            estop = isinstance(error, WatchdogError) and any(x in str(error) for x in PRESSED)
             if estop and cockpit.latch is not None:
                 set_latch(cockpit.latch, cockpit.info.name, str(error))
             return Episode(name, None, f"{type(error).__name__}: {error}", watchdog_estop=estop)

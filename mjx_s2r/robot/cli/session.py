@@ -4,7 +4,7 @@ import argparse
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -463,13 +463,24 @@ def _limits_line(s: Session) -> str:
     action = s.contract.action
     if action.mode == "effort":
         top = s.fraction * min(max(action.max_effort), max(s.info.max_effort))
-        return f"effort up to {top:.3g} {action.unit}"
+        return f"effort up to {top:.3g} {action.unit}{_changed_limits(s.safety)}"
     speeds = [min(a, b) for a, b in zip(action.max_rate, s.info.max_rate, strict=True)]
     unit = action.unit.split(",")[0]
     return (
         f"{100 * s.safety.soft_limit:.0f} % of the joints' ranges, up to "
-        f"{s.fraction * max(speeds):.3g} {unit}/s"
+        f"{s.fraction * max(speeds):.3g} {unit}/s{_changed_limits(s.safety)}"
     )
+
+
+def _changed_limits(safety: SafetyConfig) -> str:
+    """Returns the settings of the guard that are not the usual ones, the speed left out."""
+    usual = SafetyConfig()
+    changed = [
+        f"{f.name} = {getattr(safety, f.name)}"
+        for f in fields(safety)
+        if f.name != "speed_fraction" and getattr(safety, f.name) != getattr(usual, f.name)
+    ]
+    return f"; NOT AS USUAL: {', '.join(changed)}" if changed else ""
 
 
 def _stops_line(s: Session) -> str:

@@ -35,6 +35,7 @@ _HEAD = np.dtype(
         ("stop_asked", "<i8"),  # stops that the controller asked for, and those done
         ("stop_done", "<i8"),
         ("state", "<i8"),
+        ("unstopped", "<i8"),  # whether the last stop of the driver failed
         ("reason_bytes", "<i8"),
         ("since_s", "<f8"),  # of the state
         ("beat_s", "<f8"),  # last sign of life of the controller's process

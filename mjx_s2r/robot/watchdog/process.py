@@ -356,13 +356,13 @@ class Watchdog:
             decided_s = time.monotonic()
             self._board.set_state(TRIPPED, reason, decided_s)
             self._halts += 1
-        self._try_to_stop()
+        stopped = self._try_to_stop()
         self._journal.note(
             "tripped",
             reason=reason,
             moved=moved,
             decided_s=decided_s,
-            stopped_s=time.monotonic(),
+            stopped_s=time.monotonic() if stopped else None,
             last_command_s=sent_s,
             beat_s=beat_s,
             **self._counts,
@@ -393,7 +393,9 @@ class Watchdog:
             if self._connected:
                 self._driver.stop()
             self._again_s = float("inf")
+            self._board.set("unstopped", 0)
         except Exception as error:
+            self._board.set("unstopped", 1)
             self._journal.note("stop failed", error=f"{type(error).__name__}: {error}")
             self._again_s = time.monotonic() + AGAIN_S
             return False
@@ -408,17 +410,19 @@ class Watchdog:
             return
         self._leaving = True
         self._halts += 1
+        stopped = False
         for _ in range(LAST_TRIES):
-            if self._try_to_stop():
+            stopped = self._try_to_stop()
+            if stopped:
                 break
             time.sleep(AGAIN_S)
-        stopped_s = time.monotonic()
+        left_s = time.monotonic()
         latched = self._board.reason
-        self._board.set_state(GONE, latched or reason, stopped_s)
+        self._board.set_state(GONE, latched or reason, left_s)
         self._journal.note(
             "left",
             reason=reason,
-            stopped_s=stopped_s,
+            stopped_s=left_s if stopped else None,
             last_command_s=self._board.last_sent_s(),
             beat_s=self._board.get("beat_s"),
             longest_call_s=self._longest_s,

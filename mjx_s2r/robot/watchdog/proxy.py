@@ -195,21 +195,25 @@ class WatchedDriver:
         """Stops the robot and waits until it is stopped.
 
         Raises:
-            WatchdogError: the watchdog is dead or does not answer, so that the robot's own timeout
-                and its e-stop are what is left.
+            WatchdogError: the watchdog is dead or does not answer, or the driver fails in
+                stopping, so that the robot's own timeout and its e-stop are what is left.
         """
-        if not self._ready or self._board.get("state") == GONE:
-            return  # a watchdog that left in order stopped the robot first
+        if not self._ready:
+            return
+        if self._board.get("state") == GONE:  # it stopped the robot first, or could not
+            self._need_stopped()
+            return
         asked = int(self._board.get("stop_asked")) + 1
         self._board.set("stop_asked", asked)
         give_up_s = time.monotonic() + ANSWER_S
         while self._board.get("stop_done") < asked:
             if self._board.get("state") == GONE:
-                return
+                break
             now_s = time.monotonic()
             if now_s > give_up_s or self._process.poll() is not None:
                 raise self._lost()
             time.sleep(BEAT_S / 10)
+        self._need_stopped()
 
     def close(self) -> None:
         """Stops the robot, closes its driver and ends the watchdog; safe to call twice."""
@@ -277,8 +281,18 @@ class WatchedDriver:
         if self._process.poll() is not None:
             raise self._lost()
 
+    def _need_stopped(self) -> None:
+        """Raises WatchdogError where the driver failed in stopping."""
+        if self._board.get("unstopped"):
+            raise self._stopped()
+
     def _stopped(self) -> WatchdogError:
-        """Returns the error of a robot that the watchdog stopped."""
+        """Returns the error of a robot that the watchdog stopped, or could not."""
+        if self._board.get("unstopped"):
+            return WatchdogError(
+                "THE ROBOT IS NOT STOPPED, its driver fails in stop(): press the emergency stop in "
+                f"hardware now, then look at the watchdog's log; {self._board.reason}"
+            )
         since_s = time.monotonic() - float(self._board.get("since_s"))
         return WatchdogError(
             f"the watchdog stopped the robot {since_s:.2f} s ago: {self._board.reason}; find the "

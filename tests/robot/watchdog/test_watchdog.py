@@ -204,6 +204,8 @@ def test_a_stop_that_fails_is_tried_again(start: Start) -> None:
     driver, path = start(WatchdogConfig(timeout_s=0.05, heartbeat_s=5.0), fail="stop")
     go(driver)
     assert until(lambda: len(calls(path, "stop")) >= 3)
+    with pytest.raises(WatchdogError, match="NOT STOPPED"):  # and nobody is told that it worked
+        driver.stop()
 
 
 def test_a_dead_watchdog_is_noticed(start: Start) -> None:
