@@ -102,7 +102,7 @@ def _lines(found: PolicyDescription) -> Iterator[str]:
         zip(
             action.joints,
             *(
-                [f"{x:.4g}" for x in values]
+                [f"{x:.6g}" for x in values]
                 for values in (
                     *(action.scale, action.home, action.low, action.high),
                     *(action.max_rate, action.max_effort),

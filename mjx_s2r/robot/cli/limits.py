@@ -45,12 +45,15 @@ def _fitting(where: str, value: Any, usual: Any) -> Any:
     Raises:
         ContractError: another type.
     """
+    kind = "a number, e.g. 0.5"
     if isinstance(usual, tuple):
+        kind = "a list, e.g. [0.5, 0.5], with one value per joint or corner"
         if isinstance(value, list) and all(type(x) is type(value[0]) for x in value):
             return tuple(value)
     elif isinstance(usual, str):
+        kind = f"a word in quotes, e.g. {usual!r}"
         if isinstance(value, str):
             return value
     elif isinstance(value, int | float) and not isinstance(value, bool):
         return type(usual)(value)
-    raise ContractError(f"{where} = {value!r} must be of the kind of {usual!r}")
+    raise ContractError(f"{where} = {value!r} must be {kind}")

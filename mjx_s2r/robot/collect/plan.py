@@ -190,22 +190,33 @@ def _fit(config: MotionConfig, guard: Guard, j: int, centre: float, shape: np.nd
     contract, name = guard.contract, guard.contract.action.joints[j]
     dt_s = 1 / (contract.control_hz * FINE)
     speed = float(np.max(np.abs(np.gradient(shape, dt_s))))
+    if not speed:
+        raise ContractError(
+            f"motion: {config.kind} of {config.seconds:g} s does not move joint {name!r}; ask for "
+            "more seconds, a round of steps takes four times hold_s, or a shorter hold_s"
+        )
     acceleration = float(np.max(np.abs(np.gradient(np.gradient(shape, dt_s), dt_s))))
     max_speed = float(guard.limits.rate[j])
     max_acceleration = min(config.max_acceleration, float(guard.limits.acceleration[j]))
     room = SHARE * float(min(centre - guard.limits.low[j], guard.limits.high[j] - centre))
     allowed = {
         "position": room,
-        "speed": SHARE * max_speed / speed if speed else math.inf,
-        "acceleration": SHARE * max_acceleration / acceleration if speed else math.inf,
+        "speed": SHARE * max_speed / speed,
+        "acceleration": SHARE * max_acceleration / acceleration,
     }
     tightest = min(allowed, key=lambda key: allowed[key])
     amplitude = min(config.amplitude, allowed[tightest])
     if amplitude < LEAST * config.amplitude:
+        slower_hz = config.last_hz * allowed[tightest] / config.amplitude
+        remedy = {
+            "position": "move the joint away from its end, or ask for a smaller amplitude",
+            "speed": f"commands may move at {max_speed:.3g} {contract.action.unit}/s now: ask for "
+            f"frequencies up to {slower_hz:.2g} Hz, or for a higher stage of speed",
+            "acceleration": "ask for lower frequencies or a smaller amplitude",
+        }[tightest]
         raise ContractError(
             f"joint {name!r}: the limit of {tightest} leaves {amplitude:.2g} of the amplitude "
-            f"{config.amplitude:g}; move the joint away from its end, ask for lower frequencies or "
-            "a smaller amplitude"
+            f"{config.amplitude:g}; {remedy}"
         )
     return JointPlan(
         joint=name,
