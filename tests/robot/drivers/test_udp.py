@@ -245,8 +245,7 @@ def test_a_bad_wire_is_survived(robot: Robot) -> None:
         assert driver.counts["damaged"] > 0
         assert driver.counts["foreign"] > 0
         assert driver.counts["old"] > 0
-        driver.stop()
-        robot.tells("stopped")
+        driver.stop()  # and waits until the robot has acknowledged it
     finally:
         driver.close()
         wire.close()
