@@ -27,7 +27,7 @@ from mjx_s2r.robot.watchdog.proxy import WatchedDriver
 from tests.robot.fakes import contract_for
 
 SOURCES = Path(mjx_s2r.robot.__file__).parent / "udp_end"
-TIMEOUT_S = 0.15  # of the robot itself
+TIMEOUT_S = 0.5  # of the robot itself
 needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="no g++ here")
 
 
@@ -103,7 +103,7 @@ def test_a_robot_in_another_language_is_driven(robot: Robot) -> None:
     assert float(robot.tells("timed_out")[0]) > 0  # without a further command
     time.sleep(0.02)
     driver.read()
-    with pytest.raises(DriverError, match=r"stopped by itself: no command reached it for 0\.15 s"):
+    with pytest.raises(DriverError, match=r"stopped by itself: no command reached it for 0\.5 s"):
         driver.write(target)
     driver.connect()
     driver.write(target)
@@ -132,7 +132,7 @@ def test_the_robots_own_timeout_is_what_is_left(robot: Robot) -> None:
         stopped_s = float(robot.tells("timed_out")[0])
         assert stopped_s >= last_s + TIMEOUT_S - 0.01
         assert stopped_s - killed_s < TIMEOUT_S + 0.5
-        with pytest.raises(DriverError, match=r"own timeout of 0\.15 s"):
+        with pytest.raises(DriverError, match=r"own timeout of 0\.5 s"):
             while time.monotonic() < killed_s + 5:
                 driver.read()
                 driver.write(np.zeros(2))
