@@ -48,6 +48,7 @@ def spoil(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Seeds, "iterate", spoiled)
 
 
+@pytest.mark.slow  # two minutes of compiling; tests/learn/test_multi_seed.py holds the numbers
 def test_every_seed_is_a_teacher_of_its_own_and_says_what_it_did_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
