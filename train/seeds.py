@@ -21,13 +21,13 @@ from mjx_s2r.api.teacher import (
     TeacherConfig,
     recipe,
     teacher_trainer,
-    with_engine_kept,
+    with_engine_found,
     with_engine_taken,
     with_ranges_kept,
 )
 from mjx_s2r.io.checkpoints import Checkpoints
 from mjx_s2r.io.config import ConfigError
-from mjx_s2r.io.run import CONFIG, Run, read_settings
+from mjx_s2r.io.run import Run
 from mjx_s2r.learn.multi_seed import Seeds, take_seed
 from mjx_s2r.learn.train_logger import LogWindow, TrainLogger, speed
 from mjx_s2r.learn.trainer import LoopConfig, Trainer, run_loop, train_logger
@@ -70,8 +70,7 @@ def train(config: SeedsConfig) -> list[Path]:
             "ppo.actor_obs 'pixels': seeds side by side read numbers, 'state' or 'privileged'; "
             "train an actor that sees with `teacher`"
         )
-    if teacher.resume and (teacher.run / CONFIG).exists():
-        teacher = with_engine_kept(teacher, read_settings(teacher.run).get("teacher", {}))
+    teacher = with_engine_found(teacher, "teacher") if teacher.resume else teacher
     trainer = teacher_trainer(teacher)
     teacher = with_engine_taken(teacher, trainer.env)
     config = replace(config, teacher=teacher)

@@ -254,10 +254,17 @@ def with_engine_kept(config: TeacherConfig, kept: Mapping[str, Any]) -> TeacherC
     return _with_engine(config, kept.get("physics", {}).get("backend", "jax"))
 
 
-def with_engine_found(config: TeacherConfig) -> TeacherConfig:
-    """Returns settings whose engine, where it is "auto", is that of the run in their folder."""
-    there = (config.run / CONFIG).exists()
-    return with_engine_kept(config, read_settings(config.run)) if there else config
+def with_engine_found(config: TeacherConfig, part: str = "") -> TeacherConfig:
+    """Returns settings whose engine, where it is "auto", is that of the run in their folder.
+
+    Args:
+        config: settings.
+        part: name of a teacher's settings in those of the run; "" where they are the whole.
+    """
+    if not (config.run / CONFIG).exists():
+        return config
+    kept = read_settings(config.run)
+    return with_engine_kept(config, kept.get(part, {}) if part else kept)
 
 
 def with_engine_taken(config: TeacherConfig, env: Environment) -> TeacherConfig:

@@ -255,7 +255,6 @@ class _Draft:
             "near": two_digits(0.1 * span),
             "far": two_digits(0.5 * span),
             "radius": two_digits(0.04 * span),
-            "iterations": 300,
             "place": tuple(round(float(x), 3) for x in points.mean(0)),
             "reachable": arguments,
             "camera_sees": seen,

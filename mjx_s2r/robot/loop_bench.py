@@ -56,11 +56,6 @@ class LoopFigures:
     stopped_by: tuple[str, ...]
     load: float | None
 
-    @property
-    def rest_us(self) -> float:
-        """The p99 of a step without the policy: assemble, guard, log; at most their difference."""
-        return max(0.0, self.step_us[1] - self.act_us[1])
-
 
 def percentiles_us(seconds: np.ndarray) -> tuple[float, ...]:
     """Returns (p50, p99, p99.9, largest) of times in s, in microseconds."""

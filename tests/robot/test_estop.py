@@ -6,26 +6,15 @@ import socket
 import subprocess
 import sys
 import termios
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from mjx_s2r.contract import ContractError
 from mjx_s2r.robot import estop
+from tests.robot.waiting import until
 
 ROOT = Path(__file__).parents[2]
-
-
-def until(is_true: Callable[[], bool], limit_s: float = 5.0) -> bool:
-    """Waits for something; returns whether it came."""
-    end_s = time.monotonic() + limit_s
-    while time.monotonic() < end_s:
-        if is_true():
-            return True
-        time.sleep(0.002)
-    return False
 
 
 @pytest.mark.parametrize(("keys", "is_pressed"), [(b" ", True), (b"xq", True), (b"xyz\n", False)])

@@ -8,7 +8,6 @@ import os
 import sys
 import threading
 from collections.abc import Callable
-from types import TracebackType
 
 PLAIN_EVERY_S = 10.0  # where no line can be updated in place
 LIVE_EVERY_S = 0.25
@@ -63,12 +62,7 @@ class StatusLine:
         self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Ends the thread and leaves the cursor on a line of its own."""
         self._over.set()
         self._thread.join(timeout=1.0)

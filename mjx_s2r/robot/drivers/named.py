@@ -81,9 +81,6 @@ class DriverOrder:
         return {name: float(self.options.get(name, x)) for name, x in defaults.items()}
 
 
-DriverFactory = Callable[[DriverOrder], Driver]
-
-
 def open_driver(
     name: str, contract: PolicyContract, clock: Clock, options: Mapping[str, str] | None = None
 ) -> Driver:

@@ -4,7 +4,6 @@ from mjx_s2r.robot.safety.causes import CAUSES as CAUSES
 from mjx_s2r.robot.safety.causes import Cause as Cause
 from mjx_s2r.robot.safety.causes import Event as Event
 from mjx_s2r.robot.safety.causes import Mode as Mode
-from mjx_s2r.robot.safety.config import STAGES as STAGES
 from mjx_s2r.robot.safety.config import SafetyConfig as SafetyConfig
 from mjx_s2r.robot.safety.guard import Decision as Decision
 from mjx_s2r.robot.safety.guard import Guard as Guard

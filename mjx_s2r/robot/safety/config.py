@@ -6,7 +6,6 @@ from typing import Literal, get_args
 
 from mjx_s2r.params import ParamError
 
-STAGES = (0.10, 0.25, 0.50, 0.75, 1.00)  # speed fractions of a first deployment, slow to full
 Unseen = Literal["ignore", "warn", "hold"]
 
 
@@ -17,7 +16,7 @@ class SafetyConfig:
     Attributes:
         soft_limit: fraction of the robot's joint range that commands may use, about its middle.
         speed_fraction: fraction of the contract's ``max_rate`` (of ``max_effort`` in effort mode)
-            that is allowed; go through `STAGES` on a new robot.
+            that is allowed; go through `mjx_s2r.robot.stages.STAGES` on a new robot.
         ramp_s: time over which the allowed ``max_rate`` grows from zero after the start, s.
         position_signal: signal with the (J,) joint positions, in the order of the action; the
             first command and the effort limit come from it. Not needed in effort mode.

@@ -15,6 +15,7 @@ from mjx_s2r.contract import ContractError
 from mjx_s2r.robot.driver import DriverError
 from mjx_s2r.robot.watchdog.config import WatchdogConfig
 from mjx_s2r.robot.watchdog.proxy import WatchdogError, WatchedDriver
+from tests.robot.waiting import until
 from tests.robot.watchdog.fake_robots import contract_at
 
 ROBOT = "tests.robot.watchdog.fake_robots:recorder"
@@ -48,16 +49,6 @@ def calls(path: Path, kind: str = "") -> list[list[str]]:
     """Returns the robot's calls, each as its words."""
     lines = [line.split() for line in path.read_text().splitlines()]
     return [words for words in lines if not kind or words[0] == kind]
-
-
-def until(is_true: Callable[[], bool], limit_s: float = 5.0) -> bool:
-    """Waits for something; returns whether it came."""
-    end_s = time.monotonic() + limit_s
-    while time.monotonic() < end_s:
-        if is_true():
-            return True
-        time.sleep(0.002)
-    return False
 
 
 def go(driver: WatchedDriver) -> None:
