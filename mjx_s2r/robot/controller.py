@@ -26,7 +26,7 @@ from mjx_s2r.robot.estop import StopSource
 from mjx_s2r.robot.frames import FrameStack
 from mjx_s2r.robot.interpolation import Course, Interpolation
 from mjx_s2r.robot.latch import require_unlatched, set_latch
-from mjx_s2r.robot.latency import KEPT, Latency, Stopwatch
+from mjx_s2r.robot.latency import GUARD, KEPT, LOG, READ, WRITE, Latency, Stopwatch
 from mjx_s2r.robot.log import FlightLog, Step
 from mjx_s2r.robot.lookout import Lookout
 from mjx_s2r.robot.phases import Deed, Phase
@@ -35,7 +35,6 @@ from mjx_s2r.robot.safety import Event, Guard, Mode, SafetyConfig
 from mjx_s2r.robot.terminations import raised
 
 SHORTEST_CALL_S = 0.1  # that a call may take however fast the control rate is
-READ, INSPECT, INFER, GUARD, WRITE, LOG = range(6)  # places in `latency.STAGES_OF_A_STEP`
 
 
 @dataclass(frozen=True)
@@ -308,6 +307,7 @@ class _Loop:
         self._parts, self._pilot, self._tally, self._lookout = parts, pilot, tally, lookout
         self._frames = FrameStack(parts.policy.contract)
         self._faults: tuple[Event, ...] = ()
+        self._course: Course | None = None
         self.flight = FlightState()
 
     def run(self) -> str:
@@ -374,8 +374,6 @@ class _Loop:
         slope = self._course.end_slope if self._course is not None else np.zeros_like(start)
         self._course = Course(self._parts.config.interpolation, start, slope, target.astype(float))
         return self._course.at(1 / self._parts.ticks)
-
-    _course: Course | None = None
 
     def _send(self, step: Step, reading: Reading) -> Step:
         """Sends the commands of one control period; returns the step with what was sent last."""

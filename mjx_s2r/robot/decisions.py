@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from mjx_s2r.robot.driver import Reading
-from mjx_s2r.robot.latency import Stopwatch
+from mjx_s2r.robot.latency import GUARD, INFER, INSPECT, Stopwatch
 from mjx_s2r.robot.log import Step
 from mjx_s2r.robot.observation import ObservationBuffer
 from mjx_s2r.robot.phases import Deed, Findings, Phase, next_phase
@@ -20,7 +20,6 @@ from mjx_s2r.robot.safety import Event, Guard, GuardState, History, Inspection, 
 from mjx_s2r.robot.safety.readings import loggable
 
 MAY_COME = ("missing", "stale")  # findings that are waited for before the first command
-INSPECT, INFER, GUARD = 1, 2, 3  # places in `latency.STAGES_OF_A_STEP`
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 STAGES_OF_A_STEP = ("read", "inspect", "infer", "guard", "write", "log")
+READ, INSPECT, INFER, GUARD, WRITE, LOG = range(len(STAGES_OF_A_STEP))  # places in it
 KEPT = 1 << 16  # the last steps; 18 hours at 1 Hz, a minute at 1 kHz
 
 
