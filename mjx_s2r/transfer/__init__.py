@@ -1,0 +1,1 @@
+"""The way back: robot logs become better parameters, and a number for the gap that is left."""
