@@ -1,4 +1,4 @@
-"""What an identification leaves: samples of the rows, their ranges, and what the logs could not see.
+"""What an identification leaves: samples of the rows, their ranges, and what the logs did not see.
 
 `posterior.json` is this as a file. Training takes it by ``--ranges posterior.json``: the ranges
 become the initial ranges of their rows, the best values their nominal ones, and rows that the logs

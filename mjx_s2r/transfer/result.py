@@ -37,7 +37,7 @@ class SignalFit:
     high: np.ndarray
 
     def error(self, which: str = "fitted") -> np.ndarray:
-        """Returns (C,) the root mean square error of "fitted" or "nominal"; NaN without readings."""
+        """Returns (C,) the root mean square error of "fitted" or "nominal"; NaN if unread."""
         apart = getattr(self, which) - self.measured
         seen = np.isfinite(apart)
         total = np.where(seen, apart, 0.0) ** 2
