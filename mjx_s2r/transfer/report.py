@@ -30,7 +30,8 @@ MOST_DOTS = 400  # samples in one of these pictures
 MOST_POINTS = 260  # of a curve
 MOST_LAGS = 40  # of the residuals' correlation in time
 GOOD_COVERAGE = 0.90, 0.99  # share of the readings inside a 95 % band that passes for honest
-CURVE, SMALL, SQUARE = (460, 190), (220, 150), (240, 210)  # px
+CURVE, SMALL, SQUARE = (460, 190), (240, 150), (240, 210)  # px
+CELL = 34  # px of a square of the correlation
 MARGINS = (48, 10, 8, 36)
 SIDES = ((True, "held out"), (False, "fitted"))  # which recordings, and how a page calls them
 
@@ -140,6 +141,7 @@ def write_report(
         channels=[_channel(found, c) for c in shown],
         left_out=len(found.channels) - len(shown),
         correlation=_correlation(posterior),
+        correlation_px=_correlation_size(posterior)[0],
         pairs=_pairs(posterior),
         trace=_trace(found),
         seconds=found.seconds,
@@ -307,7 +309,8 @@ def _stats(found: Identification, totals: Sequence[ErrorLine]) -> list[tuple[str
         (
             "Rows that the logs see",
             f"{seen} of {len(posterior.space)}",
-            f"{len(posterior.at_bound)} at a limit, {len(posterior.groups)} groups seen together",
+            f"at a limit: {len(posterior.at_bound)}; groups only seen together: "
+            f"{len(posterior.groups)}",
         )
     )
     return stats
@@ -376,7 +379,8 @@ def _draw_window(axes: "Axes", fit: SignalFit, w: int, c: int, unit: str) -> Non
     low, high = fit.low[w, keep, c], fit.high[w, keep, c]
     axes.fill_between(time_s, low, high, facecolor=charts.SOLID, alpha=0.25, linewidth=0)
     seen = keep[np.isfinite(fit.measured[w, keep, c])]
-    axes.plot(fit.time_s[w, seen], fit.measured[w, seen, c], color=charts.INK, linewidth=1.0)
+    measured = fit.time_s[w, seen], fit.measured[w, seen, c]
+    axes.plot(*measured, color=charts.INK, linewidth=3.6, alpha=0.3)
     axes.plot(time_s, fit.nominal[w, keep, c], **charts.LINE_STYLES["b"])
     axes.plot(time_s, fit.fitted[w, keep, c], **charts.LINE_STYLES["a"])
     _label(axes, "time, s", unit)
@@ -389,13 +393,16 @@ def _residuals(
 
     Of the held-out recordings where they read the channel, of the fitted ones otherwise.
     """
-    for held_out, side in SIDES:
-        parts = [
-            fit.measured[..., c] - fit.fitted[..., c]
-            for fit in found.fits
-            if fit.held_out == held_out and channel in fit.channels
-            for c in (fit.channels.index(channel),)
-        ]
+    for held_out, name in SIDES:
+        side, parts = (
+            name,
+            [
+                fit.measured[..., c] - fit.fitted[..., c]
+                for fit in found.fits
+                if fit.held_out == held_out and channel in fit.channels
+                for c in (fit.channels.index(channel),)
+            ],
+        )
         values = np.concatenate([part[np.isfinite(part)] for part in parts] or [np.zeros(0)])
         if values.size > 1 and noise > 0:
             break
@@ -421,8 +428,10 @@ def _residuals(
         ),
     )
     spread = float(np.sqrt(np.mean(values**2)) / noise)
-    next_one = f"; from one reading to the next they correlate by {lags[1]:.2f}" * (len(lags) > 1)
-    return drawn, f"Residuals are {short(spread)} times the noise{next_one}."
+    note = f"Residuals are {short(spread)} times the noise"
+    if len(lags) > 1:
+        note += f"; from one reading to the next they correlate by {lags[1] + 0.0:.2f}"
+    return drawn, note.replace("-0.00", "0.00") + "."
 
 
 def autocorrelation(windows: Sequence[np.ndarray], most: int = MOST_LAGS) -> np.ndarray:
@@ -443,7 +452,9 @@ def autocorrelation(windows: Sequence[np.ndarray], most: int = MOST_LAGS) -> np.
         if sum(int(seen.sum()) for seen in both) < 2:
             break
         product, first, second = (
-            sum(float(np.sum(f(a[seen], b[seen]))) for (a, b), seen in zip(pairs, both, strict=True))
+            sum(
+                float(np.sum(f(a[seen], b[seen]))) for (a, b), seen in zip(pairs, both, strict=True)
+            )
             for f in (lambda a, b: a * b, lambda a, _: a**2, lambda _, b: b**2)
         )
         found.append(product / np.sqrt(first * second) if first > 0 and second > 0 else 0.0)
@@ -472,19 +483,23 @@ def _draw_lags(axes: "Axes", lags: np.ndarray) -> None:
 
 def _correlation(posterior: Posterior) -> Markup | None:
     """Returns the picture of the rows' correlation; None for a single row."""
-    rows = len(posterior.space)
-    if rows < 2:
+    if len(posterior.space) < 2:
         return None
-    name = max(len(name) for name in posterior.space.names)
-    cell, left = 34, 14 + 6 * name
-    size = (left + cell * rows + 10, cell * rows + 6 * name + 24)
-    margins = (left, 10, 6, size[1] - 6 - cell * rows)
+    width, height = size = _correlation_size(posterior)
+    wide = CELL * len(posterior.space)
     return _svg(
         "Correlation of the rows",
         size,
         partial(_draw_correlation, posterior=posterior),
-        margins,
+        (width - wide - 10, 10, 6, height - wide - 6),
     )
+
+
+def _correlation_size(posterior: Posterior) -> tuple[int, int]:
+    """Returns width and height of that picture, px, with room for the names."""
+    names = 7 * max(len(name) for name in posterior.space.names) + 14
+    wide = CELL * len(posterior.space)
+    return names + wide + 10, wide + names + 6
 
 
 def _draw_correlation(axes: "Axes", posterior: Posterior) -> None:
@@ -494,12 +509,12 @@ def _draw_correlation(axes: "Axes", posterior: Posterior) -> None:
     names, values = posterior.space.names, np.nan_to_num(posterior.correlation)
     for (i, j), value in np.ndenumerate(values):
         colour = charts.SOLID if value >= 0 else charts.DASHED
+        if abs(value) < 0.02:
+            continue
         square = Rectangle((j, i), 1, 1, facecolor=colour, alpha=min(abs(value), 1.0), linewidth=0)
         axes.add_patch(square)
         if i != j and abs(value) >= 0.3:
-            axes.text(
-                j + 0.5, i + 0.5, f"{value:.2f}", ha="center", va="center", fontsize=8.5
-            )
+            axes.text(j + 0.5, i + 0.5, f"{value:.2f}", ha="center", va="center", fontsize=8.5)
     axes.set(xlim=(0, len(names)), ylim=(len(names), 0))
     places = np.arange(len(names)) + 0.5
     axes.set_xticks(places, names, rotation=90)
@@ -568,4 +583,4 @@ def _svg(
     margins: tuple[int, int, int, int] = MARGINS,
 ) -> Markup:
     """Returns a chart as the page takes it."""
-    return Markup(charts.inline(label, size, draw, margins))  # noqa: S704
+    return Markup(charts.inline(label, size, draw, margins))

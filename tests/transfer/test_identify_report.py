@@ -186,9 +186,7 @@ def test_many_channels_and_no_band_still_make_a_page(tmp_path: Path) -> None:
     measured = 0.01 * rng.standard_normal((2, 30, 12))
     measured[1, 20:] = np.nan
     band = np.full_like(measured, np.nan)
-    fit = SignalFit(
-        "all", True, channels, time_s, measured, measured + 1, 0 * measured, band, band
-    )
+    fit = SignalFit("all", True, channels, time_s, measured, measured + 1, 0 * measured, band, band)
     posterior = a_posterior()
     one = replace(
         posterior,
