@@ -393,20 +393,9 @@ def _residuals(
 
     Of the held-out recordings where they read the channel, of the fitted ones otherwise.
     """
-    for held_out, name in SIDES:
-        side, parts = (
-            name,
-            [
-                fit.measured[..., c] - fit.fitted[..., c]
-                for fit in found.fits
-                if fit.held_out == held_out and channel in fit.channels
-                for c in (fit.channels.index(channel),)
-            ],
-        )
-        values = np.concatenate([part[np.isfinite(part)] for part in parts] or [np.zeros(0)])
-        if values.size > 1 and noise > 0:
-            break
-    else:
+    side, parts = _left(found, channel)
+    values = np.concatenate([part[np.isfinite(part)] for part in parts] or [np.zeros(0)])
+    if values.size < 2 or not noise > 0:
         return (), ""
     lags = autocorrelation(parts)
     drawn = (
@@ -432,6 +421,24 @@ def _residuals(
     if len(lags) > 1:
         note += f"; from one reading to the next they correlate by {lags[1] + 0.0:.2f}"
     return drawn, note.replace("-0.00", "0.00") + "."
+
+
+def _left(found: Identification, channel: Channel) -> tuple[str, list[np.ndarray]]:
+    """Returns what the fit leaves of a channel, (W, K) of each recording, and of which side."""
+    found_parts = {
+        side: [
+            fit.measured[..., c] - fit.fitted[..., c]
+            for fit in found.fits
+            if fit.held_out == held_out
+            for c, one in enumerate(fit.channels)
+            if one == channel
+        ]
+        for held_out, side in SIDES
+    }
+    for side, parts in found_parts.items():
+        if sum(int(np.isfinite(part).sum()) for part in parts) > 1:
+            return side, parts
+    return "", []
 
 
 def autocorrelation(windows: Sequence[np.ndarray], most: int = MOST_LAGS) -> np.ndarray:

@@ -105,13 +105,13 @@ class MotionPlan:
         contract: of the actor that makes it.
         targets: (T, J) commands, one per control step.
         joints: of each joint that moves.
-        kind: form of the motion.
+        kind: form of the motion; "plan" for one that was read from a file.
     """
 
     contract: PolicyContract
     targets: np.ndarray
     joints: tuple[JointPlan, ...]
-    kind: MotionKind
+    kind: MotionKind | Literal["plan"]
 
     @property
     def seconds(self) -> float:
@@ -178,7 +178,8 @@ def plan_motion(
         plan = _fit(config, guard, j, centre[j], shape)
         plans.append(plan)
         targets[:, j] += plan.amplitude * shape[::FINE]
-    return MotionPlan(_absolute(contract, centre, guard), targets, tuple(plans), config.kind)
+    contract = motion_actor_contract(guard, centre)
+    return MotionPlan(contract, targets, tuple(plans), config.kind)
 
 
 def _fit(config: MotionConfig, guard: Guard, j: int, centre: float, shape: np.ndarray) -> JointPlan:
@@ -281,8 +282,9 @@ def _rests(
     return np.concatenate(legs)
 
 
-def _absolute(contract: PolicyContract, centre: np.ndarray, guard: Guard) -> PolicyContract:
-    """Returns the contract of an actor that commands positions and reads no camera."""
+def motion_actor_contract(guard: Guard, centre: np.ndarray) -> PolicyContract:
+    """Returns the contract of an actor that commands positions, about (J,), and has no camera."""
+    contract = guard.contract
     home = np.clip(centre, contract.action.low, contract.action.high)
     action = replace(contract.action, mode="position", home=tuple(home))
     return replace(contract, action=action, cameras=(), memory=0)
