@@ -20,6 +20,7 @@ from mjx_s2r.robot.safety import Guard
 FORMAT = "mjx_s2r motion 1"
 DIGITS = 6  # of a command; finer than an encoder
 STILL = 0.05  # share of the speed limit that a motion may begin and end with
+LEAD_S = 2.0  # hold before a motion: the way to its beginning ends near it, and the guard ramps up
 ROOM = 1e-6  # relative, for commands that were rounded
 
 
@@ -104,7 +105,7 @@ def _parsed(path: str, body: dict[str, Any]) -> MotionFile:
 
 
 def fit_motion(motion: MotionFile, guard: Guard) -> MotionPlan:
-    """Returns the plan of a motion from a file, as it is: what does not fit is refused.
+    """Returns the plan of a motion from a file, after a hold; what does not fit is refused.
 
     Raises:
         ContractError: joints, unit or rate of another robot; commands beyond what the guard allows
@@ -152,7 +153,8 @@ def fit_motion(motion: MotionFile, guard: Guard) -> MotionPlan:
     if np.any(np.abs(speed[[0, -1]]) > STILL * limits.rate):
         raise ContractError(f"{where} begins or ends at speed; a motion must begin and end at rest")
     contract = motion_actor_contract(guard, targets[0])
-    return MotionPlan(contract, targets, tuple(plans), "plan")
+    hold = np.tile(targets[0], (round(LEAD_S * motion.control_hz), 1))
+    return MotionPlan(contract, np.concatenate([hold, targets]), tuple(plans), "plan")
 
 
 def _require(

@@ -276,7 +276,7 @@ def test_a_motion_is_planned_shown_and_made(
 
 
 def test_a_motion_from_a_file_begins_where_it_says(tmp_path: Path) -> None:
-    way = np.array([0.25, -0.2]) + np.hanning(81)[:, None] * (0.1, -0.05)
+    way = np.array([0.25, -0.2]) + np.hanning(41)[:, None] * (0.1, -0.05)
     motion = MotionFile("", "a test", 20.0, ("a", "b"), "rad", way)
     write_motion(motion, tmp_path / "motion.json")
     words = ["collect", "plan", "motion.json", "--driver", f"{ARM}arm", *AS_ADA]
