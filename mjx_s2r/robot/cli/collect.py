@@ -150,17 +150,19 @@ def _make_motion(session: Session, asked: MotionConfig | MotionFile) -> None:
         ContractError: it does not fit.
     """
     guard = Guard.build(session.safety, session.contract, session.info)
-    filed = isinstance(asked, MotionFile)
-    plan = fit_motion(asked, guard) if filed else _plan_here(session, asked, guard)
+    if isinstance(asked, MotionFile):
+        plan = fit_motion(asked, guard)
+        settings: dict[str, Any] = {"file": asked.path, "made_by": asked.made_by}
+    else:
+        plan, settings = _plan_here(session, asked, guard), vars(asked)
     first, *joints = plan.lines()
     say(session.plan(("motion", first), *(("", line) for line in joints)))
-    settings = {"file": asked.path, "made_by": asked.made_by} if filed else vars(asked)
     session.facts["motion"] = settings | {"joints": [vars(j) for j in plan.joints]}
     session.permit()
     if not session.may_start("make this motion?"):
         return
     actor, cockpit, start = MotionActor(plan), session.cockpit(), None
-    if filed:
+    if plan.kind == FILED:
         way = fly_home(cockpit, actor, "home-1")
         if way.interrupted or way.tally.stop:
             session.note(way)
