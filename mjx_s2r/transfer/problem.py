@@ -215,7 +215,8 @@ def rows_of_model(mj_model: mujoco.MjModel, recordings: Sequence[Recording]) -> 
                 )
             )
         else:
-            rows.append(_ratio(f"gain{suffix}", "model.actuator_kp", motor))
+            stiffness = float(mj_model.actuator_gainprm[actuator, 0])
+            rows.append(_ratio(f"gain{suffix}", "model.actuator_kp", motor, load.gain, stiffness))
             kd = -float(mj_model.actuator_biasprm[actuator, 2])
             if kd > 0:
                 rows.append(_ratio(f"kd{suffix}", "model.actuator_kd", motor))
@@ -279,11 +280,15 @@ GUESS = "wide on purpose: the recordings decide"
 
 @dataclass(frozen=True)
 class _Load:
-    """What a joint's motion takes: inertia kg m^2 or kg, effort N m or N, speed rad/s or m/s."""
+    """What a joint's motion takes: inertia kg m^2 or kg, effort N m or N, speed rad/s or m/s.
+
+    Its gain is that effort over how far positions stay behind their commands.
+    """
 
     inertia: float
     effort: float
     speed: float
+    gain: float
 
 
 def _loads(
@@ -305,7 +310,8 @@ def _loads(
             mujoco.mj_forward(mj_model, data)
             gravity.append(abs(float(data.qfrc_bias[dof])))
         effort = max(*gravity, inertia * jerk, 1e-6)
-        out.append(_Load(inertia, effort, speed))
+        behind = _lag(mj_model, int(found.joints[i]), i, recordings)
+        out.append(_Load(inertia, effort, speed, effort / behind))
     return out
 
 
@@ -335,6 +341,20 @@ def _motion(
     return (low, high), max(speeds), max(changes)
 
 
+def _lag(
+    mj_model: mujoco.MjModel, joint: int, column: int, recordings: Sequence[Recording]
+) -> float:
+    """Returns how far a joint's position usually stays behind its command; at least a mrad."""
+    name, found = mj_model.joint(joint).name, [np.zeros(0)]
+    for r in recordings:
+        for c, channel in enumerate(r.channels):
+            if channel.kind == "joint_pos" and channel.element == name:
+                apart = np.abs(r.commands[:, column] - r.readings[:, c])
+                found.append(apart[np.isfinite(apart) & r.driven])
+    apart = np.concatenate(found)
+    return max(float(np.median(apart)) if len(apart) else 0.0, 1e-3)
+
+
 def _positive(name: str, where: str, element: str, now: float, size: float, unit: str) -> Param:
     """Returns a row that sets a positive quantity of about ``size``, ``now`` as written."""
     low, high = 1e-3 * size, 10 * size
@@ -353,9 +373,10 @@ def _positive(name: str, where: str, element: str, now: float, size: float, unit
     )
 
 
-def _ratio(name: str, where: str, element: str) -> Param:
-    """Returns a row that scales what is written."""
-    return scale(name, where, (element,), (0.05, 20.0), law="log_uniform", source=GUESS)
+def _ratio(name: str, where: str, element: str, size: float = 1.0, now: float = 1.0) -> Param:
+    """Returns a row that scales what is written, ``now``, to about ``size``."""
+    low, high = min(0.05, 0.05 * size / now), max(20.0, 50 * size / now)
+    return scale(name, where, (element,), (low, high), law="log_uniform", source=GUESS)
 
 
 def _moved_bodies(mj_model: mujoco.MjModel) -> list[str]:
