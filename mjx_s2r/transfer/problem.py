@@ -229,6 +229,17 @@ def rows_of_model(mj_model: mujoco.MjModel, recordings: Sequence[Recording]) -> 
                 )
             if mj_model.actuator_forcelimited[actuator]:
                 rows.append(_ratio(f"limit{suffix}", "model.actuator_force_limit", motor))
+                loss = (0.0, 1.25 / load.top_speed)
+                rows.append(
+                    set_to(
+                        f"speed_loss{suffix}",
+                        "actuator.speed_loss",
+                        (joint,),
+                        loss,
+                        unit=f"s/{turn}",
+                        source="a motor has no force left at its no-load speed",
+                    )
+                )
             rows.append(
                 add(
                     f"offset{suffix}",
@@ -282,13 +293,15 @@ GUESS = "wide on purpose: the recordings decide"
 class _Load:
     """What a joint's motion takes: inertia kg m^2 or kg, effort N m or N, speed rad/s or m/s.
 
-    Its gain is that effort over how far positions stay behind their commands.
+    Its gain is that effort over how far positions stay behind their commands; the top speed was
+    hardly ever passed.
     """
 
     inertia: float
     effort: float
     speed: float
     gain: float
+    top_speed: float
 
 
 def _loads(
@@ -302,7 +315,7 @@ def _loads(
     for i in range(len(found.names)):
         dof, address = int(found.dof[i]), int(found.qpos[i])
         inertia = max(float(full[dof, dof]), 1e-8)
-        where, speed, jerk = _motion(mj_model, int(found.joints[i]), recordings)
+        where, speed, top, jerk = _motion(mj_model, int(found.joints[i]), recordings)
         gravity = []
         for q in np.linspace(where[0], where[1], 9):
             mujoco.mj_resetData(mj_model, data)
@@ -311,16 +324,16 @@ def _loads(
             gravity.append(abs(float(data.qfrc_bias[dof])))
         effort = max(*gravity, inertia * jerk, 1e-6)
         behind = _lag(mj_model, int(found.joints[i]), i, recordings)
-        out.append(_Load(inertia, effort, speed, effort / behind))
+        out.append(_Load(inertia, effort, speed, effort / behind, top))
     return out
 
 
 def _motion(
     mj_model: mujoco.MjModel, joint: int, recordings: Sequence[Recording]
-) -> tuple[tuple[float, float], float, float]:
-    """Returns the range of a joint's recorded positions, its usual speed and acceleration."""
+) -> tuple[tuple[float, float], float, float, float]:
+    """Returns a joint's range of positions, usual and top speed, and usual acceleration."""
     name, low, high = mj_model.joint(joint).name, np.inf, -np.inf
-    speeds, changes = [0.1], [0.1]
+    speeds, tops, changes = [0.1], [0.1], [0.1]
     for r in recordings:
         for c, channel in enumerate(r.channels):
             if channel.kind != "joint_pos" or channel.element != name:
@@ -333,12 +346,13 @@ def _motion(
             stride = max(1, round(0.03 / max(float(np.median(np.diff(t))), 1e-4)))
             v = (q[stride:] - q[:-stride]) / (t[stride:] - t[:-stride])
             speeds.append(float(np.percentile(np.abs(v), 95)))
+            tops.append(float(np.percentile(np.abs(v), 99.5)))
             if len(v) > stride:
                 a = (v[stride:] - v[:-stride]) / (t[stride:-stride] - t[: -2 * stride])
                 changes.append(float(np.percentile(np.abs(a), 90)))
     if not np.isfinite(low):
         low = high = float(mj_model.qpos0[mj_model.jnt_qposadr[joint]])
-    return (low, high), max(speeds), max(changes)
+    return (low, high), max(speeds), max(tops), max(changes)
 
 
 def _lag(
