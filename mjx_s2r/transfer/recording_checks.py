@@ -26,6 +26,7 @@ from mjx_s2r.transfer.telemetry.single_channels import check_channel, check_stuc
 from mjx_s2r.transfer.telemetry.tracks import tracks_of
 
 MIXED = 1.8  # 90th over 10th percentile of the steps of one recording
+LONG_S = 3.0  # recordings whose signals are compared by themselves
 SILENT_S = 0.5  # a command that is missing for longer while the actuators are on
 
 
@@ -89,13 +90,13 @@ def check_recordings(
             signals = [r.readings[:, c] for r in group]
             step = usual_quantum(signals)
             numbers[channel] = step, noise_std(signals, step)
-        moved = {joint: _command_moves(group, j) for j, joint in enumerate(first.joints)}
+        moved = {joint: [_moves(r, j) for r in group] for j, joint in enumerate(first.joints)}
         for c, channel in enumerate(first.channels):
             step, noise = numbers[channel]
             position = channel.kind == "joint_pos"
             hinge = position and is_hinge(model, channel.element)
             found += check_channel(group, c, step, noise, hinge)
-            found += check_stuck(group, c, step, moved.get(channel.element, False))
+            found += check_stuck(group, c, step, moved.get(channel.element, [False] * len(group)))
             if position:
                 found += check_positions(group, c, model)
                 found += check_excitation(group, tracks, c, step, noise)
@@ -103,14 +104,14 @@ def check_recordings(
                 found += check_speeds(group, c)
         for j, joint in enumerate(first.joints):
             found += check_commands(group, j, model)
-            if not moved[joint]:
+            if not any(moved[joint]):
                 found.append(_constant_command(joint))
             if first.mode == "effort":
                 for r in group:
                     found += rough_ends(r, r.commands[:, j], joint)
         noises = np.array([numbers[x][1] for x in first.channels])
-        if tracks:
-            found += check_pairs(group, tracks, noises)
+        for part in _judged_together(group):
+            found += check_pairs(part, tracks_of(part), noises)
         for channel, pair in numbers.items():
             before = seen.get(channel, (0.0, 0.0))
             seen[channel] = max(before[0], pair[0]), max(before[1], pair[1])
@@ -126,10 +127,17 @@ def _alike(recordings: Sequence[Recording]) -> list[list[Recording]]:
     return list(groups.values())
 
 
-def _command_moves(group: Sequence[Recording], j: int) -> bool:
-    """Returns whether the commands to a joint change in any recording."""
-    known = [r.commands[r.driven & np.isfinite(r.commands[:, j]), j] for r in group]
-    return any(x.size and float(np.ptp(x)) > 0 for x in known)
+def _judged_together(group: list[Recording]) -> list[list[Recording]]:
+    """Returns each long recording by itself, so that one bad log shows, and all short ones."""
+    long = [[r] for r in group if r.seconds >= LONG_S]
+    short = [r for r in group if 0 < r.seconds < LONG_S]
+    return [*long, short] if short else long
+
+
+def _moves(r: Recording, j: int) -> bool:
+    """Returns whether the commands to a joint change while the actuators are on."""
+    known = r.commands[r.driven & np.isfinite(r.commands[:, j]), j]
+    return bool(known.size) and float(np.ptp(known)) > 0
 
 
 def _constant_command(joint: str) -> TelemetryFinding:

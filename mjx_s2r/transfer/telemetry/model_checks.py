@@ -53,7 +53,8 @@ def check_positions(
         f"{high:.4g}"
     )
     hinge = is_hinge(model, channel.element)
-    if hinge and outside > SOME and _fits(x / DEGREES, low - room, high + room):
+    degrees = float(np.ptp(x)) > high - low  # a degree or two of motion cannot be judged
+    if hinge and degrees and _fits(x / DEGREES, low - room, high + room):
         remedy = 'these are degrees: write unit = "deg" for its column, or convert in the driver'
         return [TelemetryFinding("error", "degrees for radians", "", reach, remedy, str(channel))]
     turns = round((float(np.median(x)) - (low + high) / 2) / TURN)

@@ -6,6 +6,7 @@ by the correlation about zero at lags up to half a second.
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -57,14 +58,30 @@ def check_pairs(
     elif first.mode == "velocity":
         ways = _ways(tracks, {j: i for i, j in enumerate(first.joints)}, commands=True)
         found += _follows("command", ways, moves, tracks[0].step_s)
-    speeds = {j: c for j, c in columns["joint_vel"].items() if _moves(tracks, c, noise_std[c])}
+    speeds = {
+        joint: c
+        for joint, c in columns["joint_vel"].items()
+        if joint in moves and _is_audible(tracks, moves[joint], noise_std[c])
+    }
     found += _speeds(tracks, moves, _ways(tracks, speeds))
-    return found
+    where = first.name if len(recordings) == 1 else f"{len(recordings)} short recordings"
+    return [replace(one, where=where) for one in found]
 
 
 def _moves(tracks: Sequence[Track], c: int, noise: float) -> bool:
     """Returns whether a channel moves by more than its noise."""
     return bool(tracks) and spread([t.readings[:, c] for t in tracks]) > 8 * noise
+
+
+def _is_audible(tracks: Sequence[Track], moves: list[np.ndarray], noise: float) -> bool:
+    """Returns whether a position moves by more than the noise of its speed makes of it."""
+    step_s = tracks[0].step_s
+    apart = np.concatenate(moves)
+    apart = apart[np.isfinite(apart)]
+    if not apart.size:
+        return False
+    made = noise * step_s * math.sqrt(window_rows(step_s))
+    return float(np.sqrt(np.mean(apart**2))) > 3 * made
 
 
 def _ways(

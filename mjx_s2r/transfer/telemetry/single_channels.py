@@ -14,6 +14,7 @@ LONG_S = 0.25  # readings that are missing for longer are worth a word
 PINNED_ROWS = 8
 PINNED = 0.02  # share of the rows that may be pinned
 END_S, PEAK = 0.05, 3.0  # an end is that long, and rough where it is that much larger
+LEAST_ROWS = 50  # of a recording whose channel stands still
 SPIKE = 20.0  # deviations of the noise
 
 
@@ -134,22 +135,33 @@ def rough_ends(r: Recording, x: np.ndarray, element: str) -> list[TelemetryFindi
 
 
 def check_stuck(
-    recordings: Sequence[Recording], c: int, step: float, commands_move: bool
+    recordings: Sequence[Recording], c: int, step: float, commands_move: Sequence[bool]
 ) -> list[TelemetryFinding]:
-    """Returns a channel that never changes.
+    """Returns a channel that does not change, in all recordings or where its commands do.
 
     Args:
         recordings: that share their channels.
         c: number of the channel.
         step: of its quantization.
-        commands_move: whether the commands to its joint change.
+        commands_move: whether the commands to its joint change, of each recording.
     """
-    channel = recordings[0].channels[c]
-    known = np.concatenate([r.readings[np.isfinite(r.readings[:, c]), c] for r in recordings])
-    if not known.size or float(np.ptp(known)) > step * 1.01:
-        return []
-    severity: TelemetrySeverity = "error" if commands_move else "warning"
-    moved = " while the commands to its joint change" if commands_move else ""
-    what = f"it stays at {known[0]:.5g} in all recordings{moved}"
+    element = str(recordings[0].channels[c])
+    still, first = [], float("nan")
+    for r in recordings:
+        known = r.readings[np.isfinite(r.readings[:, c]), c]
+        still.append(not known.size or float(np.ptp(known)) <= step * 1.01)
+        first = float(known[0]) if known.size and math.isnan(first) else first
+    if math.isnan(first):
+        return []  # it holds no value, which is told elsewhere
     remedy = "the sensor is dead, the robot stood still, or another column is meant"
-    return [TelemetryFinding(severity, "constant signal", "", what, remedy, str(channel))]
+    if all(still):
+        severity: TelemetrySeverity = "error" if any(commands_move) else "warning"
+        moved = " while the commands to its joint change" if any(commands_move) else ""
+        what = f"it stays at {first:.5g} in all recordings{moved}"
+        return [TelemetryFinding(severity, "constant signal", "", what, remedy, element)]
+    what = "it does not change while the commands to its joint do"
+    return [
+        TelemetryFinding("warning", "constant signal", r.name, what, remedy, element)
+        for r, stands, moves in zip(recordings, still, commands_move, strict=True)
+        if stands and moves and len(r) >= LEAST_ROWS
+    ]
