@@ -24,7 +24,7 @@ from scipy.stats import qmc
 from mjx_s2r.params import ParamError, ParamSpace
 from mjx_s2r.transfer.linearization import Linearization
 from mjx_s2r.transfer.simulator import ReplaySimulator
-from mjx_s2r.transfer.unit_coordinates import from_z, nominal_z
+from mjx_s2r.transfer.unit_coordinates import values_at, nominal_z
 from mjx_s2r.transfer.windows import Windows, reading_noise
 
 STEP = 1e-3  # of a unit coordinate, for differences
@@ -98,7 +98,7 @@ class Fit:
     @property
     def values(self) -> np.ndarray:
         """(D,) the best values, in the rows' units."""
-        return from_z(self.space, self.z)
+        return values_at(self.space, self.z)
 
 
 @dataclass
@@ -130,7 +130,7 @@ class _Search:
 
     def residual(self, z: np.ndarray, start: np.ndarray, which: np.ndarray) -> np.ndarray:
         """Returns (P, W', K, C) reading minus prediction of the windows ``which`` (W,) True."""
-        xi = from_z(self.simulator.space, np.atleast_2d(z))
+        xi = values_at(self.simulator.space, np.atleast_2d(z))
         predicted = self.simulator.predict(xi, start, which)[:, which]
         self.count += len(xi) * int(which.sum())
         return self.windows.readings[which] - predicted
@@ -311,7 +311,7 @@ def linearize(
     h = START_STEP * windows.start_std
     points = [z, *moved, *[z] * states]
     starts = [start] * (1 + len(moved)) + [start + h * unit for unit in np.eye(states)]
-    predicted = simulator.predict(from_z(space, np.array(points)), np.array(starts), which)[
+    predicted = simulator.predict(values_at(space, np.array(points)), np.array(starts), which)[
         :, which
     ]
     base, up = predicted[0], predicted[1 : 1 + size]
