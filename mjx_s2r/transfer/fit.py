@@ -24,7 +24,7 @@ from scipy.stats import qmc
 from mjx_s2r.params import ParamError, ParamSpace
 from mjx_s2r.transfer.linearization import Linearization
 from mjx_s2r.transfer.simulator import ReplaySimulator
-from mjx_s2r.transfer.unit_coordinates import values_at, nominal_z
+from mjx_s2r.transfer.unit_coordinates import nominal_z, values_at
 from mjx_s2r.transfer.windows import Windows, reading_noise
 
 STEP = 1e-3  # of a unit coordinate, for differences

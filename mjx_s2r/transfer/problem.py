@@ -6,6 +6,7 @@ Their limits are wide and follow from the model and from the recordings: inertia
 torque that the recorded motion takes, speeds that were reached.
 """
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,7 +20,8 @@ from mjx_s2r.contract import ContractError
 from mjx_s2r.params import Param, ParamError, ParamSpace, add, scale, set_to, unknown
 from mjx_s2r.sim.backends.physics_config import ModelError
 from mjx_s2r.sim.model.fields import ELEMENTS, element_names
-from mjx_s2r.transfer.recording import CommandMode, Recording, RecordingError
+from mjx_s2r.sim.model.leaves import bind_model, write
+from mjx_s2r.transfer.recording import Channel, CommandMode, Recording, RecordingError
 
 FITTED_GROUPS = ("model", "actuator", "sensor")
 FITTED_ARRAYS = {
@@ -79,9 +81,9 @@ def task_problem(
                 f'take it out of --rows ("~{row.name}"); fitted are rows on model.* and on '
                 + ", ".join(f"{g}.{a}" for g, arrays in FITTED_ARRAYS.items() for a in arrays)
             )
-    _check_recordings(mj_model, recordings)
+    recordings = _alike(mj_model, recordings)
     alone = tuple(replace(row, correlation="", rho=1.0, resample="episode") for row in rows)
-    return IdentifyProblem(name, mj_model, ParamSpace(alone), tuple(recordings))
+    return IdentifyProblem(name, mj_model, ParamSpace(alone), recordings)
 
 
 def is_fitted(row: Param) -> bool:
@@ -103,12 +105,10 @@ def model_problem(
         RecordingError: recordings that do not fit each other or the model.
         ContractError: a joint without an actuator of its own.
     """
-    _check_recordings(mj_model, recordings)
+    recordings = _alike(mj_model, recordings)
     first = recordings[0]
     model, notes = _taking(mj_model, first.joints, first.mode, recordings)
-    return IdentifyProblem(
-        name, model, rows_of_model(model, recordings), tuple(recordings), tuple(notes)
-    )
+    return IdentifyProblem(name, model, rows_of_model(model, recordings), recordings, tuple(notes))
 
 
 def load_model(path: str | Path) -> mujoco.MjModel:
@@ -137,8 +137,6 @@ def with_constants(mj_model: mujoco.MjModel, constants: Mapping[str, float]) -> 
     """
     if not constants:
         return mj_model
-    from mjx_s2r.sim.model.leaves import bind_model, write
-
     rows = []
     for key, value in constants.items():
         array, _, element = key.partition(".")
@@ -403,19 +401,35 @@ def _moved_bodies(mj_model: mujoco.MjModel) -> list[str]:
     return [mj_model.body(b).name for b in moved if mj_model.body(b).name]
 
 
-def _check_recordings(mj_model: mujoco.MjModel, recordings: Sequence[Recording]) -> None:
-    """Raises RecordingError where recordings do not fit each other or the model."""
+def _alike(mj_model: mujoco.MjModel, recordings: Sequence[Recording]) -> tuple[Recording, ...]:
+    """Returns recordings with the same channels; what one did not read is missing in it.
+
+    Raises:
+        RecordingError: recordings of other joints, or that do not fit the model.
+    """
     if not recordings:
         raise RecordingError("there is no recording; name at least one log")
     first = recordings[0]
     for r in recordings:
-        if (r.joints, r.mode, r.channels) != (first.joints, first.mode, first.channels):
+        if (r.joints, r.mode) != (first.joints, first.mode):
             raise RecordingError(
-                f"{r.name} has joints {r.joints} ({r.mode}) and readings "
-                f"{[str(c) for c in r.channels]}, {first.name} {first.joints} ({first.mode}) and "
-                f"{[str(c) for c in first.channels]}; identify them one by one"
+                f"{r.name} commands {r.joints} ({r.mode}), {first.name} {first.joints} "
+                f"({first.mode}); identify them one by one"
             )
-    for channel in first.channels:
+    channels = tuple(dict.fromkeys(c for r in recordings for c in r.channels))
+    _check_channels(mj_model, first.name, channels)
+    found = []
+    for r in recordings:
+        readings = np.full((len(r), len(channels)), np.nan)
+        for c, channel in enumerate(r.channels):
+            readings[:, channels.index(channel)] = r.readings[:, c]
+        found.append(replace(r, channels=channels, readings=readings))
+    return tuple(found)
+
+
+def _check_channels(mj_model: mujoco.MjModel, name: str, channels: Sequence[Channel]) -> None:
+    """Raises RecordingError for channels that the model does not have."""
+    for channel in channels:
         kind = "sensor" if channel.kind == "sensor" else "joint"
         known = [
             getattr(mj_model, kind)(i).name
@@ -423,18 +437,18 @@ def _check_recordings(mj_model: mujoco.MjModel, recordings: Sequence[Recording])
         ]
         if channel.element not in known:
             raise RecordingError(
-                f"{first.name}: " + str(unknown(f"{kind} of the model", channel.element, known))
+                f"{name}: " + str(unknown(f"{kind} of the model", channel.element, known))
             )
         if kind == "joint":
             joint = mj_model.joint(channel.element)
             if int(joint.type[0]) not in (2, 3):
                 raise RecordingError(
-                    f"{first.name}: joint {channel.element!r} is no hinge or slide, so it has no "
+                    f"{name}: joint {channel.element!r} is no hinge or slide, so it has no "
                     "single position; measure it by a sensor of the model"
                 )
-    if not any(c.kind == "joint_pos" for c in first.channels):
+    if not any(c.kind == "joint_pos" for c in channels):
         raise RecordingError(
-            f"{first.name}: no joint's position is read, so no window has a start; read "
+            f"{name}: no joint's position is read, so no window has a start; read "
             "joint_pos in the mapping"
         )
 
@@ -495,6 +509,4 @@ def _refusal(mj_model: mujoco.MjModel, actuator: int, mode: CommandMode) -> str:
 
 def _copied(mj_model: mujoco.MjModel) -> mujoco.MjModel:
     """Returns a copy of a model."""
-    import copy
-
     return copy.copy(mj_model)
