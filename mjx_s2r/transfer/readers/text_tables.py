@@ -46,7 +46,7 @@ def read_csv_log(path: Path, layout: FileLayout, columns: Sequence[str]) -> list
     lines = [line for line in lines if not line.lstrip().startswith("#")]
     if not lines:
         raise RecordingError(f"{path.name} is empty; record again")
-    delimiter = layout.delimiter or _delimiter(path, lines[0])
+    delimiter = layout.delimiter or _delimiter(path, lines[0], layout.decimal)
     rows = [[x.strip() for x in row] for row in csv.reader(lines, delimiter=delimiter)]
     names = list(layout.columns)
     if not names:
@@ -183,16 +183,18 @@ def _text(path: Path) -> str:
         ) from (error)
 
 
-def _delimiter(path: Path, line: str) -> str:
+def _delimiter(path: Path, line: str, decimal: str) -> str:
     """Returns what stands between the values of a line."""
     if path.suffix == ".tsv":
         return "\t"
-    return max(",;\t", key=line.count)
+    known = "\t;,".replace(decimal, "")  # a comma may be a decimal mark
+    return next((mark for mark in known if mark in line), known[0])
 
 
 def _is_number(text: str) -> bool:
+    """Returns whether a text is a number, with either decimal mark."""
     try:
-        float(text)
+        float(text.replace(",", "."))
     except ValueError:
         return False
     return True
@@ -200,4 +202,4 @@ def _is_number(text: str) -> bool:
 
 def _value(text: str) -> Any:
     """Returns a number where a text is one."""
-    return float(text) if _is_number(text) else text
+    return float(text.replace(",", ".")) if _is_number(text) else text
