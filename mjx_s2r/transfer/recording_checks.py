@@ -21,7 +21,7 @@ from mjx_s2r.transfer.telemetry.model_checks import (
     is_hinge,
 )
 from mjx_s2r.transfer.telemetry.pairing import check_pairs
-from mjx_s2r.transfer.telemetry.signals import noise_std, runs, usual_quantum
+from mjx_s2r.transfer.telemetry.signals import noise_deviation, runs_of, usual_quantum
 from mjx_s2r.transfer.telemetry.single_channels import check_channel, check_stuck, rough_ends
 from mjx_s2r.transfer.telemetry.tracks import tracks_of
 
@@ -89,7 +89,7 @@ def check_recordings(
         for c, channel in enumerate(first.channels):
             signals = [r.readings[:, c] for r in group]
             step = usual_quantum(signals)
-            numbers[channel] = step, noise_std(signals, step)
+            numbers[channel] = step, noise_deviation(signals, step)
         moved = {joint: [_moves(r, j) for r in group] for j, joint in enumerate(first.joints)}
         for c, channel in enumerate(first.channels):
             step, noise = numbers[channel]
@@ -163,7 +163,7 @@ def _rates(r: Recording) -> list[TelemetryFinding]:
 def _silence(r: Recording) -> list[TelemetryFinding]:
     """Returns stretches without a command while the actuators are on."""
     silent = r.driven & ~np.isfinite(r.commands).all(1) if r.joints else np.zeros(len(r), bool)
-    long = [(a, b) for a, b in runs(silent) if r.time_s[b - 1] - r.time_s[a] > SILENT_S]
+    long = [(a, b) for a, b in runs_of(silent) if r.time_s[b - 1] - r.time_s[a] > SILENT_S]
     if not long:
         return []
     what = f"for {len(long)} stretches nothing is commanded, first at {r.time_s[long[0][0]]:.3g} s"

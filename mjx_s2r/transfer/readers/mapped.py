@@ -10,7 +10,7 @@ from mjx_s2r.transfer.log_units import LOG_UNITS, SI
 from mjx_s2r.transfer.mapping import ColumnMapping, LogMapping
 from mjx_s2r.transfer.readers.array_tables import LEROBOT_TIME
 from mjx_s2r.transfer.readers.mcap_table import LOG_TIME
-from mjx_s2r.transfer.readers.segments import LogRows, held
+from mjx_s2r.transfer.readers.segments import LogRows, held_commands
 from mjx_s2r.transfer.readers.table import LogTable
 from mjx_s2r.transfer.recording import Channel, ChannelKind, RecordingError
 from mjx_s2r.transfer.telemetry.finding import TelemetryFinding
@@ -57,7 +57,7 @@ def rows_of_table(
     if mapping.driven.missing_command == "off":
         driven &= ~missing
     else:
-        sent = sent if mapping.driven.missing_command == "splits" else held(sent)
+        sent = sent if mapping.driven.missing_command == "splits" else held_commands(sent)
     usable = ~driven | np.isfinite(sent).all(1)
     channels = [
         _channel(x.channel, x.source.unit, slides.get(x.channel.element, False))
@@ -82,7 +82,7 @@ def rows_of_table(
     return rows, found
 
 
-def constants_of(table: LogTable, mapping: LogMapping) -> dict[str, float]:
+def head_constants(table: LogTable, mapping: LogMapping) -> dict[str, float]:
     """Returns the numbers that enter the model, "array.element" -> value.
 
     Raises:

@@ -6,8 +6,8 @@ import numpy as np
 
 from mjx_s2r.transfer.recording import Recording
 from mjx_s2r.transfer.telemetry.finding import TelemetryFinding
-from mjx_s2r.transfer.telemetry.signals import reversals, spread
-from mjx_s2r.transfer.telemetry.tracks import Track, movement, window_rows
+from mjx_s2r.transfer.telemetry.signals import reversals, spread_of
+from mjx_s2r.transfer.telemetry.tracks import EvenTrack, movement, window_rows
 
 LEAST_STEPS = 10.0  # of the encoder's step, or deviations of the noise
 RESTING = 0.01  # share of the time
@@ -15,7 +15,7 @@ SHORT_S = 1.0
 
 
 def check_excitation(
-    recordings: Sequence[Recording], tracks: Sequence[Track], c: int, step: float, noise: float
+    recordings: Sequence[Recording], tracks: Sequence[EvenTrack], c: int, step: float, noise: float
 ) -> list[TelemetryFinding]:
     """Returns what a joint's position lacks for an identification.
 
@@ -28,7 +28,7 @@ def check_excitation(
     """
     channel = recordings[0].channels[c]
     signals = [r.readings[:, c] for r in recordings]
-    width = spread(signals)
+    width = spread_of(signals)
     floor = max(step, 2 * noise)
     element = str(channel)
     if width <= 0:
@@ -53,7 +53,7 @@ def check_excitation(
     return found
 
 
-def _rests(tracks: Sequence[Track], c: int, least: float) -> bool:
+def _rests(tracks: Sequence[EvenTrack], c: int, least: float) -> bool:
     """Returns whether a channel stands still for some of the time."""
     moves = [movement(t.readings[:, c], window_rows(t.step_s)) for t in tracks]
     every = np.abs(np.concatenate(moves)) if moves else np.empty(0)

@@ -13,13 +13,13 @@ import numpy as np
 from mjx_s2r.robot.units import DEGREES
 from mjx_s2r.transfer.recording import Recording
 from mjx_s2r.transfer.telemetry.finding import TelemetryFinding
-from mjx_s2r.transfer.telemetry.signals import spread
+from mjx_s2r.transfer.telemetry.signals import spread_of
 from mjx_s2r.transfer.telemetry.tracks import (
+    EvenTrack,
     Following,
-    Track,
-    distance,
     following,
     movement,
+    travelled,
     window_rows,
 )
 
@@ -33,7 +33,7 @@ FIX = "swap the columns in the mapping, or the joints in the driver"
 
 
 def check_pairs(
-    recordings: Sequence[Recording], tracks: Sequence[Track], noise_std: np.ndarray
+    recordings: Sequence[Recording], tracks: Sequence[EvenTrack], noise_std: np.ndarray
 ) -> list[TelemetryFinding]:
     """Returns what is wrong between commands and readings, and between positions and speeds.
 
@@ -68,12 +68,12 @@ def check_pairs(
     return [replace(one, where=where) for one in found]
 
 
-def _moves(tracks: Sequence[Track], c: int, noise: float) -> bool:
+def _moves(tracks: Sequence[EvenTrack], c: int, noise: float) -> bool:
     """Returns whether a channel moves by more than its noise."""
-    return bool(tracks) and spread([t.readings[:, c] for t in tracks]) > 8 * noise
+    return bool(tracks) and spread_of([t.readings[:, c] for t in tracks]) > 8 * noise
 
 
-def _is_audible(tracks: Sequence[Track], moves: list[np.ndarray], noise: float) -> bool:
+def _is_audible(tracks: Sequence[EvenTrack], moves: list[np.ndarray], noise: float) -> bool:
     """Returns whether a position moves by more than the noise of its speed makes of it."""
     step_s = tracks[0].step_s
     apart = np.concatenate(moves)
@@ -85,12 +85,12 @@ def _is_audible(tracks: Sequence[Track], moves: list[np.ndarray], noise: float) 
 
 
 def _ways(
-    tracks: Sequence[Track], columns: dict[str, int], *, commands: bool = False
+    tracks: Sequence[EvenTrack], columns: dict[str, int], *, commands: bool = False
 ) -> dict[str, list[np.ndarray]]:
     """Returns joint -> the integral of its speed over each window, of each recording."""
     return {
         joint: [
-            distance(
+            travelled(
                 (t.commands if commands else t.readings)[:, c], window_rows(t.step_s), t.step_s
             )
             for t in tracks
@@ -101,7 +101,7 @@ def _ways(
 
 def _commands_and_positions(
     recordings: Sequence[Recording],
-    tracks: Sequence[Track],
+    tracks: Sequence[EvenTrack],
     moves: dict[str, list[np.ndarray]],
     columns: dict[str, int],
 ) -> list[TelemetryFinding]:
@@ -117,7 +117,7 @@ def _commands_and_positions(
             positions = [
                 np.where(r.driven, r.readings[:, columns[joint]], np.nan) for r in recordings
             ]
-            found += _units(joint, spread(commands), spread(positions))
+            found += _units(joint, spread_of(commands), spread_of(positions))
     return found + _follows("command", sent, moves, tracks[0].step_s)
 
 
@@ -189,7 +189,7 @@ def _units(joint: str, sent: float, read: float) -> list[TelemetryFinding]:
 
 
 def _speeds(
-    tracks: Sequence[Track],
+    tracks: Sequence[EvenTrack],
     moves: dict[str, list[np.ndarray]],
     ways: dict[str, list[np.ndarray]],
 ) -> list[TelemetryFinding]:
