@@ -11,7 +11,7 @@ import mujoco
 import numpy as np
 
 from mjx_s2r.transfer.recording import Channel, Recording, RecordingError
-from mjx_s2r.transfer.telemetry.excitation import check_excitation, check_length
+from mjx_s2r.transfer.telemetry.excitation import check_excitation, check_length, check_motion
 from mjx_s2r.transfer.telemetry.finding import TelemetryFinding, merged_findings
 from mjx_s2r.transfer.telemetry.model_checks import (
     check_commands,
@@ -90,6 +90,7 @@ def check_recordings(
             signals = [r.readings[:, c] for r in group]
             step = usual_quantum(signals)
             numbers[channel] = step, noise_deviation(signals, step)
+        floors: dict[int, float] = {}
         moved = {joint: [_moves(r, j) for r in group] for j, joint in enumerate(first.joints)}
         for c, channel in enumerate(first.channels):
             step, noise = numbers[channel]
@@ -99,9 +100,11 @@ def check_recordings(
             found += check_stuck(group, c, step, moved.get(channel.element, [False] * len(group)))
             if position:
                 found += check_positions(group, c, model)
-                found += check_excitation(group, tracks, c, step, noise)
+                floors[c] = max(step, 2 * noise)
+                found += check_excitation(group, tracks, c, floors[c])
             elif channel.kind == "joint_vel" and is_hinge(model, channel.element):
                 found += check_speeds(group, c)
+        found += check_motion(group, floors)
         for j, joint in enumerate(first.joints):
             found += check_commands(group, j, model)
             if not any(moved[joint]):

@@ -42,9 +42,10 @@ def check_channel(
         if hinge:
             found += _wrapped(r, x, channel)
         found += _pinned(r, x, channel, step)
-        found += _spikes(r, x, channel, max(SPIKE * noise, 0.2 * width))
-        if channel.kind == "joint_vel":
+        if channel.kind == "joint_vel":  # which contacts make jump
             found += rough_ends(r, x, str(channel))
+        else:
+            found += _spikes(r, x, channel, max(SPIKE * noise, 0.3 * width))
     return found
 
 
