@@ -129,6 +129,10 @@ def test_a_torn_flight_log(tmp_path: Path) -> None:
     book = read_recordings([path], ROBOT)
     assert [x.code for x in book.findings] == ["torn log"]
     assert 3 < len(book.recordings[0]) < 20
+    path.write_bytes(data[: len(data) // 2] + b"?" + data[len(data) // 2 + 1 :])  # has an index
+    book = read_recordings([path], ROBOT)
+    assert [x.code for x in book.findings] == ["torn log"]
+    assert 3 < len(book.recordings[0]) < 20
     path.write_bytes(data[:40])
     with pytest.raises(RecordingError, match="header"):
         read_recordings([path], ROBOT)

@@ -17,6 +17,7 @@ from mjx_s2r.robot.log.records import LogError
 from mjx_s2r.transfer.readers.table import LogTable, bases_of, column_of, split_by
 from mjx_s2r.transfer.recording import RecordingError
 
+UNREADABLE = (OSError, ValueError, EOFError, KeyError, AttributeError, NotImplementedError)
 EPISODE, LEROBOT_TIME = "episode_index", "timestamp"
 
 
@@ -34,7 +35,7 @@ def read_npz_log(path: Path) -> list[LogTable]:
     try:
         with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, AttributeError) as error:
+    except (*UNREADABLE, zipfile.BadZipFile) as error:
         raise RecordingError(f"{path.name} is no file of plain numpy arrays: {error}") from error
     head = {k: x.item() for k, x in arrays.items() if x.ndim == 0}
     longest = max((len(x) for x in arrays.values() if x.ndim), default=0)
