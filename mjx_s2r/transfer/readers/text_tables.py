@@ -47,10 +47,10 @@ def read_csv_log(path: Path, layout: FileLayout, columns: Sequence[str]) -> list
     if not lines:
         raise RecordingError(f"{path.name} is empty; record again")
     delimiter = layout.delimiter or _delimiter(path, lines[0], layout.decimal)
-    rows = [[x.strip() for x in row] for row in csv.reader(lines, delimiter=delimiter)]
+    rows = list(csv.reader(lines, delimiter=delimiter))
     names = list(layout.columns)
     if not names:
-        names, rows = rows[0], rows[1:]
+        names, rows = [x.strip() for x in rows[0]], rows[1:]
         if all(_is_number(x) for x in names):
             raise RecordingError(
                 f"{path.name} has no line of names, its first one is {lines[0][:40]!r}; name the "
@@ -63,7 +63,7 @@ def read_csv_log(path: Path, layout: FileLayout, columns: Sequence[str]) -> list
     notes = _short_lines(short, len(rows))
     whole = [row for row in rows if len(row) >= len(names)]
     found = {
-        name: column_of([row[i] for row in whole] if name in wanted else [])
+        name: column_of([row[i].strip() for row in whole] if name in wanted else [])
         for i, name in enumerate(names)
     }
     return [LogTable(path.name, 0, found, head, notes=notes)]
