@@ -43,8 +43,8 @@ class FitConfig:
     window_s: float = 0.5
     """Length of a window that is simulated in open loop, s."""
     held_out: float = 0.2
-    """Share of the windows, the last of each recording, that judge the fit; recordings that are
-    held out as a whole take their place."""
+    """Share of the windows that judge the fit: the last of each recording, or of short recordings
+    some as a whole. Recordings that the mapping holds out take their place."""
     candidates: int = 256
     """Candidates of the first search, spread over the whole table."""
     generations: int = 40
