@@ -21,8 +21,8 @@ from mjx_s2r.io.run import check_writable, write_json
 from mjx_s2r.params import ParamError, ParamSpace
 from mjx_s2r.params.ranges import changed_space
 from mjx_s2r.runtime.progress import console, print_line, progress
-from mjx_s2r.transfer.fit import FitConfig
-from mjx_s2r.transfer.identify import Prepared, identify, prepare
+from mjx_s2r.transfer.fit import RowFitConfig
+from mjx_s2r.transfer.identify import Prepared, identify, prepare_windows
 from mjx_s2r.transfer.mapping import read_mapping
 from mjx_s2r.transfer.posterior import Posterior
 from mjx_s2r.transfer.problem import (
@@ -64,7 +64,7 @@ class IdentifyConfig:
     """Folder of the results; by default runs/identify-NAME."""
     check_only: bool = False
     """Look at logs and rows, and say what they can tell, without a fit."""
-    fit: FitConfig = field(default_factory=FitConfig)
+    fit: RowFitConfig = field(default_factory=RowFitConfig)
     """Settings of the fit."""
 
     def __post_init__(self) -> None:
@@ -92,7 +92,7 @@ def main(argv: Sequence[str]) -> int:
     problem, telemetry = open_problem(config)
     _print_telemetry(telemetry)
     telemetry.require_usable()
-    prepared = prepare(problem, config.fit)
+    prepared = prepare_windows(problem, config.fit)
     _print_prepared(prepared)
     if config.check_only:
         return 0
