@@ -22,7 +22,7 @@ from mjx_s2r.params import ParamError, ParamSpace
 from mjx_s2r.params.ranges import changed_space
 from mjx_s2r.runtime.progress import console, print_line, progress
 from mjx_s2r.transfer.fit import RowFitConfig
-from mjx_s2r.transfer.identify import Prepared, identify, prepare_windows
+from mjx_s2r.transfer.identify import PreparedWindows, identify, prepare_windows
 from mjx_s2r.transfer.mapping import read_mapping
 from mjx_s2r.transfer.posterior import Posterior
 from mjx_s2r.transfer.problem import (
@@ -159,7 +159,7 @@ def _list(names: Collection[str]) -> str:
     return ", ".join(sorted(names))
 
 
-def _quantum(prepared: Prepared, telemetry: TelemetryReport) -> np.ndarray:
+def _quantum(prepared: PreparedWindows, telemetry: TelemetryReport) -> np.ndarray:
     """Returns (C,) the steps of the readings in the order of the problem's channels."""
     known = dict(zip(telemetry.channels, telemetry.quantum.tolist(), strict=True))
     return np.array([known.get(channel, 0.0) for channel in prepared.windows.channels])
@@ -171,7 +171,7 @@ def _print_telemetry(telemetry: TelemetryReport) -> None:
         print_line(f"{finding.severity}: {finding}")
 
 
-def _print_prepared(prepared: Prepared) -> None:
+def _print_prepared(prepared: PreparedWindows) -> None:
     """Prints what will be fitted, and what the logs can tell."""
     windows, found = prepared.windows, prepared.can_tell
     print_line(

@@ -36,7 +36,7 @@ Report = Callable[[str, float, float], None]
 
 
 @dataclass(frozen=True, eq=False)
-class Prepared:
+class PreparedWindows:
     """A problem cut into windows and checked.
 
     Attributes:
@@ -55,7 +55,7 @@ class Prepared:
         return self.simulator.windows
 
 
-def prepare_windows(problem: IdentifyProblem, config: RowFitConfig) -> Prepared:
+def prepare_windows(problem: IdentifyProblem, config: RowFitConfig) -> PreparedWindows:
     """Cuts recordings into windows and asks what they can tell, at a few points of the table.
 
     Raises:
@@ -73,11 +73,11 @@ def prepare_windows(problem: IdentifyProblem, config: RowFitConfig) -> Prepared:
     local = [linearize(simulator, z, windows.start, which, noise) for z in points]
     found = identifiability.check(local)
     found.require()
-    return Prepared(problem, simulator, found)
+    return PreparedWindows(problem, simulator, found)
 
 
 def identify(
-    prepared: Prepared,
+    prepared: PreparedWindows,
     config: RowFitConfig,
     report: Report = lambda stage, share, cost: None,
     keep: Path | None = None,
@@ -230,7 +230,7 @@ def _warnings(posterior: Posterior, fits: Sequence[SignalFit]) -> tuple[str, ...
     return tuple(found)
 
 
-def _fingerprint(prepared: Prepared, config: RowFitConfig) -> str:
+def _fingerprint(prepared: PreparedWindows, config: RowFitConfig) -> str:
     """Returns a hash of everything that a fit follows from."""
     digest = sha256(json.dumps([asdict(config), repr(prepared.problem.space.rows)]).encode())
     for r in prepared.problem.recordings:
