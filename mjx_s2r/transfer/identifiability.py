@@ -155,8 +155,7 @@ def _shares(parts: np.ndarray, seen: np.ndarray) -> np.ndarray:
 
 def _group(lin: Linearization, total: np.ndarray, rows: np.ndarray) -> Group:
     """Returns the group of ``rows`` (G,), the weakest direction among them in words."""
-    values, vectors = np.linalg.eigh(total[np.ix_(rows, rows)])
-    way = vectors[:, 0]
+    way = np.linalg.eigh(total[np.ix_(rows, rows)])[1][:, 0]
     names = tuple(lin.space.names[i] for i in rows)
     relative = _relative(lin.space, lin.z, rows, way)
     if len(rows) == 2 and relative is not None and relative.all():

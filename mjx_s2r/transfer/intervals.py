@@ -28,7 +28,7 @@ from mjx_s2r.transfer.information import SEEN, Information, seen_directions
 
 CONFIDENCE = 0.95
 NORMAL = 1.959964  # deviations to either side that hold 95 % of a normal
-LEAST_CLUSTERS = 8  # fewer blocks or recordings tell no covariance
+LEAST_CLUSTERS = 12  # fewer blocks or recordings tell no covariance
 LEAST_FREEDOM = 2.0
 LEAST_LEFT = 0.05  # of a cluster's residual, however much of the fit hangs on it
 BOOTSTRAPS = 400
@@ -141,7 +141,7 @@ def _sandwich(q: np.ndarray, g: np.ndarray, bread: np.ndarray) -> tuple[np.ndarr
 
 
 def _bootstrap(q: np.ndarray, g: np.ndarray, bread: np.ndarray, seed: int) -> np.ndarray:
-    """Returns (E,) deviations of the one-step fit when clusters weigh as in a Bayesian bootstrap."""
+    """Returns (E,) deviations of the one-step fit when clusters weigh as a bootstrap says."""
     weight = np.random.default_rng(seed).exponential(size=(BOOTSTRAPS, len(q)))
     total = np.einsum("bg,gef->bef", weight, q) + 1e-3 * SEEN * np.eye(len(bread))
     steps = np.linalg.solve(total, (weight @ g)[..., None])[..., 0]
