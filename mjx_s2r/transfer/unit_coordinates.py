@@ -33,3 +33,10 @@ def unit_of(space: ParamSpace, values: np.ndarray) -> np.ndarray:
     flat = np.where(log, np.log(np.where(log, values, 1.0)), values)
     width = high - low
     return np.where(width > 0, (flat - low) / np.where(width > 0, width, 1.0), 0.5)
+
+
+def nominal_z(space: ParamSpace) -> np.ndarray:
+    """Returns the unit coordinates (D,) of the nominal values, inside the limits."""
+    ends = np.array([row.limits for row in space.rows], float).reshape(-1, 2)
+    nominal = np.array([row.nominal for row in space.rows], float)
+    return np.clip(unit_of(space, np.clip(nominal, ends[:, 0], ends[:, 1])), 0.0, 1.0)
