@@ -93,9 +93,9 @@ def posterior_of(
 def _inflation(
     fitted: Information, held_out: Linearization, noise: Noise, step: np.ndarray
 ) -> float:
-    """Returns the root of the held-out over the fitted mean square residual, at least 1."""
+    """Returns the root of the held-out over the fitted square residual, at least 1."""
     apart = information_of(held_out, noise).moved(step)
-    return max(1.0, (apart.mean_misfit() / max(fitted.mean_misfit(), 1e-300)) ** 0.5)
+    return max(1.0, (apart.typical_misfit() / max(fitted.typical_misfit(), 1e-300)) ** 0.5)
 
 
 def _interval(best: np.ndarray, law: Uncertainty, samples: np.ndarray) -> np.ndarray:
