@@ -46,6 +46,7 @@ def linear_log(
     gaps: float = 0.0,
     recordings: int = 4,
     truth: np.ndarray | None = None,
+    begin: float | None = None,
 ) -> LinearLog:
     """Returns a log whose rows act by random patterns of each window, mixed by ``effect``.
 
@@ -62,6 +63,7 @@ def linear_log(
         gaps: share of the readings that are missing.
         recordings: R.
         truth: (D,) true coordinates; None draws them in the middle.
+        begin: where all rows are linearized; None: at the truth, or the limit nearest to it.
     """
     count = len(effect)
     where = rng.uniform(0.3, 0.7, count) if truth is None else truth
@@ -78,7 +80,7 @@ def linear_log(
     error = noise * error
     pairs = rng.normal(size=((windows + 1) // 2, count)).repeat(2, 0)[:windows]
     error += shared * np.einsum("wkcd,wd->wkc", jacobian, pairs)
-    at = np.full(count, 0.5)
+    at = np.clip(where, 0.0, 1.0) if begin is None else np.full(count, begin)
     residual = jacobian @ (where - at) + np.einsum("wkcs,ws->wkc", start_jacobian, start) + error
     residual[rng.uniform(size=size) < gaps] = np.nan
     return LinearLog(
