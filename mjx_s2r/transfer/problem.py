@@ -224,7 +224,7 @@ def rows_of_model(mj_model: mujoco.MjModel, recordings: Sequence[Recording]) -> 
                 load.effort,
                 unit,
             ),
-            add(f"zero{suffix}", "model.qpos0", (hinge,), (-0.15, 0.15), unit=turn, source=GUESS),
+            add(f"zero{suffix}", "model.qpos0", (hinge,), (-0.3, 0.3), unit=turn, source=GUESS),
         ]
         if mode == "effort":
             rows.append(_ratio(f"strength{suffix}", "model.actuator_strength", motor))
@@ -270,7 +270,7 @@ def rows_of_model(mj_model: mujoco.MjModel, recordings: Sequence[Recording]) -> 
                     f"offset{suffix}",
                     "actuator.offset",
                     (joint,),
-                    (-0.15, 0.15),
+                    (-0.3, 0.3),
                     unit=turn,
                     source=GUESS,
                 )
