@@ -15,6 +15,7 @@ intervals.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Literal
 
 import cma
@@ -32,7 +33,7 @@ from mjx_s2r.transfer.posterior import Posterior
 from mjx_s2r.transfer.problem import IdentifyProblem
 from mjx_s2r.transfer.recording import Channel, Recording
 from mjx_s2r.transfer.simulator import ReplaySimulator
-from mjx_s2r.transfer.unit_coordinates import from_z, to_z
+from mjx_s2r.transfer.unit_coordinates import unit_of, values_at
 from mjx_s2r.transfer.windows import Windows, cut_windows
 
 Criterion = Literal["determinant", "trace"]
@@ -45,6 +46,7 @@ REACH = 1.96  # deviations of a 95 % interval
 POPULATION = 12  # motions that are simulated together
 THIN = 2  # of so many windows one is looked at while searching
 FREE = "optimised"  # name of a motion that was searched
+FINALISTS = 4  # of the searched motions, that are looked at whole
 SPREAD = 0.25  # of CMA-ES at its begin
 USUAL_KINDS: tuple[MotionKind, ...] = ("chirp", "log-chirp", "random", "steps", "gravity-rest")
 
@@ -144,7 +146,7 @@ class Excitation:
     def interval(self, covariance: np.ndarray) -> np.ndarray:
         """Returns (D, 2) the 95 % interval of each row about its value, inside its limits."""
         reach = REACH * np.sqrt(np.diag(covariance))
-        ends = [from_z(self.space, np.clip(self.z + side * reach, 0, 1)) for side in (-1, 1)]
+        ends = [values_at(self.space, np.clip(self.z + side * reach, 0, 1)) for side in (-1, 1)]
         return np.stack(ends, axis=1)
 
     def ratio(self, other: Trial) -> float:
@@ -219,6 +221,7 @@ class Experiment:
         states = self._simulate(motions, self.z)
         recordings = self._read(motions, states, self.config.seed)
         windows = cut_windows(recordings, self.config.window_s)
+        windows = replace(windows, start_std=self._start_std)
         simulator = ReplaySimulator(replace(self.problem, recordings=recordings), windows)
         which, noise = np.arange(len(windows)) % every == 0, self.noise_std
         local = linearize(simulator, self.z, windows.start, which, noise, central=False)
@@ -238,6 +241,14 @@ class Experiment:
         if self.config.criterion == "trace":
             return -float(np.trace(part))
         return -float(np.linalg.slogdet(part)[1])
+
+    @cached_property
+    def _start_std(self) -> np.ndarray:
+        """(S,) how well windows' start states are known, of a robot at rest: by noise alone."""
+        count = math.ceil(self.config.seconds * self.form.guard.contract.control_hz)
+        still = [np.tile(self.form.home, (count, 1))]
+        logs = self.record(still, self.z, seed=self.config.seed)
+        return cut_windows(logs, self.config.window_s).start_std
 
     def _trouble(self, targets: np.ndarray, states: np.ndarray) -> float:
         """Returns the share of a motion's steps (T, J) that no robot should make.
@@ -297,7 +308,7 @@ class Experiment:
             start_std=np.ones(len(start)),
         )
         simulator = ReplaySimulator(replace(self.problem, recordings=logs), whole)
-        return simulator.predict(from_z(self.problem.space, z)[None])[0][:, rest - 1 :]
+        return simulator.predict(values_at(self.problem.space, z)[None])[0][:, rest - 1 :]
 
     def _recording(
         self, name: str, targets: np.ndarray, channels: tuple[Channel, ...], readings: np.ndarray
@@ -337,7 +348,7 @@ def prior_precision(space: ParamSpace, posterior: Posterior | None = None) -> np
     mine = [space.index(name) for name in both]
     samples = posterior.samples[:, [posterior.space.index(name) for name in both]]
     part = ParamSpace(tuple(space.rows[i] for i in mine))
-    z = np.clip(to_z(part, samples), 0.0, 1.0)
+    z = np.clip(unit_of(part, samples), 0.0, 1.0)
     spread = np.cov(z.T).reshape(len(mine), len(mine)) + 1e-9 * np.eye(len(mine))
     precision[np.ix_(mine, mine)] = np.linalg.inv(spread)
     return precision
@@ -370,14 +381,16 @@ def find_motion(
     tried += first
     begin = points[int(np.argmax([_rank(trial) for trial in first]))]
     tried += _evolve(experiment, begin, config.motions - len(points), report)
-    best = max(tried, key=_rank)
+    others = [max(trials, key=_rank) for trials in usual.values()]
+    free = sorted((t for t in tried if t.name == FREE), key=_rank)[-FINALISTS:]
+    shown = [*free, *others]
+    judged = experiment.judge([x.targets for x in shown], [x.name for x in shown])
+    best, others = max(judged, key=_rank), judged[len(free) :]
     if best.trouble:
         raise ParamError(
             f"each of {len(tried)} motions touches something or needs all the force of an "
             "actuator; begin from a pose with more room, or allow less speed and acceleration"
         )
-    shown = [best, *(max(trials, key=_rank) for trials in usual.values())]
-    best, *others = experiment.judge([x.targets for x in shown], [x.name for x in shown])
     return Excitation(
         space=experiment.problem.space,
         z=experiment.z,

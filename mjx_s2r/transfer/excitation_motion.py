@@ -85,11 +85,15 @@ class FreeMotion:
         peaks = wave_peaks(wave, hz)
         allowed = allowed_amplitudes(self.guard, j, home + shift, peaks, self.max_acceleration)
         way = shift * _raised(time_s, WAY_S) + gain * min(allowed.values()) * wave
-        # The way there adds to the wave's speed; where that is too much, all comes nearer home.
+        # On the way there the wave adds to its speed and is not yet about its middle: where that is
+        # too much, all comes nearer home.
         allowed = allowed_amplitudes(
             self.guard, j, home, wave_peaks(way, hz), self.max_acceleration
         )
-        return home + min(1.0, allowed["speed"], allowed["acceleration"]) * way[::FINE]
+        up, down = max(float(way.max()), 1e-9), max(-float(way.min()), 1e-9)
+        room = min((limits.high[j] - home) / up, (home - limits.low[j]) / down)
+        shrink = min(1.0, allowed["speed"], allowed["acceleration"], SHARE * float(room))
+        return home + shrink * way[::FINE]
 
     def usual(self, config: MotionConfig) -> np.ndarray:
         """Returns the commands (T, J) of a usual motion of all joints, as large as limits leave.
