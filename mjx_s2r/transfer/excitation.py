@@ -47,7 +47,7 @@ POPULATION = 12  # motions that are simulated together
 THIN = 2  # of so many windows one is looked at while searching
 FREE = "optimised"  # name of a motion that was searched
 FINALISTS = 4  # of the searched motions, that are looked at whole
-SPREAD = 0.25  # of CMA-ES at its begin
+SPREAD = 0.15  # of CMA-ES at its begin
 USUAL_KINDS: tuple[MotionKind, ...] = ("chirp", "log-chirp", "random", "steps", "gravity-rest")
 
 
@@ -359,8 +359,8 @@ def find_motion(
 ) -> Excitation:
     """Searches the motion that tells most.
 
-    The usual motions come first, then motions at random, then CMA-ES from the best of those (Hansen
-    2016, arXiv 1604.00772, the library `cma`).
+    The usual motions come first, then steps and motions at random, then CMA-ES from the best of
+    those (Hansen 2016, arXiv 1604.00772, the library `cma`).
 
     Args:
         experiment: robot and rows.
@@ -374,6 +374,7 @@ def find_motion(
     tried = [trial for trials in usual.values() for trial in trials]
     rng = np.random.default_rng(config.seed)
     points = rng.uniform(size=(max(POPULATION, config.motions // 4), form.size))
+    points = np.concatenate([form.seeds(), points])
     first: list[Trial] = []
     for part in np.array_split(points, math.ceil(len(points) / POPULATION)):
         ways = [form.targets(x) for x in part]
