@@ -1,8 +1,8 @@
 """python -m train identify LOG... --task reach --rows "model.*": parameters from a robot's logs.
 
 Reads flight logs, or any other log by a mapping file (docs/recordings.md), and fits rows of a
-task's table, or those of a model alone (--model robot.xml), by simulating windows of the logs. Writes a
-posterior that training starts from (--ranges OUT/posterior.json) and a page.
+task's table, or those of a model alone (--model robot.xml), by simulating windows of the logs.
+Writes a posterior that training starts from (--ranges OUT/posterior.json) and a page.
 """
 
 import shlex
