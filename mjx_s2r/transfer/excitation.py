@@ -16,6 +16,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Literal
 
 import cma
@@ -486,12 +487,13 @@ TELLS = {
 """What motion tells of a row, by the array that it acts on."""
 
 
-def next_experiment(posterior: Posterior, source: str) -> list[str]:
+def next_experiment(posterior: Posterior, source: str, path: Path) -> list[str]:
     """Returns what to do about the rows that are open, a sentence or a command each.
 
     Args:
         posterior: what the logs so far told.
         source: what names the robot on the command line, e.g. "--task reach".
+        path: file of the posterior.
     """
     said = []
     together = tuple(dict.fromkeys(name for group in posterior.groups for name in group))
@@ -501,6 +503,6 @@ def next_experiment(posterior: Posterior, source: str) -> list[str]:
         if array in TELLS:
             said.append(f"{name}: {TELLS[array]}.")
     about = f" --about {' '.join(wanted)}" if wanted else ""
-    said.append(f"python -m train excite {source} --posterior posterior.json{about}")
+    said.append(f"python -m train excite {source} --posterior {path}{about}")
     said.append("mjx-s2r-robot collect plan motion.json --driver DRIVER")
     return said

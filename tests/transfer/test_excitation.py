@@ -249,7 +249,7 @@ def test_the_verb_writes_a_motion_that_the_robot_side_takes(
 
 
 def test_what_to_do_next_names_what_is_open() -> None:
-    lines = next_experiment(a_posterior(ParamSpace(ROWS)), "--task arm")
+    lines = next_experiment(a_posterior(ParamSpace(ROWS)), "--task arm", Path("posterior.json"))
     assert lines[0] == "damping: fast motions at several speeds."
     assert [line.split(":")[0] for line in lines[1:3]] == ["kp", "delay"]
     assert lines[3].endswith("--task arm --posterior posterior.json --about damping kp delay")
