@@ -205,10 +205,11 @@ def rows_table(posterior: Posterior) -> Table:
 
 def error_table(found: Identification) -> Table:
     """Returns the open-loop errors of fitted and held-out windows, before and after."""
-    out = Table("", "signals", "nominal", "fitted", "times less", "inside 95 %")
+    out = Table("", "signals", "nominal", "fitted", "times less", "typical window", "inside 95 %")
     for line in error_by_kind(found):
         cells = (f"{line.nominal:.4g}", f"{line.fitted:.4g} {line.unit}", f"{line.factor:.3g}")
-        out.add_row(line.side, line.name, *cells, f"{line.coverage:.0%}")
+        usual = "{:.3g} to {:.3g}".format(*line.typical)
+        out.add_row(line.side, line.name, *cells, usual, f"{line.coverage:.0%}")
     return out
 
 
