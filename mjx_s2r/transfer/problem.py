@@ -8,7 +8,7 @@ torque that the recorded motion takes, speeds that were reached.
 
 import copy
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -112,6 +112,18 @@ def model_problem(
     return IdentifyProblem(name, model, rows_of_model(model, recordings), recordings, tuple(notes))
 
 
+def without_channels(
+    recordings: Sequence[Recording], names: Collection[str]
+) -> tuple[Recording, ...]:
+    """Returns recordings without the channels of these names, as `Channel` writes them."""
+    found = []
+    for r in recordings:
+        kept = [c for c, channel in enumerate(r.channels) if str(channel) not in names]
+        channels = tuple(r.channels[c] for c in kept)
+        found.append(replace(r, channels=channels, readings=r.readings[:, kept]))
+    return tuple(found)
+
+
 def load_model(path: str | Path) -> mujoco.MjModel:
     """Returns the model of an MJCF or URDF file.
 
@@ -212,7 +224,7 @@ def rows_of_model(mj_model: mujoco.MjModel, recordings: Sequence[Recording]) -> 
                 load.effort,
                 unit,
             ),
-            add(f"zero{suffix}", "model.qpos0", (hinge,), (-0.15, 0.15), unit=turn, source=GUESS),
+            add(f"zero{suffix}", "model.qpos0", (hinge,), (-0.3, 0.3), unit=turn, source=GUESS),
         ]
         if mode == "effort":
             rows.append(_ratio(f"strength{suffix}", "model.actuator_strength", motor))
@@ -228,7 +240,7 @@ def rows_of_model(mj_model: mujoco.MjModel, recordings: Sequence[Recording]) -> 
                 )
             )
         else:
-            stiffness = float(mj_model.actuator_gainprm[actuator, 0])
+            stiffness = _written_gain(mj_model, actuator, recordings)
             rows.append(_ratio(f"gain{suffix}", "model.actuator_kp", motor, load.gain, stiffness))
             kd = -float(mj_model.actuator_biasprm[actuator, 2])
             if kd > 0:
@@ -258,7 +270,7 @@ def rows_of_model(mj_model: mujoco.MjModel, recordings: Sequence[Recording]) -> 
                     f"offset{suffix}",
                     "actuator.offset",
                     (joint,),
-                    (-0.15, 0.15),
+                    (-0.3, 0.3),
                     unit=turn,
                     source=GUESS,
                 )
@@ -366,6 +378,14 @@ def _motion(
     if not np.isfinite(low):
         low = high = float(mj_model.qpos0[mj_model.jnt_qposadr[joint]])
     return (low, high), max(speeds), max(tops), max(changes)
+
+
+def _written_gain(
+    mj_model: mujoco.MjModel, actuator: int, recordings: Sequence[Recording]
+) -> float:
+    """Returns the gain of an actuator as written, the heads of the logs included (the median)."""
+    models = (with_constants(mj_model, r.constants) for r in recordings)
+    return float(np.median([m.actuator_gainprm[actuator, 0] for m in models]))
 
 
 def _lag(

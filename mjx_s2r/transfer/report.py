@@ -66,6 +66,8 @@ class ErrorLine:
         fitted: at the best values.
         noise: deviation of the readings' noise; the least that an error can be.
         coverage: share of the readings inside the 95 % band; NaN where there is none.
+        typical: the median over windows of their errors, nominal and fitted: where the motion
+            passes a place from which it may fall either way, one window decides the others.
     """
 
     name: str
@@ -75,6 +77,7 @@ class ErrorLine:
     fitted: float
     noise: float
     coverage: float
+    typical: tuple[float, float]
 
     @property
     def factor(self) -> float:
@@ -243,6 +246,7 @@ def _error(
     wanted = {found.channels[c] for c in which}
     apart: dict[str, list[np.ndarray]] = {"nominal": [], "fitted": []}
     inside: list[np.ndarray] = []
+    windows: dict[str, list[np.ndarray]] = {"nominal": [], "fitted": []}
     for fit in found.fits:
         columns = [c for c, channel in enumerate(fit.channels) if channel in wanted]
         if fit.held_out != held_out or not columns:
@@ -251,6 +255,7 @@ def _error(
         seen = np.isfinite(measured)
         for name, parts in apart.items():
             parts.append((getattr(fit, name)[..., columns] - measured)[seen])
+            windows[name].append(_by_window(getattr(fit, name)[..., columns] - measured))
         band = seen & np.isfinite(fit.low[..., columns])
         within = (fit.low[..., columns] <= measured) & (measured <= fit.high[..., columns])
         inside.append(within[band])
@@ -261,7 +266,16 @@ def _error(
     covered = np.concatenate(inside)
     noise = float(np.sqrt(np.mean(found.noise_std[list(which)] ** 2)))
     coverage = float(covered.mean()) if covered.size else np.nan
-    return ErrorLine(*named, nominal, fitted, noise, coverage)
+    usual = [float(np.nanmedian(np.concatenate(windows[name]))) for name in ("nominal", "fitted")]
+    return ErrorLine(*named, nominal, fitted, noise, coverage, (usual[0], usual[1]))
+
+
+def _by_window(apart: np.ndarray) -> np.ndarray:
+    """Returns (W,) root mean squares of differences (W, K, C); NaN where nothing was read."""
+    seen = np.isfinite(apart)
+    total = (np.where(seen, apart, 0.0) ** 2).sum((1, 2))
+    count = seen.sum((1, 2))
+    return np.sqrt(total / np.where(count > 0, count, np.nan))
 
 
 def _judged(totals: Sequence[ErrorLine]) -> list[ErrorLine]:

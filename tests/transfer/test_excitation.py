@@ -26,7 +26,7 @@ from mjx_s2r.transfer.excitation import (
 )
 from mjx_s2r.transfer.excitation_motion import FreeMotion
 from mjx_s2r.transfer.excitation_setup import experiment_of_model, experiment_of_task
-from mjx_s2r.transfer.fit import FitConfig, fit
+from mjx_s2r.transfer.fit import RowFitConfig, fit_rows
 from mjx_s2r.transfer.posterior import Posterior
 from mjx_s2r.transfer.problem import IdentifyProblem
 from mjx_s2r.transfer.simulator import ReplaySimulator
@@ -270,8 +270,8 @@ def test_the_promised_intervals_are_obtained() -> None:
             simulator = ReplaySimulator(
                 replace(one.problem, recordings=logs), cut_windows(logs, one.config.window_s)
             )
-            config = FitConfig(held_out=0.0, candidates=1, generations=0, starts=1)
-            errors[name].append(fit(simulator, config).z - truth)
+            config = RowFitConfig(held_out=0.0, candidates=1, generations=0, starts=1)
+            errors[name].append(fit_rows(simulator, config).z - truth)
     size = {name: np.sqrt(np.mean(np.square(e), axis=0)) for name, e in errors.items()}
     promised = size["best"] / found.best.deviation
     assert np.all((promised > 0.3) & (promised < 2.0))
