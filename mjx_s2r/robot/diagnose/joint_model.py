@@ -8,13 +8,11 @@ the dry friction c / I. A hinge's gravity is exactly S sin + K cos while the oth
 still; a slide's is the constant K. A joint at rest stays there while |q''| without friction is
 below C (Coulomb). Commands hold from one to the next and act after the delay d, a real number.
 
-A delay that jitters smooths the mean response: with a deviation s it is that of half of the commands
-at d - s and half at d + s, up to terms of the fourth order.
-
-Steps are of the midpoint rule, divided where the speed passes through zero, so that the result
-depends continuously on every parameter.
+Steps are of the midpoint rule, divided where a command arrives and where the speed passes through
+zero, so that the result depends smoothly on every parameter, the delay too.
 """
 
+import math
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -23,7 +21,7 @@ import numpy as np
 DriveMode = Literal["effort", "position"]
 PARAMETERS = ("drive", "damping", "dry", "sine", "cosine", "delay")
 DRIVE, DAMPING, DRY, SINE, COSINE, DELAY = range(len(PARAMETERS))
-FINE_S = 0.002  # longest step
+FINE_S = 0.003  # longest step
 LONG_S = 1e3  # how far the first and last command reach
 
 
@@ -67,7 +65,6 @@ class Trials:
         start: (G, 2) position and speed at each trial's first reading, as seen up to then.
         start_std: (G, 2) how sure that is; inf knows nothing.
         noise: deviation of one reading.
-        jitter_s: standard deviation of the delay, s.
     """
 
     mode: DriveMode
@@ -79,7 +76,6 @@ class Trials:
     start: np.ndarray
     start_std: np.ndarray
     noise: float
-    jitter_s: float = 0.0
 
     def __len__(self) -> int:
         """Number of trials, G."""
@@ -105,13 +101,11 @@ def simulate(trials: Trials, theta: np.ndarray, start: np.ndarray) -> np.ndarray
         theta: (V, 6) in the order of `PARAMETERS`.
         start: (V, G, 2) position and speed at each trial's first reading.
     """
-    gaps = np.diff(trials.time_s, axis=1)
-    fine = max(1, int(np.ceil(gaps.max(initial=0.0) / FINE_S - 1e-6)))
-    share = np.arange(fine) / fine
-    edges = (trials.time_s[:, :-1, None] + gaps[..., None] * share).reshape(len(trials), -1)
-    edges = np.concatenate([edges, trials.time_s[:, -1:]], axis=1)
-    step_s = np.diff(edges).T.copy()  # (M, G)
-    drive = _drives(trials, edges, theta[:, DELAY])
+    edges, which = _edges(trials, theta[:, DELAY])
+    fine = edges.shape[-1] // (trials.time_s.shape[1] - 1)
+    late = edges - np.unique(theta[:, DELAY])[:, None, None]
+    drive = np.moveaxis(trials.command.mean(late), 2, 0)[:, which]  # (M, V, G)
+    step_s = np.moveaxis(np.diff(edges), 2, 0)[:, which]
     advance = _Advance(trials, theta)
     position, speed = start[..., 0].copy(), start[..., 1].copy()
     found = np.empty((len(theta), *trials.time_s.shape))
@@ -123,14 +117,23 @@ def simulate(trials: Trials, theta: np.ndarray, start: np.ndarray) -> np.ndarray
     return found
 
 
-def _drives(trials: Trials, edges_s: np.ndarray, delay_s: np.ndarray) -> np.ndarray:
-    """Returns (M, V, G) the mean command of every step; equal delays are worked out once."""
+def _edges(trials: Trials, delay_s: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns (U, G, M + 1) the ends of all steps for each of the U delays, and whose is which (V,).
+
+    Between two readings there are as many steps before the arrival of the next command as after it.
+    """
     delays, which = np.unique(delay_s, return_inverse=True)
-    apart = (-trials.jitter_s, trials.jitter_s) if trials.jitter_s else (0.0,)
-    means = [
-        np.mean([trials.command.mean(edges_s - d - x) for x in apart], axis=0) for d in delays
-    ]  # (U, G, M)
-    return np.ascontiguousarray(np.moveaxis(np.stack(means)[which], 2, 0))
+    begin, end = trials.time_s[:, :-1], trials.time_s[:, 1:]
+    count = max(1, math.ceil(float(np.max(end - begin, initial=0.0)) / FINE_S - 1e-6))
+    issued = trials.command.time_s
+    sent = issued[np.searchsorted(issued, begin - delays[:, None, None], side="right")]
+    arrival = np.clip(sent + delays[:, None, None], begin, end)
+    share = np.arange(count) / count
+    before = begin[..., None] + (arrival - begin)[..., None] * share
+    after = arrival[..., None] + (end - arrival)[..., None] * share
+    edges = np.concatenate([before, after], axis=-1).reshape(len(delays), len(trials), -1)
+    last = np.broadcast_to(trials.time_s[:, -1:], (len(delays), len(trials), 1))
+    return np.concatenate([edges, last], axis=2), which
 
 
 class _Advance:
@@ -156,7 +159,7 @@ class _Advance:
     def __call__(
         self, position: np.ndarray, speed: np.ndarray, drive: np.ndarray, step_s: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Returns position and speed after a step (G,) s."""
+        """Returns position and speed after steps (V, G), s."""
         net = self._net(position, speed, drive)
         way = np.where(speed != 0, np.sign(speed), np.where(np.abs(net) > self._dry, np.sign(net), 0))
         half = 0.5 * step_s

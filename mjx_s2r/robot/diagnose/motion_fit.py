@@ -82,22 +82,7 @@ def fit_motion(
         free = free_of(settings.gravity, hinge=False)
         guess = guess_servo(trials, delays)
     fit = fit_joint(trials, guess, free)
-    jitter_s, surely_s, _ = fit.jitter_s()
-    if surely_s > 0 and not free_swing:
-        trials = replace(trials, jitter_s=jitter_s * math.sqrt(_commands(track, cuts)))
-        fit = fit_joint(trials, fit.theta, free)
     return MotionFit(track, trials, fit, tuple(_limits(track, settings, fit, span)))
-
-
-def _commands(track: JointTrack, cuts: list[tuple[int, int]]) -> float:
-    """Returns how many commands make a trial's motion, each with a delay of its own.
-
-    Of changes u_i this is (sum |u_i|)^2 / sum u_i^2; the mean of their delays scatters less than
-    each by its root.
-    """
-    changes = [np.abs(np.diff(track.command[a:b])) for a, b in cuts]
-    counts = [float(np.sum(u)) ** 2 / float(np.sum(u**2)) for u in changes if u.any()]
-    return float(np.mean(counts)) if counts else 1.0
 
 
 def _limits(

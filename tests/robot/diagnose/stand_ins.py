@@ -35,7 +35,7 @@ class Truth:
     @property
     def link_inertia(self) -> float:
         """Of the point mass at the end of the link, kg m^2."""
-        return self.mass * self.length**2 + SPHERE
+        return self.mass * self.length**2 * (not self.level) + SPHERE
 
     @property
     def inertia(self) -> float:
@@ -44,16 +44,17 @@ class Truth:
 
 
 KEEP = False
+STEP_S = 0.001  # of the physics; a command takes effect at the next step
 SPHERE = 0.0005  # kg m^2, of the mass about its own middle
 
 
-def model_of(truth: Truth, timestep: float = 0.0005) -> mujoco.MjModel:
+def model_of(truth: Truth, timestep: float = 0.0) -> mujoco.MjModel:
     """Returns the model; its friction is nearly rigid, as Coulomb's law has it."""
     servo = f'<position name="j" joint="j" kp="{truth.kp}" kv="{truth.kd}" forcerange="-20 20"/>'
     motor = '<motor name="j" joint="j" ctrlrange="-4 4" ctrllimited="true"/>'
     return mujoco.MjModel.from_xml_string(f"""
     <mujoco><compiler angle="radian"/>
-      <option timestep="{timestep}" gravity="0 0 -9.81" integrator="RK4">
+      <option timestep="{timestep or STEP_S}" gravity="0 0 -9.81" integrator="RK4">
         <flag contact="disable"/></option>
       <worldbody><body><joint name="j" axis="{'0 0 1' if truth.level else '0 1 0'}" range="-2 2"
         damping="{truth.damping}" frictionloss="{truth.dry}"
@@ -72,7 +73,7 @@ def fly_routine(
 ) -> Diagnosis:
     """Returns what a routine finds of a stand-in."""
     clock = VirtualClock()
-    rig = Rig(("j",), 500.0, max_rate=() if not truth.kp else (6.0,))
+    rig = Rig(("j",), 500.0, max_rate=(6.0,) if truth.kp else ())
     robot = SimRobot(model_of(truth), rig, clock, reality)
     robot.connect()
     info = robot.describe()
