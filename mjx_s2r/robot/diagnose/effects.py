@@ -15,7 +15,6 @@ from mjx_s2r.robot.diagnose.estimate import (
     DiagnosisError,
     Estimate,
     derived,
-    from_deviation,
 )
 from mjx_s2r.robot.diagnose.joint_model import COSINE, DAMPING, DELAY, DRIVE, DRY, SINE
 from mjx_s2r.robot.diagnose.motion_fit import MotionFit, fit_motion
@@ -58,8 +57,8 @@ def inertia(track: JointTrack, settings: DiagnosisSettings) -> Diagnosis:
     limits = []
     if math.isfinite(settings.link_inertia):
         links, whole = settings.link_inertia, rows[0]
-        ends = (max(0.0, x - links) for x in (whole.value, whole.low, whole.high))
-        rows.insert(0, Estimate("model.dof_armature", *ends, _mass(found)))
+        low, best, high = (max(0.0, x - links) for x in (whole.low, whole.value, whole.high))
+        rows.insert(0, Estimate("model.dof_armature", best, low, high, _mass(found)))
     else:
         limits.append("with --link-inertia known the rotor's part (dof_armature) can be told apart")
     rows += _friction(found, lambda t: force / t[DRIVE]) if track.mode == "effort" else []
@@ -124,7 +123,9 @@ def gains(track: JointTrack, settings: DiagnosisSettings) -> Diagnosis:
     else:
         limits.append("with --inertia (or --kp) known, kp and kd are told in their units")
     if settings.gravity:
-        limits.append("stiffness holds gravity's change along the way, which is kp's if it is small")
+        limits.append(
+            "stiffness holds gravity's change along the way, which is kp's if it is small"
+        )
     return _diagnosis("gains", found, rows, (found.curve(),), limits)
 
 

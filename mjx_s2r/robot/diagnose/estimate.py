@@ -45,7 +45,9 @@ class Estimate:
 
     def text(self) -> str:
         """Returns the number for people."""
-        return f"{self.value:.4g} {self.unit} ({self.low:.4g} to {self.high:.4g})".replace(" 1 ", " ")
+        return f"{self.value:.4g} {self.unit} ({self.low:.4g} to {self.high:.4g})".replace(
+            " 1 ", " "
+        )
 
 
 @dataclass(frozen=True, eq=False)

@@ -118,7 +118,9 @@ def plain_contract(contract: PolicyContract) -> PolicyContract:
     return replace(contract, action=action, signals=signals, cameras=(), memory=0)
 
 
-def room_of(settings: DiagnosisSettings, guard: Guard, info: DriverInfo, rest: np.ndarray) -> JointRoom:
+def room_of(
+    settings: DiagnosisSettings, guard: Guard, info: DriverInfo, rest: np.ndarray
+) -> JointRoom:
     """Returns what a joint may do about where it stands.
 
     Args:
@@ -134,7 +136,9 @@ def room_of(settings: DiagnosisSettings, guard: Guard, info: DriverInfo, rest: n
     names = guard.contract.action.joints
     j = names.index(settings.joint)
     effort = guard.contract.action.mode == "effort"
-    low, high = (info.low[j], info.high[j]) if effort else (guard.limits.low[j], guard.limits.high[j])
+    low, high = (
+        (info.low[j], info.high[j]) if effort else (guard.limits.low[j], guard.limits.high[j])
+    )
     centre, noise = float(np.mean(rest[:, j])), float(np.std(rest[:, j], ddof=1))
     drift = abs(float(np.mean(rest[len(rest) // 2 :, j]) - np.mean(rest[: len(rest) // 2, j])))
     if drift > max(8 * noise / math.sqrt(len(rest) / 4), 0.2 * settings.amplitude):
@@ -169,7 +173,9 @@ def _positions(guard: Guard, rest: np.ndarray, j: int, way: np.ndarray) -> Motio
     return MotionActor(MotionPlan(replace(guard.contract, action=action), targets, (), "steps"))
 
 
-def _by_positions(guard: Guard, rest: np.ndarray, room: JointRoom, way: np.ndarray, what: str) -> Excitation:
+def _by_positions(
+    guard: Guard, rest: np.ndarray, room: JointRoom, way: np.ndarray, what: str
+) -> Excitation:
     """Returns a motion of positions (T,) after a rest."""
     hz = guard.contract.control_hz
     still = np.full(math.ceil((REST_S + guard.config.ramp_s) * hz), room.centre)
@@ -183,7 +189,9 @@ def _by_positions(guard: Guard, rest: np.ndarray, room: JointRoom, way: np.ndarr
     )
 
 
-def steps(settings: DiagnosisSettings, guard: Guard, rest: np.ndarray, room: JointRoom) -> Excitation:
+def steps(
+    settings: DiagnosisSettings, guard: Guard, rest: np.ndarray, room: JointRoom
+) -> Excitation:
     """Returns steps between the two sides of the centre, of sizes that differ.
 
     Raises:
@@ -192,11 +200,11 @@ def steps(settings: DiagnosisSettings, guard: Guard, rest: np.ndarray, room: Joi
     rng = np.random.default_rng(settings.seed)
     count, hz = settings.trials, guard.contract.control_hz
     rate = float(guard.limits.rate[room.index])
-    rise_s = 2 * room.amplitude / rate
+    rise_s, unit = 2 * room.amplitude / rate, guard.contract.action.unit
     if rise_s > 0.5 * settings.hold_s:
         raise DiagnosisError(
-            f"joint {settings.joint!r} may move at {rate:.3g} {guard.contract.action.unit}/s now, so "
-            f"a step of {2 * room.amplitude:.3g} takes {rise_s:.2g} s of {settings.hold_s:g} s; ask "
+            f"joint {settings.joint!r} may move at {rate:.3g} {unit}/s now, so a "
+            f"step of {2 * room.amplitude:.3g} takes {rise_s:.2g} s of {settings.hold_s:g} s; ask "
             f"for --amplitude {rate * settings.hold_s / 4:.2g}, or for a higher stage of speed"
         )
     sizes = room.amplitude * rng.uniform(0.6, 1.0, count) * np.where(np.arange(count) % 2, -1, 1)
@@ -212,7 +220,9 @@ def _way(start: float, end: float, rate: float, hz: float) -> np.ndarray:
     return start + (end - start) * minimum_jerk(np.arange(1, count + 1) / count)
 
 
-def sweeps(settings: DiagnosisSettings, guard: Guard, rest: np.ndarray, room: JointRoom) -> Excitation:
+def sweeps(
+    settings: DiagnosisSettings, guard: Guard, rest: np.ndarray, room: JointRoom
+) -> Excitation:
     """Returns sweeps to and fro over the same positions, at speeds from a tenth of the top to it.
 
     Raises:
@@ -223,8 +233,8 @@ def sweeps(settings: DiagnosisSettings, guard: Guard, rest: np.ndarray, room: Jo
     top = min(settings.speed, SHARE * rate, room.amplitude / (2 * TURN_S))
     if top < 0.05 * settings.speed:
         raise DiagnosisError(
-            f"joint {settings.joint!r}: the limits leave sweeps of {top:.2g} {guard.contract.action.unit}/s"
-            f" of the {settings.speed:g} asked for; give it more room, or a higher stage of speed"
+            f"joint {settings.joint!r}: the limits leave sweeps of {top:.2g} of the "
+            f"{settings.speed:g} {guard.contract.action.unit}/s asked for; give it more room, or a higher stage of speed"
         )
     speeds = np.linspace(0.1, 1.0, max(2, settings.trials // 4)) * top
     way = [room.centre]
@@ -233,7 +243,11 @@ def sweeps(settings: DiagnosisSettings, guard: Guard, rest: np.ndarray, room: Jo
             way += _pass(way[-1], room.centre + side * room.amplitude, float(speed), hz)
     way += _way(way[-1], room.centre, rate, hz).tolist()
     return _by_positions(
-        guard, rest, room, np.array(way), f"{4 * len(speeds)} sweeps at {speeds[0]:.2g} to {top:.2g}"
+        guard,
+        rest,
+        room,
+        np.array(way),
+        f"{4 * len(speeds)} sweeps at {speeds[0]:.2g} to {top:.2g}",
     )
 
 
@@ -248,7 +262,9 @@ def _pass(start: float, end: float, speed: float, hz: float) -> list[float]:
     return (start + sign * np.cumsum(strides)).tolist()
 
 
-def stillness(settings: DiagnosisSettings, guard: Guard, rest: np.ndarray, room: JointRoom) -> Excitation:
+def stillness(
+    settings: DiagnosisSettings, guard: Guard, rest: np.ndarray, room: JointRoom
+) -> Excitation:
     """Returns a rest; no effort of a robot that takes efforts."""
     hz = guard.contract.control_hz
     count = math.ceil(settings.trials * settings.hold_s * hz)
@@ -261,7 +277,7 @@ def stillness(settings: DiagnosisSettings, guard: Guard, rest: np.ndarray, room:
 
 @dataclass(frozen=True)
 class EffortMove:
-    """One move: an effort until the joint has gone far enough or long enough; then brake or coast."""
+    """One move: an effort for a way or a time, then a brake or a coast."""
 
     effort: float
     seconds: float
@@ -382,7 +398,12 @@ class EffortMoves:
 
 
 def _by_efforts(
-    settings: DiagnosisSettings, guard: Guard, room: JointRoom, mover: EffortMoves, seconds: float, what: str
+    settings: DiagnosisSettings,
+    guard: Guard,
+    room: JointRoom,
+    mover: EffortMoves,
+    seconds: float,
+    what: str,
 ) -> Excitation:
     """Returns moves of effort, with the flight's end where the joint leaves its room."""
     joints = guard.contract.action.joints
@@ -405,7 +426,9 @@ def _top_effort(settings: DiagnosisSettings, guard: Guard, room: JointRoom) -> f
     return settings.effort_share * float(allowed)
 
 
-def levels(settings: DiagnosisSettings, guard: Guard, rest: np.ndarray, room: JointRoom) -> Excitation:
+def levels(
+    settings: DiagnosisSettings, guard: Guard, rest: np.ndarray, room: JointRoom
+) -> Excitation:
     """Returns moves at efforts from a twentieth to all of the top, each both ways."""
     del rest
     top, count = _top_effort(settings, guard, room), max(2, settings.trials // 2)
@@ -417,7 +440,9 @@ def levels(settings: DiagnosisSettings, guard: Guard, rest: np.ndarray, room: Jo
     return _by_efforts(settings, guard, room, mover, seconds, f"{what}, each both ways")
 
 
-def pulses(settings: DiagnosisSettings, guard: Guard, rest: np.ndarray, room: JointRoom) -> Excitation:
+def pulses(
+    settings: DiagnosisSettings, guard: Guard, rest: np.ndarray, room: JointRoom
+) -> Excitation:
     """Returns short pulses between half and all of the top effort, to either side."""
     del rest
     rng = np.random.default_rng(settings.seed)
@@ -428,16 +453,22 @@ def pulses(settings: DiagnosisSettings, guard: Guard, rest: np.ndarray, room: Jo
     moves = [EffortMove(float(x), settings.hold_s) for x in sizes * signs]
     mover = EffortMoves(guard.contract, room, moves)
     seconds = 3.0 + len(moves) * (2 * settings.hold_s + 2 * PAUSE_S)
-    what = f"{settings.trials} pulses of {sizes.min():.3g} to {top:.3g} {guard.contract.action.unit}"
+    what = (
+        f"{settings.trials} pulses of {sizes.min():.3g} to {top:.3g} {guard.contract.action.unit}"
+    )
     return _by_efforts(settings, guard, room, mover, seconds, what)
 
 
-def coasts(settings: DiagnosisSettings, guard: Guard, rest: np.ndarray, room: JointRoom) -> Excitation:
-    """Returns pushes of the top effort to either side, after each of which the joint swings free."""
+def coasts(
+    settings: DiagnosisSettings, guard: Guard, rest: np.ndarray, room: JointRoom
+) -> Excitation:
+    """Returns pushes to either side, after each of which the joint swings free."""
     del rest
     rng = np.random.default_rng(settings.seed)
     top = _top_effort(settings, guard, room)
-    shares = rng.uniform(0.7, 1.0, settings.trials) * np.where(np.arange(settings.trials) % 2, -1, 1)
+    shares = rng.uniform(0.7, 1.0, settings.trials) * np.where(
+        np.arange(settings.trials) % 2, -1, 1
+    )
     moves = [EffortMove(float(top * x), settings.hold_s / 4, brakes=False) for x in shares]
     mover = EffortMoves(guard.contract, room, moves, coast_s=settings.hold_s)
     seconds = 3.0 + len(moves) * (2 * settings.hold_s + PAUSE_S)

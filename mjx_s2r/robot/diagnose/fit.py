@@ -68,7 +68,9 @@ class JointFit:
         seen = float(np.var(self.delay_of_trial[own], ddof=1))
         beyond = seen - float(np.mean(self.delay_variance[own]))
         doubt = 1.96 * math.sqrt(2 / (own.sum() - 1)) * seen
-        low, value, high = (math.sqrt(max(0.0, x)) for x in (beyond - doubt, beyond, beyond + doubt))
+        low, value, high = (
+            math.sqrt(max(0.0, x)) for x in (beyond - doubt, beyond, beyond + doubt)
+        )
         return value, low, high
 
     @property
@@ -138,9 +140,7 @@ def _descend(
         change, start_change = _step(local, damp, theta[chosen] - LOWEST[chosen])
         new = theta.copy()
         new[chosen] = np.maximum(theta[chosen] + change, LOWEST[chosen])
-        start_new, cost = _better_start(
-            trials, new, (start, start + start_change), noise
-        )
+        start_new, cost = _better_start(trials, new, (start, start + start_change), noise)
         if not cost < local.cost:
             damp *= 10.0
             if damp > 1e9:
@@ -312,7 +312,9 @@ def _finish(
         known = power > 1e-3 * np.max(power)
         count = np.maximum(trials.seen.sum(1) - 3, 1)
         noise = float(np.sum(residual**2) / np.sum(count))
-        own = own + np.where(known, np.sum(late * residual, 1) / np.where(known, power, 1.0), np.nan)
+        own = own + np.where(
+            known, np.sum(late * residual, 1) / np.where(known, power, 1.0), np.nan
+        )
         variance = np.where(known, noise / np.where(known, power, 1.0), np.nan)
     return JointFit(
         theta=theta,

@@ -1,4 +1,4 @@
-"""The motion of one joint under its actuator: second order, viscous and dry friction, gravity, delay.
+"""The motion of one joint under its actuator: inertia, friction, gravity and a delay.
 
     effort:    q'' = k u(t - d) - D q' - C sign(q') - S sin(q) - K cos(q)
     position:  q'' = k (u(t - d) - q) - D q' - C sign(q') - S sin(q) - K cos(q)
@@ -118,7 +118,7 @@ def simulate(trials: Trials, theta: np.ndarray, start: np.ndarray) -> np.ndarray
 
 
 def _edges(trials: Trials, delay_s: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns (U, G, M + 1) the ends of all steps for each of the U delays, and whose is which (V,).
+    """Returns (U, G, M + 1) the ends of all steps for each of the U delays, and whose (V,).
 
     Between two readings there are as many steps before the arrival of the next command as after it.
     """
@@ -161,7 +161,9 @@ class _Advance:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Returns position and speed after steps (V, G), s."""
         net = self._net(position, speed, drive)
-        way = np.where(speed != 0, np.sign(speed), np.where(np.abs(net) > self._dry, np.sign(net), 0))
+        way = np.where(
+            speed != 0, np.sign(speed), np.where(np.abs(net) > self._dry, np.sign(net), 0)
+        )
         half = 0.5 * step_s
         first = (net - self._dry * way) * (way != 0)
         middle = self._net(position + half * speed, speed + half * first, drive)

@@ -1,4 +1,4 @@
-"""The joint model fitted to a track: where to begin, what is free, and what to say of the result."""
+"""The joint model fitted to a track: where to begin, what is free, what to say of it."""
 
 import math
 from dataclasses import dataclass, replace

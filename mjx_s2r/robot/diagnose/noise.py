@@ -10,12 +10,18 @@ import math
 
 import numpy as np
 
-from mjx_s2r.robot.diagnose.estimate import Curve, Diagnosis, DiagnosisError, Estimate, from_deviation
+from mjx_s2r.robot.diagnose.estimate import (
+    Curve,
+    Diagnosis,
+    DiagnosisError,
+    Estimate,
+    from_deviation,
+)
 from mjx_s2r.robot.log import Flight
 
 LEAST = 50  # readings
 FALL = 3.84 / 2  # of the logarithm of the likelihood, at the ends of a 95 % interval
-FINE_QUANTUM = 0.3  # deviations: a finer quantum changes a standard deviation by less than 1 %
+COARSE = 1.0  # deviations: of a coarser quantum the likelihood of the rounded values is asked
 DEVIATIONS = np.geomspace(0.02, 3.4, 160)  # quanta
 SHIFTS = np.linspace(-0.5, 0.5, 101)  # quanta
 
@@ -42,7 +48,8 @@ def noise(flight: Flight) -> list[Diagnosis]:
 
 def _readings(flight: Flight, name: str) -> tuple[np.ndarray, np.ndarray]:
     """Returns (T, size) readings of a signal, each once, and (T,) their times, s."""
-    rows, times = [], []
+    rows: list[np.ndarray] = []
+    times: list[float] = []
     for step in flight.bare():
         reading = step.reading
         if reading is None or name not in reading.signals:
@@ -73,7 +80,7 @@ def column_noise(element: str, unit: str, time_s: np.ndarray, values: np.ndarray
     lag = float(left[1:] @ left[:-1] / max(float(left @ left), 1e-300)) if white else 0.0
     alike = max(0.0, min(0.99, lag))
     independent = max(4.0, count * (1 - alike) / (1 + alike))
-    if white > FINE_QUANTUM * quantum and quantum < white / FINE_QUANTUM and white > quantum / 2:
+    if white and quantum < COARSE * white:
         true = math.sqrt(max(0.0, white**2 - quantum**2 / 12))
         half = 1.96 * white / math.sqrt(2 * (independent - 1)) * white / max(true, 1e-12)
         deviation = Estimate("sensor.noise", true, max(0.0, true - half), true + half, unit)
@@ -90,9 +97,11 @@ def column_noise(element: str, unit: str, time_s: np.ndarray, values: np.ndarray
     notes = []
     if alike > 0.2:
         notes.append(f"neighbouring readings are alike ({lag:.2f}): the noise is not white")
-    if not quantum:
+    if not white:
         notes.append("the reading never changed: a quantum larger than the noise, or a dead sensor")
-    curve = Curve(f"{element} at rest", "time, s", f"reading, {unit}", time_s, values, values - left)
+    curve = Curve(
+        f"{element} at rest", "time, s", f"reading, {unit}", time_s, values, values - left
+    )
     return Diagnosis("noise", element, tuple(rows), (curve,), count, white, white, tuple(notes))
 
 

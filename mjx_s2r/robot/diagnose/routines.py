@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from mjx_s2r.contract import PolicyContract
+from mjx_s2r.params import unknown
 from mjx_s2r.robot.clock import Clock
 from mjx_s2r.robot.diagnose import effects, excitation
 from mjx_s2r.robot.diagnose.estimate import Diagnosis, DiagnosisError
@@ -49,9 +50,7 @@ class RoutineSpec:
     amplitude: float
     remedy: str = ""
 
-    def complete(
-        self, settings: DiagnosisSettings, contract: PolicyContract
-    ) -> DiagnosisSettings:
+    def complete(self, settings: DiagnosisSettings, contract: PolicyContract) -> DiagnosisSettings:
         """Returns the settings with the routine's own numbers and the contract's gains filled in.
 
         Raises:
@@ -59,22 +58,17 @@ class RoutineSpec:
         """
         action = contract.action
         if settings.joint not in action.joints:
-            from mjx_s2r.params import unknown
-
             raise unknown("joint", settings.joint, action.joints)
         j = action.joints.index(settings.joint)
-        given = {"kp": action.kp, "kd": action.kd}
-        known = {
-            name: gains[j]
-            for name, gains in given.items()
-            if gains and gains[j] > 0 and math.isnan(getattr(settings, name))
-        }
+        kp = action.kp[j] if action.kp and action.kp[j] > 0 else math.nan
+        kd = action.kd[j] if action.kd and action.kd[j] > 0 else math.nan
         return replace(
             settings,
             trials=settings.trials or self.trials,
             hold_s=settings.hold_s or self.hold_s,
             amplitude=settings.amplitude or self.amplitude,
-            **known,
+            kp=kp if math.isnan(settings.kp) else settings.kp,
+            kd=kd if math.isnan(settings.kd) else settings.kd,
         )
 
     def plan(

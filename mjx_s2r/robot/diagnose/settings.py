@@ -7,9 +7,7 @@ from typing import Literal, get_args
 from mjx_s2r.params import unknown
 from mjx_s2r.robot.diagnose.estimate import DiagnosisError
 
-Routine = Literal[
-    "friction", "inertia", "delay", "gains", "free-motion", "noise", "backlash"
-]
+Routine = Literal["friction", "inertia", "delay", "gains", "free-motion", "noise", "backlash"]
 POSITIVE = ("effort_share", "speed")
 
 

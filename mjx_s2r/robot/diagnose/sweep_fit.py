@@ -1,8 +1,8 @@
 """Friction and play of a servo from sweeps at constant speed, to and fro over the same positions.
 
 What the servo must give at constant speed is tau = b v + c sign(v) + g(q). It is read from the
-servo itself ("joint_effort") or from its lag, tau = kp (u - q) - kd v, where the command is ahead by
-the delay d: u - q = (c sign(v) + (b + kd + kp d) v + g(q)) / kp. Gravity is the same both ways.
+servo itself ("joint_effort") or from its lag, tau = kp (u - q) - kd v, where the command is ahead
+by the delay d: u - q = (c sign(v) + (b + kd + kp d) v + g(q)) / kp. Gravity is the same both ways.
 """
 
 import math
@@ -105,11 +105,11 @@ def sweep_friction(track: JointTrack, settings: DiagnosisSettings) -> Diagnosis:
     force = "N m" if track.hinge else "N"
     if track.effort is not None:
         found, notes = fit_sweeps(track, track.effort), []
-        known, unsure = 0.0, 0.0
+        known = 0.0
     elif math.isfinite(settings.kp):
         found = fit_sweeps(track, settings.kp * (track.command - track.position))
         notes = ["the servo's own dead zone and play count as dry friction here; see backlash"]
-        known, unsure = settings.kd + settings.kp * settings.delay_s, 0.0
+        known = settings.kd + settings.kp * settings.delay_s
     else:
         raise DiagnosisError(
             f"joint {track.joint!r}: its servo tells no 'joint_effort' and its stiffness is not "
@@ -121,10 +121,8 @@ def sweep_friction(track: JointTrack, settings: DiagnosisSettings) -> Diagnosis:
     rows = [dry]
     viscous = f"{force} s/{track.unit}"
     if math.isfinite(known):
-        value, deviation = max(0.0, found.slope[0] - known), math.hypot(found.slope[1], unsure)
-        damping = from_deviation(
-            "model.dof_damping", value, deviation, found.passes, viscous, 0.0
-        )
+        value, deviation = max(0.0, found.slope[0] - known), found.slope[1]
+        damping = from_deviation("model.dof_damping", value, deviation, found.passes, viscous, 0.0)
         rows.append(damping)
     else:
         name = "damping, servo and delay together"

@@ -14,6 +14,7 @@ from mjx_s2r.robot.log import Flight
 
 LEAST_READINGS = 6  # of a trial
 SETTLED_S = 0.1  # after which an effort that was taken away acts no more
+STEADY = 0.002  # of the fastest speed: what a steady one may change by from step to step
 BEFORE = 5  # readings that tell a trial's start state
 REST_SHARE = 0.8  # of the time before the first motion that counts as rest
 SAME = 1e-6  # relative to the largest command: changes below are rounding
@@ -172,7 +173,7 @@ class JointTrack:
         top = float(np.max(np.abs(speed), initial=0.0))
         if not top:
             return []
-        same = np.abs(np.diff(speed)) < 0.02 * top
+        same = np.abs(np.diff(speed)) < STEADY * top
         edges = (np.flatnonzero(~same) + 1).tolist()
         skip = math.ceil(skip_s / self.period_s)
         found = []

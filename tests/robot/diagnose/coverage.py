@@ -18,7 +18,7 @@ import numpy as np
 from mjx_s2r.robot.diagnose.estimate import Diagnosis
 from mjx_s2r.robot.diagnose.settings import DiagnosisSettings
 from mjx_s2r.robot.drivers.imperfections import Imperfections
-from tests.robot.diagnose.stand_ins import SPHERE, STEP_S, Truth, fly_routine
+from tests.robot.diagnose.stand_ins import STEP_S, Truth, fly_routine
 
 JITTER = 0.05  # logarithmic deviation of the delay
 
@@ -86,7 +86,9 @@ def main() -> None:
             true, value, low, high = np.array(kept).T
             inside = int(np.sum((low <= true) & (true <= high)))
             half, error = np.median((high - low) / 2), np.median(np.abs(value - true))
-            print(f"{routine:<12} {name:<30} {inside}/{len(true)} {half:.2g} {error:.2g}", flush=True)
+            print(
+                f"{routine:<12} {name:<30} {inside}/{len(true)} {half:.2g} {error:.2g}", flush=True
+            )
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import mujoco
-import numpy as np
 
 from mjx_s2r.robot.clock import VirtualClock
 from mjx_s2r.robot.controller import ControllerConfig, run
@@ -56,7 +55,7 @@ def model_of(truth: Truth, timestep: float = 0.0) -> mujoco.MjModel:
     <mujoco><compiler angle="radian"/>
       <option timestep="{timestep or STEP_S}" gravity="0 0 -9.81" integrator="RK4">
         <flag contact="disable"/></option>
-      <worldbody><body><joint name="j" axis="{'0 0 1' if truth.level else '0 1 0'}" range="-2 2"
+      <worldbody><body><joint name="j" axis="{"0 0 1" if truth.level else "0 1 0"}" range="-2 2"
         damping="{truth.damping}" frictionloss="{truth.dry}"
         armature="{truth.armature}" solreffriction="0.002 1" solimpfriction="0.99 0.999 0.001"/>
         <inertial pos="0 0 -{truth.length}" mass="{truth.mass}"
