@@ -74,7 +74,7 @@ def drop(body: str, trials: Sequence[tuple[np.ndarray, np.ndarray]]) -> Diagnosi
     for time_s, height in trials:
         arcs = _arcs(time_s, height)
         fits = [np.polynomial.polynomial.polyfit(time_s[a:b], height[a:b], 2) for a, b in arcs]
-        falls += [-2 * f[2] for f in fits]
+        falls += [(-2 * f[2], (b - a) ** 5) for (a, b), f in zip(arcs, fits, strict=True)]
         for (_, end), before, after in zip(arcs[:-1], fits[:-1], fits[1:], strict=True):
             speeds = _impact(before, after, float(time_s[end]))
             if speeds is not None:
@@ -86,15 +86,10 @@ def drop(body: str, trials: Sequence[tuple[np.ndarray, np.ndarray]]) -> Diagnosi
             f"{LEAST_IMPACTS} are needed; take positions more often, or drop it from higher"
         )
     down, up = np.array(pairs).T
-    ratios = up / down
-    value, deviation = (
-        float(np.mean(ratios)),
-        float(np.std(ratios, ddof=1) / math.sqrt(len(ratios))),
-    )
-    fall = from_deviation(
-        "gravity", float(np.mean(falls)), float(np.std(falls, ddof=1) / math.sqrt(len(falls))),
-        len(falls), "m/s^2",
-    )  # fmt: skip
+    value, deviation = _weighted(up / down, down**2)
+    row = from_deviation("model.geom_restitution", value, deviation, len(pairs), "1", 0.0)
+    pull, unsure = _weighted(*np.array(falls).T)
+    fall = from_deviation("gravity", pull, unsure, len(falls), "m/s^2")
     limits = ["restitution depends on the speed of the impact; these were "
               f"{down.min():.2g} to {down.max():.2g} m/s"]  # fmt: skip
     if not 0.95 * GRAVITY < fall.value < 1.05 * GRAVITY:
@@ -102,8 +97,19 @@ def drop(body: str, trials: Sequence[tuple[np.ndarray, np.ndarray]]) -> Diagnosi
             f"the body falls with {fall.value:.3g} m/s^2 instead of {GRAVITY}: look at the unit of "
             "the heights, the clock, or the drag of the air"
         )
-    row = from_deviation("model.geom_restitution", value, deviation, len(ratios), "1", 0.0)
-    return Diagnosis("drop", body, (row, fall), (curve,), len(ratios), limits=tuple(limits))
+    return Diagnosis("drop", body, (row, fall), (curve,), len(pairs), limits=tuple(limits))
+
+
+def _weighted(values: np.ndarray, weights: np.ndarray) -> tuple[float, float]:
+    """Returns the weighted mean of (N,) values and its standard deviation.
+
+    The weights are the inverse variances that equal noise of the positions gives: of a speed's
+    ratio the square of the speed, of a parabola's bend the fifth power of its readings.
+    """
+    share = weights / np.sum(weights)
+    mean = float(share @ values)
+    spread = float(np.sum(share**2 * (values - mean) ** 2)) * len(values) / (len(values) - 1)
+    return mean, math.sqrt(spread)
 
 
 def _arcs(time_s: np.ndarray, height: np.ndarray) -> list[tuple[int, int]]:
@@ -116,7 +122,7 @@ def _arcs(time_s: np.ndarray, height: np.ndarray) -> list[tuple[int, int]]:
     threshold = max(4 * GRAVITY * float(np.median(np.diff(time_s))), 0.15 * float(np.max(jump)))
     hits = (np.flatnonzero((jump > threshold) & (speed[:-1] < 0)) + 1).tolist()
     merged = [h for n, h in enumerate(hits) if n == 0 or h - hits[n - 1] > 1]
-    edges = [0, *merged, len(time_s)]
+    edges = [0, *merged]  # the flight that the readings end in may hold small bounces
     found = []
     for a, b in pairwise(edges):
         first = a + 1 if a == 0 else a + 2

@@ -141,7 +141,8 @@ def room_of(
     )
     centre, noise = float(np.mean(rest[:, j])), float(np.std(rest[:, j], ddof=1))
     drift = abs(float(np.mean(rest[len(rest) // 2 :, j]) - np.mean(rest[: len(rest) // 2, j])))
-    if drift > max(8 * noise / math.sqrt(len(rest) / 4), 0.2 * settings.amplitude):
+    quick = float(np.std(np.diff(rest[:, j])))  # what a slow motion adds nothing to
+    if drift > max(8 * quick / math.sqrt(len(rest) / 2), 0.2 * settings.amplitude):
         raise DiagnosisError(
             f"joint {settings.joint!r} moves by {drift:.3g} while nothing commands it; bring it to "
             "rest, and hold up what would fall"
@@ -234,7 +235,8 @@ def sweeps(
     if top < 0.05 * settings.speed:
         raise DiagnosisError(
             f"joint {settings.joint!r}: the limits leave sweeps of {top:.2g} of the "
-            f"{settings.speed:g} {guard.contract.action.unit}/s asked for; give it more room, or a higher stage of speed"
+            f"{settings.speed:g} {guard.contract.action.unit}/s asked for; give it more "
+            "room, or a higher stage of speed"
         )
     speeds = np.linspace(0.1, 1.0, max(2, settings.trials // 4)) * top
     way = [room.centre]

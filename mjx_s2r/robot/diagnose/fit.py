@@ -166,8 +166,13 @@ def guess_effort(trials: Trials, free: Sequence[int], delays_s: Sequence[float])
     return found[int(np.argmin(costs))]
 
 
-def guess_servo(trials: Trials, delays_s: Sequence[float], most: int = 8) -> np.ndarray:
-    """Returns (6,) parameters to begin with, from a grid of frequency, damping ratio and delay."""
+def guess_servo(
+    trials: Trials, free: Sequence[int], delays_s: Sequence[float], most: int = 8
+) -> np.ndarray:
+    """Returns (6,) parameters to begin with, from a grid of frequency, damping ratio and delay.
+
+    The best places of the grid are followed downhill on ``most`` of the trials.
+    """
     few = trials.some(np.unique(np.linspace(0, len(trials) - 1, most).astype(int)))
     start = few.start
     grid = []
@@ -176,7 +181,7 @@ def guess_servo(trials: Trials, delays_s: Sequence[float], most: int = 8) -> np.
             grid += [(rad_s**2, 2 * ratio * rad_s, 0.0, 0.0, 0.0, d) for d in delays_s]
     found = np.array(grid)
     order = np.argsort(_costs(few, found, start))
-    chosen = np.array(free_of(gravity=True, hinge=False))
+    chosen = np.array(free, int)
     tried = [_descend(few, found[i], start, chosen, few.noise) for i in order[: 3 * TRIED : 3]]
     return min(tried, key=lambda x: x[2].cost)[0]
 
@@ -215,6 +220,7 @@ def _regress(trials: Trials, free: Sequence[int], delay_s: float) -> np.ndarray:
 def _errors(trials: Trials, theta: np.ndarray, start: np.ndarray) -> np.ndarray:
     """Returns (V, G) sums of squares of V variants (V, 6), from start states (V, G, 2)."""
     error = np.where(trials.seen, trials.position - simulate(trials, theta, start), 0.0)
+    error = np.nan_to_num(error, nan=1e6, posinf=1e6, neginf=-1e6)
     cost = np.sum(np.clip(error, -1e6, 1e6) ** 2, axis=2)
     return np.where(np.isfinite(cost), cost, np.inf)
 

@@ -110,10 +110,11 @@ def simulate(trials: Trials, theta: np.ndarray, start: np.ndarray) -> np.ndarray
     position, speed = start[..., 0].copy(), start[..., 1].copy()
     found = np.empty((len(theta), *trials.time_s.shape))
     found[..., 0] = position
-    for m in range(len(step_s)):
-        position, speed = advance(position, speed, drive[m], step_s[m])
-        if (m + 1) % fine == 0:
-            found[..., (m + 1) // fine] = position
+    with np.errstate(over="ignore", invalid="ignore"):  # of parameters that are far off
+        for m in range(len(step_s)):
+            position, speed = advance(position, speed, drive[m], step_s[m])
+            if (m + 1) % fine == 0:
+                found[..., (m + 1) // fine] = position
     return found
 
 

@@ -80,7 +80,7 @@ def fit_motion(
     else:
         trials = replace(trials, hinge=False)
         free = free_of(settings.gravity, hinge=False)
-        guess = guess_servo(trials, delays)
+        guess = guess_servo(trials, free, delays)
     fit = fit_joint(trials, guess, free)
     return MotionFit(track, trials, fit, tuple(_limits(track, settings, fit, span)))
 

@@ -2,7 +2,8 @@
 
 What the servo must give at constant speed is tau = b v + c sign(v) + g(q). It is read from the
 servo itself ("joint_effort") or from its lag, tau = kp (u - q) - kd v, where the command is ahead
-by the delay d: u - q = (c sign(v) + (b + kd + kp d) v + g(q)) / kp. Gravity is the same both ways.
+by the delay d, and on average by half a period T in which it holds:
+u - q = (c sign(v) + (b + kd + kp (d + T / 2)) v + g(q)) / kp. Gravity is the same both ways.
 """
 
 import math
@@ -109,7 +110,7 @@ def sweep_friction(track: JointTrack, settings: DiagnosisSettings) -> Diagnosis:
     elif math.isfinite(settings.kp):
         found = fit_sweeps(track, settings.kp * (track.command - track.position))
         notes = ["the servo's own dead zone and play count as dry friction here; see backlash"]
-        known = settings.kd + settings.kp * settings.delay_s
+        known = settings.kd + settings.kp * (settings.delay_s + track.period_s / 2)
     else:
         raise DiagnosisError(
             f"joint {track.joint!r}: its servo tells no 'joint_effort' and its stiffness is not "
@@ -124,6 +125,11 @@ def sweep_friction(track: JointTrack, settings: DiagnosisSettings) -> Diagnosis:
         value, deviation = max(0.0, found.slope[0] - known), found.slope[1]
         damping = from_deviation("model.dof_damping", value, deviation, found.passes, viscous, 0.0)
         rows.append(damping)
+        if track.effort is None:
+            off = 1e-3 * settings.kp
+            notes.append(
+                f"an error of 1 ms in --delay-s is one of {off:.2g} {viscous} in the damping"
+            )
     else:
         name = "damping, servo and delay together"
         rows.append(from_deviation(name, found.slope[0], found.slope[1], found.passes, viscous))
