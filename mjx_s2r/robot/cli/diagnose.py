@@ -22,7 +22,7 @@ from mjx_s2r.robot.diagnose.drop import drop, read_body, slide
 from mjx_s2r.robot.diagnose.estimate import Diagnosis
 from mjx_s2r.robot.diagnose.excitation import diagnosis_contract, plain_contract
 from mjx_s2r.robot.diagnose.report import write_diagnosis
-from mjx_s2r.robot.diagnose.routines import ROUTINES, at_rest
+from mjx_s2r.robot.diagnose.routines import ROUTINES, rest_readings
 from mjx_s2r.robot.diagnose.settings import DiagnosisSettings, Routine
 from mjx_s2r.robot.log import read
 from mjx_s2r.robot.policy import Policy
@@ -171,7 +171,7 @@ def _fly_one(session: Session, settings: DiagnosisSettings, number: int) -> list
     """
     spec = ROUTINES[settings.what]
     guard = Guard.build(session.safety, session.contract, session.info)
-    rest = at_rest(session.driver, session.clock, session.contract)
+    rest = rest_readings(session.driver, session.clock, session.contract)
     plan = spec.plan(settings, guard, session.info, rest)
     first, *more = plan.lines
     say(session.plan(("diagnose", f"{settings.what}: {first}"), *(("", line) for line in more)))

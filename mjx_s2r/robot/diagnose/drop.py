@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 
 from mjx_s2r.robot.diagnose.estimate import (
-    Curve,
     Diagnosis,
     DiagnosisError,
-    Estimate,
+    FitCurve,
+    IntervalEstimate,
     from_deviation,
 )
 from mjx_s2r.robot.diagnose.fit import jackknife
@@ -149,12 +149,14 @@ def _bounces(
     height: np.ndarray,
     arcs: list[tuple[int, int]],
     fits: list[np.ndarray],
-) -> Curve:
+) -> FitCurve:
     """Returns the chart of the heights and their parabolas."""
     fitted = np.full(len(time_s), np.nan)
     for (a, b), fit in zip(arcs, fits, strict=True):
         fitted[a:b] = np.polynomial.polynomial.polyval(time_s[a:b], fit)
-    return Curve(f"{body}: flights between impacts", "time, s", "height, m", time_s, height, fitted)
+    return FitCurve(
+        f"{body}: flights between impacts", "time, s", "height, m", time_s, height, fitted
+    )
 
 
 def slide(body: str, trials: Sequence[tuple[np.ndarray, np.ndarray]]) -> Diagnosis:
@@ -178,7 +180,7 @@ def slide(body: str, trials: Sequence[tuple[np.ndarray, np.ndarray]]) -> Diagnos
         spread = _block_spread(at, way[:last], fit)
         fitted = np.full(len(way), np.nan)
         fitted[:last] = np.polynomial.polynomial.polyval(at, fit)
-        curve = curve or Curve(
+        curve = curve or FitCurve(
             f"{body}: slide", "time, s", "way, m", time_s - time_s[0], way, fitted
         )
     several = len(slowing) >= LEAST_IMPACTS
@@ -190,7 +192,9 @@ def slide(body: str, trials: Sequence[tuple[np.ndarray, np.ndarray]]) -> Diagnos
         raise DiagnosisError(
             f"{body!r} is not slowed down ({-value * GRAVITY:.3g} m/s^2 faster); is it level?"
         )
-    row: Estimate = from_deviation("model.geom_friction", value, spread / GRAVITY, count, "1", 0.0)
+    row: IntervalEstimate = from_deviation(
+        "model.geom_friction", value, spread / GRAVITY, count, "1", 0.0
+    )
     limits = ["the floor is taken as level: a slope of 1 degree is an error of 0.017"]
     if not several:
         limits.append("one slide shows the readings' noise alone; slides differ, make some more")

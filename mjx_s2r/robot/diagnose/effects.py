@@ -10,10 +10,10 @@ from collections.abc import Callable
 import numpy as np
 
 from mjx_s2r.robot.diagnose.estimate import (
-    Curve,
     Diagnosis,
     DiagnosisError,
-    Estimate,
+    FitCurve,
+    IntervalEstimate,
     derived,
 )
 from mjx_s2r.robot.diagnose.joint_model import COSINE, DAMPING, DELAY, DRIVE, DRY, SINE
@@ -26,7 +26,7 @@ Formula = Callable[[np.ndarray], float]
 SUM = "delay of the command and age of the reading are seen in sum"
 
 
-def friction(track: JointTrack, settings: DiagnosisSettings) -> Diagnosis:
+def joint_friction(track: JointTrack, settings: DiagnosisSettings) -> Diagnosis:
     """Returns b and c of tau = b v + c sign(v).
 
     Raises:
@@ -58,7 +58,7 @@ def inertia(track: JointTrack, settings: DiagnosisSettings) -> Diagnosis:
     if math.isfinite(settings.link_inertia):
         links, whole = settings.link_inertia, rows[0]
         low, best, high = (max(0.0, x - links) for x in (whole.low, whole.value, whole.high))
-        rows.insert(0, Estimate("model.dof_armature", best, low, high, _mass(found)))
+        rows.insert(0, IntervalEstimate("model.dof_armature", best, low, high, _mass(found)))
     else:
         limits.append("with --link-inertia known the rotor's part (dof_armature) can be told apart")
     rows += _friction(found, lambda t: force / t[DRIVE]) if track.mode == "effort" else []
@@ -79,7 +79,7 @@ def delay(track: JointTrack, settings: DiagnosisSettings) -> Diagnosis:
     times = found.fit.delay_of_trial[np.isfinite(found.fit.delay_of_trial)]
     rows = (
         _row(found, "actuator.delay_s", "s", lambda t: t[DELAY]),
-        Estimate("jitter of the delay", *jitter, "s"),
+        IntervalEstimate("jitter of the delay", *jitter, "s"),
     )
     histogram = _delays(found, times)
     return _diagnosis("delay", found, rows, (histogram, found.curve()), [SUM])
@@ -159,7 +159,7 @@ def free_motion(track: JointTrack, settings: DiagnosisSettings) -> Diagnosis:
     return _diagnosis("free-motion", found, rows, (found.curve(),), limits)
 
 
-def _row(found: MotionFit, name: str, unit: str, formula: Formula) -> Estimate:
+def _row(found: MotionFit, name: str, unit: str, formula: Formula) -> IntervalEstimate:
     """Returns a function of the fitted parameters with its interval."""
     return derived(name, unit, formula, found.fit.theta, found.fit.spread)
 
@@ -169,7 +169,7 @@ def _mass(found: MotionFit) -> str:
     return "kg m^2" if found.track.hinge else "kg"
 
 
-def _friction(found: MotionFit, mass: Formula) -> list[Estimate]:
+def _friction(found: MotionFit, mass: Formula) -> list[IntervalEstimate]:
     """Returns b and c, by what gives the inertia from the parameters."""
     force = "N m" if found.track.hinge else "N"
     viscous = f"{force} s/{found.track.unit}"
@@ -182,8 +182,8 @@ def _friction(found: MotionFit, mass: Formula) -> list[Estimate]:
 def _diagnosis(
     what: str,
     found: MotionFit,
-    rows: tuple[Estimate, ...] | list[Estimate],
-    curves: tuple[Curve, ...],
+    rows: tuple[IntervalEstimate, ...] | list[IntervalEstimate],
+    curves: tuple[FitCurve, ...],
     limits: list[str] | None = None,
 ) -> Diagnosis:
     """Returns the diagnosis of a fit."""
@@ -199,7 +199,7 @@ def _diagnosis(
     )
 
 
-def _levels(found: MotionFit) -> Curve:
+def _levels(found: MotionFit) -> FitCurve:
     """Returns the friction force over speed: each trial's balance of effort, inertia and gravity.
 
     Over a trial, effort minus I times the change of speed minus gravity is the friction's impulse;
@@ -224,16 +224,16 @@ def _levels(found: MotionFit) -> Curve:
     line = (theta[DAMPING] * speed + theta[DRY] * np.sign(speed)) / theta[DRIVE]
     unit, force = found.track.unit, found.track.command_unit
     title = f"{found.track.joint}: friction, gravity and inertia taken off"
-    return Curve(
+    return FitCurve(
         title, f"speed, {unit}/s", f"friction, {force}", speed, np.array(forces)[order], line
     )
 
 
-def _delays(found: MotionFit, times: np.ndarray) -> Curve:
+def _delays(found: MotionFit, times: np.ndarray) -> FitCurve:
     """Returns the trials' delays in the order of their size, beside the mean."""
     share = (np.arange(len(times)) + 0.5) / max(1, len(times))
     mean = np.full(len(times), 1e3 * found.fit.theta[DELAY])
-    return Curve(
+    return FitCurve(
         f"{found.track.joint}: delay of each trial, sorted; the line is the mean",
         "share of the trials, 1",
         "delay, ms",

@@ -21,7 +21,7 @@ class DiagnosisError(ContractError):
 
 
 @dataclass(frozen=True)
-class Estimate:
+class IntervalEstimate:
     """One number.
 
     Attributes:
@@ -51,7 +51,7 @@ class Estimate:
 
 
 @dataclass(frozen=True, eq=False)
-class Curve:
+class FitCurve:
     """One chart of a diagnosis: N measured points and what the fit says there.
 
     Attributes:
@@ -88,14 +88,14 @@ class Diagnosis:
 
     what: str
     element: str
-    estimates: tuple[Estimate, ...]
-    curves: tuple[Curve, ...]
+    estimates: tuple[IntervalEstimate, ...]
+    curves: tuple[FitCurve, ...]
     trials: int
     residual: float = math.nan
     noise: float = math.nan
     limits: tuple[str, ...] = ()
 
-    def __getitem__(self, name: str) -> Estimate:
+    def __getitem__(self, name: str) -> IntervalEstimate:
         """Returns the estimate of a name.
 
         Raises:
@@ -127,10 +127,10 @@ def student_t(dof: float) -> float:
 
 def from_deviation(
     name: str, value: float, deviation: float, trials: int, unit: str, least: float = -math.inf
-) -> Estimate:
+) -> IntervalEstimate:
     """Returns an estimate from a standard deviation that ``trials`` independent trials gave."""
     half = student_t(max(1, trials - 1)) * deviation
-    return Estimate(name, value, max(least, value - half), max(least, value + half), unit)
+    return IntervalEstimate(name, value, max(least, value - half), max(least, value + half), unit)
 
 
 def derived(
@@ -139,7 +139,7 @@ def derived(
     formula: Callable[[np.ndarray], float],
     theta: np.ndarray,
     spread: tuple[np.ndarray, int],
-) -> Estimate:
+) -> IntervalEstimate:
     """Returns a function of fitted parameters by the delta method, not below zero.
 
     Args:

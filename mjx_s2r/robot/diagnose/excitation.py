@@ -190,7 +190,7 @@ def _by_positions(
     )
 
 
-def steps(
+def position_steps(
     settings: DiagnosisSettings, guard: Guard, rest: np.ndarray, room: JointRoom
 ) -> Excitation:
     """Returns steps between the two sides of the centre, of sizes that differ.

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from mjx_s2r.robot.diagnose.estimate import Curve, DiagnosisError
+from mjx_s2r.robot.diagnose.estimate import DiagnosisError, FitCurve
 from mjx_s2r.robot.diagnose.fit import JointFit, fit_joint, free_of, guess_effort, guess_servo
 from mjx_s2r.robot.diagnose.joint_model import DELAY, DRIVE, Trials
 from mjx_s2r.robot.diagnose.settings import DiagnosisSettings
@@ -26,14 +26,14 @@ class MotionFit:
     fit: JointFit
     limits: tuple[str, ...]
 
-    def curve(self) -> Curve:
+    def curve(self) -> FitCurve:
         """Returns the first trials, measured and fitted, over time."""
         few = self.trials.some(np.arange(min(SHOWN_TRIALS, len(self.trials))))
         seen = few.seen
         x = few.time_s[seen]
         order = np.argsort(x, kind="stable")
         fitted = self.fit.predicted[: len(seen)][seen]
-        return Curve(
+        return FitCurve(
             f"{self.track.joint}: first {len(seen)} of {len(self.trials)} trials",
             "time, s",
             f"position, {self.track.unit}",

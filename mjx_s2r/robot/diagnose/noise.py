@@ -11,10 +11,10 @@ import math
 import numpy as np
 
 from mjx_s2r.robot.diagnose.estimate import (
-    Curve,
     Diagnosis,
     DiagnosisError,
-    Estimate,
+    FitCurve,
+    IntervalEstimate,
     from_deviation,
 )
 from mjx_s2r.robot.log import Flight
@@ -83,15 +83,15 @@ def column_noise(element: str, unit: str, time_s: np.ndarray, values: np.ndarray
     if white and quantum < COARSE * white:
         true = math.sqrt(max(0.0, white**2 - quantum**2 / 12))
         half = 1.96 * white / math.sqrt(2 * (independent - 1)) * white / max(true, 1e-12)
-        deviation = Estimate("sensor.noise", true, max(0.0, true - half), true + half, unit)
+        deviation = IntervalEstimate("sensor.noise", true, max(0.0, true - half), true + half, unit)
     elif quantum:
         deviation = rounded_noise(values, quantum, unit)
     else:
-        deviation = Estimate("sensor.noise", 0.0, 0.0, 0.0, unit)
+        deviation = IntervalEstimate("sensor.noise", 0.0, 0.0, 0.0, unit)
     spread = white / math.sqrt(max(independent * float(np.var(time_s)), 1e-12))
     rows = [
         deviation,
-        Estimate("sensor.quantum", quantum, quantum, quantum, unit),
+        IntervalEstimate("sensor.quantum", quantum, quantum, quantum, unit),
         from_deviation("drift", slope, spread, int(independent), f"{unit}/s"),
     ]
     notes = []
@@ -99,7 +99,7 @@ def column_noise(element: str, unit: str, time_s: np.ndarray, values: np.ndarray
         notes.append(f"neighbouring readings are alike ({lag:.2f}): the noise is not white")
     if not white:
         notes.append("the reading never changed: a quantum larger than the noise, or a dead sensor")
-    curve = Curve(
+    curve = FitCurve(
         f"{element} at rest", "time, s", f"reading, {unit}", time_s, values, values - left
     )
     return Diagnosis("noise", element, tuple(rows), (curve,), count, white, white, tuple(notes))
@@ -125,7 +125,7 @@ def quantum_of(values: np.ndarray) -> float:
     return step if len(levels) < 0.5 * len(values) else 0.0
 
 
-def rounded_noise(values: np.ndarray, quantum: float, unit: str) -> Estimate:
+def rounded_noise(values: np.ndarray, quantum: float, unit: str) -> IntervalEstimate:
     """Returns the deviation of Gaussian noise behind values (T,) that are rounded to a quantum."""
     counts = np.round((values - np.median(values)) / quantum).astype(int)
     levels, often = np.unique(counts, return_counts=True)
@@ -138,7 +138,7 @@ def rounded_noise(values: np.ndarray, quantum: float, unit: str) -> Estimate:
     inside = np.flatnonzero(best >= best[top] - FALL)
     low = 0.0 if inside[0] == 0 else quantum * DEVIATIONS[inside[0]]
     high = quantum * DEVIATIONS[inside[-1]]
-    return Estimate("sensor.noise", quantum * float(DEVIATIONS[top]), low, high, unit)
+    return IntervalEstimate("sensor.noise", quantum * float(DEVIATIONS[top]), low, high, unit)
 
 
 def _normal(x: np.ndarray) -> np.ndarray:

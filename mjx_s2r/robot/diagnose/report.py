@@ -7,7 +7,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from mjx_s2r.robot.diagnose.estimate import FORMAT, Diagnosis, Estimate
+from mjx_s2r.robot.diagnose.estimate import FORMAT, Diagnosis, IntervalEstimate
 from mjx_s2r.robot.log.page import html_page
 from mjx_s2r.robot.log.svg import point_chart
 
@@ -51,7 +51,7 @@ def diagnosis_json(found: Sequence[Diagnosis], facts: Mapping[str, Any]) -> dict
     }
 
 
-def _numbers(estimate: Estimate) -> dict[str, Any]:
+def _numbers(estimate: IntervalEstimate) -> dict[str, Any]:
     """Returns value, interval and unit."""
     ends = {n: _plain(getattr(estimate, n)) for n in ("value", "low", "high")}
     return ends | {"unit": estimate.unit}
@@ -70,7 +70,7 @@ def diagnosis_page(found: Sequence[Diagnosis], facts: Mapping[str, Any]) -> str:
     for d in found:
         parts.append(f"<h2>{escape(d.element)}: {escape(d.what)}</h2>")
         parts.append(_table(d))
-        parts += [f'<div class="warning">{escape(text)}</div>' for text in d.limits]
+        parts += [f'<p class="soft">Note: {escape(text)}.</p>' for text in d.limits]
         parts += [
             point_chart(c.title, (c.x_label, c.y_label), c.x, c.measured, c.fitted)
             for c in d.curves

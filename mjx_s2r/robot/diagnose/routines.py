@@ -112,19 +112,19 @@ MOTOR = "use a driver in a mode of efforts"
 ROUTINES = {
     "friction": RoutineSpec(
         "viscous and dry friction",
-        excitation.sweeps, excitation.levels, effects.friction, 40, 1.5, 0.4,
+        excitation.sweeps, excitation.levels, effects.joint_friction, 40, 1.5, 0.4,
     ),
     "inertia": RoutineSpec(
         "inertia about the joint, and the rotor's",
-        excitation.steps, excitation.pulses, effects.inertia, 20, 0.5, 0.4,
+        excitation.position_steps, excitation.pulses, effects.inertia, 20, 0.5, 0.4,
     ),
     "delay": RoutineSpec(
         "delay from command to motion, and its jitter",
-        excitation.steps, excitation.pulses, effects.delay, 100, 0.4, 0.05,
+        excitation.position_steps, excitation.pulses, effects.delay, 100, 0.4, 0.05,
     ),
     "gains": RoutineSpec(
         "natural frequency, damping ratio, kp and kd of a servo",
-        excitation.steps, None, effects.gains, 30, 0.8, 0.05, SERVO,
+        excitation.position_steps, None, effects.gains, 30, 0.8, 0.05, SERVO,
     ),
     "free-motion": RoutineSpec(
         "friction that ends a free motion",
@@ -141,7 +141,7 @@ ROUTINES = {
 }  # fmt: skip
 
 
-def at_rest(driver: Driver, clock: Clock, contract: PolicyContract) -> np.ndarray:
+def rest_readings(driver: Driver, clock: Clock, contract: PolicyContract) -> np.ndarray:
     """Returns (N, J) what the joints of a connected robot read while nothing is commanded.
 
     Raises:

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from mjx_s2r.robot.diagnose.estimate import (
-    Curve,
     Diagnosis,
     DiagnosisError,
-    Estimate,
+    FitCurve,
+    IntervalEstimate,
     from_deviation,
 )
 from mjx_s2r.robot.diagnose.fit import jackknife
@@ -50,12 +50,12 @@ class SweepFit:
         """Number of passes."""
         return len(self.speed)
 
-    def curve(self, title: str, y_label: str, unit: str) -> Curve:
+    def curve(self, title: str, y_label: str, unit: str) -> FitCurve:
         """Returns the passes and the fit over speed."""
         order = np.argsort(self.speed)
         speed = self.speed[order]
         fitted = self.slope[0] * speed + self.jump[0] * np.sign(speed)
-        return Curve(title, f"speed, {unit}/s", y_label, speed, self.level[order], fitted)
+        return FitCurve(title, f"speed, {unit}/s", y_label, speed, self.level[order], fitted)
 
 
 def fit_sweeps(track: JointTrack, load: np.ndarray) -> SweepFit:
@@ -127,9 +127,7 @@ def sweep_friction(track: JointTrack, settings: DiagnosisSettings) -> Diagnosis:
         rows.append(damping)
         if track.effort is None:
             off = 1e-3 * settings.kp
-            notes.append(
-                f"an error of 1 ms in --delay-s is one of {off:.2g} {viscous} in the damping"
-            )
+            notes.append(f"1 ms of error in --delay-s is {off:.2g} {viscous} of damping")
     else:
         name = "damping, servo and delay together"
         rows.append(from_deviation(name, found.slope[0], found.slope[1], found.passes, viscous))
@@ -152,12 +150,12 @@ def backlash(track: JointTrack, settings: DiagnosisSettings) -> Diagnosis:
     found = fit_sweeps(track, track.command - track.position)
     name = "half of the way lost at a reversal"
     lost = from_deviation(name, found.jump[0], found.jump[1], found.passes, track.unit)
-    rows: list[Estimate] = [lost]
+    rows: list[IntervalEstimate] = [lost]
     notes = []
     if math.isfinite(settings.kp) and math.isfinite(settings.dry):
         bent = settings.dry / settings.kp
         value = max(0.0, lost.value - bent)
-        rows.insert(0, Estimate(
+        rows.insert(0, IntervalEstimate(
             "actuator.backlash", value, max(0.0, lost.low - bent), max(0.0, lost.high - bent),
             track.unit,
         ))  # fmt: skip

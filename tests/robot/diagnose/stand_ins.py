@@ -9,7 +9,7 @@ from mjx_s2r.robot.clock import VirtualClock
 from mjx_s2r.robot.controller import ControllerConfig, run
 from mjx_s2r.robot.diagnose.estimate import Diagnosis
 from mjx_s2r.robot.diagnose.excitation import diagnosis_contract
-from mjx_s2r.robot.diagnose.routines import ROUTINES, at_rest
+from mjx_s2r.robot.diagnose.routines import ROUTINES, rest_readings
 from mjx_s2r.robot.diagnose.settings import DiagnosisSettings
 from mjx_s2r.robot.drivers.imperfections import Imperfections
 from mjx_s2r.robot.drivers.mujoco_wiring import Rig
@@ -80,7 +80,7 @@ def fly_routine(
     guard = Guard.build(SafetyConfig(), contract, info)
     routine = ROUTINES[settings.what]
     settings = routine.complete(settings, contract)
-    rest = at_rest(robot, clock, contract)
+    rest = rest_readings(robot, clock, contract)
     plan = routine.plan(settings, guard, info, rest)
     path = folder / f"{settings.what}-{reality.seed}.log"
     with FlightLog(path, contract, info.name, {}, driver=info) as log:

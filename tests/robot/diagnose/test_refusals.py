@@ -40,7 +40,7 @@ def plan(what: Routine, rest: np.ndarray = CALM, *, effort: bool = False, **aske
     [
         ("gains", {"effort": True}, CALM, "takes efforts; use a driver in a position mode"),
         ("free-motion", {}, CALM, "takes positions; use a driver in a mode of efforts"),
-        ("delay", {}, CALM + (1.9, 0), "too near its end"),
+        ("delay", {}, CALM + np.array([1.9, 0.0]), "too near its end"),
         ("delay", {}, 100 * CALM, "shake by .* which hides"),
         ("delay", {}, CALM + np.linspace(0, 0.03, 50)[:, None], "moves by .* nothing commands"),
         ("delay", {"fraction": 0.05}, CALM, "higher stage of speed"),
