@@ -1,13 +1,14 @@
 """The camera that explains pictures best: coarse to fine, search first, then Gauss-Newton.
 
 The cost of a camera is that of what its best coefficients leave (`regions`), by a robust function
-that lets shadows and unknown things pull with bounded force,
+(Barron 2019, "A general and adaptive robust loss function"), and a weak prior: half of a row's
+limits are two deviations. The function is sharpened from level to level: at first (shape 1) a
+residual pulls with bounded force, so that an edge far off is still felt; at last (shape -2) what is
+far off does not pull at all, and shadows, highlights and unknown things lose their say.
 
-    rho(r) = c^2 (sqrt(1 + |r|^2 / c^2) - 1)      (Charbonnier et al. 1997)
-
-and a weak prior: half of a row's limits are two deviations. Visibility has no gradient, so the
-first level is searched by CMA-ES over hundreds of cameras; the later ones are Gauss-Newton steps
-whose slopes are differences over half a pixel, the coefficients solved anew at both ends.
+Visibility has no gradient, so the first level is searched by CMA-ES over hundreds of cameras; the
+others are Gauss-Newton steps whose slopes are differences over half a pixel, with the coefficients
+solved anew at both ends.
 """
 
 import functools
@@ -25,9 +26,23 @@ from mjx_s2r.transfer.camera.regions import (
     coefficients,
 )
 
-SOFT = 0.06  # c, of full scale: residuals above pull no harder
+DARKEST_SHADOW = 0.3  # share of a surface's light that its shadow keeps, at least
+SCALE = 0.05  # of full scale: residuals above it pull no harder
 STEP_PX = 0.5  # difference quotients move the picture by this much
 PRIOR_STDS = 2.0  # deviations of the prior between the middle of the limits and their ends
+
+
+@dataclass(frozen=True)
+class LevelConfig:
+    """Settings of one level.
+
+    Attributes:
+        blur: deviation of the blur, as a share of the picture's height.
+        shape: of the robust function: 1 Charbonnier, -2 Geman and McClure.
+    """
+
+    blur: float
+    shape: float
 
 
 @dataclass(frozen=True)
@@ -35,16 +50,20 @@ class FitConfig:
     """Settings of a fit.
 
     Attributes:
-        search_blur_px: blur of the pictures that are searched, as a share of their height.
-        blurs: blurs of the Gauss-Newton levels, as shares of the height, coarse to fine.
+        coarse: the level that is searched.
+        levels: those of the Gauss-Newton steps, in order.
         population: cameras of one generation of the search.
         generations: of the search; 0 leaves it out.
         most_steps: Gauss-Newton steps of a level.
         seed: of the search.
     """
 
-    search_blur: float = 0.04
-    blurs: tuple[float, ...] = (0.03, 0.012)
+    coarse: LevelConfig = LevelConfig(0.04, 1.0)
+    levels: tuple[LevelConfig, ...] = (
+        LevelConfig(0.03, 1.0),
+        LevelConfig(0.012, -0.5),
+        LevelConfig(0.008, -2.0),
+    )
     population: int = 24
     generations: int = 30
     most_steps: int = 8
@@ -77,27 +96,38 @@ class Level:
     """
 
     def __init__(
-        self, posed: PosedScene, space: ParamSpace, pictures: np.ndarray, share: float
+        self, posed: PosedScene, space: ParamSpace, pictures: np.ndarray, config: LevelConfig
     ) -> None:
-        """Blurs the pictures (M, H, W, 3) uint8 by a share of their height."""
+        """Blurs the pictures (M, H, W, 3) uint8."""
         _, height, width = posed.size
-        blur = blur_of(height, width, share * height)
+        blur = blur_of(height, width, config.blur * height)
+        self.shape = config.shape
         self.pictures = jax.jit(blur)(jnp.asarray(pictures, jnp.float32) / 255)
         self._posed, self._space = posed, space
         self._leave = jax.jit(functools.partial(_residual, blur))
 
-    def residual(self, u: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
-        """Returns (M, h, w, 3) measured minus predicted at unit coordinates u (D,).
+    def residual(
+        self, u: np.ndarray, weights: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Returns what a camera leaves of the pictures, at unit coordinates u (D,).
 
-        ``weights`` (M, h, w) are those of the coefficients' least squares; None for even ones.
+        Args:
+            u: unit coordinates.
+            weights: (M, h, w) of the coefficients' least squares; None for even ones.
+
+        Returns:
+            (M, h, w, 3) measured minus predicted, in the shadow that suits each pixel best; and
+            the same without any shadow.
         """
         basis = self._posed.basis(to_values(self._space, u))
         given = self.even() if weights is None else weights
-        return np.asarray(self._leave(basis, self.pictures, jnp.asarray(given, jnp.float32)))
+        found = self._leave(basis, self.pictures, jnp.asarray(given, jnp.float32))
+        return np.asarray(found[0]), np.asarray(found[1])
 
-    def cost(self, u: np.ndarray) -> float:
+    def cost(self, u: np.ndarray, weights: np.ndarray | None = None) -> float:
         """Returns the mean robust cost and the prior's at unit coordinates u (D,)."""
-        return robust_cost(self.residual(u)) + prior_cost(u, self.even().size)
+        residual, _ = self.residual(u, weights)
+        return robust_cost(residual, self.shape) + prior_cost(u, residual[..., 0].size)
 
     def even(self) -> np.ndarray:
         """Returns (M, h, w) equal weights."""
@@ -124,26 +154,39 @@ def to_units(space: ParamSpace, xi: np.ndarray) -> np.ndarray:
 
 def _residual(
     blur: Blur, basis: jax.Array, pictures: jax.Array, weights: jax.Array
-) -> jax.Array:
-    """Returns (M, h, w, 3) what the best coefficients leave of blurred pictures."""
+) -> tuple[jax.Array, jax.Array]:
+    """Returns (M, h, w, 3) what the best coefficients leave, with and without a shadow."""
     smooth = blur(basis)
-    return pictures - smooth @ coefficients(smooth, pictures, weights)
+    lit = smooth @ coefficients(smooth, pictures, weights)
+    like = jnp.sum(pictures * lit, axis=-1) / jnp.maximum(jnp.sum(lit * lit, axis=-1), 1e-4)
+    share = jnp.clip(like, DARKEST_SHADOW, 1.0)[..., None]
+    return pictures - share * lit, pictures - lit
 
 
-def robust_cost(residual: np.ndarray) -> float:
-    """Returns the mean robust cost of residuals (..., 3)."""
-    square = np.sum(residual.astype(float) ** 2, axis=-1)
-    return float(SOFT**2 * np.mean(np.sqrt(1 + square / SOFT**2) - 1))
+def robust_cost(residual: np.ndarray, shape: float) -> float:
+    """Returns the mean robust cost of residuals (..., 3).
+
+    With a the shape and x = |r| / `SCALE`: `SCALE`^2 (|a - 2| / a) ((x^2 / |a - 2| + 1)^(a/2) - 1),
+    Barron's equation 1; its weight is (x^2 / |a - 2| + 1)^(a/2 - 1).
+    """
+    far = _far(residual, shape)
+    return float(SCALE**2 * abs(shape - 2) / shape * np.mean(far ** (shape / 2) - 1))
 
 
-def robust_weights(residual: np.ndarray) -> np.ndarray:
+def robust_weights(residual: np.ndarray, shape: float) -> np.ndarray:
     """Returns (...) the weights of iteratively reweighted least squares at residuals (..., 3)."""
-    return 1 / np.sqrt(1 + np.sum(residual**2, axis=-1) / SOFT**2)
+    return _far(residual, shape) ** (shape / 2 - 1)
+
+
+def _far(residual: np.ndarray, shape: float) -> np.ndarray:
+    """Returns (...) x^2 / |a - 2| + 1."""
+    square = np.sum(residual.astype(float) ** 2, axis=-1) / SCALE**2
+    return square / abs(shape - 2) + 1
 
 
 def prior_cost(u: np.ndarray, pixels: int) -> float:
     """Returns the prior of unit coordinates (D,), as a mean over pixels."""
-    return float(0.5 * (SOFT * PRIOR_STDS) ** 2 * np.sum(np.square(u)) / pixels)
+    return float(0.5 * (SCALE * PRIOR_STDS) ** 2 * np.sum(np.square(u)) / pixels)
 
 
 def search(level: Level, start: np.ndarray, config: FitConfig) -> tuple[np.ndarray, np.ndarray]:
@@ -187,24 +230,25 @@ def descend(
         u (D,), residual (M, h, w, 3), jacobian (M, h, w, 3, D), weights (M, h, w), and the trace.
     """
     size, damping, trace, drawn = len(u), 1e-3, [], 0
-    cost = level.cost(u)
-    weights = robust_weights(level.residual(u))
+    clear = robust_weights(level.residual(u)[1], level.shape)
     for _ in range(most):
-        residual = level.residual(u, weights)
-        weights = robust_weights(residual)
+        clear = robust_weights(level.residual(u, clear)[1], level.shape)
+        residual, _ = level.residual(u, clear)
+        weights = robust_weights(residual, level.shape)
+        cost = robust_cost(residual, level.shape) + prior_cost(u, weights.size)
         slopes = [
-            (level.residual(u + one, weights) - level.residual(u - one, weights)) / (2 * one.sum())
+            (level.residual(u + one, clear)[0] - level.residual(u - one, clear)[0]) / (2 * one.sum())
             for one in np.diag(steps)
         ]
         jacobian = np.stack(slopes, axis=-1)
         drawn += 2 * size + 2
         hessian, slope = normal_equations(jacobian, residual, weights, u)
         better = False
-        for _ in range(5):
+        for _ in range(4):
             damped = hessian + damping * np.diag(np.diag(hessian))
             move = -np.linalg.solve(damped, slope)
             near = np.clip(u + move, -1, 1)
-            found = level.cost(near)
+            found = level.cost(near, clear)
             drawn += 1
             if found < cost:
                 better = True
@@ -217,8 +261,8 @@ def descend(
         trace.append((drawn, cost))
         if small:
             break
-    residual = level.residual(u, weights)
-    return u, residual, jacobian, robust_weights(residual), trace
+    residual, _ = level.residual(u, clear)
+    return u, residual, jacobian, robust_weights(residual, level.shape), trace
 
 
 def normal_equations(
@@ -227,7 +271,7 @@ def normal_equations(
     """Returns the Hessian (D, D) and the slope (D,) of the reweighted cost and its prior."""
     flat = jacobian.reshape(-1, jacobian.shape[-1]).astype(float)
     weight = np.repeat(weights.ravel(), 3).astype(float)
-    prior = (SOFT * PRIOR_STDS) ** 2
+    prior = (SCALE * PRIOR_STDS) ** 2
     hessian = flat.T @ (weight[:, None] * flat) + prior * np.eye(len(u))
     slope = flat.T @ (weight * residual.ravel()) + prior * u
     return hessian, slope
