@@ -145,14 +145,18 @@ class CameraWarp:
         inside = (rows > -0.5) & (rows < high + 0.5) & (columns > -0.5) & (columns < wide + 0.5)
         self.outside = float(1 - inside.mean())
         rows, columns = np.clip(rows, 0, high), np.clip(columns, 0, wide)
-        top, left = (np.minimum(x.astype(np.int64), most) for x, most in ((rows, high), (columns, wide)))
+        top, left = (
+            np.minimum(x.astype(np.int64), most) for x, most in ((rows, high), (columns, wide))
+        )
         down, right = np.minimum(top + 1, high), np.minimum(left + 1, wide)
         a, b = rows - top, columns - left
         pairs = ((top, left), (top, right), (down, left), (down, right))
         self._places = np.stack([r * signal.width + c for r, c in pairs])
         shares = ((1 - a) * (1 - b), (1 - a) * b, a * (1 - b), a * b)
         self._shares = np.stack(shares).astype(np.float32)[..., None]
-        self._nearest = np.rint(rows).astype(np.int64) * signal.width + np.rint(columns).astype(np.int64)
+        self._nearest = np.rint(rows).astype(np.int64) * signal.width + np.rint(columns).astype(
+            np.int64
+        )
         self._stretch = stretch.astype(np.float32)
         self._depth = signal.kind == "depth"
 
@@ -190,9 +194,7 @@ def source_pixels(
     return height / 2 - y * height / 2 - 0.5, x * height / 2 + width / 2 - 0.5, 1 / safe
 
 
-def distorted(
-    x: np.ndarray, y: np.ndarray, k: tuple[float, ...]
-) -> tuple[np.ndarray, np.ndarray]:
+def distorted(x: np.ndarray, y: np.ndarray, k: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray]:
     """Returns where a lens of k1 and k2 shows points, in focal lengths."""
     square = x * x + y * y
     out = 1 + square * (k[0] + square * k[1])

@@ -12,6 +12,7 @@ solved anew at both ends.
 """
 
 import functools
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import jax
@@ -70,25 +71,6 @@ class FitConfig:
     seed: int = 0
 
 
-@dataclass(frozen=True, eq=False)
-class CameraFit:
-    """What a fit found, and what is needed to judge it.
-
-    Attributes:
-        xi: (D,) the rows' values, in their units.
-        residual: (M, h, w, 3) measured minus predicted, at the last level.
-        jacobian: (M, h, w, 3, D) how that changes with the rows' unit coordinates.
-        weights: (M, h, w) of the robust cost.
-        trace: (T, 2) cameras drawn so far, and the best cost then.
-    """
-
-    xi: np.ndarray
-    residual: np.ndarray
-    jacobian: np.ndarray
-    weights: np.ndarray
-    trace: np.ndarray
-
-
 class Level:
     """One level of the pyramid: residuals of a camera, as functions of unit coordinates.
 
@@ -102,7 +84,8 @@ class Level:
         _, height, width = posed.size
         blur = blur_of(height, width, config.blur * height)
         self.shape = config.shape
-        self.pictures = jax.jit(blur)(jnp.asarray(pictures, jnp.float32) / 255)
+        self._blur, self._solve = jax.jit(blur), jax.jit(coefficients)
+        self.pictures = self._blur(jnp.asarray(pictures, jnp.float32) / 255)
         self._posed, self._space = posed, space
         self._leave = jax.jit(functools.partial(_residual, blur))
 
@@ -129,9 +112,75 @@ class Level:
         residual, _ = self.residual(u, weights)
         return robust_cost(residual, self.shape) + prior_cost(u, residual[..., 0].size)
 
+    def reordered_cost(self, u: np.ndarray, order: np.ndarray | None) -> float:
+        """Returns the mean robust cost at u (D,), of the pictures in another ``order`` (M,)."""
+        basis = self._posed.basis(to_values(self._space, u))
+        basis = basis if order is None else basis[order]
+        weights = jnp.asarray(self.even())
+        for _ in range(2):
+            seen, lit = self._leave(basis, self.pictures, weights)
+            weights = jnp.asarray(robust_weights(np.asarray(lit), self.shape), jnp.float32)
+        return robust_cost(np.asarray(seen), self.shape)
+
+    def predict(
+        self, u: np.ndarray, given: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Returns (M, H, W, 3) uint8 what is predicted at u (D,), and its coefficients (R, 3)."""
+        basis = self._posed.basis(to_values(self._space, u))
+        if given is None:
+            smooth, weights = self._blur(basis), jnp.asarray(self.even())
+            for _ in range(3):
+                found = self._solve(smooth, self.pictures, weights)
+                left = np.asarray(self.pictures - smooth @ found)
+                weights = jnp.asarray(robust_weights(left, self.shape), jnp.float32)
+            given = np.asarray(found)
+        shown = np.asarray(basis @ jnp.asarray(given))
+        return np.rint(255 * np.clip(shown, 0, 1)).astype(np.uint8), given
+
     def even(self) -> np.ndarray:
         """Returns (M, h, w) equal weights."""
         return np.ones(self.pictures.shape[:-1], np.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class CameraFit:
+    """What a fit found, and what is needed to judge it.
+
+    Attributes:
+        space: the D rows.
+        u: (D,) their unit coordinates.
+        residual: (M, h, w, 3) measured minus predicted, at the last level.
+        jacobian: (M, h, w, 3, D) how that changes with the rows' unit coordinates.
+        weights: (M, h, w) of the robust cost.
+        trace: (T, 2) cameras drawn so far, and the best cost then.
+        level: the last one.
+    """
+
+    space: ParamSpace
+    u: np.ndarray
+    residual: np.ndarray
+    jacobian: np.ndarray
+    weights: np.ndarray
+    trace: np.ndarray
+    level: Level
+
+    @property
+    def xi(self) -> np.ndarray:
+        """(D,) the rows' values, in their units."""
+        return to_values(self.space, self.u)
+
+    def cost(self, order: np.ndarray | None = None) -> float:
+        """Returns the robust cost, of the pictures in another ``order`` (M,) of poses if given."""
+        return self.level.reordered_cost(self.u, order)
+
+    def predict(
+        self, u: np.ndarray, coefficients: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Returns (M, H, W, 3) uint8 what a camera shows, without shadows, and the coefficients.
+
+        They are those (R, 3) of the fit at u (D,) where none are given.
+        """
+        return self.level.predict(u, coefficients)
 
 
 def _frame(space: ParamSpace) -> tuple[np.ndarray, np.ndarray]:
@@ -237,7 +286,8 @@ def descend(
         weights = robust_weights(residual, level.shape)
         cost = robust_cost(residual, level.shape) + prior_cost(u, weights.size)
         slopes = [
-            (level.residual(u + one, clear)[0] - level.residual(u - one, clear)[0]) / (2 * one.sum())
+            (level.residual(u + one, clear)[0] - level.residual(u - one, clear)[0])
+            / (2 * one.sum())
             for one in np.diag(steps)
         ]
         jacobian = np.stack(slopes, axis=-1)
@@ -263,6 +313,61 @@ def descend(
             break
     residual, _ = level.residual(u, clear)
     return u, residual, jacobian, robust_weights(residual, level.shape), trace
+
+
+def find_camera(
+    posed: PosedScene,
+    space: ParamSpace,
+    pictures: np.ndarray,
+    config: FitConfig,
+    tell: Callable[[str], None] = lambda _: None,
+) -> CameraFit:
+    """Finds the camera that explains pictures best.
+
+    Args:
+        posed: the scene in the pictures' poses.
+        space: the D rows of the camera.
+        pictures: (M, H, W, 3) uint8.
+        config: settings.
+        tell: called with what is being done.
+    """
+    steps = half_pixel_steps(posed, space)
+    u, trace = to_units(space, space.nominal), np.zeros((0, 2))
+    if config.generations:
+        tell("searching")
+        u, trace = search(Level(posed, space, pictures, config.coarse), u, config)
+    rows = trace.tolist()
+    for number, settings in enumerate(config.levels, 1):
+        tell(f"fitting, level {number} of {len(config.levels)}")
+        level = Level(posed, space, pictures, settings)
+        done = descend(level, u, steps, config.most_steps)
+        u, drawn = done[0], rows[-1][0] if rows else 0
+        rows += [(drawn + count, cost) for count, cost in done[4]]
+    return CameraFit(space, *done[:4], np.array(rows).reshape(-1, 2), level)
+
+
+def half_pixel_steps(posed: PosedScene, space: ParamSpace) -> np.ndarray:
+    """Returns (D,) steps of unit coordinates that move the pictures by about half a pixel.
+
+    A turn moves them by the focal length, a place by that over the distance of what is seen, the
+    field of view by the picture's half at its edge; the lens by what it bends there.
+    """
+    _, height, _ = posed.size
+    fovy = float(posed.binding.nominal["camera_fovy"])
+    tangent = np.tan(np.deg2rad(fovy) / 2)
+    focal_px = height / (2 * tangent)
+    away = np.linalg.norm(
+        np.asarray(posed.pose.geom_pos) - np.asarray(posed.pose.cam_pos)[:, None], axis=-1
+    )
+    moved = {
+        "camera_pos": focal_px / float(np.median(away)),
+        "camera_rot": focal_px,
+        "camera_fovy": 0.5 * height / 2 / tangent * (1 + tangent**2) / 2 * np.deg2rad(1),
+        "camera_centre": float(height),
+        "camera_distortion": 0.5 * focal_px * tangent**3,
+    }
+    per_unit = np.array([moved[row.array] for row in space.rows]) * _frame(space)[1]
+    return np.minimum(STEP_PX / per_unit, 0.3)
 
 
 def normal_equations(

@@ -156,9 +156,7 @@ class Blur:
 
     def __call__(self, pictures: jax.Array) -> jax.Array:
         """Returns (M, h, w, C) of pictures (M, H, W, C)."""
-        return jnp.einsum(
-            "hH,mHWc,wW->mhwc", self.down, pictures, self.across, optimize="optimal"
-        )
+        return jnp.einsum("hH,mHWc,wW->mhwc", self.down, pictures, self.across, optimize="optimal")
 
 
 def blur_of(height: int, width: int, sigma_px: float) -> Blur:
