@@ -28,6 +28,7 @@ VERBS = {
     "sweep": "run a grid of teachers on this machine or on SLURM, and show a table",
     "judge": "compare the checkpoints of a teacher, in nominal, opened and widest worlds",
     "adversary": "search the worlds in which a teacher fails, and the rows to blame",
+    "calibrate": "find out from pictures where a camera is and how it sees",
     "replay": "repeat the step in which a world ceased to be finite, in two engines",
     "view": "look at a task as the student sees it, beside MuJoCo's own picture",
 }
@@ -77,11 +78,13 @@ def _user_errors() -> tuple[type[Exception], ...]:
     from mjx_s2r.io.run import RunError
     from mjx_s2r.onnx_export import ExportError
     from mjx_s2r.render.geometry.scene import SceneError
+    from mjx_s2r.robot.log import LogError
     from mjx_s2r.runtime.distributed import HostError
     from mjx_s2r.runtime.sharding import MeshError
     from mjx_s2r.sim.nan_replay import NanReplayError
     from mjx_s2r.sim.physics import ModelError
     from mjx_s2r.sim.task import TaskError
+    from mjx_s2r.transfer.camera.pictures import CalibrationError
 
     runs = (RunError, CheckpointError, NanReplayError, HostError, MeshError)
     return (
@@ -92,6 +95,8 @@ def _user_errors() -> tuple[type[Exception], ...]:
         ModelError,
         SceneError,
         TaskError,
+        CalibrationError,
+        LogError,
         *runs,
     )
 

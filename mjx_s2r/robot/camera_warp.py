@@ -14,7 +14,7 @@ r (1 + k1 r^2 + k2 r^4).
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -106,6 +106,18 @@ class CameraCalibration:
                 f"{path} is no camera calibration: it does not say {CALIBRATION_FORMAT!r}; name "
                 "the camera.json that `train calibrate` wrote"
             )
+        try:
+            return cls.of_json(body)
+        except ContractError as error:
+            raise ContractError(f"{path}: {error}") from error
+
+    @classmethod
+    def of_json(cls, body: Mapping[str, Any]) -> "CameraCalibration":
+        """Returns the calibration that `dataclasses.asdict` made these JSON values of.
+
+        Raises:
+            ContractError: values that are missing or no numbers.
+        """
         names = {f.name for f in fields(cls)}
         given = {k: _tuples(v) for k, v in body.items() if k in names}
         try:
@@ -113,7 +125,7 @@ class CameraCalibration:
                 given[name] = Lens(**{k: _tuples(v) for k, v in body[name].items()})
             return cls(**given)
         except (KeyError, TypeError, AttributeError) as error:
-            raise ContractError(f"{path} is no whole camera calibration: {error}") from error
+            raise ContractError(f"no whole camera calibration: {error}") from error
 
     def parallax_px(self, distance_m: float) -> float:
         """Returns how many pixels a point in this distance is off for the offset of the place."""
@@ -223,23 +235,36 @@ def rotation_of(vector: tuple[float, ...]) -> np.ndarray:
     return np.eye(3) + math.sin(angle) * cross + (1 - math.cos(angle)) * cross @ cross
 
 
-def read_warps(paths: tuple[Path, ...], contract: PolicyContract) -> dict[str, CameraWarp]:
-    """Returns a warp for each camera whose calibration is given, by the camera's name.
+def read_calibrations(
+    paths: Sequence[Path], contract: PolicyContract
+) -> tuple[CameraCalibration, ...]:
+    """Returns calibrations of a policy's cameras from their files.
 
     Raises:
-        ContractError: a file that is none, a camera that the policy does not read, or the same
-            camera twice.
+        ContractError: a file that is none, a camera that the policy does not read or that has
+            pictures of another shape, or the same camera twice.
+    """
+    found = tuple(map(CameraCalibration.load, paths))
+    names = [c.name for c in contract.cameras]
+    for path, one in zip(paths, found, strict=True):
+        if one.camera not in names:
+            raise ContractError(f"{path}: {unknown('camera', one.camera, names)}")
+        if [other.camera for other in found].count(one.camera) > 1:
+            raise ContractError(f"camera {one.camera!r} is calibrated twice; name one file")
+    warps_of(found, contract)
+    return found
+
+
+def warps_of(
+    calibrations: Sequence[CameraCalibration], contract: PolicyContract
+) -> dict[str, CameraWarp]:
+    """Returns a warp for each camera of a contract that was calibrated, by its name.
+
+    Raises:
+        ContractError: pictures of another shape than those that were calibrated.
     """
     signals = {c.name: c for c in contract.cameras}
-    warps: dict[str, CameraWarp] = {}
-    for path in paths:
-        found = CameraCalibration.load(path)
-        if found.camera not in signals:
-            raise ContractError(f"{path}: {unknown('camera', found.camera, list(signals))}")
-        if found.camera in warps:
-            raise ContractError(f"{path} calibrates camera {found.camera!r} a second time; drop it")
-        warps[found.camera] = CameraWarp(found, signals[found.camera])
-    return warps
+    return {c.camera: CameraWarp(c, signals[c.camera]) for c in calibrations if c.camera in signals}
 
 
 def _tuples(value: Any) -> Any:

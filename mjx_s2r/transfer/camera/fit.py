@@ -53,6 +53,7 @@ class FitConfig:
     Attributes:
         coarse: the level that is searched.
         levels: those of the Gauss-Newton steps, in order.
+        rough_pictures: pictures that the search looks at, one ray a pixel.
         population: cameras of one generation of the search.
         generations: of the search; 0 leaves it out.
         most_steps: Gauss-Newton steps of a level.
@@ -65,9 +66,10 @@ class FitConfig:
         LevelConfig(0.012, -0.5),
         LevelConfig(0.008, -2.0),
     )
-    population: int = 24
+    rough_pictures: int = 6
+    population: int = 20
     generations: int = 30
-    most_steps: int = 8
+    most_steps: int = 6
     seed: int = 0
 
 
@@ -335,7 +337,8 @@ def find_camera(
     u, trace = to_units(space, space.nominal), np.zeros((0, 2))
     if config.generations:
         tell("searching")
-        u, trace = search(Level(posed, space, pictures, config.coarse), u, config)
+        rough, few = posed.rough(config.rough_pictures)
+        u, trace = search(Level(rough, space, pictures[few], config.coarse), u, config)
     rows = trace.tolist()
     for number, settings in enumerate(config.levels, 1):
         tell(f"fitting, level {number} of {len(config.levels)}")

@@ -17,7 +17,7 @@ Several rays a pixel make the basis pictures smooth enough for finite difference
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import jax
 import jax.numpy as jnp
@@ -64,6 +64,14 @@ class PosedScene:
         """Number of poses and the picture's height and width, px."""
         s = self.samples
         return self.pose.cam_pos.shape[0], self.scene.height // s, self.scene.width // s
+
+    def rough(self, most: int) -> tuple["PosedScene", np.ndarray]:
+        """Returns the scene in at most ``most`` of its poses, one ray a pixel, and which."""
+        count, height, width = self.size
+        few = np.unique(np.linspace(0, count - 1, min(most, count)).round().astype(int))
+        scene = replace(self.scene, height=height, width=width)
+        pose = jax.tree.map(lambda leaf: leaf[few], self.pose)
+        return replace(self, scene=scene, pose=pose, samples=1), few
 
     @functools.cached_property
     def basis(self) -> Callable[[np.ndarray], jax.Array]:
