@@ -139,7 +139,15 @@ def calibrate_camera(
     _refuse_unexplained(found, used, explained)
     warnings = _colour_order(posed, found.xi, coefficients, used)
     geometry = RowEstimate(
-        space, found.u, picture_covariance(found.jacobian, found.residual, found.weights)
+        space,
+        found.u,
+        picture_covariance(
+            found.jacobian,
+            found.residual,
+            found.weights,
+            np.asarray(found.level.pictures),
+            posed.size[1],
+        ),
     )
     parts, drawn = [geometry], None
     rows = colour_space(task.space, camera, known) if settings.colours else ParamSpace(())
@@ -203,7 +211,9 @@ def shift_px(measured: np.ndarray, predicted: np.ndarray) -> np.ndarray:
             ]
         )
         best = np.unravel_index(int(costs.argmin()), costs.shape)
-        offsets = [_vertex(np.take(costs, best[1 - axis], 1 - axis), best[axis]) for axis in (0, 1)]
+        offsets = [
+            _vertex(np.take(costs, best[1 - axis], 1 - axis), int(best[axis])) for axis in (0, 1)
+        ]
         out.append(float(np.hypot(*(np.array(offsets) - reach))))
     return np.array(out)
 

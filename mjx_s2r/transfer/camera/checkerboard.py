@@ -34,6 +34,7 @@ from mjx_s2r.transfer.camera.pictures import CalibrationError
 Mounting = Literal["fixed", "held", "free"]
 LEAST_BOARDS = 4  # pictures with the whole board
 SOFT_PX = 1.0  # residuals above pull no harder
+CORNER_PX = 0.1  # deviation of a corner, by which the prior is weighed
 HARDLY_TURNED = 0.1  # rad: boards that are turned by less do not tell the lens
 
 
@@ -53,7 +54,11 @@ class Board:
 
     @property
     def points(self) -> np.ndarray:
-        """(N, 3) its inner corners, m, in its own frame, row by row from the first corner."""
+        """(N, 3) its inner corners, m, in its own frame, row by row.
+
+        The frame is OpenCV's: x along a row of corners, y along the next ones, z away from who
+        looks at the board.
+        """
         right, down = np.meshgrid(np.arange(self.columns), np.arange(self.rows))
         flat = np.stack((right.ravel(), down.ravel(), np.zeros(right.size)), axis=-1)
         return flat * self.square_m
@@ -187,8 +192,10 @@ def fit_board(
     fitted = lens_rows(space) if mounting == "free" else space
     sight, body_place, body_turn = _sight(mj_model, camera, fitted, qpos, size, body)
     count, zero = len(corners), to_units(fitted, fitted.nominal)
-    start = _boards_seen(sight, zero, board, corners, camera_frame=True)
+    start = _boards_seen(sight, board, corners)
     _refuse_flat(start)
+    corners = _oriented(sight, board, corners, start, mounting, (body_place, body_turn), pose)
+    start = _boards_seen(sight, board, corners)
     extra = _start_of_boards(start, mounting, sight, body_place, body_turn)
     held = None if pose is None else (np.asarray(pose[0]), np.asarray(pose[1]))
 
@@ -208,7 +215,7 @@ def fit_board(
     def residual(z: np.ndarray) -> np.ndarray:
         """Returns the reprojection error and the prior."""
         seen = sight.project(to_values(fitted, z[: len(fitted)]), where(z[len(fitted) :]))
-        return np.concatenate(((seen - corners).ravel(), PRIOR_STDS * z[: len(fitted)]))
+        return np.concatenate(((seen - corners).ravel(), CORNER_PX * PRIOR_STDS * z[: len(fitted)]))
 
     done = least_squares(
         residual,
@@ -232,9 +239,9 @@ def fit_board(
     )
     inverse = np.linalg.pinv(hessian)
     meat = scores.T @ scores * count / (count - 1)
-    meat[: len(fitted), : len(fitted)] += PRIOR_STDS**2 * np.eye(len(fitted))
+    meat[: len(fitted), : len(fitted)] += CORNER_PX**4 * PRIOR_STDS**2 * np.eye(len(fitted))
     covariance = (inverse @ meat @ inverse)[: len(fitted), : len(fitted)]
-    before = _boards_seen(sight, zero, board, corners, camera_frame=True)
+    before = start
     shown = (
         np.einsum("mij,mnj->mni", sight.turn, _posed(board.points, before)) + sight.place[:, None]
     )
@@ -295,12 +302,40 @@ def _posed(points: np.ndarray, poses: np.ndarray) -> np.ndarray:
     return poses[:, None, :3] + np.einsum("mij,nj->mni", turns, points)
 
 
-def _boards_seen(
-    sight: _Sight, u: np.ndarray, board: Board, corners: np.ndarray, *, camera_frame: bool
+def _oriented(
+    sight: _Sight,
+    board: Board,
+    corners: np.ndarray,
+    start: np.ndarray,
+    mounting: Mounting,
+    holder: tuple[np.ndarray, np.ndarray],
+    pose: tuple[np.ndarray, np.ndarray] | None,
 ) -> np.ndarray:
-    """Returns (M, 6) each board's pose in the camera's frame, for one camera, by least squares.
+    """Returns the corners (M, N, 2), those of boards that OpenCV read upside down turned round.
 
-    OpenCV's planar solution begins, in its own convention: y down and z ahead.
+    A board of known pose is read as the model's camera would see it nearest; a held one as its
+    first picture shows it, for a whole turn of all of them is a turn of where it sits.
+    """
+    if mounting == "free":
+        return corners
+    turned = corners[:, ::-1]
+    if pose is not None:
+        points = np.asarray(pose[0]) + board.points @ np.asarray(pose[1]).T
+        world = holder[0][:, None] + np.einsum("mij,nj->mni", holder[1], points)
+        shown = sight.project(sight.space.nominal, world)
+        off = [np.linalg.norm(shown - one, axis=-1).mean(1) for one in (corners, turned)]
+    else:
+        back = Rotation.from_matrix(holder[1]).inv() * Rotation.from_matrix(sight.turn)
+        both = (start, _boards_seen(sight, board, turned))
+        local = [back * Rotation.from_rotvec(one[:, 3:]) for one in both]
+        off = [(local[0][0].inv() * one).magnitude() for one in local]
+    return np.where((off[0] <= off[1])[:, None, None], corners, turned)
+
+
+def _boards_seen(sight: _Sight, board: Board, corners: np.ndarray) -> np.ndarray:
+    """Returns (M, 6) each board's pose in the camera's frame, by the nominal camera.
+
+    By OpenCV's planar solution, whose camera has y down and z ahead.
     """
     import cv2
 

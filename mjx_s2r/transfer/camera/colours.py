@@ -6,15 +6,18 @@ say the same only together (a darker lamp, a darker table, a shorter exposure) a
 prior alone, and their intervals stay wide; nothing is invented.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
+import mujoco
 import numpy as np
 
 from mjx_s2r.params import ParamSpace
 from mjx_s2r.params.camera_rows import rows_of_camera
 from mjx_s2r.render import raycast
+from mjx_s2r.render.geometry.pose import ScenePose
 from mjx_s2r.render.looks.appearance import appearance, bind_appearance
 from mjx_s2r.transfer.camera.fit import (
     normal_equations,
@@ -50,7 +53,7 @@ def fit_colours(
     xi: np.ndarray,
     colours: ParamSpace,
     pictures: np.ndarray,
-    mj_model: object,
+    mj_model: mujoco.MjModel,
 ) -> tuple[RowEstimate, np.ndarray]:
     """Fits rows of light, colours and sensor.
 
@@ -71,11 +74,11 @@ def fit_colours(
     blur = blur_of(height, width, BLUR * height)
 
     @jax.jit
-    def draw(pose: object, values: jax.Array) -> jax.Array:
+    def draw(pose: ScenePose, values: jax.Array) -> jax.Array:
         """Returns (M, H, W, 3) in [0, 1]."""
-        look = appearance(binding, values).replace(geom_shown=jnp.asarray(posed.shown))
+        look = replace(appearance(binding, values), geom_shown=jnp.asarray(posed.shown))
         looks = jax.tree.map(lambda x: jnp.broadcast_to(x, (count, *x.shape)), look)
-        rgb = raycast.render(posed.scene, pose, looks).rgb
+        rgb = jnp.asarray(raycast.render(posed.scene, pose, looks).rgb)
         s = posed.samples
         return rgb.reshape(count, height, s, width, s, 3).astype(jnp.float32).mean((2, 4)) / 255
 
@@ -118,7 +121,9 @@ def fit_colours(
     return RowEstimate(colours, u, covariance), np.rint(255 * drawn).astype(np.uint8)
 
 
-def _slope(residual: object, u: np.ndarray, left: np.ndarray, index: int) -> np.ndarray:
+def _slope(
+    residual: Callable[[np.ndarray], np.ndarray], u: np.ndarray, left: np.ndarray, index: int
+) -> np.ndarray:
     """Returns the difference quotient of the residual along one row, inwards from its limits."""
     step = np.zeros(len(u))
     step[index] = -STEP if u[index] > 0 else STEP

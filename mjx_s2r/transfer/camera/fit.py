@@ -28,6 +28,7 @@ from mjx_s2r.transfer.camera.regions import (
 )
 
 DARKEST_SHADOW = 0.3  # share of a surface's light that its shadow keeps, at least
+SHADOW_PRICE = 0.25  # residual of a shadow that takes all light
 SCALE = 0.05  # of full scale: residuals above it pull no harder
 STEP_PX = 0.5  # difference quotients move the picture by this much
 PRIOR_STDS = 2.0  # deviations of the prior between the middle of the limits and their ends
@@ -101,8 +102,8 @@ class Level:
             weights: (M, h, w) of the coefficients' least squares; None for even ones.
 
         Returns:
-            (M, h, w, 3) measured minus predicted, in the shadow that suits each pixel best; and
-            the same without any shadow.
+            (M, h, w, 4) measured minus predicted, in the shadow that suits each pixel best, and
+            the price of that shadow; and (M, h, w, 3) the same without any shadow.
         """
         basis = self._posed.basis(to_values(self._space, u))
         given = self.even() if weights is None else weights
@@ -151,8 +152,8 @@ class CameraFit:
     Attributes:
         space: the D rows.
         u: (D,) their unit coordinates.
-        residual: (M, h, w, 3) measured minus predicted, at the last level.
-        jacobian: (M, h, w, 3, D) how that changes with the rows' unit coordinates.
+        residual: (M, h, w, 4) measured minus predicted and the shadows' price, at the last level.
+        jacobian: (M, h, w, 4, D) how that changes with the rows' unit coordinates.
         weights: (M, h, w) of the robust cost.
         trace: (T, 2) cameras drawn so far, and the best cost then.
         level: the last one.
@@ -206,16 +207,20 @@ def to_units(space: ParamSpace, xi: np.ndarray) -> np.ndarray:
 def _residual(
     blur: Blur, basis: jax.Array, pictures: jax.Array, weights: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """Returns (M, h, w, 3) what the best coefficients leave, with and without a shadow."""
+    """Returns what the best coefficients leave, with and without a shadow; see `Level.residual`.
+
+    Without a price a bright surface could stand for every darker one of its hue.
+    """
     smooth = blur(basis)
     lit = smooth @ coefficients(smooth, pictures, weights)
     like = jnp.sum(pictures * lit, axis=-1) / jnp.maximum(jnp.sum(lit * lit, axis=-1), 1e-4)
     share = jnp.clip(like, DARKEST_SHADOW, 1.0)[..., None]
-    return pictures - share * lit, pictures - lit
+    left = pictures - share * lit
+    return jnp.concatenate((left, SHADOW_PRICE * (1 - share)), axis=-1), pictures - lit
 
 
 def robust_cost(residual: np.ndarray, shape: float) -> float:
-    """Returns the mean robust cost of residuals (..., 3).
+    """Returns the mean robust cost of residuals (..., C).
 
     With a the shape and x = |r| / `SCALE`: `SCALE`^2 (|a - 2| / a) ((x^2 / |a - 2| + 1)^(a/2) - 1),
     Barron's equation 1; its weight is (x^2 / |a - 2| + 1)^(a/2 - 1).
@@ -225,7 +230,7 @@ def robust_cost(residual: np.ndarray, shape: float) -> float:
 
 
 def robust_weights(residual: np.ndarray, shape: float) -> np.ndarray:
-    """Returns (...) the weights of iteratively reweighted least squares at residuals (..., 3)."""
+    """Returns (...) the weights of iteratively reweighted least squares at residuals (..., C)."""
     return _far(residual, shape) ** (shape / 2 - 1)
 
 
@@ -278,7 +283,7 @@ def descend(
         most: steps at most.
 
     Returns:
-        u (D,), residual (M, h, w, 3), jacobian (M, h, w, 3, D), weights (M, h, w), and the trace.
+        u (D,), residual (M, h, w, 4), jacobian (M, h, w, 4, D), weights (M, h, w), and the trace.
     """
     size, damping, trace, drawn = len(u), 1e-3, [], 0
     clear = robust_weights(level.residual(u)[1], level.shape)
@@ -339,12 +344,12 @@ def find_camera(
         tell("searching")
         rough, few = posed.rough(config.rough_pictures)
         u, trace = search(Level(rough, space, pictures[few], config.coarse), u, config)
-    rows = trace.tolist()
+    rows = [(float(count), float(cost)) for count, cost in trace]
     for number, settings in enumerate(config.levels, 1):
         tell(f"fitting, level {number} of {len(config.levels)}")
         level = Level(posed, space, pictures, settings)
         done = descend(level, u, steps, config.most_steps)
-        u, drawn = done[0], rows[-1][0] if rows else 0
+        u, drawn = done[0], rows[-1][0] if rows else 0.0
         rows += [(drawn + count, cost) for count, cost in done[4]]
     return CameraFit(space, *done[:4], np.array(rows).reshape(-1, 2), level)
 
@@ -378,7 +383,7 @@ def normal_equations(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns the Hessian (D, D) and the slope (D,) of the reweighted cost and its prior."""
     flat = jacobian.reshape(-1, jacobian.shape[-1]).astype(float)
-    weight = np.repeat(weights.ravel(), 3).astype(float)
+    weight = np.repeat(weights.ravel(), residual.shape[-1]).astype(float)
     prior = (SCALE * PRIOR_STDS) ** 2
     hessian = flat.T @ (weight[:, None] * flat) + prior * np.eye(len(u))
     slope = flat.T @ (weight * residual.ravel()) + prior * u

@@ -6,9 +6,12 @@ are therefore summed over clusters of two kinds, the pictures and the blocks of 
 through all pictures, and both add (an upper bound of Cameron, Gelbach and Miller 2011, equation
 2.11, which takes away what both share):
 
-    V = H^-1 (sum_m s_m s_m' + sum_b s_b s_b' + P SCALE^2) H^-1,        H = J'WJ + P
+    V = H^-1 (sum_m s_m s_m' + sum_b s_b s_b' + sum_b g_b g_b' + P SCALE^2) H^-1,   H = J'WJ + P
 
-with P the prior's part, so that what the pictures do not see keeps its prior.
+with P the prior's part, so that what the pictures do not see keeps its prior. The g_b are the scores
+of what no residual shows, an edge that lies somewhere else than the model has it (a table that is
+not quite the drawn one, joint zeros, a lens): each block of the picture, right and down, moved by
+`SHIFT_PX` in all pictures alike.
 """
 
 from dataclasses import dataclass
@@ -20,20 +23,27 @@ from mjx_s2r.params import ParamSpace
 from mjx_s2r.transfer.camera.fit import PRIOR_STDS, SCALE, to_values
 from mjx_s2r.transfer.posterior import Posterior
 
+SHIFT_PX = 0.3  # px by which an edge may lie elsewhere than the model has it
 BLOCKS = 8  # blocks along each side of the picture
 SEEN = 0.6  # of the prior's deviation: rows left wider were not seen
 TIED = 0.95  # correlation above which rows are only seen together
 
 
 def picture_covariance(
-    jacobian: np.ndarray, residual: np.ndarray, weights: np.ndarray
+    jacobian: np.ndarray,
+    residual: np.ndarray,
+    weights: np.ndarray,
+    pictures: np.ndarray | None = None,
+    height_px: float = 0.0,
 ) -> np.ndarray:
     """Returns the covariance (D, D) of unit coordinates.
 
     Args:
-        jacobian: (M, h, w, 3, D) of the residual.
-        residual: (M, h, w, 3).
+        jacobian: (M, h, w, C, D) of the residual.
+        residual: (M, h, w, C).
         weights: (M, h, w) of the robust cost.
+        pictures: (M, h, w, 3) the blurred pictures, by which edges are moved; None moves none.
+        height_px: of the pictures before they were blurred, px.
     """
     count, height, width, _, size = jacobian.shape
     scores = np.einsum("mhw,mhwc,mhwcd->mhwd", weights, residual, jacobian, optimize=True)
@@ -41,12 +51,26 @@ def picture_covariance(
     flat = (np.sqrt(weights)[..., None, None] * jacobian).reshape(-1, size).astype(float)
     inverse = np.linalg.inv(flat.T @ flat + prior)
     by_picture = scores.sum((1, 2))
+    meat = count / (count - 1) * by_picture.T @ by_picture
+    meat += _of_blocks(scores.sum(0))
+    if pictures is not None:
+        for axis in (1, 2):
+            slope = np.gradient(pictures, axis=axis) * (SHIFT_PX * height / height_px)
+            moved = np.einsum(
+                "mhw,mhwc,mhwcd->hwd", weights, slope, jacobian[..., :3, :], optimize=True
+            )
+            meat += _of_blocks(moved)
+    return inverse @ (meat + SCALE**2 * prior) @ inverse
+
+
+def _of_blocks(scores: np.ndarray) -> np.ndarray:
+    """Returns (D, D) the sum over blocks of the outer products of their sums of (h, w, D)."""
+    height, width, size = scores.shape
     rows, columns = (np.minimum(np.arange(n) * BLOCKS // n, BLOCKS - 1) for n in (height, width))
     by_block = np.zeros((BLOCKS, BLOCKS, size))
-    np.add.at(by_block, (rows[:, None], columns[None]), scores.sum(0))
-    by_block = by_block.reshape(-1, size)
-    meat = count / (count - 1) * by_picture.T @ by_picture + by_block.T @ by_block
-    return inverse @ (meat + SCALE**2 * prior) @ inverse
+    np.add.at(by_block, (rows[:, None], columns[None]), scores)
+    blocks = by_block.reshape(-1, size)
+    return blocks.T @ blocks
 
 
 @dataclass(frozen=True, eq=False)

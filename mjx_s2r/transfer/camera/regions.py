@@ -133,18 +133,18 @@ def _basis_pictures(
 ) -> jax.Array:
     """Returns (M, H, W, 4 (G + 1)) the basis pictures at xi (D,)."""
     count, s = pose.cam_pos.shape[0], samples
-    one = appearance(binding, xi).replace(geom_shown=jnp.asarray(shown))
+    one = replace(appearance(binding, xi), geom_shown=jnp.asarray(shown))
     look = jax.tree.map(lambda x: jnp.broadcast_to(x, (count, *x.shape)), one)
     image = raycast.render(scene, pose, look, outputs=("segmentation", "normal"))
     _, turn = jax.vmap(functools.partial(camera_in_world, scene))(pose, look)
     assert image.segmentation is not None and image.normal is not None
-    normal = jnp.einsum("mij,mhwj->mhwi", turn, image.normal)
+    seen, normal = image.segmentation, jnp.einsum("mij,mhwj->mhwi", turn, image.normal)
     shades = jnp.concatenate((jnp.ones_like(normal[..., :1]), normal), axis=-1)
     height, width = scene.height // s, scene.width // s
 
     def averaged(index: int) -> jax.Array:
         """Returns (M, H, W, 4) the basis pictures of one region."""
-        here = jnp.where((image.segmentation == index)[..., None], shades, 0.0)
+        here = jnp.where(jnp.equal(seen, index)[..., None], shades, 0.0)
         return here.reshape(count, height, s, width, s, SHADES).mean((2, 4))
 
     return jnp.concatenate([averaged(i) for i in (*scene.ids, -1)], axis=-1)
