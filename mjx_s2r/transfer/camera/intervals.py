@@ -8,8 +8,8 @@ through all pictures, and both add (an upper bound of Cameron, Gelbach and Mille
 
     V = H^-1 (sum_m s_m s_m' + sum_b s_b s_b' + sum_b g_b g_b' + P SCALE^2) H^-1,   H = J'WJ + P
 
-with P the prior's part, so that what the pictures do not see keeps its prior. The g_b are the scores
-of what no residual shows, an edge that lies somewhere else than the model has it (a table that is
+with P the prior's part, so that what the pictures do not see keeps its prior. The g_b are the
+scores of what no residual shows, an edge that lies somewhere else than the model has it (a table that is
 not quite the drawn one, joint zeros, a lens): each block of the picture, right and down, moved by
 `SHIFT_PX` in all pictures alike.
 """
@@ -45,7 +45,7 @@ def picture_covariance(
         pictures: (M, h, w, 3) the blurred pictures, by which edges are moved; None moves none.
         height_px: of the pictures before they were blurred, px.
     """
-    count, height, width, _, size = jacobian.shape
+    count, height, _, _, size = jacobian.shape
     scores = np.einsum("mhw,mhwc,mhwcd->mhwd", weights, residual, jacobian, optimize=True)
     prior = (SCALE * PRIOR_STDS) ** 2 * np.eye(size)
     flat = (np.sqrt(weights)[..., None, None] * jacobian).reshape(-1, size).astype(float)
