@@ -3,8 +3,9 @@
 The cost of a camera is that of what its best coefficients leave (`regions`), by a robust function
 (Barron 2019, "A general and adaptive robust loss function"), and a weak prior: half of a row's
 limits are two deviations. The function is sharpened from level to level: at first (shape 1) a
-residual pulls with bounded force, so that an edge far off is still felt; at last (shape -2) what is
-far off does not pull at all, and shadows, highlights and unknown things lose their say.
+residual pulls with bounded force, so that an edge far off is still felt; at last (shape -1) what is
+far off hardly pulls at all, and shadows, highlights and unknown things lose their say. The last
+blur stays about a pixel wide: pictures without antialiasing would else draw edges to the grid.
 
 Visibility has no gradient, so the first level is searched by CMA-ES over hundreds of cameras; the
 others are Gauss-Newton steps whose slopes are differences over half a pixel, with the coefficients
@@ -29,7 +30,7 @@ from mjx_s2r.transfer.camera.regions import (
 
 DARKEST_SHADOW = 0.3  # share of a surface's light that its shadow keeps, at least
 SHADOW_PRICE = 0.25  # residual of a shadow that takes all light
-SCALE = 0.05  # of full scale: residuals above it pull no harder
+SCALE = 0.08  # of full scale: residuals above it pull no harder
 STEP_PX = 0.5  # difference quotients move the picture by this much
 PRIOR_STDS = 2.0  # deviations of the prior between the middle of the limits and their ends
 
@@ -64,8 +65,8 @@ class FitConfig:
     coarse: LevelConfig = LevelConfig(0.04, 1.0)
     levels: tuple[LevelConfig, ...] = (
         LevelConfig(0.03, 1.0),
-        LevelConfig(0.012, -0.5),
-        LevelConfig(0.008, -2.0),
+        LevelConfig(0.02, -0.5),
+        LevelConfig(0.015, -1.0),
     )
     rough_pictures: int = 6
     population: int = 20
