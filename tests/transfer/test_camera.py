@@ -17,7 +17,7 @@ from mjx_s2r.transfer.camera.calibrate import (
     calibrate_camera,
     shift_px,
 )
-from mjx_s2r.transfer.camera.fit import FitConfig
+from mjx_s2r.transfer.camera.fit import CameraFitConfig
 from mjx_s2r.transfer.camera.intervals import RowEstimate, joint_posterior, picture_covariance
 from mjx_s2r.transfer.camera.pictures import CalibrationError, PosedPictures
 from mjx_s2r.transfer.camera.rows import camera_space
@@ -50,7 +50,7 @@ SCENE = """
 """
 PX = 64
 OFFSET, TURN, FOVY = np.array([0.015, -0.01, 0.012]), np.array([0.03, -0.02, 0.025]), 1.5
-SETTINGS = CameraSettings(colours=False, fit=FitConfig(generations=15))
+SETTINGS = CameraSettings(colours=False, fit=CameraFitConfig(generations=15))
 
 
 @dataclass(frozen=True)

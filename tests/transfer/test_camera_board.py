@@ -8,7 +8,7 @@ from scipy.spatial.transform import Rotation
 from mjx_s2r.params import ParamSpace
 from mjx_s2r.robot.camera_warp import undistorted
 from mjx_s2r.transfer.camera.checkerboard import (
-    Board,
+    Checkerboard,
     BoardFit,
     Mounting,
     find_corners,
@@ -21,7 +21,7 @@ from mjx_s2r.transfer.camera.rows import camera_space
 pytest.importorskip("cv2")
 HEIGHT, WIDTH, K1, FOVY, NOMINAL = 240, 320, -0.12, 52.0, 50.0
 OFFSET, TURN = np.array([0.01, -0.008, 0.012]), np.array([0.02, -0.015, 0.03])
-BOARD = Board(7, 5, 0.03)
+BOARD = Checkerboard(7, 5, 0.03)
 MODEL = f"""
 <mujoco><worldbody>
   <camera name="front" pos="0 0 0" xyaxes="1 0 0 0 1 0" fovy="{NOMINAL}"/>
@@ -131,4 +131,4 @@ def _fit_moved(
 
 def test_too_few_boards_are_refused(boards: tuple[np.ndarray, ...]) -> None:
     with pytest.raises(CalibrationError, match="inner corners"):
-        find_corners(boards[0], Board(9, 6, 0.03))
+        find_corners(boards[0], Checkerboard(9, 6, 0.03))

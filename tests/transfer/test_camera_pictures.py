@@ -11,7 +11,7 @@ from mjx_s2r.robot.log.png import encode_png
 from mjx_s2r.transfer.camera.pictures import (
     CalibrationError,
     PosedPictures,
-    check_pictures,
+    informed_positions,
     pictures_of_folder,
     spread_out,
 )
@@ -46,7 +46,7 @@ def _good(count: int = 8) -> tuple[np.ndarray, np.ndarray]:
 
 def test_positions_go_to_the_joints_of_their_names(model: mujoco.MjModel) -> None:
     images, joint_pos = _good()
-    qpos = check_pictures(_pictures(images, joint_pos), model, SIZE)
+    qpos = informed_positions(_pictures(images, joint_pos), model, SIZE)
     assert np.array_equal(qpos, joint_pos[:, ::-1])
 
 
@@ -65,28 +65,28 @@ def test_what_does_not_inform_is_refused(model: mujoco.MjModel) -> None:
     ]
     for pictures, poses, size, words in cases:
         with pytest.raises(CalibrationError, match=words):
-            check_pictures(_pictures(pictures, poses), model, size)
+            informed_positions(_pictures(pictures, poses), model, size)
 
 
 def test_an_unknown_joint_lists_the_near_ones(model: mujoco.MjModel) -> None:
     images, joint_pos = _good()
     other = PosedPictures(images, joint_pos, ("lft", "pan"), ("",) * 8, "shots")
     with pytest.raises(ParamError, match="lift"):
-        check_pictures(other, model, SIZE)
+        informed_positions(other, model, SIZE)
 
 
 def test_a_folder_is_read_by_its_table(tmp_path: Path) -> None:
     images, joint_pos = _good(5)
     lines = ["picture,lift,pan"]
     for number, (image, (lift, pan)) in enumerate(zip(images, joint_pos, strict=True)):
-        (tmp_path / f"{number}.png").write_bytes(encode_png(image))
+        (tmp_path / f"{number}.png").write_bytes(b"".join(encode_png(image)))
         lines.append(f"{number}.png,{lift!r},{pan!r}".replace("np.float64(", "").replace(")", ""))
     table = tmp_path / "joints.csv"
     table.write_text("\n".join(lines))
     read = pictures_of_folder(tmp_path, table)
     assert np.array_equal(read.images, images) and np.array_equal(read.joint_pos, joint_pos)
     assert read.joints == ("lift", "pan")
-    (tmp_path / "2.png").write_bytes(encode_png(images[2][:8]))
+    (tmp_path / "2.png").write_bytes(b"".join(encode_png(images[2][:8])))
     with pytest.raises(CalibrationError, match=r"2\.png is 24x8"):
         pictures_of_folder(tmp_path, table)
     (tmp_path / "2.png").unlink()

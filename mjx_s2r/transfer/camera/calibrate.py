@@ -2,7 +2,7 @@
 
 Geometry first (`fit`), by regions whose colours are free, then light, colours and sensor with the
 geometry held (`colours`). Pictures that do not inform are refused: before the fit by
-`pictures.check_pictures`, after it where the scene in these poses explains the pictures no better
+`pictures.informed_positions`, after it where the scene in these poses explains the pictures no better
 than the scene in other poses, or than no scene at all.
 """
 
@@ -17,12 +17,12 @@ from mjx_s2r.robot.camera_warp import CameraCalibration
 from mjx_s2r.sim.model.fields import element_names
 from mjx_s2r.sim.task import Task
 from mjx_s2r.transfer.camera.colours import colour_space, fit_colours
-from mjx_s2r.transfer.camera.fit import CameraFit, FitConfig, find_camera, to_units
+from mjx_s2r.transfer.camera.fit import CameraFit, CameraFitConfig, find_camera, to_units
 from mjx_s2r.transfer.camera.intervals import RowEstimate, joint_posterior, picture_covariance
 from mjx_s2r.transfer.camera.pictures import (
     CalibrationError,
     PosedPictures,
-    check_pictures,
+    informed_positions,
     spread_out,
 )
 from mjx_s2r.transfer.camera.regions import SHADES, PosedScene, pose_scene
@@ -55,7 +55,7 @@ class CameraSettings:
     unknown: tuple[str, ...] = ()
     most_pictures: int = 12
     samples: int = 2
-    fit: FitConfig = field(default_factory=FitConfig)
+    fit: CameraFitConfig = field(default_factory=CameraFitConfig)
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,9 +120,9 @@ def calibrate_camera(
         task.space, model, camera, distortion=settings.distortion, centre=settings.centre
     )
     size = contract_size(task, camera, pictures)
-    check_pictures(pictures, model, size)
+    informed_positions(pictures, model, size)
     used = spread_out(pictures, settings.most_pictures)
-    qpos = check_pictures(used, model, size)
+    qpos = informed_positions(used, model, size)
     posed = pose_scene(
         model,
         camera,

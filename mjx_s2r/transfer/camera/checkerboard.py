@@ -39,7 +39,7 @@ HARDLY_TURNED = 0.1  # rad: boards that are turned by less do not tell the lens
 
 
 @dataclass(frozen=True)
-class Board:
+class Checkerboard:
     """A checkerboard.
 
     Attributes:
@@ -81,7 +81,7 @@ class BoardFit:
     used: np.ndarray
 
 
-def find_corners(images: np.ndarray, board: Board) -> tuple[np.ndarray, np.ndarray]:
+def find_corners(images: np.ndarray, board: Checkerboard) -> tuple[np.ndarray, np.ndarray]:
     """Returns the corners (M, N, 2), right and down, px, and which pictures (M,) show all.
 
     The centre of the first pixel is (0, 0).
@@ -160,7 +160,7 @@ def fit_board(
     mj_model: mujoco.MjModel,
     camera: str,
     space: ParamSpace,
-    board: Board,
+    board: Checkerboard,
     corners: np.ndarray,
     size: tuple[int, int],
     *,
@@ -304,7 +304,7 @@ def _posed(points: np.ndarray, poses: np.ndarray) -> np.ndarray:
 
 def _oriented(
     sight: _Sight,
-    board: Board,
+    board: Checkerboard,
     corners: np.ndarray,
     start: np.ndarray,
     mounting: Mounting,
@@ -332,7 +332,7 @@ def _oriented(
     return np.where((off[0] <= off[1])[:, None, None], corners, turned)
 
 
-def _boards_seen(sight: _Sight, board: Board, corners: np.ndarray) -> np.ndarray:
+def _boards_seen(sight: _Sight, board: Checkerboard, corners: np.ndarray) -> np.ndarray:
     """Returns (M, 6) each board's pose in the camera's frame, by the nominal camera.
 
     By OpenCV's planar solution, whose camera has y down and z ahead.

@@ -49,7 +49,7 @@ class LevelConfig:
 
 
 @dataclass(frozen=True)
-class FitConfig:
+class CameraFitConfig:
     """Settings of a fit.
 
     Attributes:
@@ -246,7 +246,9 @@ def prior_cost(u: np.ndarray, pixels: int) -> float:
     return float(0.5 * (SCALE * PRIOR_STDS) ** 2 * np.sum(np.square(u)) / pixels)
 
 
-def search(level: Level, start: np.ndarray, config: FitConfig) -> tuple[np.ndarray, np.ndarray]:
+def search(
+    level: Level, start: np.ndarray, config: CameraFitConfig
+) -> tuple[np.ndarray, np.ndarray]:
     """Returns the best unit coordinates (D,) that CMA-ES finds, and the trace (T, 2)."""
     import cma
 
@@ -327,7 +329,7 @@ def find_camera(
     posed: PosedScene,
     space: ParamSpace,
     pictures: np.ndarray,
-    config: FitConfig,
+    config: CameraFitConfig,
     tell: Callable[[str], None] = lambda _: None,
 ) -> CameraFit:
     """Finds the camera that explains pictures best.

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import mujoco
 import numpy as np
+from PIL import Image
 
 from mjx_s2r.drives import resolve
 from mjx_s2r.params import unknown
 from mjx_s2r.robot.log import read
-from mjx_s2r.robot.log.png import decode_png
 
 LEAST_POSES = 4  # fewer do not tell the camera's place from its turn
 SAME_POSE = 0.02  # rad or m: poses nearer than this are one
@@ -117,7 +117,7 @@ def pictures_of_folder(folder: Path, table: Path) -> PosedPictures:
     The column "picture" holds the file's name, every other one a joint's position, rad or m.
 
     Raises:
-        CalibrationError: a file that is missing or no 8-bit RGB, a table without that column, or
+        CalibrationError: a file that is missing or no picture, a table without that column, or
             what is no number.
     """
     try:
@@ -136,10 +136,12 @@ def pictures_of_folder(folder: Path, table: Path) -> PosedPictures:
     for number, line in enumerate(lines, 2):
         path = folder / str(line["picture"])
         try:
-            images.append(decode_png(path.read_bytes()))
+            images.append(np.asarray(Image.open(path).convert("RGB")))
             rows.append([float(line[joint]) for joint in joints])
         except OSError as error:
-            raise CalibrationError(f"{table}, line {number}: no picture {path}") from error
+            raise CalibrationError(
+                f"{table}, line {number}: no picture {path} ({error})"
+            ) from error
         except (TypeError, ValueError) as error:
             raise CalibrationError(f"{table}, line {number}: {error}") from error
     names = [str(line["picture"]) for line in lines]
@@ -165,7 +167,7 @@ def _stacked(images: Sequence[np.ndarray], names: Sequence[str]) -> np.ndarray:
     return np.stack(images)
 
 
-def check_pictures(
+def informed_positions(
     pictures: PosedPictures, mj_model: mujoco.MjModel, size: tuple[int, int]
 ) -> np.ndarray:
     """Checks what can be told before any fit; returns (M, nq) positions of the model.
