@@ -8,8 +8,8 @@ from scipy.spatial.transform import Rotation
 from mjx_s2r.params import ParamSpace
 from mjx_s2r.robot.camera_warp import undistorted
 from mjx_s2r.transfer.camera.checkerboard import (
-    Checkerboard,
     BoardFit,
+    Checkerboard,
     Mounting,
     find_corners,
     fit_board,

@@ -2,8 +2,8 @@
 
 Geometry first (`fit`), by regions whose colours are free, then light, colours and sensor with the
 geometry held (`colours`). Pictures that do not inform are refused: before the fit by
-`pictures.informed_positions`, after it where the scene in these poses explains the pictures no better
-than the scene in other poses, or than no scene at all.
+`pictures.informed_positions`, after it where the scene in these poses explains the pictures no
+better than the scene in other poses, or than no scene at all.
 """
 
 import time

@@ -26,10 +26,13 @@ from scipy.spatial.transform import Rotation
 
 from mjx_s2r.params import ParamSpace
 from mjx_s2r.render.looks.appearance import nominal_look
-from mjx_s2r.robot.camera_warp import distorted
+from mjx_s2r.robot.camera_warp import CameraCalibration, distorted
+from mjx_s2r.sim.task import Task
 from mjx_s2r.transfer.camera.fit import PRIOR_STDS, to_units, to_values
-from mjx_s2r.transfer.camera.intervals import RowEstimate
-from mjx_s2r.transfer.camera.pictures import CalibrationError
+from mjx_s2r.transfer.camera.intervals import RowEstimate, joint_posterior
+from mjx_s2r.transfer.camera.pictures import CalibrationError, PosedPictures, model_positions
+from mjx_s2r.transfer.camera.rows import as_calibration, camera_space
+from mjx_s2r.transfer.posterior import Posterior
 
 Mounting = Literal["fixed", "held", "free"]
 LEAST_BOARDS = 4  # pictures with the whole board
@@ -72,13 +75,11 @@ class BoardFit:
         estimate: the rows that were fitted.
         error_px: (M,) root mean square of the reprojection error, after the fit.
         before_px: (M,) that of the camera as the model has it, each board where it fits best.
-        used: (M,) which pictures show the whole board.
     """
 
     estimate: RowEstimate
     error_px: np.ndarray
     before_px: np.ndarray
-    used: np.ndarray
 
 
 def find_corners(images: np.ndarray, board: Checkerboard) -> tuple[np.ndarray, np.ndarray]:
@@ -250,8 +251,52 @@ def fit_board(
         RowEstimate(fitted, done.x[: len(fitted)], covariance),
         error_px,
         np.sqrt((apart**2).sum(-1).mean(-1)),
-        np.arange(count),
     )
+
+
+def calibrate_by_board(
+    task: Task,
+    camera: str,
+    pictures: PosedPictures,
+    board: Checkerboard,
+    mounting: Mounting,
+    *,
+    body: str = "world",
+    centre: bool = False,
+) -> tuple[Posterior, CameraCalibration, BoardFit]:
+    """Calibrates a camera of a task from pictures of a free or held checkerboard.
+
+    Args:
+        task: whose model has the camera.
+        camera: its name.
+        pictures: of the board, with the joints' positions; of a "free" board they do not count.
+        board: the board.
+        mounting: how it is held.
+        body: the body that holds it.
+        centre: whether the optical centre is fitted.
+
+    Returns:
+        the posterior, what the robot reads, and the fit.
+
+    Raises:
+        CalibrationError: pictures that do not inform; the message says what is missing.
+        ParamError: a camera or a joint that the model does not have.
+    """
+    model, size = task.mj_model, (pictures.images.shape[1], pictures.images.shape[2])
+    space = camera_space(task.space, model, camera, distortion=True, centre=centre)
+    corners, used = find_corners(pictures.images, board)
+    qpos = model_positions(pictures.chosen(used), model)
+    found = fit_board(
+        model, camera, space, board, corners, size, qpos=qpos, mounting=mounting, body=body
+    )
+    note = f"camera calibrated from {len(used)} pictures of a {mounting} checkerboard"
+    posterior = joint_posterior(
+        (found.estimate,), len(used) - 1, logs=(pictures.source,), task=task.name, notes=(note,)
+    )
+    calibration = as_calibration(
+        posterior.space, posterior.best, posterior.interval, model, camera, size
+    )
+    return posterior, calibration, found
 
 
 def lens_rows(space: ParamSpace) -> ParamSpace:
