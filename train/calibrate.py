@@ -1,9 +1,9 @@
 """python -m train calibrate LOG --task T --camera C: where a camera is and how it sees.
 
 Reads pictures of the task's scene in known poses (a flight log, or a folder of PNG files and a CSV
-of joint positions), or of a checkerboard (--board), and finds the camera's place, turn and lens and the rows of light and colours by
-the renderer. Writes OUT/posterior.json for training, OUT/camera.json for the robot
-(mjx-s2r-robot run --camera-calibration) and OUT/report.html.
+of joint positions), or of a checkerboard (--board), and finds the camera's place, turn and lens
+and, by the renderer, the rows of light and colours. Writes OUT/posterior.json for training,
+OUT/camera.json for the robot (mjx-s2r-robot run --camera-calibration) and OUT/report.html.
 """
 
 from collections.abc import Sequence
