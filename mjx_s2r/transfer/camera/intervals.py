@@ -24,7 +24,7 @@ from mjx_s2r.params import ParamSpace
 from mjx_s2r.transfer.camera.fit import PRIOR_STDS, SCALE, to_values
 from mjx_s2r.transfer.posterior import Posterior
 
-SHIFT_PX = 0.4  # px by which an edge may lie elsewhere than the model has it
+SHIFT_PX = 1.0  # px by which an edge may lie elsewhere than the model has it
 BLOCKS = 4  # blocks along each side of the picture
 SEEN = 0.6  # of the prior's deviation: rows left wider were not seen
 TIED = 0.95  # correlation above which rows are only seen together
