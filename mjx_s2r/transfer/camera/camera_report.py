@@ -32,7 +32,7 @@ def write_camera_report(path: Path, found: CalibratedCamera) -> None:
         "camera_calibration.html.j2",
         title=f"Camera {calibration.camera} of {posterior.task}",
         camera=calibration.camera,
-        source=found.pictures.source,
+        source=Path(found.pictures.source).name,
         stats=_stats(found),
         rows=row_lines(posterior),
         groups="; ".join(" and ".join(group) for group in posterior.groups),
@@ -65,7 +65,7 @@ def _stats(found: CalibratedCamera) -> list[tuple[str, str, str]]:
     return [
         ("place", f"{offset_mm:.1f} mm", "from where the model has it"),
         ("turn", f"{turn:.2f}°", "from the model's"),
-        ("field of view", f"{fov:+.2f}°", f"to {calibration.nominal.fov_deg:.2f}°"),
+        ("field of view", f"{fov:+.2f}°", f"from the model's {calibration.nominal.fov_deg:.2f}°"),
         (
             "pictures lie beside",
             f"{np.median(found.after_px):.2f} px",

@@ -8,8 +8,8 @@ far off hardly pulls at all, and shadows, highlights and unknown things lose the
 blur stays about a pixel wide: pictures without antialiasing would else draw edges to the grid.
 
 Visibility has no gradient, so the first level is searched by CMA-ES over hundreds of cameras; the
-others are Gauss-Newton steps whose slopes are differences over half a pixel, with the coefficients
-solved anew at both ends.
+others are Gauss-Newton steps whose slopes are differences over a pixel and a half, with the
+coefficients solved anew at both ends.
 """
 
 import functools
@@ -31,7 +31,8 @@ from mjx_s2r.transfer.camera.regions import (
 DARKEST_SHADOW = 0.3  # share of a surface's light that its shadow keeps, at least
 SHADOW_PRICE = 0.25  # residual of a shadow that takes all light
 SCALE = 0.08  # of full scale: residuals above it pull no harder
-STEP_PX = 0.5  # difference quotients move the picture by this much
+TRIES = 8  # of a step, each damped eight times as much
+STEP_PX = 1.5  # difference quotients move the picture by this much
 PRIOR_STDS = 2.0  # deviations of the prior between the middle of the limits and their ends
 
 
@@ -71,7 +72,7 @@ class CameraFitConfig:
     rough_pictures: int = 6
     population: int = 20
     generations: int = 30
-    most_steps: int = 6
+    most_steps: int = 8
     seed: int = 0
 
 
@@ -304,7 +305,7 @@ def descend(
         drawn += 2 * size + 2
         hessian, slope = normal_equations(jacobian, residual, weights, u)
         better = False
-        for _ in range(4):
+        for _ in range(TRIES):
             damped = hessian + damping * np.diag(np.diag(hessian))
             move = -np.linalg.solve(damped, slope)
             near = np.clip(u + move, -1, 1)
@@ -341,7 +342,7 @@ def find_camera(
         config: settings.
         tell: called with what is being done.
     """
-    steps = half_pixel_steps(posed, space)
+    steps = difference_steps(posed, space)
     u, trace = to_units(space, space.nominal), np.zeros((0, 2))
     if config.generations:
         tell("searching")
@@ -357,8 +358,8 @@ def find_camera(
     return CameraFit(space, *done[:4], np.array(rows).reshape(-1, 2), level)
 
 
-def half_pixel_steps(posed: PosedScene, space: ParamSpace) -> np.ndarray:
-    """Returns (D,) steps of unit coordinates that move the pictures by about half a pixel.
+def difference_steps(posed: PosedScene, space: ParamSpace) -> np.ndarray:
+    """Returns (D,) steps of unit coordinates that move the pictures by `STEP_PX`.
 
     A turn moves them by the focal length, a place by that over the distance of what is seen, the
     field of view by the picture's half at its edge; the lens by what it bends there.

@@ -12,7 +12,7 @@ least squares inside every evaluation (variable projection, Golub and Pereyra 19
 a function of the camera. Cast shadows, highlights, textures and things that the model does not know
 stay in the residual.
 
-Several rays a pixel make the basis pictures smooth enough for finite differences of half a pixel.
+Several rays a pixel make the basis pictures smooth enough for finite differences.
 """
 
 import functools
