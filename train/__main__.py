@@ -87,6 +87,8 @@ def _user_errors() -> tuple[type[Exception], ...]:
     from mjx_s2r.sim.physics import ModelError
     from mjx_s2r.sim.task import TaskError
     from mjx_s2r.transfer.camera.pictures import CalibrationError
+    from mjx_s2r.transfer.identifiability import IdentifiabilityError
+    from mjx_s2r.transfer.posterior import PosteriorError
     from mjx_s2r.transfer.recording import RecordingError
 
     runs = (RunError, CheckpointError, NanReplayError, HostError, MeshError)
@@ -99,6 +101,8 @@ def _user_errors() -> tuple[type[Exception], ...]:
         SceneError,
         TaskError,
         RecordingError,
+        IdentifiabilityError,
+        PosteriorError,
         CalibrationError,
         LogError,
         *runs,
