@@ -205,11 +205,16 @@ def rows_table(posterior: Posterior) -> Table:
 
 def error_table(found: Identification) -> Table:
     """Returns the open-loop errors of fitted and held-out windows, before and after."""
-    out = Table("", "signals", "nominal", "fitted", "times less", "typical window", "inside 95 %")
+    out = Table()
+    for column in ("windows", "of", "nominal", "fitted", "ratio", "typical", "in 95 %"):
+        out.add_column(
+            column, no_wrap=True, justify="left" if column in ("windows", "of") else "right"
+        )
     for line in error_by_kind(found):
-        cells = (f"{line.nominal:.4g}", f"{line.fitted:.4g} {line.unit}", f"{line.factor:.3g}")
+        cells = (f"{line.nominal:.3g}", f"{line.fitted:.3g} {line.unit}", f"{line.factor:.3g}")
         usual = "{:.3g} to {:.3g}".format(*line.typical)
-        out.add_row(line.side, line.name, *cells, usual, f"{line.coverage:.0%}")
+        name = line.name.removeprefix("joint ")
+        out.add_row(line.side, name, *cells, usual, f"{line.coverage:.0%}")
     return out
 
 
