@@ -150,7 +150,9 @@ def hard_ranges(space: ParamSpace, found: Hardest) -> dict[str, dict[str, list[f
         i = space.index(name)
         if found.recovery[i] > 0:
             values = [*found.xi[:, i].tolist(), space.rows[i].nominal]
-            out[name] = {"initial": np.clip((min(values), max(values)), *space.limits[:, i]).tolist()}
+            out[name] = {
+                "initial": np.clip((min(values), max(values)), *space.limits[:, i]).tolist()
+            }
     return out
 
 

@@ -32,10 +32,11 @@ SUCCESS, TIME, FAILED, UNSTABLE = "success", "time over", "task failed", "physic
 
 @dataclass(frozen=True)
 class GoalState:
-    """What a task says of the robot now: the goal holds, and all is lost."""
+    """What a task says of the robot now: the goal holds, all is lost, and what the step paid."""
 
     on_goal: bool = False
     failed: bool = False
+    reward: float = 0.0
 
 
 class EpisodeJudge(Senses, Protocol):
@@ -78,6 +79,7 @@ class JudgedRobot:
         sheet: the model that its data sheet is written from, without those numbers.
         imperfections: its flaws.
         judge: where its episodes begin, what it reads, and when the goal holds.
+        camera: what takes its pictures; None for MuJoCo's renderer, or that of the rules.
     """
 
     name: str
@@ -85,6 +87,7 @@ class JudgedRobot:
     sheet: mujoco.MjModel
     imperfections: Imperfections
     judge: EpisodeJudge
+    camera: Camera | None = None
 
 
 @dataclass(frozen=True)
@@ -95,6 +98,7 @@ class RobotEpisode:
         robot: its name.
         success: the goal was held long enough.
         steps: commands sent.
+        episode_return: sum of the task's rewards, as in training, until the episode ended.
         reason: why it ended: "success", "time over", "task failed", "physics unstable" or
             "stopped by the guard: ..." with what it saw.
         events: interventions of the guard by code.
@@ -106,6 +110,7 @@ class RobotEpisode:
     robot: str
     success: bool
     steps: int
+    episode_return: float
     reason: str
     events: Mapping[str, int]
     overruns: int
@@ -119,6 +124,7 @@ class EvalConfig:
 
     Attributes:
         hold_s: how long the goal must hold, s.
+        success_reward: what a success pays beside the task's reward.
         films: of how many episodes per robot the frames are kept; none where there is no camera.
         logs: folder for flight logs, one a robot's first episode; None writes none.
         camera: another renderer than MuJoCo's, where there is no OpenGL.
@@ -126,6 +132,7 @@ class EvalConfig:
     """
 
     hold_s: float
+    success_reward: float = 0.0
     films: int = 0
     logs: Path | None = None
     camera: Camera | None = None
@@ -142,13 +149,14 @@ class _GoalMonitor:
         self._judge, self._stand_in, self._film = judge, stand_in, film
         (self._hold, self._longest), self._held, self._seen = steps, 0, -1
         self.frames: list[np.ndarray] = []
-        self.reason = ""
+        self.reason, self.earned = "", 0.0
 
     def __call__(self, reading: Reading) -> bool:
         """Returns whether the episode is over."""
         state = self._judge.state
         self._seen += 1
         self._held = self._held + 1 if state.on_goal else 0
+        self.earned += state.reward
         if self._film is not None:
             self.frames.append(np.array(reading.images[self._film]))
         if burst(self._stand_in.data):
@@ -196,7 +204,7 @@ def run_episodes(
         clock = VirtualClock()
         judge = robot.judge
         rig = replace(
-            rig_for(policy.contract, rules.camera),
+            rig_for(policy.contract, robot.camera or rules.camera),
             senses=judge,
             course=judge.course if judge.courses else None,
             load=judge.load if judge.loads else None,
@@ -247,6 +255,7 @@ def _episode(
         robot=robot.name,
         success=monitor.reason == SUCCESS,
         steps=summary.steps,
+        episode_return=monitor.earned + rules.success_reward * (monitor.reason == SUCCESS),
         reason=monitor.reason or _stopped(summary),
         events=summary.events,
         overruns=summary.overruns,

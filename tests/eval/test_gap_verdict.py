@@ -87,9 +87,10 @@ def test_too_few_episodes_are_no_verdict_and_say_how_many_would_be() -> None:
     verdict = judge_gap(simulated, robot)
     assert verdict.word == UNKNOWN and verdict.more is not None
     times = (20 + verdict.more) / 20
-    later = judge_gap(counted(round(95 * times), round(100 * times)), counted(
-        round(16 * times), round(20 * times)
-    ))
+    later = judge_gap(
+        counted(round(95 * times), round(100 * times)),
+        counted(round(16 * times), round(20 * times)),
+    )
     assert later.word == "moderate"
     assert f"{verdict.more} more episodes" in verdict.sentence
 

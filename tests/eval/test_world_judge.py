@@ -1,4 +1,4 @@
-"""The judge of policies in chosen worlds: the scores are those worlds', and the same for everyone."""
+"""The judge of policies in chosen worlds: the scores are those of the worlds, and repeatable."""
 
 from functools import partial
 
