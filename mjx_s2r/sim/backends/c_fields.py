@@ -1,5 +1,9 @@
 """What C MuJoCo's Data says: fields by the names that they have in mjx.Data, and that it burst."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
 import mujoco
 import numpy as np
 
@@ -9,6 +13,17 @@ BURST = (
     mujoco.mjtWarning.mjWARN_BADQVEL,
     mujoco.mjtWarning.mjWARN_BADQACC,
 )
+
+
+@contextmanager
+def quiet_warnings() -> Iterator[None]:
+    """Keeps MuJoCo from printing that worlds are unstable, where that is looked for."""
+    heard: Any = mujoco.get_mju_user_warning()
+    mujoco.set_mju_user_warning(lambda message: None)
+    try:
+        yield
+    finally:
+        mujoco.set_mju_user_warning(heard)
 
 
 def compute_all(mj_model: mujoco.MjModel, data: mujoco.MjData) -> None:

@@ -39,6 +39,7 @@ ELEMENTS = {
     "actuator_kd": "actuator",
     "actuator_strength": "actuator",
     "actuator_force_limit": "actuator",
+    "actuator_time_constant": "actuator",
     "gravity": None,
     "gravity_tilt": None,
     **dict.fromkeys(terrain.ARRAYS, "hfield"),
@@ -47,6 +48,7 @@ SERVO = ("actuator_kp", "actuator_kd", "actuator_strength", "actuator_force_limi
 VIRTUAL = frozenset(
     (
         *SERVO,
+        "actuator_time_constant",
         "body_shape",
         "body_tilt",
         "link_length",
@@ -61,7 +63,8 @@ VIRTUAL = frozenset(
 BASE = (
     *("body_inertia", "body_ipos", "body_pos", "body_quat", "jnt_pos", "site_pos", "cam_pos"),
     *("geom_pos", "geom_quat", "geom_size", "geom_solref", "eq_data"),
-    *("actuator_gainprm", "actuator_biasprm", "actuator_forcerange", "hfield_data"),
+    *("actuator_gainprm", "actuator_biasprm", "actuator_forcerange", "actuator_dynprm"),
+    "hfield_data",
 )
 
 
@@ -110,6 +113,7 @@ def nominal(mj_model: mujoco.MjModel) -> dict[str, np.ndarray]:
         "actuator_kd": -bias[:, 2].astype(np.float32),
         "actuator_strength": np.ones(mj_model.nu, np.float32),
         "actuator_force_limit": np.ones(mj_model.nu, np.float32),
+        "actuator_time_constant": mj_model.actuator_dynprm[:, 0].astype(np.float32),
         "body_shape": np.ones((mj_model.nbody, 3), np.float32),
         "body_tilt": np.zeros((mj_model.nbody, 3), np.float32),
         "link_length": np.ones(mj_model.nbody, np.float32),
@@ -187,6 +191,9 @@ def bounds(mj_model: mujoco.MjModel, arrays: Mapping[str, np.ndarray]) -> dict[s
         "actuator_kd": _same_sign("a damping", arrays["actuator_kd"]),
         "actuator_strength": Bound("a strength", 0.0),
         "actuator_force_limit": Bound("a force limit", 0.0),
+        "actuator_time_constant": Bound(
+            "a time constant", 0.0, above=arrays["actuator_time_constant"] > 0
+        ),
         "terrain_height": Bound(
             "the share of a height field's relief that it has room for",
             0.0,

@@ -97,6 +97,8 @@ def expand(xp: ModuleType, binding: ModelBinding, touched: Mapping[str, Array]) 
         )
     if touched.keys() & set(SERVO):
         out |= trade.actuators(xp, binding.nominal, binding.fixed, touched)
+    if "actuator_time_constant" in touched:
+        out |= trade.filters(xp, binding.fixed, touched)
     if touched.keys() & {"gravity", "gravity_tilt"}:
         out |= trade.gravity(xp, binding.nominal, touched)
     if touched.keys() & set(terrain.ARRAYS):

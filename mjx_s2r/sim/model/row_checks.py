@@ -297,6 +297,18 @@ def _force_limit(case: Case) -> None:
     )
 
 
+def _time_constant(case: Case) -> None:
+    """Refuses the lag of an actuator that has none."""
+    _servo(case)
+    kinds = mujoco.mjtDyn
+    filters = (int(kinds.mjDYN_FILTER), int(kinds.mjDYN_FILTEREXACT))
+    case.refuse(
+        ~np.isin(case.mj_model.actuator_dyntype, filters),
+        'it does not filter its control. Write dyntype="filterexact" and dynprm="0.05" (s) into '
+        "the MuJoCo model, or drop the row",
+    )
+
+
 def _gravity(case: Case) -> None:
     """Refuses gravity that is switched off."""
     _switched_off(case, _OFF.mjDSBL_GRAVITY, "gravity")
@@ -351,6 +363,7 @@ _JUDGES: dict[str, Callable[[Case], None]] = {
     "actuator_kd": _kd,
     "actuator_strength": _servo,
     "actuator_force_limit": _force_limit,
+    "actuator_time_constant": _time_constant,
     "gravity": _gravity,
     "gravity_tilt": _tilt,
     **dict.fromkeys(terrain.ARRAYS, _terrain),

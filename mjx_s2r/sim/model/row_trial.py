@@ -14,13 +14,14 @@ import copy
 import fnmatch
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import cast
 
 import jax
 import mujoco
 import numpy as np
 
 from mjx_s2r.params import Edit, Param, ParamSpace
+from mjx_s2r.sim.backends.c_fields import quiet_warnings
 from mjx_s2r.sim.model import terrain
 from mjx_s2r.sim.model.contact_rows import contact_dimensions
 from mjx_s2r.sim.model.fields import ELEMENTS, element_names
@@ -235,9 +236,7 @@ def refuse_rows_without_effect(
     low, high = (np.nan_to_num(x, posinf=ENDLESS, neginf=-ENDLESS) for x in (ctrl_low, ctrl_high))
     pushed = _pushed(space, mj_model)
     bench = _bench(mj_model, pushed, len(starts.qpos), ctrl_index, (low, high))
-    heard: Any = mujoco.get_mju_user_warning()
-    mujoco.set_mju_user_warning(lambda message: None)  # an end of a range may well be unstable
-    try:
+    with quiet_warnings():  # an end of a range may well be unstable
         for edit, (row, low_end, high_end) in zip(tried, ends_of_rows(space, tried), strict=True):
             for one, two in _pairs(space, row, low_end, high_end):
                 for model, xi in zip(bench.models, (one, two), strict=True):
@@ -246,8 +245,6 @@ def refuse_rows_without_effect(
                     break
             else:
                 raise _error(space, edit, mj_model, ctrl_index)
-    finally:
-        mujoco.set_mju_user_warning(heard)
 
 
 def _pairs(

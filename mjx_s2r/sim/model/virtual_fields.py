@@ -18,6 +18,7 @@ gravity, _tilt      opt.gravity; the direction turned about world x and y, rad
 actuator_kp, _kd    the position loop: gainprm[0] and biasprm[1] = -kp, biasprm[2] = -kd
 actuator_strength   all of an actuator's gain, bias and force range
 actuator_force_limit    its force range alone
+actuator_time_constant  dynprm[0] of an actuator that filters its control, s
 """
 
 from collections.abc import Mapping
@@ -230,6 +231,14 @@ def actuators(xp: ModuleType, nominal: Arrays, base: Arrays, touched: Arrays) ->
         )
         out |= {"actuator_gainprm": gain * strength, "actuator_biasprm": bias * strength}
     return out | {"actuator_forcerange": base["actuator_forcerange"] * strength * limit}
+
+
+def filters(xp: ModuleType, base: Arrays, touched: Arrays) -> dict[str, Array]:
+    """Returns actuator_dynprm with the time constants of filters entered."""
+    first = touched["actuator_time_constant"][:, None]
+    return {
+        "actuator_dynprm": xp.concatenate([first, base["actuator_dynprm"][:, 1:] + 0 * first], -1)
+    }
 
 
 def _quaternion(xp: ModuleType, vector: Array) -> Array:

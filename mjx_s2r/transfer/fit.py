@@ -1,0 +1,405 @@
+"""The fit: a global search over the rows, then Gauss-Newton with start states of every window.
+
+The cost is the mean of ((reading - prediction) / deviation)^2 over all readings; a deviation is
+that of a channel's noise at first and, once the best fit is known, of its residuals, so that no
+channel counts more than the model can explain of it.
+
+The search spreads candidates over the whole table (Sobol points), refines the best region by CMA-ES
+(Hansen 2016, arXiv 1604.00772, the library `cma`), and Gauss-Newton with Levenberg's damping
+(Nocedal and Wright 2006, Numerical Optimization, chapter 10) starts from several of the best.
+Derivatives are central differences through C MuJoCo, all rows and windows in one batch. The start
+states are eliminated window by window (Schur complement), so they cost no dimension.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import cma
+import numpy as np
+from scipy.stats import qmc
+
+from mjx_s2r.params import ParamError, ParamSpace
+from mjx_s2r.transfer.linearization import Linearization
+from mjx_s2r.transfer.simulator import ReplaySimulator
+from mjx_s2r.transfer.unit_coordinates import from_z, nominal_z
+from mjx_s2r.transfer.windows import Windows, reading_noise
+
+STEP = 1e-3  # of a unit coordinate, for differences
+START_STEP = 0.05  # of the deviation of a start state
+LEAST_GAIN = 1e-4  # relative change of the cost that is worth another iteration
+DAMPINGS = (0.0, 1e-3, 1e-1, 10.0)  # tried together; relative to the diagonal
+HUGE = 1e6  # residual, in deviations, beyond which it is not looked at more closely
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """Settings of a fit."""
+
+    window_s: float = 0.5
+    """Length of a window that is simulated in open loop, s."""
+    held_out: float = 0.2
+    """Share of the windows, the last of each recording, that judge the fit; recordings that are
+    held out as a whole take their place."""
+    candidates: int = 256
+    """Candidates of the first search, spread over the whole table."""
+    generations: int = 40
+    """Generations of CMA-ES after it; 0 leaves it out."""
+    search_windows: int = 32
+    """Windows that the search looks at, evenly over the recordings; Gauss-Newton takes all."""
+    starts: int = 3
+    """Starts of Gauss-Newton: the best of the search, and the nominal model."""
+    iterations: int = 25
+    """Iterations of Gauss-Newton from each start, at most."""
+    seed: int = 0
+    """Seed of the search."""
+
+    def __post_init__(self) -> None:
+        """Checks the settings.
+
+        Raises:
+            ParamError: a number that no fit can have.
+        """
+        for name, least in (("candidates", 1), ("search_windows", 1), ("starts", 1)):
+            if getattr(self, name) < least:
+                raise ParamError(f"{name} {getattr(self, name)} must be at least {least}")
+        if not self.window_s > 0:
+            raise ParamError(f"window_s {self.window_s} must be above zero, s")
+        if not 0 <= self.held_out < 1:
+            raise ParamError(f"held_out {self.held_out} is a share of the windows, 0 to below 1")
+
+
+@dataclass(frozen=True, eq=False)
+class Fit:
+    """The best values, and all that follows from them.
+
+    Attributes:
+        space: the D rows.
+        z: (D,) unit coordinates of the best values.
+        start: (W, S) start states of all windows, those of held-out ones as they were estimated.
+        cost: mean squared residual of the fitted windows, in deviations of `noise_std`.
+        noise_std: (C,) deviation of each channel that the residuals were divided by.
+        linearization: about the best values, of the fitted windows.
+        trace: (G, 2) windows simulated so far, and the best cost then.
+    """
+
+    space: ParamSpace
+    z: np.ndarray
+    start: np.ndarray
+    cost: float
+    noise_std: np.ndarray
+    linearization: Linearization
+    trace: np.ndarray
+
+    @property
+    def values(self) -> np.ndarray:
+        """(D,) the best values, in the rows' units."""
+        return from_z(self.space, self.z)
+
+
+@dataclass
+class _Search:
+    """What the stages of a fit share.
+
+    Attributes:
+        simulator: of all windows.
+        fitted: (W,) True for windows that are fitted.
+        noise_std: (C,) deviation of each channel.
+        report: called with the stage, its progress 0 to 1 and the best cost.
+        count: windows simulated so far.
+        best: the lowest cost so far.
+        trace: of both.
+    """
+
+    simulator: ReplaySimulator
+    fitted: np.ndarray
+    noise_std: np.ndarray
+    report: Callable[[str, float, float], None]
+    count: int = 0
+    best: float = np.inf
+    trace: list[tuple[int, float]] = field(default_factory=list)
+
+    @property
+    def windows(self) -> Windows:
+        """The windows of the recordings."""
+        return self.simulator.windows
+
+    def residual(self, z: np.ndarray, start: np.ndarray, which: np.ndarray) -> np.ndarray:
+        """Returns (P, W', K, C) reading minus prediction of the windows ``which`` (W,) True."""
+        xi = from_z(self.simulator.space, np.atleast_2d(z))
+        predicted = self.simulator.predict(xi, start, which)[:, which]
+        self.count += len(xi) * int(which.sum())
+        return self.windows.readings[which] - predicted
+
+    def costs(self, z: np.ndarray, start: np.ndarray, which: np.ndarray) -> np.ndarray:
+        """Returns (P,) mean squared residuals in deviations, without the prior of the starts."""
+        scaled = np.clip(self.residual(z, start, which) / self.noise_std, -HUGE, HUGE)
+        return np.nanmean(scaled**2, axis=(1, 2, 3))
+
+    def note(self, cost: float) -> None:
+        """Remembers a cost."""
+        self.best = min(self.best, float(cost))
+        self.trace.append((self.count, self.best))
+
+
+def fit(
+    simulator: ReplaySimulator,
+    config: FitConfig,
+    report: Callable[[str, float, float], None] = lambda stage, share, cost: None,
+) -> Fit:
+    """Fits the rows to the windows that are not held out.
+
+    Args:
+        simulator: of the problem's windows.
+        config: settings.
+        report: called with the stage ("search", "refine"), how much of it is done, 0 to 1, and the
+            lowest cost.
+    """
+    windows, space = simulator.windows, simulator.space
+    fitted = ~windows.held_out
+    noise = np.array([_noise(windows, c) for c in range(len(windows.channels))])
+    work = _Search(simulator, fitted, noise, report)
+    nominal = nominal_z(space)
+    found = _searched(work, nominal, config)
+    noise = _weights(work, found[0], noise)
+    work.noise_std, work.best = noise, np.inf
+    best: tuple[np.ndarray, np.ndarray, float] | None = None
+    total = len(found) * config.iterations
+    for number, z in enumerate(found):
+        done = number * config.iterations
+        candidate = _gauss_newton(work, z, config.iterations, done, total)
+        if best is None or candidate[2] < best[2]:
+            best = candidate
+    assert best is not None
+    z, start, _ = best
+    noise = _weights(work, z, noise, start)
+    work.noise_std, work.best = noise, np.inf
+    z, start, cost = _gauss_newton(work, z, config.iterations, 0, config.iterations, start)
+    made = linearize(work.simulator, z, start, fitted, noise)
+    return Fit(space, z, start, cost, noise, made, np.array(work.trace))
+
+
+def _noise(windows: Windows, channel: int) -> float:
+    """Returns the deviation of a channel's noise, the median over the recordings."""
+    return float(np.median([reading_noise(r, channel) for r in windows.recordings]))
+
+
+def _weights(
+    work: _Search, z: np.ndarray, noise: np.ndarray, start: np.ndarray | None = None
+) -> np.ndarray:
+    """Returns (C,) deviations that weigh the channels: of the residuals, at least the noise's.
+
+    The median keeps a few wild windows from deciding.
+    """
+    begin = work.windows.start if start is None else start
+    apart = work.residual(z, begin, work.fitted)[0]
+    seen = [apart[..., c][np.isfinite(apart[..., c])] for c in range(apart.shape[-1])]
+    typical = [np.median(np.abs(a)) / 0.6745 if len(a) else 1.0 for a in seen]
+    return np.maximum(noise, typical)
+
+
+def _searched(work: _Search, nominal: np.ndarray, config: FitConfig) -> list[np.ndarray]:
+    """Returns unit coordinates to start Gauss-Newton from, the most promising first."""
+    size, start = len(nominal), work.windows.start
+    which = _some(work.fitted, work.windows, config.search_windows)
+    rng = np.random.default_rng(config.seed)
+    points = qmc.Sobol(size, seed=rng).random_base2(int(np.ceil(np.log2(config.candidates))))
+    points = np.concatenate([nominal[None], 0.02 + 0.96 * points[: config.candidates]])
+    costs = np.concatenate(
+        [_robust(work, part, start, which) for part in np.array_split(points, 8) if len(part)]
+    )
+    work.note(costs.min())
+    order = np.argsort(costs)
+    found = [points[order[0]]]
+    if config.generations:
+        found = [_evolved(work, points[order[0]], which, config), *found]
+    found += [nominal, *points[order[1:]]]
+    return found[: config.starts]
+
+
+def _evolved(work: _Search, begin: np.ndarray, which: np.ndarray, config: FitConfig) -> np.ndarray:
+    """Returns the best point of CMA-ES from ``begin`` (D,)."""
+    size = len(begin)
+    population = max(16, 4 + int(3 * np.log(size)) * 2)
+    options: dict[str, Any] = {
+        "bounds": [0.0, 1.0],
+        "popsize": population,
+        "seed": config.seed + 1,
+        "verbose": -9,
+        "tolfun": 1e-6,
+    }
+    if size == 1:  # CMA-ES wants two dimensions
+        points = np.linspace(0, 1, config.generations * population)[:, None]
+        return points[int(np.argmin(_robust(work, points, work.windows.start, which)))]
+    engine = cma.CMAEvolutionStrategy(np.clip(begin, 0.02, 0.98), 0.2, options)
+    for generation in range(config.generations):
+        if engine.stop():
+            break
+        asked = engine.ask()
+        costs = _robust(work, np.array(asked), work.windows.start, which)
+        engine.tell(asked, costs.tolist())
+        work.note(float(costs.min()))
+        work.report("search", (generation + 1) / config.generations, work.best)
+    return np.clip(np.asarray(engine.result.xbest), 0.0, 1.0)
+
+
+def _robust(work: _Search, z: np.ndarray, start: np.ndarray, which: np.ndarray) -> np.ndarray:
+    """Returns (P,) costs that grow like the logarithm of a residual: no window decides alone."""
+    scaled = np.clip(work.residual(z, start, which) / work.noise_std, -HUGE, HUGE)
+    each = np.nanmean(scaled**2, axis=(2, 3))
+    return np.asarray(np.log1p(each).mean(1))
+
+
+def _some(fitted: np.ndarray, windows: Windows, most: int) -> np.ndarray:
+    """Returns (W,) True for at most so many fitted windows, evenly over the recordings."""
+    mine = np.flatnonzero(fitted)
+    chosen = mine[
+        np.unique(np.linspace(0, len(mine) - 1, min(most, len(mine))).round().astype(int))
+    ]
+    mask = np.zeros(len(windows), bool)
+    mask[chosen] = True
+    return mask
+
+
+def linearize(
+    simulator: ReplaySimulator,
+    z: np.ndarray,
+    start: np.ndarray,
+    which: np.ndarray,
+    noise_std: np.ndarray,
+    *,
+    central: bool = True,
+) -> Linearization:
+    """Returns residuals of the windows ``which`` (W,) True and their derivatives at ``z`` (D,).
+
+    Args:
+        simulator: of the windows.
+        z: unit coordinates.
+        start: (W, S) start states.
+        which: windows that count.
+        noise_std: (C,) deviation of each channel.
+        central: central differences, twice as dear and an order better.
+    """
+    windows, space = simulator.windows, simulator.space
+    size, states = len(z), start.shape[1]
+    steps = np.where(z > 0.5, -STEP, STEP) * np.ones(size)
+    moved = [z + steps * unit for unit in np.eye(size)]
+    inside = (z >= STEP) & (z <= 1 - STEP)
+    if central:
+        moved += [z - np.where(inside, steps, 0.0) * unit for unit in np.eye(size)]
+    h = START_STEP * windows.start_std
+    points = [z, *moved, *[z] * states]
+    starts = [start] * (1 + len(moved)) + [start + h * unit for unit in np.eye(states)]
+    predicted = simulator.predict(from_z(space, np.array(points)), np.array(starts), which)[
+        :, which
+    ]
+    base, up = predicted[0], predicted[1 : 1 + size]
+    down = predicted[1 + size : 1 + 2 * size] if central else np.repeat(base[None], size, 0)
+    width = steps + (np.where(inside, steps, 0.0) if central else 0.0)
+    jacobian = np.moveaxis((up - down) / width[:, None, None, None], 0, -1)
+    by_start = np.moveaxis((predicted[1 + len(moved) :] - base) / h[:, None, None, None], 0, -1)
+    return Linearization(
+        space=space,
+        z=z,
+        residual=windows.readings[which] - base,
+        jacobian=jacobian,
+        start_jacobian=by_start,
+        start_std=windows.start_std,
+        start_shift=start[which] - windows.start[which],
+        time_s=windows.time_s[which],
+        recording=windows.recording[which],
+        noise_std=noise_std,
+    )
+
+
+def _gauss_newton(
+    work: _Search,
+    z: np.ndarray,
+    iterations: int,
+    done: int,
+    total: int,
+    start: np.ndarray | None = None,
+) -> tuple[np.ndarray, np.ndarray, float]:
+    """Returns unit coordinates, start states and cost at a minimum near ``z``."""
+    start = work.windows.start.copy() if start is None else start.copy()
+    cost, damping = np.inf, 1e-2
+    for iteration in range(iterations):
+        local = linearize(work.simulator, z, start, work.fitted, work.noise_std, central=False)
+        work.count += (1 + len(z) + start.shape[1]) * int(work.fitted.sum())
+        now = _objective(local.residual[None], local.start_shift, local, work.noise_std)[0]
+        factors = [damping * f for f in (0.1, 1.0, 10.0, 100.0)]
+        tried = [_step(local, z, factor) for factor in factors]
+        points = np.array([point for point, _ in tried])
+        shifts = np.zeros((len(tried), *start.shape))
+        shifts[:, work.fitted] = np.array([shift for _, shift in tried])
+        residuals = work.residual(points, start + shifts, work.fitted)
+        moved = np.array([local.start_shift + shift for _, shift in tried])
+        values = np.array(
+            [
+                _objective(r[None], m, local, work.noise_std)[0]
+                for r, m in zip(residuals, moved, strict=True)
+            ]
+        )
+        chosen = int(np.argmin(values))
+        work.report("refine", (done + iteration + 1) / total, min(work.best, now))
+        if not values[chosen] < now:
+            if damping > 1e4:
+                cost = now
+                break
+            damping, cost = damping * 100, now
+            continue
+        z, start = points[chosen], start + shifts[chosen]
+        damping = max(factors[chosen], 1e-7)
+        gain, cost = now - values[chosen], float(values[chosen])
+        work.note(cost)
+        if gain < LEAST_GAIN * cost:
+            break
+    return z, start, cost
+
+
+def _objective(
+    residual: np.ndarray, shift: np.ndarray, local: Linearization, noise: np.ndarray
+) -> np.ndarray:
+    """Returns (P,) the cost with the prior of the start states, per reading."""
+    scaled = np.clip(residual / noise, -HUGE, HUGE)
+    count = np.isfinite(scaled).sum((1, 2, 3))
+    prior = ((shift / local.start_std) ** 2).sum()
+    return np.asarray((np.nansum(scaled**2, axis=(1, 2, 3)) + prior) / np.maximum(count, 1))
+
+
+def _step(local: Linearization, z: np.ndarray, damping: float) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the next z (D,), inside [0, 1], and the moves of the start states (W, S).
+
+    Rows that stand at an end and want to leave are kept there; what the others do is solved anew.
+    """
+    weight = 1 / local.noise_std
+    seen = np.isfinite(local.residual) & (np.abs(local.residual) * weight < HUGE)
+    r = np.where(seen, local.residual, 0.0) * weight
+    j = np.where(seen[..., None], np.nan_to_num(local.jacobian), 0.0) * weight[:, None]
+    s = np.where(seen[..., None], np.nan_to_num(local.start_jacobian), 0.0) * weight[:, None]
+    windows = len(r)
+    r, j = r.reshape(windows, -1), j.reshape(windows, -1, len(z))
+    s = s.reshape(windows, r.shape[1], -1)
+    prior = np.diag(1 / local.start_std**2)
+    hss = np.einsum("wks,wkt->wst", s, s) + prior
+    hsz = np.einsum("wks,wkd->wsd", s, j)
+    gs = np.einsum("wks,wk->ws", s, r) - local.start_shift / local.start_std**2
+    hzz, gz = np.einsum("wkd,wke->de", j, j), np.einsum("wkd,wk->d", j, r)
+    hzz = hzz - np.einsum("wsd,wse->de", hsz, np.linalg.solve(hss, hsz))
+    gz = gz - np.einsum("wsd,ws->d", hsz, np.linalg.solve(hss, gs[..., None])[..., 0])
+    scale = np.maximum(np.diag(hzz), 1e-9 * max(float(np.diag(hzz).max()), 1e-12))
+    free = np.ones(len(z), bool)
+    move = np.zeros(len(z))
+    for _ in range(len(z)):
+        move[:] = 0.0
+        system = hzz + np.diag(scale * damping)
+        if free.any():
+            system = system[np.ix_(free, free)]
+            move[free] = np.linalg.lstsq(system, gz[free], rcond=1e-12)[0]
+        out = free & (((z <= 0) & (move < 0)) | ((z >= 1) & (move > 0)))
+        if not out.any():
+            break
+        free &= ~out
+    goal = np.clip(z + np.clip(move, -0.3, 0.3), 0.0, 1.0)
+    rest = gs - np.einsum("wsd,d->ws", hsz, goal - z)
+    return goal, np.linalg.solve(hss, rest[..., None])[..., 0]

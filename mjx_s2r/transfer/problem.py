@@ -1,0 +1,465 @@
+"""What is to be identified: a MuJoCo model, the rows to fit, and the recordings that speak of them.
+
+A task brings its own table. A model alone gets one: per joint armature, viscous and dry friction,
+encoder zero; per actuator gain, damping, force limit or strength, lag; the delay of all commands.
+Their limits are wide and follow from the model and from the recordings: inertia at the joint,
+torque that the recorded motion takes, speeds that were reached.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import mujoco
+import numpy as np
+
+from mjx_s2r import drives
+from mjx_s2r.contract import ContractError
+from mjx_s2r.params import Param, ParamError, ParamSpace, add, scale, set_to, unknown
+from mjx_s2r.sim.backends.physics_config import ModelError
+from mjx_s2r.sim.model.fields import ELEMENTS, element_names
+from mjx_s2r.transfer.recording import CommandMode, Recording, RecordingError
+
+FITTED_GROUPS = ("model", "actuator", "sensor")
+FITTED_ARRAYS = {
+    "actuator": ("delay_s", "offset", "backlash", "speed_loss"),
+    "sensor": ("delay_s", "gain"),
+}
+"""Arrays with an effect that is the same at every repetition; noise and losses have none."""
+LONGEST_DELAY_S = 0.15
+TINY = 1e-6  # MJX compiles a zero frictionloss out
+_FILTERS = (int(mujoco.mjtDyn.mjDYN_FILTER), int(mujoco.mjtDyn.mjDYN_FILTEREXACT))
+
+
+@dataclass(frozen=True, eq=False)
+class IdentifyProblem:
+    """Rows to fit, and what they are fitted to.
+
+    Attributes:
+        name: of the task, or of the model's file.
+        mj_model: the nominal model.
+        space: the D rows that are fitted.
+        recordings: at least one; all with the same joints and channels.
+        notes: what was changed in the model so that it takes the recorded commands.
+    """
+
+    name: str
+    mj_model: mujoco.MjModel
+    space: ParamSpace
+    recordings: tuple[Recording, ...]
+    notes: tuple[str, ...] = ()
+
+
+def task_problem(
+    name: str,
+    mj_model: mujoco.MjModel,
+    table: ParamSpace,
+    chosen: np.ndarray,
+    recordings: Sequence[Recording],
+) -> IdentifyProblem:
+    """Returns the problem of fitting some rows of a task's table.
+
+    Args:
+        name: of the task.
+        mj_model: its model.
+        table: its rows.
+        chosen: (all rows,) True for those to fit.
+        recordings: what was measured.
+
+    Raises:
+        ParamError: a row that no recording can tell of, such as a noise.
+        RecordingError: recordings that do not fit each other or the model.
+    """
+    rows = [row for row, wanted in zip(table.rows, chosen, strict=True) if wanted]
+    for row in rows:
+        if not is_fitted(row):
+            raise ParamError(
+                f"parameter {row.name!r} acts on {row.field!r}, which motion alone does not tell; "
+                f'take it out of --rows ("~{row.name}"); fitted are rows on model.* and on '
+                + ", ".join(f"{g}.{a}" for g, arrays in FITTED_ARRAYS.items() for a in arrays)
+            )
+    _check_recordings(mj_model, recordings)
+    alone = tuple(replace(row, correlation="", rho=1.0, resample="episode") for row in rows)
+    return IdentifyProblem(name, mj_model, ParamSpace(alone), tuple(recordings))
+
+
+def is_fitted(row: Param) -> bool:
+    """Returns whether a recording of motion can tell of a row."""
+    if row.law == "categorical" or row.limits[0] == row.limits[1]:
+        return False
+    return row.group == "model" or row.array in FITTED_ARRAYS.get(row.group, ())
+
+
+def model_problem(
+    mj_model: mujoco.MjModel, recordings: Sequence[Recording], name: str = "model"
+) -> IdentifyProblem:
+    """Returns the problem of a model without a task, with every row that it can have.
+
+    Actuators that do not take the recorded commands are made to: a motor that was sent positions
+    becomes a servo whose gain is fitted, a servo that was sent efforts a motor.
+
+    Raises:
+        RecordingError: recordings that do not fit each other or the model.
+        ContractError: a joint without an actuator of its own.
+    """
+    _check_recordings(mj_model, recordings)
+    first = recordings[0]
+    model, notes = _taking(mj_model, first.joints, first.mode, recordings)
+    return IdentifyProblem(
+        name, model, rows_of_model(model, recordings), tuple(recordings), tuple(notes)
+    )
+
+
+def load_model(path: str | Path) -> mujoco.MjModel:
+    """Returns the model of an MJCF or URDF file.
+
+    Raises:
+        ModelError: a file that is not there or that MuJoCo does not read.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ModelError(f"model {path} is no file; name an MJCF or URDF file")
+    try:
+        return mujoco.MjModel.from_xml_path(str(path))
+    except ValueError as error:
+        raise ModelError(f"model {path}: {str(error).strip().splitlines()[0]}") from error
+
+
+def with_constants(mj_model: mujoco.MjModel, constants: Mapping[str, float]) -> mujoco.MjModel:
+    """Returns the model of one recording: numbers of the log's head written into a copy.
+
+    Keys are "array.element" with the arrays of the "model" group, e.g. "actuator_kp.servo" or
+    "body_mass.bob", or "gravity.2" for a component.
+
+    Raises:
+        ParamError: an array or element that the model does not have.
+    """
+    if not constants:
+        return mj_model
+    from mjx_s2r.sim.model.leaves import bind_model, write
+
+    rows = []
+    for key, value in constants.items():
+        array, _, element = key.partition(".")
+        if array not in ELEMENTS:
+            raise unknown(f"array in the constant {key!r}:", array, list(ELEMENTS))
+        kind = ELEMENTS[array]
+        more: dict[str, Any] = {"column": int(element)} if kind is None else {}
+        elements = () if kind is None else (element,)
+        ends = sorted((float(value), float(value) * (1 + 1e-9) + 1e-12))
+        rows.append(
+            set_to(key, f"model.{array}", elements, (ends[0], ends[1]), nominal=ends[0], **more)
+        )
+    space = ParamSpace(tuple(rows))
+    model = _copied(mj_model)
+    write(model, bind_model(space, model), space.nominal.astype(float))
+    return model
+
+
+def rows_of_model(mj_model: mujoco.MjModel, recordings: Sequence[Recording]) -> ParamSpace:
+    """Returns a table for a model without a task; rows carry their joint's name.
+
+    Limits are wide: two to four decades for what a data sheet seldom tells.
+    """
+    joints, mode = recordings[0].joints, recordings[0].mode
+    found = drives.resolve(mj_model, joints)
+    loads = _loads(mj_model, found, recordings)
+    rows: list[Param] = []
+    names = element_names(mj_model, "joint")
+    released = any(not r.driven.all() for r in recordings)
+    for i, joint in enumerate(joints):
+        actuator, dof = int(found.actuators[i]), int(found.dof[i])
+        hinge, load = names[int(found.joints[i])], loads[i]
+        motor = mj_model.actuator(actuator).name
+        suffix = f"_{joint}"
+        unit, turn = ("N m", "rad") if found.hinge[i] else ("N", "m")
+        rows += [
+            _positive(
+                f"armature{suffix}",
+                "model.dof_armature",
+                hinge,
+                float(mj_model.dof_armature[dof]),
+                load.inertia,
+                "kg m^2" if found.hinge[i] else "kg",
+            ),
+            _positive(
+                f"damping{suffix}",
+                "model.dof_damping",
+                hinge,
+                float(np.ravel(mj_model.dof_damping[dof])[0]),
+                load.effort / load.speed,
+                f"{unit} s/{turn}",
+            ),
+            _positive(
+                f"friction{suffix}",
+                "model.dof_frictionloss",
+                hinge,
+                float(mj_model.dof_frictionloss[dof]),
+                load.effort,
+                unit,
+            ),
+            add(f"zero{suffix}", "model.qpos0", (hinge,), (-0.15, 0.15), unit=turn, source=GUESS),
+        ]
+        if mode == "effort":
+            rows.append(_ratio(f"strength{suffix}", "model.actuator_strength", motor))
+            reach = load.effort
+            rows.append(
+                add(
+                    f"offset{suffix}",
+                    "actuator.offset",
+                    (joint,),
+                    (-reach, reach),
+                    unit=unit,
+                    source=GUESS,
+                )
+            )
+        else:
+            rows.append(_ratio(f"gain{suffix}", "model.actuator_kp", motor))
+            kd = -float(mj_model.actuator_biasprm[actuator, 2])
+            if kd > 0:
+                rows.append(_ratio(f"kd{suffix}", "model.actuator_kd", motor))
+            elif released:
+                size = load.effort / load.speed
+                rows.append(
+                    _positive(
+                        f"kd{suffix}", "model.actuator_kd", motor, 0.0, size, f"{unit} s/{turn}"
+                    )
+                )
+            if mj_model.actuator_forcelimited[actuator]:
+                rows.append(_ratio(f"limit{suffix}", "model.actuator_force_limit", motor))
+            rows.append(
+                add(
+                    f"offset{suffix}",
+                    "actuator.offset",
+                    (joint,),
+                    (-0.15, 0.15),
+                    unit=turn,
+                    source=GUESS,
+                )
+            )
+        if mj_model.actuator_dyntype[actuator] in _FILTERS:
+            lag = float(mj_model.actuator_dynprm[actuator, 0])
+            low, high = min(1e-3, lag / 3), max(0.3, 3 * lag)
+            rows.append(
+                set_to(
+                    f"lag{suffix}",
+                    "model.actuator_time_constant",
+                    (motor,),
+                    (low, high),
+                    nominal=max(lag, low),
+                    law="log_uniform",
+                    unit="s",
+                    source=GUESS,
+                )
+            )
+    rows.append(
+        set_to("delay", "actuator.delay_s", (), (0.0, LONGEST_DELAY_S), unit="s", source=GUESS)
+    )
+    for body in _moved_bodies(mj_model):
+        mass = float(mj_model.body(body).mass[0])
+        rows.append(
+            scale(
+                f"mass_{body}",
+                "model.body_mass",
+                (body,),
+                (0.3, 3.0),
+                law="log_uniform",
+                source=f"{GUESS}; {mass:.3g} kg as written",
+            )
+        )
+    return ParamSpace(tuple(rows))
+
+
+USUAL = ("~model.body_mass",)
+"""Rows of a model that are fitted where none are named: masses can be weighed, and trade with
+gains and friction."""
+GUESS = "wide on purpose: the recordings decide"
+
+
+@dataclass(frozen=True)
+class _Load:
+    """What a joint's motion takes: inertia kg m^2 or kg, effort N m or N, speed rad/s or m/s."""
+
+    inertia: float
+    effort: float
+    speed: float
+
+
+def _loads(
+    mj_model: mujoco.MjModel, found: drives.Drives, recordings: Sequence[Recording]
+) -> list[_Load]:
+    """Returns what each joint's recorded motion takes, from inverse dynamics of the links alone."""
+    data, full = mujoco.MjData(mj_model), np.zeros((mj_model.nv, mj_model.nv))
+    mujoco.mj_forward(mj_model, data)
+    mujoco.mj_fullM(mj_model, data, full)
+    out = []
+    for i in range(len(found.names)):
+        dof, address = int(found.dof[i]), int(found.qpos[i])
+        inertia = max(float(full[dof, dof]), 1e-8)
+        where, speed, jerk = _motion(mj_model, int(found.joints[i]), recordings)
+        gravity = []
+        for q in np.linspace(where[0], where[1], 9):
+            mujoco.mj_resetData(mj_model, data)
+            data.qpos[address] = q
+            mujoco.mj_forward(mj_model, data)
+            gravity.append(abs(float(data.qfrc_bias[dof])))
+        effort = max(*gravity, inertia * jerk, 1e-6)
+        out.append(_Load(inertia, effort, speed))
+    return out
+
+
+def _motion(
+    mj_model: mujoco.MjModel, joint: int, recordings: Sequence[Recording]
+) -> tuple[tuple[float, float], float, float]:
+    """Returns the range of a joint's recorded positions, its usual speed and acceleration."""
+    name, low, high = mj_model.joint(joint).name, np.inf, -np.inf
+    speeds, changes = [0.1], [0.1]
+    for r in recordings:
+        for c, channel in enumerate(r.channels):
+            if channel.kind != "joint_pos" or channel.element != name:
+                continue
+            seen = np.isfinite(r.readings[:, c])
+            if seen.sum() < 5:
+                continue
+            q, t = r.readings[seen, c], r.time_s[seen]
+            low, high = min(low, float(q.min())), max(high, float(q.max()))
+            stride = max(1, round(0.03 / max(float(np.median(np.diff(t))), 1e-4)))
+            v = (q[stride:] - q[:-stride]) / (t[stride:] - t[:-stride])
+            speeds.append(float(np.percentile(np.abs(v), 95)))
+            if len(v) > stride:
+                a = (v[stride:] - v[:-stride]) / (t[stride:-stride] - t[: -2 * stride])
+                changes.append(float(np.percentile(np.abs(a), 90)))
+    if not np.isfinite(low):
+        low = high = float(mj_model.qpos0[mj_model.jnt_qposadr[joint]])
+    return (low, high), max(speeds), max(changes)
+
+
+def _positive(name: str, where: str, element: str, now: float, size: float, unit: str) -> Param:
+    """Returns a row that sets a positive quantity of about ``size``, ``now`` as written."""
+    low, high = 1e-3 * size, 10 * size
+    if now > TINY:
+        low, high = min(low, now / 20), max(high, 20 * now)
+    nominal = min(max(now, low), high)
+    return set_to(
+        name,
+        where,
+        (element,),
+        (low, high),
+        nominal=nominal,
+        law="log_uniform",
+        unit=unit,
+        source=GUESS,
+    )
+
+
+def _ratio(name: str, where: str, element: str) -> Param:
+    """Returns a row that scales what is written."""
+    return scale(name, where, (element,), (0.05, 20.0), law="log_uniform", source=GUESS)
+
+
+def _moved_bodies(mj_model: mujoco.MjModel) -> list[str]:
+    """Returns the bodies with a name and a mass that a joint moves."""
+    moved = [
+        b
+        for b in range(1, mj_model.nbody)
+        if mj_model.body_weldid[b] != 0 and mj_model.body_mass[b] > 0
+    ]
+    return [mj_model.body(b).name for b in moved if mj_model.body(b).name]
+
+
+def _check_recordings(mj_model: mujoco.MjModel, recordings: Sequence[Recording]) -> None:
+    """Raises RecordingError where recordings do not fit each other or the model."""
+    if not recordings:
+        raise RecordingError("there is no recording; name at least one log")
+    first = recordings[0]
+    for r in recordings:
+        if (r.joints, r.mode, r.channels) != (first.joints, first.mode, first.channels):
+            raise RecordingError(
+                f"{r.name} has joints {r.joints} ({r.mode}) and readings "
+                f"{[str(c) for c in r.channels]}, {first.name} {first.joints} ({first.mode}) and "
+                f"{[str(c) for c in first.channels]}; identify them one by one"
+            )
+    for channel in first.channels:
+        kind = "sensor" if channel.kind == "sensor" else "joint"
+        known = [
+            getattr(mj_model, kind)(i).name
+            for i in range(mj_model.nsensor if kind == "sensor" else mj_model.njnt)
+        ]
+        if channel.element not in known:
+            raise RecordingError(
+                f"{first.name}: " + str(unknown(f"{kind} of the model", channel.element, known))
+            )
+        if kind == "joint":
+            joint = mj_model.joint(channel.element)
+            if int(joint.type[0]) not in (2, 3):
+                raise RecordingError(
+                    f"{first.name}: joint {channel.element!r} is no hinge or slide, so it has no "
+                    "single position; measure it by a sensor of the model"
+                )
+    if not any(c.kind == "joint_pos" for c in first.channels):
+        raise RecordingError(
+            f"{first.name}: no joint's position is read, so no window has a start; read "
+            "joint_pos in the mapping"
+        )
+
+
+def _taking(
+    mj_model: mujoco.MjModel,
+    joints: Sequence[str],
+    mode: CommandMode,
+    recordings: Sequence[Recording],
+) -> tuple[mujoco.MjModel, list[str]]:
+    """Returns a copy of the model whose actuators take the recorded commands, and what changed."""
+    model, notes = _copied(mj_model), []
+    found = drives.resolve(model, joints)
+    loads = _loads(model, found, recordings)
+    for i, joint in enumerate(joints):
+        actuator, dof, load = int(found.actuators[i]), int(found.dof[i]), loads[i]
+        if model.dof_frictionloss[dof] < TINY:
+            model.dof_frictionloss[dof] = TINY
+        wrong = _refusal(model, actuator, mode)
+        if not wrong:
+            continue
+        if mode == "velocity":
+            raise ContractError(
+                f"{joint}: velocities were commanded, but {wrong}; write a <velocity> actuator"
+            )
+        model.actuator_gaintype[actuator] = mujoco.mjtGain.mjGAIN_FIXED
+        model.actuator_gainprm[actuator] = 0
+        model.actuator_biasprm[actuator] = 0
+        model.actuator_ctrllimited[actuator] = 0
+        model.actuator_gear[actuator] = 0
+        model.actuator_gear[actuator, 0] = 1
+        if mode == "effort":
+            model.actuator_biastype[actuator] = mujoco.mjtBias.mjBIAS_NONE
+            model.actuator_gainprm[actuator, 0] = 1
+            notes.append(f"{joint}: efforts were commanded, but {wrong}; it is taken for a motor")
+        else:
+            kp = 10 * load.effort
+            model.actuator_biastype[actuator] = mujoco.mjtBias.mjBIAS_AFFINE
+            model.actuator_gainprm[actuator, 0] = kp
+            model.actuator_biasprm[actuator, 1] = -kp
+            notes.append(
+                f"{joint}: positions were commanded, but {wrong}; it is taken for a servo of "
+                f"{kp:.3g} N m/rad before its gain is fitted"
+            )
+    mujoco.mj_setConst(model, mujoco.MjData(model))
+    return model, notes
+
+
+def _refusal(mj_model: mujoco.MjModel, actuator: int, mode: CommandMode) -> str:
+    """Returns why an actuator does not take commands of a mode; "" where it does."""
+    if mode == "position":
+        return drives.not_a_servo(mj_model, actuator)
+    if mode == "effort":
+        return drives.not_a_motor(mj_model, actuator)
+    bias = mj_model.actuator_biasprm[actuator]
+    return "" if bias[2] < 0 and bias[1] == 0 else "its actuator is no velocity servo"
+
+
+def _copied(mj_model: mujoco.MjModel) -> mujoco.MjModel:
+    """Returns a copy of a model."""
+    import copy
+
+    return copy.copy(mj_model)

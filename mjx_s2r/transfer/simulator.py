@@ -1,0 +1,369 @@
+"""Open-loop replay of recordings in C MuJoCo: every candidate in every window, in one batch.
+
+A candidate is a vector of row values. Its windows start from given states, follow the recorded
+commands through delay, play and offset, and are read where the robot was read. Everything is in
+double precision and a continuous function of the rows, so that finite differences hold: a command
+that changes inside a physics step acts by its mean over the step (else a delay would move the
+result in jumps of a whole step), and readings are interpolated between steps.
+
+The model's own time step and integrator are used. C MuJoCo is the engine of the robot stand-in
+too; a training by MJX that follows takes the same fields.
+"""
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import mujoco
+import numpy as np
+from mujoco import batch
+
+from mjx_s2r import drives
+from mjx_s2r.params import apply, bind, bounds
+from mjx_s2r.sim.backends.c_fields import quiet_warnings
+from mjx_s2r.sim.effects.actuator import bind_actuator
+from mjx_s2r.sim.effects.motor import MotorSpec, bind_motor, force_range
+from mjx_s2r.sim.model.leaves import ModelBinding, bind_model, expand
+from mjx_s2r.sim.model.virtual_fields import MOVES_BOXES
+from mjx_s2r.transfer.problem import IdentifyProblem, with_constants
+from mjx_s2r.transfer.recording import Recording
+from mjx_s2r.transfer.windows import Windows
+
+MOST_VALUES = 3e7  # doubles that one call of the engine may record
+FAR = 1e6  # what a prediction that is not finite counts as
+
+
+@dataclass(frozen=True, eq=False)
+class _Group:
+    """Windows that share a model: the numbers of their logs' heads, and whether servos are on.
+
+    Attributes:
+        model: with those numbers written in.
+        binding: the model rows bound to it.
+        motor: the torque-speed curve, where a row asks for it.
+        windows: (G,) numbers of the windows.
+        driven: whether the actuators are on.
+        worlds: the engine by number of worlds.
+    """
+
+    model: mujoco.MjModel
+    binding: ModelBinding
+    motor: MotorSpec | None
+    windows: np.ndarray
+    driven: bool
+    worlds: dict[int, batch.Batch] = field(default_factory=dict)
+
+
+class ReplaySimulator:
+    """Simulates windows of recordings for many candidates at once."""
+
+    def __init__(self, problem: IdentifyProblem, windows: Windows) -> None:
+        """Binds the rows to the model of every recording.
+
+        Raises:
+            ParamError, ModelError: a row that does not fit the model.
+        """
+        self.space, self.windows = problem.space, windows
+        first = problem.recordings[0]
+        self._drives = drives.resolve(problem.mj_model, first.joints)
+        model = problem.mj_model
+        self.dt_s = float(model.opt.timestep)
+        steps = [float(np.median(np.diff(r.time_s))) for r in problem.recordings]
+        self._actuator = bind_actuator(
+            self.space, first.joints, max(steps), self.dt_s, first.mode == "effort"
+        )
+        kinds = {c.element if c.kind == "sensor" else c.kind: 1 for c in first.channels}
+        self._sensed = tuple(kinds)
+        self._sensor_nominal = {
+            "gain": np.ones(len(kinds), np.float32),
+            "delay_s": np.zeros((), np.float32),
+        }
+        self._sensor_edits = bind(
+            self.space, "sensor", self._sensor_nominal, {"gain": self._sensed}, bounds.SENSOR
+        )
+        self._qpos = np.array([int(model.joint(j).qposadr[0]) for j in windows.joints])
+        self._qvel = np.array([int(model.joint(j).dofadr[0]) for j in windows.joints])
+        self._columns = [_column(model, c.kind, c.element, c.column) for c in first.channels]
+        self._integrals = [_integral(r) for r in problem.recordings]
+        self._groups = self._grouped(problem)
+        longest = np.nanmax(windows.time_s)
+        self.steps = max(1, int(np.ceil(longest / self.dt_s + 1e-9)))
+
+    def _grouped(self, problem: IdentifyProblem) -> list[_Group]:
+        """Returns the windows by what their model is."""
+        groups, windows = [], self.windows
+        heads = [tuple(sorted(r.constants.items())) for r in problem.recordings]
+        for head in dict.fromkeys(heads):
+            model = copy.copy(with_constants(problem.mj_model, dict(head)))
+            model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_AUTORESET
+            binding = bind_model(self.space, model)
+            motor = bind_motor(self.space, model, problem.recordings[0].joints)
+            if any(edit.array in MOVES_BOXES for edit in binding.edits):
+                model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_MIDPHASE
+            of_head = np.array([heads[r] == head for r in windows.recording])
+            for driven in (True, False):
+                mine = np.flatnonzero(of_head & (windows.driven == driven))
+                if len(mine):
+                    groups.append(_Group(model, binding, motor, mine, driven))
+        return groups
+
+    def predict(
+        self, xi: np.ndarray, start: np.ndarray | None = None, which: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Returns (P, W, K, C) the readings that candidates predict; NaN where there is no time.
+
+        Args:
+            xi: (P, D) row values.
+            start: (W, S) or (P, W, S) start states of all windows; None for the estimated ones.
+            which: (W,) True for the windows to simulate; the others are NaN.
+        """
+        xi = np.atleast_2d(np.asarray(xi, float))
+        windows, count = self.windows, len(xi)
+        begin = windows.start if start is None else start
+        begin = np.broadcast_to(begin, (count, *windows.start.shape))
+        out = np.full((count, *windows.readings.shape), np.nan)
+        for group in self._groups:
+            mine = group.windows if which is None else group.windows[which[group.windows]]
+            if not len(mine):
+                continue
+            width = sum(getattr(group.model, n) for n in ("nq", "nv", "nsensordata"))
+            chunk = max(1, int(MOST_VALUES / (len(mine) * self.steps * max(width, 1))))
+            for a in range(0, count, chunk):
+                part = slice(a, a + chunk)
+                out[part, mine] = self._simulate(group, mine, xi[part], begin[part][:, mine])
+        return out
+
+    def _simulate(
+        self, group: _Group, mine: np.ndarray, xi: np.ndarray, start: np.ndarray
+    ) -> np.ndarray:
+        """Returns (P, G, K, C) what P candidates predict in G windows of one group."""
+        count, each = len(xi), len(mine)
+        worlds = self._worlds(group, count * each)
+        self._write(group, worlds, xi, each)
+        now = [apply(np, self._actuator.nominal, self._actuator.edits, x) for x in xi]
+        acting: list[dict[str, Any]] = [{**self._actuator.nominal, **n} for n in now]
+        ctrl = self._controls(group, acting, mine)
+        self._begin(group, worlds, start, acting, mine)
+        full = np.tile(drives.rest_controls(group.model)[0], (count * each, self.steps, 1))
+        full[:, :, self._drives.actuators] = ctrl.reshape(count * each, self.steps, -1)
+        losses = [a["speed_loss"] for a in acting]
+        with quiet_warnings():
+            track = self._track(group, worlds, full, np.repeat(losses, each, axis=0))
+        return self._read(group, track, xi, start, mine)
+
+    def _worlds(self, group: _Group, count: int) -> batch.Batch:
+        """Returns an engine with ``count`` worlds of a group's model."""
+        if count not in group.worlds:
+            if len(group.worlds) > 6:
+                group.worlds.pop(next(iter(group.worlds)))
+            group.worlds[count] = batch.Batch(group.model, count)
+        return group.worlds[count]
+
+    def _write(self, group: _Group, worlds: batch.Batch, xi: np.ndarray, each: int) -> None:
+        """Writes the model fields of every candidate into its windows' worlds."""
+        binding, derived = group.binding, False
+        fields = [expand(np, binding, apply(np, binding.nominal, binding.edits, x)) for x in xi]
+        names = dict.fromkeys(fields[0])
+        if not group.driven:
+            names |= dict.fromkeys(("actuator_gainprm", "actuator_biasprm"))
+        for name in names:
+            if name in fields[0]:
+                values = np.stack([np.asarray(f[name], float) for f in fields])
+            else:
+                values = np.repeat(np.array(getattr(group.model, name))[None], len(xi), axis=0)
+            if not group.driven and name in ("actuator_gainprm", "actuator_biasprm"):
+                values[:, self._drives.actuators] = 0.0
+            worlds.expand(name)[:] = np.repeat(values, each, axis=0)
+            derived |= name in mujoco.MjModel._setconst_inputs
+        if derived:
+            worlds.set_const()
+
+    def _controls(
+        self, group: _Group, acting: list[dict[str, Any]], mine: np.ndarray
+    ) -> np.ndarray:
+        """Returns (P, G, N, J) the mean control of every physics step."""
+        grid = np.arange(self.steps + 1) * self.dt_s
+        out = np.empty((len(acting), len(mine), self.steps, len(self._drives.names)))
+        made: dict[Any, np.ndarray] = {}
+        for p, values in enumerate(acting):
+            key = (float(values["delay_s"]), tuple(np.ravel(values["backlash"]).tolist()))
+            if key not in made:
+                found = np.empty(out.shape[1:])
+                for g, w in enumerate(mine):
+                    r = int(self.windows.recording[w])
+                    times, area = self._played(r, key[1])
+                    when = grid + self.windows.start_s[w] - key[0]
+                    for j in range(found.shape[-1]):
+                        found[g, :, j] = np.diff(np.interp(when, times, area[:, j])) / self.dt_s
+                made[key] = found
+            out[p] = made[key] + values["offset"]
+        return out
+
+    def _played(self, r: int, half: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the integral of one recording's commands after play of half width ``half``."""
+        times, area, commands = self._integrals[r]
+        if not any(half):
+            return times, area
+        width, moved = np.array(half), commands.copy()
+        for t in range(1, len(moved)):
+            moved[t] = np.clip(moved[t - 1], commands[t] - width, commands[t] + width)
+        return times, _area(times, moved)
+
+    def _begin(
+        self,
+        group: _Group,
+        worlds: batch.Batch,
+        start: np.ndarray,
+        acting: list[dict[str, Any]],
+        mine: np.ndarray,
+    ) -> None:
+        """Puts every world into its start state; filters hold what came before the window."""
+        m, count = group.model, start.shape[0] * start.shape[1]
+        joints = len(self.windows.joints)
+        qpos, qvel = np.tile(m.qpos0, (count, 1)), np.zeros((count, m.nv))
+        flat = start.reshape(count, -1)
+        qpos[:, self._qpos], qvel[:, self._qvel] = flat[:, :joints], flat[:, joints:]
+        worlds.bind("qpos")[:], worlds.bind("qvel")[:] = qpos, qvel
+        worlds.bind("time")[:], worlds.bind("qacc_warmstart")[:] = 0.0, 0.0
+        if not m.na:
+            return
+        act = np.tile(drives.rest_controls(m)[1], (count, 1))
+        constants = worlds.expand("actuator_dynprm") if count else None
+        for j, address in enumerate(self._drives.act):
+            if address < 0:
+                continue
+            actuator = int(self._drives.actuators[j])
+            for p, values in enumerate(acting):
+                for g, w in enumerate(mine):
+                    world = p * len(mine) + g
+                    assert constants is not None
+                    lag = max(float(constants[world, actuator, 0]), 1e-6)
+                    act[world, address] = self._filtered(int(w), j, lag, values)
+        worlds.bind("act")[:] = act
+
+    def _filtered(self, w: int, j: int, lag: float, values: Mapping[str, Any]) -> float:
+        """Returns a first-order filter's state at a window's begin, after all commands before.
+
+        For commands u_i held from s_i to s_(i+1): sum u_i (exp(-(t - s_(i+1))/lag) -
+        exp(-(t - s_i)/lag)).
+        """
+        times, _, commands = self._integrals[int(self.windows.recording[w])]
+        at = self.windows.start_s[w] - float(values["delay_s"])
+        edges = np.minimum(times, at)
+        gone = np.exp((edges - at) / lag)
+        gone[0] = 0.0
+        share = np.diff(np.append(gone, 1.0))
+        return float(share @ commands[:, j]) + float(np.ravel(values["offset"])[j])
+
+    def _track(
+        self, group: _Group, worlds: batch.Batch, ctrl: np.ndarray, loss: np.ndarray
+    ) -> dict[str, np.ndarray]:
+        """Returns the states after every physics step, "qpos" (B, N, nq) and so on."""
+        wanted = ["qpos", "qvel"]
+        if any(name == "sensordata" for name, _ in self._columns):
+            wanted.append("sensordata")
+        if group.motor is None:
+            found: dict[str, np.ndarray] = worlds.rollout(
+                self.steps, ctrl, mujoco.mjtState.mjSTATE_CTRL, record=wanted
+            )
+            return found
+        stall = np.array(worlds.expand("actuator_forcerange"))
+        limits, now = worlds.expand("actuator_forcerange"), worlds.bind("ctrl")
+        kept: dict[str, list[np.ndarray]] = {name: [] for name in wanted}
+        for step in range(self.steps):
+            now[:] = ctrl[:, step]
+            limits[:] = force_range(group.motor, np, stall, loss, worlds.bind("qvel"))
+            worlds.step()
+            for name in wanted:
+                kept[name].append(np.array(worlds.bind(name)))
+        limits[:] = stall
+        return {name: np.stack(values, 1) for name, values in kept.items()}
+
+    def _read(
+        self,
+        group: _Group,
+        track: Mapping[str, np.ndarray],
+        xi: np.ndarray,
+        start: np.ndarray,
+        mine: np.ndarray,
+    ) -> np.ndarray:
+        """Returns (P, G, K, C) readings interpolated between physics steps."""
+        count, each = len(xi), len(mine)
+        joints = len(self.windows.joints)
+        late, gains = [], []
+        for x in xi:
+            now = {
+                **self._sensor_nominal,
+                **apply(np, self._sensor_nominal, self._sensor_edits, x),
+            }
+            late.append(float(now["delay_s"]))
+            gains.append(now["gain"])
+        since = self.windows.time_s[mine]
+        out = np.full((count, each, *self.windows.readings.shape[1:]), np.nan)
+        place = {n: i for i, n in enumerate(self._sensed)}
+        for p in range(count):
+            rows = slice(p * each, (p + 1) * each)
+            when = (since - late[p]) / self.dt_s
+            step = np.clip(np.nan_to_num(np.floor(when)), 0, self.steps - 1).astype(int)
+            share = when - step
+            for c, (name, address) in enumerate(self._columns):
+                after = track[name][rows, :, address]
+                before = np.empty_like(after)
+                before[:, 1:] = after[:, :-1]
+                if name == "sensordata":  # a sensor is read before the step that it is recorded in
+                    before, after = after, np.concatenate([after[:, 1:], after[:, -1:]], 1)
+                else:
+                    before[:, 0] = self._first(name, address, start[p], joints)
+                low = np.take_along_axis(before, step, 1)
+                high = np.take_along_axis(after, step, 1)
+                channel = self.windows.channels[c]
+                key = channel.element if channel.kind == "sensor" else channel.kind
+                out[p, :, :, c] = gains[p][place[key]] * (low + share * (high - low))
+        late_rows = np.isnan(since)
+        wild = ~np.isfinite(out) | (np.abs(out) > FAR)
+        out[wild & ~late_rows[None, :, :, None]] = FAR
+        return out
+
+    def _first(self, name: str, address: int, start: np.ndarray, joints: int) -> Any:
+        """Returns (G,) the start value of a column that the start state holds; else zero."""
+        known = self._qpos if name == "qpos" else self._qvel
+        at = np.flatnonzero(known == address)
+        if not len(at):
+            return 0.0
+        return start[:, int(at[0]) + (0 if name == "qpos" else joints)]
+
+
+def _column(model: mujoco.MjModel, kind: str, element: str, column: int) -> tuple[str, int]:
+    """Returns the array of Data that a channel reads, and the place in it."""
+    if kind == "joint_pos":
+        return "qpos", int(model.joint(element).qposadr[0])
+    if kind == "joint_vel":
+        return "qvel", int(model.joint(element).dofadr[0])
+    return "sensordata", int(model.sensor(element).adr[0]) + column
+
+
+def _integral(r: Recording) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Returns times (T + 1,), the integral of the commands up to them, and the commands (T + 1, J).
+
+    A command holds until the next one; the first one has held for ever, and where nothing was
+    commanded the last one does, or the first that comes.
+    """
+    commands = np.array(r.commands, float)
+    for j in range(commands.shape[1]):
+        seen = np.flatnonzero(np.isfinite(commands[:, j]))
+        if not len(seen):
+            commands[:, j] = 0.0
+            continue
+        place = np.searchsorted(seen, np.arange(len(commands)), side="right") - 1
+        commands[:, j] = commands[seen[np.maximum(place, 0)], j]
+    long = 1e3
+    times = np.concatenate([[r.time_s[0] - long], r.time_s, [r.time_s[-1] + long]])
+    held = np.concatenate([commands[:1], commands, commands[-1:]])
+    return times, _area(times, held), held
+
+
+def _area(times: np.ndarray, held: np.ndarray) -> np.ndarray:
+    """Returns (T, J) the integral of commands that hold from one time to the next."""
+    pieces = held[:-1] * np.diff(times)[:, None]
+    return np.concatenate([np.zeros((1, held.shape[1])), np.cumsum(pieces, axis=0)])
