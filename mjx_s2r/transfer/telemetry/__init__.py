@@ -1,0 +1,1 @@
+"""Checks of telemetry: what is wrong with a log, found before any long work."""
