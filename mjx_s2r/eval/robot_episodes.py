@@ -20,7 +20,7 @@ from mjx_s2r.robot.clock import VirtualClock
 from mjx_s2r.robot.controller import ControllerConfig, FlightSummary, run
 from mjx_s2r.robot.driver import Reading
 from mjx_s2r.robot.drivers.imperfections import Imperfections
-from mjx_s2r.robot.drivers.mujoco_wiring import Camera, Senses, rig_for
+from mjx_s2r.robot.drivers.mujoco_wiring import Camera, Senses, placed_bodies, rig_for
 from mjx_s2r.robot.drivers.sim_robot import SimRobot
 from mjx_s2r.robot.log import FlightLog
 from mjx_s2r.robot.log.writer import remove_log
@@ -105,6 +105,7 @@ class RobotEpisode:
         overruns: missed deadlines.
         act_s: (steps,) time that the policy took, s.
         frames: (F, H, W, 3) uint8 of the first colour camera, where they were asked for.
+        bodies: mocap or free body -> where it was at the start, m and quaternion (7,).
     """
 
     robot: str
@@ -116,6 +117,7 @@ class RobotEpisode:
     overruns: int
     act_s: np.ndarray
     frames: np.ndarray | None = None
+    bodies: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -229,6 +231,7 @@ def _episode(
     stand_in, clock = rig
     seed = int(1000 * robot.imperfections.seed + index)
     stand_in.reset(seed=seed, place=robot.judge.begin(seed))
+    bodies = placed_bodies(stand_in.model, stand_in.data)
     contract = policy.contract
     shown = [c.name for c in contract.cameras if c.kind == "rgb"]
     film = shown[0] if shown and index < rules.films else None
@@ -241,7 +244,7 @@ def _episode(
     log = None
     if rules.logs is not None and index == 0:
         rules.logs.mkdir(parents=True, exist_ok=True)
-        path = rules.logs / f"{robot.name.replace(' ', '_')}.flight"
+        path = rules.logs / log_name(robot.name)
         remove_log(path)
         log = FlightLog(
             path, policy.contract, robot.name, driver=stand_in.describe(), may_drop=False
@@ -261,7 +264,13 @@ def _episode(
         overruns=summary.overruns,
         act_s=np.array(timed.seconds),
         frames=np.stack(monitor.frames) if monitor.frames else None,
+        bodies=bodies,
     )
+
+
+def log_name(robot: str) -> str:
+    """Returns the name of the flight log of a robot's first episode."""
+    return f"{robot.replace(' ', '_')}.flight"
 
 
 def _stopped(summary: FlightSummary) -> str:
