@@ -29,6 +29,7 @@ VERBS = {
     "sweep": "run a grid of teachers on this machine or on SLURM, and show a table",
     "judge": "compare the checkpoints of a teacher, in nominal, opened and widest worlds",
     "adversary": "search the worlds in which a teacher fails, and the rows to blame",
+    "excite": "find the motion whose log tells most about the rows that are open",
     "replay": "repeat the step in which a world ceased to be finite, in two engines",
     "view": "look at a task as the student sees it, beside MuJoCo's own picture",
 }
@@ -83,6 +84,7 @@ def _user_errors() -> tuple[type[Exception], ...]:
     from mjx_s2r.sim.nan_replay import NanReplayError
     from mjx_s2r.sim.physics import ModelError
     from mjx_s2r.sim.task import TaskError
+    from mjx_s2r.transfer.recording import RecordingError
 
     runs = (RunError, CheckpointError, NanReplayError, HostError, MeshError)
     return (
@@ -93,6 +95,7 @@ def _user_errors() -> tuple[type[Exception], ...]:
         ModelError,
         SceneError,
         TaskError,
+        RecordingError,
         *runs,
     )
 

@@ -74,8 +74,8 @@ class TeacherConfig:
     iterations: int = 140
     """Iterations in all."""
     curriculum: str = "adr"
-    """Schedule of the ranges: adr widens bound by bound, uniform keeps the widest, none keeps
-    everything nominal; the others are described below."""
+    """Schedule of the ranges: adr widens bound by bound, uniform keeps the widest, initial those it
+    starts from, none keeps everything nominal; the others are described below."""
     rows: tuple[str, ...] = ()
     """Rows that it schedules, as patterns of names or fields ("sensor.*", or "~sensor.*" for all
     others); empty: all that the policy can feel, looks only where it sees."""
@@ -83,7 +83,8 @@ class TeacherConfig:
     """Further schedules with rows of their own, each as kind:pattern,pattern."""
     ranges: Path | None = None
     """A TOML or JSON file of ranges of rows instead of the task's: name = [low, high], or a value
-    for a fixed row; config.json keeps them in `range`."""
+    for a fixed row; or a posterior.json, whose intervals it starts from. config.json keeps them in
+    `range`."""
     range: tuple[str, ...] = ()
     """Ranges of rows, each as name=low,high or name=value; they go before those of the file."""
     episodes: int = 0

@@ -27,9 +27,11 @@ from mjx_s2r.curriculum.scalar import (
     scalar,
 )
 from mjx_s2r.curriculum.uniform import (
+    InitialConfig,
     NominalConfig,
     UniformConfig,
     fixed_ranges,
+    initial_ranges,
     nominal_ranges,
     uniform,
 )
@@ -42,6 +44,7 @@ BuildCurriculum = Callable[[ParamSpace, Any, np.ndarray], Curriculum]
 CURRICULA: dict[str, tuple[type, BuildCurriculum]] = {
     "adr": (ADRConfig, adr),
     "uniform": (UniformConfig, fixed_ranges),
+    "initial": (InitialConfig, initial_ranges),
     "none": (NominalConfig, nominal_ranges),
     "progressive": (ProgressiveConfig, scalar),
     "staged": (StagedConfig, scalar),

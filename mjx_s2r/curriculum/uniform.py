@@ -45,6 +45,11 @@ class NominalConfig:
     """No randomization: everything stays nominal."""
 
 
+@dataclass(frozen=True)
+class InitialConfig:
+    """The ranges that a training starts from, to its end: those of a posterior, where it has one."""
+
+
 @struct.dataclass
 class UniformState:
     """Bounds low (D,) and high (D,), and the figures."""
@@ -88,6 +93,13 @@ def nominal_ranges(
 ) -> Curriculum:
     """Returns the schedule that keeps every row nominal."""
     return uniform(space.pinned(), active)
+
+
+def initial_ranges(
+    space: ParamSpace, config: InitialConfig, active: np.ndarray | None = None
+) -> Curriculum:
+    """Returns the schedule that keeps every row in its initial range."""
+    return uniform(space, active)
 
 
 def plain_params(xi: jax.Array, version: jax.Array | int = 0) -> EpisodeParams:

@@ -4,11 +4,13 @@ A range is one text, which a command line, settings in JSON and an error can hol
 
     name=low,high                  the row is drawn between the two
     name=value                     the row is fixed
-    name=low,high;key=value;...    and further fields of the row: nominal, limits, initial, law
+    name=low,high;key=value;...    and further fields of the row: nominal, limits, initial, law,
+                                   correlation, rho; and of, what the row must be
 
-A file has the same in TOML or JSON: ``name = [low, high]``, ``name = value``, or a table with the
-keys low, high, nominal, limits, initial and law. Low and high lie within the row's hard limits;
-``limits`` are others, which physics alone bounds. It knows no simulator and no jax.
+A file has the same in TOML or JSON: ``name = [low, high]``, ``name = value``, or a table with those
+keys. Low and high lie within the row's hard limits; ``limits`` are others, which physics alone
+bounds. A posterior.json is a file of ranges, too: they are under its key ``ranges``. It knows no
+simulator and no jax.
 """
 
 import json
@@ -24,7 +26,9 @@ from mjx_s2r.params.param import LARGEST, Law, Param, ParamError, Range, unknown
 from mjx_s2r.params.space import ParamSpace
 
 FORM = "write name=low,high, or name=value for a fixed one"
-KEYS = ("low", "high", "nominal", "limits", "initial", "law")
+KEYS = ("low", "high", "nominal", "limits", "initial", "law", "correlation", "rho", "of")
+WORDS = ("law", "correlation", "of")  # keys whose value is no number
+POSTERIOR = "mjx_s2r posterior 1"  # the format of a posterior.json, and its version
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,9 @@ class RowRange:
         limits: hard limits instead of the row's.
         initial: range at the start of a training that widens; if None it is cut to the range.
         law: law of the draw.
+        correlation: the group of rows that it is drawn with instead of the table's; "" of none.
+        rho: correlation with the first row of that group.
+        of: what the row must be, as `kind_of_row` says it; a range of another row is refused.
     """
 
     name: str
@@ -48,6 +55,9 @@ class RowRange:
     limits: Range | None = None
     initial: Range | None = None
     law: str | None = None
+    correlation: str | None = None
+    rho: float | None = None
+    of: str | None = None
 
     def __str__(self) -> str:
         """Returns the text that `read_range` reads as this."""
@@ -78,7 +88,7 @@ def read_range(text: str) -> RowRange:
         key, found, value = part.partition("=")
         if found:
             key = key.strip()
-            body[key] = value.strip() if key == "law" else _listed(name, value)
+            body[key] = value.strip() if key in WORDS else _listed(name, value)
         elif place == 0:
             ends = _listed(name, part)
             pair = ends if isinstance(ends, list) else [ends, ends]
@@ -90,11 +100,22 @@ def read_range(text: str) -> RowRange:
     return _from_body(name, body)
 
 
+def kind_of_row(row: Param) -> str:
+    """Returns what makes a value of a row mean the same in another table: what it enters, and how.
+
+    E.g. "scale model.body_mass [arm] in 1"; without the signs that end a key of a range.
+    """
+    elements = f" [{' '.join(row.elements)}]" if row.elements else ""
+    column = "" if row.column is None else f" column {row.column}"
+    return re.sub("[;=]", "_", f"{row.mode} {row.field}{elements}{column} in {row.unit}")
+
+
 def read_ranges(file: Path) -> tuple[str, ...]:
-    """Returns the ranges in a TOML or JSON file, as texts.
+    """Returns the ranges in a TOML or JSON file, or in a posterior.json, as texts.
 
     Raises:
-        ParamError: a file that cannot be read, or a range in another form.
+        ParamError: a file that cannot be read, a range in another form, or a posterior in the
+            format of another version.
     """
     try:
         text = file.read_text()
@@ -108,13 +129,21 @@ def read_ranges(file: Path) -> tuple[str, ...]:
         raise ParamError(f"ranges {file} is no {kind} ({error}); mend that first") from error
     if not isinstance(body, Mapping):
         raise ParamError(f"ranges {file}: expected rows by name, got {str(body)[:40]}")
+    if isinstance(word := body.get("format"), str):
+        if word != POSTERIOR or not isinstance(body.get("ranges"), Mapping):
+            raise ParamError(
+                f"ranges {file}: format {word!r} with ranges {str(body.get('ranges'))[:40]} is no "
+                f"{POSTERIOR!r} with ranges by row; identify again with this version"
+            )
+        body = body["ranges"]
     return tuple(str(_from_value(name, value)) for name, value in body.items())
 
 
 def as_ranges(given: Mapping[str, Any] | Sequence[str]) -> tuple[str, ...]:
     """Returns ranges, by row name as a file has them or as texts, as texts, one for each row.
 
-    Of two for one row the later one counts.
+    Of two for one row the later one counts, but for what it does not say of correlation, rho and
+    of: narrowing a row of a posterior by hand does not untie it.
 
     Raises:
         ParamError: a range in another form.
@@ -123,7 +152,17 @@ def as_ranges(given: Mapping[str, Any] | Sequence[str]) -> tuple[str, ...]:
         found = [_from_value(name, value) for name, value in given.items()]
     else:
         found = [read_range(text) for text in given]
-    return tuple(str(r) for r in {r.name: r for r in found}.values())
+    return tuple(str(r) for r in _latest(found))
+
+
+def _latest(ranges: Sequence[RowRange]) -> list[RowRange]:
+    """Returns one range for each row: its last one, tied as the one before where it does not say."""
+    kept: dict[str, RowRange] = {}
+    for one in ranges:
+        old = kept.get(one.name, one)
+        ties = (old.correlation, old.rho) if one.correlation is None else (one.correlation, one.rho)
+        kept[one.name] = replace(one, correlation=ties[0], rho=ties[1], of=one.of or old.of)
+    return list(kept.values())
 
 
 def changed_space(space: ParamSpace, ranges: Sequence[str]) -> ParamSpace:
@@ -133,10 +172,37 @@ def changed_space(space: ParamSpace, ranges: Sequence[str]) -> ParamSpace:
         ParamError: an unknown row (lists the near ones), or a range that the row cannot have.
     """
     rows = {row.name: row for row in space.rows}
-    for change in {r.name: r for r in map(read_range, ranges)}.values():
+    for change in _latest([read_range(text) for text in ranges]):
+        if change.of is not None and change.name not in rows:
+            raise ParamError(
+                f"range of {change.name!r}, {change.of}, is of a posterior of another table: "
+                f"{unknown('parameter', change.name, space.names)}; identify with this task"
+            )
         row = space.rows[space.index(change.name)]
         rows[row.name] = _changed_row(row, change)
-    return ParamSpace(tuple(rows.values()))
+    return ParamSpace(_led_anew(space.rows, tuple(rows.values())))
+
+
+def _led_anew(before: tuple[Param, ...], after: tuple[Param, ...]) -> tuple[Param, ...]:
+    """Returns rows whose groups have lost some to other groups with a leader again.
+
+    The first that is left leads; by the one factor that ties a group, the correlation of another
+    with it is the product of what both had with the old leader. A row that is left alone is free.
+    """
+    out = list(after)
+    for group in {row.correlation for row in before} - {""}:
+        old = [i for i, row in enumerate(before) if row.correlation == group]
+        left = [i for i, row in enumerate(after) if row.correlation == group]
+        if not left or set(old) <= set(left):
+            continue
+        if len(left) == 1:
+            out[left[0]] = replace(after[left[0]], correlation="", rho=1.0)
+        elif left[0] != old[0]:
+            first = after[left[0]].rho
+            for i in left:
+                rho = 1.0 if i == left[0] else first * after[i].rho
+                out[i] = replace(after[i], rho=rho)
+    return tuple(out)
 
 
 def _changed_row(row: Param, change: RowRange) -> Param:
@@ -146,6 +212,11 @@ def _changed_row(row: Param, change: RowRange) -> Param:
         ParamError: a range that is turned round or leaves the hard limits.
     """
     where = f"range of {row.name!r}"
+    if change.of not in (None, kind_of_row(row)):
+        raise ParamError(
+            f"{where}: it is of a row that is {change.of}, and this table's is {kind_of_row(row)}; "
+            "take a posterior of this task, or identify with it"
+        )
     limits = change.limits or row.limits
     if limits[0] > limits[1]:
         low, high = limits
@@ -161,6 +232,12 @@ def _changed_row(row: Param, change: RowRange) -> Param:
             f"{row.name}={low:g},{high:g};limits={min(low, limits[0]):g},{max(high, limits[1]):g}"
         )
     initial = change.initial or tuple(min(max(x, low), high) for x in row.initial)
+    if initial[0] < low or initial[1] > high:
+        raise ParamError(
+            f"{where}: its initial range, {initial[0]:g} to {initial[1]:g} {row.unit}, leaves "
+            f"{low:g} to {high:g}; widen the limits, in the task or here: "
+            f"{row.name}=limits={min(initial[0], low):g},{max(initial[1], high):g}"
+        )
     nominal = min(max(row.nominal, low), high) if change.nominal is None else change.nominal
     return replace(
         row,
@@ -168,7 +245,16 @@ def _changed_row(row: Param, change: RowRange) -> Param:
         initial=cast(Range, initial),
         nominal=nominal,
         law=cast(Law, change.law or row.law),
+        correlation=row.correlation if change.correlation is None else change.correlation,
+        rho=_rho_of(row, change),
     )
+
+
+def _rho_of(row: Param, change: RowRange) -> float:
+    """Returns the correlation with the leader: that given, 1 in a group newly given, or as it was."""
+    if change.rho is not None:
+        return change.rho
+    return row.rho if change.correlation is None else 1.0
 
 
 def _from_value(name: str, value: Any) -> RowRange:
@@ -193,6 +279,8 @@ def _from_body(name: str, body: Mapping[str, Any]) -> RowRange:
             if value not in get_args(Law):
                 raise unknown(f"law in the range of {name!r}:", str(value), get_args(Law))
             found[key] = value
+        elif key in WORDS:
+            found[key] = _text(name, key, value)
         elif key in ("limits", "initial"):
             if not isinstance(value, list | tuple) or len(value) != 2:
                 raise ParamError(f"range of {name!r}: {key} {value!r} must be two numbers")
@@ -211,6 +299,13 @@ def _listed(name: str, text: str) -> Any:
         except ValueError as error:
             raise ParamError(f"range of {name!r}: {word.strip()!r} is no number; {FORM}") from error
     return numbers if len(numbers) > 1 else numbers[0]
+
+
+def _text(name: str, key: str, value: Any) -> str:
+    """Returns a text that a range may hold."""
+    if not isinstance(value, str) or re.search("[;=]", value):
+        raise ParamError(f"range of {name!r}: {key} {value!r} must be a text without ';' and '='")
+    return value
 
 
 def _number(name: str, key: str, value: Any) -> float:

@@ -1,8 +1,10 @@
 """The fit: a global search over the rows, then Gauss-Newton with start states of every window.
 
-The cost is the mean of ((reading - prediction) / deviation)^2 over all readings; a deviation is
-that of a channel's noise at first and, once the best fit is known, of its residuals, so that no
-channel counts more than the model can explain of it.
+The cost is a mean over the windows of NU log(1 + m / NU), m the mean of ((reading - prediction) /
+deviation)^2 in one window (a Student likelihood by window, Lange, Little and Taylor 1989): where
+the model holds it is least squares, and a window that it cannot explain does not decide. A
+deviation is that of a channel's noise at first and, once a good fit is known, of its residuals, so
+that no channel counts more than the model can explain of it.
 
 The search spreads candidates over the whole table (Sobol points), refines the best region by CMA-ES
 (Hansen 2016, arXiv 1604.00772, the library `cma`), and Gauss-Newton with Levenberg's damping
@@ -12,7 +14,7 @@ states are eliminated window by window (Schur complement), so they cost no dimen
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import cma
@@ -22,13 +24,15 @@ from scipy.stats import qmc
 from mjx_s2r.params import ParamError, ParamSpace
 from mjx_s2r.transfer.linearization import Linearization
 from mjx_s2r.transfer.simulator import ReplaySimulator
-from mjx_s2r.transfer.unit_coordinates import from_z, nominal_z
+from mjx_s2r.transfer.unit_coordinates import nominal_z, values_at
 from mjx_s2r.transfer.windows import Windows, reading_noise
 
 STEP = 1e-3  # of a unit coordinate, for differences
 START_STEP = 0.05  # of the deviation of a start state
-LEAST_GAIN = 1e-4  # relative change of the cost that is worth another iteration
-DAMPINGS = (0.0, 1e-3, 1e-1, 10.0)  # tried together; relative to the diagonal
+LEAST_GAIN = 3e-4  # relative change of the cost that is worth another iteration
+DAMPINGS = (0.1, 1.0, 10.0, 100.0)  # of the last damping, tried together
+NU = 5.0  # mean squares beyond which a window loses weight
+COARSE = 10  # iterations of Gauss-Newton on the search's windows
 HUGE = 1e6  # residual, in deviations, beyond which it is not looked at more closely
 
 
@@ -94,7 +98,7 @@ class Fit:
     @property
     def values(self) -> np.ndarray:
         """(D,) the best values, in the rows' units."""
-        return from_z(self.space, self.z)
+        return values_at(self.space, self.z)
 
 
 @dataclass
@@ -126,15 +130,14 @@ class _Search:
 
     def residual(self, z: np.ndarray, start: np.ndarray, which: np.ndarray) -> np.ndarray:
         """Returns (P, W', K, C) reading minus prediction of the windows ``which`` (W,) True."""
-        xi = from_z(self.simulator.space, np.atleast_2d(z))
+        xi = values_at(self.simulator.space, np.atleast_2d(z))
         predicted = self.simulator.predict(xi, start, which)[:, which]
         self.count += len(xi) * int(which.sum())
         return self.windows.readings[which] - predicted
 
-    def costs(self, z: np.ndarray, start: np.ndarray, which: np.ndarray) -> np.ndarray:
-        """Returns (P,) mean squared residuals in deviations, without the prior of the starts."""
-        scaled = np.clip(self.residual(z, start, which) / self.noise_std, -HUGE, HUGE)
-        return np.nanmean(scaled**2, axis=(1, 2, 3))
+    def restart(self, noise_std: np.ndarray) -> None:
+        """Takes other deviations; costs before and after do not compare."""
+        self.noise_std, self.best = noise_std, np.inf
 
     def note(self, cost: float) -> None:
         """Remembers a cost."""
@@ -160,23 +163,22 @@ def fit(
     noise = np.array([_noise(windows, c) for c in range(len(windows.channels))])
     work = _Search(simulator, fitted, noise, report)
     nominal = nominal_z(space)
-    found = _searched(work, nominal, config)
-    noise = _weights(work, found[0], noise)
-    work.noise_std, work.best = noise, np.inf
+    which = _some(fitted, windows, config.search_windows)
+    found = _searched(work, nominal, which, config)
+    work.restart(_weights(work, found[0], windows.start, which))
     best: tuple[np.ndarray, np.ndarray, float] | None = None
-    total = len(found) * config.iterations
     for number, z in enumerate(found):
-        done = number * config.iterations
-        candidate = _gauss_newton(work, z, config.iterations, done, total)
+        done = number / (2 * len(found)), 1 / (2 * len(found))
+        candidate = _gauss_newton(work, z, windows.start, which, COARSE, done)
         if best is None or candidate[2] < best[2]:
             best = candidate
     assert best is not None
-    z, start, _ = best
-    noise = _weights(work, z, noise, start)
-    work.noise_std, work.best = noise, np.inf
-    z, start, cost = _gauss_newton(work, z, config.iterations, 0, config.iterations, start)
-    made = linearize(work.simulator, z, start, fitted, noise)
-    return Fit(space, z, start, cost, noise, made, np.array(work.trace))
+    z, start = best[0], windows.start
+    for part in (0.5, 0.75):  # the deviations are known only near the best
+        work.restart(_weights(work, z, start, fitted))
+        z, start, cost = _gauss_newton(work, z, start, fitted, config.iterations, (part, 0.25))
+    made = linearize(simulator, z, start, fitted, work.noise_std)
+    return Fit(space, z, start, cost, work.noise_std, _weighted(made), np.array(work.trace))
 
 
 def _noise(windows: Windows, channel: int) -> float:
@@ -184,24 +186,44 @@ def _noise(windows: Windows, channel: int) -> float:
     return float(np.median([reading_noise(r, channel) for r in windows.recordings]))
 
 
-def _weights(
-    work: _Search, z: np.ndarray, noise: np.ndarray, start: np.ndarray | None = None
-) -> np.ndarray:
+def _weights(work: _Search, z: np.ndarray, start: np.ndarray, which: np.ndarray) -> np.ndarray:
     """Returns (C,) deviations that weigh the channels: of the residuals, at least the noise's.
 
-    The median keeps a few wild windows from deciding.
+    The median over windows keeps a few wild ones from deciding.
     """
-    begin = work.windows.start if start is None else start
-    apart = work.residual(z, begin, work.fitted)[0]
-    seen = [apart[..., c][np.isfinite(apart[..., c])] for c in range(apart.shape[-1])]
-    typical = [np.median(np.abs(a)) / 0.6745 if len(a) else 1.0 for a in seen]
-    return np.maximum(noise, typical)
+    apart = work.residual(z, start, which)[0]
+    counted = np.isfinite(apart).sum(1)
+    each = np.where(np.isfinite(apart), apart, 0.0) ** 2
+    mean = each.sum(1) / np.where(counted > 0, counted, np.nan)
+    typical = np.sqrt(np.nan_to_num(np.nanmedian(mean, axis=0)))
+    return np.maximum(work.noise_std, typical)
 
 
-def _searched(work: _Search, nominal: np.ndarray, config: FitConfig) -> list[np.ndarray]:
+def _mean_squares(residual: np.ndarray, noise_std: np.ndarray) -> np.ndarray:
+    """Returns (..., W) mean squared residuals (..., W, K, C) of windows, in deviations."""
+    scaled = np.clip(residual / noise_std, -HUGE, HUGE)
+    seen = np.isfinite(scaled)
+    total = np.where(seen, scaled, 0.0) ** 2
+    return np.asarray(total.sum((-1, -2)) / np.maximum(seen.sum((-1, -2)), 1))
+
+
+def _weighted(local: Linearization) -> Linearization:
+    """Returns a linearization in which windows count as they do in the cost."""
+    share = np.sqrt(1 / (1 + _mean_squares(local.residual, local.noise_std) / NU))
+    share = share / np.sqrt(np.mean(share**2))
+    return replace(
+        local,
+        residual=local.residual * share[:, None, None],
+        jacobian=local.jacobian * share[:, None, None, None],
+        start_jacobian=local.start_jacobian * share[:, None, None, None],
+    )
+
+
+def _searched(
+    work: _Search, nominal: np.ndarray, which: np.ndarray, config: FitConfig
+) -> list[np.ndarray]:
     """Returns unit coordinates to start Gauss-Newton from, the most promising first."""
     size, start = len(nominal), work.windows.start
-    which = _some(work.fitted, work.windows, config.search_windows)
     rng = np.random.default_rng(config.seed)
     points = qmc.Sobol(size, seed=rng).random_base2(int(np.ceil(np.log2(config.candidates))))
     points = np.concatenate([nominal[None], 0.02 + 0.96 * points[: config.candidates]])
@@ -244,10 +266,9 @@ def _evolved(work: _Search, begin: np.ndarray, which: np.ndarray, config: FitCon
 
 
 def _robust(work: _Search, z: np.ndarray, start: np.ndarray, which: np.ndarray) -> np.ndarray:
-    """Returns (P,) costs that grow like the logarithm of a residual: no window decides alone."""
-    scaled = np.clip(work.residual(z, start, which) / work.noise_std, -HUGE, HUGE)
-    each = np.nanmean(scaled**2, axis=(2, 3))
-    return np.asarray(np.log1p(each).mean(1))
+    """Returns (P,) costs: log(1 + m) of each window, since nothing fits at first."""
+    each = _mean_squares(work.residual(z, start, which), work.noise_std)
+    return np.asarray(np.log1p(each).mean(-1))
 
 
 def _some(fitted: np.ndarray, windows: Windows, most: int) -> np.ndarray:
@@ -290,7 +311,7 @@ def linearize(
     h = START_STEP * windows.start_std
     points = [z, *moved, *[z] * states]
     starts = [start] * (1 + len(moved)) + [start + h * unit for unit in np.eye(states)]
-    predicted = simulator.predict(from_z(space, np.array(points)), np.array(starts), which)[
+    predicted = simulator.predict(values_at(space, np.array(points)), np.array(starts), which)[
         :, which
     ]
     base, up = predicted[0], predicted[1 : 1 + size]
@@ -315,56 +336,56 @@ def linearize(
 def _gauss_newton(
     work: _Search,
     z: np.ndarray,
+    start: np.ndarray,
+    which: np.ndarray,
     iterations: int,
-    done: int,
-    total: int,
-    start: np.ndarray | None = None,
+    done: tuple[float, float],
 ) -> tuple[np.ndarray, np.ndarray, float]:
-    """Returns unit coordinates, start states and cost at a minimum near ``z``."""
-    start = work.windows.start.copy() if start is None else start.copy()
-    cost, damping = np.inf, 1e-2
+    """Returns unit coordinates, start states and cost at a minimum near ``z`` (D,).
+
+    Args:
+        work: what the stages share.
+        z: where to begin.
+        start: (W, S) start states to begin with.
+        which: (W,) True for the windows that count.
+        iterations: at most.
+        done: share of the whole that was done before, and share that this is.
+    """
+    start, cost, damping = start.copy(), np.inf, 1e-2
     for iteration in range(iterations):
-        local = linearize(work.simulator, z, start, work.fitted, work.noise_std, central=False)
-        work.count += (1 + len(z) + start.shape[1]) * int(work.fitted.sum())
-        now = _objective(local.residual[None], local.start_shift, local, work.noise_std)[0]
-        factors = [damping * f for f in (0.1, 1.0, 10.0, 100.0)]
+        local = linearize(work.simulator, z, start, which, work.noise_std, central=False)
+        work.count += (1 + len(z) + start.shape[1]) * int(which.sum())
+        cost = float(_objective(local.residual, local.start_shift, local))
+        factors = [damping * f for f in DAMPINGS]
         tried = [_step(local, z, factor) for factor in factors]
         points = np.array([point for point, _ in tried])
         shifts = np.zeros((len(tried), *start.shape))
-        shifts[:, work.fitted] = np.array([shift for _, shift in tried])
-        residuals = work.residual(points, start + shifts, work.fitted)
-        moved = np.array([local.start_shift + shift for _, shift in tried])
-        values = np.array(
-            [
-                _objective(r[None], m, local, work.noise_std)[0]
-                for r, m in zip(residuals, moved, strict=True)
-            ]
-        )
+        shifts[:, which] = np.array([shift for _, shift in tried])
+        residuals = work.residual(points, start + shifts, which)
+        moved = [local.start_shift + shift for _, shift in tried]
+        values = [_objective(r, m, local) for r, m in zip(residuals, moved, strict=True)]
         chosen = int(np.argmin(values))
-        work.report("refine", (done + iteration + 1) / total, min(work.best, now))
-        if not values[chosen] < now:
+        work.report("refine", done[0] + done[1] * (iteration + 1) / iterations, cost)
+        if not values[chosen] < cost:
             if damping > 1e4:
-                cost = now
                 break
-            damping, cost = damping * 100, now
+            damping *= 100
             continue
         z, start = points[chosen], start + shifts[chosen]
         damping = max(factors[chosen], 1e-7)
-        gain, cost = now - values[chosen], float(values[chosen])
+        gain, cost = cost - values[chosen], values[chosen]
         work.note(cost)
         if gain < LEAST_GAIN * cost:
             break
     return z, start, cost
 
 
-def _objective(
-    residual: np.ndarray, shift: np.ndarray, local: Linearization, noise: np.ndarray
-) -> np.ndarray:
-    """Returns (P,) the cost with the prior of the start states, per reading."""
-    scaled = np.clip(residual / noise, -HUGE, HUGE)
-    count = np.isfinite(scaled).sum((1, 2, 3))
+def _objective(residual: np.ndarray, shift: np.ndarray, local: Linearization) -> float:
+    """Returns the cost of residuals (W, K, C) with the prior of the start states (W, S)."""
+    each = _mean_squares(residual, local.noise_std)
+    count = np.isfinite(residual).sum((1, 2))
     prior = ((shift / local.start_std) ** 2).sum()
-    return np.asarray((np.nansum(scaled**2, axis=(1, 2, 3)) + prior) / np.maximum(count, 1))
+    return float((count @ (NU * np.log1p(each / NU)) + prior) / max(count.sum(), 1))
 
 
 def _step(local: Linearization, z: np.ndarray, damping: float) -> tuple[np.ndarray, np.ndarray]:
@@ -377,6 +398,9 @@ def _step(local: Linearization, z: np.ndarray, damping: float) -> tuple[np.ndarr
     r = np.where(seen, local.residual, 0.0) * weight
     j = np.where(seen[..., None], np.nan_to_num(local.jacobian), 0.0) * weight[:, None]
     s = np.where(seen[..., None], np.nan_to_num(local.start_jacobian), 0.0) * weight[:, None]
+    share = np.sqrt(1 / (1 + _mean_squares(local.residual, local.noise_std) / NU))
+    r, j = r * share[:, None, None], j * share[:, None, None, None]
+    s = s * share[:, None, None, None]
     windows = len(r)
     r, j = r.reshape(windows, -1), j.reshape(windows, -1, len(z))
     s = s.reshape(windows, r.shape[1], -1)

@@ -120,7 +120,8 @@ class LogFilter:
         for name, values in self.where.items():
             if name not in head:
                 raise RecordingError(f"{file}: {unknown('field', name, sorted(head))}")
-            if head[name] not in values:
+            held = head[name] if isinstance(head[name], tuple) else (head[name],)
+            if not any(x in values for x in held):
                 return False
         return True
 

@@ -6,6 +6,7 @@ Their limits are wide and follow from the model and from the recordings: inertia
 torque that the recorded motion takes, speeds that were reached.
 """
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,7 +20,8 @@ from mjx_s2r.contract import ContractError
 from mjx_s2r.params import Param, ParamError, ParamSpace, add, scale, set_to, unknown
 from mjx_s2r.sim.backends.physics_config import ModelError
 from mjx_s2r.sim.model.fields import ELEMENTS, element_names
-from mjx_s2r.transfer.recording import CommandMode, Recording, RecordingError
+from mjx_s2r.sim.model.leaves import bind_model, write
+from mjx_s2r.transfer.recording import Channel, CommandMode, Recording, RecordingError
 
 FITTED_GROUPS = ("model", "actuator", "sensor")
 FITTED_ARRAYS = {
@@ -79,9 +81,9 @@ def task_problem(
                 f'take it out of --rows ("~{row.name}"); fitted are rows on model.* and on '
                 + ", ".join(f"{g}.{a}" for g, arrays in FITTED_ARRAYS.items() for a in arrays)
             )
-    _check_recordings(mj_model, recordings)
+    recordings = _alike(mj_model, recordings)
     alone = tuple(replace(row, correlation="", rho=1.0, resample="episode") for row in rows)
-    return IdentifyProblem(name, mj_model, ParamSpace(alone), tuple(recordings))
+    return IdentifyProblem(name, mj_model, ParamSpace(alone), recordings)
 
 
 def is_fitted(row: Param) -> bool:
@@ -103,12 +105,10 @@ def model_problem(
         RecordingError: recordings that do not fit each other or the model.
         ContractError: a joint without an actuator of its own.
     """
-    _check_recordings(mj_model, recordings)
+    recordings = _alike(mj_model, recordings)
     first = recordings[0]
     model, notes = _taking(mj_model, first.joints, first.mode, recordings)
-    return IdentifyProblem(
-        name, model, rows_of_model(model, recordings), tuple(recordings), tuple(notes)
-    )
+    return IdentifyProblem(name, model, rows_of_model(model, recordings), recordings, tuple(notes))
 
 
 def load_model(path: str | Path) -> mujoco.MjModel:
@@ -137,8 +137,6 @@ def with_constants(mj_model: mujoco.MjModel, constants: Mapping[str, float]) -> 
     """
     if not constants:
         return mj_model
-    from mjx_s2r.sim.model.leaves import bind_model, write
-
     rows = []
     for key, value in constants.items():
         array, _, element = key.partition(".")
@@ -215,7 +213,8 @@ def rows_of_model(mj_model: mujoco.MjModel, recordings: Sequence[Recording]) -> 
                 )
             )
         else:
-            rows.append(_ratio(f"gain{suffix}", "model.actuator_kp", motor))
+            stiffness = float(mj_model.actuator_gainprm[actuator, 0])
+            rows.append(_ratio(f"gain{suffix}", "model.actuator_kp", motor, load.gain, stiffness))
             kd = -float(mj_model.actuator_biasprm[actuator, 2])
             if kd > 0:
                 rows.append(_ratio(f"kd{suffix}", "model.actuator_kd", motor))
@@ -228,6 +227,17 @@ def rows_of_model(mj_model: mujoco.MjModel, recordings: Sequence[Recording]) -> 
                 )
             if mj_model.actuator_forcelimited[actuator]:
                 rows.append(_ratio(f"limit{suffix}", "model.actuator_force_limit", motor))
+                loss = (0.0, 1.25 / load.top_speed)
+                rows.append(
+                    set_to(
+                        f"speed_loss{suffix}",
+                        "actuator.speed_loss",
+                        (joint,),
+                        loss,
+                        unit=f"s/{turn}",
+                        source="a motor has no force left at its no-load speed",
+                    )
+                )
             rows.append(
                 add(
                     f"offset{suffix}",
@@ -279,11 +289,17 @@ GUESS = "wide on purpose: the recordings decide"
 
 @dataclass(frozen=True)
 class _Load:
-    """What a joint's motion takes: inertia kg m^2 or kg, effort N m or N, speed rad/s or m/s."""
+    """What a joint's motion takes: inertia kg m^2 or kg, effort N m or N, speed rad/s or m/s.
+
+    Its gain is that effort over how far positions stay behind their commands; the top speed was
+    hardly ever passed.
+    """
 
     inertia: float
     effort: float
     speed: float
+    gain: float
+    top_speed: float
 
 
 def _loads(
@@ -297,7 +313,7 @@ def _loads(
     for i in range(len(found.names)):
         dof, address = int(found.dof[i]), int(found.qpos[i])
         inertia = max(float(full[dof, dof]), 1e-8)
-        where, speed, jerk = _motion(mj_model, int(found.joints[i]), recordings)
+        where, speed, top, jerk = _motion(mj_model, int(found.joints[i]), recordings)
         gravity = []
         for q in np.linspace(where[0], where[1], 9):
             mujoco.mj_resetData(mj_model, data)
@@ -305,16 +321,17 @@ def _loads(
             mujoco.mj_forward(mj_model, data)
             gravity.append(abs(float(data.qfrc_bias[dof])))
         effort = max(*gravity, inertia * jerk, 1e-6)
-        out.append(_Load(inertia, effort, speed))
+        behind = _lag(mj_model, int(found.joints[i]), i, recordings)
+        out.append(_Load(inertia, effort, speed, effort / behind, top))
     return out
 
 
 def _motion(
     mj_model: mujoco.MjModel, joint: int, recordings: Sequence[Recording]
-) -> tuple[tuple[float, float], float, float]:
-    """Returns the range of a joint's recorded positions, its usual speed and acceleration."""
+) -> tuple[tuple[float, float], float, float, float]:
+    """Returns a joint's range of positions, usual and top speed, and usual acceleration."""
     name, low, high = mj_model.joint(joint).name, np.inf, -np.inf
-    speeds, changes = [0.1], [0.1]
+    speeds, tops, changes = [0.1], [0.1], [0.1]
     for r in recordings:
         for c, channel in enumerate(r.channels):
             if channel.kind != "joint_pos" or channel.element != name:
@@ -327,12 +344,27 @@ def _motion(
             stride = max(1, round(0.03 / max(float(np.median(np.diff(t))), 1e-4)))
             v = (q[stride:] - q[:-stride]) / (t[stride:] - t[:-stride])
             speeds.append(float(np.percentile(np.abs(v), 95)))
+            tops.append(float(np.percentile(np.abs(v), 99.5)))
             if len(v) > stride:
                 a = (v[stride:] - v[:-stride]) / (t[stride:-stride] - t[: -2 * stride])
                 changes.append(float(np.percentile(np.abs(a), 90)))
     if not np.isfinite(low):
         low = high = float(mj_model.qpos0[mj_model.jnt_qposadr[joint]])
-    return (low, high), max(speeds), max(changes)
+    return (low, high), max(speeds), max(tops), max(changes)
+
+
+def _lag(
+    mj_model: mujoco.MjModel, joint: int, column: int, recordings: Sequence[Recording]
+) -> float:
+    """Returns how far a joint's position usually stays behind its command; at least a mrad."""
+    name, found = mj_model.joint(joint).name, [np.zeros(0)]
+    for r in recordings:
+        for c, channel in enumerate(r.channels):
+            if channel.kind == "joint_pos" and channel.element == name:
+                apart = np.abs(r.commands[:, column] - r.readings[:, c])
+                found.append(apart[np.isfinite(apart) & r.driven])
+    apart = np.concatenate(found)
+    return max(float(np.median(apart)) if len(apart) else 0.0, 1e-3)
 
 
 def _positive(name: str, where: str, element: str, now: float, size: float, unit: str) -> Param:
@@ -353,9 +385,10 @@ def _positive(name: str, where: str, element: str, now: float, size: float, unit
     )
 
 
-def _ratio(name: str, where: str, element: str) -> Param:
-    """Returns a row that scales what is written."""
-    return scale(name, where, (element,), (0.05, 20.0), law="log_uniform", source=GUESS)
+def _ratio(name: str, where: str, element: str, size: float = 1.0, now: float = 1.0) -> Param:
+    """Returns a row that scales what is written, ``now``, to about ``size``."""
+    low, high = min(0.05, 0.05 * size / now), max(20.0, 50 * size / now)
+    return scale(name, where, (element,), (low, high), law="log_uniform", source=GUESS)
 
 
 def _moved_bodies(mj_model: mujoco.MjModel) -> list[str]:
@@ -368,19 +401,35 @@ def _moved_bodies(mj_model: mujoco.MjModel) -> list[str]:
     return [mj_model.body(b).name for b in moved if mj_model.body(b).name]
 
 
-def _check_recordings(mj_model: mujoco.MjModel, recordings: Sequence[Recording]) -> None:
-    """Raises RecordingError where recordings do not fit each other or the model."""
+def _alike(mj_model: mujoco.MjModel, recordings: Sequence[Recording]) -> tuple[Recording, ...]:
+    """Returns recordings with the same channels; what one did not read is missing in it.
+
+    Raises:
+        RecordingError: recordings of other joints, or that do not fit the model.
+    """
     if not recordings:
         raise RecordingError("there is no recording; name at least one log")
     first = recordings[0]
     for r in recordings:
-        if (r.joints, r.mode, r.channels) != (first.joints, first.mode, first.channels):
+        if (r.joints, r.mode) != (first.joints, first.mode):
             raise RecordingError(
-                f"{r.name} has joints {r.joints} ({r.mode}) and readings "
-                f"{[str(c) for c in r.channels]}, {first.name} {first.joints} ({first.mode}) and "
-                f"{[str(c) for c in first.channels]}; identify them one by one"
+                f"{r.name} commands {r.joints} ({r.mode}), {first.name} {first.joints} "
+                f"({first.mode}); identify them one by one"
             )
-    for channel in first.channels:
+    channels = tuple(dict.fromkeys(c for r in recordings for c in r.channels))
+    _check_channels(mj_model, first.name, channels)
+    found = []
+    for r in recordings:
+        readings = np.full((len(r), len(channels)), np.nan)
+        for c, channel in enumerate(r.channels):
+            readings[:, channels.index(channel)] = r.readings[:, c]
+        found.append(replace(r, channels=channels, readings=readings))
+    return tuple(found)
+
+
+def _check_channels(mj_model: mujoco.MjModel, name: str, channels: Sequence[Channel]) -> None:
+    """Raises RecordingError for channels that the model does not have."""
+    for channel in channels:
         kind = "sensor" if channel.kind == "sensor" else "joint"
         known = [
             getattr(mj_model, kind)(i).name
@@ -388,18 +437,18 @@ def _check_recordings(mj_model: mujoco.MjModel, recordings: Sequence[Recording])
         ]
         if channel.element not in known:
             raise RecordingError(
-                f"{first.name}: " + str(unknown(f"{kind} of the model", channel.element, known))
+                f"{name}: " + str(unknown(f"{kind} of the model", channel.element, known))
             )
         if kind == "joint":
             joint = mj_model.joint(channel.element)
             if int(joint.type[0]) not in (2, 3):
                 raise RecordingError(
-                    f"{first.name}: joint {channel.element!r} is no hinge or slide, so it has no "
+                    f"{name}: joint {channel.element!r} is no hinge or slide, so it has no "
                     "single position; measure it by a sensor of the model"
                 )
-    if not any(c.kind == "joint_pos" for c in first.channels):
+    if not any(c.kind == "joint_pos" for c in channels):
         raise RecordingError(
-            f"{first.name}: no joint's position is read, so no window has a start; read "
+            f"{name}: no joint's position is read, so no window has a start; read "
             "joint_pos in the mapping"
         )
 
@@ -460,6 +509,4 @@ def _refusal(mj_model: mujoco.MjModel, actuator: int, mode: CommandMode) -> str:
 
 def _copied(mj_model: mujoco.MjModel) -> mujoco.MjModel:
     """Returns a copy of a model."""
-    import copy
-
     return copy.copy(mj_model)

@@ -1,7 +1,7 @@
-"""Unit coordinates of rows in double precision: 0 at the low limit, 1 at the high one.
+"""Unit coordinates z of rows on numpy: 0 at the low limit, 1 at the high one, straight in the law.
 
-They are linear in the logarithm of a log_uniform row, else in its value, as in
-`mjx_s2r.curriculum.coordinates`, whose float32 is too coarse for finite differences.
+They are those of `mjx_s2r.curriculum.coordinates`, in double precision, so that differences of a
+fit do not drown in rounding.
 """
 
 import numpy as np
@@ -9,32 +9,34 @@ import numpy as np
 from mjx_s2r.params import ParamSpace
 
 
-def from_z(space: ParamSpace, z: np.ndarray) -> np.ndarray:
-    """Returns the values (..., D) at unit coordinates (..., D)."""
-    low, high = _ends(space)
-    flat = low + (high - low) * np.asarray(z, float)
-    return np.where(space.logarithmic, np.exp(np.where(space.logarithmic, flat, 0.0)), flat)
-
-
-def to_z(space: ParamSpace, values: np.ndarray) -> np.ndarray:
-    """Returns the unit coordinates (..., D) of values (..., D)."""
-    low, high = _ends(space)
+def law_ends(space: ParamSpace) -> np.ndarray:
+    """Returns (2, D) the limits in the rows' laws: logarithms where a row is log_uniform."""
+    ends = np.array([row.limits for row in space.rows], float).reshape(-1, 2).T
     log = space.logarithmic
-    values = np.asarray(values, float)
+    return np.where(log, np.log(np.where(log, ends, 1.0)), ends)
+
+
+def values_at(space: ParamSpace, z: np.ndarray) -> np.ndarray:
+    """Returns the values (..., D) at unit coordinates."""
+    low, high = law_ends(space)
+    flat = low + (high - low) * z
+    log = space.logarithmic
+    values = np.where(log, np.exp(np.where(log, flat, 0.0)), flat)
+    limits = np.array([row.limits for row in space.rows], float).reshape(-1, 2).T
+    return np.asarray(np.clip(values, *limits))
+
+
+def unit_of(space: ParamSpace, values: np.ndarray) -> np.ndarray:
+    """Returns the unit coordinates (..., D) of values; 0.5 where the limits are closed."""
+    low, high = law_ends(space)
+    log = space.logarithmic
     flat = np.where(log, np.log(np.where(log, values, 1.0)), values)
-    return (flat - low) / (high - low)
+    width = high - low
+    return np.where(width > 0, (flat - low) / np.where(width > 0, width, 1.0), 0.5)
 
 
 def nominal_z(space: ParamSpace) -> np.ndarray:
     """Returns the unit coordinates (D,) of the nominal values, inside the limits."""
+    ends = np.array([row.limits for row in space.rows], float).reshape(-1, 2)
     nominal = np.array([row.nominal for row in space.rows], float)
-    ends = np.array([row.limits for row in space.rows], float).reshape(-1, 2)
-    return np.clip(to_z(space, np.clip(nominal, ends[:, 0], ends[:, 1])), 0.0, 1.0)
-
-
-def _ends(space: ParamSpace) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the limits (D,), (D,), in the logarithm where the row has its law there."""
-    ends = np.array([row.limits for row in space.rows], float).reshape(-1, 2)
-    log = space.logarithmic[:, None]
-    flat = np.where(log, np.log(np.where(log, ends, 1.0)), ends)
-    return flat[:, 0], flat[:, 1]
+    return np.clip(unit_of(space, np.clip(nominal, ends[:, 0], ends[:, 1])), 0.0, 1.0)

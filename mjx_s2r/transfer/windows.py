@@ -9,6 +9,7 @@ within its uncertainty.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -100,7 +101,7 @@ def cut_windows(recordings: Sequence[Recording], window_s: float, held_out: floa
             length = r.time_s[last] - r.time_s[first]
             count = max(1, round(length / window_s))
             edges = np.linspace(r.time_s[first], r.time_s[last], count + 1)
-            for a, b in zip(edges[:-1], edges[1:], strict=True):
+            for a, b in pairwise(edges):
                 rows = np.flatnonzero((r.time_s >= a - 1e-9) & (r.time_s <= b + 1e-9))
                 rows = rows[(rows >= first) & (rows <= last)]
                 while len(rows) and not np.isfinite(r.readings[rows[0]][positions]).all():
@@ -179,7 +180,7 @@ def _runs(r: Recording, positions: Sequence[int]) -> list[tuple[int, int]]:
     edges = np.flatnonzero(np.diff(r.driven.astype(int))) + 1
     ends = [0, *edges.tolist(), len(r)]
     found = []
-    for a, b in zip(ends[:-1], ends[1:], strict=True):
+    for a, b in pairwise(ends):
         seen = np.flatnonzero(np.isfinite(r.readings[a:b][:, list(positions)]).all(1)) + a
         if len(seen) > LEAST_ROWS:
             found.append((int(seen[0]), int(seen[-1])))

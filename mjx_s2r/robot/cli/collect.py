@@ -11,7 +11,7 @@ from typing import Any, cast, get_args
 import numpy as np
 
 from mjx_s2r.contract import ContractError, PolicyContract, to_json
-from mjx_s2r.robot.cli.flying import fly
+from mjx_s2r.robot.cli.flying import fly, fly_home
 from mjx_s2r.robot.cli.parser import Parser, Verb, positive, whole
 from mjx_s2r.robot.cli.robots import add_robot, choose_robot, open_unknown
 from mjx_s2r.robot.cli.session import Session, add_session, robot_session, say
@@ -23,12 +23,14 @@ from mjx_s2r.robot.collect.actors import (
     Teleoperator,
     motion_contract,
 )
-from mjx_s2r.robot.collect.plan import MotionConfig, MotionKind, plan_motion
+from mjx_s2r.robot.collect.motion_file import MotionFile, fit_motion, read_motion
+from mjx_s2r.robot.collect.plan import MotionConfig, MotionKind, MotionPlan, plan_motion
 from mjx_s2r.robot.policy import Actor, Policy
 from mjx_s2r.robot.safety import Guard
 from mjx_s2r.robot.stages import policy_digest
 
 DEMONSTRATIONS = ("policy", "teleop")
+FILED = "plan"  # a motion from a file
 SPARE_S = 2.0  # beyond the time of a motion, for steps in which the guard holds
 
 
@@ -37,10 +39,11 @@ def _add(parser: Parser) -> None:
     parser.add_argument(
         "what",
         metavar="WHAT",
-        choices=(*get_args(MotionKind), *DEMONSTRATIONS),
-        help=f"a motion ({', '.join(get_args(MotionKind))}) or a demonstration "
-        f"({', '.join(DEMONSTRATIONS)})",
+        choices=(*get_args(MotionKind), FILED, *DEMONSTRATIONS),
+        help=f"a motion ({', '.join(get_args(MotionKind))}, or {FILED} FILE for one that was made "
+        f"before) or a demonstration ({', '.join(DEMONSTRATIONS)})",
     )
+    parser.add_argument("file", metavar="FILE", nargs="?", help=f"of the motion, with {FILED}")
     parser.add_argument(
         "--policy", metavar="POLICY", help="whose contract is used; motions do without one"
     )
@@ -77,11 +80,16 @@ def _add(parser: Parser) -> None:
 def _do(args: argparse.Namespace) -> int:
     """Collects."""
     policy = Policy.load(args.policy) if args.policy else None
+    if args.file and args.what != FILED:
+        raise ContractError(
+            f"{args.what} takes no file; for a motion from one: {FILED} {args.file}"
+        )
     if args.what == "policy" and policy is None:
         raise ContractError("demonstrations by a policy need one: --policy POLICY")
     device = _teleoperator(args.teleop) if args.what == "teleop" else None
     motion = None if args.what in DEMONSTRATIONS else _motion(args)
-    contract = policy.contract if policy else _own_contract(args)
+    rate_hz = motion.control_hz if isinstance(motion, MotionFile) else args.rate
+    contract = policy.contract if policy else _own_contract(args, rate_hz)
     digest = policy_digest(args.policy) if policy else _digest(contract)
     facts = {"verb": "collect", "what": args.what, "policy": args.policy, "sha256": digest}
     with robot_session(args, contract, digest, facts) as session:
@@ -101,8 +109,16 @@ def _do(args: argparse.Namespace) -> int:
         return session.finish()
 
 
-def _motion(args: argparse.Namespace) -> MotionConfig:
-    """Returns the motion that is asked for."""
+def _motion(args: argparse.Namespace) -> MotionConfig | MotionFile:
+    """Returns the motion that is asked for.
+
+    Raises:
+        ContractError: no file where one belongs, or one that cannot be read.
+    """
+    if args.what == FILED:
+        if not args.file:
+            raise ContractError(f"{FILED} needs the motion's file: collect {FILED} FILE")
+        return read_motion(args.file)
     return MotionConfig(
         kind=cast(MotionKind, args.what),
         joints=tuple(x for x in args.joints.split(",") if x),
@@ -116,10 +132,10 @@ def _motion(args: argparse.Namespace) -> MotionConfig:
     )
 
 
-def _own_contract(args: argparse.Namespace) -> PolicyContract:
+def _own_contract(args: argparse.Namespace, rate_hz: float) -> PolicyContract:
     """Returns the contract that the robot's data sheet gives."""
     driver = open_unknown(choose_robot(args), VirtualClock())
-    return motion_contract(driver.describe(), args.rate)
+    return motion_contract(driver.describe(), rate_hz)
 
 
 def _digest(contract: PolicyContract) -> str:
@@ -127,31 +143,49 @@ def _digest(contract: PolicyContract) -> str:
     return hashlib.sha256(to_json(contract).encode()).hexdigest()
 
 
-def _make_motion(session: Session, config: MotionConfig) -> None:
-    """Plans a motion from where the robot stands, shows it, asks, and makes it.
+def _make_motion(session: Session, asked: MotionConfig | MotionFile) -> None:
+    """Plans a motion, shows it, asks, and makes it; one from a file begins where it says.
 
     Raises:
         ContractError: it does not fit.
     """
     guard = Guard.build(session.safety, session.contract, session.info)
+    if isinstance(asked, MotionFile):
+        plan = fit_motion(asked, guard)
+        settings: dict[str, Any] = {"file": asked.path, "made_by": asked.made_by}
+    else:
+        plan, settings = _plan_here(session, asked, guard), vars(asked)
+    first, *joints = plan.lines()
+    say(session.plan(("motion", first), *(("", line) for line in joints)))
+    session.facts["motion"] = settings | {"joints": [vars(j) for j in plan.joints]}
+    session.permit()
+    if not session.may_start("make this motion?"):
+        return
+    actor, cockpit, start = MotionActor(plan), session.cockpit(), None
+    if plan.kind == FILED:
+        way = fly_home(cockpit, actor, "home-1")
+        if way.interrupted or way.tally.stop:
+            session.note(way)
+            return
+        start = way.command
+    seconds = plan.seconds + SPARE_S
+    session.note(fly(cockpit, actor, seconds, "motion-1", lambda _: actor.done, start))
+    if not session.over and not actor.done:
+        say(["the motion was not finished in its time: the guard held too often, see the log"])
+
+
+def _plan_here(session: Session, config: MotionConfig, guard: Guard) -> MotionPlan:
+    """Returns the plan of a motion about where the robot stands.
+
+    Raises:
+        ContractError: it does not fit, or the robot reads no pose.
+    """
     reading = session.driver.read()
     position = reading.signals.get(session.safety.position_signal)
     centre = np.asarray(position, float)
     if centre.shape != (len(session.info.joints),) or not np.all(np.isfinite(centre)):
         raise ContractError(f"the robot reads {position} as its pose; run check first")
-    plan = plan_motion(config, guard, centre)
-    first, *joints = plan.lines()
-    say(session.plan(("motion", first), *(("", line) for line in joints)))
-    session.facts["motion"] = vars(config) | {"joints": [vars(j) for j in plan.joints]}
-    session.permit()
-    if not session.may_start("make this motion?"):
-        return
-    actor = MotionActor(plan)
-    session.note(
-        fly(session.cockpit(), actor, plan.seconds + SPARE_S, "motion-1", lambda _: actor.done)
-    )
-    if not session.over and not actor.done:
-        say(["the motion was not finished in its time: the guard held too often, see the log"])
+    return plan_motion(config, guard, centre)
 
 
 def _demonstrate(args: argparse.Namespace, session: Session, actor: Actor) -> None:
@@ -193,6 +227,7 @@ VERB = Verb(
     _do,
     (
         "collect log-chirp --driver udp://192.168.1.20:7771 --joints elbow --amplitude 0.15",
+        "collect plan motion.json --driver my_arm:make",
         "collect gravity-rest --policy policy.onnx --driver bench --seconds 60",
         "collect teleop --teleop my_leader:make --driver my_arm:make --episodes 20",
     ),

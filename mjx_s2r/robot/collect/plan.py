@@ -105,13 +105,13 @@ class MotionPlan:
         contract: of the actor that makes it.
         targets: (T, J) commands, one per control step.
         joints: of each joint that moves.
-        kind: form of the motion.
+        kind: form of the motion; "plan" for one that was read from a file.
     """
 
     contract: PolicyContract
     targets: np.ndarray
     joints: tuple[JointPlan, ...]
-    kind: MotionKind
+    kind: MotionKind | Literal["plan"]
 
     @property
     def seconds(self) -> float:
@@ -171,14 +171,15 @@ def plan_motion(
                 f"joint {names[j]!r} is at {centre[j]:.3f}, outside {guard.limits.low[j]:.3f} to "
                 f"{guard.limits.high[j]:.3f} that commands may use; move it inside by hand first"
             )
-    shapes = _shapes(config, contract.control_hz, moved)
+    shapes = motion_shapes(config, contract.control_hz, moved)
     targets = np.tile(centre, (len(shapes) // FINE, 1))
     plans = []
     for j, shape in zip(moved, shapes.T, strict=True):
         plan = _fit(config, guard, j, centre[j], shape)
         plans.append(plan)
         targets[:, j] += plan.amplitude * shape[::FINE]
-    return MotionPlan(_absolute(contract, centre, guard), targets, tuple(plans), config.kind)
+    contract = motion_actor_contract(guard, centre)
+    return MotionPlan(contract, targets, tuple(plans), config.kind)
 
 
 def _fit(config: MotionConfig, guard: Guard, j: int, centre: float, shape: np.ndarray) -> JointPlan:
@@ -188,22 +189,14 @@ def _fit(config: MotionConfig, guard: Guard, j: int, centre: float, shape: np.nd
         ContractError: the limits leave almost nothing.
     """
     contract, name = guard.contract, guard.contract.action.joints[j]
-    dt_s = 1 / (contract.control_hz * FINE)
-    speed = float(np.max(np.abs(np.gradient(shape, dt_s))))
+    speed, acceleration = wave_peaks(shape, contract.control_hz)
     if not speed:
         raise ContractError(
             f"motion: {config.kind} of {config.seconds:g} s does not move joint {name!r}; ask for "
             "more seconds, a round of steps takes four times hold_s, or a shorter hold_s"
         )
-    acceleration = float(np.max(np.abs(np.gradient(np.gradient(shape, dt_s), dt_s))))
     max_speed = float(guard.limits.rate[j])
-    max_acceleration = min(config.max_acceleration, float(guard.limits.acceleration[j]))
-    room = SHARE * float(min(centre - guard.limits.low[j], guard.limits.high[j] - centre))
-    allowed = {
-        "position": room,
-        "speed": SHARE * max_speed / speed,
-        "acceleration": SHARE * max_acceleration / acceleration,
-    }
+    allowed = allowed_amplitudes(guard, j, centre, (speed, acceleration), config.max_acceleration)
     tightest = min(allowed, key=lambda key: allowed[key])
     amplitude = min(config.amplitude, allowed[tightest])
     if amplitude < LEAST * config.amplitude:
@@ -223,7 +216,7 @@ def _fit(config: MotionConfig, guard: Guard, j: int, centre: float, shape: np.nd
         centre=float(centre),
         amplitude=amplitude,
         asked=config.amplitude,
-        room=room,
+        room=allowed["position"],
         speed=amplitude * speed,
         max_speed=max_speed,
         acceleration=amplitude * acceleration,
@@ -231,7 +224,39 @@ def _fit(config: MotionConfig, guard: Guard, j: int, centre: float, shape: np.nd
     )
 
 
-def _shapes(config: MotionConfig, control_hz: float, moved: Sequence[int]) -> np.ndarray:
+def wave_peaks(shape: np.ndarray, control_hz: float) -> tuple[float, float]:
+    """Returns the largest speed and acceleration of a shape (FINE T,), per s and per s^2."""
+    dt_s = 1 / (control_hz * FINE)
+    speed = np.gradient(shape, dt_s)
+    return float(np.max(np.abs(speed))), float(np.max(np.abs(np.gradient(speed, dt_s))))
+
+
+def allowed_amplitudes(
+    guard: Guard,
+    j: int,
+    centre: float,
+    peaks: tuple[float, float],
+    max_acceleration: float = math.inf,
+) -> dict[str, float]:
+    """Returns what each limit leaves of the amplitude of a wave within [-1, 1] about a centre.
+
+    Args:
+        guard: the limits; `SHARE` of them is used.
+        j: the joint.
+        centre: what it moves about.
+        peaks: largest speed and acceleration of the wave, `wave_peaks`.
+        max_acceleration: of a command, unit/s^2, where less is wanted than the guard allows.
+    """
+    limits, (speed, acceleration) = guard.limits, peaks
+    hardest = min(max_acceleration, float(limits.acceleration[j]))
+    return {
+        "position": SHARE * float(min(centre - limits.low[j], limits.high[j] - centre)),
+        "speed": SHARE * float(limits.rate[j]) / speed if speed else math.inf,
+        "acceleration": SHARE * hardest / acceleration if acceleration else math.inf,
+    }
+
+
+def motion_shapes(config: MotionConfig, control_hz: float, moved: Sequence[int]) -> np.ndarray:
     """Returns (FINE T, N) the way of each joint, within [-1, 1] and zero at both ends."""
     rng = np.random.default_rng(config.seed)
     if config.kind == "gravity-rest":
@@ -281,8 +306,9 @@ def _rests(
     return np.concatenate(legs)
 
 
-def _absolute(contract: PolicyContract, centre: np.ndarray, guard: Guard) -> PolicyContract:
-    """Returns the contract of an actor that commands positions and reads no camera."""
+def motion_actor_contract(guard: Guard, centre: np.ndarray) -> PolicyContract:
+    """Returns the contract of an actor that commands positions, about (J,), and has no camera."""
+    contract = guard.contract
     home = np.clip(centre, contract.action.low, contract.action.high)
     action = replace(contract.action, mode="position", home=tuple(home))
     return replace(contract, action=action, cameras=(), memory=0)

@@ -14,7 +14,7 @@ import numpy as np
 
 from mjx_s2r.robot.log.extras import need
 from mjx_s2r.robot.log.records import LogError
-from mjx_s2r.transfer.readers.table import LogTable, column_of, split_by
+from mjx_s2r.transfer.readers.table import LogTable, bases_of, column_of, split_by
 from mjx_s2r.transfer.recording import RecordingError
 
 EPISODE = "episode_index"
@@ -96,8 +96,7 @@ def _columns(files: Sequence[Path], wanted: Sequence[str]) -> dict[str, np.ndarr
     for file in files:
         try:
             known = pq.read_schema(file).names
-            base = {name: name.partition("[")[0] for name in wanted}
-            names = [n for n in known if n in wanted or n in base.values()]
+            names = [name for name in known if name in bases_of(wanted)]
             table = pq.read_table(file, columns=names)
         except (OSError, ValueError) as error:  # pyarrow's errors are of these
             raise RecordingError(f"{file.name} is no whole parquet file: {error}") from error

@@ -3,8 +3,9 @@
 A column is "/topic:field", with "a.b" for nested fields. In messages that hold a list of names
 beside a list of values (sensor_msgs/JointState does), "/joint_states:position[elbow]" finds the
 number by its name. Rows are the messages of one topic, by default the one with the most columns.
-Of other topics, a row has the message that was logged last before it, at most once: a topic that is
-slower than the rows leaves gaps, which are no readings. The clock is the time of logging.
+A message of another topic belongs to the row that is nearest in time, and the last one counts: a
+topic that is slower than the rows leaves gaps, which are no readings. So a command that was sent a
+moment after the reading belongs to its row. The clock is the time of logging.
 
 Source: mcap.dev, MCAP specification.
 """
@@ -143,7 +144,9 @@ def _fields_of(message: Any) -> Any:
 
 
 def _beside(times: np.ndarray, rows: Rows) -> list[Mapping[str, Any]]:
-    """Returns (T,) the message logged last before each row, each shown once; {} for none."""
-    at = np.searchsorted([t for t, _ in rows], times, side="right") - 1
-    fresh = np.append(True, np.diff(at) > 0) & (at >= 0)
-    return [rows[i][1] if new else {} for i, new in zip(at, fresh, strict=True)]
+    """Returns (T,) the last of the messages that are nearest to each row; {} for none."""
+    middles = times[:-1] + np.diff(times) // 2
+    found: list[Mapping[str, Any]] = [{} for _ in times]
+    for at, body in rows:
+        found[int(np.searchsorted(middles, at))] = body
+    return found

@@ -128,7 +128,7 @@ def _tables(path: Path, kind: str, mapping: LogMapping) -> list[LogTable]:
     if path.is_dir():
         raise RecordingError(f"{path} is a folder and no LeRobot dataset; name the files in it")
     if kind in ("csv", "tsv"):
-        return read_csv_log(path, layout)
+        return read_csv_log(path, layout, wanted)
     if kind == "json":
         return read_json_log(path, layout)
     if kind == "jsonl":

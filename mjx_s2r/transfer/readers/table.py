@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any
 
@@ -27,6 +27,7 @@ class LogTable:
         names: column -> names of its n numbers, where the file tells them.
         notes: what the reader found, e.g. a torn end.
         synthetic_time: whether the file's format writes a clock that only counts rows.
+        clips: number of clips in the file.
     """
 
     file: str
@@ -36,6 +37,7 @@ class LogTable:
     names: Mapping[str, Sequence[str]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     synthetic_time: bool = False
+    clips: int = 1
 
     def __len__(self) -> int:
         """Number of rows, T."""
@@ -44,7 +46,7 @@ class LogTable:
     @property
     def label(self) -> str:
         """File and clip, for messages."""
-        return f"{self.file} clip {self.clip}" if self.clip or "clips" in self.head else self.file
+        return f"{self.file} clip {self.clip}" if self.clips > 1 else self.file
 
     def values(self, name: str) -> np.ndarray:
         """Returns (T,) raw values of a column, or of one number of a column of lists.
@@ -62,6 +64,11 @@ class LogTable:
                     f"which, e.g. {name}[0]{self._called(name)}"
                 )
             return found
+        if name in self.head:
+            raise RecordingError(
+                f"{self.label}: {name!r} is no column of {len(self)} rows: it holds "
+                f"{self.head[name]!r:.60}, once or another number of times"
+            )
         indexed = _INDEXED.fullmatch(name)
         if indexed is None or indexed[1] not in self.columns:
             raise RecordingError(f"{self.label}: {unknown('column', name, sorted(self.columns))}")
@@ -167,6 +174,12 @@ def flattened(record: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return out
 
 
+def bases_of(columns: Sequence[str]) -> set[str]:
+    """Returns the names that columns with an index may stand for, and the columns themselves."""
+    indexed = (_INDEXED.fullmatch(name) for name in columns)
+    return {*columns, *(found[1] for found in indexed if found)}
+
+
 def split_by(table: LogTable, column: str) -> list[LogTable]:
     """Returns the clips of a table: stretches in which a column keeps its value.
 
@@ -178,11 +191,9 @@ def split_by(table: LogTable, column: str) -> list[LogTable]:
     bounds = [0, *edges, len(raw)]
     clips = []
     for number, (a, b) in enumerate(pairwise(bounds)):
-        head = {**table.head, column: _plain(raw[a]), "clips": len(edges) + 1}
+        head = {**table.head, column: _plain(raw[a])}
         rows = {name: x[a:b] for name, x in table.columns.items()}
-        clips.append(
-            LogTable(table.file, number, rows, head, table.names, table.notes, table.synthetic_time)
-        )
+        clips.append(replace(table, clip=number, columns=rows, head=head, clips=len(edges) + 1))
     return clips
 
 

@@ -8,20 +8,32 @@ import csv
 import json
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from mjx_s2r.params.param import unknown
 from mjx_s2r.transfer.mapping import FileLayout
-from mjx_s2r.transfer.readers.table import LogTable, column_of, columns_of_records, flattened
+from mjx_s2r.transfer.readers.table import (
+    LogTable,
+    bases_of,
+    column_of,
+    columns_of_records,
+    flattened,
+)
 from mjx_s2r.transfer.recording import RecordingError
 
 _COMMENT = re.compile(r"#\s*([^:=]+?)\s*[:=]\s*(.+?)\s*")
 Singles = (str, int, float, bool)
 
 
-def read_csv_log(path: Path, layout: FileLayout) -> list[LogTable]:
+def read_csv_log(path: Path, layout: FileLayout, columns: Sequence[str]) -> list[LogTable]:
     """Returns the table of a CSV or TSV file.
+
+    Args:
+        path: the file.
+        layout: its delimiter and its names, where the file does not tell.
+        columns: names, perhaps with an index, of those that are wanted; others are not kept.
 
     Raises:
         RecordingError: no text, no line of names, or no row.
@@ -44,14 +56,17 @@ def read_csv_log(path: Path, layout: FileLayout) -> list[LogTable]:
                 f"{path.name} has no line of names, its first one is {lines[0][:40]!r}; name the "
                 "columns with columns = [...] in [file]"
             )
-    twice = [name for name in names if names.count(name) > 1 and name]
-    if twice:
+    wanted = bases_of(columns)
+    if twice := [name for name in names if name in wanted and names.count(name) > 1]:
         raise RecordingError(f"{path.name} has two columns {twice[0]!r}; rename one")
     short = [i for i, row in enumerate(rows) if len(row) < len(names)]
     notes = _short_lines(short, len(rows))
     whole = [row for row in rows if len(row) >= len(names)]
-    columns = {n: column_of([row[i] for row in whole]) for i, n in enumerate(names) if n}
-    return [LogTable(path.name, 0, columns, head, notes=notes)]
+    found = {
+        name: column_of([row[i] for row in whole] if name in wanted else [])
+        for i, name in enumerate(names)
+    }
+    return [LogTable(path.name, 0, found, head, notes=notes)]
 
 
 def read_json_log(path: Path, layout: FileLayout) -> list[LogTable]:
@@ -76,8 +91,8 @@ def read_json_log(path: Path, layout: FileLayout) -> list[LogTable]:
         raise RecordingError(f"{path.name}: {layout.clips!r} is no list of clips")
     tables = []
     for number, clip in enumerate(clips):
-        own = {**head, **_head(clip), "clips": len(clips)}
-        tables.append(_clip(path.name, number, _at(clip, layout.rows, path.name), own))
+        one = _clip(path.name, number, _at(clip, layout.rows, path.name), {**head, **_head(clip)})
+        tables.append(replace(one, clips=len(clips)))
     return tables
 
 

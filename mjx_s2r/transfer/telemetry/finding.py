@@ -1,6 +1,7 @@
 """One thing that is wrong with a log, how grave it is, where, and what to do about it."""
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from typing import Literal
 
 TelemetrySeverity = Literal["error", "warning"]
@@ -13,9 +14,10 @@ class TelemetryFinding:
     Attributes:
         severity: "error": a fit would be wrong with confidence; "warning": it may be worse.
         code: what kind of thing, in two or three words; the same in every log.
-        where: file, joint or channel, and row or time.
+        where: name of the recording, or of the file; "" for all of them together.
         what: what was found, with its number.
         remedy: what to do.
+        element: joint or channel; "" for the recording itself.
     """
 
     severity: TelemetrySeverity
@@ -23,7 +25,22 @@ class TelemetryFinding:
     where: str
     what: str
     remedy: str
+    element: str = ""
 
     def __str__(self) -> str:
         """Returns one line for people."""
-        return f"{self.severity}: {self.where}: {self.what}; {self.remedy}"
+        place = ", ".join(filter(None, (self.where, self.element)))
+        return f"{self.severity}: {place}: {self.what}; {self.remedy}"
+
+
+def merged_findings(findings: Iterable[TelemetryFinding]) -> tuple[TelemetryFinding, ...]:
+    """Returns findings, errors first; the same of several recordings are told once."""
+    groups: dict[tuple[str, str, str], list[TelemetryFinding]] = {}
+    for one in findings:
+        groups.setdefault((one.severity, one.code, one.element), []).append(one)
+    found = []
+    for group in groups.values():
+        others = len({one.where for one in group}) - 1
+        more = f" (and {others} more like it)" if others else ""
+        found.append(replace(group[0], where=group[0].where + more))
+    return tuple(sorted(found, key=lambda one: one.severity != "error"))

@@ -11,12 +11,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from mjx_s2r.robot import log
 from mjx_s2r.robot.cli import session
 from mjx_s2r.robot.cli.main import VERBS, main
 from mjx_s2r.robot.cli.parser import INTERRUPTED, LATCHED, OK, REFUSED, STOPPED, WRONG
+from mjx_s2r.robot.collect.motion_file import MotionFile, write_motion
 from mjx_s2r.robot.state_folder import state_folder
 from tests.robot.fakes import CAMERA, contract_for, write_onnx
 
@@ -95,6 +97,9 @@ def test_the_help_names_verbs_and_exit_codes(capsys: pytest.CaptureFixture[str])
         (["collect", "chrip", "--driver", "x"], "chirp"),
         (["collect", "policy", "--driver", "x"], "--policy POLICY"),
         (["collect", "teleop", "--driver", "x"], "must read MODULE:FACTORY"),
+        (["collect", "plan", "--driver", "x"], "collect plan FILE"),
+        (["collect", "plan", "none.json", "--driver", "x"], "motion none.json cannot be read"),
+        (["collect", "steps", "a.json", "--driver", "x"], "steps takes no file"),
     ],
 )
 def test_wrong_words_end_in_one_sentence(
@@ -268,6 +273,20 @@ def test_a_motion_is_planned_shown_and_made(
     assert abs(held.commands[:, 1] + 0.2).max() > 0.002, "joint b moves"
     kept = read(flight(tmp_path) / "summary.json")["motion"]
     assert kept["joints"][0]["joint"] == "b" and kept["kind"] == "steps"
+
+
+def test_a_motion_from_a_file_begins_where_it_says(tmp_path: Path) -> None:
+    way = np.array([0.25, -0.2]) + np.hanning(41)[:, None] * (0.1, -0.05)
+    motion = MotionFile("", "a test", 20.0, ("a", "b"), "rad", way)
+    write_motion(motion, tmp_path / "motion.json")
+    words = ["collect", "plan", "motion.json", "--driver", f"{ARM}arm", *AS_ADA]
+    assert main(words) != OK, "the first stage is too slow for it"
+    assert main([*words, "--stage", "100", "--anyway", "test"]) == OK
+    held = log.read(flight(tmp_path) / "motion-1.log")
+    assert held.contract.control_hz == 20
+    assert np.max(np.abs(held.commands[-len(way) :] - way)) < 1e-3
+    kept = read(flight(tmp_path) / "summary.json")["motion"]
+    assert kept["file"] == "motion.json" and kept["made_by"] == "a test"
 
 
 def test_a_hand_leads_the_robot(policy: str, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Motions for identification: against scipy and closed forms, inside limits, through the guard."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import get_args
 
 import numpy as np
@@ -13,6 +14,7 @@ from mjx_s2r.robot import controller
 from mjx_s2r.robot.clock import VirtualClock
 from mjx_s2r.robot.collect import waves
 from mjx_s2r.robot.collect.actors import MotionActor, TeleopActor, motion_contract
+from mjx_s2r.robot.collect.motion_file import MotionFile, fit_motion, read_motion, write_motion
 from mjx_s2r.robot.collect.plan import MotionConfig, MotionKind, plan_motion
 from mjx_s2r.robot.controller import ControllerConfig
 from mjx_s2r.robot.safety import Guard, SafetyConfig
@@ -130,6 +132,67 @@ def test_a_motion_passes_the_guard_without_a_change() -> None:
     sent = np.array(driver.commands)
     assert np.max(np.abs(sent[0] - (0.3, -0.2))) < 1e-6, "the first command is the pose"
     assert np.max(np.abs(sent[1:] - plan.targets)) < 1e-6
+
+
+WAY = np.stack([0.3 * np.hanning(101), -0.2 * np.hanning(101)], axis=1)
+MOTION = MotionFile("", "a test", 50.0, ("b", "a"), "rad", WAY)
+
+
+def test_a_motion_survives_its_file(tmp_path: Path) -> None:
+    write_motion(MOTION, tmp_path / "motion.json")
+    back = read_motion(tmp_path / "motion.json")
+    assert back.joints == ("b", "a") and back.unit == "rad" and back.control_hz == 50
+    assert np.max(np.abs(back.targets - WAY)) < 1e-6
+    plan = fit_motion(back, GUARD)
+    assert plan.targets[100:] == pytest.approx(back.targets[:, ::-1]), "columns go by their names"
+    assert np.ptp(plan.targets[:100], axis=0).max() == 0, "two seconds of rest before it"
+    assert [j.amplitude for j in plan.joints] == pytest.approx([0.2, 0.3], abs=1e-4)
+    # hanning: (1 - cos(2 pi t / 2 s)) / 2 of 0.3 is fastest with 0.3 pi / 2
+    assert plan.joints[1].speed == pytest.approx(0.3 * np.pi / 2, rel=0.01)
+    assert len(plan.lines()) == 3
+
+
+@pytest.mark.parametrize(
+    ("wrong", "why"),
+    [
+        ({"joints": ("a", "elbow")}, "unknown joint 'elbow'"),
+        ({"joints": ("a",), "targets": WAY[:, :1]}, "make it for this robot"),
+        ({"unit": "m"}, "in m at 50 Hz"),
+        ({"control_hz": 100.0}, "at 100 Hz"),
+        ({"targets": WAY * 10}, "commands may use"),
+        ({"targets": WAY[::5]}, "speed reaches"),
+        ({"targets": WAY[:26]}, "begins or ends at speed"),
+    ],
+)
+def test_a_motion_that_does_not_fit_is_refused(wrong: dict[str, object], why: str) -> None:
+    with pytest.raises((ContractError, ParamError), match=why):
+        fit_motion(replace(MOTION, **wrong), GUARD)  # type: ignore[arg-type]
+
+
+def test_a_motion_beyond_the_acceleration_is_refused() -> None:
+    """0.2 (1 - cos(pi t)) / 2 reaches 0.1 pi^2."""
+    slow = Guard.build(SafetyConfig(max_acceleration=(0.5,)), CONTRACT, info_for(CONTRACT))
+    with pytest.raises(ContractError, match=r"acceleration reaches 0\.987"):
+        fit_motion(MOTION, slow)
+
+
+@pytest.mark.parametrize(
+    ("body", "why"),
+    [
+        ("{", "no JSON"),
+        ("[1]", "has format None"),
+        ('{"format": "mjx_s2r motion 1", "joints": ["a"]}', "broken at 'targets'"),
+        (
+            '{"format": "mjx_s2r motion 1", "joints": ["a"], "unit": "rad", "made_by": "", '
+            '"control_hz": 50, "targets": [[0, 1], [0, 1]]}',
+            "for 1 joints",
+        ),
+    ],
+)
+def test_a_file_that_is_no_motion_is_refused(tmp_path: Path, body: str, why: str) -> None:
+    (tmp_path / "motion.json").write_text(body)
+    with pytest.raises(ContractError, match=why):
+        read_motion(tmp_path / "motion.json")
 
 
 class Leader:

@@ -1,0 +1,250 @@
+"""What is wrong between two signals: swapped joints, flipped signs, degrees for radians, speeds.
+
+Movements are compared, not values: how far each signal goes within 0.1 s, pooled over recordings,
+by the correlation about zero at lags up to half a second.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from mjx_s2r.robot.units import DEGREES
+from mjx_s2r.transfer.recording import Recording
+from mjx_s2r.transfer.telemetry.finding import TelemetryFinding
+from mjx_s2r.transfer.telemetry.signals import spread
+from mjx_s2r.transfer.telemetry.tracks import (
+    Following,
+    Track,
+    distance,
+    following,
+    movement,
+    window_rows,
+)
+
+CLEAR = 0.6  # a correlation that says that one signal follows another
+MARGIN = 0.3  # by which another joint's must be the larger
+SURE, NEAR_DEGREES = 1.5, 3.0  # a ratio within these factors of 57.3
+SCALE_OFF = 0.15  # of a speed against the position's derivative
+LEAST_MOVES = 12  # windows
+LATE = 0.5  # share of the unexplained variance that must be left at the better lag
+FIX = "swap the columns in the mapping, or the joints in the driver"
+
+
+def check_pairs(
+    recordings: Sequence[Recording], tracks: Sequence[Track], noise_std: np.ndarray
+) -> list[TelemetryFinding]:
+    """Returns what is wrong between commands and readings, and between positions and speeds.
+
+    Args:
+        recordings: that share joints, mode and channels.
+        tracks: the same on an even clock.
+        noise_std: (C,) deviation of each channel's noise.
+    """
+    first = recordings[0]
+    columns = {
+        kind: {x.element: c for c, x in enumerate(first.channels) if x.kind == kind}
+        for kind in ("joint_pos", "joint_vel")
+    }
+    moves = {
+        joint: [movement(t.readings[:, c], window_rows(t.step_s)) for t in tracks]
+        for joint, c in columns["joint_pos"].items()
+        if _moves(tracks, c, noise_std[c])
+    }
+    found = []
+    if first.mode == "position":
+        found += _commands_and_positions(recordings, tracks, moves, columns["joint_pos"])
+    elif first.mode == "velocity":
+        ways = _ways(tracks, {j: i for i, j in enumerate(first.joints)}, commands=True)
+        found += _follows("command", ways, moves, tracks[0].step_s)
+    speeds = {
+        joint: c
+        for joint, c in columns["joint_vel"].items()
+        if joint in moves and _is_audible(tracks, moves[joint], noise_std[c])
+    }
+    found += _speeds(tracks, moves, _ways(tracks, speeds))
+    where = first.name if len(recordings) == 1 else f"{len(recordings)} short recordings"
+    return [replace(one, where=where) for one in found]
+
+
+def _moves(tracks: Sequence[Track], c: int, noise: float) -> bool:
+    """Returns whether a channel moves by more than its noise."""
+    return bool(tracks) and spread([t.readings[:, c] for t in tracks]) > 8 * noise
+
+
+def _is_audible(tracks: Sequence[Track], moves: list[np.ndarray], noise: float) -> bool:
+    """Returns whether a position moves by more than the noise of its speed makes of it."""
+    step_s = tracks[0].step_s
+    apart = np.concatenate(moves)
+    apart = apart[np.isfinite(apart)]
+    if not apart.size:
+        return False
+    made = noise * step_s * math.sqrt(window_rows(step_s))
+    return float(np.sqrt(np.mean(apart**2))) > 3 * made
+
+
+def _ways(
+    tracks: Sequence[Track], columns: dict[str, int], *, commands: bool = False
+) -> dict[str, list[np.ndarray]]:
+    """Returns joint -> the integral of its speed over each window, of each recording."""
+    return {
+        joint: [
+            distance(
+                (t.commands if commands else t.readings)[:, c], window_rows(t.step_s), t.step_s
+            )
+            for t in tracks
+        ]
+        for joint, c in columns.items()
+    }
+
+
+def _commands_and_positions(
+    recordings: Sequence[Recording],
+    tracks: Sequence[Track],
+    moves: dict[str, list[np.ndarray]],
+    columns: dict[str, int],
+) -> list[TelemetryFinding]:
+    """Returns what is wrong between position commands and positions."""
+    found = []
+    sent = {}
+    for j, joint in enumerate(recordings[0].joints):
+        rows = [movement(t.commands[:, j], window_rows(t.step_s)) for t in tracks]
+        if any(np.nanmax(np.abs(x), initial=0.0) > 0 for x in rows):
+            sent[joint] = rows
+        if joint in columns:
+            commands = [np.where(r.driven, r.commands[:, j], np.nan) for r in recordings]
+            positions = [
+                np.where(r.driven, r.readings[:, columns[joint]], np.nan) for r in recordings
+            ]
+            found += _units(joint, spread(commands), spread(positions))
+    return found + _follows("command", sent, moves, tracks[0].step_s)
+
+
+def _follows(
+    word: str,
+    leaders: dict[str, list[np.ndarray]],
+    moves: dict[str, list[np.ndarray]],
+    step_s: float,
+) -> list[TelemetryFinding]:
+    """Returns joints whose positions follow another joint's leader, or the own one backward."""
+    if not leaders or not moves:
+        return []
+    table = {
+        (a, b): following(list(zip(leaders[a], moves[b], strict=True)), step_s)
+        for a in leaders
+        for b in moves
+    }
+    found = _swapped(word, table, list(leaders), list(moves))
+    swapped = {x.element for x in found}
+    for joint in leaders:
+        own = table.get((joint, joint))
+        if own is None or joint in swapped or _count(moves[joint]) < LEAST_MOVES:
+            continue
+        least, most = float(own.correlation.min()), float(own.correlation.max())
+        if -least > CLEAR and most < -least / 2:
+            what = f"it moves against its {word} (correlation {least:.2f} at the best lag)"
+            remedy = "write sign = -1 for one of the two columns"
+            found.append(TelemetryFinding("error", "flipped sign", "", what, remedy, joint))
+    return found
+
+
+def _swapped(
+    word: str, table: dict[tuple[str, str], Following], leaders: list[str], moved: list[str]
+) -> list[TelemetryFinding]:
+    """Returns joints whose signal follows another joint's leader better than its own."""
+    found = []
+    strength = {pair: float(np.abs(x.correlation).max()) for pair, x in table.items()}
+    for joint in moved:
+        own = strength.get((joint, joint), 0.0)
+        others = {a: strength[a, joint] for a in leaders if a != joint}
+        if joint not in leaders or not others:
+            continue
+        other = max(others, key=lambda a: others[a])
+        if others[other] > CLEAR and others[other] > own + MARGIN:
+            what = (
+                f"it follows the {word} of {other!r} (correlation {others[other]:.2f}) and not its "
+                f"own ({own:.2f})"
+            )
+            found.append(TelemetryFinding("error", "swapped signals", "", what, FIX, joint))
+    return found
+
+
+def _units(joint: str, sent: float, read: float) -> list[TelemetryFinding]:
+    """Returns degrees for radians, by how far commands and positions go."""
+    if min(sent, read) <= 0 or max(sent, read) < 0.02:
+        return []
+    ratio, which = (sent / read, "commands") if sent > read else (read / sent, "readings")
+    off = max(ratio / DEGREES, DEGREES / ratio)
+    if off > NEAR_DEGREES:
+        return []
+    sure = off < SURE
+    what = f"its {which} go {ratio:.1f} times as far as the other (57.3 is degrees for radians)"
+    remedy = 'write unit = "deg" for the column that is in degrees; if the robot is that weak, look'
+    return [
+        TelemetryFinding(
+            "error" if sure else "warning", "degrees for radians", "", what, remedy, joint
+        )
+    ]
+
+
+def _speeds(
+    tracks: Sequence[Track],
+    moves: dict[str, list[np.ndarray]],
+    ways: dict[str, list[np.ndarray]],
+) -> list[TelemetryFinding]:
+    """Returns speeds that are not the derivatives of their positions."""
+    if not tracks or not ways or not moves:
+        return []
+    step_s = tracks[0].step_s
+    both = [joint for joint in ways if joint in moves]
+    table = {
+        (a, b): following(list(zip(ways[a], moves[b], strict=True)), step_s, backward=True)
+        for a in both
+        for b in both
+    }
+    found = _swapped("velocity", table, both, both)
+    swapped = {x.element for x in found}
+    for joint in both:
+        if joint in swapped or _count(moves[joint]) < LEAST_MOVES:
+            continue
+        found += _speed(joint, table[joint, joint], step_s)
+    return found
+
+
+def _speed(joint: str, own: Following, step_s: float) -> list[TelemetryFinding]:
+    """Returns what is wrong with one joint's speed; ``own`` is position after speed."""
+    best, element = own.best, f"joint_vel {joint}"
+    correlation, slope = float(own.correlation[best]), float(own.slope[best])
+    if abs(correlation) < CLEAR:
+        what = f"it is not the derivative of the position (correlation {correlation:.2f})"
+        remedy = "look which column it is; without a good velocity, leave it out"
+        return [TelemetryFinding("error", "wrong velocity", "", what, remedy, element)]
+    found = []
+    if correlation < 0:
+        what, remedy = "its sign is that of the other direction", "write sign = -1 for its column"
+        found.append(TelemetryFinding("error", "flipped sign", "", what, remedy, element))
+    ratio = 1 / abs(slope)
+    if max(ratio / DEGREES, DEGREES / ratio) < SURE or max(ratio * DEGREES, 1 / ratio / DEGREES) < (
+        SURE
+    ):
+        what = f"it is {ratio:.3g} times the derivative of the position (57.3 is degrees)"
+        remedy = 'write unit = "deg/s" for it, or "deg" for the position'
+        found.append(TelemetryFinding("error", "degrees for radians", "", what, remedy, element))
+    elif abs(math.log(ratio)) > math.log(1 + SCALE_OFF):
+        what = f"it is {ratio:.3g} times the derivative of the position"
+        remedy = f"write scale = {1 / ratio:.4g} for its column, or leave it out"
+        found.append(TelemetryFinding("warning", "scaled velocity", "", what, remedy, element))
+    late_s = -float(own.lag_s[best])
+    now = float(abs(own.correlation[np.argmin(np.abs(own.lag_s))]))
+    if abs(late_s) > max(0.005, 1.5 * step_s) and 1 - correlation**2 < LATE * (1 - now**2):
+        word = "late" if late_s > 0 else "early"
+        what = f"it is {1e3 * abs(late_s):.0f} ms {word} against the position's derivative"
+        remedy = "it is filtered or stamped otherwise; leave it out, or give it its own delay"
+        found.append(TelemetryFinding("warning", "late velocity", "", what, remedy, element))
+    return found
+
+
+def _count(parts: Sequence[np.ndarray]) -> int:
+    """Returns how many movements are known."""
+    return sum(int(np.isfinite(x).sum()) for x in parts)
