@@ -57,6 +57,7 @@ from mjx_s2r.transfer.gap.result import GapReport, PictureGap, Place
 from mjx_s2r.transfer.mapping import read_mapping
 from mjx_s2r.transfer.readers import read_recordings
 from mjx_s2r.transfer.recording import Recording, RecordingError
+from mjx_s2r.transfer.recording_checks import check_recordings
 
 SIMULATED, NOMINAL, ROBOT, OWN = "simulation", "nominal world", "robot", "training's engine"
 WORLDS = 256  # that the training's own engine plays
@@ -336,6 +337,8 @@ def _replayed(
     blame: Blame | None = None
     with _left_out("replay and blame", missing), progress("replaying", 100) as bar:
         recordings = (*read_recordings(flown.paths, task.mj_model).recordings, *more)
+        doubts = check_recordings(recordings, task.mj_model).errors
+        missing += [f"doubtful logs, replayed all the same: {doubt}" for doubt in doubts]
         chosen = rows & task.space.in_group("model", "actuator", "sensor")
         simulator = replayer(
             task.name, task.mj_model, task.space, chosen, recordings, config.window_s

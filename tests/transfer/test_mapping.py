@@ -100,7 +100,7 @@ WRONG = {
     '[[constants]]\nenters = "mass"\nkey = "mass"': "must read ARRAY.ELEMENT",
     "[[keep]]\nfrom_s = 5\nto_s = 2": "must be below",
     "[[choose]]\nevery = 0": "must be at least 1",
-    '[[choose]]\nform_s = 1': "unknown key",
+    "[[choose]]\nform_s = 1": "unknown key",
     "keep = 3": "must be tables",
     'calibration = "none.toml"': "no calibration file",
     "[time": "no mapping file",

@@ -2,8 +2,9 @@
 
 The error of a replay is the mean over channels of (error / error of the nominal model)^2, 1 where
 nothing moved. A row explains the share of it that goes away when that row alone goes to its best
-value. Then rows are added greedily, each time the one that helps most, and those before it are
-adjusted. Rows that do the same to these recordings (a gain and a strength) explain the same share
+value. Then rows are added greedily, each time the one that helps most together with those before it:
+two rows are looked at on a grid of both, since a gain and a delay may help only together, and all
+that were taken are adjusted at once by the cross-entropy method. Rows that do the same to these recordings (a gain and a strength) explain the same share
 and can stand for each other; a wide posterior says so better than any ranking.
 """
 
@@ -17,7 +18,7 @@ from mjx_s2r.params import ParamSpace
 from mjx_s2r.transfer.fit import FitConfig, fit
 from mjx_s2r.transfer.gap.replay import root_mean_square
 from mjx_s2r.transfer.simulator import ReplaySimulator
-from mjx_s2r.transfer.unit_coordinates import from_z, nominal_z
+from mjx_s2r.transfer.unit_coordinates import nominal_z, values_at
 from mjx_s2r.transfer.windows import Windows
 
 # (P, D) row values -> (P,) error, 1 for the nominal model
@@ -25,9 +26,11 @@ ReplayError = Callable[[np.ndarray], np.ndarray]
 
 POINTS = 17  # of the first scan of a row over its limits
 FINER = 9  # of the scan between the two neighbours of its best point
+PAIRED = 7  # points of each row in the grid of two
 MOST_ROWS = 3  # that are added greedily
+ROUNDS, CLOUD, ELITE = 5, 48, 10  # of the adjustment: rounds, candidates, and the best of them
 LEAST_SHARE = 0.01  # of the error, that is worth another row
-MOST_WINDOWS = 40
+MOST_WINDOWS = 30
 TOGETHER = FitConfig(candidates=64, generations=0, search_windows=24, starts=2, iterations=8)
 
 
@@ -129,16 +132,19 @@ def find_blame(
     z, left = start.copy(), 1.0
     for step in range(min(MOST_ROWS, len(names))):
         others = [i for i in range(len(names)) if i not in taken]
-        tried = found if not taken else _scan(error, space, z, others)
+        if len(taken) == 1:
+            tried = _pairs(error, space, z, taken[0], others)
+        else:
+            scanned = found if not taken else _scan(error, space, z, others)
+            tried = {i: (_at(z, i, place), cost) for i, (place, cost) in scanned.items()}
         best = min(tried, key=lambda i: tried[i][1])
-        if left - tried[best][1] < LEAST_SHARE:
+        candidate, cost = tried[best]
+        if taken:
+            candidate, cost = _adjusted(error, space, candidate, cost, [*taken, best])
+        if left - cost < LEAST_SHARE:
             break
-        z[best], left = tried[best]
+        z, left = candidate, cost
         taken.append(best)
-        for i in taken[:-1]:  # what stands before it makes room
-            place, cost = _scan(error, space, z, [i])[i]
-            if cost < left:
-                z[i], left = place, cost
         shares.append(1 - left)
         tell(0.4 + 0.6 * (step + 1) / MOST_ROWS, f"{len(taken)} rows explain {1 - left:.0%}")
     greedy = tuple(
@@ -153,7 +159,7 @@ def explained_together(
 ) -> tuple[float, dict[str, float]]:
     """Returns the share of the error that all rows together explain by a fit, and their values."""
     found = fit(simulator, config)
-    values = from_z(simulator.space, found.z)
+    values = values_at(simulator.space, found.z)
     share = 1 - float(error(values[None])[0])
     return share, dict(zip(simulator.space.names, map(float, values), strict=True))
 
@@ -180,6 +186,51 @@ def _scan(
     return out
 
 
+def _at(z: np.ndarray, row: int, place: float) -> np.ndarray:
+    """Returns unit coordinates (D,) with one of them replaced."""
+    out = z.copy()
+    out[row] = place
+    return out
+
+
+def _pairs(
+    error: ReplayError, space: ParamSpace, z: np.ndarray, first: int, others: list[int]
+) -> dict[int, tuple[np.ndarray, float]]:
+    """Returns row -> the best of a grid over it and the ``first`` row, and the error there."""
+    grid = np.linspace(0, 1, PAIRED)
+    one, two = (x.ravel() for x in np.meshgrid(np.append(grid, z[first]), grid))
+    points = np.tile(z, (len(others), len(one), 1))
+    points[:, :, first] = one
+    for place, i in enumerate(others):
+        points[place, :, i] = two
+    costs = error(values_at(space, points.reshape(-1, len(z)))).reshape(len(others), -1)
+    at = costs.argmin(1)
+    return {
+        i: (points[place, at[place]], float(costs[place, at[place]]))
+        for place, i in enumerate(others)
+    }
+
+
+def _adjusted(
+    error: ReplayError, space: ParamSpace, z: np.ndarray, cost: float, rows: list[int]
+) -> tuple[np.ndarray, float]:
+    """Returns ``z`` (D,) with its ``rows`` adjusted together, and the error there."""
+    rng, middle = np.random.default_rng(0), z[rows].copy()
+    spread = np.diag(np.full(len(rows), (0.5 / (PAIRED - 1)) ** 2))
+    for _ in range(ROUNDS):
+        cloud = np.clip(rng.multivariate_normal(middle, spread, CLOUD), 0, 1)
+        points = np.tile(z, (CLOUD, 1))
+        points[:, rows] = cloud
+        costs = error(values_at(space, points))
+        order = np.argsort(costs)
+        if costs[order[0]] < cost:
+            z, cost = points[order[0]], float(costs[order[0]])
+        best = cloud[order[:ELITE]]
+        middle = best.mean(0)
+        spread = np.atleast_2d(np.cov(best.T, bias=True)) + 1e-8 * np.eye(len(rows))
+    return z, cost
+
+
 def _costs(
     error: ReplayError, space: ParamSpace, z: np.ndarray, grid: dict[int, np.ndarray]
 ) -> dict[int, np.ndarray]:
@@ -189,7 +240,7 @@ def _costs(
     for i, places in grid.items():
         points[at : at + len(places), i] = places
         at += len(places)
-    costs = error(from_z(space, points))
+    costs = error(values_at(space, points))
     ends = np.cumsum([len(places) for places in grid.values()])[:-1]
     return dict(zip(grid, np.split(costs, ends), strict=True))
 
@@ -200,7 +251,7 @@ def _row(
     """Returns a row at a unit coordinate."""
     row, z = space.rows[i], nominal_z(space)
     z[i] = place
-    best = float(from_z(space, z)[i])
+    best = float(values_at(space, z)[i])
     trained = None
     if bounds is not None:
         slack = 1e-6 * (row.limits[1] - row.limits[0])

@@ -1,7 +1,7 @@
 """How far two sets of pictures are apart: can a simple classifier tell them, and by how much.
 
-Features are simple on purpose (an 8 by 8 thumbnail, mean and deviation of each channel), so that a
-handful of flights suffices. A classifier that cannot tell the sets by them (50 %) says that light,
+Features are simple on purpose (an 8 by 8 thumbnail, mean and deviation of each channel, of which the
+`AXES` principal components of both sets), so that a handful of flights suffices. A classifier that cannot tell the sets by them (50 %) says that light,
 colours and layout agree; fine texture it does not see.
 
     classifier  logistic regression with a quadratic penalty, by Newton's method, cross-validated
@@ -22,7 +22,8 @@ from mjx_s2r.eval.performance import Estimate
 THUMB = 8  # side of the thumbnail
 FOLDS = 5
 PENALTY = 1.0  # on standardized weights
-DIMENSIONS = 16  # principal axes that the distance is taken in
+AXES = 32  # principal components that are kept
+STEPS = 25  # of Newton's method, at most
 
 
 @dataclass(frozen=True)
@@ -52,11 +53,7 @@ def picture_features(pictures: np.ndarray) -> np.ndarray:
     x = pictures.astype(float)
     rows = np.linspace(0, height, min(THUMB, height) + 1).round().astype(int)
     columns = np.linspace(0, width, min(THUMB, width) + 1).round().astype(int)
-    thumbs = [
-        x[:, a:b, c:d].mean((1, 2))
-        for a, b in pairwise(rows)
-        for c, d in pairwise(columns)
-    ]
+    thumbs = [x[:, a:b, c:d].mean((1, 2)) for a, b in pairwise(rows) for c, d in pairwise(columns)]
     return np.concatenate([*thumbs, x.mean((1, 2)), x.std((1, 2))], axis=1).reshape(count, -1)
 
 
@@ -83,6 +80,7 @@ def compare_domains(
     both = np.concatenate((picture_features(robot), picture_features(simulated)))
     std = both.std(0)
     both = (both - both.mean(0)) / np.where(std > 1e-9, std, 1.0)
+    both = both @ np.linalg.svd(both, full_matrices=False)[2][:AXES].T
     label = np.concatenate((np.ones(len(robot)), np.zeros(len(simulated))))
     fold = np.concatenate((robot_flight, simulated_flight)) % FOLDS
     right, judged = np.zeros(2), np.zeros(2)
@@ -112,33 +110,29 @@ def compare_domains(
 def _logistic(features: np.ndarray, label: np.ndarray) -> np.ndarray:
     """Returns weights (F + 1,), the last one constant, of a penalized logistic regression.
 
-    Both labels weigh alike. Newton's method on the convex loss; 25 steps are plenty.
+    Both labels weigh alike.
     """
     x = np.column_stack((features, np.ones(len(features))))
     weight = np.where(label == 1, 0.5 / label.mean(), 0.5 / (1 - label.mean()))
     ridge = PENALTY * np.eye(x.shape[1])
     ridge[-1, -1] = 1e-6
     w = np.zeros(x.shape[1])
-    for _ in range(25):
+    for _ in range(STEPS):
         p = 1 / (1 + np.exp(-np.clip(x @ w, -30, 30)))
         gradient = x.T @ (weight * (p - label)) + ridge @ w
         curvature = (x * (weight * np.maximum(p * (1 - p), 1e-6))[:, None]).T @ x + ridge
         step = np.linalg.solve(curvature, gradient)
         w = w - step
-        if np.abs(step).max() < 1e-6:
+        if np.abs(step).max() < 1e-4:
             break
     return w
 
 
 def _distance_ratio(robot: np.ndarray, simulated: np.ndarray, flight: np.ndarray) -> float:
     """Returns the Frechet distance of two sets over that of the simulated set's own halves."""
-    whole = np.concatenate((robot, simulated))
-    axes = np.linalg.svd(whole - whole.mean(0), full_matrices=False)[2][:DIMENSIONS]
-    ours, theirs = robot @ axes.T, simulated @ axes.T
-    names = np.unique(flight)
-    half = np.isin(flight, names[::2])
-    floor = frechet(theirs[half], theirs[~half])
-    return frechet(ours, theirs) / max(floor, 1e-12)
+    half = np.isin(flight, np.unique(flight)[::2])
+    floor = frechet(simulated[half], simulated[~half])
+    return frechet(robot, simulated) / max(floor, 1e-12)
 
 
 def frechet(one: np.ndarray, other: np.ndarray) -> float:

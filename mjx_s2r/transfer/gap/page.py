@@ -172,7 +172,7 @@ def _rows(rows: Sequence[BlamedRow], space: ParamSpace) -> list[dict[str, Any]]:
                 "best": row.best,
                 "limits": named.limits,
                 "share": _share(row.share),
-                "trained": told[row.trained],
+                "trained": told[row.trained] + (" (a limit)" if row.place in (0.0, 1.0) else ""),
                 "from": min(place, usual[i]),
                 "wide": abs(place - usual[i]),
                 "at": usual[i],

@@ -6,7 +6,7 @@ nominal model. Candidates drawn from the ranges that a policy was trained on spa
 share of the readings inside it says whether the training has met a robot like this one.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import mujoco
 import numpy as np
@@ -16,9 +16,11 @@ from mjx_s2r.params import ParamError, ParamSpace
 from mjx_s2r.transfer.problem import is_fitted, task_problem
 from mjx_s2r.transfer.recording import Channel, Recording
 from mjx_s2r.transfer.simulator import ReplaySimulator
+from mjx_s2r.transfer.unit_coordinates import values_at
 from mjx_s2r.transfer.windows import Windows, cut_windows, reading_noise
 
 DRAWS = 64  # candidates that span the band
+CHOOSERS = 16  # that choose between two estimates of the start states
 NOISE_REACH = 2.0  # deviations of a reading's noise that the band is widened by
 
 
@@ -89,6 +91,10 @@ def replayer(
 ) -> ReplaySimulator:
     """Returns the simulator of recordings, cut into windows, with some rows of a task's table.
 
+    Windows start from states estimated from the readings about their begin, or from the very
+    readings there, whichever lets some candidate come nearer to what follows: where commands are
+    hard and readings few, the former smooths too much.
+
     Args:
         name: of the task.
         mj_model: its model.
@@ -109,7 +115,36 @@ def replayer(
             "model.*, actuator.delay_s or actuator.offset"
         )
     problem = task_problem(name, mj_model, table, chosen, recordings)
-    return ReplaySimulator(problem, cut_windows(recordings, window_s))
+    windows = cut_windows(recordings, window_s)
+    usual, direct = (ReplaySimulator(problem, w) for w in (windows, read_starts(windows)))
+    some = values_at(problem.space, _spread(problem.space, CHOOSERS))
+    tried = np.concatenate((problem.space.nominal[None], some))
+    scale = np.maximum(root_mean_square(windows.readings), 1e-12)
+    errors = [
+        np.nanmean(root_mean_square(windows.readings - x.predict(tried)) / scale, axis=1).min()
+        for x in (usual, direct)
+    ]
+    return direct if errors[1] < errors[0] else usual
+
+
+def _spread(space: ParamSpace, count: int) -> np.ndarray:
+    """Returns (count, D) points spread evenly over the unit box (Sobol 1967)."""
+    return np.asarray(qmc.Sobol(len(space), rng=np.random.default_rng(0)).random(count))
+
+
+def read_starts(windows: Windows) -> Windows:
+    """Returns windows whose start states are the readings at their begin, as far as there are."""
+    channels = [(c.kind, c.element) for c in windows.channels]
+    joints, start = windows.joints, windows.start.copy()
+    wanted = [("joint_pos", j) for j in joints] + [("joint_vel", j) for j in joints]
+    for w, (number, at) in enumerate(zip(windows.recording, windows.start_s, strict=True)):
+        recording = windows.recordings[number]
+        row = int(np.argmin(np.abs(recording.time_s - at)))
+        for place, name in enumerate(wanted):
+            value = recording.readings[row, channels.index(name)] if name in channels else np.nan
+            if np.isfinite(value):
+                start[w, place] = value
+    return replace(windows, start=start)
 
 
 def measure_replay(simulator: ReplaySimulator, low: np.ndarray, high: np.ndarray) -> ReplayGap:
@@ -121,8 +156,7 @@ def measure_replay(simulator: ReplaySimulator, low: np.ndarray, high: np.ndarray
         high: (D,) high ends.
     """
     space, windows = simulator.space, simulator.windows
-    unit = qmc.Sobol(len(space), rng=np.random.default_rng(0)).random(DRAWS)
-    drawn = space.sample(np, unit, low, high)
+    drawn = space.sample(np, _spread(space, DRAWS), low, high)
     found = simulator.predict(np.concatenate((space.nominal[None], drawn)))
     noise = np.array(
         [
