@@ -30,6 +30,7 @@ VERBS = {
     "judge": "compare the checkpoints of a teacher, in nominal, opened and widest worlds",
     "adversary": "search the worlds in which a teacher fails, and the rows to blame",
     "excite": "find the motion whose log tells most about the rows that are open",
+    "identify": "fit a robot's parameters to its logs, with intervals",
     "replay": "repeat the step in which a world ceased to be finite, in two engines",
     "view": "look at a task as the student sees it, beside MuJoCo's own picture",
 }
@@ -84,6 +85,10 @@ def _user_errors() -> tuple[type[Exception], ...]:
     from mjx_s2r.sim.nan_replay import NanReplayError
     from mjx_s2r.sim.physics import ModelError
     from mjx_s2r.sim.task import TaskError
+    from mjx_s2r.transfer.recording import RecordingError
+
+    from mjx_s2r.transfer.identifiability import IdentifiabilityError
+    from mjx_s2r.transfer.posterior import PosteriorError
     from mjx_s2r.transfer.recording import RecordingError
 
     runs = (RunError, CheckpointError, NanReplayError, HostError, MeshError)

@@ -32,7 +32,7 @@ from mjx_s2r.transfer.posterior import Posterior
 from mjx_s2r.transfer.problem import IdentifyProblem
 from mjx_s2r.transfer.recording import Channel, Recording
 from mjx_s2r.transfer.simulator import ReplaySimulator
-from mjx_s2r.transfer.unit_coordinates import from_z, to_z
+from mjx_s2r.transfer.unit_coordinates import values_at, unit_of
 from mjx_s2r.transfer.windows import Windows, cut_windows
 
 Criterion = Literal["determinant", "trace"]
@@ -144,7 +144,7 @@ class Excitation:
     def interval(self, covariance: np.ndarray) -> np.ndarray:
         """Returns (D, 2) the 95 % interval of each row about its value, inside its limits."""
         reach = REACH * np.sqrt(np.diag(covariance))
-        ends = [from_z(self.space, np.clip(self.z + side * reach, 0, 1)) for side in (-1, 1)]
+        ends = [values_at(self.space, np.clip(self.z + side * reach, 0, 1)) for side in (-1, 1)]
         return np.stack(ends, axis=1)
 
     def ratio(self, other: Trial) -> float:
@@ -297,7 +297,7 @@ class Experiment:
             start_std=np.ones(len(start)),
         )
         simulator = ReplaySimulator(replace(self.problem, recordings=logs), whole)
-        return simulator.predict(from_z(self.problem.space, z)[None])[0][:, rest - 1 :]
+        return simulator.predict(values_at(self.problem.space, z)[None])[0][:, rest - 1 :]
 
     def _recording(
         self, name: str, targets: np.ndarray, channels: tuple[Channel, ...], readings: np.ndarray
@@ -337,7 +337,7 @@ def prior_precision(space: ParamSpace, posterior: Posterior | None = None) -> np
     mine = [space.index(name) for name in both]
     samples = posterior.samples[:, [posterior.space.index(name) for name in both]]
     part = ParamSpace(tuple(space.rows[i] for i in mine))
-    z = np.clip(to_z(part, samples), 0.0, 1.0)
+    z = np.clip(unit_of(part, samples), 0.0, 1.0)
     spread = np.cov(z.T).reshape(len(mine), len(mine)) + 1e-9 * np.eye(len(mine))
     precision[np.ix_(mine, mine)] = np.linalg.inv(spread)
     return precision

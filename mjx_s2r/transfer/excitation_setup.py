@@ -32,7 +32,7 @@ from mjx_s2r.transfer.problem import (
     task_problem,
 )
 from mjx_s2r.transfer.recording import Channel, Recording
-from mjx_s2r.transfer.unit_coordinates import nominal_z, to_z
+from mjx_s2r.transfer.unit_coordinates import nominal_z, unit_of
 
 
 def experiment_of_task(
@@ -205,7 +205,7 @@ def _experiment(
         for i, name in enumerate(space.names):
             if name in posterior.space.names:
                 values[i] = posterior.best[posterior.space.index(name)]
-        z = np.clip(to_z(space, values), 0.0, 1.0)
+        z = np.clip(unit_of(space, values), 0.0, 1.0)
     named = select_rows(space, list(about)) if about else np.ones(len(space), bool)
     return Experiment(
         replace(problem, space=space, recordings=()),

@@ -7,6 +7,7 @@ torque that the recorded motion takes, speeds that were reached.
 """
 
 import copy
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -130,7 +131,7 @@ def with_constants(mj_model: mujoco.MjModel, constants: Mapping[str, float]) -> 
     """Returns the model of one recording: numbers of the log's head written into a copy.
 
     Keys are "array.element" with the arrays of the "model" group, e.g. "actuator_kp.servo" or
-    "body_mass.bob", or "gravity.2" for a component.
+    "body_mass.bob", and "array.element[column]" for one number of several, e.g. "body_pos.bob[2]".
 
     Raises:
         ParamError: an array or element that the model does not have.
@@ -139,12 +140,11 @@ def with_constants(mj_model: mujoco.MjModel, constants: Mapping[str, float]) -> 
         return mj_model
     rows = []
     for key, value in constants.items():
-        array, _, element = key.partition(".")
+        array, element, column = split_constant(key)
         if array not in ELEMENTS:
             raise unknown(f"array in the constant {key!r}:", array, list(ELEMENTS))
-        kind = ELEMENTS[array]
-        more: dict[str, Any] = {"column": int(element)} if kind is None else {}
-        elements = () if kind is None else (element,)
+        elements = () if ELEMENTS[array] is None else (element,)
+        more: dict[str, Any] = {} if column is None else {"column": column}
         ends = sorted((float(value), float(value) * (1 + 1e-9) + 1e-12))
         rows.append(
             set_to(key, f"model.{array}", elements, (ends[0], ends[1]), nominal=ends[0], **more)
@@ -153,6 +153,21 @@ def with_constants(mj_model: mujoco.MjModel, constants: Mapping[str, float]) -> 
     model = _copied(mj_model)
     write(model, bind_model(space, model), space.nominal.astype(float))
     return model
+
+
+def split_constant(key: str) -> tuple[str, str, int | None]:
+    """Returns array, element and column of a constant's key; see `with_constants`.
+
+    Raises:
+        ParamError: a key of another form.
+    """
+    match = re.fullmatch(r"(\w+)(?:\.([^\[\]]+))?(?:\[(\d+)\])?", key)
+    if match is None:
+        raise ParamError(
+            f"constant {key!r} must be array.element or array.element[column], e.g. "
+            "actuator_kp.servo or body_pos.bob[2]"
+        )
+    return match[1], match[2] or "", None if match[3] is None else int(match[3])
 
 
 def rows_of_model(mj_model: mujoco.MjModel, recordings: Sequence[Recording]) -> ParamSpace:
