@@ -63,7 +63,10 @@ def judge_gap(simulated: Performance, robot: Performance) -> GapVerdict:
         times *= 1.1
     if times < MOST:
         more = math.ceil((times - 1) * robot.episodes)
-        text = f"{UNKNOWN}: {more} more episodes would decide it at these rates; {shown}"
+        text = (
+            f"{UNKNOWN}: {more} more episodes on the robot, and in simulation in proportion, would "
+            f"decide it at these rates; {shown}"
+        )
     else:
         text = f"{UNKNOWN}, and more episodes hardly help: it lies on a boundary; {shown}"
     return GapVerdict(word, gap, more, text)

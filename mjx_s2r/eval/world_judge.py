@@ -38,8 +38,10 @@ class WorldScores:
         """Returns the figures over all worlds, with their intervals over worlds."""
         worlds, episodes = self.success.shape
         names = [f"{world}" for world in range(worlds) for _ in range(episodes)]
-        flat = (x.reshape(-1) for x in (self.success, self.episode_return, self.length))
-        return performance_of(*flat, groups=names)
+        success, returns, lengths = (
+            x.reshape(-1) for x in (self.success, self.episode_return, self.length)
+        )
+        return performance_of(success, returns, lengths, names)
 
 
 def judge_worlds(

@@ -2,10 +2,12 @@
 
 The error of a replay is the mean over channels of (error / error of the nominal model)^2, 1 where
 nothing moved. A row explains the share of it that goes away when that row alone goes to its best
-value. Then rows are added greedily, each time the one that helps most together with those before it:
-two rows are looked at on a grid of both, since a gain and a delay may help only together, and all
-that were taken are adjusted at once by the cross-entropy method. Rows that do the same to these recordings (a gain and a strength) explain the same share
-and can stand for each other; a wide posterior says so better than any ranking.
+value. Then rows are added greedily, each time the one that helps most together with those before
+it: two rows are looked at on a grid of both, since a gain and a delay may help only together, and
+all that were taken are adjusted at once by the cross-entropy method.
+
+Rows that do the same to these recordings (a gain and a strength) explain the same share and can
+stand for each other; the posterior of an identification says so better than any ranking.
 """
 
 from collections.abc import Callable

