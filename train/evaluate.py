@@ -14,8 +14,8 @@ from typing import Any
 import tyro
 from rich.table import Table
 
+from mjx_s2r.api.robots import EvaluateConfig as RobotsConfig
 from mjx_s2r.api.robots import (
-    EvaluateConfig,
     evaluate_in_simulation,
     evaluate_on_robots,
     open_policy,
@@ -31,7 +31,7 @@ ENDING = ".evaluation.json"
 
 
 @dataclass(frozen=True)
-class EvaluateVerbConfig(EvaluateConfig):
+class EvaluateConfig(RobotsConfig):
     """Settings of an evaluation and its verdict."""
 
     simulated: int = 5
@@ -50,7 +50,7 @@ class EvaluateVerbConfig(EvaluateConfig):
 
 def main(argv: Sequence[str]) -> None:
     """Parses the command line, evaluates, prints and writes."""
-    config = tyro.cli(EvaluateVerbConfig, args=list(argv))
+    config = tyro.cli(EvaluateConfig, args=list(argv))
     path = config.json or config.policy.with_suffix(ENDING)
     if config.policy.is_file():
         check_writable(path.parent)

@@ -1,7 +1,7 @@
 """python -m train gap runs/student/policy.onnx: how far simulation is from the robot, and why.
 
 The file flies stand-ins (--reality my_robot.toml), or logs of a real robot are given (--flights
-monday_*.flight --successes 17). It plays in worlds of its training from the same starts, recorded
+mon.flight tue.flight --successes 2). It plays in worlds of its training from the same starts, recorded
 commands are replayed in simulation, and rows of the table are blamed for what differs; observations
 and pictures of both sides are compared. One page and gap.json go into the folder "gap" beside the
 policy, or --out. See docs/gap.md.
@@ -24,7 +24,7 @@ PAGE, FIGURES = "gap.html", "gap.json"
 
 def main(argv: Sequence[str]) -> None:
     """Parses the command line, measures, prints and writes."""
-    config = tyro.cli(GapConfig, args=_positional(argv))
+    config = tyro.cli(GapConfig, args=list(argv))
     if config.policy.is_file():
         check_writable(config.folder.parent)
         config.folder.mkdir(parents=True, exist_ok=True)
@@ -36,13 +36,6 @@ def main(argv: Sequence[str]) -> None:
     for line in _told(report):
         console.print(line, highlight=False, markup=False)
     console.print(f"{page}, {config.folder / FIGURES}", highlight=False)
-
-
-def _positional(argv: Sequence[str]) -> list[str]:
-    """Returns a command line in which a policy that comes first is called --policy."""
-    if argv and not argv[0].startswith("-"):
-        return ["--policy", *argv]
-    return list(argv)
 
 
 def _told(report: GapReport) -> list[str]:

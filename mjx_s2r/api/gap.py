@@ -9,10 +9,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Annotated
 
 import jax
 import mujoco
 import numpy as np
+import tyro
 
 from mjx_s2r.api.policy import load_policy
 from mjx_s2r.api.robots import (
@@ -68,7 +70,7 @@ BY_MOTION = ("model.*", "actuator.delay_s", "actuator.offset")
 class GapConfig:
     """Settings of a measurement."""
 
-    policy: Path
+    policy: Annotated[Path, tyro.conf.Positional]
     """The exported policy."""
     task: str = ""
     """Its task, a name or module:Class; empty: the name in the policy's contract."""
