@@ -23,6 +23,8 @@ JAX = ("jax", "jaxlib", "flax", "optax", "orbax", "jax2onnx", "mujoco.mjx")
 WITHOUT_JAX = (
     *("mjx_s2r.params", "mjx_s2r.contract", "mjx_s2r.drives"),
     *("mjx_s2r.io.config", "mjx_s2r.io.run"),
+    *(f"mjx_s2r.transfer.{name}" for name in ("recording", "mapping", "readers", "telemetry")),
+    "mjx_s2r.transfer.recording_checks",
 )
 ROBOT_IMPORTS = ("mjx_s2r.params", "mjx_s2r.contract", "mjx_s2r.drives", "mjx_s2r.robot")
 

@@ -87,10 +87,6 @@ def _user_errors() -> tuple[type[Exception], ...]:
     from mjx_s2r.sim.task import TaskError
     from mjx_s2r.transfer.recording import RecordingError
 
-    from mjx_s2r.transfer.identifiability import IdentifiabilityError
-    from mjx_s2r.transfer.posterior import PosteriorError
-    from mjx_s2r.transfer.recording import RecordingError
-
     runs = (RunError, CheckpointError, NanReplayError, HostError, MeshError)
     return (
         ParamError,

@@ -1,12 +1,12 @@
 """python -m train identify LOG... --task reach --rows "model.*": parameters from a robot's logs.
 
 Reads flight logs, or any other log by a mapping file (docs/recordings.md), and fits rows of a
-task's table, or those of a model alone (--model robot.xml), by simulating windows of the logs. Writes a
-posterior that training starts from (--ranges OUT/posterior.json) and a page.
+task's table, or those of a model alone (--model robot.xml), by simulating windows of the logs.
+Writes a posterior that training starts from (--ranges OUT/posterior.json) and a page.
 """
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -32,6 +32,7 @@ from mjx_s2r.transfer.problem import (
     load_model,
     model_problem,
     task_problem,
+    without_channels,
 )
 from mjx_s2r.transfer.readers.read import read_recordings
 from mjx_s2r.transfer.recording_checks import TelemetryReport, check_recordings
@@ -39,6 +40,7 @@ from mjx_s2r.transfer.report import write_report
 from mjx_s2r.transfer.result import Identification
 
 STEPS = 1000  # of the bar
+DOUBTFUL = ("late velocity", "scaled velocity")  # findings for which a channel is left out
 
 
 @dataclass(frozen=True)
@@ -130,15 +132,19 @@ def open_problem(config: IdentifyConfig) -> tuple[IdentifyProblem, TelemetryRepo
     model = task.mj_model if task is not None else load_model(config.model or "")
     book = read_recordings(config.logs, model, mapping)
     telemetry = check_recordings(book.recordings, model, book.findings)
+    doubtful = {f.element for f in telemetry.findings if f.code in DOUBTFUL}
+    recordings = without_channels(book.recordings, doubtful)
+    if doubtful:
+        print_line(f"left out of the fit, since it disagrees with the position: {_list(doubtful)}")
     if task is not None:
         table = changed_space(task.space, config.limits)
         if config.rows:
             chosen = select_rows(table, config.rows)
         else:
             chosen = np.array([is_fitted(row) for row in table.rows])
-        return task_problem(config.task, model, table, chosen, book.recordings), telemetry
+        return task_problem(config.task, model, table, chosen, recordings), telemetry
     name = config.model.stem if config.model else ""
-    whole = model_problem(model, book.recordings, name)
+    whole = model_problem(model, recordings, name)
     table = changed_space(whole.space, config.limits)
     chosen = select_rows(table, config.rows or USUAL)
     rows = tuple(row for row, wanted in zip(table.rows, chosen, strict=True) if wanted)
@@ -146,6 +152,11 @@ def open_problem(config: IdentifyConfig) -> tuple[IdentifyProblem, TelemetryRepo
         whole.name, whole.mj_model, ParamSpace(rows), whole.recordings, whole.notes
     )
     return problem, telemetry
+
+
+def _list(names: Collection[str]) -> str:
+    """Returns names in order, with commas."""
+    return ", ".join(sorted(names))
 
 
 def _quantum(prepared: Prepared, telemetry: TelemetryReport) -> np.ndarray:

@@ -32,7 +32,7 @@ from mjx_s2r.transfer.posterior import Posterior
 from mjx_s2r.transfer.problem import IdentifyProblem
 from mjx_s2r.transfer.recording import Channel, Recording
 from mjx_s2r.transfer.simulator import ReplaySimulator
-from mjx_s2r.transfer.unit_coordinates import values_at, unit_of
+from mjx_s2r.transfer.unit_coordinates import unit_of, values_at
 from mjx_s2r.transfer.windows import Windows, cut_windows
 
 Criterion = Literal["determinant", "trace"]

@@ -43,8 +43,8 @@ class FitConfig:
     window_s: float = 0.5
     """Length of a window that is simulated in open loop, s."""
     held_out: float = 0.2
-    """Share of the windows, the last of each recording, that judge the fit; recordings that are
-    held out as a whole take their place."""
+    """Share of the windows that judge the fit: the last of each recording, or of short recordings
+    some as a whole. Recordings that the mapping holds out take their place."""
     candidates: int = 256
     """Candidates of the first search, spread over the whole table."""
     generations: int = 40
@@ -108,7 +108,8 @@ class _Search:
     Attributes:
         simulator: of all windows.
         fitted: (W,) True for windows that are fitted.
-        noise_std: (C,) deviation of each channel.
+        noise_std: (C,) deviation of each channel, of the residuals as they are expected now.
+        floor: (C,) deviation of each channel's noise, which no residual is expected below.
         report: called with the stage, its progress 0 to 1 and the best cost.
         count: windows simulated so far.
         best: the lowest cost so far.
@@ -118,6 +119,7 @@ class _Search:
     simulator: ReplaySimulator
     fitted: np.ndarray
     noise_std: np.ndarray
+    floor: np.ndarray
     report: Callable[[str, float, float], None]
     count: int = 0
     best: float = np.inf
@@ -161,7 +163,7 @@ def fit(
     windows, space = simulator.windows, simulator.space
     fitted = ~windows.held_out
     noise = np.array([_noise(windows, c) for c in range(len(windows.channels))])
-    work = _Search(simulator, fitted, noise, report)
+    work = _Search(simulator, fitted, noise, noise, report)
     nominal = nominal_z(space)
     which = _some(fitted, windows, config.search_windows)
     found = _searched(work, nominal, which, config)
@@ -178,7 +180,7 @@ def fit(
         work.restart(_weights(work, z, start, fitted))
         z, start, cost = _gauss_newton(work, z, start, fitted, config.iterations, (part, 0.25))
     made = linearize(simulator, z, start, fitted, work.noise_std)
-    return Fit(space, z, start, cost, work.noise_std, _weighted(made), np.array(work.trace))
+    return Fit(space, z, start, cost, work.noise_std, weighted(made), np.array(work.trace))
 
 
 def _noise(windows: Windows, channel: int) -> float:
@@ -196,7 +198,7 @@ def _weights(work: _Search, z: np.ndarray, start: np.ndarray, which: np.ndarray)
     each = np.where(np.isfinite(apart), apart, 0.0) ** 2
     mean = each.sum(1) / np.where(counted > 0, counted, np.nan)
     typical = np.sqrt(np.nan_to_num(np.nanmedian(mean, axis=0)))
-    return np.maximum(work.noise_std, typical)
+    return np.maximum(work.floor, typical)
 
 
 def _mean_squares(residual: np.ndarray, noise_std: np.ndarray) -> np.ndarray:
@@ -207,7 +209,7 @@ def _mean_squares(residual: np.ndarray, noise_std: np.ndarray) -> np.ndarray:
     return np.asarray(total.sum((-1, -2)) / np.maximum(seen.sum((-1, -2)), 1))
 
 
-def _weighted(local: Linearization) -> Linearization:
+def weighted(local: Linearization) -> Linearization:
     """Returns a linearization in which windows count as they do in the cost."""
     share = np.sqrt(1 / (1 + _mean_squares(local.residual, local.noise_std) / NU))
     share = share / np.sqrt(np.mean(share**2))

@@ -17,7 +17,7 @@ import numpy as np
 from scipy.stats import qmc
 
 from mjx_s2r.transfer import identifiability
-from mjx_s2r.transfer.fit import Fit, FitConfig, fit, linearize
+from mjx_s2r.transfer.fit import Fit, FitConfig, fit, linearize, weighted
 from mjx_s2r.transfer.identifiability import Identifiability
 from mjx_s2r.transfer.inference import posterior_of
 from mjx_s2r.transfer.posterior import Posterior
@@ -149,7 +149,7 @@ def refit(
     """Returns a fit that was found before."""
     local = linearize(simulator, z, start, ~simulator.windows.held_out, noise_std)
     cost = float(trace[-1, 1]) if len(trace) else float("nan")
-    return Fit(simulator.space, z, start, cost, noise_std, local, trace)
+    return Fit(simulator.space, z, start, cost, noise_std, weighted(local), trace)
 
 
 def _signal_fits(
@@ -164,7 +164,8 @@ def _signal_fits(
         np.stack([values_at(simulator.space, nominal_z(simulator.space)), posterior.best])
     )
     places = np.linspace(0, len(posterior.samples) - 1, PREDICTED).round().astype(int)
-    spread = np.nanvar(simulator.predict(posterior.samples[np.unique(places)]), axis=0)
+    drawn = simulator.predict(posterior.samples[np.unique(places)])
+    spread = np.var(np.nan_to_num(drawn), axis=0)
     everyone = np.ones(len(windows), bool)
     local = linearize(simulator, made.z, windows.start, everyone, made.noise_std, central=False)
     begin = ((local.start_jacobian * windows.start_std) ** 2).sum(-1)

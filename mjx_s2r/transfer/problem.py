@@ -8,7 +8,7 @@ torque that the recorded motion takes, speeds that were reached.
 
 import copy
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -110,6 +110,18 @@ def model_problem(
     first = recordings[0]
     model, notes = _taking(mj_model, first.joints, first.mode, recordings)
     return IdentifyProblem(name, model, rows_of_model(model, recordings), recordings, tuple(notes))
+
+
+def without_channels(
+    recordings: Sequence[Recording], names: Collection[str]
+) -> tuple[Recording, ...]:
+    """Returns recordings without the channels of these names, as `Channel` writes them."""
+    found = []
+    for r in recordings:
+        kept = [c for c, channel in enumerate(r.channels) if str(channel) not in names]
+        channels = tuple(r.channels[c] for c in kept)
+        found.append(replace(r, channels=channels, readings=r.readings[:, kept]))
+    return tuple(found)
 
 
 def load_model(path: str | Path) -> mujoco.MjModel:

@@ -11,7 +11,7 @@ import mujoco
 import numpy as np
 
 from mjx_s2r.transfer.recording import Channel, Recording, RecordingError
-from mjx_s2r.transfer.telemetry.excitation import check_excitation, check_length
+from mjx_s2r.transfer.telemetry.excitation import check_excitation, check_length, check_motion
 from mjx_s2r.transfer.telemetry.finding import TelemetryFinding, merged_findings
 from mjx_s2r.transfer.telemetry.model_checks import (
     check_commands,
@@ -21,7 +21,7 @@ from mjx_s2r.transfer.telemetry.model_checks import (
     is_hinge,
 )
 from mjx_s2r.transfer.telemetry.pairing import check_pairs
-from mjx_s2r.transfer.telemetry.signals import noise_std, runs, usual_quantum
+from mjx_s2r.transfer.telemetry.signals import noise_deviation, runs_of, usual_quantum
 from mjx_s2r.transfer.telemetry.single_channels import check_channel, check_stuck, rough_ends
 from mjx_s2r.transfer.telemetry.tracks import tracks_of
 
@@ -89,7 +89,8 @@ def check_recordings(
         for c, channel in enumerate(first.channels):
             signals = [r.readings[:, c] for r in group]
             step = usual_quantum(signals)
-            numbers[channel] = step, noise_std(signals, step)
+            numbers[channel] = step, noise_deviation(signals, step)
+        floors: dict[int, float] = {}
         moved = {joint: [_moves(r, j) for r in group] for j, joint in enumerate(first.joints)}
         for c, channel in enumerate(first.channels):
             step, noise = numbers[channel]
@@ -99,9 +100,11 @@ def check_recordings(
             found += check_stuck(group, c, step, moved.get(channel.element, [False] * len(group)))
             if position:
                 found += check_positions(group, c, model)
-                found += check_excitation(group, tracks, c, step, noise)
+                floors[c] = max(step, 2 * noise)
+                found += check_excitation(group, tracks, c, floors[c])
             elif channel.kind == "joint_vel" and is_hinge(model, channel.element):
                 found += check_speeds(group, c)
+        found += check_motion(group, floors)
         for j, joint in enumerate(first.joints):
             found += check_commands(group, j, model)
             if not any(moved[joint]):
@@ -163,7 +166,7 @@ def _rates(r: Recording) -> list[TelemetryFinding]:
 def _silence(r: Recording) -> list[TelemetryFinding]:
     """Returns stretches without a command while the actuators are on."""
     silent = r.driven & ~np.isfinite(r.commands).all(1) if r.joints else np.zeros(len(r), bool)
-    long = [(a, b) for a, b in runs(silent) if r.time_s[b - 1] - r.time_s[a] > SILENT_S]
+    long = [(a, b) for a, b in runs_of(silent) if r.time_s[b - 1] - r.time_s[a] > SILENT_S]
     if not long:
         return []
     what = f"for {len(long)} stretches nothing is commanded, first at {r.time_s[long[0][0]]:.3g} s"

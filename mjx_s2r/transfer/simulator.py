@@ -3,8 +3,13 @@
 A candidate is a vector of row values. Its windows start from given states, follow the recorded
 commands through delay, play and offset, and are read where the robot was read. Everything is in
 double precision and a continuous function of the rows, so that finite differences hold: a command
-that changes inside a physics step acts by its mean over the step (else a delay would move the
-result in jumps of a whole step), and readings are interpolated between steps.
+acts by its mean over a time step (else a delay would move the result in jumps of a whole step), and
+readings are interpolated between steps.
+
+MuJoCo's semi-implicit Euler step is a leapfrog (Hairer, Lubich and Wanner 2003, Acta Numerica 12):
+the force of step k stands for the time from half a step before t_k to half a step after it, and the
+velocity after it for t_k plus half a step. The means are taken there and velocities are read there,
+so that a delay comes out as it is and not half a step longer.
 
 The model's own time step and integrator are used. C MuJoCo is the engine of the robot stand-in
 too; a training by MJX that follows takes the same fields.
@@ -183,7 +188,7 @@ class ReplaySimulator:
         self, group: _Group, acting: list[dict[str, Any]], mine: np.ndarray
     ) -> np.ndarray:
         """Returns (P, G, N, J) the mean control of every physics step."""
-        grid = np.arange(self.steps + 1) * self.dt_s
+        grid = (np.arange(self.steps + 1) - 0.5) * self.dt_s
         out = np.empty((len(acting), len(mine), self.steps, len(self._drives.names)))
         made: dict[Any, np.ndarray] = {}
         for p, values in enumerate(acting):
@@ -304,10 +309,10 @@ class ReplaySimulator:
         place = {n: i for i, n in enumerate(self._sensed)}
         for p in range(count):
             rows = slice(p * each, (p + 1) * each)
-            when = (since - late[p]) / self.dt_s
-            step = np.clip(np.nan_to_num(np.floor(when)), 0, self.steps - 1).astype(int)
-            share = when - step
             for c, (name, address) in enumerate(self._columns):
+                when = (since - late[p]) / self.dt_s + (0.5 if name == "qvel" else 0.0)
+                step = np.clip(np.nan_to_num(np.floor(when)), 0, self.steps - 1).astype(int)
+                share = np.minimum(when - step, 1.0)
                 after = track[name][rows, :, address]
                 before = np.empty_like(after)
                 before[:, 1:] = after[:, :-1]

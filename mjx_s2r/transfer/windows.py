@@ -82,8 +82,8 @@ def cut_windows(recordings: Sequence[Recording], window_s: float, held_out: floa
     Args:
         recordings: with the same channels.
         window_s: length, s.
-        held_out: share of the windows, the last of each recording, that are kept for judging where
-            no recording is held out as a whole.
+        held_out: share of the windows that are kept for judging where no recording is held out as
+            a whole: the last of each recording, or of short recordings some as a whole.
 
     Raises:
         RecordingError: no window with enough readings, or none left to fit.
@@ -124,6 +124,9 @@ def cut_windows(recordings: Sequence[Recording], window_s: float, held_out: floa
                     r.held_out if whole else place >= kept,
                 )
             )
+    if held_out and not any(f[5] for f in found) and len(found) * held_out >= 1:
+        every = max(2, round(1 / held_out))
+        found = [(*f[:5], i % every == every - 1) for i, f in enumerate(found)]
     if not found or all(f[5] for f in found):
         names = ", ".join(r.name for r in recordings)
         raise RecordingError(

@@ -1,6 +1,7 @@
 """A mapping file says what it means, or an error that names the key and the near ones."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -91,7 +92,7 @@ WRONG = {
     '[readings]\njoint_pos.a = { column = "q", unit = "N m" }': "is one of torque",
     '[readings]\njoint_pos.a = { column = "q", unit = "counts" }': "needs counts_per_turn",
     '[readings]\njoint_pos.a = { column = "q", unit = "percent" }': "needs range",
-    '[readings]\njoint_pos.a = { column = "q", unit = "calibrated" }': "joint of the calibration 'a'",
+    '[readings]\njoint_pos.a = { column = "q", unit = "calibrated" }': "the calibration 'a'",
     '[readings]\njoint_pos.a = { column = "q", sign = 2 }': "sign 2 must be 1 or -1",
     '[readings]\njoint_pos.a = { unit = "deg" }': "lacks 'column'",
     '[readings]\njoint_pos.a = ["q", "p"]': "has 2 columns",
@@ -117,6 +118,14 @@ def test_mistakes_are_named(tmp_path: Path, text: str) -> None:
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(RecordingError, match=r"none\.toml"):
         read_mapping(tmp_path / "none.toml")
+
+
+def test_the_mappings_of_the_page_can_be_read(tmp_path: Path) -> None:
+    page = Path(__file__).parents[2] / "docs/recordings.md"
+    mappings = re.findall(r"```toml\n(.*?)```", page.read_text(), re.S)
+    assert len(mappings) == 4
+    for text in mappings:
+        assert mapped(tmp_path, text).readings
 
 
 def test_a_rule_is_about_clips() -> None:

@@ -253,6 +253,22 @@ def test_the_same_of_many_recordings_is_told_once() -> None:
     assert [x.where for x in told] == ["log 0 (and 4 more like it)"]
 
 
+def test_a_joint_that_was_not_moved_is_a_warning_and_none_that_was_an_error() -> None:
+    record = arm_recording()
+    fixed = replace(
+        with_readings(
+            pos_elbow=np.round(0.002 * reading("pos_elbow") / STEP) * STEP,
+            vel_elbow=0.0 * reading("vel_elbow"),
+        ),
+        commands=record.commands * np.array([1.0, 0.0]),
+    )
+    assert ("too little motion", ELBOW) in found(checked(fixed), "warning")
+    shoulder = np.round(0.002 * reading("pos_shoulder") / STEP) * STEP
+    rows = np.stack([shoulder, fixed.readings[:, 1]], 1)
+    still = replace(fixed, channels=fixed.channels[:2], readings=rows)
+    assert ("too little motion", "") in found(checked(still))
+
+
 def test_one_bad_log_among_good_ones_shows() -> None:
     good = [replace(arm_recording(), name=f"log {i}") for i in range(4)]
     bad = replace(swapped(), name="bad")

@@ -17,7 +17,8 @@ from mjx_s2r.robot.log.records import LogError
 from mjx_s2r.transfer.readers.table import LogTable, bases_of, column_of, split_by
 from mjx_s2r.transfer.recording import RecordingError
 
-EPISODE = "episode_index"
+UNREADABLE = (OSError, ValueError, EOFError, KeyError, AttributeError, NotImplementedError)
+EPISODE, LEROBOT_TIME = "episode_index", "timestamp"
 
 
 def is_lerobot(path: Path) -> bool:
@@ -32,9 +33,9 @@ def read_npz_log(path: Path) -> list[LogTable]:
         RecordingError: it is none, or holds pickled objects.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, AttributeError) as error:
+    except (*UNREADABLE, zipfile.BadZipFile) as error:
         raise RecordingError(f"{path.name} is no file of plain numpy arrays: {error}") from error
     head = {k: x.item() for k, x in arrays.items() if x.ndim == 0}
     longest = max((len(x) for x in arrays.values() if x.ndim), default=0)
@@ -79,7 +80,7 @@ def read_lerobot_log(folder: Path, columns: Sequence[str]) -> list[LogTable]:
     files = sorted((folder / "data").rglob("*.parquet"))
     if not files:
         raise RecordingError(f"{folder} holds no data/**/*.parquet; fetch the dataset's data")
-    found = _columns(files, [*columns, EPISODE])
+    found = _columns(files, [*columns, EPISODE, LEROBOT_TIME])
     names = {k: list(x["names"]) for k, x in features.items() if isinstance(x.get("names"), list)}
     head = {k: x for k, x in info.items() if isinstance(x, str | int | float)}
     table = LogTable(folder.name, 0, found, head, names, synthetic_time=True)

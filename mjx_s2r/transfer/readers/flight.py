@@ -36,8 +36,7 @@ def rows_of_flight(
         RecordingError: no flight log, or one without a step.
     """
     try:
-        flight = read(path, images=False)
-        steps = list(flight.bare())
+        flight, steps = _opened(path)
     except LogError as error:
         raise RecordingError(str(error)) from error
     if not steps:
@@ -71,6 +70,16 @@ def rows_of_flight(
             "nothing to simulate; record a flight"
         )
     return rows, found
+
+
+def _opened(path: Path) -> tuple[Flight, list[Step]]:
+    """Returns a flight and its steps, up to where it is damaged."""
+    flight = read(path, images=False)
+    try:
+        return flight, list(flight.bare())
+    except LogError:  # an index that promises more than there is
+        flight = read(path, images=False, use_index=False)
+        return flight, list(flight.bare())
 
 
 def _signals(steps: list[Step]) -> dict[str, int]:

@@ -1,6 +1,6 @@
 """A table of raw columns, and what a mapping file says of it, made rows in SI units."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -8,14 +8,14 @@ import numpy as np
 
 from mjx_s2r.transfer.log_units import LOG_UNITS, SI
 from mjx_s2r.transfer.mapping import ColumnMapping, LogMapping
+from mjx_s2r.transfer.readers.array_tables import LEROBOT_TIME
 from mjx_s2r.transfer.readers.mcap_table import LOG_TIME
-from mjx_s2r.transfer.readers.segments import LogRows, held
+from mjx_s2r.transfer.readers.segments import LogRows, held_commands
 from mjx_s2r.transfer.readers.table import LogTable
 from mjx_s2r.transfer.recording import Channel, ChannelKind, RecordingError
 from mjx_s2r.transfer.telemetry.finding import TelemetryFinding
 
 TIME_UNITS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
-LEROBOT_TIME = "timestamp"
 
 
 def columns_wanted(mapping: LogMapping) -> tuple[str, ...]:
@@ -23,8 +23,6 @@ def columns_wanted(mapping: LogMapping) -> tuple[str, ...]:
     columns = [mapping.time.column, mapping.driven.column, mapping.layout.clip_by]
     columns += [x.column for x in mapping.commands.values()]
     columns += [x.source.column for x in mapping.readings]
-    if not mapping.time.column and not mapping.time.rate_hz:
-        columns.append(LEROBOT_TIME)
     return tuple(dict.fromkeys(name for name in columns if name))
 
 
@@ -41,10 +39,6 @@ def rows_of_table(
     Raises:
         RecordingError: a column that is not there, values that are no numbers, no row.
     """
-    if not len(table):
-        raise RecordingError(
-            f"{table.label} holds no row; record again, or skip it with [[choose]]"
-        )
     found = [
         TelemetryFinding(
             "warning", "torn log", table.label, note, "fetch the whole file if you can"
@@ -63,13 +57,17 @@ def rows_of_table(
     if mapping.driven.missing_command == "off":
         driven &= ~missing
     else:
-        sent = sent if mapping.driven.missing_command == "splits" else held(sent)
+        sent = sent if mapping.driven.missing_command == "splits" else held_commands(sent)
     usable = ~driven | np.isfinite(sent).all(1)
     channels = [
         _channel(x.channel, x.source.unit, slides.get(x.channel.element, False))
         for x in mapping.readings
     ]
     readings = [_si(table, mapping, x.source, x.channel.element) for x in mapping.readings]
+    if not len(table):
+        raise RecordingError(
+            f"{table.label} holds no row; record again, or skip it with [[choose]]"
+        )
     rows = LogRows(
         label=table.label,
         time_s=time_s,
@@ -84,7 +82,7 @@ def rows_of_table(
     return rows, found
 
 
-def constants_of(table: LogTable, mapping: LogMapping) -> dict[str, float]:
+def head_constants(table: LogTable, mapping: LogMapping) -> dict[str, float]:
     """Returns the numbers that enter the model, "array.element" -> value.
 
     Raises:
@@ -123,7 +121,7 @@ def _time(table: LogTable, mapping: LogMapping) -> tuple[np.ndarray, bool]:
     synthetic = time.synthetic or (table.synthetic_time and name == LEROBOT_TIME)
     raw = table.values(name)
     if unit == "iso":
-        return _since_first(np.array([_unix_s(x, table, name) for x in raw])), synthetic
+        return _since_first_date([_moment(x, table, name) for x in raw]), synthetic
     if raw.dtype.kind in "iu":  # whole nanoseconds do not fit into a float
         return (raw - raw[0]) * TIME_UNITS[unit], synthetic
     whole = [x for x in map(_whole, raw) if x is not None] if raw.dtype == object else []
@@ -147,21 +145,26 @@ def _whole(value: Any) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
-def _unix_s(value: Any, table: LogTable, name: str) -> float:
-    """Returns a date and time as s; NaN where there is none."""
+def _since_first_date(moments: Sequence[datetime | None]) -> np.ndarray:
+    """Returns (T,) s since the first date and time that is known, NaN for none."""
+    first = next((x for x in moments if x is not None), None)
+    return np.array(
+        [np.nan if x is None or not first else (x - first).total_seconds() for x in moments]
+    )
+
+
+def _moment(value: Any, table: LogTable, name: str) -> datetime | None:
+    """Returns a date and time; None where there is none."""
     if value is None or value == "":
-        return float("nan")
-    if isinstance(value, datetime):
-        moment = value
-    else:
-        try:
-            moment = datetime.fromisoformat(str(value))
-        except ValueError:
-            raise RecordingError(
-                f'{table.label}: column {name!r} holds {value!r}, which unit = "iso" cannot read; '
-                "it reads 2026-01-15T10:28:10.25"
-            ) from None
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+        return None
+    try:
+        moment = value if isinstance(value, datetime) else datetime.fromisoformat(str(value))
+    except ValueError:
+        raise RecordingError(
+            f'{table.label}: column {name!r} holds {value!r}, which unit = "iso" cannot read; '
+            "it reads 2026-01-15T10:28:10.25"
+        ) from None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _driven(table: LogTable, mapping: LogMapping) -> np.ndarray:

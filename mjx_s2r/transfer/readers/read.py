@@ -18,9 +18,9 @@ from mjx_s2r.transfer.readers.array_tables import (
     read_parquet_log,
 )
 from mjx_s2r.transfer.readers.flight import rows_of_flight
-from mjx_s2r.transfer.readers.mapped import columns_wanted, constants_of, rows_of_table
+from mjx_s2r.transfer.readers.mapped import columns_wanted, head_constants, rows_of_table
 from mjx_s2r.transfer.readers.mcap_table import read_mcap_log
-from mjx_s2r.transfer.readers.segments import LEAST_ROWS, LogRows, cut
+from mjx_s2r.transfer.readers.segments import LEAST_ROWS, LogRows, cut_stretches
 from mjx_s2r.transfer.readers.table import LogTable, split_by
 from mjx_s2r.transfer.readers.text_tables import read_csv_log, read_json_log, read_jsonl_log
 from mjx_s2r.transfer.recording import Recording, RecordingError
@@ -187,7 +187,7 @@ def _recordings(
     gap_s, kept = 0.0, np.ones(len(rows.time_s), bool)
     held_out = np.zeros(len(rows.time_s), bool)
     if mapping is not None:
-        constants, gap_s = constants_of(table, mapping), mapping.time.gap_s
+        constants, gap_s = head_constants(table, mapping), mapping.time.gap_s
         spans = [x for x in mapping.keep if x.applies.matches(*_of(table))]
         if spans:
             kept = np.any([_inside(rows.time_s, length_s, x) for x in spans], 0)
@@ -199,7 +199,7 @@ def _recordings(
             f"{rows.label}: no row has a command, so there is nothing to simulate; look at "
             '[commands], or write missing_command = "off" in [driven]'
         )
-    stretches, findings = cut(replace(rows, usable=rows.usable & kept), gap_s)
+    stretches, findings = cut_stretches(replace(rows, usable=rows.usable & kept), gap_s)
     pieces = []
     for stretch in stretches:
         for piece in np.split(stretch, np.flatnonzero(np.diff(held_out[stretch])) + 1):

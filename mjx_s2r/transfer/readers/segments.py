@@ -52,7 +52,9 @@ class LogRows:
         )
 
 
-def cut(rows: LogRows, gap_s: float = 0.0) -> tuple[list[np.ndarray], list[TelemetryFinding]]:
+def cut_stretches(
+    rows: LogRows, gap_s: float = 0.0
+) -> tuple[list[np.ndarray], list[TelemetryFinding]]:
     """Returns the stretches of rows that are one recording each, and what the clock did.
 
     Rows without a time are left out, and those that repeat the time of the one before. A new
@@ -126,7 +128,7 @@ def _finding(code: str, rows: LogRows, what: str, remedy: str) -> TelemetryFindi
     return TelemetryFinding("warning", code, rows.label, what, remedy)
 
 
-def held(commands: np.ndarray) -> np.ndarray:
+def held_commands(commands: np.ndarray) -> np.ndarray:
     """Returns (T, J) commands in which a missing one is the one before; NaN before the first."""
     out = commands.copy()
     for j in range(out.shape[1]):

@@ -97,9 +97,9 @@ class LogTable:
             RecordingError: no such column, or a text that is no number.
         """
         raw = self.values(name)
-        if raw.dtype.kind in "biuf":
-            out = raw.astype(float)
-        else:
+        plain = raw.dtype.kind in "biuf" or not (missing or decimal != ".")
+        out = _at_once(raw) if plain else None
+        if out is None:  # one by one, and the error names the value
             out = np.array([self._number(x, i, name, missing, decimal) for i, x in enumerate(raw)])
         for value in missing:
             if isinstance(value, int | float):
@@ -129,6 +129,14 @@ class LogTable:
         """Returns the names of a column's numbers, for an error."""
         names = self.names.get(name, ())
         return f" or {name}[{names[0]}]" if names else ""
+
+
+def _at_once(raw: np.ndarray) -> np.ndarray | None:
+    """Returns a column as float64; None where one of its values is no number."""
+    try:
+        return raw.astype(float)
+    except (TypeError, ValueError):
+        return None
 
 
 def column_of(values: Sequence[Any]) -> np.ndarray:

@@ -46,11 +46,11 @@ def read_csv_log(path: Path, layout: FileLayout, columns: Sequence[str]) -> list
     lines = [line for line in lines if not line.lstrip().startswith("#")]
     if not lines:
         raise RecordingError(f"{path.name} is empty; record again")
-    delimiter = layout.delimiter or _delimiter(path, lines[0])
-    rows = [[x.strip() for x in row] for row in csv.reader(lines, delimiter=delimiter)]
+    delimiter = layout.delimiter or _delimiter(path, lines[0], layout.decimal)
+    rows = list(csv.reader(lines, delimiter=delimiter))
     names = list(layout.columns)
     if not names:
-        names, rows = rows[0], rows[1:]
+        names, rows = [x.strip() for x in rows[0]], rows[1:]
         if all(_is_number(x) for x in names):
             raise RecordingError(
                 f"{path.name} has no line of names, its first one is {lines[0][:40]!r}; name the "
@@ -63,7 +63,7 @@ def read_csv_log(path: Path, layout: FileLayout, columns: Sequence[str]) -> list
     notes = _short_lines(short, len(rows))
     whole = [row for row in rows if len(row) >= len(names)]
     found = {
-        name: column_of([row[i] for row in whole] if name in wanted else [])
+        name: column_of([row[i].strip() for row in whole] if name in wanted else [])
         for i, name in enumerate(names)
     }
     return [LogTable(path.name, 0, found, head, notes=notes)]
@@ -183,16 +183,18 @@ def _text(path: Path) -> str:
         ) from (error)
 
 
-def _delimiter(path: Path, line: str) -> str:
+def _delimiter(path: Path, line: str, decimal: str) -> str:
     """Returns what stands between the values of a line."""
     if path.suffix == ".tsv":
         return "\t"
-    return max(",;\t", key=line.count)
+    known = "\t;,".replace(decimal, "")  # a comma may be a decimal mark
+    return next((mark for mark in known if mark in line), known[0])
 
 
 def _is_number(text: str) -> bool:
+    """Returns whether a text is a number, with either decimal mark."""
     try:
-        float(text)
+        float(text.replace(",", "."))
     except ValueError:
         return False
     return True
@@ -200,4 +202,4 @@ def _is_number(text: str) -> bool:
 
 def _value(text: str) -> Any:
     """Returns a number where a text is one."""
-    return float(text) if _is_number(text) else text
+    return float(text.replace(",", ".")) if _is_number(text) else text

@@ -1,13 +1,13 @@
 """Whether a joint moves enough to tell its parameters: how far, back and forth, and to rest."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from mjx_s2r.transfer.recording import Recording
 from mjx_s2r.transfer.telemetry.finding import TelemetryFinding
-from mjx_s2r.transfer.telemetry.signals import reversals, spread
-from mjx_s2r.transfer.telemetry.tracks import Track, movement, window_rows
+from mjx_s2r.transfer.telemetry.signals import reversals, spread_of
+from mjx_s2r.transfer.telemetry.tracks import EvenTrack, movement, window_rows
 
 LEAST_STEPS = 10.0  # of the encoder's step, or deviations of the noise
 RESTING = 0.01  # share of the time
@@ -15,7 +15,7 @@ SHORT_S = 1.0
 
 
 def check_excitation(
-    recordings: Sequence[Recording], tracks: Sequence[Track], c: int, step: float, noise: float
+    recordings: Sequence[Recording], tracks: Sequence[EvenTrack], c: int, floor: float
 ) -> list[TelemetryFinding]:
     """Returns what a joint's position lacks for an identification.
 
@@ -23,13 +23,11 @@ def check_excitation(
         recordings: that share their channels.
         tracks: the same on an even clock.
         c: number of the channel, a joint's position.
-        step: of its quantization.
-        noise: its deviation.
+        floor: what its encoder and its noise tell apart.
     """
     channel = recordings[0].channels[c]
     signals = [r.readings[:, c] for r in recordings]
-    width = spread(signals)
-    floor = max(step, 2 * noise)
+    width = spread_of(signals)
     element = str(channel)
     if width <= 0:
         return []  # a constant signal, which is told elsewhere
@@ -38,8 +36,13 @@ def check_excitation(
             f"it moves by {width:.3g} {channel.unit}, {width / floor:.1f} times what its encoder "
             "or its noise tells apart"
         )
-        remedy = "record larger motions; from these nothing can be told"
-        return [TelemetryFinding("error", "too little motion", "", what, remedy, element)]
+        sent = _commanded(recordings, channel.element)
+        if sent > LEAST_STEPS * floor:
+            what += f", while its command moves by {sent:.3g} {channel.unit}"
+            remedy = "look at the column and its unit; else the joint was held, so leave it out"
+            return [TelemetryFinding("error", "too little motion", "", what, remedy, element)]
+        remedy = "record larger motions of it; from these nothing can be told of that joint"
+        return [TelemetryFinding("warning", "too little motion", "", what, remedy, element)]
     found = []
     least = max(0.05 * width, 4 * floor)
     if not sum(reversals(x, least) for x in signals):
@@ -53,7 +56,35 @@ def check_excitation(
     return found
 
 
-def _rests(tracks: Sequence[Track], c: int, least: float) -> bool:
+def check_motion(
+    recordings: Sequence[Recording], floors: Mapping[int, float]
+) -> list[TelemetryFinding]:
+    """Returns that no joint moves enough.
+
+    Args:
+        recordings: that share their channels.
+        floors: number of a channel, a joint's position -> what its encoder and noise tell apart.
+    """
+    for c, floor in floors.items():
+        if spread_of([r.readings[:, c] for r in recordings]) > LEAST_STEPS * floor:
+            return []
+    if not floors:
+        return []
+    what = "no joint moves by more than a few steps of its encoder or its noise"
+    remedy = "record motions of all joints; from these nothing can be told"
+    return [TelemetryFinding("error", "too little motion", "", what, remedy)]
+
+
+def _commanded(recordings: Sequence[Recording], joint: str) -> float:
+    """Returns how far the position commands of a joint go; 0 for other commands."""
+    first = recordings[0]
+    if first.mode != "position" or joint not in first.joints:
+        return 0.0
+    j = first.joints.index(joint)
+    return spread_of([np.where(r.driven, r.commands[:, j], np.nan) for r in recordings])
+
+
+def _rests(tracks: Sequence[EvenTrack], c: int, least: float) -> bool:
     """Returns whether a channel stands still for some of the time."""
     moves = [movement(t.readings[:, c], window_rows(t.step_s)) for t in tracks]
     every = np.abs(np.concatenate(moves)) if moves else np.empty(0)

@@ -4,6 +4,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from mjx_s2r.mjcf.finding import listed
+
 TelemetrySeverity = Literal["error", "warning"]
 
 
@@ -34,7 +36,7 @@ class TelemetryFinding:
 
 
 def merged_findings(findings: Iterable[TelemetryFinding]) -> tuple[TelemetryFinding, ...]:
-    """Returns findings, errors first; the same of several recordings are told once."""
+    """Returns findings, errors first; the same of several recordings or joints are told once."""
     groups: dict[tuple[str, str, str], list[TelemetryFinding]] = {}
     for one in findings:
         groups.setdefault((one.severity, one.code, one.element), []).append(one)
@@ -43,4 +45,12 @@ def merged_findings(findings: Iterable[TelemetryFinding]) -> tuple[TelemetryFind
         others = len({one.where for one in group}) - 1
         more = f" (and {others} more like it)" if others else ""
         found.append(replace(group[0], where=group[0].where + more))
-    return tuple(sorted(found, key=lambda one: one.severity != "error"))
+    alike: dict[tuple[str, str, str, str, str], list[TelemetryFinding]] = {}
+    for one in found:
+        key = (one.severity, one.code, one.where, one.what, one.remedy)
+        alike.setdefault(key, []).append(one)
+    told = [
+        replace(group[0], element=listed(dict.fromkeys(x.element for x in group)))
+        for group in alike.values()
+    ]
+    return tuple(sorted(told, key=lambda one: one.severity != "error"))

@@ -13,13 +13,13 @@ import numpy as np
 from mjx_s2r.robot.units import DEGREES
 from mjx_s2r.transfer.recording import Recording
 from mjx_s2r.transfer.telemetry.finding import TelemetryFinding
-from mjx_s2r.transfer.telemetry.signals import spread
+from mjx_s2r.transfer.telemetry.signals import spread_of
 from mjx_s2r.transfer.telemetry.tracks import (
+    EvenTrack,
     Following,
-    Track,
-    distance,
     following,
     movement,
+    travelled,
     window_rows,
 )
 
@@ -27,13 +27,14 @@ CLEAR = 0.6  # a correlation that says that one signal follows another
 MARGIN = 0.3  # by which another joint's must be the larger
 SURE, NEAR_DEGREES = 1.5, 3.0  # a ratio within these factors of 57.3
 SCALE_OFF = 0.15  # of a speed against the position's derivative
+SIGN_MARGIN = 0.02  # likewise, of the correlation of either sign
 LEAST_MOVES = 12  # windows
 LATE = 0.5  # share of the unexplained variance that must be left at the better lag
 FIX = "swap the columns in the mapping, or the joints in the driver"
 
 
 def check_pairs(
-    recordings: Sequence[Recording], tracks: Sequence[Track], noise_std: np.ndarray
+    recordings: Sequence[Recording], tracks: Sequence[EvenTrack], noise_std: np.ndarray
 ) -> list[TelemetryFinding]:
     """Returns what is wrong between commands and readings, and between positions and speeds.
 
@@ -57,40 +58,54 @@ def check_pairs(
         found += _commands_and_positions(recordings, tracks, moves, columns["joint_pos"])
     elif first.mode == "velocity":
         ways = _ways(tracks, {j: i for i, j in enumerate(first.joints)}, commands=True)
-        found += _follows("command", ways, moves, tracks[0].step_s)
-    speeds = {
-        joint: c
-        for joint, c in columns["joint_vel"].items()
-        if joint in moves and _is_audible(tracks, moves[joint], noise_std[c])
+        paired = {j: list(zip(ways[j], x, strict=True)) for j, x in moves.items() if j in ways}
+        found += _follows("command", ways, moves, paired, tracks[0].step_s)
+    ways = {
+        joint: way
+        for joint, way in _ways(tracks, columns["joint_vel"]).items()
+        if _is_audible(tracks, moves.get(joint, []), way, noise_std[columns["joint_vel"][joint]])
     }
-    found += _speeds(tracks, moves, _ways(tracks, speeds))
+    found += _speeds(tracks, moves, ways)
     where = first.name if len(recordings) == 1 else f"{len(recordings)} short recordings"
     return [replace(one, where=where) for one in found]
 
 
-def _moves(tracks: Sequence[Track], c: int, noise: float) -> bool:
+def _moves(tracks: Sequence[EvenTrack], c: int, noise: float) -> bool:
     """Returns whether a channel moves by more than its noise."""
-    return bool(tracks) and spread([t.readings[:, c] for t in tracks]) > 8 * noise
+    return bool(tracks) and spread_of([t.readings[:, c] for t in tracks]) > 8 * noise
 
 
-def _is_audible(tracks: Sequence[Track], moves: list[np.ndarray], noise: float) -> bool:
-    """Returns whether a position moves by more than the noise of its speed makes of it."""
-    step_s = tracks[0].step_s
-    apart = np.concatenate(moves)
-    apart = apart[np.isfinite(apart)]
-    if not apart.size:
+def _is_audible(
+    tracks: Sequence[EvenTrack], moves: list[np.ndarray], way: list[np.ndarray], noise: float
+) -> bool:
+    """Returns whether a joint moves by more than the noise of its speed makes of it.
+
+    Args:
+        tracks: the recordings.
+        moves: how far its position moves within each window; empty where that is too little.
+        way: the integral of its speed over each window.
+        noise: deviation of the speed's noise.
+    """
+    if not moves:
         return False
+    step_s = tracks[0].step_s
     made = noise * step_s * math.sqrt(window_rows(step_s))
-    return float(np.sqrt(np.mean(apart**2))) > 3 * made
+    return max(_root_mean_square(moves), _root_mean_square(way)) > 3 * made
+
+
+def _root_mean_square(parts: list[np.ndarray]) -> float:
+    known = np.concatenate(parts)
+    known = known[np.isfinite(known)]
+    return float(np.sqrt(np.mean(known**2))) if known.size else 0.0
 
 
 def _ways(
-    tracks: Sequence[Track], columns: dict[str, int], *, commands: bool = False
+    tracks: Sequence[EvenTrack], columns: dict[str, int], *, commands: bool = False
 ) -> dict[str, list[np.ndarray]]:
     """Returns joint -> the integral of its speed over each window, of each recording."""
     return {
         joint: [
-            distance(
+            travelled(
                 (t.commands if commands else t.readings)[:, c], window_rows(t.step_s), t.step_s
             )
             for t in tracks
@@ -101,7 +116,7 @@ def _ways(
 
 def _commands_and_positions(
     recordings: Sequence[Recording],
-    tracks: Sequence[Track],
+    tracks: Sequence[EvenTrack],
     moves: dict[str, list[np.ndarray]],
     columns: dict[str, int],
 ) -> list[TelemetryFinding]:
@@ -117,17 +132,40 @@ def _commands_and_positions(
             positions = [
                 np.where(r.driven, r.readings[:, columns[joint]], np.nan) for r in recordings
             ]
-            found += _units(joint, spread(commands), spread(positions))
-    return found + _follows("command", sent, moves, tracks[0].step_s)
+            found += _units(joint, spread_of(commands), spread_of(positions))
+    paired = {
+        joint: [_about_means(t.commands[:, j], t.readings[:, columns[joint]]) for t in tracks]
+        for j, joint in enumerate(recordings[0].joints)
+        if joint in moves and joint in sent
+    }
+    return found + _follows("command", sent, moves, paired, tracks[0].step_s)
+
+
+def _about_means(sent: np.ndarray, read: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns commands (n,) and positions (n,) less their means; NaN where one is unknown."""
+    both = np.isfinite(sent) & np.isfinite(read)
+    if not both.any():
+        return np.full(len(sent), np.nan), np.full(len(read), np.nan)
+    return sent - sent[both].mean(), np.where(both, read - read[both].mean(), np.nan)
 
 
 def _follows(
     word: str,
     leaders: dict[str, list[np.ndarray]],
     moves: dict[str, list[np.ndarray]],
+    paired: dict[str, list[tuple[np.ndarray, np.ndarray]]],
     step_s: float,
 ) -> list[TelemetryFinding]:
-    """Returns joints whose positions follow another joint's leader, or the own one backward."""
+    """Returns joints whose positions follow another joint's leader, or the own one backward.
+
+    Args:
+        word: what a leader is.
+        leaders: joint -> how far its command goes within each window, of each recording.
+        moves: joint -> how far its position goes.
+        paired: joint -> the signals whose sign is compared: in position mode the values about
+            their means, which slow motion rules; else a wave looks turned around half a period on.
+        step_s: of the clock.
+    """
     if not leaders or not moves:
         return []
     table = {
@@ -137,16 +175,22 @@ def _follows(
     }
     found = _swapped(word, table, list(leaders), list(moves))
     swapped = {x.element for x in found}
-    for joint in leaders:
-        own = table.get((joint, joint))
-        if own is None or joint in swapped or _count(moves[joint]) < LEAST_MOVES:
-            continue
-        least, most = float(own.correlation.min()), float(own.correlation.max())
-        if -least > CLEAR and most < -least / 2:
-            what = f"it moves against its {word} (correlation {least:.2f} at the best lag)"
-            remedy = "write sign = -1 for one of the two columns"
-            found.append(TelemetryFinding("error", "flipped sign", "", what, remedy, joint))
+    for joint, pairs in paired.items():
+        if joint not in swapped and _count(moves[joint]) >= LEAST_MOVES:
+            found += _turned_around(word, joint, following(pairs, step_s))
     return found
+
+
+def _turned_around(word: str, joint: str, own: Following) -> list[TelemetryFinding]:
+    """Returns a joint that moves against what leads it."""
+    at, to = int(np.argmin(own.correlation)), int(np.argmax(own.correlation))
+    least, most = float(own.correlation[at]), float(own.correlation[to])
+    first = at < to and -least > most + SIGN_MARGIN
+    if -least < CLEAR or not (first or most < -least / 2):
+        return []
+    what = f"it moves against its {word} (correlation {least:.2f} at the best lag)"
+    remedy = "write sign = -1 for one of the two columns"
+    return [TelemetryFinding("error", "flipped sign", "", what, remedy, joint)]
 
 
 def _swapped(
@@ -189,7 +233,7 @@ def _units(joint: str, sent: float, read: float) -> list[TelemetryFinding]:
 
 
 def _speeds(
-    tracks: Sequence[Track],
+    tracks: Sequence[EvenTrack],
     moves: dict[str, list[np.ndarray]],
     ways: dict[str, list[np.ndarray]],
 ) -> list[TelemetryFinding]:

@@ -11,7 +11,7 @@ ORDERS = (2, 3, 4)
 LEAST_CHANGES = 8
 
 
-def quantum(signals: Sequence[np.ndarray]) -> float:
+def _quantum(signals: Sequence[np.ndarray]) -> float:
     """Returns the step of which all differences between values are multiples; 0 for none.
 
     The smallest difference between two values is the first guess, or a half or a third of it. It is
@@ -41,10 +41,10 @@ def quantum(signals: Sequence[np.ndarray]) -> float:
 
 def usual_quantum(signals: Sequence[np.ndarray]) -> float:
     """Returns the step of all recordings or, where they differ, the median of each one's."""
-    step = quantum(signals)
+    step = _quantum(signals)
     if step or len(signals) < 2:
         return step
-    steps = np.array([quantum([x]) for x in signals])
+    steps = np.array([_quantum([x]) for x in signals])
     return float(np.median(steps[steps > 0])) if (steps > 0).mean() > 0.5 else 0.0
 
 
@@ -68,7 +68,7 @@ def _fitted_step(above: np.ndarray, guess: float) -> float:
     return guess if np.mean(off <= OFF) >= MULTIPLES else 0.0
 
 
-def noise_std(signals: Sequence[np.ndarray], step: float) -> float:
+def noise_deviation(signals: Sequence[np.ndarray], step: float) -> float:
     """Returns the deviation of a channel's noise, from what is left of high differences.
 
     The n-th difference of noise of deviation s has deviation s sqrt(C(2n, n)), that of a smooth
@@ -109,13 +109,13 @@ def _central_binomial(n: int) -> int:
     return out
 
 
-def spread(signals: Sequence[np.ndarray]) -> float:
+def spread_of(signals: Sequence[np.ndarray]) -> float:
     """Returns the distance between the 2nd and 98th percentile of what is finite; 0 for nothing."""
     known = np.concatenate([x[np.isfinite(x)] for x in signals]) if signals else np.empty(0)
     return float(np.subtract(*np.percentile(known, [98, 2]))) if known.size > 1 else 0.0
 
 
-def runs(mask: np.ndarray) -> list[tuple[int, int]]:
+def runs_of(mask: np.ndarray) -> list[tuple[int, int]]:
     """Returns (start, stop) of each run of True."""
     edges = np.flatnonzero(np.diff(np.concatenate(([0], mask.astype(int), [0]))))
     return [(int(a), int(b)) for a, b in zip(edges[::2], edges[1::2], strict=True)]

@@ -7,7 +7,7 @@ import numpy as np
 
 from mjx_s2r.transfer.recording import Channel, Recording
 from mjx_s2r.transfer.telemetry.finding import TelemetryFinding, TelemetrySeverity
-from mjx_s2r.transfer.telemetry.signals import runs, spread
+from mjx_s2r.transfer.telemetry.signals import runs_of, spread_of
 
 TURN = 2 * math.pi
 LONG_S = 0.25  # readings that are missing for longer are worth a word
@@ -35,16 +35,17 @@ def check_channel(
     if not any(np.isfinite(x).any() for x in signals):
         what, remedy = "it holds no value at all", "map another column, or leave it out"
         return [TelemetryFinding("error", "no values", "", what, remedy, str(channel))]
-    width = spread(signals)
+    width = spread_of(signals)
     found = []
     for r, x in zip(recordings, signals, strict=True):
         found += _missing(r, x, channel)
         if hinge:
             found += _wrapped(r, x, channel)
         found += _pinned(r, x, channel, step)
-        found += _spikes(r, x, channel, max(SPIKE * noise, 0.2 * width))
-        if channel.kind == "joint_vel":
+        if channel.kind == "joint_vel":  # which contacts make jump
             found += rough_ends(r, x, str(channel))
+        else:
+            found += _spikes(r, x, channel, max(SPIKE * noise, 0.3 * width))
     return found
 
 
@@ -53,7 +54,7 @@ def _missing(r: Recording, x: np.ndarray, channel: Channel) -> list[TelemetryFin
     unread = ~np.isfinite(x)
     if not unread.any():
         return []
-    holes = runs(unread)
+    holes = runs_of(unread)
     long = [(a, b) for a, b in holes if r.time_s[min(b, len(x) - 1)] - r.time_s[a] > LONG_S]
     share = float(unread.mean())
     if share < 0.5 and not long:
@@ -86,7 +87,7 @@ def _pinned(r: Recording, x: np.ndarray, channel: Channel, step: float) -> list[
         return []
     for extreme in (np.nanmax(x), np.nanmin(x)):
         at = x == extreme
-        long = [(a, b) for a, b in runs(at) if b - a >= PINNED_ROWS]
+        long = [(a, b) for a, b in runs_of(at) if b - a >= PINNED_ROWS]
         share = sum(b - a for a, b in long) / len(x)
         others = np.abs(x[np.isfinite(x) & ~at])
         fine = step < 0.02 * abs(extreme)

@@ -14,7 +14,7 @@ WINDOW_S = 0.1  # over which movements are compared
 
 
 @dataclass(frozen=True, eq=False)
-class Track:
+class EvenTrack:
     """One recording on an even clock: n rows, J commands, C channels.
 
     Attributes:
@@ -28,7 +28,7 @@ class Track:
     readings: np.ndarray
 
 
-def tracks_of(recordings: Sequence[Recording]) -> list[Track]:
+def tracks_of(recordings: Sequence[Recording]) -> list[EvenTrack]:
     """Returns recordings of the same joints and channels on one even clock."""
     steps = [float(np.median(np.diff(r.time_s))) for r in recordings if len(r) > 1]
     if not steps:
@@ -38,7 +38,7 @@ def tracks_of(recordings: Sequence[Recording]) -> list[Track]:
     return [_track(r, step_s) for r in recordings if len(r) > 1]
 
 
-def _track(recording: Recording, step_s: float) -> Track:
+def _track(recording: Recording, step_s: float) -> EvenTrack:
     """Returns one recording on an even clock."""
     time_s = recording.time_s
     grid = np.arange(time_s[0], time_s[-1] + 1e-9, step_s)
@@ -50,7 +50,7 @@ def _track(recording: Recording, step_s: float) -> Track:
         if known.sum() > 1:
             values = recording.readings[known, c]
             readings[:, c] = np.interp(grid, time_s[known], values, np.nan, np.nan)
-    return Track(step_s, sent[before], readings)
+    return EvenTrack(step_s, sent[before], readings)
 
 
 def window_rows(step_s: float) -> int:
@@ -63,7 +63,7 @@ def movement(values: np.ndarray, rows: int) -> np.ndarray:
     return values[rows:] - values[:-rows] if len(values) > rows else np.empty(0)
 
 
-def distance(speeds: np.ndarray, rows: int, step_s: float) -> np.ndarray:
+def travelled(speeds: np.ndarray, rows: int, step_s: float) -> np.ndarray:
     """Returns the integral of a speed (n,) over each window, by trapezoids."""
     if len(speeds) <= rows:
         return np.empty(0)

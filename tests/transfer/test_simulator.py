@@ -1,0 +1,139 @@
+"""Replay of recordings against C MuJoCo stepped one by one."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from mjx_s2r.params import Param, ParamSpace, scale, set_to
+from mjx_s2r.transfer.problem import IdentifyProblem, model_problem, with_constants
+from mjx_s2r.transfer.recording import Recording
+from mjx_s2r.transfer.simulator import ReplaySimulator
+from mjx_s2r.transfer.windows import cut_windows
+from tests.transfer.rig import WRITTEN, pendulum, record, wave
+
+ROWS = (
+    set_to("damping", "model.dof_damping", ("servo",), (1e-3, 1.0), nominal=0.02),
+    set_to("friction", "model.dof_frictionloss", ("servo",), (1e-3, 1.0), nominal=0.02),
+    set_to("armature", "model.dof_armature", ("servo",), (1e-4, 1.0), nominal=0.004),
+    scale("gain", "model.actuator_kp", ("servo",), (0.1, 10.0)),
+    set_to("delay", "actuator.delay_s", (), (0.0, 0.1)),
+)
+OTHER = {"damping": 0.05, "friction": 0.04, "armature": 0.01, "gain": 1.5}
+
+
+def simulator(
+    recordings: list[Recording],
+    rows: tuple[Param, ...] = ROWS,
+    window_s: float = 100.0,
+    **model: object,
+) -> ReplaySimulator:
+    """Returns the simulator of recordings with some rows on the pendulum as written."""
+    problem = IdentifyProblem("p", pendulum(**model), ParamSpace(rows), tuple(recordings))
+    return ReplaySimulator(problem, cut_windows(recordings, window_s))
+
+
+def misfit(found: ReplaySimulator, start: bool = True, **values: float) -> float:
+    """Returns the largest difference of a prediction from the readings."""
+    xi = found.space.values(values).astype(float)
+    begin = found.windows.start.copy()
+    if start:
+        begin[0] = found.windows.recordings[0].readings[0, 0], 0.0
+    return float(np.nanmax(np.abs(found.predict(xi, begin)[0] - found.windows.readings)))
+
+
+@pytest.mark.parametrize("delay_s", [0.001, 0.005, 0.031])
+def test_a_replay_is_what_the_robot_did(delay_s: float) -> None:
+    """Other rows than written, and commands that arrive between steps: nothing is approximate."""
+    robot = pendulum(damping=0.05, friction=0.04, armature=0.01, kp=9.0, kd=WRITTEN["kd"])
+    log = record(robot, *wave(2.0), delay_s=delay_s)
+    assert misfit(simulator([log]), delay=delay_s, **OTHER) < 1e-6
+    assert misfit(simulator([log])) > 0.05
+
+
+def test_a_delay_between_two_physics_steps_lies_between_their_replays() -> None:
+    time_s, commands = wave(1.0)
+    found = simulator([record(pendulum(), time_s, commands)])
+    xi = found.space.values({}).astype(float)
+    delays = np.array([0.010, 0.0105, 0.011, 0.012])
+    points = np.repeat(xi[None], 4, 0)
+    points[:, -1] = delays
+    end = found.predict(points)[:, 0, -1, 0]
+    share = (end - end[0]) / (end[-1] - end[0])
+    assert share == pytest.approx((delays - delays[0]) / 0.002, abs=0.05)
+
+
+def test_a_filter_begins_a_window_with_what_came_before_it() -> None:
+    row = set_to("lag", "model.actuator_time_constant", ("servo",), (0.01, 0.5), nominal=0.2)
+    slow = {"filter": "filterexact", "lag": 0.12}
+    log = record(pendulum(**slow), *wave(2.0), finer=4)
+    found = simulator([log], (row,), 0.25, filter="filterexact", lag=0.2)
+    right, wrong = (misfit(found, start=False, lag=lag) for lag in (0.12, 0.3))
+    assert right < 0.03 and wrong > 3 * right
+
+
+def test_a_servo_that_is_switched_off_falls() -> None:
+    time_s, commands = wave(3.0)
+    released = time_s > 1.5
+    log = record(pendulum(), time_s, commands, released=released)
+    found = simulator([log])
+    assert found.windows.driven.tolist() == [True, False]
+    assert misfit(found) < 0.03
+    assert misfit(simulator([replace(log, driven=np.ones(len(log), bool))])) > 0.2
+
+
+def test_play_acts_on_commands() -> None:
+    time_s, commands = wave(2.0)
+    moved = commands.copy()
+    for t in range(1, len(moved)):
+        moved[t] = np.clip(moved[t - 1], commands[t] - 0.05, commands[t] + 0.05)
+    log = replace(record(pendulum(), time_s, moved), commands=commands)
+    row = set_to("play", "actuator.backlash", ("servo",), (0.0, 0.1), unit="rad")
+    assert misfit(simulator([log], (row,)), play=0.05) < 0.02 < misfit(simulator([log]))
+
+
+def test_force_falls_with_speed_and_no_loss_changes_nothing() -> None:
+    log = record(pendulum(limit=0.8), *wave(1.0))
+    row = set_to("loss", "actuator.speed_loss", ("servo",), (0.0, 0.3), unit="s/rad")
+    found = simulator([log], (row,), limit=0.8)
+    assert misfit(found) < 0.02
+    assert misfit(found, loss=0.2) > 0.05
+
+
+def test_a_sensor_is_read_late_and_with_its_gain() -> None:
+    log = record(pendulum(), *wave(2.0))
+    rows = (
+        set_to("late", "sensor.delay_s", (), (0.0, 0.05), unit="s"),
+        scale("gain", "sensor.gain", ("joint_pos",), (0.5, 2.0)),
+    )
+    found = simulator([log], rows)
+    here = found.predict(found.space.values({}).astype(float))[0, 0, :, 0]
+    there = found.predict(found.space.values({"late": 0.02, "gain": 1.1}).astype(float))[0, 0, :, 0]
+    assert there[1:] == pytest.approx(1.1 * here[:-1], abs=1e-3)
+
+
+def test_numbers_of_a_logs_head_enter_its_model() -> None:
+    model = with_constants(
+        pendulum(), {"actuator_kp.servo": 2.5, "body_mass.bob": 0.9, "body_pos.bob[2]": -0.2}
+    )
+    assert model.actuator_gainprm[0, 0] == pytest.approx(2.5)
+    assert model.actuator_biasprm[0, 1] == pytest.approx(-2.5)
+    assert model.body("bob").mass[0] == pytest.approx(0.9)
+    assert model.body("bob").pos == pytest.approx((0, 0, -0.2))
+    logs = [
+        record(pendulum(kp=kp), *wave(1.0), name=f"kp {kp}", constants={"actuator_kp.servo": kp})
+        for kp in (3.0, 12.0)
+    ]
+    found = simulator(logs)
+    begin = found.windows.start.copy()
+    begin[:] = [[logs[0].readings[0, 0], 0.0], [logs[1].readings[0, 0], 0.0]]
+    predicted = found.predict(found.space.values({}).astype(float), begin)[0]
+    assert predicted == pytest.approx(found.windows.readings, abs=0.03)
+
+
+def test_a_model_that_takes_other_commands_is_made_to() -> None:
+    log = record(pendulum(), *wave(1.0))
+    turned = model_problem(pendulum(), [replace(log, mode="effort")], "p")
+    assert turned.mj_model.actuator_biastype[0] == 0
+    assert "taken for a motor" in turned.notes[0]
+    assert not model_problem(pendulum(), [log], "p").notes
