@@ -18,12 +18,12 @@ from mjx_s2r.sim.task import Task
 from mjx_s2r.transfer.gap.objects import read_objects
 from mjx_s2r.transfer.gap.pictures import action_difference, pair_pictures
 from mjx_s2r.transfer.recording import RecordingError
-from tests.eval.toy_task import ToyArm
 from tests.robot.fakes import write_onnx
+from tests.transfer.gap.calm_arm import CalmArm
 from train import gap
 
-TASK = cast(Task, ToyArm())
-NAME = "tests.eval.toy_task:ToyArm"
+TASK = cast(Task, CalmArm())
+NAME = "tests.transfer.gap.calm_arm:CalmArm"
 RANGES = (
     TrainedRange("kp", "1", 1.0, 0.9, 1.2),
     TrainedRange("delay", "s", 0.0, 0.0, 0.03),
