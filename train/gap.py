@@ -51,5 +51,5 @@ def _told(report: GapReport) -> list[str]:
         said = ", then ".join(
             f"{row.name} {row.nominal:.3g} -> {row.best:.3g}" for row in report.blame.greedy
         )
-        lines.append(f"to blame: {said}; explains {report.blame.greedy[-1].share:.0%} of the error")
+        lines.append(f"to blame: {said}; explains {report.blame.greedy[-1].share:.1%} of the error")
     return [*lines, *(f"left out: {sentence}" for sentence in report.missing)]

@@ -18,7 +18,7 @@ from mjx_s2r.eval.performance import Estimate, Performance
 GOOD, POOR = 0.10, 0.30
 UNKNOWN = "cannot tell yet"
 WORDS = ("good", "moderate", "poor")
-MOST = 64.0  # times as many episodes as there were: beyond that the gap lies on a boundary
+MOST = 400.0  # times as many episodes as there were; more than that nobody plays
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,10 @@ def judge_gap(simulated: Performance, robot: Performance) -> GapVerdict:
             f"decide it at these rates; {shown}"
         )
     else:
-        text = f"{UNKNOWN}, and more episodes hardly help: it lies on a boundary; {shown}"
+        text = (
+            f"{UNKNOWN}: it lies so near a boundary that {MOST:.0f} times as many episodes would "
+            f"not decide it; {shown}"
+        )
     return GapVerdict(word, gap, more, text)
 
 
