@@ -39,11 +39,15 @@ demo: $(STAMP)
 reach: $(STAMP)
 	$(BIN)/python -m train demo --budget full --run runs/reach --started $(STARTED)
 
-test: $(STAMP)
-	$(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile -m "not slow" --timeout 300
+# A file is one worker's, so that what it compiles it compiles once; tests/conftest.py orders them.
+SHARED := -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
+test: $(STAMP)
+	$(BIN)/python -m pytest -q $(SHARED) -m "not slow" --timeout 300
+
+# Compiled as users compile, and not as fast as can be.
 test-all: $(STAMP)
-	$(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile
+	JAX_DISABLE_MOST_OPTIMIZATIONS=0 $(BIN)/python -m pytest -q $(SHARED)
 
 versions:
 	PYTHON="$(PYTHON)" .ci/versions

@@ -10,10 +10,28 @@ import pytest
 
 from mjx_s2r.runtime import devices
 
+# Most programs here run for a moment, and the compiler would take twice as long to make them fast;
+# `make test-all` has it do so. The environment is for the programs that tests start.
+FAST_TO_COMPILE = os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1") == "1"
+jax.config.update("jax_disable_most_optimizations", FAST_TO_COMPILE)
 os.environ.setdefault("MUJOCO_GL", "egl")
 os.environ.setdefault(devices.CACHE_ENV, str(Path(__file__).parents[1] / ".cache" / "xla"))
 devices.configure(host_devices=2)  # two, so that placement is tested everywhere
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)  # thousands of small programs
+
+LONGEST = ("train", "learn", "envs", "sim", "eval", "transfer")  # folders with much to compile
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Puts the folders that take long first, so that no worker begins with them at the end."""
+    root = Path(__file__).parent
+
+    def rank(item: pytest.Item) -> int:
+        """Returns the place of the item's folder among the longest, or behind them."""
+        folder = item.path.relative_to(root).parts[0]
+        return LONGEST.index(folder) if folder in LONGEST else len(LONGEST)
+
+    items.sort(key=rank)
 
 
 @pytest.fixture

@@ -54,9 +54,9 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return target
 
 
-def run(code: str, wheel: Path, folder: Path) -> None:
+def run(code: str, wheel: Path, folder: Path, **environment: str) -> None:
     """Runs a program in a folder far from the checkout, with the wheel first on the path."""
-    env = os.environ | {"PYTHONPATH": str(wheel)}
+    env = os.environ | {"PYTHONPATH": str(wheel)} | environment
     done = subprocess.run(
         [sys.executable, "-c", code],
         cwd=folder,
@@ -76,10 +76,18 @@ def test_six_lines_go_from_a_name_to_a_policy_on_a_robot(wheel: Path, tmp_path: 
 
 @pytest.mark.slow
 def test_a_task_of_ones_own_needs_no_checkout(wheel: Path, tmp_path: Path) -> None:
-    """Tasks are named by module:Class, and reset and step beneath are pure functions."""
+    """Tasks are named by module:Class, and reset and step beneath are pure functions.
+
+    Compiled as users compile; see tests/conftest.py.
+    """
     source = (ROOT / "docs" / "own_task" / "pendulum.py").read_text()
     (tmp_path / "pendulum.py").write_text(source)
-    run(OWN_LOOP.format(task="pendulum:Pendulum"), wheel, tmp_path)
+    run(
+        OWN_LOOP.format(task="pendulum:Pendulum"),
+        wheel,
+        tmp_path,
+        JAX_DISABLE_MOST_OPTIMIZATIONS="0",
+    )
 
 
 @pytest.mark.slow

@@ -23,6 +23,9 @@ JAX = ("jax", "jaxlib", "flax", "optax", "orbax", "jax2onnx", "mujoco.mjx")
 WITHOUT_JAX = (
     *("mjx_s2r.params", "mjx_s2r.contract", "mjx_s2r.drives"),
     *("mjx_s2r.io.config", "mjx_s2r.io.run"),
+    *(f"mjx_s2r.transfer.{name}" for name in ("linearization", "noise", "information")),
+    *(f"mjx_s2r.transfer.{name}" for name in ("intervals", "truncated", "identifiability")),
+    *(f"mjx_s2r.transfer.{name}" for name in ("inference", "posterior", "unit_coordinates")),
     *(f"mjx_s2r.transfer.{name}" for name in ("recording", "mapping", "readers", "telemetry")),
     "mjx_s2r.transfer.recording_checks",
 )

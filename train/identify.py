@@ -21,8 +21,8 @@ from mjx_s2r.io.run import check_writable, write_json
 from mjx_s2r.params import ParamError, ParamSpace
 from mjx_s2r.params.ranges import changed_space
 from mjx_s2r.runtime.progress import console, print_line, progress
-from mjx_s2r.transfer.fit import FitConfig
-from mjx_s2r.transfer.identify import Prepared, identify, prepare
+from mjx_s2r.transfer.fit import RowFitConfig
+from mjx_s2r.transfer.identify import PreparedWindows, identify, prepare_windows
 from mjx_s2r.transfer.mapping import read_mapping
 from mjx_s2r.transfer.posterior import Posterior
 from mjx_s2r.transfer.problem import (
@@ -36,7 +36,7 @@ from mjx_s2r.transfer.problem import (
 )
 from mjx_s2r.transfer.readers.read import read_recordings
 from mjx_s2r.transfer.recording_checks import TelemetryReport, check_recordings
-from mjx_s2r.transfer.report import write_report
+from mjx_s2r.transfer.report import error_by_kind, write_report
 from mjx_s2r.transfer.result import Identification
 
 STEPS = 1000  # of the bar
@@ -64,7 +64,7 @@ class IdentifyConfig:
     """Folder of the results; by default runs/identify-NAME."""
     check_only: bool = False
     """Look at logs and rows, and say what they can tell, without a fit."""
-    fit: FitConfig = field(default_factory=FitConfig)
+    fit: RowFitConfig = field(default_factory=RowFitConfig)
     """Settings of the fit."""
 
     def __post_init__(self) -> None:
@@ -92,7 +92,7 @@ def main(argv: Sequence[str]) -> int:
     problem, telemetry = open_problem(config)
     _print_telemetry(telemetry)
     telemetry.require_usable()
-    prepared = prepare(problem, config.fit)
+    prepared = prepare_windows(problem, config.fit)
     _print_prepared(prepared)
     if config.check_only:
         return 0
@@ -159,7 +159,7 @@ def _list(names: Collection[str]) -> str:
     return ", ".join(sorted(names))
 
 
-def _quantum(prepared: Prepared, telemetry: TelemetryReport) -> np.ndarray:
+def _quantum(prepared: PreparedWindows, telemetry: TelemetryReport) -> np.ndarray:
     """Returns (C,) the steps of the readings in the order of the problem's channels."""
     known = dict(zip(telemetry.channels, telemetry.quantum.tolist(), strict=True))
     return np.array([known.get(channel, 0.0) for channel in prepared.windows.channels])
@@ -171,7 +171,7 @@ def _print_telemetry(telemetry: TelemetryReport) -> None:
         print_line(f"{finding.severity}: {finding}")
 
 
-def _print_prepared(prepared: Prepared) -> None:
+def _print_prepared(prepared: PreparedWindows) -> None:
     """Prints what will be fitted, and what the logs can tell."""
     windows, found = prepared.windows, prepared.can_tell
     print_line(
@@ -186,7 +186,10 @@ def _print_prepared(prepared: Prepared) -> None:
 
 def rows_table(posterior: Posterior) -> Table:
     """Returns the rows with their best values and intervals."""
-    out = Table("row", "unit", "nominal", "best", "95 % interval", "note")
+    out = Table()
+    for column in ("row", "nominal", "best", "95 % interval"):
+        out.add_column(column, no_wrap=True, justify="left" if column == "row" else "right")
+    out.add_column("note")
     tied = {name for group in posterior.groups for name in group}
     for i, row in enumerate(posterior.space.rows):
         low, high = posterior.range_of(row.name)
@@ -194,23 +197,17 @@ def rows_table(posterior: Posterior) -> Table:
         notes += ["at a limit"] if row.name in posterior.at_bound else []
         notes += ["only with others"] if row.name in tied else []
         cells = (f"{x:.4g}" for x in (row.nominal, posterior.best[i]))
-        interval = f"{low:.4g} to {high:.4g}"
-        out.add_row(row.name, row.unit, *cells, interval, ", ".join(notes))
+        unit = "" if row.unit == "1" else f" {row.unit}"
+        out.add_row(row.name, *cells, f"{low:.3g} to {high:.3g}{unit}", ", ".join(notes))
     return out
 
 
 def error_table(found: Identification) -> Table:
-    """Returns the open-loop errors of every recording, before and after."""
-    out = Table("recording", "signal", "nominal", "fitted", "ratio", "inside 95 %")
-    for fit in found.fits:
-        before, after, inside = fit.error("nominal"), fit.error("fitted"), fit.coverage()
-        for c, channel in enumerate(fit.channels):
-            if not np.isfinite(after[c]):
-                continue
-            name = f"{fit.name}{' (held out)' if fit.held_out else ''}"
-            ratio = f"{before[c] / max(after[c], 1e-12):.3g}"
-            cells = (f"{before[c]:.4g}", f"{after[c]:.4g}", ratio, f"{inside[c]:.0%}")
-            out.add_row(name, f"{channel} {channel.unit}", *cells)
+    """Returns the open-loop errors of fitted and held-out windows, before and after."""
+    out = Table("", "signals", "nominal", "fitted", "times less", "inside 95 %")
+    for line in error_by_kind(found):
+        cells = (f"{line.nominal:.4g}", f"{line.fitted:.4g} {line.unit}", f"{line.factor:.3g}")
+        out.add_row(line.side, line.name, *cells, f"{line.coverage:.0%}")
     return out
 
 

@@ -47,7 +47,7 @@ class NominalConfig:
 
 @dataclass(frozen=True)
 class InitialConfig:
-    """The ranges that a training starts from, to its end: those of a posterior, where it has one."""
+    """The ranges that a training starts from, to its end: a posterior's, where it has one."""
 
 
 @struct.dataclass

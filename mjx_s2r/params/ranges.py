@@ -156,7 +156,7 @@ def as_ranges(given: Mapping[str, Any] | Sequence[str]) -> tuple[str, ...]:
 
 
 def _latest(ranges: Sequence[RowRange]) -> list[RowRange]:
-    """Returns one range for each row: its last one, tied as the one before where it does not say."""
+    """Returns one range for each row, its last; tied as the one before where it does not say."""
     kept: dict[str, RowRange] = {}
     for one in ranges:
         old = kept.get(one.name, one)
@@ -251,7 +251,7 @@ def _changed_row(row: Param, change: RowRange) -> Param:
 
 
 def _rho_of(row: Param, change: RowRange) -> float:
-    """Returns the correlation with the leader: that given, 1 in a group newly given, or as it was."""
+    """Returns the correlation with the leader: as given, 1 in a group just given, or as it was."""
     if change.rho is not None:
         return change.rho
     return row.rho if change.correlation is None else 1.0

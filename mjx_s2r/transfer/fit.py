@@ -37,7 +37,7 @@ HUGE = 1e6  # residual, in deviations, beyond which it is not looked at more clo
 
 
 @dataclass(frozen=True)
-class FitConfig:
+class RowFitConfig:
     """Settings of a fit."""
 
     window_s: float = 0.5
@@ -147,9 +147,9 @@ class _Search:
         self.trace.append((self.count, self.best))
 
 
-def fit(
+def fit_rows(
     simulator: ReplaySimulator,
-    config: FitConfig,
+    config: RowFitConfig,
     report: Callable[[str, float, float], None] = lambda stage, share, cost: None,
 ) -> Fit:
     """Fits the rows to the windows that are not held out.
@@ -222,7 +222,7 @@ def weighted(local: Linearization) -> Linearization:
 
 
 def _searched(
-    work: _Search, nominal: np.ndarray, which: np.ndarray, config: FitConfig
+    work: _Search, nominal: np.ndarray, which: np.ndarray, config: RowFitConfig
 ) -> list[np.ndarray]:
     """Returns unit coordinates to start Gauss-Newton from, the most promising first."""
     size, start = len(nominal), work.windows.start
@@ -241,7 +241,9 @@ def _searched(
     return found[: config.starts]
 
 
-def _evolved(work: _Search, begin: np.ndarray, which: np.ndarray, config: FitConfig) -> np.ndarray:
+def _evolved(
+    work: _Search, begin: np.ndarray, which: np.ndarray, config: RowFitConfig
+) -> np.ndarray:
     """Returns the best point of CMA-ES from ``begin`` (D,)."""
     size = len(begin)
     population = max(16, 4 + int(3 * np.log(size)) * 2)

@@ -3,8 +3,8 @@
 It looks at the information of a linearization, so it serves before a search, at the nominal values
 or at several points, and after it. A row is unseen where the logs, all other rows known, would
 leave it more than half of what the limits allow. Rows are seen only together where the information
-in all, that of the limits with it, has a principal value below `TIED` once its diagonal is scaled to
-ones (0.05 is that of a pair with a correlation of 0.95): rows that owe their deviations to those
+in all, that of the limits with it, has a principal value below `TIED` once its diagonal is scaled
+to ones (0.05 is that of a pair with a correlation of 0.95): rows that owe their deviations to those
 directions make up a group (variance proportions; Belsley, Kuh and Welsch 1980, Regression
 Diagnostics, ch. 3).
 """
@@ -155,8 +155,7 @@ def _shares(parts: np.ndarray, seen: np.ndarray) -> np.ndarray:
 
 def _group(lin: Linearization, total: np.ndarray, rows: np.ndarray) -> Group:
     """Returns the group of ``rows`` (G,), the weakest direction among them in words."""
-    values, vectors = np.linalg.eigh(total[np.ix_(rows, rows)])
-    way = vectors[:, 0]
+    way = np.linalg.eigh(total[np.ix_(rows, rows)])[1][:, 0]
     names = tuple(lin.space.names[i] for i in rows)
     relative = _relative(lin.space, lin.z, rows, way)
     if len(rows) == 2 and relative is not None and relative.all():

@@ -17,7 +17,7 @@ import numpy as np
 from scipy.stats import qmc
 
 from mjx_s2r.transfer import identifiability
-from mjx_s2r.transfer.fit import Fit, FitConfig, fit, linearize, weighted
+from mjx_s2r.transfer.fit import Fit, RowFitConfig, fit_rows, linearize, weighted
 from mjx_s2r.transfer.identifiability import Identifiability
 from mjx_s2r.transfer.inference import posterior_of
 from mjx_s2r.transfer.posterior import Posterior
@@ -36,7 +36,7 @@ Report = Callable[[str, float, float], None]
 
 
 @dataclass(frozen=True, eq=False)
-class Prepared:
+class PreparedWindows:
     """A problem cut into windows and checked.
 
     Attributes:
@@ -55,7 +55,7 @@ class Prepared:
         return self.simulator.windows
 
 
-def prepare(problem: IdentifyProblem, config: FitConfig) -> Prepared:
+def prepare_windows(problem: IdentifyProblem, config: RowFitConfig) -> PreparedWindows:
     """Cuts recordings into windows and asks what they can tell, at a few points of the table.
 
     Raises:
@@ -73,12 +73,12 @@ def prepare(problem: IdentifyProblem, config: FitConfig) -> Prepared:
     local = [linearize(simulator, z, windows.start, which, noise) for z in points]
     found = identifiability.check(local)
     found.require()
-    return Prepared(problem, simulator, found)
+    return PreparedWindows(problem, simulator, found)
 
 
 def identify(
-    prepared: Prepared,
-    config: FitConfig,
+    prepared: PreparedWindows,
+    config: RowFitConfig,
     report: Report = lambda stage, share, cost: None,
     keep: Path | None = None,
     quantum: np.ndarray | None = None,
@@ -86,7 +86,7 @@ def identify(
     """Fits the rows and says how sure they are.
 
     Args:
-        prepared: from `prepare`.
+        prepared: from `prepare_windows`.
         config: settings of the fit.
         report: called with the stage, how much of it is done, 0 to 1, and the lowest cost.
         keep: file that holds the fit once it is found; the same problem with the same settings
@@ -98,7 +98,7 @@ def identify(
     key = _fingerprint(prepared, config)
     kept = _kept(keep, key)
     if kept is None:
-        made = fit(simulator, config, report)
+        made = fit_rows(simulator, config, report)
         _keep(keep, key, made)
     else:
         z, start, noise, trace = kept
@@ -230,7 +230,7 @@ def _warnings(posterior: Posterior, fits: Sequence[SignalFit]) -> tuple[str, ...
     return tuple(found)
 
 
-def _fingerprint(prepared: Prepared, config: FitConfig) -> str:
+def _fingerprint(prepared: PreparedWindows, config: RowFitConfig) -> str:
     """Returns a hash of everything that a fit follows from."""
     digest = sha256(json.dumps([asdict(config), repr(prepared.problem.space.rows)]).encode())
     for r in prepared.problem.recordings:

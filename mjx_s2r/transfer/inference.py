@@ -13,7 +13,7 @@ import numpy as np
 
 from mjx_s2r.transfer import identifiability
 from mjx_s2r.transfer.information import Information, fitted_noise, information_of
-from mjx_s2r.transfer.intervals import CONFIDENCE, NORMAL, Uncertainty, uncertainty_of
+from mjx_s2r.transfer.intervals import CONFIDENCE, NORMAL, STEP, Uncertainty, uncertainty_of
 from mjx_s2r.transfer.linearization import Linearization
 from mjx_s2r.transfer.noise import Noise
 from mjx_s2r.transfer.posterior import Posterior
@@ -24,7 +24,6 @@ AT_BOUND = 1e-3  # of the limits: a best value so near to one lies at it
 FLAT = 0.9  # share of the limits' deviation from which a row's samples say nothing new
 WIDE = 0.2  # of the limits: a deviation from which they shape an interval
 TAIL = 0.05  # of the limits: samples that come so near to one reach it
-FAR = 3.0  # deviations that a last step may go before a fit counts as unfinished
 
 
 def posterior_of(
@@ -60,7 +59,7 @@ def posterior_of(
     step = found.step(-lin.z, 1 - lin.z)
     fitted = found.moved(step)
     inflation = 1.0 if held_out is None else _inflation(fitted, held_out, noise, step)
-    law = uncertainty_of(fitted, inflation, seed)
+    law = uncertainty_of(fitted, step, inflation, seed)
     best = np.clip(lin.z + step, 0.0, 1.0)
     rng = np.random.default_rng(seed)
     samples = truncated_normal(best, law.precision, count, rng)
@@ -85,7 +84,7 @@ def posterior_of(
         task=task,
         notes=(
             *(group.words for group in seen.groups),
-            *_doubts(step, law, inflation),
+            *_doubts(law, inflation),
         ),
     )
 
@@ -93,9 +92,9 @@ def posterior_of(
 def _inflation(
     fitted: Information, held_out: Linearization, noise: Noise, step: np.ndarray
 ) -> float:
-    """Returns the root of the held-out over the fitted mean square residual, at least 1."""
+    """Returns the root of the held-out over the fitted square residual, at least 1."""
     apart = information_of(held_out, noise).moved(step)
-    return max(1.0, (apart.mean_misfit() / max(fitted.mean_misfit(), 1e-300)) ** 0.5)
+    return max(1.0, (apart.typical_misfit() / max(fitted.typical_misfit(), 1e-300)) ** 0.5)
 
 
 def _interval(best: np.ndarray, law: Uncertainty, samples: np.ndarray) -> np.ndarray:
@@ -124,14 +123,14 @@ def _correlation(samples: np.ndarray) -> np.ndarray:
     return np.asarray(out)
 
 
-def _doubts(step: np.ndarray, law: Uncertainty, inflation: float) -> tuple[str, ...]:
+def _doubts(law: Uncertainty, inflation: float) -> tuple[str, ...]:
     """Returns what makes the intervals doubtful, a sentence each."""
     found = []
-    deviation = np.minimum(law.deviation(), 1.0)
-    if (np.abs(step) > FAR * deviation).any():
+    if STEP in law.widest:
         found.append(
-            "the fit had not converged: its last step went further than its intervals; "
-            "search longer or from more points"
+            "the best values under white noise and under the noise that was estimated lie further "
+            "apart than chance allows, and intervals are widened by that: the model is wrong in a "
+            "way that lasts, or the fit had not converged"
         )
     if inflation > 1:
         found.append(

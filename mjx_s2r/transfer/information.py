@@ -78,9 +78,14 @@ class Information:
             start=self.start + self.start_slope @ step,
         )
 
-    def mean_misfit(self) -> float:
-        """Returns the mean squared whitened residual of a reading; 1 where the noise is right."""
-        return float(self.misfit.sum() / max((self.readings - self.start_used).sum(), 1.0))
+    def typical_misfit(self) -> float:
+        """Returns the mean squared whitened residual of a reading in the median window.
+
+        It is about 1 where the noise is right; a few windows that went wrong do not change it.
+        """
+        free = self.readings - self.start_used
+        some = free > 0
+        return float(np.median(self.misfit[some] / free[some])) if some.any() else 1.0
 
 
 def seen_directions(total: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

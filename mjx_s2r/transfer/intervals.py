@@ -28,8 +28,10 @@ from mjx_s2r.transfer.information import SEEN, Information, seen_directions
 
 CONFIDENCE = 0.95
 NORMAL = 1.959964  # deviations to either side that hold 95 % of a normal
-LEAST_CLUSTERS = 8  # fewer blocks or recordings tell no covariance
+LEAST_CLUSTERS = 12  # fewer blocks or recordings tell no covariance
 LEAST_FREEDOM = 2.0
+FAR = 3.0  # deviations that the best values under two weights may lie apart
+STEP, WINDOWS = "the last step", "windows"
 LEAST_LEFT = 0.05  # of a cluster's residual, however much of the fit hangs on it
 BOOTSTRAPS = 400
 
@@ -57,11 +59,15 @@ class Uncertainty:
         return np.where(hidden > 1e-6, np.inf, np.sqrt(shares))
 
 
-def uncertainty_of(found: Information, inflation: float = 1.0, seed: int = 0) -> Uncertainty:
+def uncertainty_of(
+    found: Information, step: np.ndarray, inflation: float = 1.0, seed: int = 0
+) -> Uncertainty:
     """Returns how uncertain the rows are at their best values, where the scores sum to about zero.
 
     Args:
         found: information and scores of each window, at the best values.
+        step: (D,) how far these are from the best values under other weights; where that is beyond
+            `FAR` deviations the model is wrong, or the fit unfinished, and the step counts.
         inflation: factor of all deviations, e.g. held-out over training error; at least 1.
         seed: of the bootstrap.
     """
@@ -69,31 +75,29 @@ def uncertainty_of(found: Information, inflation: float = 1.0, seed: int = 0) ->
     bread = 1 / values
     matrix = np.einsum("de,wdf,fg->weg", directions, found.matrix, directions)
     score = found.score @ directions
-    half = {"the noise": NORMAL * np.sqrt(bread)}
-    windows = None
+    half = {"the noise": NORMAL * np.sqrt(bread), STEP: NORMAL * np.abs(step @ directions) / FAR}
+    windows = np.diag(bread)
     for what, cluster in _clusterings(found.recording):
         q, g = _summed(matrix, cluster), _summed(score, cluster)
         covariance, freedom = _sandwich(q, g, bread)
-        windows = covariance if windows is None else windows
+        windows = covariance if what == WINDOWS else windows
         width = student.ppf(0.5 + CONFIDENCE / 2, freedom)
         half[what] = width * np.sqrt(np.diag(covariance))
         half[f"{what}, drawn anew"] = width * _bootstrap(q, g, bread, seed)
-    assert windows is not None
     share = min(max(len(bread) / len(found.recording), 0.02), 1.0)
     base = (1 - share) * windows + share * np.diag(bread)
-    widest = np.argmax(np.array(list(half.values())).reshape(len(half), -1), 0)
-    target = np.max(np.array(list(half.values())).reshape(len(half), -1), 0) / NORMAL
-    grown = max(inflation, 1.0) * target / np.sqrt(np.diag(base))
+    widths = np.array(list(half.values())).reshape(len(half), -1)
+    grown = max(inflation, 1.0) * widths.max(0) / NORMAL / np.sqrt(np.diag(base))
     covariance = grown[:, None] * base * grown
     precision = directions @ np.linalg.inv(covariance) @ directions.T
-    names = tuple(list(half)[i] for i in widest)
+    names = tuple(list(half)[i] for i in widths.argmax(0))
     return Uncertainty(directions, covariance, (precision + precision.T) / 2, names)
 
 
 def _clusterings(recording: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
     """Yields names of clusterings and the cluster (W,) of each window, windows first."""
     windows = len(recording)
-    yield "windows", np.arange(windows)
+    yield WINDOWS, np.arange(windows)
     size = 2
     while windows / size >= LEAST_CLUSTERS:
         place = np.zeros(windows, int)
@@ -141,7 +145,7 @@ def _sandwich(q: np.ndarray, g: np.ndarray, bread: np.ndarray) -> tuple[np.ndarr
 
 
 def _bootstrap(q: np.ndarray, g: np.ndarray, bread: np.ndarray, seed: int) -> np.ndarray:
-    """Returns (E,) deviations of the one-step fit when clusters weigh as in a Bayesian bootstrap."""
+    """Returns (E,) deviations of the one-step fit when clusters weigh as a bootstrap says."""
     weight = np.random.default_rng(seed).exponential(size=(BOOTSTRAPS, len(q)))
     total = np.einsum("bg,gef->bef", weight, q) + 1e-3 * SEEN * np.eye(len(bread))
     steps = np.linalg.solve(total, (weight @ g)[..., None])[..., 0]

@@ -23,6 +23,7 @@ from mjx_s2r.transfer.linearization import Linearization
 LAGS = 24  # autocovariances that a fit takes, evenly over the logarithm of the lag
 SPAN = 0.5  # share of a window up to which lags are taken
 GRID = 25  # lastings that are tried
+TICKS = 100  # of a clock while noise falls to 1/e: windows whose ticks agree are whitened at once
 LEAST = 1e-3  # white noise is at least this share of all: readings never determine each other
 
 
@@ -134,17 +135,16 @@ def whiten(
     kept = np.where(seen[..., None], columns, 0.0)
     if noise.drift[channel] == 0:
         return np.asarray(kept / noise.white[channel])
-    step = np.median(np.diff(time_s, axis=1)[seen[:, 1:] & seen[:, :-1]]) if seen.any() else 1.0
-    step = step if np.isfinite(step) and step > 0 else 1.0
-    clock = np.where(seen, np.round(np.where(seen, time_s, 0.0) / step, 2), -1.0)
+    tick = noise.lasting_s[channel] / TICKS
+    clock = np.where(seen, np.round(np.where(seen, time_s, 0.0) / tick), -1.0)
     patterns, which = np.unique(clock, axis=0, return_inverse=True)
     out = np.zeros_like(kept)
     for k, pattern in enumerate(patterns):
         windows, rows = np.flatnonzero(which.reshape(-1) == k), np.flatnonzero(pattern >= 0)
         if not len(rows):
             continue
-        apart = np.abs(pattern[rows, None] - pattern[rows]) * step
-        covariance = noise.drift[channel] ** 2 * np.exp(-apart / noise.lasting_s[channel])
+        apart = np.abs(pattern[rows, None] - pattern[rows]) / TICKS
+        covariance = noise.drift[channel] ** 2 * np.exp(-apart)
         covariance += noise.white[channel] ** 2 * np.eye(len(rows))
         place = np.ix_(windows, rows)
         flat = kept[place].transpose(1, 0, 2).reshape(len(rows), -1)

@@ -224,7 +224,7 @@ def rows_of_model(mj_model: mujoco.MjModel, recordings: Sequence[Recording]) -> 
                 load.effort,
                 unit,
             ),
-            add(f"zero{suffix}", "model.qpos0", (hinge,), (-0.15, 0.15), unit=turn, source=GUESS),
+            add(f"zero{suffix}", "model.qpos0", (hinge,), (-0.3, 0.3), unit=turn, source=GUESS),
         ]
         if mode == "effort":
             rows.append(_ratio(f"strength{suffix}", "model.actuator_strength", motor))
@@ -240,7 +240,7 @@ def rows_of_model(mj_model: mujoco.MjModel, recordings: Sequence[Recording]) -> 
                 )
             )
         else:
-            stiffness = float(mj_model.actuator_gainprm[actuator, 0])
+            stiffness = _written_gain(mj_model, actuator, recordings)
             rows.append(_ratio(f"gain{suffix}", "model.actuator_kp", motor, load.gain, stiffness))
             kd = -float(mj_model.actuator_biasprm[actuator, 2])
             if kd > 0:
@@ -270,7 +270,7 @@ def rows_of_model(mj_model: mujoco.MjModel, recordings: Sequence[Recording]) -> 
                     f"offset{suffix}",
                     "actuator.offset",
                     (joint,),
-                    (-0.15, 0.15),
+                    (-0.3, 0.3),
                     unit=turn,
                     source=GUESS,
                 )
@@ -378,6 +378,14 @@ def _motion(
     if not np.isfinite(low):
         low = high = float(mj_model.qpos0[mj_model.jnt_qposadr[joint]])
     return (low, high), max(speeds), max(tops), max(changes)
+
+
+def _written_gain(
+    mj_model: mujoco.MjModel, actuator: int, recordings: Sequence[Recording]
+) -> float:
+    """Returns the gain of an actuator as written, the heads of the logs included (the median)."""
+    models = (with_constants(mj_model, r.constants) for r in recordings)
+    return float(np.median([m.actuator_gainprm[actuator, 0] for m in models]))
 
 
 def _lag(

@@ -1,9 +1,9 @@
 """Samples of a normal law between limits, flat in the directions of which nothing is known.
 
 Hit and run (Smith 1984, Operations Research 32): each chain moves along one line after another, to
-a draw from the law on that line, a normal cut off where the line leaves the unit cube. The lines are
-the rows themselves and the principal directions of the precision, so that a narrow ridge of rows
-that are only seen together is walked along and not across. All chains move at once.
+a draw from the law on that line, a normal cut off where the line leaves the unit cube. The lines
+are the rows themselves and the principal directions of the precision, so that a narrow ridge of
+rows that are only seen together is walked along and not across. All chains move at once.
 """
 
 import numpy as np

@@ -115,25 +115,6 @@ def test_a_sound_task_is_told_so_and_a_row_that_does_nothing_is_named(
     assert not told["ok"] and len(told["verdicts"]) == len(found)
 
 
-def test_a_field_that_is_off_in_the_engine_is_found_at_its_row(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    true = environment.leaves
-
-    def off(*given: Any) -> physics.Leaves:
-        """Returns a damping that is 5 % too large away from nominal."""
-        out = true(*given)
-        nominal = jnp.asarray(Swing().mj_model.dof_damping, jnp.float32)
-        return {**out, "dof_damping": nominal + 1.05 * (out["dof_damping"] - nominal)}
-
-    monkeypatch.setattr(environment, "leaves", off)
-    found = checked(Swing(), "damping,mass")
-    assert found["damping"].verdict == "differs" and found["damping"].failed
-    assert "row 'damping' at 0.2: " in found["damping"].text
-    assert "'hinge'" in found["damping"].text
-    assert {found["(nominal)"].verdict, found["mass"].verdict} == {"ok"}
-
-
 class Divides(Swing):
     """Divides by a speed that is zero at the start."""
 
@@ -142,24 +123,49 @@ class Divides(Swing):
         return {"angle": data.qvel / data.qvel, "gyro": data.sensordata}
 
 
-def test_a_signal_that_reads_the_past_or_is_no_number_is_named(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Zeros instead of a sensor's value, as a Data has them in which only positions are new."""
-    true = physics.forward_all
+@pytest.fixture(scope="module")
+def faulty() -> dict[str, CheckResult]:
+    """The verdicts on three faults at once: a damping, a sensor and a signal.
+
+    The damping is 5 % too large away from nominal. The sensor reads zeros, as in a Data in which
+    only positions are new. The signal is `Divides`'s.
+    """
+    true_leaves, true_forward = environment.leaves, physics.forward_all
+
+    def off(*given: Any) -> physics.Leaves:
+        """Returns a damping that is 5 % too large away from nominal."""
+        out = true_leaves(*given)
+        nominal = jnp.asarray(Swing().mj_model.dof_damping, jnp.float32)
+        return {**out, "dof_damping": nominal + 1.05 * (out["dof_damping"] - nominal)}
 
     def stale(*given: Any) -> mjx.Data:
         """Returns Data without sensors."""
-        data = true(*given)
+        data = true_forward(*given)
         return data.replace(sensordata=jnp.zeros_like(data.sensordata))
 
-    monkeypatch.setattr(physics, "forward_all", stale)
-    found = checked(Divides(), "mass")
-    assert found["signal 'gyro'"].verdict == "differs"
-    assert "signal 'gyro'[1] at" in found["signal 'gyro'"].text
-    assert found["signal 'angle'"].verdict == "not finite"
-    assert "at a start" in found["signal 'angle'"].text
-    assert {found["reward"].verdict, found["mass"].verdict} == {"ok"}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(environment, "leaves", off)
+        patch.setattr(physics, "forward_all", stale)
+        return checked(Divides(), "damping,mass")
+
+
+def test_a_field_that_is_off_in_the_engine_is_found_at_its_row(
+    faulty: dict[str, CheckResult],
+) -> None:
+    assert faulty["damping"].verdict == "differs" and faulty["damping"].failed
+    assert "row 'damping' at 0.2: " in faulty["damping"].text
+    assert "'hinge'" in faulty["damping"].text
+    assert {faulty["(nominal)"].verdict, faulty["mass"].verdict} == {"ok"}
+
+
+def test_a_signal_that_reads_the_past_or_is_no_number_is_named(
+    faulty: dict[str, CheckResult],
+) -> None:
+    assert faulty["signal 'gyro'"].verdict == "differs"
+    assert "signal 'gyro'[1] at" in faulty["signal 'gyro'"].text
+    assert faulty["signal 'angle'"].verdict == "not finite"
+    assert "at a start" in faulty["signal 'angle'"].text
+    assert {faulty["reward"].verdict, faulty["mass"].verdict} == {"ok"}
 
 
 def test_what_cannot_be_bound_is_the_first_line(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -100,5 +100,5 @@ def test_a_posterior_of_another_table_is_refused(text: str, words: str) -> None:
 @pytest.mark.parametrize("body", [{"format": "mjx_s2r posterior 9", "ranges": {}}, {"format": "x"}])
 def test_a_posterior_of_another_version_is_refused(body: dict[str, object], tmp_path: Path) -> None:
     (tmp_path / "posterior.json").write_text(json.dumps(body))
-    with pytest.raises(ParamError, match="is no 'mjx_s2r posterior 1'.*identify again"):
+    with pytest.raises(ParamError, match=r"is no 'mjx_s2r posterior 1'.*identify again"):
         read_ranges(tmp_path / "posterior.json")

@@ -15,19 +15,14 @@ import numpy as np
 import pytest
 
 from mjx_s2r.api.teacher import TeacherConfig, train_teacher
-from mjx_s2r.envs.registry import task_spec
 from mjx_s2r.io.checkpoints import CheckpointError, Checkpoints
 from mjx_s2r.io.run import RunError, read_jsonl
+from mjx_s2r.learn.ppo.config import PPOConfig
 
 ROOT = Path(__file__).parents[2]
-SMALL = replace(
-    task_spec("cartpole").ppo,
-    num_envs=8,
-    num_steps=4,
-    num_minibatches=2,
-    num_epochs=1,
-    actor_hidden=(8,),
-    critic_hidden=(8,),
+TASK = "tests.sim.toy:Toy"
+SMALL = PPOConfig(  # as in test_teacher_logs and test_watching: one program in the cache for all
+    num_envs=8, num_steps=4, num_minibatches=2, num_epochs=1, actor_hidden=(4,), critic_hidden=(4,)
 )
 ITERATIONS = 40
 
@@ -35,9 +30,11 @@ ITERATIONS = 40
 def settings(run: Path) -> TeacherConfig:
     """Returns a run of some seconds with a checkpoint every other iteration."""
     return TeacherConfig(
-        task="cartpole",
+        task=TASK,
         run=run,
         iterations=ITERATIONS,
+        curriculum="expand",
+        episodes=64,
         log_every=1,
         checkpoint_every=2,
         devices=1,
@@ -48,9 +45,11 @@ def settings(run: Path) -> TeacherConfig:
 def command(run: Path) -> list[str]:
     """Returns the command line of the same run."""
     options = {
-        "task": "cartpole",
+        "task": TASK,
         "run": run,
         "iterations": ITERATIONS,
+        "curriculum": "expand",
+        "episodes": 64,
         "log-every": 1,
         "checkpoint-every": 2,
         "devices": 1,
@@ -62,7 +61,7 @@ def command(run: Path) -> list[str]:
     line = [sys.executable, "-m", "train", "teacher"]
     for name, value in options.items():
         line += [f"--{name}", str(value)]
-    return [*line, "--ppo.actor-hidden", "8", "--ppo.critic-hidden", "8"]
+    return [*line, "--ppo.actor-hidden", "4", "--ppo.critic-hidden", "4"]
 
 
 def leaves(tree: Any) -> list[np.ndarray]:
@@ -90,7 +89,7 @@ def test_a_killed_run_resumes_to_the_same_bits(undisturbed: Any, tmp_path: Path)
         assert child.poll() is None, "the run ended before its first checkpoint"
         assert time.time() < deadline
         time.sleep(0.05)
-    time.sleep(random.uniform(0, 1.5))
+    time.sleep(random.uniform(0, 0.5))  # twenty checkpoints take longer
     child.send_signal(signal.SIGKILL)
     child.wait()
     resumed = train_teacher(replace(settings(run), resume=True))[1]

@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 
 from mjx_s2r.params import ParamSpace
-from mjx_s2r.transfer.fit import FitConfig
+from mjx_s2r.transfer.fit import RowFitConfig
 from mjx_s2r.transfer.identifiability import IdentifiabilityError
-from mjx_s2r.transfer.identify import identify, prepare
+from mjx_s2r.transfer.identify import identify, prepare_windows
 from mjx_s2r.transfer.problem import IdentifyProblem, model_problem
 from mjx_s2r.transfer.recording import Recording
 from mjx_s2r.transfer.unit_coordinates import unit_of
 from tests.transfer.rig import pendulum, record, wave
 
-QUICK = FitConfig(candidates=32, generations=8, search_windows=8, starts=1, iterations=10)
+QUICK = RowFitConfig(candidates=32, generations=8, search_windows=8, starts=1, iterations=10)
 TRUTH = {"damping": 0.045, "friction": 0.05, "armature": 0.009, "kp": 9.0}
 DELAY_S = 0.0137
 
@@ -42,7 +42,7 @@ NAMES = ("damping_servo", "friction_servo", "armature_servo", "gain_servo", "del
 @pytest.fixture(scope="module")
 def found() -> object:
     """The identification of five rows."""
-    return identify(prepare(problem(robot_log(), *NAMES), QUICK), QUICK)
+    return identify(prepare_windows(problem(robot_log(), *NAMES), QUICK), QUICK)
 
 
 def test_the_truth_lies_in_narrow_intervals(found: object) -> None:
@@ -74,25 +74,25 @@ def test_a_row_that_moves_nothing_is_refused_and_named() -> None:
     whole = model_problem(pendulum(limit=500.0), [log], "pendulum")
     rows = (replace(whole.space.rows[whole.space.index("limit_servo")], limits=(0.5, 2.0)),)
     with pytest.raises(IdentifiabilityError, match="limit_servo"):
-        prepare(replace(whole, space=ParamSpace(rows)), QUICK)
+        prepare_windows(replace(whole, space=ParamSpace(rows)), QUICK)
 
 
 def test_a_pair_that_only_acts_together_is_named() -> None:
     """While the servo is on and has force left, its own damping and the joint's are one."""
     log = record(pendulum(**TRUTH, limit=500.0), *wave(3.0), quantum=1e-3, seed=1)
     whole = problem(log, "damping_servo", "kd_servo", "gain_servo")
-    found = identify(prepare(replace(whole, mj_model=pendulum(limit=500.0)), QUICK), QUICK)
+    found = identify(prepare_windows(replace(whole, mj_model=pendulum(limit=500.0)), QUICK), QUICK)
     assert [set(g) for g in found.posterior.groups] == [{"damping_servo", "kd_servo"}]
 
 
 def test_a_fit_is_kept_and_taken_up(tmp_path: Path) -> None:
-    made = prepare(problem(robot_log(), "gain_servo", "delay"), QUICK)
+    made = prepare_windows(problem(robot_log(), "gain_servo", "delay"), QUICK)
     keep = tmp_path / "fit.json"
     first = identify(made, QUICK, keep=keep)
     stages: list[str] = []
     again = identify(made, QUICK, lambda stage, share, cost: stages.append(stage), keep)
     assert "search" not in stages
     assert again.posterior.best == pytest.approx(first.posterior.best, rel=1e-6)
-    other = prepare(problem(robot_log(1), "gain_servo", "delay"), QUICK)
+    other = prepare_windows(problem(robot_log(1), "gain_servo", "delay"), QUICK)
     identify(other, QUICK, lambda stage, share, cost: stages.append(stage), keep)
     assert "search" in stages, "another log must be fitted anew"
