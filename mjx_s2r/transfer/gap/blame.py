@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from mjx_s2r.params import ParamSpace
-from mjx_s2r.transfer.fit import FitConfig, fit
+from mjx_s2r.transfer.fit import RowFitConfig, fit_rows
 from mjx_s2r.transfer.gap.replay import root_mean_square
 from mjx_s2r.transfer.simulator import ReplaySimulator
 from mjx_s2r.transfer.unit_coordinates import nominal_z, values_at
@@ -33,7 +33,7 @@ MOST_ROWS = 3  # that are added greedily
 ROUNDS, CLOUD, ELITE = 5, 48, 10  # of the adjustment: rounds, candidates, and the best of them
 LEAST_SHARE = 0.01  # of the error, that is worth another row
 MOST_WINDOWS = 30
-TOGETHER = FitConfig(candidates=64, generations=0, search_windows=24, starts=2, iterations=8)
+TOGETHER = RowFitConfig(candidates=64, generations=0, search_windows=24, starts=2, iterations=8)
 
 
 @dataclass(frozen=True)
@@ -157,10 +157,10 @@ def find_blame(
 
 
 def explained_together(
-    simulator: ReplaySimulator, error: ReplayError, config: FitConfig = TOGETHER
+    simulator: ReplaySimulator, error: ReplayError, config: RowFitConfig = TOGETHER
 ) -> tuple[float, dict[str, float]]:
     """Returns the share of the error that all rows together explain by a fit, and their values."""
-    found = fit(simulator, config)
+    found = fit_rows(simulator, config)
     values = values_at(simulator.space, found.z)
     share = 1 - float(error(values[None])[0])
     return share, dict(zip(simulator.space.names, map(float, values), strict=True))
