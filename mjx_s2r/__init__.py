@@ -21,6 +21,7 @@ map of the packages:
     eval        evaluation in simulation and on robots
     export      policy -> one ONNX file with its contract inside
     robot       driver, safety, controller, flight log                          [no jax]
+    transfer    logs -> parameters with intervals, the gap, the next motion
     report      charts, films and self-contained pages
     io          run folders, checkpoints, settings, trackers
     runtime     devices, processes, signals, compilation, progress

@@ -31,6 +31,7 @@ VERBS = {
     "adversary": "search the worlds in which a teacher fails, and the rows to blame",
     "excite": "find the motion whose log tells most about the rows that are open",
     "identify": "fit a robot's parameters to its logs, with intervals",
+    "calibrate": "find out from pictures where a camera is and how it sees",
     "replay": "repeat the step in which a world ceased to be finite, in two engines",
     "view": "look at a task as the student sees it, beside MuJoCo's own picture",
 }
@@ -80,11 +81,15 @@ def _user_errors() -> tuple[type[Exception], ...]:
     from mjx_s2r.io.run import RunError
     from mjx_s2r.onnx_export import ExportError
     from mjx_s2r.render.geometry.scene import SceneError
+    from mjx_s2r.robot.log import LogError
     from mjx_s2r.runtime.distributed import HostError
     from mjx_s2r.runtime.sharding import MeshError
     from mjx_s2r.sim.nan_replay import NanReplayError
     from mjx_s2r.sim.physics import ModelError
     from mjx_s2r.sim.task import TaskError
+    from mjx_s2r.transfer.camera.pictures import CalibrationError
+    from mjx_s2r.transfer.identifiability import IdentifiabilityError
+    from mjx_s2r.transfer.posterior import PosteriorError
     from mjx_s2r.transfer.recording import RecordingError
 
     runs = (RunError, CheckpointError, NanReplayError, HostError, MeshError)
@@ -97,6 +102,10 @@ def _user_errors() -> tuple[type[Exception], ...]:
         SceneError,
         TaskError,
         RecordingError,
+        IdentifiabilityError,
+        PosteriorError,
+        CalibrationError,
+        LogError,
         *runs,
     )
 

@@ -21,6 +21,7 @@ from mjx_s2r.io.run import check_writable, write_json
 from mjx_s2r.params import ParamError, ParamSpace
 from mjx_s2r.params.ranges import changed_space
 from mjx_s2r.runtime.progress import console, print_line, progress
+from mjx_s2r.transfer.excitation import next_experiment
 from mjx_s2r.transfer.fit import RowFitConfig
 from mjx_s2r.transfer.identify import PreparedWindows, identify, prepare_windows
 from mjx_s2r.transfer.mapping import read_mapping
@@ -204,10 +205,11 @@ def rows_table(posterior: Posterior) -> Table:
 
 def error_table(found: Identification) -> Table:
     """Returns the open-loop errors of fitted and held-out windows, before and after."""
-    out = Table("", "signals", "nominal", "fitted", "times less", "inside 95 %")
+    out = Table("", "signals", "nominal", "fitted", "times less", "typical window", "inside 95 %")
     for line in error_by_kind(found):
         cells = (f"{line.nominal:.4g}", f"{line.fitted:.4g} {line.unit}", f"{line.factor:.3g}")
-        out.add_row(line.side, line.name, *cells, f"{line.coverage:.0%}")
+        usual = "{:.3g} to {:.3g}".format(*line.typical)
+        out.add_row(line.side, line.name, *cells, usual, f"{line.coverage:.0%}")
     return out
 
 
@@ -237,4 +239,11 @@ def _write(config: IdentifyConfig, found: Identification, argv: Sequence[str]) -
         },
     )
     command = f"python -m train identify {shlex.join(argv)}"
-    write_report(found, folder / "report.html", command=command, settings=asdict(config.fit))
+    source = f"--model {config.model}" if config.model else f"--task {config.task}"
+    write_report(
+        found,
+        folder / "report.html",
+        command=command,
+        settings=asdict(config.fit),
+        experiment=next_experiment(found.posterior, source, folder / "posterior.json"),
+    )

@@ -19,6 +19,7 @@ import numpy as np
 
 from mjx_s2r.contract import ContractError, PolicyContract
 from mjx_s2r.params import ParamError
+from mjx_s2r.robot.camera_warp import CameraCalibration, warps_of
 from mjx_s2r.robot.clock import Clock
 from mjx_s2r.robot.decisions import FlightState, Pilot
 from mjx_s2r.robot.driver import Driver, DriverInfo, Reading, check
@@ -52,6 +53,7 @@ class ControllerConfig:
         overrun_limit_s: time for which deadlines may be missed without a break, s.
         latch: file that keeps an emergency stop latched, one per robot; None latches for this
             flight only.
+        calibrations: of real cameras, whose pictures are turned into those of the model's.
     """
 
     duration_s: float = 10.0
@@ -61,6 +63,7 @@ class ControllerConfig:
     call_limit_s: float = 0.0
     overrun_limit_s: float = 2.0
     latch: Path | None = None
+    calibrations: tuple[CameraCalibration, ...] = ()
 
     def __post_init__(self) -> None:
         """Checks the numbers.
@@ -305,7 +308,9 @@ class _Loop:
     def __init__(self, parts: _Parts, pilot: Pilot, tally: _Tally, lookout: Lookout) -> None:
         """Takes what it works with."""
         self._parts, self._pilot, self._tally, self._lookout = parts, pilot, tally, lookout
-        self._frames = FrameStack(parts.policy.contract)
+        self._frames = FrameStack(
+            parts.policy.contract, warps_of(parts.config.calibrations, parts.policy.contract)
+        )
         self._faults: tuple[Event, ...] = ()
         self._course: Course | None = None
         self.flight = FlightState()

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from mjx_s2r.contract import CameraSignal, PolicyContract
+from mjx_s2r.robot.camera_warp import CameraWarp
 
 
 def is_picture(camera: CameraSignal, image: Any) -> bool:
@@ -46,8 +47,11 @@ def _is_time(value: Any) -> bool:
 class FrameStack:
     """Keeps the last F pictures of every camera of a contract."""
 
-    def __init__(self, contract: PolicyContract) -> None:
-        """Starts with none."""
+    def __init__(
+        self, contract: PolicyContract, warps: Mapping[str, CameraWarp] | None = None
+    ) -> None:
+        """Starts with none; ``warps`` by camera turn a picture into that of the model's camera."""
+        self._warps = dict(warps or {})
         self._cameras = {c.name: c for c in contract.cameras}
         self._kept: dict[str, deque[np.ndarray]] = {
             c.name: deque(maxlen=c.frames) for c in contract.cameras
@@ -74,6 +78,8 @@ class FrameStack:
                 self._newest_s[name] = now_s
                 missing = (kept.maxlen or 1) - 1 if not kept else 0
                 picture = as_read(self._cameras[name], images[name])
+                if name in self._warps:
+                    picture = self._warps[name](picture)
                 kept.extend([picture] * missing)
                 kept.appendleft(picture)
         return {

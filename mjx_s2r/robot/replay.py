@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from mjx_s2r.contract import ContractError, PolicyContract
+from mjx_s2r.robot.camera_warp import CameraCalibration, warps_of
 from mjx_s2r.robot.decisions import FlightState, Pilot
 from mjx_s2r.robot.frames import FrameStack
 from mjx_s2r.robot.log import Flight, Step
@@ -104,7 +105,8 @@ def replay(flight: Flight, policy: Actor) -> ReplayReport:
     config = _safety(flight.config, notes)
     info = flight.driver or data_sheet_of(flight.contract, flight.robot)
     guard = Guard.build(config, policy.contract, info)
-    frames = FrameStack(policy.contract)
+    calibrations = map(CameraCalibration.of_json, flight.config.get("calibrations") or ())
+    frames = FrameStack(policy.contract, warps_of(tuple(calibrations), policy.contract))
     reset = getattr(policy, "reset", None)
     if reset is not None:
         reset()

@@ -15,6 +15,8 @@ intervals.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
 from typing import Any, Literal
 
 import cma
@@ -45,7 +47,8 @@ REACH = 1.96  # deviations of a 95 % interval
 POPULATION = 12  # motions that are simulated together
 THIN = 2  # of so many windows one is looked at while searching
 FREE = "optimised"  # name of a motion that was searched
-SPREAD = 0.25  # of CMA-ES at its begin
+FINALISTS = 4  # of the searched motions, that are looked at whole
+SPREAD = 0.15  # of CMA-ES at its begin
 USUAL_KINDS: tuple[MotionKind, ...] = ("chirp", "log-chirp", "random", "steps", "gravity-rest")
 
 
@@ -219,6 +222,7 @@ class Experiment:
         states = self._simulate(motions, self.z)
         recordings = self._read(motions, states, self.config.seed)
         windows = cut_windows(recordings, self.config.window_s)
+        windows = replace(windows, start_std=self._start_std)
         simulator = ReplaySimulator(replace(self.problem, recordings=recordings), windows)
         which, noise = np.arange(len(windows)) % every == 0, self.noise_std
         local = linearize(simulator, self.z, windows.start, which, noise, central=False)
@@ -238,6 +242,14 @@ class Experiment:
         if self.config.criterion == "trace":
             return -float(np.trace(part))
         return -float(np.linalg.slogdet(part)[1])
+
+    @cached_property
+    def _start_std(self) -> np.ndarray:
+        """(S,) how well windows' start states are known, of a robot at rest: by noise alone."""
+        count = math.ceil(self.config.seconds * self.form.guard.contract.control_hz)
+        still = [np.tile(self.form.home, (count, 1))]
+        logs = self.record(still, self.z, seed=self.config.seed)
+        return cut_windows(logs, self.config.window_s).start_std
 
     def _trouble(self, targets: np.ndarray, states: np.ndarray) -> float:
         """Returns the share of a motion's steps (T, J) that no robot should make.
@@ -348,8 +360,8 @@ def find_motion(
 ) -> Excitation:
     """Searches the motion that tells most.
 
-    The usual motions come first, then motions at random, then CMA-ES from the best of those (Hansen
-    2016, arXiv 1604.00772, the library `cma`).
+    The usual motions come first, then steps and motions at random, then CMA-ES from the best of
+    those (Hansen 2016, arXiv 1604.00772, the library `cma`).
 
     Args:
         experiment: robot and rows.
@@ -363,6 +375,7 @@ def find_motion(
     tried = [trial for trials in usual.values() for trial in trials]
     rng = np.random.default_rng(config.seed)
     points = rng.uniform(size=(max(POPULATION, config.motions // 4), form.size))
+    points = np.concatenate([form.seeds(), points])
     first: list[Trial] = []
     for part in np.array_split(points, math.ceil(len(points) / POPULATION)):
         ways = [form.targets(x) for x in part]
@@ -370,14 +383,16 @@ def find_motion(
     tried += first
     begin = points[int(np.argmax([_rank(trial) for trial in first]))]
     tried += _evolve(experiment, begin, config.motions - len(points), report)
-    best = max(tried, key=_rank)
+    others = [max(trials, key=_rank) for trials in usual.values()]
+    free = sorted((t for t in tried if t.name == FREE), key=_rank)[-FINALISTS:]
+    shown = [*free, *others]
+    judged = experiment.judge([x.targets for x in shown], [x.name for x in shown])
+    best, others = max(judged, key=_rank), judged[len(free) :]
     if best.trouble:
         raise ParamError(
             f"each of {len(tried)} motions touches something or needs all the force of an "
             "actuator; begin from a pose with more room, or allow less speed and acceleration"
         )
-    shown = [best, *(max(trials, key=_rank) for trials in usual.values())]
-    best, *others = experiment.judge([x.targets for x in shown], [x.name for x in shown])
     return Excitation(
         space=experiment.problem.space,
         z=experiment.z,
@@ -472,12 +487,13 @@ TELLS = {
 """What motion tells of a row, by the array that it acts on."""
 
 
-def next_experiment(posterior: Posterior, source: str) -> list[str]:
+def next_experiment(posterior: Posterior, source: str, path: Path) -> list[str]:
     """Returns what to do about the rows that are open, a sentence or a command each.
 
     Args:
         posterior: what the logs so far told.
         source: what names the robot on the command line, e.g. "--task reach".
+        path: file of the posterior.
     """
     said = []
     together = tuple(dict.fromkeys(name for group in posterior.groups for name in group))
@@ -487,6 +503,6 @@ def next_experiment(posterior: Posterior, source: str) -> list[str]:
         if array in TELLS:
             said.append(f"{name}: {TELLS[array]}.")
     about = f" --about {' '.join(wanted)}" if wanted else ""
-    said.append(f"python -m train excite {source} --posterior posterior.json{about}")
+    said.append(f"python -m train excite {source} --posterior {path}{about}")
     said.append("mjx-s2r-robot collect plan motion.json --driver DRIVER")
     return said

@@ -16,7 +16,6 @@ from mjx_s2r.contract import ContractError
 from mjx_s2r.curriculum.coordinates import select_rows
 from mjx_s2r.params import ParamError, ParamSpace
 from mjx_s2r.robot.collect.actors import motion_contract
-from mjx_s2r.robot.collect.plan import MotionConfig
 from mjx_s2r.robot.drivers.mujoco_wiring import Rig, describe
 from mjx_s2r.robot.safety import Guard, SafetyConfig
 from mjx_s2r.sim.task import Task
@@ -33,6 +32,8 @@ from mjx_s2r.transfer.problem import (
 )
 from mjx_s2r.transfer.recording import Channel, Recording
 from mjx_s2r.transfer.unit_coordinates import nominal_z, unit_of
+
+SWING_S = 4.0  # period of the swing that a model's table is sized by, s
 
 
 def experiment_of_task(
@@ -63,12 +64,11 @@ def experiment_of_task(
         )
     rig = Rig(action.joints, task.contract.control_hz, max_rate=action.max_rate)
     form = _form(task.mj_model, rig, np.array(action.home), config)
-    fitted = np.array([is_fitted(row) for row in task.space.rows])
-    chosen = select_rows(task.space, rows) if rows else fitted
-    problem = task_problem(
-        task.name, task.mj_model, task.space, chosen, [_planned(task.mj_model, form)]
-    )
-    return _experiment(problem, form, config, about, posterior, bool(rows))
+    usual = np.array([is_fitted(row) for row in task.space.rows])
+    table, chosen = _open_rows(task.space, usual, rows, posterior)
+    planned = _planned(task.mj_model, rig, form.home)
+    problem = task_problem(task.name, task.mj_model, table, chosen, [planned])
+    return _experiment(problem, form, config, about, posterior)
 
 
 def experiment_of_model(
@@ -85,7 +85,8 @@ def experiment_of_model(
     """Returns the experiment of a robot's file; see `experiment_of_task`.
 
     Args:
-        path: MJCF or URDF file with a position servo at every joint that moves.
+        path: MJCF or URDF file with an actuator at every joint that moves; a motor is taken for a
+            servo, as an identification of recorded positions does.
         config: settings.
         rows: globs of rows that are open; () is what the posterior has, or all but masses.
         about: globs of those that count; () is all of them.
@@ -114,13 +115,34 @@ def experiment_of_model(
     if pose.shape != (len(joints),):
         raise ContractError(f"home has {len(pose)} values for the {len(joints)} joints {joints}")
     rig = Rig(joints, control_hz, max_rate=(max_rate,) * len(joints))
-    form = _form(model, rig, pose, config)
-    problem = model_problem(model, [_planned(model, form)], Path(path).stem)
-    chosen = select_rows(problem.space, rows or USUAL)
-    space = ParamSpace(
-        tuple(r for r, wanted in zip(problem.space.rows, chosen, strict=True) if wanted)
-    )
-    return _experiment(replace(problem, space=space), form, config, about, posterior, bool(rows))
+    planned = _planned(model, rig, pose)
+    whole = model_problem(model, [planned], Path(path).stem)
+    form = _form(whole.mj_model, rig, pose, config)
+    usual = select_rows(whole.space, USUAL)
+    table, chosen = _open_rows(whole.space, usual, rows, posterior)
+    problem = task_problem(whole.name, whole.mj_model, table, chosen, [planned])
+    return _experiment(problem, form, config, about, posterior)
+
+
+def _open_rows(
+    table: ParamSpace, usual: np.ndarray, rows: Sequence[str], posterior: Posterior | None
+) -> tuple[ParamSpace, np.ndarray]:
+    """Returns a table, with a posterior's own rows in place of its, and a mask of those open.
+
+    Args:
+        table: of the task or the model.
+        usual: (all rows,) True for those that are open where neither rows nor posterior say so.
+        rows: globs of the open rows; () is all of the posterior.
+        posterior: what is known; its rows have the limits that they were searched in.
+    """
+    if posterior is None:
+        return table, select_rows(table, list(rows)) if rows else usual
+    known = posterior.space
+    others = [row for row in table.rows if row.name not in known.names]
+    alone = tuple(replace(row, correlation="", rho=1.0) for row in (*known.rows, *others))
+    whole = ParamSpace(alone)
+    first = np.arange(len(whole)) < len(known)
+    return whole, select_rows(whole, list(rows)) if rows else first
 
 
 def _form(mj_model: mujoco.MjModel, rig: Rig, home: np.ndarray, config: ExciteConfig) -> FreeMotion:
@@ -155,18 +177,22 @@ def _form(mj_model: mujoco.MjModel, rig: Rig, home: np.ndarray, config: ExciteCo
     )
 
 
-def _planned(mj_model: mujoco.MjModel, form: FreeMotion) -> Recording:
-    """Returns a log of a robot that goes where it is told: what tables are sized by."""
-    contract = form.guard.contract
-    targets = form.usual(MotionConfig("chirp", seconds=form.seconds, together=True))
-    found = drives.resolve(mj_model, contract.action.joints)
+def _planned(mj_model: mujoco.MjModel, rig: Rig, home: np.ndarray) -> Recording:
+    """Returns a log of a robot that goes where it is told: what tables are sized by.
+
+    Every joint swings about home, a quarter of its range to either side.
+    """
+    found = drives.resolve(mj_model, rig.joints)
+    limited = mj_model.jnt_limited[found.joints].astype(bool)
+    reach = np.where(limited, np.ptp(mj_model.jnt_range[found.joints], axis=1) / 4, 0.5)
+    time_s = np.arange(round(SWING_S * rig.control_hz)) / rig.control_hz
+    targets = home + reach * np.sin(2 * np.pi * time_s[:, None] / SWING_S)
     channels = tuple(
         Channel("joint_pos", mj_model.joint(int(j)).name, unit="rad" if hinge else "m")
         for j, hinge in zip(found.joints, found.hinge, strict=True)
     )
-    time_s, driven = np.arange(len(targets)) / contract.control_hz, np.ones(len(targets), bool)
-    joints = contract.action.joints
-    return Recording("planned", time_s, joints, "position", targets, driven, channels, targets)
+    driven = np.ones(len(targets), bool)
+    return Recording("planned", time_s, rig.joints, "position", targets, driven, channels, targets)
 
 
 def _experiment(
@@ -175,43 +201,23 @@ def _experiment(
     config: ExciteConfig,
     about: Sequence[str],
     posterior: Posterior | None,
-    chosen: bool,
 ) -> Experiment:
     """Returns the experiment on a problem's rows, at the posterior's best values.
-
-    Args:
-        problem: model and rows.
-        form: the free motion.
-        config: settings.
-        about: globs of rows that count.
-        posterior: what is known.
-        chosen: whether the rows were named; otherwise those of the posterior are taken.
 
     Raises:
         ParamError: no row is left.
     """
     space = problem.space
-    if posterior is not None:
-        known = {row.name: row for row in posterior.space.rows}
-        rows = [known.get(row.name, row) for row in space.rows if chosen or row.name in known]
-        space = ParamSpace(tuple(rows))
     if not len(space):
         raise ParamError(
             f"{problem.name}: there is no row to look for; name rows that motion can tell"
         )
-    values = np.array([row.nominal for row in space.rows], float)
     z = nominal_z(space)
     if posterior is not None:
-        for i, name in enumerate(space.names):
-            if name in posterior.space.names:
-                values[i] = posterior.best[posterior.space.index(name)]
-        z = np.clip(unit_of(space, values), 0.0, 1.0)
+        best = dict(zip(posterior.space.names, posterior.best.tolist(), strict=True))
+        values = np.array([best.get(row.name, row.nominal) for row in space.rows], float)
+        known = np.array([row.name in best for row in space.rows])
+        z = np.where(known, np.clip(unit_of(space, values), 0.0, 1.0), z)
     named = select_rows(space, list(about)) if about else np.ones(len(space), bool)
-    return Experiment(
-        replace(problem, space=space, recordings=()),
-        form,
-        config,
-        z,
-        prior_precision(space, posterior),
-        named,
-    )
+    precision = prior_precision(space, posterior)
+    return Experiment(replace(problem, recordings=()), form, config, z, precision, named)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from mjx_s2r.contract import ContractError
+from mjx_s2r.robot.camera_warp import CameraCalibration
 from mjx_s2r.robot.cli.terminal import StatusLine
 from mjx_s2r.robot.cli.watch import WatchedLog
 from mjx_s2r.robot.clock import Clock
@@ -46,6 +47,7 @@ class Cockpit:
         latch: file that keeps an emergency stop latched.
         inner_hz: commands per second; 0 is the policy's rate.
         interpolation: how commands between two answers of the policy go.
+        calibrations: of cameras whose pictures are turned into those of the model's.
     """
 
     driver: Driver
@@ -60,6 +62,7 @@ class Cockpit:
     latch: Path | None = None
     inner_hz: float = 0.0
     interpolation: Interpolation = "linear"
+    calibrations: tuple[CameraCalibration, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -182,6 +185,7 @@ def fly(
         safety=cockpit.safety,
         inner_hz=cockpit.inner_hz,
         interpolation=cockpit.interpolation,
+        calibrations=cockpit.calibrations,
         latch=cockpit.latch,
     )
     head = settings.to_json() | cockpit.facts

@@ -35,6 +35,7 @@ GROUPS = {
     "the robot moves": {
         "run": "fly a policy: plan, checklist, stages of speed, log",
         "collect": "make logs: motions for identification, demonstrations by policy or hand",
+        "diagnose": "move a joint and fit at once: friction, inertia, delay, gains, noise, play",
     },
     "after it moved": {
         "replay": "run a log through a policy and the guard again and show any difference",

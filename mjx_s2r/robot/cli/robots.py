@@ -60,12 +60,12 @@ class RobotChoice:
         return self.as_real or not self.simulated
 
 
-def add_robot(parser: Parser, *, flies: bool) -> None:
+def add_robot(parser: Parser, *, flies: bool, required: bool = True) -> None:
     """Adds the options that name a robot; ``flies`` those of a robot that moves, too."""
     group = parser.add_argument_group("robot")
     group.add_argument(
         "--driver",
-        required=flies,
+        required=flies and required,
         metavar="NAME",
         help="bench, stand-in, udp://HOST:PORT, or module:factory of your own",
     )

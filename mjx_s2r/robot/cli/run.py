@@ -1,6 +1,7 @@
 """The verb run: a plan, the checklist, then one episode after another, and a summary."""
 
 import argparse
+from pathlib import Path
 from typing import get_args
 
 from mjx_s2r.robot.cli.parser import Parser, Verb, positive, whole
@@ -33,6 +34,15 @@ def _add(parser: Parser) -> None:
         choices=get_args(Interpolation),
         default="linear",
         help="how commands between two answers of the policy go (linear)",
+    )
+    parser.add_argument(
+        "--camera-calibration",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="camera.json of train calibrate: the camera's pictures are turned into those of the "
+        "camera that the policy was trained with; once for each camera",
     )
     add_robot(parser, flies=True)
     add_session(parser)

@@ -11,6 +11,7 @@ from typing import Any
 
 from mjx_s2r.contract import PolicyContract
 from mjx_s2r.robot import checklist
+from mjx_s2r.robot.camera_warp import CameraCalibration, read_calibrations
 from mjx_s2r.robot.checklist import ChecklistItem, ChecklistRecord
 from mjx_s2r.robot.cli.flying import Cockpit, Episode, fly, fly_home
 from mjx_s2r.robot.cli.folder import about_machine, new_folder, utc_now, write_record
@@ -121,6 +122,7 @@ class Session:
         limits: of the guard, before the stage.
         inner_hz: commands per second; 0 is the rate of the contract.
         interpolation: how commands between two answers go.
+        calibrations: of cameras.
         promote: who raises the stage, "person" or "rule".
         episodes: flown so far.
     """
@@ -144,6 +146,7 @@ class Session:
     limits: SafetyConfig
     inner_hz: float = 0.0
     interpolation: Interpolation = "linear"
+    calibrations: tuple[CameraCalibration, ...] = ()
     episodes: list[Episode] = field(default_factory=list)
 
     @property
@@ -166,6 +169,7 @@ class Session:
             latch=latch_path(state_folder(self.info.name)),
             inner_hz=self.inner_hz,
             interpolation=self.interpolation,
+            calibrations=self.calibrations,
         )
 
     def plan(self, *more: tuple[str, str]) -> list[str]:
@@ -316,6 +320,7 @@ def robot_session(
     """
     choice = choose_robot(args)
     limits = read_limits(args.limits)
+    calibrations = read_calibrations(getattr(args, "camera_calibration", ()), contract)
     by = _person(args, choice)
     clock = VirtualClock() if choice.virtual else RealClock()
     with ExitStack() as stack:
@@ -363,6 +368,7 @@ def robot_session(
             limits=limits,
             inner_hz=getattr(args, "inner_hz", 0.0),
             interpolation=getattr(args, "interpolation", "linear"),
+            calibrations=calibrations,
         )
         try:
             yield session

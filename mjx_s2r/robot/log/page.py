@@ -5,7 +5,7 @@ The page needs nothing from elsewhere, and no library but numpy made it.
 
 import base64
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from html import escape
 from pathlib import Path
 
@@ -50,7 +50,7 @@ path { fill: none; stroke-width: 1.3; stroke-linejoin: round; }
 path.position { stroke: var(--a); } path.command { stroke: var(--b); stroke-width: 1.1; }
 .rule { stroke: var(--rule); } .limit { stroke: var(--bad); stroke-dasharray: 5 4; }
 rect.run { fill: var(--good); } rect.hold { fill: var(--open); } rect.stop { fill: var(--bad); }
-rect.other { fill: var(--other); } rect.bar { fill: var(--a); }
+rect.other { fill: var(--other); } rect.bar { fill: var(--a); } circle { fill: var(--a); }
 .key { display: inline-block; width: 1.4rem; border-top: .2rem solid; margin: 0 .35rem 0 .9rem;
   vertical-align: middle; }
 .strip { display: grid; grid-template-columns: repeat(5, 1fr); gap: .5rem; margin: .5rem 0; }
@@ -98,7 +98,11 @@ def log_page(flight: Flight) -> str:
         *_times(flight, thinned),
         *_strips(flight),
     ]
-    title = f"{facts.robot}: {facts.task}"
+    return html_page(f"{facts.robot}: {facts.task}", parts)
+
+
+def html_page(title: str, parts: Sequence[str]) -> str:
+    """Returns a whole page, with its style, of parts in HTML."""
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'

@@ -12,7 +12,8 @@ import numpy as np
 
 WIDTH, LEFT, RIGHT = 960, 64, 12  # px
 TITLE = 16  # px above a chart
-LINE_HEIGHT, BAND_HEIGHT, HISTOGRAM_HEIGHT = 120, 18, 150  # px
+LINE_HEIGHT, BAND_HEIGHT, HISTOGRAM_HEIGHT, POINT_HEIGHT = 120, 18, 150, 240  # px
+MOST_POINTS = 1500  # of a chart
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,40 @@ def histogram(title: str, values_ms: np.ndarray, limit_ms: float) -> str:
     return _svg(parts, floor + 20, title, f"{title}, ms")
 
 
+def point_chart(
+    title: str,
+    labels: tuple[str, str],
+    x: np.ndarray,
+    points: np.ndarray,
+    line: np.ndarray,
+) -> str:
+    """Returns a chart of measured points and a fitted line over any quantity.
+
+    Args:
+        title: what is shown.
+        labels: quantity and unit along, and upwards.
+        x: (N,) rising.
+        points: (N,) measured.
+        line: (N,) fitted, broken where it is NaN and where ``x`` leaps.
+    """
+    values = np.concatenate([points, line])
+    known = values[np.isfinite(values)]
+    low, high = (float(known.min()), float(known.max())) if known.size else (0.0, 1.0)
+    room = 0.06 * max(high - low, 1e-9)
+    begin, span = float(x[0]), max(float(x[-1] - x[0]), 1e-9)
+    scale = _Scale(np.array([span]), low - room, high + room, POINT_HEIGHT)
+    every = max(1, len(x) // MOST_POINTS)
+    dots = [
+        f'<circle r="1.8" cx="{scale.x(a):.1f}" cy="{scale.y(b)}"/>'
+        for a, b in zip((x - begin)[::every].tolist(), points[::every].tolist(), strict=True)
+        if math.isfinite(b)
+    ]
+    path = f'<path class="command" d="{_path(scale, x - begin, Line(line, line, ""))}"/>'
+    ticks = _number_axis(scale, begin, span)
+    head = f"{title}: {labels[1]}, over {labels[0]}"
+    return _svg([_value_grid(scale), ticks, *dots, path], POINT_HEIGHT + 18, title, head)
+
+
 @dataclass(frozen=True)
 class _Scale:
     """Where times and values lie on a chart, px."""
@@ -157,6 +192,22 @@ def _runs(styles: Sequence[str]) -> list[tuple[int, int, str]]:
 
 def _grid(scale: _Scale) -> str:
     """Returns the axes of a line chart with their numbers."""
+    return _value_grid(scale) + _time_axis(scale)
+
+
+def _number_axis(scale: _Scale, begin: float, span: float) -> str:
+    """Returns the numbers of an axis that begins anywhere."""
+    step = _round_step(span / 8)
+    ticks = range(math.ceil(begin / step - 1e-9), math.floor((begin + span) / step + 1e-9) + 1)
+    return "".join(
+        f'<text class="tick" x="{scale.x(k * step - begin):.1f}" y="{scale.height + 14}">'
+        f"{k * step:.6g}</text>"
+        for k in ticks
+    )
+
+
+def _value_grid(scale: _Scale) -> str:
+    """Returns the lines of round values with their numbers."""
     step = _round_step((scale.top - scale.bottom) / 3)
     first = math.ceil(scale.bottom / step)
     parts = []
@@ -164,7 +215,7 @@ def _grid(scale: _Scale) -> str:
         y = scale.y(k * step)
         parts.append(f'<line class="rule" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y}" y2="{y}"/>')
         parts.append(f'<text class="row" x="{LEFT - 6}" y="{y + 4}">{k * step:.6g}</text>')
-    return "".join([*parts, _time_axis(scale)])
+    return "".join(parts)
 
 
 def _time_axis(scale: _Scale) -> str:
