@@ -28,7 +28,7 @@ from mjx_s2r.contract import ContractError, PolicyContract
 from mjx_s2r.curriculum.coordinates import select_rows
 from mjx_s2r.eval.gap_verdict import judge_gap
 from mjx_s2r.eval.intervals import mean_interval, wilson
-from mjx_s2r.eval.performance import IntervalEstimate, Performance
+from mjx_s2r.eval.performance import EpisodeFigure, Performance
 from mjx_s2r.eval.robot_episodes import RobotEpisode, log_name
 from mjx_s2r.eval.simulated_worlds import trained_bounds
 from mjx_s2r.eval.world_judge import judge_worlds
@@ -290,15 +290,15 @@ def _counted(flights: Sequence[Flight], successes: int) -> Performance:
     """Returns the figures of flights that a person has counted; nobody measured the return."""
     steps = [float(np.isfinite(flight.commands).all(1).sum()) for flight in flights]
     count, names = len(flights), [flight.robot for flight in flights]
-    unknown = IntervalEstimate(float("nan"), -np.inf, np.inf)
+    unknown = EpisodeFigure(float("nan"), -np.inf, np.inf)
     return Performance(
         episodes=count,
         groups=len(set(names)),
         successes=successes,
         effective=count,
-        success=IntervalEstimate(successes / count, *wilson(successes, count)),
+        success=EpisodeFigure(successes / count, *wilson(successes, count)),
         episode_return=unknown,
-        length=IntervalEstimate(float(np.mean(steps)), *mean_interval(steps, [""] * count)),
+        length=EpisodeFigure(float(np.mean(steps)), *mean_interval(steps, [""] * count)),
     )
 
 

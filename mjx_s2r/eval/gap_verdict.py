@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mjx_s2r.eval.intervals import rate_ratio, wilson
-from mjx_s2r.eval.performance import IntervalEstimate, Performance
+from mjx_s2r.eval.performance import EpisodeFigure, Performance
 
 GOOD, POOR = 0.10, 0.30
 UNKNOWN = "cannot tell yet"
@@ -34,7 +34,7 @@ class GapVerdict:
     """
 
     word: str
-    gap: IntervalEstimate
+    gap: EpisodeFigure
     more: int | None
     sentence: str
 
@@ -47,7 +47,7 @@ class GapVerdict:
 def judge_gap(simulated: Performance, robot: Performance) -> GapVerdict:
     """Returns the verdict on a policy's successes in simulation and on robots."""
     if not simulated.successes:
-        nothing = IntervalEstimate(math.nan, -math.inf, math.inf)
+        nothing = EpisodeFigure(math.nan, -math.inf, math.inf)
         text = (
             f"{UNKNOWN}: the policy never succeeds in simulation ({simulated.episodes} episodes), "
             "so there is nothing that a robot could lose; train it first"
@@ -75,17 +75,17 @@ def judge_gap(simulated: Performance, robot: Performance) -> GapVerdict:
     return GapVerdict(word, gap, more, text)
 
 
-def _gap(simulated: Performance, robot: Performance, times: float) -> IntervalEstimate:
+def _gap(simulated: Performance, robot: Performance, times: float) -> EpisodeFigure:
     """Returns the gap if ``times`` as many episodes had given the same rates."""
     sides = []
     for side in (robot, simulated):
         count = times * side.effective
         sides.append((side.success.value, wilson(side.success.value * count, count)))
     ratio, (low, high) = rate_ratio(*sides)
-    return IntervalEstimate(1 - ratio, 1 - high, 1 - low)
+    return EpisodeFigure(1 - ratio, 1 - high, 1 - low)
 
 
-def _word(gap: IntervalEstimate) -> str:
+def _word(gap: EpisodeFigure) -> str:
     """Returns the word that holds over the whole interval."""
     ends = (-math.inf, GOOD, POOR, math.inf)
     for word, low, high in zip(WORDS, ends, ends[1:], strict=False):

@@ -14,7 +14,7 @@ from mjx_s2r.eval.intervals import Interval, design_effect, mean_interval, wilso
 
 
 @dataclass(frozen=True)
-class IntervalEstimate:
+class EpisodeFigure:
     """A figure and its 95 % interval.
 
     Attributes:
@@ -55,9 +55,9 @@ class Performance:
     groups: int
     successes: int
     effective: float
-    success: IntervalEstimate
-    episode_return: IntervalEstimate
-    length: IntervalEstimate
+    success: EpisodeFigure
+    episode_return: EpisodeFigure
+    length: EpisodeFigure
 
     def to_json(self) -> dict[str, Any]:
         """Returns the figures as JSON values; estimates are [value, low, high]."""
@@ -97,17 +97,17 @@ def performance_of(
     count, hits = len(good), int(good.sum())
     low, high = wilson(hits / scatter, count / scatter)
 
-    def mean(values: Sequence[float] | np.ndarray) -> IntervalEstimate:
+    def mean(values: Sequence[float] | np.ndarray) -> EpisodeFigure:
         """Returns the mean with its interval."""
         found = np.asarray(values, float)
-        return IntervalEstimate(float(found.mean()), *mean_interval(found, groups))
+        return EpisodeFigure(float(found.mean()), *mean_interval(found, groups))
 
     return Performance(
         episodes=count,
         groups=len(trials),
         successes=hits,
         effective=count / scatter,
-        success=IntervalEstimate(hits / count, low, high),
+        success=EpisodeFigure(hits / count, low, high),
         episode_return=mean(returns),
         length=mean(lengths),
     )

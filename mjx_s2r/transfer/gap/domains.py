@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from mjx_s2r.eval.intervals import wilson
-from mjx_s2r.eval.performance import IntervalEstimate
+from mjx_s2r.eval.performance import EpisodeFigure
 
 THUMB = 8  # side of the thumbnail
 FOLDS = 5
@@ -38,7 +38,7 @@ class DomainGap:
         simulated: simulated ones.
     """
 
-    accuracy: IntervalEstimate
+    accuracy: EpisodeFigure
     distance: float
     robot: int
     simulated: int
@@ -101,7 +101,7 @@ def compare_domains(
     low, high = wilson(accuracy * count, count)
     ours, theirs = both[: len(robot)], both[len(robot) :]
     return DomainGap(
-        accuracy=IntervalEstimate(accuracy, low, high),
+        accuracy=EpisodeFigure(accuracy, low, high),
         distance=_distance_ratio(ours, theirs, simulated_flight),
         robot=len(robot),
         simulated=len(simulated),
