@@ -17,7 +17,7 @@ from mjx_s2r.params import ParamError
 from mjx_s2r.report.charts import short
 from mjx_s2r.robot.collect.motion_file import MotionFile, write_motion
 from mjx_s2r.runtime.progress import console, print_line, progress
-from mjx_s2r.transfer.excitation import Excitation, ExciteConfig, Experiment, find_motion
+from mjx_s2r.transfer.excitation import ExcitationResult, ExciteConfig, Experiment, find_motion
 from mjx_s2r.transfer.excitation_setup import experiment_of_model, experiment_of_task
 from mjx_s2r.transfer.posterior import Posterior
 
@@ -73,7 +73,7 @@ def experiment_of(config: ExciteVerbConfig) -> Experiment:
     )
 
 
-def intervals_table(found: Excitation) -> Table:
+def intervals_table(found: ExcitationResult) -> Table:
     """Returns the intervals of the rows before and after the motion, and beside the usual ones."""
     shown = Table(title="95 % intervals before and after")
     for name in ("row", "unit", "now", f"after the {found.best.name} motion"):

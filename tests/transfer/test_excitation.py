@@ -12,7 +12,7 @@ from rich.console import Console
 from mjx_s2r.contract import ContractError
 from mjx_s2r.params import ParamError, ParamSpace, add, scale, set_to
 from mjx_s2r.robot.collect.actors import motion_contract
-from mjx_s2r.robot.collect.motion_file import fit_motion, read_motion
+from mjx_s2r.robot.collect.motion_file import plan_from_file, read_motion
 from mjx_s2r.robot.collect.plan import MotionConfig
 from mjx_s2r.robot.drivers.mujoco_wiring import Rig, describe
 from mjx_s2r.robot.safety import Guard, SafetyConfig
@@ -243,7 +243,7 @@ def test_the_verb_writes_a_motion_that_the_robot_side_takes(
     assert motion.joints == ("shoulder",) and len(motion.targets) == 200
     info = describe(arm(), Rig(("shoulder",), 50.0, max_rate=(3.0,)))
     guard = Guard.build(SafetyConfig(), motion_contract(info, 50.0), info)
-    assert fit_motion(motion, guard).joints[0].speed <= 0.8 * 3 * 1.001
+    assert plan_from_file(motion, guard).joints[0].speed <= 0.8 * 3 * 1.001
     with pytest.raises(ParamError, match="one of the two"):
         excite.main(["--out", str(out)])
 
