@@ -41,6 +41,7 @@ from mjx_s2r.transfer.report import error_by_kind, write_report
 from mjx_s2r.transfer.result import Identification
 
 STEPS = 1000  # of the bar
+WIDE = 120  # columns of a table in a pipe
 DOUBTFUL = ("late velocity", "scaled velocity")  # findings for which a channel is left out
 
 
@@ -111,8 +112,9 @@ def main(argv: Sequence[str]) -> int:
     warnings = tuple(str(f) for f in telemetry.findings) + found.warnings
     found = Identification(**{**vars(found), "warnings": warnings})
     _write(config, found, argv)
-    console.print(rows_table(found.posterior))
-    console.print(error_table(found))
+    wide = None if console.is_terminal else WIDE
+    console.print(rows_table(found.posterior), width=wide)
+    console.print(error_table(found), width=wide)
     for warning in found.warnings:
         print_line(f"note: {warning}")
     print_line(f"page: {config.folder / 'report.html'}")
@@ -169,7 +171,7 @@ def _quantum(prepared: PreparedWindows, telemetry: TelemetryReport) -> np.ndarra
 def _print_telemetry(telemetry: TelemetryReport) -> None:
     """Prints what was found in the logs."""
     for finding in telemetry.findings:
-        print_line(f"{finding.severity}: {finding}")
+        print_line(str(finding))
 
 
 def _print_prepared(prepared: PreparedWindows) -> None:
