@@ -140,7 +140,7 @@ def open_problem(config: IdentifyConfig) -> tuple[IdentifyProblem, TelemetryRepo
     if doubtful:
         print_line(f"left out of the fit, since it disagrees with the position: {_list(doubtful)}")
     if task is not None:
-        table = changed_space(task.space, config.limits)
+        table = changed_space(task.space, _as_limits(config.limits))
         if config.rows:
             chosen = select_rows(table, config.rows)
         else:
@@ -148,13 +148,18 @@ def open_problem(config: IdentifyConfig) -> tuple[IdentifyProblem, TelemetryRepo
         return task_problem(config.task, model, table, chosen, recordings), telemetry
     name = config.model.stem if config.model else ""
     whole = model_problem(model, recordings, name)
-    table = changed_space(whole.space, config.limits)
+    table = changed_space(whole.space, _as_limits(config.limits))
     chosen = select_rows(table, config.rows or USUAL)
     rows = tuple(row for row, wanted in zip(table.rows, chosen, strict=True) if wanted)
     problem = IdentifyProblem(
         whole.name, whole.mj_model, ParamSpace(rows), whole.recordings, whole.notes
     )
     return problem, telemetry
+
+
+def _as_limits(given: Sequence[str]) -> list[str]:
+    """Returns ranges "name=low,high" as ranges whose ends are the row's hard limits, too."""
+    return [f"{text};limits={text.partition('=')[2]}" for text in given]
 
 
 def _list(names: Collection[str]) -> str:

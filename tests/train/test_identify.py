@@ -71,7 +71,7 @@ def test_only_a_check_writes_nothing(
     tmp_path: Path, log: Recording, capsys: pytest.CaptureFixture[str]
 ) -> None:
     line = written(tmp_path, log)
-    assert identify.main([*line, "--check-only"]) == 0
+    assert identify.main([*line, "--check-only", "--limits", "gain_servo=0.001,100"]) == 0
     assert not list((tmp_path / "out").glob("*.json"))
 
 
