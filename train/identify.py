@@ -5,8 +5,9 @@ task's table, or those of a model alone (--model robot.xml), by simulating windo
 Writes a posterior that training starts from (--ranges OUT/posterior.json) and a page.
 """
 
+import fnmatch
 import shlex
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -18,7 +19,7 @@ from rich.table import Table
 from mjx_s2r.curriculum.coordinates import select_rows
 from mjx_s2r.envs.registry import make_task
 from mjx_s2r.io.run import check_writable, write_json
-from mjx_s2r.params import ParamError, ParamSpace
+from mjx_s2r.params import ParamError, ParamSpace, unknown
 from mjx_s2r.params.ranges import changed_space
 from mjx_s2r.runtime.progress import console, print_line, progress
 from mjx_s2r.transfer.excitation import next_experiment
@@ -35,7 +36,7 @@ from mjx_s2r.transfer.problem import (
     task_problem,
     without_channels,
 )
-from mjx_s2r.transfer.readers.read import read_recordings
+from mjx_s2r.transfer.readers.read import LogBook, read_recordings
 from mjx_s2r.transfer.recording_checks import TelemetryReport, check_recordings
 from mjx_s2r.transfer.report import error_by_kind, write_report
 from mjx_s2r.transfer.result import Identification
@@ -62,6 +63,9 @@ class IdentifyConfig:
     empty: of a task all that motion can tell, of a model all but masses."""
     limits: tuple[str, ...] = ()
     """Other limits of rows to search in, name=low,high each."""
+    channels: tuple[str, ...] = ()
+    """Readings to fit, as patterns of "joint_pos NAME", "joint_vel NAME", "sensor NAME"; empty: all
+    but speeds of joints whose position is read, which drivers filter."""
     out: Path | None = None
     """Folder of the results; by default runs/identify-NAME."""
     check_only: bool = False
@@ -112,9 +116,10 @@ def main(argv: Sequence[str]) -> int:
     warnings = tuple(str(f) for f in telemetry.findings) + found.warnings
     found = Identification(**{**vars(found), "warnings": warnings})
     _write(config, found, argv)
-    wide = None if console.is_terminal else WIDE
-    console.print(rows_table(found.posterior), width=wide)
-    console.print(error_table(found), width=wide)
+    if not console.is_terminal:
+        console.width = WIDE
+    console.print(rows_table(found.posterior))
+    console.print(error_table(found))
     for warning in found.warnings:
         print_line(f"note: {warning}")
     print_line(f"page: {config.folder / 'report.html'}")
@@ -135,10 +140,7 @@ def open_problem(config: IdentifyConfig) -> tuple[IdentifyProblem, TelemetryRepo
     model = task.mj_model if task is not None else load_model(config.model or "")
     book = read_recordings(config.logs, model, mapping)
     telemetry = check_recordings(book.recordings, model, book.findings)
-    doubtful = {f.element for f in telemetry.findings if f.code in DOUBTFUL}
-    recordings = without_channels(book.recordings, doubtful)
-    if doubtful:
-        print_line(f"left out of the fit, since it disagrees with the position: {_list(doubtful)}")
+    recordings = without_channels(book.recordings, _left_out(config, book, telemetry))
     if task is not None:
         table = changed_space(task.space, _as_limits(config.limits))
         if config.rows:
@@ -157,14 +159,31 @@ def open_problem(config: IdentifyConfig) -> tuple[IdentifyProblem, TelemetryRepo
     return problem, telemetry
 
 
+def _left_out(config: IdentifyConfig, book: LogBook, telemetry: TelemetryReport) -> set[str]:
+    """Returns the channels that are not fitted, by name, and says which.
+
+    Raises:
+        ParamError: a pattern that fits none.
+    """
+    names = dict.fromkeys(str(c) for r in book.recordings for c in r.channels)
+    if config.channels:
+        for pattern in config.channels:
+            if not fnmatch.filter(names, pattern):
+                raise unknown("channel", pattern, list(names))
+        found = {n for n in names if not any(fnmatch.fnmatchcase(n, p) for p in config.channels)}
+    else:
+        speeds = {n for n in names if n.replace("joint_vel", "joint_pos") in names.keys() - {n}}
+        found = speeds | {f.element for f in telemetry.findings if f.code in DOUBTFUL}
+    if found & names.keys():
+        print_line(
+            f"not fitted: {', '.join(sorted(found & names.keys()))} (--channels takes it in)"
+        )
+    return found
+
+
 def _as_limits(given: Sequence[str]) -> list[str]:
     """Returns ranges "name=low,high" as ranges whose ends are the row's hard limits, too."""
     return [f"{text};limits={text.partition('=')[2]}" for text in given]
-
-
-def _list(names: Collection[str]) -> str:
-    """Returns names in order, with commas."""
-    return ", ".join(sorted(names))
 
 
 def _quantum(prepared: PreparedWindows, telemetry: TelemetryReport) -> np.ndarray:
