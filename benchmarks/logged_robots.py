@@ -60,7 +60,7 @@ TWO_LINK = """
         <joint name="elbow" axis="0 1 0" range="-2 2" damping="0.4" frictionloss="0.06"
                armature="0.015"/>
         <geom type="capsule" fromto="0 0 0 0 0 -0.25" size="0.018" mass="0.3"/>
-        <body name="tool" pos="0 0 -0.25"><geom type="sphere" size="0.02" mass="0.15"/></body>
+        <body name="tool" pos="0 0 -0.25"><geom name="tool" type="sphere" size="0.02" mass="0.15"/></body>
       </body>
     </body>
   </worldbody>
@@ -82,7 +82,7 @@ PAN_TILT = """
       <body name="head" pos="0 0 0.08">
         <joint name="tilt" axis="0 1 0" range="-1.4 1.4" damping="0.12" frictionloss="0.03"
                armature="0.005"/>
-        <geom type="box" pos="0.06 0 0.02" size="0.07 0.05 0.04" mass="0.45"/>
+        <geom name="head" type="box" pos="0.06 0 0.02" size="0.07 0.05 0.04" mass="0.45"/>
       </body>
     </body>
   </worldbody>
@@ -148,7 +148,7 @@ def kinds() -> dict[str, RobotKind]:
     found = (
         RobotKind("reach", reach.mj_model, ParamSpace(rows), home, 0.5),
         RobotKind("two_link", _model(TWO_LINK), _table(("shoulder", "elbow"), "tool"), (0.6, 0.8), 0.7),
-        RobotKind("pan_tilt", _model(PAN_TILT), _table(("pan", "tilt"), "head"), (0.0, 0.2), 0.6),
+        RobotKind("pan_tilt", _model(PAN_TILT), _table(("pan", "tilt"), "head", gains=False), (0.0, 0.2), 0.6),
     )
     return {kind.name: kind for kind in found}
 
@@ -158,8 +158,12 @@ def _model(xml: str) -> mujoco.MjModel:
     return mujoco.MjModel.from_xml_string(xml)
 
 
-def _table(joints: Sequence[str], load: str) -> ParamSpace:
-    """Returns the rows of an arm: each joint's own, the load's mass, the delay of commands."""
+def _table(joints: Sequence[str], load: str, *, gains: bool = True) -> ParamSpace:
+    """Returns the rows of an arm: each joint's own, the load's mass, the delay of commands.
+
+    Where no weight hangs on a joint, its gain, damping, friction and armature are seen as ratios
+    alone, nearly; such a robot's gains are taken as known.
+    """
     rows: list[Param] = []
     for joint in joints:
         on = (joint,)
@@ -167,8 +171,11 @@ def _table(joints: Sequence[str], load: str) -> ParamSpace:
             scale(f"damping_{joint}", "model.dof_damping", on, (0.4, 2.5), law="log_uniform"),
             scale(f"friction_{joint}", "model.dof_frictionloss", on, (0.3, 3.0), law="log_uniform"),
             scale(f"armature_{joint}", "model.dof_armature", on, (0.4, 2.5), law="log_uniform"),
-            scale(f"kp_{joint}", "model.actuator_kp", on, (0.6, 1.6), law="log_uniform"),
         ]
+        if gains:
+            rows.append(
+                scale(f"kp_{joint}", "model.actuator_kp", on, (0.6, 1.6), law="log_uniform")
+            )
     rows.append(add(f"zero_{joints[-1]}", "model.qpos0", joints[-1:], (-0.05, 0.05), unit="rad"))
     rows.append(scale("load", "model.body_mass", (load,), (0.5, 2.0), law="log_uniform"))
     rows.append(set_to("action_delay", "actuator.delay_s", (), (0, 0.06), unit="s"))

@@ -30,7 +30,8 @@ from mjx_s2r.transfer.windows import Windows, reading_noise
 STEP = 1e-3  # of a unit coordinate, for differences
 START_STEP = 0.05  # of the deviation of a start state
 LEAST_GAIN = 3e-4  # relative change of the cost that is worth another iteration
-DAMPINGS = (0.1, 1.0, 10.0, 100.0)  # of the last damping, tried together
+DAMPINGS = (0.1, 10.0)  # of the last damping, tried together
+MOVED = 0.05  # of a unit coordinate, from which derivatives by the start state are taken anew
 NU = 5.0  # mean squares beyond which a window loses weight
 COARSE = 10  # iterations of Gauss-Newton on the search's windows
 HUGE = 1e6  # residual, in deviations, beyond which it is not looked at more closely
@@ -292,6 +293,7 @@ def linearize(
     noise_std: np.ndarray,
     *,
     central: bool = True,
+    by_start: np.ndarray | None = None,
 ) -> Linearization:
     """Returns residuals of the windows ``which`` (W,) True and their derivatives at ``z`` (D,).
 
@@ -302,9 +304,11 @@ def linearize(
         which: windows that count.
         noise_std: (C,) deviation of each channel.
         central: central differences, twice as dear and an order better.
+        by_start: (W', K, C, S) derivatives by the start states where they are known; else they are
+            taken.
     """
     windows, space = simulator.windows, simulator.space
-    size, states = len(z), start.shape[1]
+    size, states = len(z), start.shape[1] if by_start is None else 0
     steps = np.where(z > 0.5, -STEP, STEP) * np.ones(size)
     moved = [z + steps * unit for unit in np.eye(size)]
     inside = (z >= STEP) & (z <= 1 - STEP)
@@ -312,7 +316,7 @@ def linearize(
         moved += [z - np.where(inside, steps, 0.0) * unit for unit in np.eye(size)]
     h = START_STEP * windows.start_std
     points = [z, *moved, *[z] * states]
-    starts = [start] * (1 + len(moved)) + [start + h * unit for unit in np.eye(states)]
+    starts = [start] * (1 + len(moved)) + [start + h * unit for unit in np.eye(len(h))[:states]]
     predicted = simulator.predict(values_at(space, np.array(points)), np.array(starts), which)[
         :, which
     ]
@@ -320,7 +324,8 @@ def linearize(
     down = predicted[1 + size : 1 + 2 * size] if central else np.repeat(base[None], size, 0)
     width = steps + (np.where(inside, steps, 0.0) if central else 0.0)
     jacobian = np.moveaxis((up - down) / width[:, None, None, None], 0, -1)
-    by_start = np.moveaxis((predicted[1 + len(moved) :] - base) / h[:, None, None, None], 0, -1)
+    if by_start is None:
+        by_start = np.moveaxis((predicted[1 + len(moved) :] - base) / h[:, None, None, None], 0, -1)
     return Linearization(
         space=space,
         z=z,
@@ -354,9 +359,16 @@ def _gauss_newton(
         done: share of the whole that was done before, and share that this is.
     """
     start, cost, damping = start.copy(), np.inf, 1e-2
+    by_start, there = None, z
     for iteration in range(iterations):
-        local = linearize(work.simulator, z, start, which, work.noise_std, central=False)
-        work.count += (1 + len(z) + start.shape[1]) * int(which.sum())
+        if np.abs(z - there).max() > MOVED:
+            by_start = None
+        taken = 0 if by_start is not None else start.shape[1]
+        local = linearize(
+            work.simulator, z, start, which, work.noise_std, central=False, by_start=by_start
+        )
+        by_start, there = local.start_jacobian, z if taken else there
+        work.count += (1 + len(z) + taken) * int(which.sum())
         cost = float(_objective(local.residual, local.start_shift, local))
         factors = [damping * f for f in DAMPINGS]
         tried = [_step(local, z, factor) for factor in factors]
