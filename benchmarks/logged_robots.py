@@ -44,13 +44,12 @@ SPARE_S = 2.0  # beyond the motion, for steps in which the guard holds
 BUS = Imperfections(
     encoder_counts=4096, latency_jitter=JITTER, lost_commands=0.005, velocity_cutoff_hz=20.0
 )
-GEARS = {"backlash_deg": 0.25, "deadband_deg": 0.1}
-DOUBTFUL = ("late velocity", "scaled velocity")  # as train/identify.py leaves them out
+GEARS = replace(BUS, deadband_deg=0.1)  # the dead band of `SERVO_ARM`; play is a row
 
 TWO_LINK = """
 <mujoco model="two_link">
   <compiler angle="radian" autolimits="true"/>
-  <option timestep="0.004" integrator="implicitfast"><flag contact="disable"/></option>
+  <option timestep="0.002" integrator="implicitfast"><flag contact="disable"/></option>
   <worldbody>
     <body name="upper" pos="0 0 0.5">
       <joint name="shoulder" axis="0 1 0" range="-2 2" damping="0.8" frictionloss="0.1"
@@ -60,7 +59,9 @@ TWO_LINK = """
         <joint name="elbow" axis="0 1 0" range="-2 2" damping="0.4" frictionloss="0.06"
                armature="0.015"/>
         <geom type="capsule" fromto="0 0 0 0 0 -0.25" size="0.018" mass="0.3"/>
-        <body name="tool" pos="0 0 -0.25"><geom name="tool" type="sphere" size="0.02" mass="0.15"/></body>
+        <body name="tool" pos="0 0 -0.25">
+          <geom name="tool" type="sphere" size="0.02" mass="0.15"/>
+        </body>
       </body>
     </body>
   </worldbody>
@@ -73,7 +74,7 @@ TWO_LINK = """
 PAN_TILT = """
 <mujoco model="pan_tilt">
   <compiler angle="radian" autolimits="true"/>
-  <option timestep="0.004" integrator="implicitfast"><flag contact="disable"/></option>
+  <option timestep="0.002" integrator="implicitfast"><flag contact="disable"/></option>
   <worldbody>
     <body name="yoke" pos="0 0 0.4">
       <joint name="pan" axis="0 0 1" range="-2 2" damping="0.15" frictionloss="0.04"
@@ -104,6 +105,7 @@ class RobotKind:
         space: the D rows that are drawn and identified; "actuator.delay_s" among them.
         home: (J,) pose that motions begin in.
         amplitude: of the motions, rad.
+        flaws: of bus, gears and encoders; latency and play are rows.
     """
 
     name: str
@@ -111,6 +113,7 @@ class RobotKind:
     space: ParamSpace
     home: tuple[float, ...]
     amplitude: float
+    flaws: Imperfections = BUS
 
     @property
     def joints(self) -> tuple[str, ...]:
@@ -145,10 +148,20 @@ def kinds() -> dict[str, RobotKind]:
     )
     rows = tuple(reach.space.rows[reach.space.index(name)] for name in names)
     home = (0.0, -0.9, 0.75, 1.2, 0.0, 0.3)
+    worn = (*rows, reach.space.rows[reach.space.index("backlash")])
     found = (
+        RobotKind("reach_gears", reach.mj_model, ParamSpace(worn), home, 0.5, GEARS),
         RobotKind("reach", reach.mj_model, ParamSpace(rows), home, 0.5),
-        RobotKind("two_link", _model(TWO_LINK), _table(("shoulder", "elbow"), "tool"), (0.6, 0.8), 0.7),
-        RobotKind("pan_tilt", _model(PAN_TILT), _table(("pan", "tilt"), "head", gains=False), (0.0, 0.2), 0.6),
+        RobotKind(
+            "two_link", _model(TWO_LINK), _table(("shoulder", "elbow"), "tool"), (0.6, 0.8), 0.7
+        ),
+        RobotKind(
+            "pan_tilt",
+            _model(PAN_TILT),
+            _table(("pan", "tilt"), "head", gains=False),
+            (0.0, 0.2),
+            0.6,
+        ),
     )
     return {kind.name: kind for kind in found}
 
@@ -182,12 +195,12 @@ def _table(joints: Sequence[str], load: str, *, gains: bool = True) -> ParamSpac
     return ParamSpace(tuple(rows))
 
 
-def individual(kind: RobotKind, number: int, *, gears: bool = False) -> Individual:
-    """Returns robot number ``number`` of a kind, with play and a dead band where asked for."""
+def individual(kind: RobotKind, number: int) -> Individual:
+    """Returns robot number ``number`` of a kind."""
     rng = np.random.default_rng((number, len(kind.space), 18))
     truth = values_at(kind.space, rng.uniform(*DRAWN, len(kind.space)))
     truth[_delay(kind.space)] = rng.uniform(*LATENCY_S)
-    return with_truth(kind, truth, replace(BUS, seed=number, **(GEARS if gears else {})))
+    return with_truth(kind, truth, replace(kind.flaws, seed=number))
 
 
 def with_truth(kind: RobotKind, truth: np.ndarray, flaws: Imperfections) -> Individual:
@@ -200,7 +213,9 @@ def with_truth(kind: RobotKind, truth: np.ndarray, flaws: Imperfections) -> Indi
     model.opt.timestep /= 2
     model.opt.iterations, model.opt.ls_iterations = 50, 20
     write(model, bind_model(kind.space, model), truth)
-    return Individual(kind, truth, replace(flaws, latency_ms=1e3 * median_s), model)
+    play = [x for x, row in zip(truth, kind.space.rows, strict=True) if row.array == "backlash"]
+    flaws = replace(flaws, latency_ms=1e3 * median_s, backlash_deg=math.degrees(sum(play)))
+    return Individual(kind, truth, flaws, model)
 
 
 def _delay(space: ParamSpace) -> int:
@@ -243,7 +258,9 @@ def fly(robot: Individual, path: Path, seconds: float, seed: int) -> None:
 
 
 def problem_of(kind: RobotKind, log: Path, rows: Sequence[str] = ()) -> IdentifyProblem:
-    """Returns the problem of identifying a robot from its flight log.
+    """Returns the problem of identifying a robot from its flight log, by its positions.
+
+    Its speeds are positions through a low-pass: they say the same again, and late.
 
     Args:
         kind: of the robot.
@@ -251,9 +268,8 @@ def problem_of(kind: RobotKind, log: Path, rows: Sequence[str] = ()) -> Identify
         rows: to fit; empty for all of the kind's.
     """
     book = read_recordings([log], kind.mj_model)
-    telemetry = check_recordings(book.recordings, kind.mj_model, book.findings)
-    telemetry.require_usable()
-    doubtful = {str(c) for r in book.recordings for c in r.channels if c.kind == "joint_vel"}
+    check_recordings(book.recordings, kind.mj_model, book.findings).require_usable()
+    speeds = {str(c) for r in book.recordings for c in r.channels if c.kind == "joint_vel"}
     chosen = np.array([not rows or name in rows for name in kind.space.names])
-    recordings = without_channels(book.recordings, doubtful)
+    recordings = without_channels(book.recordings, speeds)
     return task_problem(kind.name, kind.mj_model, kind.space, chosen, recordings)
