@@ -31,7 +31,8 @@ STEP = 1e-3  # of a unit coordinate, for differences
 START_STEP = 0.05  # of the deviation of a start state
 LEAST_GAIN = 3e-4  # relative change of the cost that is worth another iteration
 DAMPINGS = (0.1, 10.0)  # of the last damping, tried together
-MOVED = 0.05  # of a unit coordinate, from which derivatives by the start state are taken anew
+MOVED = 0.01  # of a unit coordinate, from which derivatives are taken anew
+START_MOVED = 0.05  # the same for those by the start states, which change less
 NU = 5.0  # mean squares beyond which a window loses weight
 COARSE = 10  # iterations of Gauss-Newton on the search's windows
 HUGE = 1e6  # residual, in deviations, beyond which it is not looked at more closely
@@ -102,6 +103,25 @@ class Fit:
         return values_at(self.space, self.z)
 
 
+@dataclass(frozen=True, eq=False)
+class _Slopes:
+    """Derivatives that were taken last.
+
+    Attributes:
+        which: (W,) True for the windows that they are of.
+        rows_at: (D,) unit coordinates where those by the rows were taken.
+        by_rows: (W', K, C, D) these.
+        start_at: (D,) unit coordinates where those by the start states were taken.
+        by_start: (W', K, C, S) these.
+    """
+
+    which: np.ndarray
+    rows_at: np.ndarray
+    by_rows: np.ndarray
+    start_at: np.ndarray
+    by_start: np.ndarray
+
+
 @dataclass
 class _Search:
     """What the stages of a fit share.
@@ -115,6 +135,7 @@ class _Search:
         count: windows simulated so far.
         best: the lowest cost so far.
         trace: of both.
+        slopes: derivatives that serve as long as the rows hardly move.
     """
 
     simulator: ReplaySimulator
@@ -125,6 +146,7 @@ class _Search:
     count: int = 0
     best: float = np.inf
     trace: list[tuple[int, float]] = field(default_factory=list)
+    slopes: _Slopes | None = None
 
     @property
     def windows(self) -> Windows:
@@ -137,6 +159,26 @@ class _Search:
         predicted = self.simulator.predict(xi, start, which)[:, which]
         self.count += len(xi) * int(which.sum())
         return self.windows.readings[which] - predicted
+
+    def linearized(self, z: np.ndarray, start: np.ndarray, which: np.ndarray) -> Linearization:
+        """Returns residuals at ``z`` (D,), and derivatives at it or so near that they will do."""
+        last, by_rows, by_start = self.slopes, None, None
+        if last is not None and np.array_equal(last.which, which):
+            by_rows = last.by_rows if np.abs(z - last.rows_at).max() <= MOVED else None
+            by_start = last.by_start if np.abs(z - last.start_at).max() <= START_MOVED else None
+        local = _linearized(
+            self.simulator, z, start, which, self.noise_std, False, by_rows, by_start
+        )
+        taken = (by_rows is None) * len(z) + (by_start is None) * start.shape[1]
+        self.count += (1 + taken) * int(which.sum())
+        self.slopes = _Slopes(
+            which,
+            z if by_rows is None or last is None else last.rows_at,
+            local.jacobian,
+            z if by_start is None or last is None else last.start_at,
+            local.start_jacobian,
+        )
+        return local
 
     def restart(self, noise_std: np.ndarray) -> None:
         """Takes other deviations; costs before and after do not compare."""
@@ -293,7 +335,6 @@ def linearize(
     noise_std: np.ndarray,
     *,
     central: bool = True,
-    by_start: np.ndarray | None = None,
 ) -> Linearization:
     """Returns residuals of the windows ``which`` (W,) True and their derivatives at ``z`` (D,).
 
@@ -304,16 +345,31 @@ def linearize(
         which: windows that count.
         noise_std: (C,) deviation of each channel.
         central: central differences, twice as dear and an order better.
-        by_start: (W', K, C, S) derivatives by the start states where they are known; else they are
-            taken.
     """
+    return _linearized(simulator, z, start, which, noise_std, central, None, None)
+
+
+def _linearized(
+    simulator: ReplaySimulator,
+    z: np.ndarray,
+    start: np.ndarray,
+    which: np.ndarray,
+    noise_std: np.ndarray,
+    central: bool,
+    by_rows: np.ndarray | None,
+    by_start: np.ndarray | None,
+) -> Linearization:
+    """Returns the same with derivatives (W', K, C, D) and (W', K, C, S) that may be known."""
     windows, space = simulator.windows, simulator.space
-    size, states = len(z), start.shape[1] if by_start is None else 0
-    steps = np.where(z > 0.5, -STEP, STEP) * np.ones(size)
-    moved = [z + steps * unit for unit in np.eye(size)]
+    size, states = (
+        0 if by_rows is not None else len(z),
+        0 if by_start is not None else start.shape[1],
+    )
+    steps = np.where(z > 0.5, -STEP, STEP)
+    moved = [z + steps * unit for unit in np.eye(len(z))[:size]]
     inside = (z >= STEP) & (z <= 1 - STEP)
     if central:
-        moved += [z - np.where(inside, steps, 0.0) * unit for unit in np.eye(size)]
+        moved += [z - np.where(inside, steps, 0.0) * unit for unit in np.eye(len(z))[:size]]
     h = START_STEP * windows.start_std
     points = [z, *moved, *[z] * states]
     starts = [start] * (1 + len(moved)) + [start + h * unit for unit in np.eye(len(h))[:states]]
@@ -321,16 +377,17 @@ def linearize(
         :, which
     ]
     base, up = predicted[0], predicted[1 : 1 + size]
-    down = predicted[1 + size : 1 + 2 * size] if central else np.repeat(base[None], size, 0)
-    width = steps + (np.where(inside, steps, 0.0) if central else 0.0)
-    jacobian = np.moveaxis((up - down) / width[:, None, None, None], 0, -1)
+    if by_rows is None:
+        down = predicted[1 + size : 1 + 2 * size] if central else np.repeat(base[None], size, 0)
+        width = steps + (np.where(inside, steps, 0.0) if central else 0.0)
+        by_rows = np.moveaxis((up - down) / width[:, None, None, None], 0, -1)
     if by_start is None:
         by_start = np.moveaxis((predicted[1 + len(moved) :] - base) / h[:, None, None, None], 0, -1)
     return Linearization(
         space=space,
         z=z,
         residual=windows.readings[which] - base,
-        jacobian=jacobian,
+        jacobian=by_rows,
         start_jacobian=by_start,
         start_std=windows.start_std,
         start_shift=start[which] - windows.start[which],
@@ -359,16 +416,8 @@ def _gauss_newton(
         done: share of the whole that was done before, and share that this is.
     """
     start, cost, damping = start.copy(), np.inf, 1e-2
-    by_start, there = None, z
     for iteration in range(iterations):
-        if np.abs(z - there).max() > MOVED:
-            by_start = None
-        taken = 0 if by_start is not None else start.shape[1]
-        local = linearize(
-            work.simulator, z, start, which, work.noise_std, central=False, by_start=by_start
-        )
-        by_start, there = local.start_jacobian, z if taken else there
-        work.count += (1 + len(z) + taken) * int(which.sum())
+        local = work.linearized(z, start, which)
         cost = float(_objective(local.residual, local.start_shift, local))
         factors = [damping * f for f in DAMPINGS]
         tried = [_step(local, z, factor) for factor in factors]
