@@ -46,8 +46,8 @@ from benchmarks.timing import measure
 from mjx_s2r.drives import resolve
 from mjx_s2r.params import ParamSpace
 from mjx_s2r.sim.model.leaves import bind_model, write
-from mjx_s2r.transfer.fit import FitConfig, fit
-from mjx_s2r.transfer.identify import identify, prepare
+from mjx_s2r.transfer.fit import RowFitConfig, fit_rows
+from mjx_s2r.transfer.identify import identify, prepare_windows
 from mjx_s2r.transfer.inference import posterior_of
 from mjx_s2r.transfer.problem import IdentifyProblem
 from mjx_s2r.transfer.simulator import ReplaySimulator
@@ -56,7 +56,7 @@ from mjx_s2r.transfer.windows import Windows, cut_windows
 
 CASE = "identify"
 LOG_S = 10.0
-NOMINAL = FitConfig(candidates=1, generations=0, starts=1)
+NOMINAL = RowFitConfig(candidates=1, generations=0, starts=1)
 CLASSES = {
     "dof_damping": "damping",
     "dof_frictionloss": "friction",
@@ -118,7 +118,7 @@ def experiment(kind: RobotKind, number: int, seconds: float = LOG_S) -> Experime
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "robot.flight"
         fly(robot, path, seconds, number)
-        prepared = prepare(problem_of(kind, path), NOMINAL)
+        prepared = prepare_windows(problem_of(kind, path), NOMINAL)
     found = identify(prepared, NOMINAL)
     low, high = found.posterior.interval.T
     ends = [unit_of(kind.space, x) for x in (low, high)]
@@ -202,7 +202,7 @@ def _peer(kind: RobotKind, robots: int) -> Iterator[Row]:
 def _fitted(problem: IdentifyProblem) -> tuple[Windows, np.ndarray]:
     """Returns windows and best values, after what takes as long: the intervals, too."""
     windows = cut_windows(problem.recordings, NOMINAL.window_s, NOMINAL.held_out)
-    made = fit(ReplaySimulator(problem, windows), NOMINAL)
+    made = fit_rows(ReplaySimulator(problem, windows), NOMINAL)
     return windows, posterior_of(made.linearization).best
 
 
