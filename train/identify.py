@@ -93,7 +93,7 @@ class IdentifyConfig:
 
 def main(argv: Sequence[str]) -> int:
     """Parses the command line, identifies, prints and writes; returns the exit status."""
-    config = tyro.cli(IdentifyConfig, args=list(argv), config=(tyro.conf.OmitArgPrefixes,))
+    config = tyro.cli(IdentifyConfig, args=list(argv))
     check_writable(config.folder)
     problem, telemetry = open_problem(config)
     _print_telemetry(telemetry)

@@ -53,7 +53,7 @@ USUAL_KINDS: tuple[MotionKind, ...] = ("chirp", "log-chirp", "random", "steps", 
 
 
 @dataclass(frozen=True)
-class ExciteConfig:
+class MotionSearchConfig:
     """Settings of a search."""
 
     seconds: float = 20.0
@@ -174,7 +174,7 @@ class Experiment:
 
     problem: IdentifyProblem
     form: FreeMotion
-    config: ExciteConfig
+    config: MotionSearchConfig
     z: np.ndarray
     prior: np.ndarray
     named: np.ndarray

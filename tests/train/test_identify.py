@@ -15,7 +15,16 @@ from mjx_s2r.transfer.recording import Recording, RecordingError
 from tests.transfer.rig import WRITTEN, XML, pendulum, record, wave
 from train import identify
 
-QUICK = ("--candidates", "32", "--generations", "6", "--starts", "1", "--iterations", "8")
+QUICK = (
+    "--fit.candidates",
+    "32",
+    "--fit.generations",
+    "6",
+    "--fit.starts",
+    "1",
+    "--fit.iterations",
+    "8",
+)
 MAPPING = """
 [time]
 column = "t"
