@@ -149,7 +149,7 @@ def _descend(
         gain = 1 - cost / local.cost if local.cost else 0.0
         theta, start, damp = new, start_new, max(damp / 10, 1e-9)
         local = _linearize(trials, theta, start, chosen, noise)
-        if gain < 1e-6:
+        if gain < 1e-6 and damp < 1e-2:
             break
     return theta, start, local
 
