@@ -9,6 +9,7 @@ values alone (no global search), so that hundreds of experiments are possible.
                              a share of the row's limits
     coverage_gears.CLASS     the same for reach with play in its gears, which is a row then, and a
                              dead band, which no row has
+    coverage_coarse.CLASS    the same for reach fitted at its task's time step, 10 ms
     error_ratio              error on held-out windows, nominal over fitted; median of robots
     error_ratio_of_truth     the same for the true values: what bus and encoders leave to be had
     delay_error_ms           of the best value from the mean latency; median of robots
@@ -108,6 +109,9 @@ def run(settings: Settings) -> Iterator[Row]:
     gears = [experiment(named["reach_gears"], n) for n in range(few)]
     yield from _coverage(gears, "coverage_gears")
     yield from _judged(gears, ".reach_gears")
+    coarse = [experiment(named["reach_coarse"], n) for n in range(few)]
+    yield from _coverage(coarse, "coverage_coarse")
+    yield from _judged(coarse, ".reach_coarse")
     yield from _peer(named["two_link"], min(PEERED, settings.experiments))
     yield from _derivatives(named["two_link"], settings)
 

@@ -105,7 +105,7 @@ def test_play_acts_on_commands() -> None:
 
 
 def test_force_falls_with_speed_and_no_loss_changes_nothing() -> None:
-    """A motor at its limit adds nothing to the inertia by a step, which the replay does not know."""
+    """By its steps a motor at its limit adds nothing to the inertia, which no replay knows."""
     log = record(pendulum(limit=0.8), *wave(1.0), finer=10)
     row = set_to("loss", "actuator.speed_loss", ("servo",), (0.0, 0.3), unit="s/rad")
     found = simulator([log], (row,), limit=0.8)
