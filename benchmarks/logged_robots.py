@@ -194,7 +194,7 @@ def _table(joints: Sequence[str], load: str, *, gains: bool = True) -> ParamSpac
             rows.append(
                 scale(f"kp_{joint}", "model.actuator_kp", on, (0.6, 1.6), law="log_uniform")
             )
-    rows.append(add(f"zero_{joints[-1]}", "model.qpos0", joints[-1:], (-0.05, 0.05), unit="rad"))
+    rows.append(add(f"zero_{joints[-1]}", "model.qpos0", (joints[-1],), (-0.05, 0.05), unit="rad"))
     rows.append(scale("load", "model.body_mass", (load,), (0.5, 2.0), law="log_uniform"))
     rows.append(set_to("action_delay", "actuator.delay_s", (), (0, 0.06), unit="s"))
     return ParamSpace(tuple(rows))
