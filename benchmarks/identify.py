@@ -9,6 +9,7 @@ values alone (no global search), so that hundreds of experiments are possible.
                              a share of the row's limits
     coverage_gears.CLASS     the same for reach with play in its gears, which is a row then, and a
                              dead band, which no row has
+    coverage_coarse.CLASS    the same for reach fitted at its task's time step, 10 ms
     error_ratio              error on held-out windows, nominal over fitted; median of robots
     error_ratio_of_truth     the same for the true values: what bus and encoders leave to be had
     delay_error_ms           of the best value from the mean latency; median of robots
@@ -20,7 +21,6 @@ values alone (no global search), so that hundreds of experiments are possible.
 import contextlib
 import copy
 import io
-import math
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -32,6 +32,7 @@ import numpy as np
 
 from benchmarks.forward_mode import forward_jacobian
 from benchmarks.logged_robots import (
+    ROBOT_STEP_S,
     TWO_LINK,
     RobotKind,
     fly,
@@ -46,9 +47,9 @@ from benchmarks.timing import measure
 from mjx_s2r.drives import resolve
 from mjx_s2r.params import ParamSpace
 from mjx_s2r.sim.model.leaves import bind_model, write
-from mjx_s2r.transfer.fit import RowFitConfig, fit_rows
-from mjx_s2r.transfer.identify import identify, prepare_windows
+from mjx_s2r.transfer.fit import RowFitConfig, fit_rows, linearize
 from mjx_s2r.transfer.inference import posterior_of
+from mjx_s2r.transfer.posterior import Posterior
 from mjx_s2r.transfer.problem import IdentifyProblem
 from mjx_s2r.transfer.simulator import ReplaySimulator
 from mjx_s2r.transfer.unit_coordinates import law_ends, nominal_z, unit_of, values_at
@@ -82,14 +83,14 @@ class Experiment:
         space: the D rows.
         inside: (D,) whether the true value lies in the interval.
         width: (D,) of the interval, a share of the limits.
-        errors: root mean square errors on held-out windows, nominal, fitted and true values, rad.
+        errors: (3,) root mean square errors on held-out windows, nominal, fitted and true, rad.
         delay_error_s: of the best value.
     """
 
     space: ParamSpace
     inside: np.ndarray
     width: np.ndarray
-    errors: tuple[float, float, float]
+    errors: np.ndarray
     delay_error_s: float
 
 
@@ -108,6 +109,9 @@ def run(settings: Settings) -> Iterator[Row]:
     gears = [experiment(named["reach_gears"], n) for n in range(few)]
     yield from _coverage(gears, "coverage_gears")
     yield from _judged(gears, ".reach_gears")
+    coarse = [experiment(named["reach_coarse"], n) for n in range(few)]
+    yield from _coverage(coarse, "coverage_coarse")
+    yield from _judged(coarse, ".reach_coarse")
     yield from _peer(named["two_link"], min(PEERED, settings.experiments))
     yield from _derivatives(named["two_link"], settings)
 
@@ -118,21 +122,20 @@ def experiment(kind: RobotKind, number: int, seconds: float = LOG_S) -> Experime
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "robot.flight"
         fly(robot, path, seconds, number)
-        prepared = prepare_windows(problem_of(kind, path), NOMINAL)
-    found = identify(prepared, NOMINAL)
-    low, high = found.posterior.interval.T
+        problem = problem_of(kind, path)
+    windows, simulator, found = _fitted(problem)
+    low, high = found.interval.T
     ends = [unit_of(kind.space, x) for x in (low, high)]
-    held = [s for s in found.fits if s.held_out]
-    errors = [math.sqrt(np.mean([s.error(w) ** 2 for s in held])) for w in ("nominal", "fitted")]
-    windows = prepared.windows
-    apart = prepared.simulator.predict(robot.truth, which=windows.held_out)[0] - windows.readings
+    points = np.stack([kind.space.nominal, found.best, robot.truth])
+    apart = simulator.predict(points, which=windows.held_out) - windows.readings
+    errors = np.sqrt(np.nanmean(apart[:, windows.held_out] ** 2, axis=(1, 2, 3)))
     (delay,) = np.flatnonzero([row.field == "actuator.delay_s" for row in kind.space.rows])
     return Experiment(
         space=kind.space,
         inside=(low <= robot.truth) & (robot.truth <= high),
         width=ends[1] - ends[0],
-        errors=(errors[0], errors[1], float(np.sqrt(np.nanmean(apart[windows.held_out] ** 2)))),
-        delay_error_s=float(abs(found.posterior.best[delay] - robot.truth[delay])),
+        errors=errors,
+        delay_error_s=float(abs(found.best[delay] - robot.truth[delay])),
     )
 
 
@@ -180,13 +183,13 @@ def _peer(kind: RobotKind, robots: int) -> Iterator[Row]:
         taken: dict[str, list[float]] = {"ours": [], "theirs": []}
         for _ in range(TURNS):
             begin = time.perf_counter()
-            windows, ours = _fitted(problem)
+            windows, _, found = _fitted(problem)
             taken["ours"].append(time.perf_counter() - begin)
             begin = time.perf_counter()
             with contextlib.redirect_stdout(io.StringIO()):
                 theirs = fit_by_sysid(problem, windows, TWO_LINK).values
             taken["theirs"].append(time.perf_counter() - begin)
-        errors = [replay_error(problem, windows, values) for values in (ours, theirs)]
+        errors = [replay_error(problem, windows, values) for values in (found.best, theirs)]
         residuals.append(errors[0] / errors[1])
         seconds.append([np.median(taken[who]) for who in ("ours", "theirs")])
         walls.append(seconds[-1][0] / seconds[-1][1])
@@ -199,19 +202,22 @@ def _peer(kind: RobotKind, robots: int) -> Iterator[Row]:
     yield Row(CASE, "sysid_s", float(np.median(seconds, axis=0)[1]), "s")
 
 
-def _fitted(problem: IdentifyProblem) -> tuple[Windows, np.ndarray]:
-    """Returns windows and best values, after what takes as long: the intervals, too."""
+def _fitted(problem: IdentifyProblem) -> tuple[Windows, ReplaySimulator, Posterior]:
+    """Returns windows, their simulator, and values with intervals, as `identify` makes them.
+
+    What `identify` does besides is left out: checks beforehand, predicted intervals, the page.
+    """
     windows = cut_windows(problem.recordings, NOMINAL.window_s, NOMINAL.held_out)
-    made = fit_rows(ReplaySimulator(problem, windows), NOMINAL)
-    return windows, posterior_of(made.linearization).best
+    simulator = ReplaySimulator(problem, windows)
+    made = fit_rows(simulator, NOMINAL)
+    held_out = linearize(simulator, made.z, made.start, windows.held_out, made.noise_std)
+    return windows, simulator, posterior_of(made.linearization, held_out=held_out)
 
 
 def replay_error(problem: IdentifyProblem, windows: Windows, values: np.ndarray) -> float:
     """Returns the root mean square error of positions on held-out windows, stepped one by one.
 
-    The time step is the robot's own, half the model's: there a command that comes with a reading
-    acts half a step early (a leapfrog), where a fit by plain steps has it a whole step of the
-    robot's early and ours as it was sent, so that neither is favoured.
+    The time step is the robot's own.
 
     Args:
         problem: one recording; rows of the group "model" alone.
@@ -220,7 +226,7 @@ def replay_error(problem: IdentifyProblem, windows: Windows, values: np.ndarray)
     """
     model, (recording,) = copy.copy(problem.mj_model), problem.recordings
     write(model, bind_model(problem.space, model), values)
-    model.opt.timestep /= 2
+    model.opt.timestep = ROBOT_STEP_S
     drives, dt = resolve(model, recording.joints), float(model.opt.timestep)
     places = [int(model.joint(j).qposadr[0]) for j in windows.joints]
     speeds = [int(model.joint(j).dofadr[0]) for j in windows.joints]

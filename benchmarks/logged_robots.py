@@ -1,10 +1,10 @@
 """Simulated robots whose numbers are known, and the flight logs that they leave.
 
 Three kinds: reach's arm with rows of its own table, a two-link arm and a pan-tilt head. Each
-individual is another draw of the kind's rows. It runs in C MuJoCo at half the model's time step,
-with a converged solver and the flaws of a bus and of encoders, and is driven through controller and
-guard by a random motion, as `mjx-s2r-robot collect random --together` does. What is identified is
-read from the flight log alone.
+individual is another draw of the kind's rows. It runs in C MuJoCo at a time step that is small
+beside the model's (a robot has none), with a converged solver and the flaws of a bus and of
+encoders, and is driven through controller and guard by a random motion, as `mjx-s2r-robot collect
+random --together` does. What is identified is read from the flight log alone.
 """
 
 import copy
@@ -35,6 +35,8 @@ from mjx_s2r.transfer.readers.read import read_recordings
 from mjx_s2r.transfer.recording_checks import check_recordings
 from mjx_s2r.transfer.unit_coordinates import values_at
 
+ROBOT_STEP_S = 0.0005
+REACH_STEP_S = 0.004  # its task trains at 10 ms, which is a model error of its own
 RATE_HZ = 50.0
 MAX_RATE = 4.0  # rad/s of a command
 JITTER = 0.3  # of the logarithm of the latency
@@ -129,7 +131,7 @@ class Individual:
         kind: of the robot.
         truth: (D,) its values of the kind's rows.
         flaws: of its bus, gears and encoders.
-        model: with its numbers, at half the time step of its kind's.
+        model: with its numbers, at a small time step.
     """
 
     kind: RobotKind
@@ -149,9 +151,12 @@ def kinds() -> dict[str, RobotKind]:
     rows = tuple(reach.space.rows[reach.space.index(name)] for name in names)
     home = (0.0, -0.9, 0.75, 1.2, 0.0, 0.3)
     worn = (*rows, reach.space.rows[reach.space.index("backlash")])
+    fine = copy.copy(reach.mj_model)
+    fine.opt.timestep = REACH_STEP_S
     found = (
-        RobotKind("reach_gears", reach.mj_model, ParamSpace(worn), home, 0.5, GEARS),
-        RobotKind("reach", reach.mj_model, ParamSpace(rows), home, 0.5),
+        RobotKind("reach_coarse", reach.mj_model, ParamSpace(rows), home, 0.5),
+        RobotKind("reach_gears", fine, ParamSpace(worn), home, 0.5, GEARS),
+        RobotKind("reach", fine, ParamSpace(rows), home, 0.5),
         RobotKind(
             "two_link", _model(TWO_LINK), _table(("shoulder", "elbow"), "tool"), (0.6, 0.8), 0.7
         ),
@@ -210,7 +215,7 @@ def with_truth(kind: RobotKind, truth: np.ndarray, flaws: Imperfections) -> Indi
     """
     median_s = truth[_delay(kind.space)] / math.exp(flaws.latency_jitter**2 / 2)
     model = copy.copy(kind.mj_model)
-    model.opt.timestep /= 2
+    model.opt.timestep = ROBOT_STEP_S
     model.opt.iterations, model.opt.ls_iterations = 50, 20
     write(model, bind_model(kind.space, model), truth)
     play = [x for x, row in zip(truth, kind.space.rows, strict=True) if row.array == "backlash"]

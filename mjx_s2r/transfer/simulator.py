@@ -11,10 +11,11 @@ the force of step k stands for the time from half a step before t_k to half a st
 velocity after it for t_k plus half a step. The means are taken there and velocities are read there,
 so that a delay comes out as it is and not half a step longer.
 
-The model's own time step and integrator are used, and its constraint solver is run until it has
-converged: what a solver with few iterations leaves open changes with every row, and differences
-would take that for information. C MuJoCo is the engine of the robot stand-in
-too; a training by MJX that follows takes the same fields.
+The model's own time step and integrator are used; what a step's damping adds to the inertia is
+taken off the armature, so that rows come out as they are in continuous time. The model's constraint
+solver is run until it has converged: what a solver with few iterations leaves open changes with
+every row, and differences would take that for information. C MuJoCo is the engine of the robot
+stand-in too; a training by MJX that follows takes the same fields.
 """
 
 import copy
@@ -39,6 +40,11 @@ from mjx_s2r.transfer.windows import Windows
 
 MOST_VALUES = 3e7  # doubles that one call of the engine may record
 FAR = 1e6  # what a prediction that is not finite counts as
+IMPLICIT = (
+    int(mujoco.mjtIntegrator.mjINT_IMPLICIT),
+    int(mujoco.mjtIntegrator.mjINT_IMPLICITFAST),
+)
+LEAST_ARMATURE = 0.1  # of the armature, what is left of it after that of a step is taken off
 CONVERGED = 50, 20  # iterations of the constraint solver and of its line search, at most
 
 
@@ -174,6 +180,8 @@ class ReplaySimulator:
         """Writes the model fields of every candidate into its windows' worlds."""
         binding, derived = group.binding, False
         fields = [expand(np, binding, apply(np, binding.nominal, binding.edits, x)) for x in xi]
+        for one in fields:
+            one["dof_armature"] = self._without_step(group, one)
         names = dict.fromkeys(fields[0])
         if not group.driven:
             names |= dict.fromkeys(("actuator_gainprm", "actuator_biasprm"))
@@ -188,6 +196,22 @@ class ReplaySimulator:
             derived |= name in mujoco.MjModel._setconst_inputs
         if derived:
             worlds.set_const()
+
+    def _without_step(self, group: _Group, fields: Mapping[str, Any]) -> np.ndarray:
+        """Returns (nv,) the armature with which steps do what the given one does without steps.
+
+        A semi-implicit step, v' = v + h (F - D v') / M and q' = q + h v', has the transfer function
+        of (M + h D / 2) q'' + D q' = F up to second order in h: its damping adds to the inertia.
+        """
+        model, drives = group.model, self._drives
+        armature = np.array(fields.get("dof_armature", model.dof_armature), float)
+        damping = np.array(fields.get("dof_damping", model.dof_damping), float)
+        damping = damping.reshape(len(armature), -1)[:, 0].copy()
+        if group.driven and model.opt.integrator in IMPLICIT:
+            bias = np.array(fields.get("actuator_biasprm", model.actuator_biasprm), float)
+            gear = model.actuator_gear[drives.actuators, 0]
+            damping[drives.dof] -= bias[drives.actuators, 2] * gear**2
+        return np.maximum(armature - 0.5 * self.dt_s * damping, LEAST_ARMATURE * armature)
 
     def _controls(
         self, group: _Group, acting: list[dict[str, Any]], mine: np.ndarray
