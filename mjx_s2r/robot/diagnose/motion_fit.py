@@ -14,6 +14,7 @@ from mjx_s2r.robot.diagnose.track import JointTrack
 SHOWN_TRIALS = 6
 UNEXPLAINED = 1.5  # a residual this many times the noise is not noise alone
 OTHERS = 0.1  # of the amplitude: other joints that moved farther took part
+SHAKEN = 0.05  # jitter in times of the servo (1 / frequency) above which a fit is off
 LONGEST_DELAY = 0.15  # s that is searched
 
 
@@ -103,6 +104,12 @@ def _limits(
         )
     if math.sqrt(fit.covariance[DRIVE, DRIVE]) > 0.3 * abs(fit.theta[DRIVE]):
         found.append("these motions hardly show the drive; ask for larger or faster ones")
+    jitter_s, surely_s, _ = fit.jitter_s()
+    if track.mode == "position" and surely_s * math.sqrt(fit.theta[DRIVE]) > SHAKEN:
+        found.append(
+            f"the delay jitters by {1e3 * jitter_s:.1f} ms, which makes the servo look slower and "
+            "the delay shorter than they are, by more than the intervals say"
+        )
     if not settings.gravity and track.mode == "effort":
         found.append("gravity was said not to act and was not fitted")
     return found
