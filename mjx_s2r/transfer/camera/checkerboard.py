@@ -3,9 +3,9 @@
 The corners are OpenCV's, the fit is ours: least squares of the reprojection error in the same rows
 as every other calibration, so that intervals, posterior and warp are the same. The board is
 
-    "fixed"  where its pose in the world is known: place, turn and lens are found;
-    "held"   on a body of the robot at an unknown place, in known joint positions (hand-eye): place,
-             turn and lens are found, and where the board sits;
+    "fixed"  on a body of the robot at a known place, in known joint positions: place, turn and lens
+             are found;
+    "held"   on such a body at an unknown place (hand-eye): where the board sits is found, too;
     "free"   anywhere: the lens alone is found.
 
 A point p of the board is seen at
@@ -262,9 +262,10 @@ def calibrate_by_board(
     mounting: Mounting,
     *,
     body: str = "world",
+    pose: tuple[np.ndarray, np.ndarray] | None = None,
     centre: bool = False,
 ) -> tuple[Posterior, CameraCalibration, BoardFit]:
-    """Calibrates a camera of a task from pictures of a free or held checkerboard.
+    """Calibrates a camera of a task from pictures of a checkerboard.
 
     Args:
         task: whose model has the camera.
@@ -273,6 +274,7 @@ def calibrate_by_board(
         board: the board.
         mounting: how it is held.
         body: the body that holds it.
+        pose: of a "fixed" board: position (3,), m, and rotation (3, 3) in the body's frame.
         centre: whether the optical centre is fitted.
 
     Returns:
@@ -287,7 +289,16 @@ def calibrate_by_board(
     corners, used = find_corners(pictures.images, board)
     qpos = model_positions(pictures.chosen(used), model)
     found = fit_board(
-        model, camera, space, board, corners, size, qpos=qpos, mounting=mounting, body=body
+        model,
+        camera,
+        space,
+        board,
+        corners,
+        size,
+        qpos=qpos,
+        mounting=mounting,
+        body=body,
+        pose=pose,
     )
     note = f"camera calibrated from {len(used)} pictures of a {mounting} checkerboard"
     posterior = joint_posterior(
