@@ -17,7 +17,7 @@ from mjx_s2r.transfer.camera.calibrate import (
     calibrate_camera,
     shift_px,
 )
-from mjx_s2r.transfer.camera.fit import CameraFitConfig
+from mjx_s2r.transfer.camera.fit import LONGEST_MOVE, CameraFitConfig, even_moves
 from mjx_s2r.transfer.camera.intervals import RowEstimate, joint_posterior, picture_covariance
 from mjx_s2r.transfer.camera.pictures import CalibrationError, PosedPictures
 from mjx_s2r.transfer.camera.rows import camera_space
@@ -162,6 +162,16 @@ def test_a_shift_is_measured_to_a_fraction_of_a_pixel() -> None:
 
     moved, still = blob(1.3, 0.6)[None], blob(0.0, 0.0)[None]
     assert shift_px(moved, still)[0] == pytest.approx(1.43, abs=0.15)
+
+
+def test_differences_are_taken_along_what_pictures_say_evenly() -> None:
+    """Two rows that trade with each other: moves along their sum and difference, 1 to sqrt(199)."""
+    hessian, steps = np.array([[1.0, 0.99], [0.99, 1.0]]), np.array([0.02, 0.02])
+    moves = even_moves(hessian, steps)
+    even = 0.02**2 * np.eye(2)  # each changes the pictures as much as a step along an axis
+    np.testing.assert_allclose(moves @ hessian @ moves.T, even, atol=1e-12)
+    assert np.linalg.norm(moves[0]) / np.linalg.norm(moves[1]) == pytest.approx(np.sqrt(199))
+    assert np.abs(even_moves(hessian, 10 * steps)).max() == pytest.approx(LONGEST_MOVE)
 
 
 def test_what_pictures_do_not_see_keeps_its_limits(task: Scene) -> None:

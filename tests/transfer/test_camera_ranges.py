@@ -48,5 +48,5 @@ def test_rows_and_limits_that_a_table_lacks_are_refused_where_it_was_not_known(
     posterior: Posterior, tmp_path: Path
 ) -> None:
     posterior.save(tmp_path / "posterior.json")
-    with pytest.raises(ParamError, match="camera_x.*leaves -0.02 to 0.02; widen the limits"):
+    with pytest.raises(ParamError, match=r"camera_x.*leaves -0.02 to 0.02; widen the limits"):
         changed_space(TASK.space, read_ranges(tmp_path / "posterior.json"))

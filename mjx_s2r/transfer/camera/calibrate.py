@@ -18,7 +18,12 @@ from mjx_s2r.sim.model.fields import element_names
 from mjx_s2r.sim.task import Task
 from mjx_s2r.transfer.camera.colours import colour_space, fit_colours
 from mjx_s2r.transfer.camera.fit import CameraFit, CameraFitConfig, find_camera, to_units
-from mjx_s2r.transfer.camera.intervals import RowEstimate, joint_posterior, picture_covariance
+from mjx_s2r.transfer.camera.intervals import (
+    RowEstimate,
+    joint_posterior,
+    picture_covariance,
+    widened,
+)
 from mjx_s2r.transfer.camera.pictures import (
     CalibrationError,
     PosedPictures,
@@ -138,17 +143,14 @@ def calibrate_camera(
     explained = _explained(used.images, predicted)
     _refuse_unexplained(found, used, explained)
     warnings = _colour_order(posed, found.xi, coefficients, used)
-    geometry = RowEstimate(
-        space,
-        found.u,
-        picture_covariance(
-            found.jacobian,
-            found.residual,
-            found.weights,
-            np.asarray(found.level.pictures),
-            posed.size[1],
-        ),
+    covariance = picture_covariance(
+        found.jacobian,
+        found.residual,
+        found.weights,
+        np.asarray(found.level.pictures),
+        posed.size[1],
     )
+    geometry = RowEstimate(space, found.u, widened(covariance, space))
     parts, drawn = [geometry], None
     rows = colour_space(task.space, camera, known) if settings.colours else ParamSpace(())
     if len(rows):
