@@ -17,12 +17,12 @@ from mjx_s2r.robot.camera_warp import CameraCalibration
 from mjx_s2r.sim.model.fields import element_names
 from mjx_s2r.sim.task import Task
 from mjx_s2r.transfer.camera.colours import colour_space, fit_colours
-from mjx_s2r.transfer.camera.fit import CameraFit, CameraFitConfig, find_camera, to_units
+from mjx_s2r.transfer.camera.fit import CameraFit, CameraFitConfig, find_camera, to_units, to_values
 from mjx_s2r.transfer.camera.intervals import (
     RowEstimate,
     joint_posterior,
     picture_covariance,
-    widened,
+    with_prior,
 )
 from mjx_s2r.transfer.camera.pictures import (
     CalibrationError,
@@ -139,10 +139,6 @@ def calibrate_camera(
     )
     found = find_camera(posed, space, used.images, settings.fit, tell)
     tell("checking")
-    predicted, coefficients = found.predict(found.u)
-    explained = _explained(used.images, predicted)
-    _refuse_unexplained(found, used, explained)
-    warnings = _colour_order(posed, found.xi, coefficients, used)
     covariance = picture_covariance(
         found.jacobian,
         found.residual,
@@ -150,12 +146,17 @@ def calibrate_camera(
         np.asarray(found.level.pictures),
         posed.size[1],
     )
-    geometry = RowEstimate(space, found.u, widened(covariance, space))
+    geometry = with_prior(RowEstimate(space, found.u, covariance), task.space)
+    xi = to_values(space, geometry.u)
+    predicted, coefficients = found.predict(geometry.u)
+    explained = _explained(used.images, predicted)
+    _refuse_unexplained(found, used, explained)
+    warnings = _colour_order(posed, xi, coefficients, used)
     parts, drawn = [geometry], None
     rows = colour_space(task.space, camera, known) if settings.colours else ParamSpace(())
     if len(rows):
         tell("fitting light and colours")
-        estimate, drawn = fit_colours(posed, space, found.xi, rows, used.images, model)
+        estimate, drawn = fit_colours(posed, space, xi, rows, used.images, model)
         parts.append(estimate)
     posterior = joint_posterior(
         tuple(parts),
@@ -168,7 +169,7 @@ def calibrate_camera(
     return CalibratedCamera(
         posterior=posterior,
         calibration=as_calibration(
-            space, found.xi, posterior.interval[: len(space)], model, camera, posed.size[1:]
+            space, xi, posterior.interval[: len(space)], model, camera, posed.size[1:]
         ),
         pictures=used,
         before=before,

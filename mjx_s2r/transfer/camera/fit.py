@@ -161,11 +161,6 @@ class CameraFit:
     trace: np.ndarray
     level: Level
 
-    @property
-    def xi(self) -> np.ndarray:
-        """(D,) the rows' values, in their units."""
-        return to_values(self.space, self.u)
-
     def cost(self, order: np.ndarray | None = None) -> float:
         """Returns the robust cost, of the pictures in another ``order`` (M,) of poses if given."""
         return robust_cost(self.level.residual(self.u, order), self.level.shape)
