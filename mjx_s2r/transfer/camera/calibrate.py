@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from mjx_s2r.params import ParamSpace
+from mjx_s2r.params import ParamSpace, unknown
 from mjx_s2r.robot.camera_warp import CameraCalibration
 from mjx_s2r.sim.model.fields import element_names
 from mjx_s2r.sim.task import Task
@@ -115,12 +115,16 @@ def calibrate_camera(
 
     Raises:
         CalibrationError: pictures that do not inform; the message says what is missing.
-        ParamError: a camera or a joint that the model does not have.
+        ParamError: a camera, a joint or a body that the model does not have.
         SceneError: a model that cannot be drawn.
     """
     settings, began = settings or CameraSettings(), time.monotonic()
     model = task.mj_model
     known = element_names(model, "camera")
+    bodies = element_names(model, "body")
+    for name in settings.unknown:
+        if name not in bodies:
+            raise unknown("body", name, bodies)
     space = camera_space(
         task.space, model, camera, distortion=settings.distortion, centre=settings.centre
     )

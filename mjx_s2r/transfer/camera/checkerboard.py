@@ -24,9 +24,10 @@ import numpy as np
 from scipy.optimize import least_squares
 from scipy.spatial.transform import Rotation
 
-from mjx_s2r.params import ParamSpace
+from mjx_s2r.params import ParamSpace, unknown
 from mjx_s2r.render.looks.appearance import nominal_look
 from mjx_s2r.robot.camera_warp import CameraCalibration, distorted
+from mjx_s2r.sim.model.fields import element_names
 from mjx_s2r.sim.task import Task
 from mjx_s2r.transfer.camera.fit import PRIOR_STDS, to_units, to_values
 from mjx_s2r.transfer.camera.intervals import RowEstimate, joint_posterior
@@ -282,10 +283,13 @@ def calibrate_by_board(
 
     Raises:
         CalibrationError: pictures that do not inform; the message says what is missing.
-        ParamError: a camera or a joint that the model does not have.
+        ParamError: a camera, a joint or a body that the model does not have.
     """
     model, size = task.mj_model, (pictures.images.shape[1], pictures.images.shape[2])
     space = camera_space(task.space, model, camera, distortion=True, centre=centre)
+    bodies = element_names(model, "body")
+    if body not in bodies:
+        raise unknown("body", body, bodies)
     corners, used = find_corners(pictures.images, board)
     qpos = model_positions(pictures.chosen(used), model)
     found = fit_board(

@@ -106,16 +106,16 @@ def with_prior(found: RowEstimate, table: ParamSpace) -> RowEstimate:
 
     Args:
         found: of the pictures.
-        table: the task's; a row that it lacks has half of its limits as two deviations.
+        table: the task's; a row that it lacks or fixes has half of its limits as two deviations.
     """
     space, names = found.space, table.names
     middle = to_units(space, space.nominal)
     std = np.full(len(space), 1 / PRIOR_STDS)
     for i, row in enumerate(space.rows):
         if row.name in names:
-            half = (row.limits[1] - row.limits[0]) / 2
             ends = np.array(table.rows[table.index(row.name)].limits)
-            std[i] = np.abs(ends - row.nominal).max() / half
+            far = np.abs(ends - row.nominal).max() / (row.limits[1] - row.limits[0]) * 2
+            std[i] = far or std[i]
     said = np.linalg.inv(found.covariance)
     covariance = np.linalg.inv(said + np.diag(std**-2))
     u = covariance @ (said @ found.u + middle / std**2)
