@@ -37,8 +37,9 @@ CASES = {
     "camera": "intervals of calibrated cameras against the truth; pixels left (ten minutes)",
     "ppo_vs_brax": "PPO here and in Brax: speed, compile time, time to a return (half an hour)",
     "ppo_vs_rsl_rl": "the same against rsl_rl, and where its time goes (half an hour)",
+    "identify": "robots of known numbers identified: coverage, errors, mujoco.sysid (half an hour)",
 }
-LONG = ("camera", "ppo_vs_brax", "ppo_vs_rsl_rl")  # run only where they are named
+LONG = ("camera", "ppo_vs_brax", "ppo_vs_rsl_rl", "identify")  # run only where they are named
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,8 @@ class Settings:
     """Trainings of each library in comparisons with others."""
     peer_steps: int = 10_000_000
     """Environment steps of each such training."""
+    experiments: int = 100
+    """Simulated robots of each kind that are identified."""
     peer_return: float = 700.0
     """Return that both libraries are timed to: of 1,000, held upright for most of an episode."""
 

@@ -22,6 +22,7 @@ VERBS = {
     "student": "distil a camera student from a teacher",
     "export": "write a student, or a teacher that reads state, as one ONNX file",
     "evaluate": "run an ONNX policy on robots (or their stand-ins) and count",
+    "gap": "measure how far simulation is from the robot, and which rows are to blame",
     "pipeline": "teacher, student, export and evaluation, one after another",
     "demo": "the whole pipeline with and without randomization, and a report",
     "study": "compare curricula on a held-out grid, same budget, several seeds",

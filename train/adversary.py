@@ -1,8 +1,10 @@
 """python -m train adversary --run runs/teacher: the worlds where a teacher fails, and why.
 
-Searches the limits of the table for the worlds in which the teacher, by its mean action, scores
-lowest (the cross-entropy method, see `mjx_s2r.curriculum.adversarial`). Prints the rows to blame,
-most critical first, and writes them with the hardest worlds to RUN/adversary.json.
+Searches the limits of the table, or the ranges of a file (--within posterior.json), for the worlds
+in which the teacher, by its mean action, scores lowest (the cross-entropy method, see
+`mjx_s2r.curriculum.adversarial`). Prints the rows to blame, most critical first, and writes them
+with the hardest worlds to RUN/adversary.json. RUN/hard_ranges.json holds ranges for a training that
+begins with such worlds: --ranges RUN/hard_ranges.json.
 """
 
 from collections.abc import Sequence
@@ -11,7 +13,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import tyro
 from rich.table import Table
@@ -20,12 +21,13 @@ from mjx_s2r.api.teacher import load_teacher
 from mjx_s2r.curriculum.adversarial import Hardest, SearchConfig, hardest
 from mjx_s2r.curriculum.coordinates import movable_rows, select_rows
 from mjx_s2r.curriculum.registry import ALL_BUT_LOOKS
-from mjx_s2r.curriculum.uniform import plain_params
+from mjx_s2r.eval.world_judge import judge_worlds
 from mjx_s2r.io.run import write_json
 from mjx_s2r.params import ParamError, ParamSpace
+from mjx_s2r.params.ranges import changed_space, read_ranges
 from mjx_s2r.runtime.progress import console, print_line, progress
 
-RESULT = "adversary.json"
+RESULT, HARD_RANGES = "adversary.json", "hard_ranges.json"
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,9 @@ class AdversaryConfig:
     rows: tuple[str, ...] = ()
     """Rows that are searched, as patterns of names or fields ("~sensor.*" for all others); empty:
     all but looks. The others stay nominal."""
+    within: Path | None = None
+    """File of ranges that the search stays within instead of the limits, as --ranges of a training
+    takes them: a posterior of an identification, or your own."""
     seed: int = 0
     """Seed of the search."""
     search: SearchConfig = field(default_factory=SearchConfig)
@@ -64,23 +69,23 @@ def find_hardest(config: AdversaryConfig) -> tuple[ParamSpace, Hardest]:
     Raises:
         RunError: no run there.
         CheckpointError: no such checkpoint.
-        ParamError: a pattern that fits no row, or no row with open limits.
+        ParamError: a pattern that fits no row, no row with open limits, or ranges that do not fit.
     """
+    given = () if config.within is None else read_ranges(config.within)
     teacher, trainer, state = load_teacher(config.run, config.iteration)
-    space = trainer.env.space
+    space = changed_space(trainer.env.space, given)
     rows = select_rows(space, config.rows or ALL_BUT_LOOKS)
     # What `hardest` runs: generations, their hardest worlds again, and once more for each row.
     batches = config.search.generations + 1 + int(movable_rows(space, rows).sum())
     with progress(f"searching {teacher.task}", batches) as bar:
         done = 0
 
-        def score(xi: jax.Array, key: jax.Array) -> jax.Array:
+        def score(xi: jax.Array, key: jax.Array) -> np.ndarray:
             """Returns (N,) mean scores in the worlds ``xi`` (N, D)."""
             nonlocal done
-            params = plain_params(jnp.repeat(xi, config.episodes, axis=0))
-            scores = trainer.evaluate(state, params, key=key)
+            scores = judge_worlds(trainer, state, xi, config.episodes, key=key)
             each = scores.success if config.by == "success" else scores.episode_return
-            means = each.reshape(-1, config.episodes).mean(1)
+            means = each.mean(1)
             done += 1
             bar.update(done, f"{config.by} {float(means.mean()):.3g}, lowest {means.min():.3g}")
             return means
@@ -134,6 +139,23 @@ def to_result(space: ParamSpace, found: Hardest, config: AdversaryConfig) -> dic
     return {**about, "episodes": episodes, "rows": rows, "worlds": worlds}
 
 
+def hard_ranges(space: ParamSpace, found: Hardest) -> dict[str, dict[str, list[float]]]:
+    """Returns ranges for a training that begins with the worlds where the teacher fails.
+
+    A row to blame (one that gains by going back to nominal) begins as the range from its nominal
+    value to those in the hardest worlds; its limits stay, and all other rows stay as they are.
+    """
+    out = {}
+    for name in found.ranking:
+        i = space.index(name)
+        if found.recovery[i] > 0:
+            values = [*found.xi[:, i].tolist(), space.rows[i].nominal]
+            out[name] = {
+                "initial": np.clip((min(values), max(values)), *space.limits[:, i]).tolist()
+            }
+    return out
+
+
 def main(argv: Sequence[str]) -> None:
     """Parses the command line, searches, prints, and writes RUN/adversary.json."""
     config = tyro.cli(AdversaryConfig, args=list(argv))
@@ -141,3 +163,7 @@ def main(argv: Sequence[str]) -> None:
     console.print(blame_table(space, found, config.by))
     write_json(config.run / RESULT, to_result(space, found, config))
     print_line(f"the hardest worlds are in {config.run / RESULT}")
+    opened = hard_ranges(space, found)
+    if opened:
+        write_json(config.run / HARD_RANGES, opened)
+        print_line(f"a training that begins with them: --ranges {config.run / HARD_RANGES}")

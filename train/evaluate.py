@@ -2,20 +2,50 @@
 
 Runs the file through controller, guard and driver on simulated robots: the task's own, those of a
 reality file (--reality my_robot.toml, docs/reality.md), or the task's model with usual flaws. The
-figures also go into a JSON file beside the policy.
+same file then plays in worlds of its training from the same starts, and the share of its success
+that the robots lose is judged: below 10 % good, above 30 % poor (`mjx_s2r.eval.gap_verdict`); why
+it is lost is the business of `train gap`. The figures also go into a JSON file beside the policy.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import tyro
 from rich.table import Table
 
-from mjx_s2r.api.robots import EvaluateConfig, evaluate_on_robots, summary
+from mjx_s2r.api.robots import EvaluateConfig as RobotsConfig
+from mjx_s2r.api.robots import (
+    evaluate_in_simulation,
+    evaluate_on_robots,
+    open_policy,
+    performance,
+    summary,
+)
+from mjx_s2r.eval.gap_verdict import judge_gap
 from mjx_s2r.io.run import check_writable, write_json
+from mjx_s2r.params import ParamError
 from mjx_s2r.runtime.progress import console
 
 ENDING = ".evaluation.json"
+
+
+@dataclass(frozen=True)
+class EvaluateConfig(RobotsConfig):
+    """Settings of an evaluation and its verdict."""
+
+    simulated: int = 5
+    """Episodes in each of as many simulated worlds as there are robots, for the verdict; 0 leaves
+    it out."""
+
+    def __post_init__(self) -> None:
+        """Checks the settings.
+
+        Raises:
+            ParamError: fewer than no episodes.
+        """
+        if self.simulated < 0:
+            raise ParamError(f"simulated {self.simulated} must be at least 0")
 
 
 def main(argv: Sequence[str]) -> None:
@@ -24,10 +54,21 @@ def main(argv: Sequence[str]) -> None:
     path = config.json or config.policy.with_suffix(ENDING)
     if config.policy.is_file():
         check_writable(path.parent)
-    figures = summary(evaluate_on_robots(config))
+    episodes = evaluate_on_robots(config)
+    figures = summary(episodes)
     console.print(table(figures))
     for name in ("interventions", "overruns", "act_p50_us", "act_p99_us"):
         console.print(f"{name}: {figures[name]}", highlight=False)
+    trained_on = open_policy(config.policy, config.task)[0].contract.ranges
+    if config.simulated and not trained_on:
+        console.print("no verdict: the file does not say what it was trained on")
+    elif config.simulated:
+        plain = replace(config, films=0, logs=None)
+        played = evaluate_in_simulation(plain, episodes=config.simulated)
+        verdict = judge_gap(performance(played), performance(episodes))
+        figures["simulation"] = performance(played).to_json()
+        figures["verdict"] = verdict.to_json()
+        console.print(f"gap to simulation: {verdict.sentence}", highlight=False)
     given = {"policy": config.policy, "task": config.task, "reality": config.reality}
     write_json(path, {**given, **figures})
     console.print(f"written to {path}", highlight=False)
@@ -35,10 +76,21 @@ def main(argv: Sequence[str]) -> None:
 
 def table(figures: Mapping[str, Any]) -> Table:
     """Returns the successes on each robot and on all."""
-    out = Table("robot", "success", "of", "95 % interval", "why the others failed")
+    columns = ("robot", "success", "of", "95 % interval", "return", "length")
+    out = Table(*columns, "why the others failed")
     for name, row in (*figures["per_robot"].items(), ("all", figures)):
         low, high = row["interval"]
         why = ", ".join(f"{reason} ({count})" for reason, count in row["reasons"].items())
         good, count = row["successes"], row["episodes"]
-        out.add_row(name, str(good), str(count), f"{low:.2f} to {high:.2f}", why)
+        means = [_mean(row[key]) for key in ("return", "length")]
+        out.add_row(name, str(good), str(count), f"{low:.2f} to {high:.2f}", *means, why)
     return out
+
+
+def _mean(value: float | Sequence[float | None]) -> str:
+    """Returns a mean, with its interval where there is one."""
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    mean, low, high = value
+    ends = "" if low is None or high is None else f" ({low:.4g} to {high:.4g})"
+    return f"{mean:.4g}{ends}"

@@ -17,13 +17,18 @@ from mjx_s2r.params import ParamError
 from mjx_s2r.report.charts import short
 from mjx_s2r.robot.collect.motion_file import MotionFile, write_motion
 from mjx_s2r.runtime.progress import console, print_line, progress
-from mjx_s2r.transfer.excitation import Excitation, ExciteConfig, Experiment, find_motion
+from mjx_s2r.transfer.excitation import (
+    ExcitationResult,
+    Experiment,
+    MotionSearchConfig,
+    find_motion,
+)
 from mjx_s2r.transfer.excitation_setup import experiment_of_model, experiment_of_task
 from mjx_s2r.transfer.posterior import Posterior
 
 
 @dataclass(frozen=True)
-class ExciteVerbConfig:
+class ExciteConfig:
     """Settings of a search for a motion."""
 
     task: str = ""
@@ -45,11 +50,11 @@ class ExciteVerbConfig:
     """Fastest change of a command, rad/s or m/s, of a robot's file."""
     home: tuple[float, ...] = ()
     """Pose that motions begin and end in, of a robot's file; else that of its first keyframe."""
-    search: ExciteConfig = field(default_factory=ExciteConfig)
+    search: MotionSearchConfig = field(default_factory=MotionSearchConfig)
     """Motion, readings and search."""
 
 
-def experiment_of(config: ExciteVerbConfig) -> Experiment:
+def experiment_of(config: ExciteConfig) -> Experiment:
     """Returns the experiment that is asked for.
 
     Raises:
@@ -73,7 +78,7 @@ def experiment_of(config: ExciteVerbConfig) -> Experiment:
     )
 
 
-def intervals_table(found: Excitation) -> Table:
+def intervals_table(found: ExcitationResult) -> Table:
     """Returns the intervals of the rows before and after the motion, and beside the usual ones."""
     shown = Table(title="95 % intervals before and after")
     for name in ("row", "unit", "now", f"after the {found.best.name} motion"):
@@ -93,7 +98,7 @@ def intervals_table(found: Excitation) -> Table:
 
 def main(argv: Sequence[str]) -> None:
     """Parses the command line, searches and writes the motion."""
-    config = tyro.cli(ExciteVerbConfig, args=list(argv))
+    config = tyro.cli(ExciteConfig, args=list(argv))
     experiment = experiment_of(config)
     names = experiment.problem.space.names
     print_line(f"{experiment.problem.name}: {len(names)} rows: {', '.join(names)}")

@@ -5,8 +5,9 @@ task's table, or those of a model alone (--model robot.xml), by simulating windo
 Writes a posterior that training starts from (--ranges OUT/posterior.json) and a page.
 """
 
+import fnmatch
 import shlex
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -18,7 +19,7 @@ from rich.table import Table
 from mjx_s2r.curriculum.coordinates import select_rows
 from mjx_s2r.envs.registry import make_task
 from mjx_s2r.io.run import check_writable, write_json
-from mjx_s2r.params import ParamError, ParamSpace
+from mjx_s2r.params import ParamError, ParamSpace, unknown
 from mjx_s2r.params.ranges import changed_space
 from mjx_s2r.runtime.progress import console, print_line, progress
 from mjx_s2r.transfer.excitation import next_experiment
@@ -35,12 +36,13 @@ from mjx_s2r.transfer.problem import (
     task_problem,
     without_channels,
 )
-from mjx_s2r.transfer.readers.read import read_recordings
+from mjx_s2r.transfer.readers.read import LogBook, read_recordings
 from mjx_s2r.transfer.recording_checks import TelemetryReport, check_recordings
 from mjx_s2r.transfer.report import error_by_kind, write_report
 from mjx_s2r.transfer.result import Identification
 
 STEPS = 1000  # of the bar
+WIDE = 120  # columns of a table in a pipe
 DOUBTFUL = ("late velocity", "scaled velocity")  # findings for which a channel is left out
 
 
@@ -61,6 +63,9 @@ class IdentifyConfig:
     empty: of a task all that motion can tell, of a model all but masses."""
     limits: tuple[str, ...] = ()
     """Other limits of rows to search in, name=low,high each."""
+    channels: tuple[str, ...] = ()
+    """Readings to fit, as patterns of "joint_pos NAME", "joint_vel NAME", "sensor NAME"; empty: all
+    but speeds of joints whose position is read, which drivers filter."""
     out: Path | None = None
     """Folder of the results; by default runs/identify-NAME."""
     check_only: bool = False
@@ -88,7 +93,7 @@ class IdentifyConfig:
 
 def main(argv: Sequence[str]) -> int:
     """Parses the command line, identifies, prints and writes; returns the exit status."""
-    config = tyro.cli(IdentifyConfig, args=list(argv), config=(tyro.conf.OmitArgPrefixes,))
+    config = tyro.cli(IdentifyConfig, args=list(argv))
     check_writable(config.folder)
     problem, telemetry = open_problem(config)
     _print_telemetry(telemetry)
@@ -111,6 +116,8 @@ def main(argv: Sequence[str]) -> int:
     warnings = tuple(str(f) for f in telemetry.findings) + found.warnings
     found = Identification(**{**vars(found), "warnings": warnings})
     _write(config, found, argv)
+    if not console.is_terminal:
+        console.width = WIDE
     console.print(rows_table(found.posterior))
     console.print(error_table(found))
     for warning in found.warnings:
@@ -133,12 +140,9 @@ def open_problem(config: IdentifyConfig) -> tuple[IdentifyProblem, TelemetryRepo
     model = task.mj_model if task is not None else load_model(config.model or "")
     book = read_recordings(config.logs, model, mapping)
     telemetry = check_recordings(book.recordings, model, book.findings)
-    doubtful = {f.element for f in telemetry.findings if f.code in DOUBTFUL}
-    recordings = without_channels(book.recordings, doubtful)
-    if doubtful:
-        print_line(f"left out of the fit, since it disagrees with the position: {_list(doubtful)}")
+    recordings = without_channels(book.recordings, _left_out(config, book, telemetry))
     if task is not None:
-        table = changed_space(task.space, config.limits)
+        table = changed_space(task.space, _as_limits(config.limits))
         if config.rows:
             chosen = select_rows(table, config.rows)
         else:
@@ -146,7 +150,7 @@ def open_problem(config: IdentifyConfig) -> tuple[IdentifyProblem, TelemetryRepo
         return task_problem(config.task, model, table, chosen, recordings), telemetry
     name = config.model.stem if config.model else ""
     whole = model_problem(model, recordings, name)
-    table = changed_space(whole.space, config.limits)
+    table = changed_space(whole.space, _as_limits(config.limits))
     chosen = select_rows(table, config.rows or USUAL)
     rows = tuple(row for row, wanted in zip(table.rows, chosen, strict=True) if wanted)
     problem = IdentifyProblem(
@@ -155,9 +159,31 @@ def open_problem(config: IdentifyConfig) -> tuple[IdentifyProblem, TelemetryRepo
     return problem, telemetry
 
 
-def _list(names: Collection[str]) -> str:
-    """Returns names in order, with commas."""
-    return ", ".join(sorted(names))
+def _left_out(config: IdentifyConfig, book: LogBook, telemetry: TelemetryReport) -> set[str]:
+    """Returns the channels that are not fitted, by name, and says which.
+
+    Raises:
+        ParamError: a pattern that fits none.
+    """
+    names = dict.fromkeys(str(c) for r in book.recordings for c in r.channels)
+    if config.channels:
+        for pattern in config.channels:
+            if not fnmatch.filter(names, pattern):
+                raise unknown("channel", pattern, list(names))
+        found = {n for n in names if not any(fnmatch.fnmatchcase(n, p) for p in config.channels)}
+    else:
+        speeds = {n for n in names if n.replace("joint_vel", "joint_pos") in names.keys() - {n}}
+        found = speeds | {f.element for f in telemetry.findings if f.code in DOUBTFUL}
+    if found & names.keys():
+        print_line(
+            f"not fitted: {', '.join(sorted(found & names.keys()))} (--channels takes it in)"
+        )
+    return found
+
+
+def _as_limits(given: Sequence[str]) -> list[str]:
+    """Returns ranges "name=low,high" as ranges whose ends are the row's hard limits, too."""
+    return [f"{text};limits={text.partition('=')[2]}" for text in given]
 
 
 def _quantum(prepared: PreparedWindows, telemetry: TelemetryReport) -> np.ndarray:
@@ -169,7 +195,7 @@ def _quantum(prepared: PreparedWindows, telemetry: TelemetryReport) -> np.ndarra
 def _print_telemetry(telemetry: TelemetryReport) -> None:
     """Prints what was found in the logs."""
     for finding in telemetry.findings:
-        print_line(f"{finding.severity}: {finding}")
+        print_line(str(finding))
 
 
 def _print_prepared(prepared: PreparedWindows) -> None:
@@ -205,11 +231,16 @@ def rows_table(posterior: Posterior) -> Table:
 
 def error_table(found: Identification) -> Table:
     """Returns the open-loop errors of fitted and held-out windows, before and after."""
-    out = Table("", "signals", "nominal", "fitted", "times less", "typical window", "inside 95 %")
+    out = Table()
+    for column in ("windows", "of", "nominal", "fitted", "ratio", "typical", "in 95 %"):
+        out.add_column(
+            column, no_wrap=True, justify="left" if column in ("windows", "of") else "right"
+        )
     for line in error_by_kind(found):
-        cells = (f"{line.nominal:.4g}", f"{line.fitted:.4g} {line.unit}", f"{line.factor:.3g}")
+        cells = (f"{line.nominal:.3g}", f"{line.fitted:.3g} {line.unit}", f"{line.factor:.3g}")
         usual = "{:.3g} to {:.3g}".format(*line.typical)
-        out.add_row(line.side, line.name, *cells, usual, f"{line.coverage:.0%}")
+        name = line.name.removeprefix("joint ")
+        out.add_row(line.side, name, *cells, usual, f"{line.coverage:.0%}")
     return out
 
 

@@ -9,7 +9,7 @@ table. The best is the one with the most successes in the opened ranges; other v
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import jax
 import tyro
@@ -17,10 +17,10 @@ from rich.table import Table
 
 from mjx_s2r.api.policy import TrainedPolicy, Worlds
 from mjx_s2r.api.teacher import open_teacher
-from mjx_s2r.eval.intervals import wilson
+from mjx_s2r.eval.performance import Performance
+from mjx_s2r.eval.world_judge import judge_worlds
 from mjx_s2r.io.checkpoints import CheckpointError
 from mjx_s2r.io.run import write_json
-from mjx_s2r.learn.evaluation import EpisodeScores
 from mjx_s2r.runtime.progress import console, print_line, progress
 
 JUDGED = "judged.json"
@@ -55,23 +55,17 @@ class CheckpointScore:
     Attributes:
         iteration: of the checkpoint.
         worlds: which kind.
-        episodes: how many.
-        successes: how many of them.
-        mean_return: return of an episode.
-        mean_length: control steps of an episode.
+        performance: its figures there.
     """
 
     iteration: int
     worlds: str
-    episodes: int
-    successes: int
-    mean_return: float
-    mean_length: float
+    performance: Performance
 
-    @property
-    def success(self) -> float:
-        """Share of successes."""
-        return self.successes / self.episodes
+    def to_json(self) -> dict[str, Any]:
+        """Returns the scores as JSON values."""
+        about = {"iteration": self.iteration, "worlds": self.worlds}
+        return about | self.performance.to_json()
 
 
 def score_checkpoints(config: JudgeConfig) -> list[CheckpointScore]:
@@ -96,23 +90,11 @@ def score_checkpoints(config: JudgeConfig) -> list[CheckpointScore]:
                 print_line(f"iteration {step} is left out: {error}")
                 continue
             for place, (name, draws) in enumerate(kinds.items(), 1):
-                scores = trainer.evaluate(state, draws, key=key_play)
-                found.append(_score(step, name, scores))
-                note = f"iteration {step}, {name}: {found[-1].success:.0%}"
+                scores = judge_worlds(trainer, state, draws.xi, key=key_play).performance()
+                found.append(CheckpointScore(step, name, scores))
+                note = f"iteration {step}, {name}: {scores.success.value:.0%}"
                 bar.update(count * len(kinds) + place, note)
     return found
-
-
-def _score(step: int, name: str, scores: EpisodeScores) -> CheckpointScore:
-    """Returns scores in numbers."""
-    return CheckpointScore(
-        iteration=step,
-        worlds=name,
-        episodes=len(scores.success),
-        successes=int(scores.success.sum()),
-        mean_return=float(scores.episode_return.mean()),
-        mean_length=float(scores.length.mean()),
-    )
 
 
 def best(found: Sequence[CheckpointScore]) -> int:
@@ -121,7 +103,13 @@ def best(found: Sequence[CheckpointScore]) -> int:
     Of equals the newest counts.
     """
     opened = [v for v in found if v.worlds == OPENED]
-    return max(opened, key=lambda v: (v.successes, v.mean_return, v.iteration)).iteration
+
+    def rank(score: CheckpointScore) -> tuple[float, float, int]:
+        """Returns what is compared."""
+        figures = score.performance
+        return figures.successes, figures.episode_return.value, score.iteration
+
+    return max(opened, key=rank).iteration
 
 
 def table(found: Sequence[CheckpointScore]) -> Table:
@@ -138,9 +126,9 @@ def table(found: Sequence[CheckpointScore]) -> Table:
 
 def _cell(score: CheckpointScore) -> str:
     """Returns success, its interval and the mean return."""
-    low, high = wilson(score.successes, score.episodes)
-    interval = f"{100 * low:.0f}-{100 * high:.0f}"
-    return f"{score.success:.0%} ({interval})  {score.mean_return:.4g}"
+    success, mean_return = score.performance.success, score.performance.episode_return
+    interval = f"{100 * success.low:.0f}-{100 * success.high:.0f}"
+    return f"{success.value:.0%} ({interval})  {mean_return.value:.4g}"
 
 
 def main(argv: Sequence[str]) -> None:
@@ -148,6 +136,6 @@ def main(argv: Sequence[str]) -> None:
     config = tyro.cli(JudgeConfig, args=list(argv))
     found = score_checkpoints(config)
     console.print(table(found))
-    lines = [{**vars(v), "success": v.success} for v in found]
+    lines = [score.to_json() for score in found]
     write_json(config.run / JUDGED, {"best": best(found), "seed": config.seed, "judged": lines})
     print_line(f"best within the opened ranges: --iteration {best(found)}; {config.run / JUDGED}")

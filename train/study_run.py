@@ -8,12 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mjx_s2r.curriculum.uniform import plain_params
-from mjx_s2r.learn.evaluation import evaluate_policy
+from mjx_s2r.eval.world_judge import judge_worlds
 from mjx_s2r.learn.rollout import randomize_episode_time, reset_envs
 from mjx_s2r.learn.trainer import Trainer, TrainState
-from mjx_s2r.sim.env import require_native
-from mjx_s2r.sim.interface import State
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,31 +42,13 @@ class StudyRun:
         worlds = randomize_episode_time(self.trainer.env, worlds, key=key_stagger)
         return replace(state, curriculum=schedule, env_state=worlds)
 
-    @partial(jax.jit, static_argnums=0)
-    def success_on_grid(
-        self, state: TrainState, xi: jax.Array, known: jax.Array, key: jax.Array
-    ) -> jax.Array:
-        """Returns (B,) bool: the teacher succeeds in the worlds ``xi`` (B, D), not exploring.
-
-        A teacher reads the world's parameters, and here it reads ``known`` (B, D): the nearest to
-        xi within its ranges. What is judged is how it copes, not what a network makes of a number
-        that it has never been shown.
-        """
-        env = require_native(self.trainer.env)
-
-        def act(state: TrainState, none: jax.Array, worlds: State) -> tuple[jax.Array, jax.Array]:
-            """Returns what the teacher does that reads ``known``."""
-            obs = jax.vmap(env.with_privileged_params)(worlds.obs, known)
-            return none, jnp.tanh(self.trainer.policy(state, obs).mean)
-
-        none = jnp.zeros((xi.shape[0], 0))
-        return evaluate_policy(env, act, state, none, plain_params(xi), key=key).success > 0
-
 
 def train_and_score(trial: StudyRun, which: int, iterations: int, seed: int) -> dict[str, Any]:
     """Returns what one training came to: its width and success, and a figure per box.
 
-    Starts and worlds of the grid are the same for every training.
+    Starts and worlds of the grid are the same for every training. A teacher is told the nearest
+    parameters within its ranges: what is judged is how it copes, not what a network makes of a
+    number that it has never been shown.
     """
     trainer = trial.trainer
     state = trial.begin(jnp.int32(which), jax.random.key(seed))
@@ -82,8 +61,8 @@ def train_and_score(trial: StudyRun, which: int, iterations: int, seed: int) -> 
     width, count, rows = trial.grid.shape
     flat = jnp.asarray(trial.grid.reshape(-1, rows))
     known = jnp.clip(flat, report.low, report.high)
-    good = np.asarray(trial.success_on_grid(state, flat, known, jax.random.key(trial.seed)))
-    good = good.reshape(width, count)
+    scores = judge_worlds(trainer, state, flat, known=known, key=jax.random.key(trial.seed))
+    good = scores.success.reshape(width, count)
     return {
         "iterations": iterations,
         "env_steps": iterations * trainer.config.num_envs * trainer.config.num_steps,

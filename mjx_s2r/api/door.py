@@ -31,6 +31,7 @@ from mjx_s2r.curriculum.registry import CurriculumConfig
 from mjx_s2r.curriculum.registry import NoCurriculum as NoCurriculum
 from mjx_s2r.curriculum.registry import Uniform as Uniform
 from mjx_s2r.envs.registry import make_env, name_of
+from mjx_s2r.eval.world_judge import judge_worlds
 from mjx_s2r.io.config import ConfigError
 from mjx_s2r.io.run import CHECKPOINTS, CONFIG, POLICY, RunError, is_student
 from mjx_s2r.onnx_export import Exported
@@ -193,7 +194,8 @@ class Teacher(_Trained):
         """
         key_params, key_play = jax.random.split(jax.random.key(seed))
         params = self.trained.evaluation_params(worlds, episodes, key=key_params)
-        scores = self.trained.trainer.evaluate(self.trained.state, params, key=key_play)
+        trainer, state = self.trained.trainer, self.trained.state
+        scores = judge_worlds(trainer, state, params.xi, key=key_play)
         return {
             "success": float(scores.success.mean()),
             "return": float(scores.episode_return.mean()),

@@ -8,19 +8,13 @@ import jax
 import mujoco
 import numpy as np
 
-from mjx_s2r.contract import (
-    DEPTH_CODES,
-    CameraSignal,
-    Optics,
-    PolicyContract,
-    Signal,
-    TrainedRange,
-)
+from mjx_s2r.contract import CameraSignal, Optics, PolicyContract, Signal, TrainedRange
 from mjx_s2r.learn.normalizer import CLIP, Normalizer
 from mjx_s2r.learn.normalizer import std as normalizer_std
 from mjx_s2r.learn.rollout import reset_envs
 from mjx_s2r.params import ParamSpace
 from mjx_s2r.params.camera_rows import rows_of_camera
+from mjx_s2r.render.cameras import as_delivered
 from mjx_s2r.robot.drivers.mujoco_wiring import picture_optics
 from mjx_s2r.sim.model.fields import element_names
 
@@ -125,13 +119,5 @@ def training_inputs(
         for c, taken in zip(
             contract.cameras, cameras.pictures(worlds, params.xi, keys[2]), strict=True
         ):
-            images[c.name] = np.tile(_delivered(c, np.asarray(taken)), (1, 1, 1, c.frames))[which]
+            images[c.name] = np.tile(as_delivered(c, np.asarray(taken)), (1, 1, 1, c.frames))[which]
     return obs.astype(np.float32), images
-
-
-def _delivered(camera: CameraSignal, pictures: np.ndarray) -> np.ndarray:
-    """Returns pictures (N, H, W, C) as a robot delivers them: depth in metres."""
-    if camera.kind == "rgb":
-        return pictures
-    share = pictures.astype(np.float32) / DEPTH_CODES
-    return camera.near + share * np.float32(camera.far - camera.near)

@@ -4,7 +4,7 @@ The file runs through controller, guard and driver, as on a real robot.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
@@ -14,14 +14,17 @@ import numpy as np
 
 from mjx_s2r.contract import ContractError, PolicyContract
 from mjx_s2r.eval.intervals import wilson
-from mjx_s2r.eval.reality import Reality, described, load_reality
+from mjx_s2r.eval.performance import Performance, performance_of
+from mjx_s2r.eval.reality import Reality, described, imperfections_of, load_reality
 from mjx_s2r.eval.robot_episodes import (
     SUCCESS,
     EvalConfig,
+    JudgedRobot,
     RobotEpisode,
     interventions,
     run_episodes,
 )
+from mjx_s2r.eval.simulated_worlds import simulated_worlds
 from mjx_s2r.eval.stand_ins import default_reality, plain_reality, stand_ins
 from mjx_s2r.io.run import check_local
 from mjx_s2r.params import ParamError
@@ -95,20 +98,74 @@ def evaluate_on_robots(config: EvaluateConfig) -> list[RobotEpisode]:
         ParamError, ConfigError, ModelError, TaskError: as `realities` and `stand_ins.stand_ins`.
         ContractError: a policy that cannot be read, of another task, or that does not fit.
     """
-    if config.logs is not None:
-        check_local(config.logs)
-    from mjx_s2r.envs.registry import make_task
-
-    policy = Policy.load(config.policy)
-    name = config.task or policy.contract.task
-    task, chosen = make_task(name), realities(name, config)
-    _check_task(policy.contract, task)
+    policy, task = open_policy(config.policy, config.task)
+    chosen = realities(config.task or policy.contract.task, config)
     robots = stand_ins(task, chosen)
     first = next(robots)
     rig = replace(rig_for(policy.contract), senses=first.judge)
     check(policy.contract, describe(first.sheet, rig))
     for line in _introduced(policy.contract, task, chosen):
         console.print(line, highlight=False, markup=False)
+    count = sum(reality.count for reality in chosen)
+    return _fly(policy, task, chain((first,), robots), count, config, "robots:")
+
+
+def evaluate_in_simulation(
+    config: EvaluateConfig, *, episodes: int, nominal: bool = False
+) -> list[RobotEpisode]:
+    """Runs the same file in worlds of its training, as many as robots, from the robots' starts.
+
+    Args:
+        config: settings of the evaluation on the robots.
+        episodes: episodes in each world.
+        nominal: all of them are the nominal world.
+
+    Raises:
+        ParamError, ConfigError, TaskError: as `realities` and `simulated_worlds.simulated_worlds`.
+        ContractError: a policy that cannot be read, of another task, or that does not fit.
+    """
+    policy, task = open_policy(config.policy, config.task)
+    chosen = realities(config.task or policy.contract.task, config)
+    seeds = [
+        imperfections_of(reality, reality.first + index).seed
+        for reality in chosen
+        for index in range(reality.count)
+    ]
+    worlds = simulated_worlds(task, policy.contract, seeds, nominal=nominal)
+    what = "nominal worlds:" if nominal else "simulated worlds:"
+    return _fly(policy, task, worlds, len(seeds), replace(config, episodes=episodes), what)
+
+
+def open_policy(path: Path, task: str = "") -> tuple[Policy, Task]:
+    """Returns a policy and its task, by the name given or by that in its contract.
+
+    Raises:
+        ContractError: a policy that cannot be read, or of another task.
+        ParamError: a task that no name leads to.
+    """
+    from mjx_s2r.envs.registry import make_task
+
+    policy = Policy.load(path)
+    made = make_task(task or policy.contract.task)
+    _check_task(policy.contract, made)
+    return policy, made
+
+
+def _fly(
+    policy: Policy,
+    task: Task,
+    robots: Iterable[JudgedRobot],
+    count: int,
+    config: EvaluateConfig,
+    what: str,
+) -> list[RobotEpisode]:
+    """Runs the episodes on ``count`` robots; shows progress.
+
+    Raises:
+        RunError: a folder for logs that is none.
+    """
+    if config.logs is not None:
+        check_local(config.logs)
     camera = None
     if policy.contract.cameras and not can_render():
         console.print("no OpenGL here: the robots' cameras use this project's own renderer")
@@ -116,15 +173,15 @@ def evaluate_on_robots(config: EvaluateConfig) -> list[RobotEpisode]:
     rules = EvalConfig(
         camera=camera,
         hold_s=task.hold_s,
+        success_reward=task.success_reward,
         films=config.films,
         logs=config.logs,
         controller=ControllerConfig(task.episode_s, config.safety),
     )
     done: list[RobotEpisode] = []
-    count = sum(reality.count for reality in chosen)
     total = count * config.episodes
-    with progress(f"on {count} robots", total) as bar:
-        for episode in run_episodes(policy, chain((first,), robots), config.episodes, rules):
+    with progress(f"{what} {count}", total) as bar:
+        for episode in run_episodes(policy, robots, config.episodes, rules):
             done.append(episode)
             good = sum(e.success for e in done)
             if len(done) % 10 == 0 or len(done) == total:
@@ -159,12 +216,15 @@ def _introduced(contract: PolicyContract, task: Task, chosen: Sequence[Reality])
 def summary(episodes: Sequence[RobotEpisode]) -> dict[str, object]:
     """Returns the figures of an evaluation as JSON values."""
     good = sum(e.success for e in episodes)
+    figures = performance(episodes)
     act_us = 1e6 * np.concatenate([e.act_s for e in episodes])
     return {
         "episodes": len(episodes),
         "successes": good,
         "success": good / len(episodes),
-        "interval": list(wilson(good, len(episodes))),
+        "interval": list(figures.success.interval),
+        "return": figures.episode_return.to_json(),
+        "length": figures.length.to_json(),
         "reasons": dict(failures(episodes)),
         "per_robot": per_robot(episodes),
         "steps": sum(e.steps for e in episodes),
@@ -173,6 +233,16 @@ def summary(episodes: Sequence[RobotEpisode]) -> dict[str, object]:
         "act_p50_us": float(np.percentile(act_us, 50)) if act_us.size else 0.0,
         "act_p99_us": float(np.percentile(act_us, 99)) if act_us.size else 0.0,
     }
+
+
+def performance(episodes: Sequence[RobotEpisode]) -> Performance:
+    """Returns success, return and length of episodes, with their intervals over robots."""
+    return performance_of(
+        [e.success for e in episodes],
+        [e.episode_return for e in episodes],
+        [e.steps for e in episodes],
+        [e.robot for e in episodes],
+    )
 
 
 def per_robot(episodes: Sequence[RobotEpisode]) -> dict[str, dict[str, object]]:
@@ -185,6 +255,8 @@ def per_robot(episodes: Sequence[RobotEpisode]) -> dict[str, dict[str, object]]:
             "episodes": len(mine),
             "successes": good,
             "interval": list(wilson(good, len(mine))),
+            "return": float(np.mean([e.episode_return for e in mine])),
+            "length": float(np.mean([e.steps for e in mine])),
             "reasons": dict(failures(mine)),
         }
     return out

@@ -24,7 +24,8 @@ import numpy as np
 from mjx_s2r.curriculum.coordinates import from_unit, movable_rows, to_unit
 from mjx_s2r.params import ParamError, ParamSpace
 
-Score = Callable[[jax.Array, jax.Array], jax.Array]  # (xi (N, D), key) -> (N,), lower is harder
+# (xi (N, D), key) -> (N,), lower is harder
+Score = Callable[[jax.Array, jax.Array], jax.Array | np.ndarray]
 
 BINS = 10
 FLOOR = 0.02  # least deviation of the search, as a share of the limits

@@ -20,7 +20,7 @@ from mjx_s2r.robot.clock import VirtualClock
 from mjx_s2r.robot.controller import ControllerConfig, FlightSummary, run
 from mjx_s2r.robot.driver import Reading
 from mjx_s2r.robot.drivers.imperfections import Imperfections
-from mjx_s2r.robot.drivers.mujoco_wiring import Camera, Senses, rig_for
+from mjx_s2r.robot.drivers.mujoco_wiring import Camera, Senses, placed_bodies, rig_for
 from mjx_s2r.robot.drivers.sim_robot import SimRobot
 from mjx_s2r.robot.log import FlightLog
 from mjx_s2r.robot.log.writer import remove_log
@@ -32,10 +32,11 @@ SUCCESS, TIME, FAILED, UNSTABLE = "success", "time over", "task failed", "physic
 
 @dataclass(frozen=True)
 class GoalState:
-    """What a task says of the robot now: the goal holds, and all is lost."""
+    """What a task says of the robot now: the goal holds, all is lost, and what the step paid."""
 
     on_goal: bool = False
     failed: bool = False
+    reward: float = 0.0
 
 
 class EpisodeJudge(Senses, Protocol):
@@ -78,6 +79,7 @@ class JudgedRobot:
         sheet: the model that its data sheet is written from, without those numbers.
         imperfections: its flaws.
         judge: where its episodes begin, what it reads, and when the goal holds.
+        camera: what takes its pictures; None for MuJoCo's renderer, or that of the rules.
     """
 
     name: str
@@ -85,6 +87,7 @@ class JudgedRobot:
     sheet: mujoco.MjModel
     imperfections: Imperfections
     judge: EpisodeJudge
+    camera: Camera | None = None
 
 
 @dataclass(frozen=True)
@@ -95,22 +98,26 @@ class RobotEpisode:
         robot: its name.
         success: the goal was held long enough.
         steps: commands sent.
+        episode_return: sum of the task's rewards, as in training, until the episode ended.
         reason: why it ended: "success", "time over", "task failed", "physics unstable" or
             "stopped by the guard: ..." with what it saw.
         events: interventions of the guard by code.
         overruns: missed deadlines.
         act_s: (steps,) time that the policy took, s.
         frames: (F, H, W, 3) uint8 of the first colour camera, where they were asked for.
+        bodies: mocap or free body -> where it was at the start, m and quaternion (7,).
     """
 
     robot: str
     success: bool
     steps: int
+    episode_return: float
     reason: str
     events: Mapping[str, int]
     overruns: int
     act_s: np.ndarray
     frames: np.ndarray | None = None
+    bodies: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -119,6 +126,7 @@ class EvalConfig:
 
     Attributes:
         hold_s: how long the goal must hold, s.
+        success_reward: what a success pays beside the task's reward.
         films: of how many episodes per robot the frames are kept; none where there is no camera.
         logs: folder for flight logs, one a robot's first episode; None writes none.
         camera: another renderer than MuJoCo's, where there is no OpenGL.
@@ -126,6 +134,7 @@ class EvalConfig:
     """
 
     hold_s: float
+    success_reward: float = 0.0
     films: int = 0
     logs: Path | None = None
     camera: Camera | None = None
@@ -142,13 +151,14 @@ class _GoalMonitor:
         self._judge, self._stand_in, self._film = judge, stand_in, film
         (self._hold, self._longest), self._held, self._seen = steps, 0, -1
         self.frames: list[np.ndarray] = []
-        self.reason = ""
+        self.reason, self.earned = "", 0.0
 
     def __call__(self, reading: Reading) -> bool:
         """Returns whether the episode is over."""
         state = self._judge.state
         self._seen += 1
         self._held = self._held + 1 if state.on_goal else 0
+        self.earned += state.reward
         if self._film is not None:
             self.frames.append(np.array(reading.images[self._film]))
         if burst(self._stand_in.data):
@@ -196,7 +206,7 @@ def run_episodes(
         clock = VirtualClock()
         judge = robot.judge
         rig = replace(
-            rig_for(policy.contract, rules.camera),
+            rig_for(policy.contract, robot.camera or rules.camera),
             senses=judge,
             course=judge.course if judge.courses else None,
             load=judge.load if judge.loads else None,
@@ -221,6 +231,7 @@ def _episode(
     stand_in, clock = rig
     seed = int(1000 * robot.imperfections.seed + index)
     stand_in.reset(seed=seed, place=robot.judge.begin(seed))
+    bodies = placed_bodies(stand_in.model, stand_in.data)
     contract = policy.contract
     shown = [c.name for c in contract.cameras if c.kind == "rgb"]
     film = shown[0] if shown and index < rules.films else None
@@ -233,7 +244,7 @@ def _episode(
     log = None
     if rules.logs is not None and index == 0:
         rules.logs.mkdir(parents=True, exist_ok=True)
-        path = rules.logs / f"{robot.name.replace(' ', '_')}.flight"
+        path = rules.logs / log_name(robot.name)
         remove_log(path)
         log = FlightLog(
             path, policy.contract, robot.name, driver=stand_in.describe(), may_drop=False
@@ -247,12 +258,19 @@ def _episode(
         robot=robot.name,
         success=monitor.reason == SUCCESS,
         steps=summary.steps,
+        episode_return=monitor.earned + rules.success_reward * (monitor.reason == SUCCESS),
         reason=monitor.reason or _stopped(summary),
         events=summary.events,
         overruns=summary.overruns,
         act_s=np.array(timed.seconds),
         frames=np.stack(monitor.frames) if monitor.frames else None,
+        bodies=bodies,
     )
+
+
+def log_name(robot: str) -> str:
+    """Returns the name of the flight log of a robot's first episode."""
+    return f"{robot.replace(' ', '_')}.flight"
 
 
 def _stopped(summary: FlightSummary) -> str:

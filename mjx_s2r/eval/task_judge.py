@@ -165,7 +165,7 @@ class TaskFunctions:
         Takes whether it is the first moment, true fields and encoded ones by name, memory
         (nuserdata,), action (J,), the sensors' state, xi (D,), the episode's key and the number of
         the reading. Returns signals by name,
-        (on_goal, failed), the memory from now on and the sensors' state.
+        (on_goal, failed, reward), the memory from now on and the sensors' state.
         """
         return _on_processor(jax.jit(self._sense))
 
@@ -179,7 +179,8 @@ class TaskFunctions:
         verdict = task_calls.reward(task, data, action)
         if verdict.memory is not None:
             memory = jnp.where(first, memory, verdict.memory)
-        said = verdict.on_goal & ~first, verdict.failed & ~first
+        paid = jnp.where(first, 0.0, verdict.reward)
+        said = verdict.on_goal & ~first, verdict.failed & ~first, paid
         told = task_calls.signals(task, _filled(data, {**encoded, "userdata": memory}))
         if not self._sensor.edits:
             return told, said, memory, kept
@@ -358,7 +359,8 @@ class TaskJudge:
         )
         told, verdict, self._memory = jax.device_get((told, verdict, memory))
         self._refuse_missing(told)
-        self.state = GoalState(*map(bool, verdict))
+        on_goal, failed, reward = verdict
+        self.state = GoalState(bool(on_goal), bool(failed), float(reward))
         self._count += 1
         self._gust()
         return {name: np.asarray(x) for name, x in told.items()}

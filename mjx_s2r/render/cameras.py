@@ -13,7 +13,7 @@ import mujoco
 import numpy as np
 from mujoco import mjx
 
-from mjx_s2r.contract import CameraSignal, PolicyContract, encode_depth
+from mjx_s2r.contract import DEPTH_CODES, CameraSignal, PolicyContract, encode_depth
 from mjx_s2r.params import ParamSpace
 from mjx_s2r.render import raycast
 from mjx_s2r.render.geometry.pose import ScenePose, scene_pose
@@ -162,6 +162,14 @@ def _as_kept(camera: CameraSignal, image: raycast.Image) -> jax.Array:
     return jnp.asarray(encode_depth(jnp, camera, image.depth))[..., None]
 
 
+def as_delivered(camera: CameraSignal, pictures: np.ndarray) -> np.ndarray:
+    """Returns pictures (N, H, W, C) of `take_pictures` as robots deliver them: depth in metres."""
+    if camera.kind == "rgb":
+        return pictures
+    share = pictures.astype(np.float32) / DEPTH_CODES
+    return camera.near + share * np.float32(camera.far - camera.near)
+
+
 def to_rgb(pictures: np.ndarray) -> np.ndarray:
     """Returns pictures (N, H, W, C) to look at, (N, H, W, 3) uint8: depth as grey, near bright."""
     if pictures.dtype != np.uint16:
@@ -190,6 +198,58 @@ class RayCamera:
         where = jax.tree.map(jnp.float32, scene_pose(scene, data))
         one = jax.tree.map(lambda x: x[None], (where, look))
         return np.asarray(getattr(_draw_one(scene, signal.kind, *one, assets), signal.kind)[0])
+
+
+class WorldCamera:
+    """The cameras of a task as training sees them, one C MuJoCo world at a time.
+
+    Unlike `RayCamera` it is bound to the table, so that the visual rows act; and it is compiled
+    once for all worlds of the task's own model.
+    """
+
+    def __init__(
+        self, space: ParamSpace, mj_model: mujoco.MjModel, contract: PolicyContract
+    ) -> None:
+        """Binds every camera of the contract.
+
+        Raises:
+            ParamError, SceneError, TextureError: as `bind_cameras`.
+        """
+        cameras = bind_cameras(space, mj_model, contract)
+        self._one = {
+            signal.name: Cameras((signal,), (scene,), (binding,), (assets,))
+            for signal, scene, binding, assets in zip(
+                cameras.signals, cameras.scenes, cameras.bindings, cameras.assets, strict=True
+            )
+        }
+        self._touched = {row.array for row in space.rows if row.group == "model"}
+
+    def picture(
+        self, model: mujoco.MjModel, data: mujoco.MjData, name: str, xi: np.ndarray, number: int
+    ) -> np.ndarray:
+        """Returns what a camera sees now: (H, W, 3) uint8, or depth (H, W) m.
+
+        Args:
+            model: of the world; its elements are those of the task's model.
+            data: its state, kinematics up to date.
+            name: of the camera.
+            xi: (D,) whose visual rows give the world its look.
+            number: of the picture; its noise follows from it.
+        """
+        cameras, shown = self._one[name], ("geom_size", "hfield_data")
+        leaves = {field: getattr(model, field) for field in shown if field in self._touched}
+        where = scene_pose(cameras.scenes[0], data, leaves)
+        one = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32)[None], where)
+        looks = jnp.asarray(xi, jnp.float32)[None]
+        taken = _draw_world(cameras, one, looks, jax.random.key(number))
+        image = as_delivered(cameras.signals[0], np.asarray(taken))[0]
+        return image if cameras.signals[0].kind == "rgb" else image[..., 0]
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _draw_world(cameras: Cameras, where: ScenePose, xi: jax.Array, key: jax.Array) -> jax.Array:
+    """Draws what one camera sees of one world."""
+    return take_pictures(cameras, (where,), xi, key=key)[0]
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))

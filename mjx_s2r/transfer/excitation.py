@@ -53,7 +53,7 @@ USUAL_KINDS: tuple[MotionKind, ...] = ("chirp", "log-chirp", "random", "steps", 
 
 
 @dataclass(frozen=True)
-class ExciteConfig:
+class MotionSearchConfig:
     """Settings of a search."""
 
     seconds: float = 20.0
@@ -123,7 +123,7 @@ class Trial:
 
 
 @dataclass(frozen=True, eq=False)
-class Excitation:
+class ExcitationResult:
     """The motion to run next.
 
     Attributes:
@@ -174,7 +174,7 @@ class Experiment:
 
     problem: IdentifyProblem
     form: FreeMotion
-    config: ExciteConfig
+    config: MotionSearchConfig
     z: np.ndarray
     prior: np.ndarray
     named: np.ndarray
@@ -357,7 +357,7 @@ def prior_precision(space: ParamSpace, posterior: Posterior | None = None) -> np
 
 def find_motion(
     experiment: Experiment, report: Callable[[float, float], None] = lambda share, score: None
-) -> Excitation:
+) -> ExcitationResult:
     """Searches the motion that tells most.
 
     The usual motions come first, then steps and motions at random, then CMA-ES from the best of
@@ -393,7 +393,7 @@ def find_motion(
             f"each of {len(tried)} motions touches something or needs all the force of an "
             "actuator; begin from a pose with more room, or allow less speed and acceleration"
         )
-    return Excitation(
+    return ExcitationResult(
         space=experiment.problem.space,
         z=experiment.z,
         now=np.linalg.inv(experiment.prior),

@@ -19,7 +19,7 @@ from mjx_s2r.robot.collect.actors import motion_contract
 from mjx_s2r.robot.drivers.mujoco_wiring import Rig, describe
 from mjx_s2r.robot.safety import Guard, SafetyConfig
 from mjx_s2r.sim.task import Task
-from mjx_s2r.transfer.excitation import ExciteConfig, Experiment, prior_precision
+from mjx_s2r.transfer.excitation import Experiment, MotionSearchConfig, prior_precision
 from mjx_s2r.transfer.excitation_motion import FreeMotion
 from mjx_s2r.transfer.posterior import Posterior
 from mjx_s2r.transfer.problem import (
@@ -38,7 +38,7 @@ SWING_S = 4.0  # period of the swing that a model's table is sized by, s
 
 def experiment_of_task(
     task: Task,
-    config: ExciteConfig,
+    config: MotionSearchConfig,
     rows: Sequence[str] = (),
     about: Sequence[str] = (),
     posterior: Posterior | None = None,
@@ -73,7 +73,7 @@ def experiment_of_task(
 
 def experiment_of_model(
     path: str | Path,
-    config: ExciteConfig,
+    config: MotionSearchConfig,
     rows: Sequence[str] = (),
     about: Sequence[str] = (),
     posterior: Posterior | None = None,
@@ -145,7 +145,9 @@ def _open_rows(
     return whole, select_rows(whole, list(rows)) if rows else first
 
 
-def _form(mj_model: mujoco.MjModel, rig: Rig, home: np.ndarray, config: ExciteConfig) -> FreeMotion:
+def _form(
+    mj_model: mujoco.MjModel, rig: Rig, home: np.ndarray, config: MotionSearchConfig
+) -> FreeMotion:
     """Returns the free motion of a model's robot.
 
     Raises:
@@ -198,7 +200,7 @@ def _planned(mj_model: mujoco.MjModel, rig: Rig, home: np.ndarray) -> Recording:
 def _experiment(
     problem: IdentifyProblem,
     form: FreeMotion,
-    config: ExciteConfig,
+    config: MotionSearchConfig,
     about: Sequence[str],
     posterior: Posterior | None,
 ) -> Experiment:

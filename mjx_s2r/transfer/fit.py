@@ -30,7 +30,9 @@ from mjx_s2r.transfer.windows import Windows, reading_noise
 STEP = 1e-3  # of a unit coordinate, for differences
 START_STEP = 0.05  # of the deviation of a start state
 LEAST_GAIN = 3e-4  # relative change of the cost that is worth another iteration
-DAMPINGS = (0.1, 1.0, 10.0, 100.0)  # of the last damping, tried together
+DAMPINGS = (0.1, 10.0)  # of the last damping, tried together
+MOVED = 0.01  # of a unit coordinate, from which derivatives are taken anew
+START_MOVED = 0.05  # the same for those by the start states, which change less
 NU = 5.0  # mean squares beyond which a window loses weight
 COARSE = 10  # iterations of Gauss-Newton on the search's windows
 HUGE = 1e6  # residual, in deviations, beyond which it is not looked at more closely
@@ -101,6 +103,25 @@ class Fit:
         return values_at(self.space, self.z)
 
 
+@dataclass(frozen=True, eq=False)
+class _Slopes:
+    """Derivatives that were taken last.
+
+    Attributes:
+        which: (W,) True for the windows that they are of.
+        rows_at: (D,) unit coordinates where those by the rows were taken.
+        by_rows: (W', K, C, D) these.
+        start_at: (D,) unit coordinates where those by the start states were taken.
+        by_start: (W', K, C, S) these.
+    """
+
+    which: np.ndarray
+    rows_at: np.ndarray
+    by_rows: np.ndarray
+    start_at: np.ndarray
+    by_start: np.ndarray
+
+
 @dataclass
 class _Search:
     """What the stages of a fit share.
@@ -114,6 +135,7 @@ class _Search:
         count: windows simulated so far.
         best: the lowest cost so far.
         trace: of both.
+        slopes: derivatives that serve as long as the rows hardly move.
     """
 
     simulator: ReplaySimulator
@@ -124,6 +146,7 @@ class _Search:
     count: int = 0
     best: float = np.inf
     trace: list[tuple[int, float]] = field(default_factory=list)
+    slopes: _Slopes | None = None
 
     @property
     def windows(self) -> Windows:
@@ -136,6 +159,26 @@ class _Search:
         predicted = self.simulator.predict(xi, start, which)[:, which]
         self.count += len(xi) * int(which.sum())
         return self.windows.readings[which] - predicted
+
+    def linearized(self, z: np.ndarray, start: np.ndarray, which: np.ndarray) -> Linearization:
+        """Returns residuals at ``z`` (D,), and derivatives at it or so near that they will do."""
+        last, by_rows, by_start = self.slopes, None, None
+        if last is not None and np.array_equal(last.which, which):
+            by_rows = last.by_rows if np.abs(z - last.rows_at).max() <= MOVED else None
+            by_start = last.by_start if np.abs(z - last.start_at).max() <= START_MOVED else None
+        local = _linearized(
+            self.simulator, z, start, which, self.noise_std, False, by_rows, by_start
+        )
+        taken = (by_rows is None) * len(z) + (by_start is None) * start.shape[1]
+        self.count += (1 + taken) * int(which.sum())
+        self.slopes = _Slopes(
+            which,
+            z if by_rows is None or last is None else last.rows_at,
+            local.jacobian,
+            z if by_start is None or last is None else last.start_at,
+            local.start_jacobian,
+        )
+        return local
 
     def restart(self, noise_std: np.ndarray) -> None:
         """Takes other deviations; costs before and after do not compare."""
@@ -305,29 +348,48 @@ def linearize(
         noise_std: (C,) deviation of each channel.
         central: central differences, twice as dear and an order better.
     """
+    return _linearized(simulator, z, start, which, noise_std, central, None, None)
+
+
+def _linearized(
+    simulator: ReplaySimulator,
+    z: np.ndarray,
+    start: np.ndarray,
+    which: np.ndarray,
+    noise_std: np.ndarray,
+    central: bool,
+    by_rows: np.ndarray | None,
+    by_start: np.ndarray | None,
+) -> Linearization:
+    """Returns the same with derivatives (W', K, C, D) and (W', K, C, S) that may be known."""
     windows, space = simulator.windows, simulator.space
-    size, states = len(z), start.shape[1]
-    steps = np.where(z > 0.5, -STEP, STEP) * np.ones(size)
-    moved = [z + steps * unit for unit in np.eye(size)]
+    size, states = (
+        0 if by_rows is not None else len(z),
+        0 if by_start is not None else start.shape[1],
+    )
+    steps = np.where(z > 0.5, -STEP, STEP)
+    moved = [z + steps * unit for unit in np.eye(len(z))[:size]]
     inside = (z >= STEP) & (z <= 1 - STEP)
     if central:
-        moved += [z - np.where(inside, steps, 0.0) * unit for unit in np.eye(size)]
+        moved += [z - np.where(inside, steps, 0.0) * unit for unit in np.eye(len(z))[:size]]
     h = START_STEP * windows.start_std
     points = [z, *moved, *[z] * states]
-    starts = [start] * (1 + len(moved)) + [start + h * unit for unit in np.eye(states)]
+    starts = [start] * (1 + len(moved)) + [start + h * unit for unit in np.eye(len(h))[:states]]
     predicted = simulator.predict(values_at(space, np.array(points)), np.array(starts), which)[
         :, which
     ]
     base, up = predicted[0], predicted[1 : 1 + size]
-    down = predicted[1 + size : 1 + 2 * size] if central else np.repeat(base[None], size, 0)
-    width = steps + (np.where(inside, steps, 0.0) if central else 0.0)
-    jacobian = np.moveaxis((up - down) / width[:, None, None, None], 0, -1)
-    by_start = np.moveaxis((predicted[1 + len(moved) :] - base) / h[:, None, None, None], 0, -1)
+    if by_rows is None:
+        down = predicted[1 + size : 1 + 2 * size] if central else np.repeat(base[None], size, 0)
+        width = steps + (np.where(inside, steps, 0.0) if central else 0.0)
+        by_rows = np.moveaxis((up - down) / width[:, None, None, None], 0, -1)
+    if by_start is None:
+        by_start = np.moveaxis((predicted[1 + len(moved) :] - base) / h[:, None, None, None], 0, -1)
     return Linearization(
         space=space,
         z=z,
         residual=windows.readings[which] - base,
-        jacobian=jacobian,
+        jacobian=by_rows,
         start_jacobian=by_start,
         start_std=windows.start_std,
         start_shift=start[which] - windows.start[which],
@@ -357,8 +419,7 @@ def _gauss_newton(
     """
     start, cost, damping = start.copy(), np.inf, 1e-2
     for iteration in range(iterations):
-        local = linearize(work.simulator, z, start, which, work.noise_std, central=False)
-        work.count += (1 + len(z) + start.shape[1]) * int(which.sum())
+        local = work.linearized(z, start, which)
         cost = float(_objective(local.residual, local.start_shift, local))
         factors = [damping * f for f in DAMPINGS]
         tried = [_step(local, z, factor) for factor in factors]

@@ -140,7 +140,7 @@ def write_report(
         stats=_stats(found, totals),
         warnings=found.warnings,
         notes=posterior.notes,
-        rows=row_lines(posterior),
+        rows=posterior_lines(posterior),
         errors=_error_lines(found),
         channels=[_channel(found, c) for c in shown],
         left_out=len(found.channels) - len(shown),
@@ -162,7 +162,7 @@ def write_report(
     )
 
 
-def row_lines(posterior: Posterior) -> list[RowLine]:
+def posterior_lines(posterior: Posterior) -> list[RowLine]:
     """Returns the table's rows as the page shows them."""
     return [_row_line(posterior, d, row) for d, row in enumerate(posterior.space.rows)]
 

@@ -11,7 +11,9 @@ the force of step k stands for the time from half a step before t_k to half a st
 velocity after it for t_k plus half a step. The means are taken there and velocities are read there,
 so that a delay comes out as it is and not half a step longer.
 
-The model's own time step and integrator are used. C MuJoCo is the engine of the robot stand-in
+The model's own time step and integrator are used, and its constraint solver is run until it has
+converged: what a solver with few iterations leaves open changes with every row, and differences
+would take that for information. C MuJoCo is the engine of the robot stand-in
 too; a training by MJX that follows takes the same fields.
 """
 
@@ -37,6 +39,7 @@ from mjx_s2r.transfer.windows import Windows
 
 MOST_VALUES = 3e7  # doubles that one call of the engine may record
 FAR = 1e6  # what a prediction that is not finite counts as
+CONVERGED = 50, 20  # iterations of the constraint solver and of its line search, at most
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,6 +105,8 @@ class ReplaySimulator:
         for head in dict.fromkeys(heads):
             model = copy.copy(with_constants(problem.mj_model, dict(head)))
             model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_AUTORESET
+            model.opt.iterations = max(CONVERGED[0], model.opt.iterations)
+            model.opt.ls_iterations = max(CONVERGED[1], model.opt.ls_iterations)
             binding = bind_model(self.space, model)
             motor = bind_motor(self.space, model, problem.recordings[0].joints)
             if any(edit.array in MOVES_BOXES for edit in binding.edits):

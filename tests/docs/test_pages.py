@@ -48,11 +48,14 @@ def config_of(verb: str) -> type:
 def flags(config: Any, prefix: str = "") -> set[str]:
     """Returns the options that a class of settings has on the command line."""
     found, hints = set(), get_type_hints(config)
+    extras = get_type_hints(config, include_extras=True)
     for name in (f.name for f in fields(config)):
         option = f"{prefix}{name.replace('_', '-')}"
         found.add(f"--{option}")
         if is_dataclass(hints[name]):
-            found |= flags(hints[name], f"{option}.")
+            told = getattr(extras[name], "__metadata__", ())
+            unnamed = any(getattr(x, "name", None) == "" for x in told)
+            found |= flags(hints[name], prefix if unnamed else f"{option}.")
     return found
 
 

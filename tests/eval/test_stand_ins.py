@@ -516,6 +516,9 @@ def test_the_command_line_judges_a_task_of_ones_own(
         row["successes"] + sum(row["reasons"].values()) for row in figures[0]["per_robot"].values()
     ]
     assert counted == [2, 2]
+    mean, low, high = figures[0]["return"]
+    assert low < mean < high and figures[0]["length"][0] > 0
+    assert "no verdict: the file does not say what it was trained on" in shown
     with pytest.raises(ContractError, match="name the policy's own task by --task"):
         evaluate.main(["--policy", str(policy), "--task", "cartpole"])
     with pytest.raises(ParamError, match="episodes 0 must be at least 1"):

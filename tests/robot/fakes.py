@@ -149,10 +149,17 @@ def expected_action(
 
 
 def write_onnx(
-    path: Path, contract: PolicyContract, metadata: Mapping[str, str] | None = None
+    path: Path,
+    contract: PolicyContract,
+    metadata: Mapping[str, str] | None = None,
+    matrix: np.ndarray | None = None,
 ) -> Path:
-    """Writes a small policy and returns its path; ``metadata`` replaces the contract's entry."""
+    """Writes a small policy and returns its path.
+
+    ``metadata`` replaces the contract's entry, ``matrix`` (P, J) the random weights.
+    """
     w, scale = weights(contract)
+    w = w if matrix is None else matrix.astype(np.float32)
     nodes = [helper.make_node("MatMul", ["obs", "w"], ["sum0"])]
     inputs = [helper.make_tensor_value_info("obs", TensorProto.FLOAT, ["B", contract.size])]
     constants = {

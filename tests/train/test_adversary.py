@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from mjx_s2r.api.teacher import TeacherConfig, train_teacher
-from mjx_s2r.curriculum.adversarial import Hardest
+from mjx_s2r.curriculum.adversarial import Hardest, SearchConfig
 from mjx_s2r.learn.ppo.config import PPOConfig
 from mjx_s2r.params import ParamError
+from mjx_s2r.params.ranges import changed_space, read_ranges
 from tests.sim.toy import Toy
 from train import adversary
 from train.adversary import AdversaryConfig, blame_table
@@ -39,6 +40,36 @@ def test_the_hardest_worlds_are_written_with_the_rows_to_blame(run: Path) -> Non
     assert len(scores) == 3 and scores == sorted(scores)
     for world in told["worlds"]:
         assert 0.25 <= world["params"]["mass"] <= 4 and world["params"]["noise"] == 0
+
+
+def test_a_search_stays_within_given_ranges(run: Path, tmp_path: Path) -> None:
+    within = tmp_path / "posterior.json"
+    within.write_text(json.dumps({"mass": [1.5, 2.0], "delay": 0.01}))
+    small = SearchConfig(worlds=16, generations=2, hardest=3)
+    config = AdversaryConfig(run=run, within=within, by="return", rows=("mass",), search=small)
+    space, found = adversary.find_hardest(config)
+    mass, delay = (found.xi[:, space.index(name)] for name in ("mass", "delay"))
+    assert mass.min() >= 1.5 and mass.max() <= 2.0 and found.ranking == ("mass",)
+    np.testing.assert_allclose(delay, 0.01)
+
+
+def test_a_training_can_begin_with_the_hardest_worlds(tmp_path: Path) -> None:
+    space = Toy().space
+    nominal = space.nominal
+    found = Hardest(
+        xi=np.stack([nominal, nominal]) + np.array([[2.0, 0, 0, 0], [1.0, 0, 0, 0]]),
+        score=np.zeros(2),
+        recovery=np.array((0.5, 0.0, 0.0, 0.0)),
+        share=np.zeros(4),
+        ranking=("mass", "delay"),
+        evaluations=10,
+    )
+    file = tmp_path / "hard_ranges.json"
+    file.write_text(json.dumps(adversary.hard_ranges(space, found)))
+    begun = changed_space(space, read_ranges(file))
+    assert begun.rows[begun.index("mass")].initial == (1.0, 3.0)
+    assert begun.rows[begun.index("mass")].limits == (0.25, 4.0)
+    assert begun.rows[begun.index("delay")] == space.rows[space.index("delay")]
 
 
 def test_the_table_begins_with_the_row_to_blame() -> None:

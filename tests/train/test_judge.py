@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from mjx_s2r.api.teacher import TeacherConfig, load_teacher, train_teacher
+from mjx_s2r.eval.performance import performance_of
 from mjx_s2r.io.checkpoints import CheckpointError
 from mjx_s2r.learn.ppo.config import PPOConfig
 from train import judge
@@ -43,10 +44,12 @@ def test_every_checkpoint_is_judged_in_the_same_worlds(run: Path) -> None:
     for step in (2, 3):  # this schedule opens everything at once
         opened, whole = by_key[step, OPENED], by_key[step, WHOLE]
         assert {**opened, "worlds": ""} == {**whole, "worlds": ""}
-        assert opened["mean_return"] != by_key[step, NOMINAL]["mean_return"]
-    assert by_key[2, WHOLE]["mean_return"] != by_key[3, WHOLE]["mean_return"]
+        assert opened["return"] != by_key[step, NOMINAL]["return"]
+        low, high = opened["return"][1:]
+        assert low <= opened["return"][0] <= high and opened["episodes"] == 4
+    assert by_key[2, WHOLE]["return"] != by_key[3, WHOLE]["return"]
     found = judge.score_checkpoints(JudgeConfig(run, episodes=4))
-    assert [v.mean_return for v in found] == [line["mean_return"] for line in told["judged"]]
+    assert [v.to_json() for v in found] == told["judged"]
     assert best(found) == told["best"]
 
 
@@ -59,7 +62,9 @@ def test_a_checkpoint_is_taken_by_its_number(run: Path) -> None:
 
 def verdict(iteration: int, worlds: str, successes: int, mean_return: float) -> CheckpointScore:
     """Returns a verdict on ten episodes."""
-    return CheckpointScore(iteration, worlds, 10, successes, mean_return, 5.0)
+    good = [index < successes for index in range(10)]
+    figures = performance_of(good, [mean_return] * 10, [5.0] * 10, list("abcdefghij"))
+    return CheckpointScore(iteration, worlds, figures)
 
 
 def test_the_best_has_most_successes_in_the_opened_ranges() -> None:

@@ -12,14 +12,14 @@ from rich.console import Console
 from mjx_s2r.contract import ContractError
 from mjx_s2r.params import ParamError, ParamSpace, add, scale, set_to
 from mjx_s2r.robot.collect.actors import motion_contract
-from mjx_s2r.robot.collect.motion_file import fit_motion, read_motion
+from mjx_s2r.robot.collect.motion_file import plan_from_file, read_motion
 from mjx_s2r.robot.collect.plan import MotionConfig
 from mjx_s2r.robot.drivers.mujoco_wiring import Rig, describe
 from mjx_s2r.robot.safety import Guard, SafetyConfig
 from mjx_s2r.transfer.excitation import (
     FLAT,
-    ExciteConfig,
     Experiment,
+    MotionSearchConfig,
     find_motion,
     next_experiment,
     prior_precision,
@@ -79,7 +79,7 @@ def experiment(
 ) -> Experiment:
     """Returns the experiment on rows of the arm, nothing known of them."""
     space = ParamSpace(rows)  # type: ignore[arg-type]
-    settings = replace(ExciteConfig(seconds=6.0, first_hz=0.2), **config)  # type: ignore[arg-type]
+    settings = replace(MotionSearchConfig(seconds=6.0, first_hz=0.2), **config)  # type: ignore[arg-type]
     problem = IdentifyProblem("arm", model, space, ())
     form = form_of(model, settings.seconds)
     every = np.ones(len(space), bool)
@@ -198,13 +198,13 @@ def test_settings_that_cannot_be_are_refused() -> None:
         ({"sines": 0}, "must be at least 1"),
     ):
         with pytest.raises(ParamError, match=why):
-            ExciteConfig(**wrong)  # type: ignore[arg-type]
+            MotionSearchConfig(**wrong)  # type: ignore[arg-type]
 
 
 def test_an_experiment_comes_from_a_file_or_a_task(tmp_path: Path) -> None:
     path = tmp_path / "arm.xml"
     path.write_text(ARM.format(force=6, gravity=""))
-    config = ExciteConfig(seconds=6.0)
+    config = MotionSearchConfig(seconds=6.0)
     alone = experiment_of_model(path, config, max_rate=2.0)
     assert "delay" in alone.problem.space.names and "mass_upper" not in alone.problem.space.names
     some = experiment_of_model(path, config, rows=("damping*", "friction*"), about=("friction*",))
@@ -243,7 +243,7 @@ def test_the_verb_writes_a_motion_that_the_robot_side_takes(
     assert motion.joints == ("shoulder",) and len(motion.targets) == 200
     info = describe(arm(), Rig(("shoulder",), 50.0, max_rate=(3.0,)))
     guard = Guard.build(SafetyConfig(), motion_contract(info, 50.0), info)
-    assert fit_motion(motion, guard).joints[0].speed <= 0.8 * 3 * 1.001
+    assert plan_from_file(motion, guard).joints[0].speed <= 0.8 * 3 * 1.001
     with pytest.raises(ParamError, match="one of the two"):
         excite.main(["--out", str(out)])
 

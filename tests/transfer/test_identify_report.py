@@ -10,7 +10,7 @@ import pytest
 from mjx_s2r.params import Param, ParamSpace
 from mjx_s2r.transfer.posterior import Posterior
 from mjx_s2r.transfer.recording import Channel
-from mjx_s2r.transfer.report import autocorrelation, error_by_kind, row_lines, write_report
+from mjx_s2r.transfer.report import autocorrelation, error_by_kind, posterior_lines, write_report
 from mjx_s2r.transfer.result import Identification, SignalFit
 
 NOISE = np.array([0.01, 0.2])
@@ -114,7 +114,7 @@ def test_the_errors_are_those_of_the_recordings() -> None:
 
 
 def test_rows_are_placed_by_their_law() -> None:
-    kp, strength, payload = row_lines(a_posterior())
+    kp, strength, payload = posterior_lines(a_posterior())
     assert kp.nominal_percent == pytest.approx(50), "10 lies in the middle of 1 to 100 by logarithm"
     assert (kp.low_percent, kp.best_percent) == pytest.approx((50, 75))
     assert strength.best_percent == pytest.approx(45)
@@ -122,7 +122,7 @@ def test_rows_are_placed_by_their_law() -> None:
     assert kp.flags == ("only seen together with strength",)
     assert payload.flags == ("not seen in the logs",)
     bound = replace(a_posterior(), at_bound=("kp",))
-    assert "at a limit" in row_lines(bound)[0].flags[0]
+    assert "at a limit" in posterior_lines(bound)[0].flags[0]
 
 
 def test_the_correlation_in_time_is_that_of_its_process() -> None:

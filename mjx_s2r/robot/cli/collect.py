@@ -23,7 +23,7 @@ from mjx_s2r.robot.collect.actors import (
     Teleoperator,
     motion_contract,
 )
-from mjx_s2r.robot.collect.motion_file import MotionFile, fit_motion, read_motion
+from mjx_s2r.robot.collect.motion_file import MotionFile, plan_from_file, read_motion
 from mjx_s2r.robot.collect.plan import MotionConfig, MotionKind, MotionPlan, plan_motion
 from mjx_s2r.robot.policy import Actor, Policy
 from mjx_s2r.robot.safety import Guard
@@ -151,7 +151,7 @@ def _make_motion(session: Session, asked: MotionConfig | MotionFile) -> None:
     """
     guard = Guard.build(session.safety, session.contract, session.info)
     if isinstance(asked, MotionFile):
-        plan = fit_motion(asked, guard)
+        plan = plan_from_file(asked, guard)
         settings: dict[str, Any] = {"file": asked.path, "made_by": asked.made_by}
     else:
         plan, settings = _plan_here(session, asked, guard), vars(asked)

@@ -104,7 +104,7 @@ def _parsed(path: str, body: dict[str, Any]) -> MotionFile:
     return MotionFile(path, made_by, rate, joints, unit, targets)
 
 
-def fit_motion(motion: MotionFile, guard: Guard) -> MotionPlan:
+def plan_from_file(motion: MotionFile, guard: Guard) -> MotionPlan:
     """Returns the plan of a motion from a file, after a hold; what does not fit is refused.
 
     Raises:

@@ -18,7 +18,6 @@ from mjx_s2r.robot.diagnose.estimate import (
     Diagnosis,
     DiagnosisError,
     FitCurve,
-    IntervalEstimate,
     from_deviation,
 )
 from mjx_s2r.robot.diagnose.fit import jackknife
@@ -192,9 +191,7 @@ def slide(body: str, trials: Sequence[tuple[np.ndarray, np.ndarray]]) -> Diagnos
         raise DiagnosisError(
             f"{body!r} is not slowed down ({-value * GRAVITY:.3g} m/s^2 faster); is it level?"
         )
-    row: IntervalEstimate = from_deviation(
-        "model.geom_friction", value, spread / GRAVITY, count, "1", 0.0
-    )
+    row = from_deviation("model.geom_friction", value, spread / GRAVITY, count, "1", 0.0)
     limits = ["the floor is taken as level: a slope of 1 degree is an error of 0.017"]
     if not several:
         limits.append("one slide shows the readings' noise alone; slides differ, make some more")

@@ -27,7 +27,8 @@ from mjx_s2r.robot.diagnose.joint_model import (
 )
 
 ROUNDS = 30
-TRIED = 4  # places of the grid from which the fit is tried
+TRIED = 3  # places of the grid from which the fit is tried
+DRY_SHARES = (0.0, 0.03, 0.1)  # dry friction to begin with, as an error at rest over the motion
 LOUD = 1.5  # a residual this many times the noise
 STEP = 1e-4  # of a parameter's size, for derivatives
 SIZES = np.array([1.0, 1.0, 0.1, 1.0, 1.0, 0.02])  # of parameters that are about zero
@@ -149,7 +150,7 @@ def _descend(
         gain = 1 - cost / local.cost if local.cost else 0.0
         theta, start, damp = new, start_new, max(damp / 10, 1e-9)
         local = _linearize(trials, theta, start, chosen, noise)
-        if gain < 1e-6:
+        if gain < 1e-6 and damp < 1e-2:
             break
     return theta, start, local
 
@@ -182,7 +183,12 @@ def guess_servo(
     found = np.array(grid)
     order = np.argsort(_costs(few, found, start))
     chosen = np.array(free, int)
-    tried = [_descend(few, found[i], start, chosen, few.noise) for i in order[: 3 * TRIED : 3]]
+    span = float(np.ptp(few.position[few.seen]))
+    tried = []
+    for place in found[order[: 3 * TRIED : 3]]:
+        for share in DRY_SHARES:  # the cost has a valley of its own where nothing sticks
+            place[DRY] = share * span * place[DRIVE]
+            tried.append(_descend(few, place, start, chosen, few.noise))
     return min(tried, key=lambda x: x[2].cost)[0]
 
 

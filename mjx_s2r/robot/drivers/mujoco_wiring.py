@@ -269,3 +269,17 @@ def place_body(mj_model: mujoco.MjModel, data: mujoco.MjData, name: str, pose: P
         data.qpos[address : address + 7] = [*pose[0], *pose[1]]
     else:
         raise ValueError(f"body {name!r} is neither mocap nor free; it cannot be placed")
+
+
+def placed_bodies(mj_model: mujoco.MjModel, data: mujoco.MjData) -> dict[str, tuple[float, ...]]:
+    """Returns where the mocap and free bodies with a name are: position, m, and quaternion (7,)."""
+    out: dict[str, tuple[float, ...]] = {}
+    for i in range(1, mj_model.nbody):
+        name, mocap = mj_model.body(i).name, int(mj_model.body_mocapid[i])
+        joint = int(mj_model.body_jntadr[i])
+        if name and mocap >= 0:
+            out[name] = (*data.mocap_pos[mocap].tolist(), *data.mocap_quat[mocap].tolist())
+        elif name and joint >= 0 and mj_model.jnt_type[joint] == mujoco.mjtJoint.mjJNT_FREE:
+            at = int(mj_model.jnt_qposadr[joint])
+            out[name] = tuple(data.qpos[at : at + 7].tolist())
+    return out

@@ -14,7 +14,7 @@ from mjx_s2r.robot import controller
 from mjx_s2r.robot.clock import VirtualClock
 from mjx_s2r.robot.collect import waves
 from mjx_s2r.robot.collect.actors import MotionActor, TeleopActor, motion_contract
-from mjx_s2r.robot.collect.motion_file import MotionFile, fit_motion, read_motion, write_motion
+from mjx_s2r.robot.collect.motion_file import MotionFile, plan_from_file, read_motion, write_motion
 from mjx_s2r.robot.collect.plan import MotionConfig, MotionKind, plan_motion
 from mjx_s2r.robot.controller import ControllerConfig
 from mjx_s2r.robot.safety import Guard, SafetyConfig
@@ -143,7 +143,7 @@ def test_a_motion_survives_its_file(tmp_path: Path) -> None:
     back = read_motion(tmp_path / "motion.json")
     assert back.joints == ("b", "a") and back.unit == "rad" and back.control_hz == 50
     assert np.max(np.abs(back.targets - WAY)) < 1e-6
-    plan = fit_motion(back, GUARD)
+    plan = plan_from_file(back, GUARD)
     assert plan.targets[100:] == pytest.approx(back.targets[:, ::-1]), "columns go by their names"
     assert np.ptp(plan.targets[:100], axis=0).max() == 0, "two seconds of rest before it"
     assert [j.amplitude for j in plan.joints] == pytest.approx([0.2, 0.3], abs=1e-4)
@@ -166,14 +166,14 @@ def test_a_motion_survives_its_file(tmp_path: Path) -> None:
 )
 def test_a_motion_that_does_not_fit_is_refused(wrong: dict[str, object], why: str) -> None:
     with pytest.raises((ContractError, ParamError), match=why):
-        fit_motion(replace(MOTION, **wrong), GUARD)  # type: ignore[arg-type]
+        plan_from_file(replace(MOTION, **wrong), GUARD)  # type: ignore[arg-type]
 
 
 def test_a_motion_beyond_the_acceleration_is_refused() -> None:
     """0.2 (1 - cos(pi t)) / 2 reaches 0.1 pi^2."""
     slow = Guard.build(SafetyConfig(max_acceleration=(0.5,)), CONTRACT, info_for(CONTRACT))
     with pytest.raises(ContractError, match=r"acceleration reaches 0\.987"):
-        fit_motion(MOTION, slow)
+        plan_from_file(MOTION, slow)
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ import numpy as np
 from mjx_s2r.robot.diagnose.estimate import Diagnosis
 from mjx_s2r.robot.diagnose.settings import DiagnosisSettings
 from mjx_s2r.robot.drivers.imperfections import Imperfections
-from tests.robot.diagnose.stand_ins import STEP_S, Truth, fly_routine
+from tests.robot.diagnose.stand_ins import Truth, fly_routine
 
 JITTER = 0.05  # logarithmic deviation of the delay
 
@@ -35,6 +35,7 @@ def drawn(routine: str, seed: int) -> tuple[Truth, DiagnosisSettings, Imperfecti
         level=servo,
         kp=rng.uniform(12, 30) if servo else 0.0,
         kd=rng.uniform(0.5, 1.0) if servo else 0.0,
+        step_s=0.0002 if routine == "free-motion" else 0.001,  # for friction that is less soft
     )
     settings = DiagnosisSettings(routine, "j", seed=seed, gravity=not servo, inertia=truth.inertia)
     flaws = Imperfections(
@@ -48,7 +49,7 @@ def drawn(routine: str, seed: int) -> tuple[Truth, DiagnosisSettings, Imperfecti
 
 def truths(routine: str, truth: Truth, flaws: Imperfections) -> dict[str, float]:
     """Returns name -> true value of what a routine should find."""
-    arrival_s = 1e-3 * flaws.latency_ms * math.exp(JITTER**2 / 2) + STEP_S / 2
+    arrival_s = 1e-3 * flaws.latency_ms * math.exp(JITTER**2 / 2) + truth.step_s / 2
     if routine in ("friction", "free-motion"):
         return {"model.dof_damping": truth.damping, "model.dof_frictionloss": truth.dry}
     if routine == "inertia":

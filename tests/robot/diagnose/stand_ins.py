@@ -20,7 +20,10 @@ from mjx_s2r.robot.safety import Guard, SafetyConfig
 
 @dataclass(frozen=True)
 class Truth:
-    """The parameters of one joint; the link is a rod of ``mass`` whose end lies at ``length``."""
+    """The parameters of one joint; the link is a rod of ``mass`` whose end lies at ``length``.
+
+    ``step_s`` is of the physics; a command takes effect at its next step.
+    """
 
     damping: float = 0.15
     dry: float = 0.08
@@ -30,6 +33,7 @@ class Truth:
     level: bool = False
     kp: float = 0.0
     kd: float = 0.0
+    step_s: float = 0.001
 
     @property
     def link_inertia(self) -> float:
@@ -42,22 +46,25 @@ class Truth:
         return self.link_inertia + self.armature
 
 
-KEEP = False
-STEP_S = 0.001  # of the physics; a command takes effect at the next step
 SPHERE = 0.0005  # kg m^2, of the mass about its own middle
 
 
-def model_of(truth: Truth, timestep: float = 0.0) -> mujoco.MjModel:
-    """Returns the model; its friction is nearly rigid, as Coulomb's law has it."""
+def model_of(truth: Truth) -> mujoco.MjModel:
+    """Returns the model.
+
+    MuJoCo's dry friction is soft: at low speed it asks for a deceleration of twice the speed over a
+    time constant, which can be no shorter than two steps of physics.
+    """
     servo = f'<position name="j" joint="j" kp="{truth.kp}" kv="{truth.kd}" forcerange="-20 20"/>'
     motor = '<motor name="j" joint="j" ctrlrange="-4 4" ctrllimited="true"/>'
     return mujoco.MjModel.from_xml_string(f"""
     <mujoco><compiler angle="radian"/>
-      <option timestep="{timestep or STEP_S}" gravity="0 0 -9.81" integrator="RK4">
+      <option timestep="{truth.step_s}" gravity="0 0 -9.81" integrator="RK4">
         <flag contact="disable"/></option>
       <worldbody><body><joint name="j" axis="{"0 0 1" if truth.level else "0 1 0"}" range="-2 2"
         damping="{truth.damping}" frictionloss="{truth.dry}"
-        armature="{truth.armature}" solreffriction="0.002 1" solimpfriction="0.99 0.999 0.001"/>
+        armature="{truth.armature}" solreffriction="{2 * truth.step_s} 1"
+        solimpfriction="0.99 0.999 0.001"/>
         <inertial pos="0 0 -{truth.length}" mass="{truth.mass}"
           diaginertia="{SPHERE} {SPHERE} {SPHERE}"/></body></worldbody>
       <actuator>{servo if truth.kp else motor}</actuator></mujoco>""")
@@ -90,6 +97,5 @@ def fly_routine(
         )  # fmt: skip
     assert done.reason == "until" and plan.done(), (done.reason, done.stopped_by)
     found = routine.fit(read(path), settings)[0]
-    if not KEEP:
-        path.unlink()
+    path.unlink()
     return found

@@ -1,0 +1,55 @@
+"""python -m train gap runs/student/policy.onnx: how far simulation is from the robot, and why.
+
+The file flies stand-ins (--reality my_robot.toml), or logs of a real robot are given (--flights
+mon.flight tue.flight --successes 2). It plays in worlds of its training from the same starts;
+recorded commands are replayed in simulation, and rows of the table are blamed for what differs;
+observations and pictures of both sides are compared. One page and gap.json go into the folder "gap"
+beside the policy, or --out. See docs/gap.md.
+"""
+
+import shlex
+from collections.abc import Sequence
+
+import tyro
+
+from mjx_s2r.api.gap import GapConfig, measure_gap
+from mjx_s2r.api.robots import open_policy
+from mjx_s2r.io.run import check_writable, write_json
+from mjx_s2r.runtime.progress import console
+from mjx_s2r.transfer.gap.page import write_gap_page
+from mjx_s2r.transfer.gap.result import GapReport
+
+PAGE, FIGURES = "gap.html", "gap.json"
+
+
+def main(argv: Sequence[str]) -> None:
+    """Parses the command line, measures, prints and writes."""
+    config = tyro.cli(GapConfig, args=list(argv))
+    if config.policy.is_file():
+        check_writable(config.folder.parent)
+        config.folder.mkdir(parents=True, exist_ok=True)
+    report = measure_gap(config)
+    space = open_policy(config.policy, config.task)[1].space
+    command = shlex.join(["python", "-m", "train", "gap", *argv])
+    page = write_gap_page(config.folder / PAGE, report, space, command)
+    write_json(config.folder / FIGURES, report.to_json())
+    for line in _told(report):
+        console.print(line, highlight=False, markup=False)
+    console.print(f"{page}, {config.folder / FIGURES}", highlight=False)
+
+
+def _told(report: GapReport) -> list[str]:
+    """Returns what the page says, in a few lines."""
+    lines = [
+        f"{place.name}: success {place.performance.success.value:.0%} of "
+        f"{place.performance.episodes}"
+        for place in report.places
+    ]
+    if report.verdict is not None:
+        lines.append(f"gap: {report.verdict.sentence}")
+    if report.blame is not None and report.blame.greedy:
+        said = ", then ".join(
+            f"{row.name} {row.nominal:.3g} -> {row.best:.3g}" for row in report.blame.greedy
+        )
+        lines.append(f"to blame: {said}; explains {report.blame.greedy[-1].share:.1%} of the error")
+    return [*lines, *(f"left out: {sentence}" for sentence in report.missing)]
