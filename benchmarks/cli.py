@@ -34,11 +34,12 @@ CASES = {
     "robot": "latency of a control step, a loop at 1 kHz, the watchdog, memory over an hour",
     "compile": "seconds to the first iteration, empty and full compile cache (two minutes)",
     "checkpoint": "seconds to save and restore a training, and its size",
+    "camera": "intervals of calibrated cameras against the truth; pixels left (ten minutes)",
     "ppo_vs_brax": "PPO here and in Brax: speed, compile time, time to a return (half an hour)",
     "ppo_vs_rsl_rl": "the same against rsl_rl, and where its time goes (half an hour)",
     "identify": "robots of known numbers identified: coverage, errors, mujoco.sysid (half an hour)",
 }
-LONG = ("ppo_vs_brax", "ppo_vs_rsl_rl", "identify")  # run only where they are named
+LONG = ("camera", "ppo_vs_brax", "ppo_vs_rsl_rl", "identify")  # run only where they are named
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class Config:
     """Speed, memory and compile time of mjx_s2r, with one figure of correctness beside each."""
 
     cases: tyro.conf.Positional[tuple[str, ...]] = ()
-    """Which cases to run; all but the comparisons with other libraries if none is named."""
+    """Which cases to run; all but the longest if none is named."""
     json: Path | None = None
     """File that the figures are written to."""
     list_cases: Annotated[bool, tyro.conf.arg(name="list")] = False

@@ -9,10 +9,11 @@ OUT/camera.json for the robot (mjx-s2r-robot run --camera-calibration) and OUT/r
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import numpy as np
 import tyro
+from scipy.spatial.transform import Rotation
 
 from mjx_s2r.envs.registry import make_task
 from mjx_s2r.robot.camera_warp import CameraCalibration
@@ -20,7 +21,7 @@ from mjx_s2r.runtime.progress import console, print_line
 from mjx_s2r.sim.task import Task
 from mjx_s2r.transfer.camera.calibrate import CameraSettings, calibrate_camera
 from mjx_s2r.transfer.camera.camera_report import row_lines, write_camera_report
-from mjx_s2r.transfer.camera.checkerboard import Checkerboard, calibrate_by_board
+from mjx_s2r.transfer.camera.checkerboard import Checkerboard, Mounting, calibrate_by_board
 from mjx_s2r.transfer.camera.pictures import (
     CalibrationError,
     PosedPictures,
@@ -51,11 +52,15 @@ class CalibrateConfig:
     board: tuple[int, int, float] | None = None
     """A checkerboard instead of the scene: inner corners in a row and in a column, and the side of
     a square, m. Needs OpenCV: pip install 'mjx_s2r[calibration]'."""
-    board_is: Literal["free", "held"] = "free"
-    """Free: shown anywhere, the lens alone is found. Held: fixed to --board-body at an unknown
-    place, in the poses of the joints' positions; the camera's place and turn are found, too."""
+    board_is: Mounting = "free"
+    """Free: shown anywhere, the lens alone is found. Held: on --board-body at an unknown place, in
+    the poses of the joints' positions; the camera's place and turn are found, too. Fixed: so, at
+    the place that --board-pose tells."""
     board_body: str = "world"
     """The body that holds the board."""
+    board_pose: tuple[float, float, float, float, float, float, float] | None = None
+    """Of a fixed board in that body's frame: its first inner corner, x y z, m, and its turn, the
+    quaternion w x y z; its x axis runs along a row of corners, its z axis into the board."""
     settings: Annotated[CameraSettings, tyro.conf.arg(name="")] = field(
         default_factory=CameraSettings
     )
@@ -85,7 +90,17 @@ def by_board(
     camera: str,
     pictures: PosedPictures,
 ) -> None:
-    """Calibrates by a checkerboard, and writes what was found."""
+    """Calibrates by a checkerboard, and writes what was found.
+
+    Raises:
+        CalibrationError: a pose without a turn, or pictures that do not inform.
+    """
+    pose = None
+    if config.board_pose is not None:
+        turn = np.array(config.board_pose[3:])
+        if not turn.any():
+            raise CalibrationError("--board-pose ends in the quaternion 0 0 0 0; write w x y z")
+        pose = np.array(config.board_pose[:3]), Rotation.from_quat(turn[[1, 2, 3, 0]]).as_matrix()
     posterior, calibration, fit = calibrate_by_board(
         task,
         camera,
@@ -93,22 +108,31 @@ def by_board(
         board,
         config.board_is,
         body=config.board_body,
+        pose=pose,
         centre=config.settings.centre,
     )
-    write_results(config.out, posterior, calibration)
+    write_results(config.out, posterior, calibration, task)
     print_line(
         f"corners lie {np.median(fit.error_px):.2f} px from the fit (median), "
         f"{np.median(fit.before_px):.2f} px from the model's camera"
     )
 
 
-def write_results(out: Path, posterior: Posterior, calibration: CameraCalibration) -> None:
+def write_results(
+    out: Path, posterior: Posterior, calibration: CameraCalibration, task: Task
+) -> None:
     """Writes what training and the robot read, and prints the rows."""
     out.mkdir(parents=True, exist_ok=True)
-    posterior.save(out / "posterior.json")
+    posterior.save(out / "posterior.json", task.space)
     calibration.save(out / "camera.json")
     for name, best, low, high, unit, words in row_lines(posterior):
         print_line(f"{name:<{ROOM}} {best:>9} {unit:<4} ({low} to {high}) {words}".rstrip())
+    lacking = [name for name in posterior.space.names if name not in task.space.names]
+    if lacking:
+        print_line(
+            f"note: {', '.join(lacking)} are no rows of {task.name}: --ranges leaves them out, and "
+            "the robot's warp takes them from camera.json"
+        )
 
 
 def main(argv: Sequence[str]) -> None:
@@ -125,7 +149,7 @@ def main(argv: Sequence[str]) -> None:
         return
     with console.status("reading") as status:
         found = calibrate_camera(task, camera, pictures, config.settings, status.update)
-    write_results(config.out, found.posterior, found.calibration)
+    write_results(config.out, found.posterior, found.calibration, task)
     write_camera_report(config.out / "report.html", found)
     for line in found.warnings:
         print_line(f"note: {line}")

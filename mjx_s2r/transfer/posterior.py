@@ -60,20 +60,33 @@ class Posterior:
         low, high = self.interval[self.space.index(name)]
         return float(low), float(high)
 
-    def ranges(self) -> dict[str, dict[str, Any]]:
+    def ranges(self, table: ParamSpace | None = None) -> dict[str, dict[str, Any]]:
         """Returns the ranges that training starts from, by row, as `mjx_s2r.make` takes them.
 
         The initial range of a row is its interval, widened to hold the best value, which becomes
         the nominal one. Rows that are only seen together are drawn together, with the correlation
         that each has with the first of them. Unseen rows are left out: they keep the task's range.
+
+        Args:
+            table: the table that they are for, where rows were searched further than it reaches, or
+                made beside it: a row that it lacks is left out, and a row's limits are widened to
+                hold the initial range.
         """
         found: dict[str, dict[str, Any]] = {}
+        known = self.space.names if table is None else table.names
         for i, row in enumerate(self.space.rows):
-            if row.name not in self.unseen:
+            if row.name not in self.unseen and row.name in known:
                 low, high, best = (*self.range_of(row.name), float(self.best[i]))
-                body = {"nominal": best, "initial": [min(low, best), max(high, best)]}
-                found[row.name] = body | {"of": kind_of_row(row)}
+                initial = [min(low, best), max(high, best)]
+                found[row.name] = {"nominal": best, "initial": initial, "of": kind_of_row(row)}
+                if table is not None:
+                    ends = table.rows[table.index(row.name)].limits
+                    wide = [min(initial[0], ends[0]), max(initial[1], ends[1])]
+                    found[row.name] |= {"limits": wide}
         for number, group in enumerate(self._tied(), 1):
+            group = tuple(name for name in group if name in found)
+            if len(group) < 2:
+                continue
             first = self.space.index(group[0])
             for name in group:
                 rho = round(float(self.correlation[first, self.space.index(name)]), 4)
@@ -91,8 +104,13 @@ class Posterior:
             found += [same] if len(same) > 1 else []
         return found
 
-    def save(self, path: Path) -> None:
-        """Writes the posterior as JSON; of the logs only names, without their folders."""
+    def save(self, path: Path, table: ParamSpace | None = None) -> None:
+        """Writes the posterior as JSON; of the logs only names, without their folders.
+
+        Args:
+            path: of the file.
+            table: that its ranges are for, see `ranges`.
+        """
         rows = [
             asdict(row) | {"best": float(best), "interval": list(map(float, ends))}
             for row, best, ends in zip(self.space.rows, self.best, self.interval, strict=True)
@@ -102,7 +120,7 @@ class Posterior:
             "task": _without_folder(self.task),
             "logs": [_without_folder(name) for name in self.logs],
             "notes": self.notes,
-            "ranges": self.ranges(),
+            "ranges": self.ranges(table),
             "unseen": self.unseen,
             "at_bound": self.at_bound,
             "groups": self.groups,

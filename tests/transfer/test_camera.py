@@ -9,7 +9,7 @@ import pytest
 
 from mjx_s2r.contract import CameraSignal, PolicyContract
 from mjx_s2r.envs.reach import camera_pose
-from mjx_s2r.params import ParamSpace
+from mjx_s2r.params import ParamError, ParamSpace
 from mjx_s2r.robot.camera_warp import rotation_of
 from mjx_s2r.transfer.camera.calibrate import (
     CalibratedCamera,
@@ -17,8 +17,13 @@ from mjx_s2r.transfer.camera.calibrate import (
     calibrate_camera,
     shift_px,
 )
-from mjx_s2r.transfer.camera.fit import CameraFitConfig
-from mjx_s2r.transfer.camera.intervals import RowEstimate, joint_posterior, picture_covariance
+from mjx_s2r.transfer.camera.fit import LONGEST_MOVE, CameraFitConfig, even_moves
+from mjx_s2r.transfer.camera.intervals import (
+    RowEstimate,
+    joint_posterior,
+    picture_covariance,
+    with_prior,
+)
 from mjx_s2r.transfer.camera.pictures import CalibrationError, PosedPictures
 from mjx_s2r.transfer.camera.rows import camera_space
 from tests.robot.fakes import contract_for
@@ -146,6 +151,11 @@ def test_exchanged_colours_and_exchanged_poses_are_refused(
             calibrate_camera(task, "front", changed, SETTINGS)  # type: ignore[arg-type]
 
 
+def test_a_body_that_is_not_there_is_named(task: Scene, pictures: PosedPictures) -> None:
+    with pytest.raises(ParamError, match="unknown body 'cub'"):
+        calibrate_camera(task, "front", pictures, replace(SETTINGS, unknown=("cub",)))  # type: ignore[arg-type]
+
+
 def test_a_camera_without_rows_gets_some(task: Scene) -> None:
     space = camera_space(ParamSpace(()), task.mj_model, "front", distortion=True, centre=True)
     assert space.names[:2] == ("front_x", "front_y") and len(space) == 10
@@ -162,6 +172,32 @@ def test_a_shift_is_measured_to_a_fraction_of_a_pixel() -> None:
 
     moved, still = blob(1.3, 0.6)[None], blob(0.0, 0.0)[None]
     assert shift_px(moved, still)[0] == pytest.approx(1.43, abs=0.15)
+
+
+def test_differences_are_taken_along_what_pictures_say_evenly() -> None:
+    """Two rows that trade with each other: moves along their sum and difference, 1 to sqrt(199)."""
+    hessian, steps = np.array([[1.0, 0.99], [0.99, 1.0]]), np.array([0.02, 0.02])
+    moves = even_moves(hessian, steps)
+    even = 0.02**2 * np.eye(2)  # each changes the pictures as much as a step along an axis
+    np.testing.assert_allclose(moves @ hessian @ moves.T, even, atol=1e-12)
+    assert np.linalg.norm(moves[0]) / np.linalg.norm(moves[1]) == pytest.approx(np.sqrt(199))
+    assert np.abs(even_moves(hessian, 10 * steps)).max() == pytest.approx(LONGEST_MOVE)
+
+
+def test_what_pictures_cannot_tell_comes_from_the_table(task: Scene) -> None:
+    """Two unit coordinates whose difference alone is seen, exactly.
+
+    The table's deviations are 2 of 5 cm and 0.04 of 0.1 rad, 0.4 both: the sum of the two moves to
+    its middle, 0, and keeps the prior's deviation, 0.4 / sqrt(2) on each.
+    """
+    table = ParamSpace((task.space.rows[0], task.space.rows[3]))
+    space = camera_space(task.space, task.mj_model, "front")
+    space = ParamSpace((space.rows[0], space.rows[3]))
+    both, apart = np.ones(2) / np.sqrt(2), np.array([1, -1]) / np.sqrt(2)
+    covariance = 1e4 * np.outer(both, both) + 1e-8 * np.outer(apart, apart)
+    found = with_prior(RowEstimate(space, np.array([0.5, 0.3]), covariance), table)
+    np.testing.assert_allclose(found.u, [0.1, -0.1], atol=1e-3)
+    np.testing.assert_allclose(np.sqrt(np.diag(found.covariance)), 0.4 / np.sqrt(2), rtol=1e-3)
 
 
 def test_what_pictures_do_not_see_keeps_its_limits(task: Scene) -> None:

@@ -1,5 +1,8 @@
 """A checkerboard drawn by the pinhole formula: the lens and the camera's place are found again."""
 
+from dataclasses import dataclass, replace
+from pathlib import Path
+
 import mujoco
 import numpy as np
 import pytest
@@ -15,8 +18,10 @@ from mjx_s2r.transfer.camera.checkerboard import (
     fit_board,
 )
 from mjx_s2r.transfer.camera.fit import to_values
-from mjx_s2r.transfer.camera.pictures import CalibrationError
+from mjx_s2r.transfer.camera.pictures import CalibrationError, PosedPictures
 from mjx_s2r.transfer.camera.rows import camera_space
+from mjx_s2r.transfer.posterior import Posterior
+from train.calibrate import CalibrateConfig, by_board
 
 pytest.importorskip("cv2")
 HEIGHT, WIDTH, K1, FOVY, NOMINAL = 240, 320, -0.12, 52.0, 50.0
@@ -132,3 +137,43 @@ def _fit_moved(
 def test_too_few_boards_are_refused(boards: tuple[np.ndarray, ...]) -> None:
     with pytest.raises(CalibrationError, match="inner corners"):
         find_corners(boards[0], Checkerboard(9, 6, 0.03))
+
+
+@dataclass(frozen=True)
+class _Bench:
+    """What a calibration reads of a task."""
+
+    name: str
+    mj_model: mujoco.MjModel
+    space: ParamSpace
+
+
+def test_a_board_of_known_pose_is_taken_on_the_command_line(
+    boards: tuple[np.ndarray, ...], tmp_path: Path
+) -> None:
+    """A hand with three slides and three hinges holds it, 5 cm ahead and turned a quarter."""
+    images, (places, turns) = boards[0], _board_poses(10)
+    ways = [("slide", axis) for axis in "xyz"] + [("hinge", axis) for axis in "xyz"]
+    axes = {"x": "1 0 0", "y": "0 1 0", "z": "0 0 1"}
+    joints = "".join(f'<joint name="{k}_{a}" type="{k}" axis="{axes[a]}"/>' for k, a in ways)
+    xml = MODEL.replace(' mocap="true">', f">{joints}")
+    on_hand, sits = Rotation.from_rotvec([0, 0, np.pi / 2]), np.array([0.0, 0.0, 0.05])
+    hand = Rotation.from_matrix(turns) * on_hand.inv()
+    read = np.concatenate((places - hand.apply(sits), hand.as_euler("XYZ")), axis=1)
+    names = tuple(f"{kind}_{axis}" for kind, axis in ways)
+    pictures = PosedPictures(images, read, names, tuple(map(str, range(len(images)))), "shots")
+    config = CalibrateConfig(
+        source=tmp_path,
+        task="bench",
+        out=tmp_path,
+        board_is="fixed",
+        board_body="hand",
+        board_pose=(*sits.tolist(), np.sqrt(0.5), 0.0, 0.0, np.sqrt(0.5)),
+    )
+    task = _Bench("bench", mujoco.MjModel.from_xml_string(xml), ParamSpace(()))
+    by_board(config, BOARD, task, "front", pictures)  # type: ignore[arg-type]
+    found = Posterior.load(tmp_path / "posterior.json")
+    assert np.abs(found.best[:3] - OFFSET).max() < 2e-3
+    assert np.abs(found.best[3:6] - TURN).max() < 4e-3
+    with pytest.raises(CalibrationError, match="needs its pose"):
+        by_board(replace(config, board_pose=None), BOARD, task, "front", pictures)  # type: ignore[arg-type]

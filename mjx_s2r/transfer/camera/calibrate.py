@@ -12,13 +12,18 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from mjx_s2r.params import ParamSpace
+from mjx_s2r.params import ParamSpace, unknown
 from mjx_s2r.robot.camera_warp import CameraCalibration
 from mjx_s2r.sim.model.fields import element_names
 from mjx_s2r.sim.task import Task
 from mjx_s2r.transfer.camera.colours import colour_space, fit_colours
-from mjx_s2r.transfer.camera.fit import CameraFit, CameraFitConfig, find_camera, to_units
-from mjx_s2r.transfer.camera.intervals import RowEstimate, joint_posterior, picture_covariance
+from mjx_s2r.transfer.camera.fit import CameraFit, CameraFitConfig, find_camera, to_units, to_values
+from mjx_s2r.transfer.camera.intervals import (
+    RowEstimate,
+    joint_posterior,
+    picture_covariance,
+    with_prior,
+)
 from mjx_s2r.transfer.camera.pictures import (
     CalibrationError,
     PosedPictures,
@@ -110,12 +115,16 @@ def calibrate_camera(
 
     Raises:
         CalibrationError: pictures that do not inform; the message says what is missing.
-        ParamError: a camera or a joint that the model does not have.
+        ParamError: a camera, a joint or a body that the model does not have.
         SceneError: a model that cannot be drawn.
     """
     settings, began = settings or CameraSettings(), time.monotonic()
     model = task.mj_model
     known = element_names(model, "camera")
+    bodies = element_names(model, "body")
+    for name in settings.unknown:
+        if name not in bodies:
+            raise unknown("body", name, bodies)
     space = camera_space(
         task.space, model, camera, distortion=settings.distortion, centre=settings.centre
     )
@@ -134,26 +143,24 @@ def calibrate_camera(
     )
     found = find_camera(posed, space, used.images, settings.fit, tell)
     tell("checking")
-    predicted, coefficients = found.predict(found.u)
+    covariance = picture_covariance(
+        found.jacobian,
+        found.residual,
+        found.weights,
+        np.asarray(found.level.pictures),
+        posed.size[1],
+    )
+    geometry = with_prior(RowEstimate(space, found.u, covariance), task.space)
+    xi = to_values(space, geometry.u)
+    predicted, coefficients = found.predict(geometry.u)
     explained = _explained(used.images, predicted)
     _refuse_unexplained(found, used, explained)
-    warnings = _colour_order(posed, found.xi, coefficients, used)
-    geometry = RowEstimate(
-        space,
-        found.u,
-        picture_covariance(
-            found.jacobian,
-            found.residual,
-            found.weights,
-            np.asarray(found.level.pictures),
-            posed.size[1],
-        ),
-    )
+    warnings = _colour_order(posed, xi, coefficients, used)
     parts, drawn = [geometry], None
     rows = colour_space(task.space, camera, known) if settings.colours else ParamSpace(())
     if len(rows):
         tell("fitting light and colours")
-        estimate, drawn = fit_colours(posed, space, found.xi, rows, used.images, model)
+        estimate, drawn = fit_colours(posed, space, xi, rows, used.images, model)
         parts.append(estimate)
     posterior = joint_posterior(
         tuple(parts),
@@ -166,7 +173,7 @@ def calibrate_camera(
     return CalibratedCamera(
         posterior=posterior,
         calibration=as_calibration(
-            space, found.xi, posterior.interval[: len(space)], model, camera, posed.size[1:]
+            space, xi, posterior.interval[: len(space)], model, camera, posed.size[1:]
         ),
         pictures=used,
         before=before,

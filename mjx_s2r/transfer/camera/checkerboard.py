@@ -3,9 +3,9 @@
 The corners are OpenCV's, the fit is ours: least squares of the reprojection error in the same rows
 as every other calibration, so that intervals, posterior and warp are the same. The board is
 
-    "fixed"  where its pose in the world is known: place, turn and lens are found;
-    "held"   on a body of the robot at an unknown place, in known joint positions (hand-eye): place,
-             turn and lens are found, and where the board sits;
+    "fixed"  on a body of the robot at a known place, in known joint positions: place, turn and lens
+             are found;
+    "held"   on such a body at an unknown place (hand-eye): where the board sits is found, too;
     "free"   anywhere: the lens alone is found.
 
 A point p of the board is seen at
@@ -24,9 +24,10 @@ import numpy as np
 from scipy.optimize import least_squares
 from scipy.spatial.transform import Rotation
 
-from mjx_s2r.params import ParamSpace
+from mjx_s2r.params import ParamSpace, unknown
 from mjx_s2r.render.looks.appearance import nominal_look
 from mjx_s2r.robot.camera_warp import CameraCalibration, distorted
+from mjx_s2r.sim.model.fields import element_names
 from mjx_s2r.sim.task import Task
 from mjx_s2r.transfer.camera.fit import PRIOR_STDS, to_units, to_values
 from mjx_s2r.transfer.camera.intervals import RowEstimate, joint_posterior
@@ -262,9 +263,10 @@ def calibrate_by_board(
     mounting: Mounting,
     *,
     body: str = "world",
+    pose: tuple[np.ndarray, np.ndarray] | None = None,
     centre: bool = False,
 ) -> tuple[Posterior, CameraCalibration, BoardFit]:
-    """Calibrates a camera of a task from pictures of a free or held checkerboard.
+    """Calibrates a camera of a task from pictures of a checkerboard.
 
     Args:
         task: whose model has the camera.
@@ -273,6 +275,7 @@ def calibrate_by_board(
         board: the board.
         mounting: how it is held.
         body: the body that holds it.
+        pose: of a "fixed" board: position (3,), m, and rotation (3, 3) in the body's frame.
         centre: whether the optical centre is fitted.
 
     Returns:
@@ -280,14 +283,26 @@ def calibrate_by_board(
 
     Raises:
         CalibrationError: pictures that do not inform; the message says what is missing.
-        ParamError: a camera or a joint that the model does not have.
+        ParamError: a camera, a joint or a body that the model does not have.
     """
     model, size = task.mj_model, (pictures.images.shape[1], pictures.images.shape[2])
     space = camera_space(task.space, model, camera, distortion=True, centre=centre)
+    bodies = element_names(model, "body")
+    if body not in bodies:
+        raise unknown("body", body, bodies)
     corners, used = find_corners(pictures.images, board)
     qpos = model_positions(pictures.chosen(used), model)
     found = fit_board(
-        model, camera, space, board, corners, size, qpos=qpos, mounting=mounting, body=body
+        model,
+        camera,
+        space,
+        board,
+        corners,
+        size,
+        qpos=qpos,
+        mounting=mounting,
+        body=body,
+        pose=pose,
     )
     note = f"camera calibrated from {len(used)} pictures of a {mounting} checkerboard"
     posterior = joint_posterior(

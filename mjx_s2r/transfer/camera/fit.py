@@ -8,8 +8,10 @@ far off hardly pulls at all, and shadows, highlights and unknown things lose the
 blur stays about a pixel wide: pictures without antialiasing would else draw edges to the grid.
 
 Visibility has no gradient, so the first level is searched by CMA-ES over hundreds of cameras; the
-others are Gauss-Newton steps whose slopes are differences over a pixel and a half, with the
-coefficients solved anew at both ends.
+others are Gauss-Newton steps whose slopes are differences over about a pixel and a half, with
+coefficients and weights found anew at both ends. Differences are taken along the principal
+directions of what the pictures say (`even_moves`): place, turn and field of view trade with one
+another, and slopes along the axes cannot tell such a valley from the noise of the grid.
 """
 
 import functools
@@ -31,8 +33,10 @@ from mjx_s2r.transfer.camera.regions import (
 DARKEST_SHADOW = 0.3  # share of a surface's light that its shadow keeps, at least
 SHADOW_PRICE = 0.25  # residual of a shadow that takes all light
 SCALE = 0.08  # of full scale: residuals above it pull no harder
+ROUNDS = 2  # of reweighting for the coefficients of one camera
 TRIES = 8  # of a step, each damped eight times as much
 STEP_PX = 1.5  # difference quotients move the picture by this much
+LONGEST_MOVE = 0.3  # of a unit coordinate in one difference quotient
 PRIOR_STDS = 2.0  # deviations of the prior between the middle of the limits and their ends
 
 
@@ -66,7 +70,7 @@ class CameraFitConfig:
     coarse: LevelConfig = LevelConfig(0.04, 1.0)
     levels: tuple[LevelConfig, ...] = (
         LevelConfig(0.03, 1.0),
-        LevelConfig(0.02, -0.5),
+        LevelConfig(0.027, -1.0),
         LevelConfig(0.015, -1.0),
     )
     rough_pictures: int = 6
@@ -92,40 +96,28 @@ class Level:
         self._blur, self._solve = jax.jit(blur), jax.jit(coefficients)
         self.pictures = self._blur(jnp.asarray(pictures, jnp.float32) / 255)
         self._posed, self._space = posed, space
-        self._leave = jax.jit(functools.partial(_residual, blur))
+        self._leave = jax.jit(functools.partial(_residual, blur, config.shape, ROUNDS))
+        self._leave_evenly = jax.jit(functools.partial(_residual, blur, config.shape, 0))
 
-    def residual(
-        self, u: np.ndarray, weights: np.ndarray | None = None
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Returns what a camera leaves of the pictures, at unit coordinates u (D,).
+    def residual(self, u: np.ndarray, order: np.ndarray | None = None) -> np.ndarray:
+        """Returns (M, h, w, 4) what a camera leaves of the pictures, at unit coordinates u (D,).
 
-        Args:
-            u: unit coordinates.
-            weights: (M, h, w) of the coefficients' least squares; None for even ones.
-
-        Returns:
-            (M, h, w, 4) measured minus predicted, in the shadow that suits each pixel best, and
-            the price of that shadow; and (M, h, w, 3) the same without any shadow.
+        Measured minus predicted, in the shadow that suits each pixel best, and the price of that
+        shadow; of the pictures in another ``order`` (M,) of poses if one is given.
         """
         basis = self._posed.basis(to_values(self._space, u))
-        given = self.even() if weights is None else weights
-        found = self._leave(basis, self.pictures, jnp.asarray(given, jnp.float32))
-        return np.asarray(found[0]), np.asarray(found[1])
+        return np.asarray(self._leave(basis if order is None else basis[order], self.pictures))
 
-    def cost(self, u: np.ndarray, weights: np.ndarray | None = None) -> float:
+    def cost(self, u: np.ndarray) -> float:
         """Returns the mean robust cost and the prior's at unit coordinates u (D,)."""
-        residual, _ = self.residual(u, weights)
+        residual = self.residual(u)
         return robust_cost(residual, self.shape) + prior_cost(u, residual[..., 0].size)
 
-    def reordered_cost(self, u: np.ndarray, order: np.ndarray | None) -> float:
-        """Returns the mean robust cost at u (D,), of the pictures in another ``order`` (M,)."""
+    def quick_cost(self, u: np.ndarray) -> float:
+        """Returns `cost` with coefficients of even weights, for the search."""
         basis = self._posed.basis(to_values(self._space, u))
-        basis = basis if order is None else basis[order]
-        weights = jnp.asarray(self.even())
-        for _ in range(2):
-            seen, lit = self._leave(basis, self.pictures, weights)
-            weights = jnp.asarray(robust_weights(np.asarray(lit), self.shape), jnp.float32)
-        return robust_cost(np.asarray(seen), self.shape)
+        residual = np.asarray(self._leave_evenly(basis, self.pictures))
+        return robust_cost(residual, self.shape) + prior_cost(u, residual[..., 0].size)
 
     def predict(
         self, u: np.ndarray, given: np.ndarray | None = None
@@ -169,14 +161,9 @@ class CameraFit:
     trace: np.ndarray
     level: Level
 
-    @property
-    def xi(self) -> np.ndarray:
-        """(D,) the rows' values, in their units."""
-        return to_values(self.space, self.u)
-
     def cost(self, order: np.ndarray | None = None) -> float:
         """Returns the robust cost, of the pictures in another ``order`` (M,) of poses if given."""
-        return self.level.reordered_cost(self.u, order)
+        return robust_cost(self.level.residual(self.u, order), self.level.shape)
 
     def predict(
         self, u: np.ndarray, coefficients: np.ndarray | None = None
@@ -207,18 +194,21 @@ def to_units(space: ParamSpace, xi: np.ndarray) -> np.ndarray:
 
 
 def _residual(
-    blur: Blur, basis: jax.Array, pictures: jax.Array, weights: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-    """Returns what the best coefficients leave, with and without a shadow; see `Level.residual`.
+    blur: Blur, shape: float, rounds: int, basis: jax.Array, pictures: jax.Array
+) -> jax.Array:
+    """Returns what the best coefficients leave, see `Level.residual`, after rounds of reweighting.
 
-    Without a price a bright surface could stand for every darker one of its hue.
+    Shadows have a price: without it a bright surface could stand for every darker one of its hue.
     """
-    smooth = blur(basis)
+    smooth, weights = blur(basis), jnp.ones(pictures.shape[:-1], jnp.float32)
     lit = smooth @ coefficients(smooth, pictures, weights)
+    for _ in range(rounds):
+        square = jnp.sum((pictures - lit) ** 2, axis=-1) / SCALE**2
+        weights = (square / abs(shape - 2) + 1) ** (shape / 2 - 1)
+        lit = smooth @ coefficients(smooth, pictures, weights)
     like = jnp.sum(pictures * lit, axis=-1) / jnp.maximum(jnp.sum(lit * lit, axis=-1), 1e-4)
     share = jnp.clip(like, DARKEST_SHADOW, 1.0)[..., None]
-    left = pictures - share * lit
-    return jnp.concatenate((left, SHADOW_PRICE * (1 - share)), axis=-1), pictures - lit
+    return jnp.concatenate((pictures - share * lit, SHADOW_PRICE * (1 - share)), axis=-1)
 
 
 def robust_cost(residual: np.ndarray, shape: float) -> float:
@@ -267,7 +257,7 @@ def search(
     )
     while not strategy.stop():
         drawn = strategy.ask()
-        costs = np.array([level.cost(u) for u in drawn])
+        costs = np.array([level.quick_cost(u) for u in drawn])
         strategy.tell(drawn, costs.tolist())
         if costs.min() < best[0]:
             best = float(costs.min()), np.array(drawn[int(costs.argmin())])
@@ -283,47 +273,49 @@ def descend(
     Args:
         level: whose residuals.
         u: (D,) where to begin.
-        steps: (D,) half of what difference quotients span, in unit coordinates.
+        steps: (D,) half of what the first difference quotients span, in unit coordinates.
         most: steps at most.
 
     Returns:
         u (D,), residual (M, h, w, 4), jacobian (M, h, w, 4, D), weights (M, h, w), and the trace.
     """
-    size, damping, trace, drawn = len(u), 1e-3, [], 0
-    clear = robust_weights(level.residual(u)[1], level.shape)
+    moves, damping, trace, drawn = np.diag(steps), 1e-3, [], 0
+    jacobian, residual, weights = _slopes(level, u, moves)
+    moves = even_moves(normal_equations(jacobian, residual, weights, u)[0], steps)
     for _ in range(most):
-        clear = robust_weights(level.residual(u, clear)[1], level.shape)
-        residual, _ = level.residual(u, clear)
-        weights = robust_weights(residual, level.shape)
-        cost = robust_cost(residual, level.shape) + prior_cost(u, weights.size)
-        slopes = [
-            (level.residual(u + one, clear)[0] - level.residual(u - one, clear)[0])
-            / (2 * one.sum())
-            for one in np.diag(steps)
-        ]
-        jacobian = np.stack(slopes, axis=-1)
-        drawn += 2 * size + 2
+        jacobian, residual, weights = _slopes(level, u, moves)
         hessian, slope = normal_equations(jacobian, residual, weights, u)
-        better = False
+        moves = even_moves(hessian, steps)
+        cost = robust_cost(residual, level.shape) + prior_cost(u, weights.size)
+        drawn += 2 * len(u) + 2
+        curved, down = moves @ hessian @ moves.T, moves @ slope
         for _ in range(TRIES):
-            damped = hessian + damping * np.diag(np.diag(hessian))
-            move = -np.linalg.solve(damped, slope)
-            near = np.clip(u + move, -1, 1)
-            found = level.cost(near, clear)
+            damped = curved + damping * np.diag(np.diag(curved))
+            near = np.clip(u - np.linalg.solve(damped, down) @ moves, -1, 1)
+            found = level.cost(near)
             drawn += 1
             if found < cost:
-                better = True
                 break
             damping *= 8
-        if not better:
+        else:
             break
         small = np.all(np.abs(near - u) < 0.02 * steps)
-        u, cost, damping = near, found, damping / 8
-        trace.append((drawn, cost))
+        u, damping = near, damping / 8
+        trace.append((drawn, found))
         if small:
             break
-    residual, _ = level.residual(u, clear)
+    residual = level.residual(u)
     return u, residual, jacobian, robust_weights(residual, level.shape), trace
+
+
+def _slopes(
+    level: Level, u: np.ndarray, moves: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Returns jacobian (M, h, w, 4, D), by differences along moves (D, D), residual and weights."""
+    residual = level.residual(u)
+    along = [(level.residual(u + one) - level.residual(u - one)) / 2 for one in moves]
+    jacobian = np.stack(along, axis=-1) @ np.linalg.inv(moves.T)
+    return jacobian, residual, robust_weights(residual, level.shape)
 
 
 def find_camera(
@@ -356,6 +348,26 @@ def find_camera(
         u, drawn = done[0], rows[-1][0] if rows else 0.0
         rows += [(drawn + count, cost) for count, cost in done[4]]
     return CameraFit(space, *done[:4], np.array(rows).reshape(-1, 2), level)
+
+
+def even_moves(hessian: np.ndarray, steps: np.ndarray) -> np.ndarray:
+    """Returns (D, D) moves, one a row, along the principal directions of what the pictures say.
+
+    Place, turn and field of view trade with one another: along such a direction the pictures hardly
+    change, and a difference of one coordinate's slopes would be the grid's noise. Each move is
+    therefore made as long as it must be to change the pictures as much as the middle one of
+    ``steps``, up to `LONGEST_MOVE`.
+
+    Args:
+        hessian: (D, D) of the cost.
+        steps: (D,) of the unit coordinates.
+    """
+    scaled = steps[:, None] * hessian * steps
+    strength, directions = np.linalg.eigh(scaled)
+    moves = np.sqrt(np.median(np.diag(scaled)) / np.maximum(strength, 1e-12)) * directions
+    moves = (steps[:, None] * moves).T
+    longest = np.abs(moves).max(1, keepdims=True)
+    return moves * np.minimum(1, LONGEST_MOVE / longest)
 
 
 def difference_steps(posed: PosedScene, space: ParamSpace) -> np.ndarray:
