@@ -130,8 +130,8 @@ def write_results(
     lacking = [name for name in posterior.space.names if name not in task.space.names]
     if lacking:
         print_line(
-            f"note: not in the table of {task.name}: {', '.join(lacking)}; --ranges leaves that out, "
-            "the robot's warp takes it from camera.json"
+            f"note: not in the table of {task.name}: {', '.join(lacking)}; --ranges leaves that "
+            "out, the robot's warp takes it from camera.json"
         )
 
 
