@@ -130,8 +130,8 @@ def write_results(
     lacking = [name for name in posterior.space.names if name not in task.space.names]
     if lacking:
         print_line(
-            f"note: {', '.join(lacking)} are no rows of {task.name}: --ranges leaves them out, and "
-            "the robot's warp takes them from camera.json"
+            f"note: not in the table of {task.name}: {', '.join(lacking)}; --ranges leaves that "
+            "out, the robot's warp takes it from camera.json"
         )
 
 
