@@ -49,7 +49,7 @@ def test_sweeps_of_a_servo_show_dry_friction_and_play(tmp_path: Path) -> None:
     truth = Truth(level=False, kp=20.0, kd=0.6, damping=0.2, dry=0.1)
     flaws = Imperfections(latency_ms=8.0, encoder_counts=16384)
     settings = DiagnosisSettings(
-        "friction", "j", kp=20.0, kd=0.6, delay_s=0.008, trials=16, amplitude=0.3
+        "friction", "j", kp=20.0, kd=0.6, delay_s=0.008, trials=12, amplitude=0.3
     )
     found = fly_routine(tmp_path, truth, settings, flaws)
     assert found["model.dof_frictionloss"].value == pytest.approx(0.1, rel=0.05)
