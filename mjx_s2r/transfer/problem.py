@@ -31,6 +31,7 @@ FITTED_ARRAYS = {
 }
 """Arrays with an effect that is the same at every repetition; noise and losses have none."""
 LONGEST_DELAY_S = 0.15
+LONGEST_STEP_S = 0.004  # of a replay's physics: longer ones bend inertia and damping
 TINY = 1e-6  # MJX compiles a zero frictionloss out
 _FILTERS = (int(mujoco.mjtDyn.mjDYN_FILTER), int(mujoco.mjtDyn.mjDYN_FILTEREXACT))
 
@@ -84,7 +85,8 @@ def task_problem(
             )
     recordings = _alike(mj_model, recordings)
     alone = tuple(replace(row, correlation="", rho=1.0, resample="episode") for row in rows)
-    return IdentifyProblem(name, mj_model, ParamSpace(alone), recordings)
+    fine, notes = _finer(mj_model)
+    return IdentifyProblem(name, fine, ParamSpace(alone), recordings, notes)
 
 
 def is_fitted(row: Param) -> bool:
@@ -108,8 +110,10 @@ def model_problem(
     """
     recordings = _alike(mj_model, recordings)
     first = recordings[0]
-    model, notes = _taking(mj_model, first.joints, first.mode, recordings)
-    return IdentifyProblem(name, model, rows_of_model(model, recordings), recordings, tuple(notes))
+    fine, finer = _finer(mj_model)
+    model, notes = _taking(fine, first.joints, first.mode, recordings)
+    rows = rows_of_model(model, recordings)
+    return IdentifyProblem(name, model, rows, recordings, (*finer, *notes))
 
 
 def without_channels(
@@ -434,6 +438,20 @@ def _moved_bodies(mj_model: mujoco.MjModel) -> list[str]:
         if mj_model.body_weldid[b] != 0 and mj_model.body_mass[b] > 0
     ]
     return [mj_model.body(b).name for b in moved if mj_model.body(b).name]
+
+
+def _finer(mj_model: mujoco.MjModel) -> tuple[mujoco.MjModel, tuple[str, ...]]:
+    """Returns a copy of the model with a short time step, and a note if it is not its own."""
+    model, own = _copied(mj_model), float(mj_model.opt.timestep)
+    parts = max(1, int(np.ceil(own / LONGEST_STEP_S - 1e-6)))
+    model.opt.timestep = own / parts
+    if parts == 1:
+        return model, ()
+    return model, (
+        f"logs were replayed at steps of {1e3 * own / parts:.3g} ms, not the model's "
+        f"{1e3 * own:.3g}: these are the robot's numbers, which a simulation in long steps follows "
+        "less closely",
+    )
 
 
 def _alike(mj_model: mujoco.MjModel, recordings: Sequence[Recording]) -> tuple[Recording, ...]:
