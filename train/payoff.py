@@ -16,7 +16,7 @@ import json
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ from mjx_s2r.robot.collect.plan import MotionConfig
 from mjx_s2r.runtime import devices
 from mjx_s2r.runtime.progress import console, progress
 from mjx_s2r.runtime.signals import sigterm_interrupts
+from mjx_s2r.transfer.fit import FitConfig
 from mjx_s2r.transfer.posterior import Posterior
 from train import identify
 from train.payoff_run import (
@@ -48,6 +49,12 @@ from train.payoff_run import (
 
 Row = dict[str, Any]
 FIRST = "nominal"  # the method whose flights are logged where no motion can be planned
+FITTED = {  # rows that are fitted; of other tasks all that motion tells, which takes longer
+    "reach_told": (
+        *("kp", "strength", "friction", "damping", "armature", "link_mass", "payload"),
+        *("action_delay", "backlash"),
+    )
+}
 ROBOTS = Path(__file__).parent / "payoff_tasks"  # a reality per task, NAME.toml
 
 
@@ -79,6 +86,12 @@ class PayoffConfig:
     flown by the policies of method nominal instead."""
     amplitude: float = 0.4
     """Its amplitude, in the command's unit, where the limits leave so much."""
+    fit: FitConfig = field(
+        default_factory=lambda: FitConfig(
+            candidates=64, generations=10, search_windows=12, starts=2, iterations=10
+        )
+    )
+    """Settings of the identification."""
     run: Path = Path("runs/payoff")
     """Folder of the study."""
     result: Path = Path("benchmarks/results/payoff.json")
@@ -144,9 +157,7 @@ class _Study:
         for method, seed in missing:
             began = time.perf_counter()
             policy = self._policy(method, seed, index)
-            score = train_policy(
-                trainer, methods.index(method), self.iterations, seed, policy
-            )
+            score = train_policy(trainer, methods.index(method), self.iterations, seed, policy)
             trained = time.perf_counter()
             verdicts = self._judge(method, seed, index)
             settings = trainer.config
@@ -182,7 +193,11 @@ class _Study:
         found = folder / "posterior.json"
         if not found.exists():
             logs = [str(path) for path in self._logs(index)]
-            identify.main([*logs, "--task", self.name, "--out", str(folder)])
+            rows = FITTED.get(self.label, ())
+            words = [*logs, "--task", self.name, "--out", str(folder), "--rows", *rows]
+            for name, value in vars(self.config.fit).items():
+                words += [f"--{name.replace('_', '-')}", str(value)]
+            identify.main(words)
         return found
 
     def _logs(self, index: int) -> list[Path]:
@@ -281,7 +296,8 @@ def summary_table(rows: Sequence[Row]) -> Table:
     """Returns success, its intervals, and the paired difference to the best uninformed method."""
     shown = Table(title="success on the robots")
     for name in ("task", "method", "success", "95 %, episodes", "95 %, seeds", "lowest", "gain"):
-        shown.add_column(name, justify="left" if name in ("task", "method") else "right")
+        left = name in ("task", "method")
+        shown.add_column(name, justify="left" if left else "right", no_wrap=True)
     for task in dict.fromkeys(row["task"] for row in rows):
         mine = [row for row in rows if row["task"] == task]
         table = {

@@ -103,7 +103,9 @@ def make_bench(name: str, reality: Path, count: int) -> Bench:
     return Bench(task, env, robots, rules)
 
 
-def make_trainer(bench: Bench, name: str, methods: Sequence[str], posterior: Path | None) -> Trainer:
+def make_trainer(
+    bench: Bench, name: str, methods: Sequence[str], posterior: Path | None
+) -> Trainer:
     """Returns the trainer whose curriculum is a choice among ``methods``, in their order.
 
     Args:
@@ -136,7 +138,7 @@ def train_policy(trainer: Trainer, which: int, iterations: int, seed: int, path:
 def fly_policy(
     bench: Bench, path: Path, robot: JudgedRobot, episodes: int, logs: Path | None = None
 ) -> list[RobotEpisode]:
-    """Returns the episodes of an exported policy on a robot; the first one is logged in ``logs``."""
+    """Returns the episodes of an exported policy on a robot; ``logs`` gets the first one's log."""
     return [*run_episodes(Policy.load(path), [robot], episodes, replace(bench.rules, logs=logs))]
 
 
