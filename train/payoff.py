@@ -28,6 +28,7 @@ from scipy import stats
 from mjx_s2r.envs.registry import make_task, task_spec
 from mjx_s2r.eval.intervals import Interval, wilson
 from mjx_s2r.io.run import Run, write_json
+from mjx_s2r.learn.trainer import Trainer
 from mjx_s2r.params import ParamError, unknown
 from mjx_s2r.robot.collect.plan import MotionConfig
 from mjx_s2r.runtime import devices
@@ -43,8 +44,8 @@ from train.payoff_run import (
     make_bench,
     make_trainer,
     record_motion,
+    robot_verdict,
     train_policy,
-    verdict,
 )
 
 Row = dict[str, Any]
@@ -55,7 +56,7 @@ FITTED = {  # rows that are fitted; of other tasks all that motion tells, which 
         *("action_delay", "backlash"),
     )
 }
-ROBOTS = Path(__file__).parent / "payoff_tasks"  # a reality per task, NAME.toml
+ROBOTS = Path("train/payoff_tasks")  # a reality per task, NAME.toml
 
 
 @dataclass(frozen=True)
@@ -135,47 +136,58 @@ class _Study:
         self.label = make_task(name).name
         self.bench: Bench = make_bench(name, config.robots / f"{self.label}.toml", config.count)
         self.iterations = config.iterations or task_spec(name).iterations
+        self._trainers: dict[int | None, Trainer] = {}
 
     def run(self) -> None:
-        """Trains and judges what is missing: first what knows no robot, then robot by robot."""
-        config = self.config
-        blind = [m for m in config.methods if not METHODS[m].identified]
-        seeing = [m for m in config.methods if METHODS[m].identified]
-        total = config.seeds * (len(blind) + config.count * len(seeing))
-        with progress(f"payoff {self.label}", total) as bar:
-            done = self._train(blind, None, bar, 0)
-            for index in range(config.count):
-                done = self._train(seeing, index, bar, done)
+        """Trains and judges what is missing; the first method's policies fly before all others."""
+        plan = self._plan()
+        with progress(f"payoff {self.label}", len(plan)) as bar:
+            for done, (method, seed, index) in enumerate(plan, 1):
+                if not self._file(method, seed, index).exists():
+                    mean = self._train(method, seed, index)
+                    bar.update(done, f"{method} seed {seed}: {mean:.2f}")
 
-    def _train(self, methods: Sequence[str], index: int | None, bar: Any, done: int) -> int:
-        """Trains methods with every seed, for all robots or for one; returns how many are done."""
-        plan = [(method, seed) for seed in range(self.config.seeds) for method in methods]
-        missing = [each for each in plan if not self._file(*each, index).exists()]
-        if missing:
+    def _plan(self) -> list[tuple[str, int, int | None]]:
+        """Returns method, seed and robot of every training, None for all robots; seed by seed."""
+        config = self.config
+        first: list[tuple[str, int, int | None]] = [(FIRST, s, None) for s in range(config.seeds)]
+        rest = [
+            (method, seed, index)
+            for seed in range(config.seeds)
+            for method in config.methods
+            if method != FIRST
+            for index in (range(config.count) if METHODS[method].identified else (None,))
+        ]
+        return [*first, *rest]
+
+    def _train(self, method: str, seed: int, index: int | None) -> float:
+        """Trains and judges one policy, and keeps its row; returns its mean success."""
+        began = time.perf_counter()
+        trainer, which = self._trainer(method, index)
+        path = self._policy(method, seed, index)
+        score = train_policy(trainer, which, self.iterations, seed, path)
+        trained_s = time.perf_counter() - began
+        row = {
+            "task": self.label,
+            "method": method,
+            "seed": seed,
+            "env_steps": self.iterations * trainer.config.num_envs * trainer.config.num_steps,
+            "train_success": score,
+            "train_s": trained_s,
+            "robots": self._judge(method, seed, index),
+        }
+        path = self._file(method, seed, index)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, row)
+        return float(np.mean([verdict["success"] for verdict in row["robots"]]))
+
+    def _trainer(self, method: str, index: int | None) -> tuple[Trainer, int]:
+        """Returns the trainer of a method, one for all on the same table, and its number there."""
+        methods = [m for m in self.config.methods if METHODS[m].identified == (index is not None)]
+        if index not in self._trainers:
             posterior = None if index is None else self.posterior(index)
-            trainer = make_trainer(self.bench, self.name, methods, posterior)
-        for method, seed in missing:
-            began = time.perf_counter()
-            policy = self._policy(method, seed, index)
-            score = train_policy(trainer, methods.index(method), self.iterations, seed, policy)
-            trained = time.perf_counter()
-            verdicts = self._judge(method, seed, index)
-            settings = trainer.config
-            row = {
-                "task": self.label,
-                "method": method,
-                "seed": seed,
-                "env_steps": self.iterations * settings.num_envs * settings.num_steps,
-                "train_success": score,
-                "train_s": trained - began,
-                "robots": verdicts,
-            }
-            path = self._file(method, seed, index)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_json(path, row)
-            mean = float(np.mean([v["success"] for v in verdicts]))
-            bar.update(done + plan.index((method, seed)) + 1, f"{method} {seed}: {mean:.2f}")
-        return done + len(plan)
+            self._trainers[index] = make_trainer(self.bench, self.name, methods, posterior)
+        return self._trainers[index], methods.index(method)
 
     def _judge(self, method: str, seed: int, index: int | None) -> list[Row]:
         """Returns the verdict on every robot that a policy is for; logs first flights."""
@@ -183,7 +195,7 @@ class _Study:
         logs = self.config.run / "logs" / f"{self.label}-{seed}" if method == FIRST else None
         path = self._policy(method, seed, index)
         return [
-            verdict(robot, fly_policy(self.bench, path, robot, self.config.episodes, logs))
+            robot_verdict(robot, fly_policy(self.bench, path, robot, self.config.episodes, logs))
             for robot in robots
         ]
 

@@ -165,7 +165,7 @@ def record_motion(bench: Bench, robot: JudgedRobot, motion: MotionConfig, path: 
     driver.close()
 
 
-def verdict(robot: JudgedRobot, episodes: Sequence[RobotEpisode]) -> dict[str, Any]:
+def robot_verdict(robot: JudgedRobot, episodes: Sequence[RobotEpisode]) -> dict[str, Any]:
     """Returns a row's figures: robot, episodes, successes and their share."""
     good = sum(e.success for e in episodes)
     return {
