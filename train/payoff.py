@@ -27,6 +27,7 @@ from scipy import stats
 
 from mjx_s2r.envs.registry import make_task, task_spec
 from mjx_s2r.eval.intervals import Interval, wilson
+from mjx_s2r.eval.robot_episodes import JudgedRobot
 from mjx_s2r.io.run import Run, write_json
 from mjx_s2r.learn.trainer import Trainer
 from mjx_s2r.params import ParamError, unknown
@@ -143,8 +144,16 @@ class _Study:
         plan = self._plan()
         with progress(f"payoff {self.label}", len(plan)) as bar:
             for done, (method, seed, index) in enumerate(plan, 1):
-                if not self._file(method, seed, index).exists():
-                    mean = self._train(method, seed, index)
+                path = self._file(method, seed, index)
+                row = json.loads(path.read_text()) if path.exists() else {}
+                judged = {found["robot"] for found in row.get("robots", ())}
+                missing = [robot for robot in self._robots(index) if robot.name not in judged]
+                if missing:
+                    row = row or self._train(method, seed, index)
+                    row["robots"] += [self._judge(method, seed, index, r) for r in missing]
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    write_json(path, row)
+                    mean = float(np.mean([found["success"] for found in row["robots"]]))
                     bar.update(done, f"{method} seed {seed}: {mean:.2f}")
 
     def _plan(self) -> list[tuple[str, int, int | None]]:
@@ -160,26 +169,25 @@ class _Study:
         ]
         return [*first, *rest]
 
-    def _train(self, method: str, seed: int, index: int | None) -> float:
-        """Trains and judges one policy, and keeps its row; returns its mean success."""
+    def _train(self, method: str, seed: int, index: int | None) -> Row:
+        """Trains and exports one policy; returns its row, without a verdict yet."""
         began = time.perf_counter()
         trainer, which = self._trainer(method, index)
         path = self._policy(method, seed, index)
         score = train_policy(trainer, which, self.iterations, seed, path)
-        trained_s = time.perf_counter() - began
-        row = {
+        return {
             "task": self.label,
             "method": method,
             "seed": seed,
             "env_steps": self.iterations * trainer.config.num_envs * trainer.config.num_steps,
             "train_success": score,
-            "train_s": trained_s,
-            "robots": self._judge(method, seed, index),
+            "train_s": time.perf_counter() - began,
+            "robots": [],
         }
-        path = self._file(method, seed, index)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_json(path, row)
-        return float(np.mean([verdict["success"] for verdict in row["robots"]]))
+
+    def _robots(self, index: int | None) -> tuple[JudgedRobot, ...]:
+        """Returns the robots that a training is judged on: that of ``index``, or all."""
+        return self.bench.robots if index is None else self.bench.robots[index : index + 1]
 
     def _trainer(self, method: str, index: int | None) -> tuple[Trainer, int]:
         """Returns the trainer of a method, one for all on the same table, and its number there."""
@@ -189,15 +197,12 @@ class _Study:
             self._trainers[index] = make_trainer(self.bench, self.name, methods, posterior)
         return self._trainers[index], methods.index(method)
 
-    def _judge(self, method: str, seed: int, index: int | None) -> list[Row]:
-        """Returns the verdict on every robot that a policy is for; logs first flights."""
-        robots = self.bench.robots if index is None else self.bench.robots[index : index + 1]
+    def _judge(self, method: str, seed: int, index: int | None, robot: JudgedRobot) -> Row:
+        """Returns the verdict on a policy by a robot; keeps the log of the first flights."""
         logs = self.config.run / "logs" / f"{self.label}-{seed}" if method == FIRST else None
         path = self._policy(method, seed, index)
-        return [
-            robot_verdict(robot, fly_policy(self.bench, path, robot, self.config.episodes, logs))
-            for robot in robots
-        ]
+        flown = fly_policy(self.bench, path, robot, self.config.episodes, logs)
+        return robot_verdict(robot, flown)
 
     def posterior(self, index: int) -> Path:
         """Returns the posterior of a robot; records and identifies where there is none yet."""

@@ -145,3 +145,5 @@ def test_a_study_is_made_once_and_keeps_what_was_found(
     assert str(tmp_path) not in config.result.read_text()
     monkeypatch.setattr(payoff, "train_policy", None)
     assert payoff.run(replace(config, result=tmp_path / "again.json")) == rows
+    more = payoff.run(replace(config, methods=("nominal",), count=2))
+    assert {r["robot"] for r in more if r["method"] == "nominal"} == {"pendulum 0", "pendulum 1"}
