@@ -27,6 +27,7 @@ from scipy import stats
 
 from mjx_s2r.envs.registry import make_task, task_spec
 from mjx_s2r.eval.intervals import Interval, wilson
+from mjx_s2r.eval.reality import draw_robot, load_reality
 from mjx_s2r.eval.robot_episodes import JudgedRobot
 from mjx_s2r.io.run import Run, write_json
 from mjx_s2r.learn.trainer import Trainer
@@ -256,23 +257,24 @@ def gather(folder: Path) -> list[Row]:
 
 
 def found_rows(config: PayoffConfig) -> list[Row]:
-    """Returns what was identified: a row per task, robot and row of its table."""
+    """Returns what was identified, beside the truth: a row per task, robot and fitted parameter.
+
+    Flaws that act beside a row, as the bus beside the delay, are no part of its truth.
+    """
     found = []
     for path in sorted((config.run / "identified").glob("*/posterior.json")):
-        posterior, index = Posterior.load(path), path.parent.name.rpartition("-")[2]
+        posterior = Posterior.load(path)
+        task, _, index = path.parent.name.rpartition("-")
+        drawn = draw_robot(load_reality(config.robots / f"{task}.toml"), int(index))
         for i, row in enumerate(posterior.space.rows):
-            low, high = posterior.range_of(row.name)
-            found.append(
-                {
-                    "task": path.parent.name.rpartition("-")[0],
-                    "robot": int(index),
-                    "row": row.name,
-                    "nominal": row.nominal,
-                    "best": float(posterior.best[i]),
-                    "interval": [low, high],
-                    "unseen": row.name in posterior.unseen,
-                }
-            )
+            about = {"task": task, "robot": int(index), "row": row.name, "nominal": row.nominal}
+            figures = {
+                "truth": drawn.rows.get(row.name, row.nominal),
+                "best": float(posterior.best[i]),
+                "interval": posterior.range_of(row.name),
+                "unseen": row.name in posterior.unseen,
+            }
+            found.append(about | figures)
     return found
 
 
