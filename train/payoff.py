@@ -125,7 +125,8 @@ def run(config: PayoffConfig) -> list[Row]:
             _Study(config, name).run()
             publish(config)
     rows = gather(config.run)
-    console.print(summary_table(rows))
+    for task in dict.fromkeys(row["task"] for row in rows):
+        console.print(summary_table(task, [row for row in rows if row["task"] == task]))
     return rows
 
 
@@ -311,35 +312,31 @@ def by_seed(found: Mapping[tuple[str, int], float]) -> list[float]:
     return [float(np.mean([x for (_, s), x in found.items() if s == seed])) for seed in seeds]
 
 
-def summary_table(rows: Sequence[Row]) -> Table:
-    """Returns success, its intervals, and the paired difference to the best uninformed method."""
-    shown = Table(title="success on the robots")
-    for name in ("task", "method", "success", "95 %, episodes", "95 %, seeds", "lowest", "gain"):
-        left = name in ("task", "method")
-        shown.add_column(name, justify="left" if left else "right", no_wrap=True)
-    for task in dict.fromkeys(row["task"] for row in rows):
-        mine = [row for row in rows if row["task"] == task]
-        table = {
-            m: cells([r for r in mine if r["method"] == m])
-            for m in METHODS
-            if any(r["method"] == m for r in mine)
-        }
-        means = {m: float(np.mean([*found.values()])) for m, found in table.items()}
-        best = max((m for m in table if not METHODS[m].identified), key=lambda m: means[m])
-        for method, found in table.items():
-            part = [r for r in mine if r["method"] == method]
-            counts = [sum(r[name] for r in part) for name in ("successes", "episodes")]
-            pairs = {key: x - table[best][key] for key, x in found.items() if key in table[best]}
-            gain = "" if method == best else _signed(student_interval(by_seed(pairs)), pairs)
-            shown.add_row(
-                task,
-                method,
-                f"{means[method]:.2f}",
-                _span(wilson(*counts)),
-                _span(student_interval(by_seed(found))),
-                f"{min(found.values()):.2f}",
-                gain,
-            )
+def summary_table(task: str, rows: Sequence[Row]) -> Table:
+    """Returns success with its intervals, and the gain over the best method that is blind.
+
+    Args:
+        task: what it is of.
+        rows: of that task; a gain is paired by robot and seed.
+    """
+    shown = Table(title=f"{task}: success on the robots")
+    for name in ("method", "mean", "by episodes", "by seeds", "lowest", "gain, by seeds"):
+        shown.add_column(name, justify="left" if name == "method" else "right", no_wrap=True)
+    parts = {m: [row for row in rows if row["method"] == m] for m in METHODS}
+    table = {m: cells(part) for m, part in parts.items() if part}
+    means = {m: float(np.mean([*found.values()])) for m, found in table.items()}
+    best = max((m for m in table if not METHODS[m].identified), key=lambda m: means[m])
+    for method, found in table.items():
+        good, flown = (sum(r[name] for r in parts[method]) for name in ("successes", "episodes"))
+        pairs = {key: x - table[best][key] for key, x in found.items() if key in table[best]}
+        shown.add_row(
+            method,
+            f"{means[method]:.2f}",
+            _span(wilson(good, flown)),
+            _span(student_interval(by_seed(found))),
+            f"{min(found.values()):.2f}",
+            "" if method == best else _signed(student_interval(by_seed(pairs)), pairs),
+        )
     return shown
 
 

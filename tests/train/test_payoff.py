@@ -112,6 +112,24 @@ def test_a_seed_counts_once_however_many_robots_there_are() -> None:
     assert by_seed(found) == [0.5, 1.0]
 
 
+def test_the_table_sets_a_gain_beside_the_best_blind_method() -> None:
+    """0.9 against 0.5 in each of three pairs: 0.4, and an interval without width."""
+    success = {"nominal": 0.3, "wide": 0.5, "identified": 0.9}
+    rows = [
+        {"method": m, "robot": "a", "seed": s, "success": x, "successes": 10 * x, "episodes": 10}
+        for m, x in success.items()
+        for s in range(3)
+    ]
+    table = payoff.summary_table("toy", rows)
+    cells = list(zip(*(column.cells for column in table.columns), strict=True))
+    assert [row[0] for row in cells] == ["nominal", "wide", "identified"]
+    assert [row[-1] for row in cells] == [
+        "-0.20 (-0.20 to -0.20)",
+        "",
+        "+0.40 (+0.40 to +0.40)",
+    ]
+
+
 def test_settings_that_cannot_be_are_named() -> None:
     with pytest.raises(ParamError, match="posterior_adr"):
         PayoffConfig(methods=("nominal", "posterior_ard"))
