@@ -26,6 +26,7 @@ VERBS = {
     "pipeline": "teacher, student, export and evaluation, one after another",
     "demo": "the whole pipeline with and without randomization, and a report",
     "study": "compare curricula on a held-out grid, same budget, several seeds",
+    "payoff": "compare training from a posterior with randomization alone, on robots",
     "sweep": "run a grid of teachers on this machine or on SLURM, and show a table",
     "judge": "compare the checkpoints of a teacher, in nominal, opened and widest worlds",
     "adversary": "search the worlds in which a teacher fails, and the rows to blame",

@@ -13,6 +13,21 @@ from mjx_s2r.learn.rollout import randomize_episode_time, reset_envs
 from mjx_s2r.learn.trainer import Trainer, TrainState
 
 
+@partial(jax.jit, static_argnums=0)
+def begin_with(trainer: Trainer, which: jax.Array, key: jax.Array) -> TrainState:
+    """Returns the state before the first iteration, all worlds drawn by schedule ``which``.
+
+    The trainer's curriculum is a choice among schedules.
+    """
+    key_init, key_draw, key_reset, key_stagger = jax.random.split(key, 4)
+    state = trainer.init(key_init)
+    schedule = replace(state.curriculum, which=which)
+    draws = trainer.curriculum.sample(schedule, trainer.config.num_envs, key_draw)
+    worlds = reset_envs(trainer.env, draws, key=key_reset)
+    worlds = randomize_episode_time(trainer.env, worlds, key=key_stagger)
+    return replace(state, curriculum=schedule, env_state=worlds)
+
+
 @dataclass(frozen=True, eq=False)
 class StudyRun:
     """Trainer and grid that all trainings of a task share; its functions are compiled once.
@@ -31,17 +46,6 @@ class StudyRun:
     seed: int
     points: int
 
-    @partial(jax.jit, static_argnums=0)
-    def begin(self, which: jax.Array, key: jax.Array) -> TrainState:
-        """Returns the state before the first iteration, all worlds drawn by method ``which``."""
-        key_init, key_draw, key_reset, key_stagger = jax.random.split(key, 4)
-        state = self.trainer.init(key_init)
-        schedule = replace(state.curriculum, which=which)
-        draws = self.trainer.curriculum.sample(schedule, self.trainer.config.num_envs, key_draw)
-        worlds = reset_envs(self.trainer.env, draws, key=key_reset)
-        worlds = randomize_episode_time(self.trainer.env, worlds, key=key_stagger)
-        return replace(state, curriculum=schedule, env_state=worlds)
-
 
 def train_and_score(trial: StudyRun, which: int, iterations: int, seed: int) -> dict[str, Any]:
     """Returns what one training came to: its width and success, and a figure per box.
@@ -51,7 +55,7 @@ def train_and_score(trial: StudyRun, which: int, iterations: int, seed: int) -> 
     number that it has never been shown.
     """
     trainer = trial.trainer
-    state = trial.begin(jnp.int32(which), jax.random.key(seed))
+    state = begin_with(trainer, jnp.int32(which), jax.random.key(seed))
     episodes, nan = [], []
     for _ in range(iterations):
         state, metrics = trainer.iterate(state)

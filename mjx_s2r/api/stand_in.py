@@ -1,17 +1,15 @@
 """The stand-in as a named driver: the robot of a policy's task, in C MuJoCo, for a controller."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 from mjx_s2r.api.robots import EvaluateConfig, realities
 from mjx_s2r.contract import ContractError
-from mjx_s2r.eval.robot_episodes import JudgedRobot
+from mjx_s2r.eval.robot_episodes import JudgedRobot, stand_in_driver
 from mjx_s2r.eval.stand_ins import stand_ins
 from mjx_s2r.io.config import ConfigError
 from mjx_s2r.params import ParamError
 from mjx_s2r.render.cameras import RayCamera
-from mjx_s2r.robot.drivers.mujoco_wiring import rig_for
 from mjx_s2r.robot.drivers.named import DriverOrder
 from mjx_s2r.robot.drivers.sim_robot import SimRobot, can_render
 from mjx_s2r.sim.backends.physics_config import ModelError
@@ -37,18 +35,11 @@ def stand_in_factory(order: DriverOrder) -> SimRobot:
         robot = _robot(order)
     except (ParamError, ConfigError, ModelError, TaskError, ValueError) as error:
         raise ContractError(f"no stand-in for task {order.contract.task!r}: {error}") from error
-    judge = robot.judge
     camera = None
     if order.contract.cameras and not can_render():
         camera = RayCamera(order.contract)
-    rig = replace(
-        rig_for(order.contract, camera),
-        senses=judge,
-        course=judge.course if judge.courses else None,
-        load=judge.load if judge.loads else None,
-    )
-    driver = SimRobot(robot.model, rig, order.clock, robot.imperfections, robot.sheet)
-    driver.reset(seed=seed, place=judge.begin(seed))
+    driver = stand_in_driver(robot, order.contract, order.clock, camera)
+    driver.reset(seed=seed, place=robot.judge.begin(seed))
     return driver
 
 

@@ -16,7 +16,8 @@ from typing import Protocol
 import mujoco
 import numpy as np
 
-from mjx_s2r.robot.clock import VirtualClock
+from mjx_s2r.contract import PolicyContract
+from mjx_s2r.robot.clock import Clock, VirtualClock
 from mjx_s2r.robot.controller import ControllerConfig, FlightSummary, run
 from mjx_s2r.robot.driver import Reading
 from mjx_s2r.robot.drivers.imperfections import Imperfections
@@ -204,20 +205,37 @@ def run_episodes(
     """
     for robot in robots:
         clock = VirtualClock()
-        judge = robot.judge
-        rig = replace(
-            rig_for(policy.contract, robot.camera or rules.camera),
-            senses=judge,
-            course=judge.course if judge.courses else None,
-            load=judge.load if judge.loads else None,
-        )
-        stand_in = SimRobot(robot.model, rig, clock, robot.imperfections, robot.sheet)
+        stand_in = stand_in_driver(robot, policy.contract, clock, rules.camera)
         stand_in.connect()
         try:
             for index in range(episodes):
                 yield _episode(policy, robot, (stand_in, clock), index, rules)
         finally:
             stand_in.close()
+
+
+def stand_in_driver(
+    robot: JudgedRobot, contract: PolicyContract, clock: Clock, camera: Camera | None = None
+) -> SimRobot:
+    """Returns a robot as a driver, not connected, that reads and takes what a contract says.
+
+    Args:
+        robot: what it is made of.
+        contract: of what will drive it.
+        clock: the time that its physics follows.
+        camera: another renderer than MuJoCo's.
+
+    Raises:
+        ParamError, ContractError: as `SimRobot`.
+    """
+    judge = robot.judge
+    rig = replace(
+        rig_for(contract, robot.camera or camera),
+        senses=judge,
+        course=judge.course if judge.courses else None,
+        load=judge.load if judge.loads else None,
+    )
+    return SimRobot(robot.model, rig, clock, robot.imperfections, robot.sheet)
 
 
 def _episode(

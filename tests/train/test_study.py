@@ -17,6 +17,7 @@ from mjx_s2r.params import Param, ParamError, ParamSpace
 from tests.learn.probes import programs
 from train import study
 from train.study import StudyConfig
+from train.study_run import begin_with
 
 TASK = "tests.sim.toy:Toy"
 SMALL = PPOConfig(
@@ -136,6 +137,6 @@ def test_sizes_that_cannot_be_are_named() -> None:
 def test_worlds_begin_under_the_chosen_method(tmp_path: Path, key: jax.Array) -> None:
     """The first worlds of "wide" are wide, those of "adr" closed."""
     trial = study.build_trial(settings(tmp_path), TASK)
-    begun = [trial.begin(jnp.int32(which), key) for which in (0, 2)]
+    begun = [begin_with(trial.trainer, jnp.int32(which), key) for which in (0, 2)]
     spread = [np.ptp(state.env_state.pipeline_state.episode_params.xi[:, 0]) for state in begun]
     assert spread[0] > 0.2 and spread[1] == 0

@@ -1,0 +1,176 @@
+"""One task of the payoff study: robots, their logs, identification, trainings and verdicts.
+
+The robots are stand-ins in C MuJoCo of one reality. Each is flown, its log goes to `train
+identify`, and what comes of that is a posterior as a file. Trainings differ only in the table that
+they are given and in the schedule over it, so those on one table share one compiled program. Every
+policy is exported and judged on robots through controller and guard, as `evaluate` does.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mjx_s2r.api.policy import TrainedPolicy, export_policy
+from mjx_s2r.curriculum.mixture import choice
+from mjx_s2r.curriculum.registry import CurriculumConfig
+from mjx_s2r.envs.registry import make_task, task_spec
+from mjx_s2r.eval.reality import load_reality
+from mjx_s2r.eval.robot_episodes import (
+    EvalConfig,
+    JudgedRobot,
+    RobotEpisode,
+    run_episodes,
+    stand_in_driver,
+)
+from mjx_s2r.eval.stand_ins import stand_ins
+from mjx_s2r.learn.ppo.ppo import PPO
+from mjx_s2r.learn.trainer import Trainer
+from mjx_s2r.params.ranges import changed_space, read_ranges
+from mjx_s2r.robot.clock import VirtualClock
+from mjx_s2r.robot.collect.actors import MotionActor
+from mjx_s2r.robot.collect.plan import MotionConfig, plan_motion
+from mjx_s2r.robot.controller import ControllerConfig
+from mjx_s2r.robot.controller import run as fly
+from mjx_s2r.robot.log import FlightLog
+from mjx_s2r.robot.log.writer import remove_log
+from mjx_s2r.robot.policy import Policy
+from mjx_s2r.robot.safety import Guard, SafetyConfig
+from mjx_s2r.sim.backends.physics_config import PhysicsConfig
+from mjx_s2r.sim.env import Env
+from mjx_s2r.sim.env import make as make_native_env
+from mjx_s2r.sim.task import Task
+from train.study_run import begin_with
+
+SPARE_S = 2.0  # beyond the time of a motion, for steps in which the guard holds
+
+
+@dataclass(frozen=True)
+class Method:
+    """What a training draws its worlds from.
+
+    Attributes:
+        curriculum: name of the schedule.
+        identified: whether its table is that of the robot's posterior instead of the task's.
+    """
+
+    curriculum: str
+    identified: bool
+
+
+METHODS = {
+    "nominal": Method("none", identified=False),
+    "wide": Method("uniform", identified=False),
+    "adr": Method("adr", identified=False),
+    "identified": Method("none", identified=True),
+    "posterior": Method("initial", identified=True),
+    "posterior_adr": Method("adr", identified=True),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Bench:
+    """A task's environment and its robots, each built once.
+
+    Attributes:
+        task: the task.
+        env: what is trained in; its table is the task's.
+        robots: the stand-ins.
+        rules: of an episode.
+    """
+
+    task: Task
+    env: Env
+    robots: tuple[JudgedRobot, ...]
+    rules: EvalConfig
+
+
+def make_bench(name: str, reality: Path, count: int) -> Bench:
+    """Returns the bench of a task with the first ``count`` robots of a reality file.
+
+    Raises:
+        ParamError, ConfigError, ModelError, TaskError: as `stand_ins`.
+    """
+    task = make_task(name)
+    robots = tuple(stand_ins(task, [replace(load_reality(reality), count=count)]))
+    env = make_native_env(task, PhysicsConfig("auto"), task_spec(name).ppo.num_envs)
+    safety = SafetyConfig(ramp_s=0.3)  # as `evaluate` has it
+    rules = EvalConfig(hold_s=task.hold_s, controller=ControllerConfig(task.episode_s, safety))
+    return Bench(task, env, robots, rules)
+
+
+def make_trainer(
+    bench: Bench, name: str, methods: Sequence[str], posterior: Path | None
+) -> Trainer:
+    """Returns the trainer whose curriculum is a choice among ``methods``, in their order.
+
+    Args:
+        bench: of the task.
+        name: of the task.
+        methods: names in `METHODS`.
+        posterior: posterior.json whose ranges the identified ones start from.
+    """
+    space = bench.env.space
+    tables = {False: space.pinned()}
+    if posterior is not None:
+        tables[True] = changed_space(space.pinned(), read_ranges(posterior))
+    parts = [
+        CurriculumConfig(METHODS[m].curriculum).build(tables[METHODS[m].identified])
+        for m in methods
+    ]
+    return Trainer(bench.env, choice(parts), PPO(task_spec(name).ppo, bench.env.action_size))
+
+
+def train_policy(trainer: Trainer, which: int, iterations: int, seed: int, path: Path) -> float:
+    """Trains one policy and exports it; returns its success in training at the end."""
+    state = begin_with(trainer, jnp.int32(which), jax.random.key(seed))
+    for _ in range(iterations):
+        state, _metrics = trainer.iterate(state)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    export_policy(TrainedPolicy(trainer, state), path)
+    return float(trainer.curriculum.report(state.curriculum).plain_score)
+
+
+def fly_policy(
+    bench: Bench, path: Path, robot: JudgedRobot, episodes: int, logs: Path | None = None
+) -> list[RobotEpisode]:
+    """Returns the episodes of an exported policy on a robot; ``logs`` gets the first one's log."""
+    return [*run_episodes(Policy.load(path), [robot], episodes, replace(bench.rules, logs=logs))]
+
+
+def record_motion(bench: Bench, robot: JudgedRobot, motion: MotionConfig, path: Path) -> None:
+    """Makes a motion on a robot, through the guard, and writes its flight log to ``path``.
+
+    Raises:
+        ContractError: a robot of efforts, or a motion that the limits leave nothing of.
+    """
+    contract, clock = replace(bench.task.contract, cameras=()), VirtualClock()
+    driver = stand_in_driver(robot, contract, clock)
+    seed = robot.imperfections.seed
+    driver.reset(seed=seed, place=robot.judge.begin(seed))
+    centre = np.asarray(driver.read().signals["joint_pos"], float)
+    guard = Guard.build(SafetyConfig(), contract, driver.describe())
+    actor = MotionActor(plan_motion(motion, guard, centre))
+    driver.reset(seed=seed, place=robot.judge.begin(seed))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    remove_log(path)
+    info = driver.describe()
+    seconds = motion.seconds * (1 if motion.together else len(info.joints)) + SPARE_S
+    with FlightLog(path, actor.contract, robot.name, driver=info, may_drop=False) as log:
+        fly(driver, actor, clock, ControllerConfig(seconds), log, lambda _: actor.done)
+    driver.close()
+
+
+def robot_verdict(robot: JudgedRobot, episodes: Sequence[RobotEpisode]) -> dict[str, Any]:
+    """Returns a row's figures: robot, episodes, successes and their share."""
+    good = sum(e.success for e in episodes)
+    return {
+        "robot": robot.name,
+        "episodes": len(episodes),
+        "successes": good,
+        "success": good / len(episodes),
+    }
