@@ -42,6 +42,7 @@ from mjx_s2r.transfer.report import error_by_kind, write_report
 from mjx_s2r.transfer.result import Identification
 
 STEPS = 1000  # of the bar
+WEAK = 0.3  # of the limits' deviation, from which a row counts as left open
 WIDE = 120  # columns of a table in a pipe
 DOUBTFUL = ("late velocity", "scaled velocity")  # findings for which a channel is left out
 
@@ -207,6 +208,13 @@ def _print_prepared(prepared: PreparedWindows) -> None:
     )
     if found.unseen:
         print_line(f"the logs tell nothing of {', '.join(found.unseen)}")
+    weak = [
+        f"{name} ({share:.0%} of its limits)"
+        for name, share in zip(found.rows, found.left.tolist(), strict=True)
+        if name not in found.unseen and share > WEAK
+    ]
+    if weak:
+        print_line(f"left open by the logs before a fit: {', '.join(weak)}")
     for group in found.groups:
         print_line(f"seen only together: {group.words}")
 

@@ -13,6 +13,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import mujoco
 import numpy as np
 from scipy.stats import qmc
 
@@ -238,8 +239,9 @@ def _fingerprint(prepared: PreparedWindows, config: RowFitConfig) -> str:
             digest.update(np.ascontiguousarray(array).tobytes())
         digest.update(repr((sorted(r.constants.items()), r.held_out)).encode())
     model = prepared.problem.mj_model
-    for name in ("body_mass", "body_inertia", "body_ipos", "dof_damping", "actuator_gainprm"):
-        digest.update(np.ascontiguousarray(getattr(model, name)).tobytes())
+    whole = np.zeros(mujoco.mj_sizeModel(model), np.uint8)
+    mujoco.mj_saveModel(model, None, whole)
+    digest.update(whole.tobytes())
     return digest.hexdigest()
 
 

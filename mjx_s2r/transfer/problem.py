@@ -24,7 +24,6 @@ from mjx_s2r.sim.model.fields import ELEMENTS, element_names
 from mjx_s2r.sim.model.leaves import bind_model, write
 from mjx_s2r.transfer.recording import Channel, CommandMode, Recording, RecordingError
 
-FITTED_GROUPS = ("model", "actuator", "sensor")
 FITTED_ARRAYS = {
     "actuator": ("delay_s", "offset", "backlash", "speed_loss"),
     "sensor": ("delay_s", "gain"),

@@ -57,21 +57,6 @@ class Windows:
         """(C,) what is measured."""
         return self.recordings[0].channels
 
-    def chosen(self, which: np.ndarray) -> "Windows":
-        """Returns some of the windows, by mask or number."""
-        return Windows(
-            self.recordings,
-            self.joints,
-            self.recording[which],
-            self.start_s[which],
-            self.time_s[which],
-            self.readings[which],
-            self.driven[which],
-            self.held_out[which],
-            self.start[which],
-            self.start_std,
-        )
-
 
 def cut_windows(recordings: Sequence[Recording], window_s: float, held_out: float = 0.0) -> Windows:
     """Cuts recordings into windows of at most ``window_s`` seconds.
