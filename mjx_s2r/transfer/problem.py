@@ -60,6 +60,8 @@ def task_problem(
     table: ParamSpace,
     chosen: np.ndarray,
     recordings: Sequence[Recording],
+    *,
+    own_step: bool = False,
 ) -> IdentifyProblem:
     """Returns the problem of fitting some rows of a task's table.
 
@@ -69,6 +71,7 @@ def task_problem(
         table: its rows.
         chosen: (all rows,) True for those to fit.
         recordings: what was measured.
+        own_step: replay at the model's own time step, as it is trained, however long it is.
 
     Raises:
         ParamError: a row that no recording can tell of, such as a noise.
@@ -84,7 +87,7 @@ def task_problem(
             )
     recordings = _alike(mj_model, recordings)
     alone = tuple(replace(row, correlation="", rho=1.0, resample="episode") for row in rows)
-    fine, notes = _finer(mj_model)
+    fine, notes = (mj_model, ()) if own_step else _finer(mj_model)
     return IdentifyProblem(name, fine, ParamSpace(alone), recordings, notes)
 
 

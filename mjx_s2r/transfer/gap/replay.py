@@ -114,7 +114,7 @@ def replayer(
             f"none of the rows {named} acts on motion, so no replay can tell of them; name rows of "
             "model.*, actuator.delay_s or actuator.offset"
         )
-    problem = task_problem(name, mj_model, table, chosen, recordings)
+    problem = task_problem(name, mj_model, table, chosen, recordings, own_step=True)
     windows = cut_windows(recordings, window_s)
     usual, direct = (ReplaySimulator(problem, w) for w in (windows, read_starts(windows)))
     some = values_at(problem.space, _spread(problem.space, CHOOSERS))
