@@ -49,6 +49,7 @@ from train.payoff_run import (
     robot_verdict,
     train_policy,
 )
+from train.study_run import gathered_rows
 
 Row = dict[str, Any]
 FIRST = "nominal"  # the method whose flights are logged where no motion can be planned
@@ -124,7 +125,7 @@ def run(config: PayoffConfig) -> list[Row]:
         for name in config.tasks:
             _Study(config, name).run()
             publish(config)
-    rows = gather(config.run)
+    rows = gathered_rows(config.run, "robots")
     for task in dict.fromkeys(row["task"] for row in rows):
         console.print(summary_table(task, [row for row in rows if row["task"] == task]))
     return rows
@@ -247,16 +248,6 @@ class _Study:
         return self.config.run / "rows" / f"{self._name(method, seed, index)}.json"
 
 
-def gather(folder: Path) -> list[Row]:
-    """Returns a row per task, method, seed and robot of every finished training."""
-    rows = []
-    for path in sorted((folder / "rows").glob("*.json")):
-        held = json.loads(path.read_text())
-        shared = {name: value for name, value in held.items() if name != "robots"}
-        rows += [shared | one for one in held["robots"]]
-    return rows
-
-
 def found_rows(config: PayoffConfig) -> list[Row]:
     """Returns what was identified, beside the truth: a row per task, robot and fitted parameter.
 
@@ -289,7 +280,7 @@ def publish(config: PayoffConfig) -> None:
         result=Path(config.result.name),
         robots=Path(config.robots.name),
     )
-    body = {"about": devices.describe(), "study": kept, "rows": gather(config.run)}
+    body = {"about": devices.describe(), "study": kept, "rows": gathered_rows(config.run, "robots")}
     write_json(config.result, body | {"identified": found_rows(config)})
 
 

@@ -11,7 +11,6 @@ killed goes on with the first one that is missing, and two processes may share a
 given tasks of its own.
 """
 
-import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -48,7 +47,7 @@ from mjx_s2r.runtime import devices
 from mjx_s2r.runtime.progress import console, progress
 from mjx_s2r.runtime.signals import sigterm_interrupts
 from mjx_s2r.sim.env import make
-from train.study_run import StudyRun, train_and_score
+from train.study_run import StudyRun, gathered_rows, train_and_score
 
 Row = dict[str, Any]
 # Methods beside the schedules in `CURRICULA`.
@@ -127,7 +126,7 @@ def run(config: StudyConfig) -> list[Row]:
     with sigterm_interrupts():
         for task in config.tasks:
             _one_task(config, task)
-            rows = gather(config.run)
+            rows = gathered_rows(config.run, "widths")
             publish(config, rows)
     console.print(table(rows))
     return rows
@@ -226,16 +225,6 @@ def _iterations(task: str) -> int:
 def _file(folder: Path, task: str, method: str, seed: int) -> Path:
     """Returns where the row of one training lies."""
     return folder / "rows" / f"{task.replace(':', '.')}-{method}-{seed}.json"
-
-
-def gather(folder: Path) -> list[Row]:
-    """Returns a row per task, method, seed and width of every finished training."""
-    rows = []
-    for path in sorted((folder / "rows").glob("*.json")):
-        held = json.loads(path.read_text())
-        shared = {name: value for name, value in held.items() if name != "widths"}
-        rows += [shared | at_width for at_width in held["widths"]]
-    return rows
 
 
 def publish(config: StudyConfig, rows: Sequence[Row]) -> None:

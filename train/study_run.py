@@ -1,7 +1,9 @@
 """One training of a study, from a method's index and a seed to its success on the held-out grid."""
 
+import json
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -85,3 +87,13 @@ def train_and_score(trial: StudyRun, which: int, iterations: int, seed: int) -> 
             for i, at in enumerate(trial.widths)
         ],
     }
+
+
+def gathered_rows(folder: Path, inner: str) -> list[dict[str, Any]]:
+    """Returns a row for each entry of the list ``inner`` of every finished training."""
+    rows = []
+    for path in sorted((folder / "rows").glob("*.json")):
+        held = json.loads(path.read_text())
+        shared = {name: value for name, value in held.items() if name != inner}
+        rows += [shared | one for one in held[inner]]
+    return rows

@@ -422,6 +422,19 @@ def _by_efforts(
     return Excitation(mover, seconds, tuple(lines), lambda: mover.done, leaves)
 
 
+def _braked(
+    settings: DiagnosisSettings,
+    guard: Guard,
+    room: JointRoom,
+    moves: list[EffortMove],
+    what: str,
+) -> Excitation:
+    """Returns moves after each of which the joint is braked."""
+    mover = EffortMoves(guard.contract, room, moves)
+    seconds = 3.0 + len(moves) * (2 * settings.hold_s + 2 * PAUSE_S)
+    return _by_efforts(settings, guard, room, mover, seconds, what)
+
+
 def _top_effort(settings: DiagnosisSettings, guard: Guard, room: JointRoom) -> float:
     """Returns the largest effort of a routine, N m or N."""
     allowed = min(guard.limits.high[room.index], -guard.limits.low[room.index])
@@ -436,10 +449,8 @@ def levels(
     top, count = _top_effort(settings, guard, room), max(2, settings.trials // 2)
     efforts = np.linspace(1 / count, 1.0, count) * top
     moves = [EffortMove(s * float(e), settings.hold_s) for e in efforts for s in (1, -1)]
-    mover = EffortMoves(guard.contract, room, moves)
-    seconds = 3.0 + len(moves) * (2 * settings.hold_s + 2 * PAUSE_S)
     what = f"{count} levels of effort, {efforts[0]:.2g} to {top:.3g} {guard.contract.action.unit}"
-    return _by_efforts(settings, guard, room, mover, seconds, f"{what}, each both ways")
+    return _braked(settings, guard, room, moves, f"{what}, each both ways")
 
 
 def pulses(
@@ -453,12 +464,10 @@ def pulses(
     sizes[0] = top
     signs = np.where(np.arange(settings.trials) % 2, -1, 1)
     moves = [EffortMove(float(x), settings.hold_s) for x in sizes * signs]
-    mover = EffortMoves(guard.contract, room, moves)
-    seconds = 3.0 + len(moves) * (2 * settings.hold_s + 2 * PAUSE_S)
     what = (
         f"{settings.trials} pulses of {sizes.min():.3g} to {top:.3g} {guard.contract.action.unit}"
     )
-    return _by_efforts(settings, guard, room, mover, seconds, what)
+    return _braked(settings, guard, room, moves, what)
 
 
 def coasts(
