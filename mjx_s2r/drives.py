@@ -20,8 +20,8 @@ SLACK = 1e-6  # relative room for numbers that were rounded to float32
 # MuJoCo's enumerations as whole numbers: as they are, they do not compare with numpy's.
 _NO_BIAS, _AFFINE = int(mujoco.mjtBias.mjBIAS_NONE), int(mujoco.mjtBias.mjBIAS_AFFINE)
 _FIXED, _INTEGRATOR = int(mujoco.mjtGain.mjGAIN_FIXED), int(mujoco.mjtDyn.mjDYN_INTEGRATOR)
-_FILTERS = (int(mujoco.mjtDyn.mjDYN_FILTER), int(mujoco.mjtDyn.mjDYN_FILTEREXACT))
-_PLAIN = (int(mujoco.mjtDyn.mjDYN_NONE), *_FILTERS)
+FILTERS = (int(mujoco.mjtDyn.mjDYN_FILTER), int(mujoco.mjtDyn.mjDYN_FILTEREXACT))
+_PLAIN = (int(mujoco.mjtDyn.mjDYN_NONE), *FILTERS)
 ON_JOINT = (int(mujoco.mjtTrn.mjTRN_JOINT), int(mujoco.mjtTrn.mjTRN_JOINTINPARENT))
 _HINGE, _SLIDE = int(mujoco.mjtJoint.mjJNT_HINGE), int(mujoco.mjtJoint.mjJNT_SLIDE)
 
@@ -86,7 +86,7 @@ def resolve(mj_model: mujoco.MjModel, names: Sequence[str]) -> Drives:
                 f"{names[first]!r} and {name!r} of action.joints are one joint "
                 f"({_joint(mj_model, joints[i])!r}); name it once"
             )
-    filters = np.isin(mj_model.actuator_dyntype[actuators], _FILTERS)
+    filters = np.isin(mj_model.actuator_dyntype[actuators], FILTERS)
     return Drives(
         names=tuple(names),
         actuators=actuators,
@@ -144,7 +144,7 @@ def rest_controls(mj_model: mujoco.MjModel) -> tuple[np.ndarray, np.ndarray]:
     ctrl, act = np.zeros(mj_model.nu), np.zeros(mj_model.na)
     if mj_model.nkey:
         ctrl, act = np.array(mj_model.key_ctrl[0]), np.array(mj_model.key_act[0])
-    for i in np.flatnonzero(np.isin(mj_model.actuator_dyntype, _FILTERS)):
+    for i in np.flatnonzero(np.isin(mj_model.actuator_dyntype, FILTERS)):
         address = mj_model.actuator_actadr[i]
         act[address] = act[address] or ctrl[i]
     return ctrl, act

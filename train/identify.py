@@ -8,7 +8,7 @@ Writes a posterior that training starts from (--ranges OUT/posterior.json) and a
 import fnmatch
 import shlex
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -19,6 +19,7 @@ from rich.table import Table
 from mjx_s2r.curriculum.coordinates import select_rows
 from mjx_s2r.envs.registry import make_task
 from mjx_s2r.io.run import check_writable, write_json
+from mjx_s2r.mjcf.load import load
 from mjx_s2r.params import ParamError, ParamSpace, unknown
 from mjx_s2r.params.ranges import changed_space
 from mjx_s2r.runtime.progress import console, print_line, progress
@@ -31,7 +32,6 @@ from mjx_s2r.transfer.problem import (
     USUAL,
     IdentifyProblem,
     is_fitted,
-    load_model,
     model_problem,
     task_problem,
     without_channels,
@@ -115,7 +115,7 @@ def main(argv: Sequence[str]) -> int:
         found = identify(prepared, config.fit, report, keep, _quantum(prepared, telemetry))
         bar.update(STEPS, "done")
     warnings = tuple(str(f) for f in telemetry.findings) + found.warnings
-    found = Identification(**{**vars(found), "warnings": warnings})
+    found = replace(found, warnings=warnings)
     _write(config, found, argv)
     if not console.is_terminal:
         console.width = WIDE
@@ -138,7 +138,7 @@ def open_problem(config: IdentifyConfig) -> tuple[IdentifyProblem, TelemetryRepo
     """
     mapping = read_mapping(config.mapping) if config.mapping else None
     task = make_task(config.task) if config.task else None
-    model = task.mj_model if task is not None else load_model(config.model or "")
+    model = task.mj_model if task is not None else load(config.model or Path()).model
     book = read_recordings(config.logs, model, mapping)
     telemetry = check_recordings(book.recordings, model, book.findings)
     recordings = without_channels(book.recordings, _left_out(config, book, telemetry))
@@ -154,10 +154,7 @@ def open_problem(config: IdentifyConfig) -> tuple[IdentifyProblem, TelemetryRepo
     table = changed_space(whole.space, _as_limits(config.limits))
     chosen = select_rows(table, config.rows or USUAL)
     rows = tuple(row for row, wanted in zip(table.rows, chosen, strict=True) if wanted)
-    problem = IdentifyProblem(
-        whole.name, whole.mj_model, ParamSpace(rows), whole.recordings, whole.notes
-    )
-    return problem, telemetry
+    return replace(whole, space=ParamSpace(rows)), telemetry
 
 
 def _left_out(config: IdentifyConfig, book: LogBook, telemetry: TelemetryReport) -> set[str]:

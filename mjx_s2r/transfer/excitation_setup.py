@@ -14,6 +14,7 @@ import numpy as np
 from mjx_s2r import drives
 from mjx_s2r.contract import ContractError
 from mjx_s2r.curriculum.coordinates import select_rows
+from mjx_s2r.mjcf.load import load
 from mjx_s2r.params import ParamError, ParamSpace
 from mjx_s2r.robot.collect.actors import motion_contract
 from mjx_s2r.robot.drivers.mujoco_wiring import Rig, describe
@@ -26,7 +27,6 @@ from mjx_s2r.transfer.problem import (
     USUAL,
     IdentifyProblem,
     is_fitted,
-    load_model,
     model_problem,
     task_problem,
 )
@@ -101,7 +101,7 @@ def experiment_of_model(
         ContractError: a robot that takes no positions, or whose home lies at a limit.
         ParamError: rows that do not exist.
     """
-    model = load_model(path)
+    model = load(Path(path)).model
     joints = tuple(
         model.joint(int(model.actuator_trnid[i, 0])).name
         for i in range(model.nu)

@@ -25,7 +25,7 @@ from mjx_s2r.params import ParamError, ParamSpace
 from mjx_s2r.transfer.linearization import Linearization
 from mjx_s2r.transfer.simulator import ReplaySimulator
 from mjx_s2r.transfer.unit_coordinates import nominal_z, values_at
-from mjx_s2r.transfer.windows import Windows, reading_noise
+from mjx_s2r.transfer.windows import Windows, channel_noise
 
 STEP = 1e-3  # of a unit coordinate, for differences
 START_STEP = 0.05  # of the deviation of a start state
@@ -205,7 +205,7 @@ def fit_rows(
     """
     windows, space = simulator.windows, simulator.space
     fitted = ~windows.held_out
-    noise = np.array([_noise(windows, c) for c in range(len(windows.channels))])
+    noise = channel_noise(windows)
     work = _Search(simulator, fitted, noise, noise, report)
     nominal = nominal_z(space)
     which = _some(fitted, windows, config.search_windows)
@@ -224,11 +224,6 @@ def fit_rows(
         z, start, cost = _gauss_newton(work, z, start, fitted, config.iterations, (part, 0.25))
     made = linearize(simulator, z, start, fitted, work.noise_std)
     return Fit(space, z, start, cost, work.noise_std, weighted(made), np.array(work.trace))
-
-
-def _noise(windows: Windows, channel: int) -> float:
-    """Returns the deviation of a channel's noise, the median over the recordings."""
-    return float(np.median([reading_noise(r, channel) for r in windows.recordings]))
 
 
 def _weights(work: _Search, z: np.ndarray, start: np.ndarray, which: np.ndarray) -> np.ndarray:
@@ -337,6 +332,7 @@ def linearize(
     noise_std: np.ndarray,
     *,
     central: bool = True,
+    by_rows: bool = True,
 ) -> Linearization:
     """Returns residuals of the windows ``which`` (W,) True and their derivatives at ``z`` (D,).
 
@@ -347,8 +343,11 @@ def linearize(
         which: windows that count.
         noise_std: (C,) deviation of each channel.
         central: central differences, twice as dear and an order better.
+        by_rows: whether derivatives by the rows are taken; else the jacobian has no columns.
     """
-    return _linearized(simulator, z, start, which, noise_std, central, None, None)
+    none = np.zeros((*simulator.windows.readings[which].shape, 0))
+    known = None if by_rows else none
+    return _linearized(simulator, z, start, which, noise_std, central, known, None)
 
 
 def _linearized(

@@ -17,6 +17,7 @@ import mujoco
 import numpy as np
 from scipy.stats import qmc
 
+from mjx_s2r.io.run import write_json
 from mjx_s2r.transfer import identifiability
 from mjx_s2r.transfer.fit import Fit, RowFitConfig, fit_rows, linearize, weighted
 from mjx_s2r.transfer.identifiability import Identifiability
@@ -26,7 +27,7 @@ from mjx_s2r.transfer.problem import IdentifyProblem
 from mjx_s2r.transfer.result import Identification, SignalFit
 from mjx_s2r.transfer.simulator import ReplaySimulator
 from mjx_s2r.transfer.unit_coordinates import nominal_z, values_at
-from mjx_s2r.transfer.windows import Windows, cut_windows, reading_noise
+from mjx_s2r.transfer.windows import Windows, channel_noise, cut_windows
 
 PROBES = 4  # points at which it is asked what the logs can tell, beside the nominal one
 PREDICTED = 48  # samples that are simulated for the predicted interval
@@ -67,9 +68,9 @@ def prepare_windows(problem: IdentifyProblem, config: RowFitConfig) -> PreparedW
     windows = cut_windows(problem.recordings, config.window_s, config.held_out)
     simulator = ReplaySimulator(problem, windows)
     size = len(problem.space)
-    spread = qmc.Sobol(size, seed=config.seed).random_base2(2)[:PROBES]
+    spread = qmc.Sobol(size, seed=config.seed).random(PROBES)
     points = [nominal_z(problem.space), *(0.1 + 0.8 * spread)]
-    noise = noise_of(windows)
+    noise = channel_noise(windows)
     which = ~windows.held_out
     local = [linearize(simulator, z, windows.start, which, noise) for z in points]
     found = identifiability.check(local)
@@ -130,16 +131,6 @@ def identify(
     )
 
 
-def noise_of(windows: Windows) -> np.ndarray:
-    """Returns (C,) the deviation of each channel's noise, the median over the recordings."""
-    return np.array(
-        [
-            np.median([reading_noise(r, c) for r in windows.recordings])
-            for c in range(len(windows.channels))
-        ]
-    )
-
-
 def refit(
     simulator: ReplaySimulator,
     z: np.ndarray,
@@ -168,10 +159,12 @@ def _signal_fits(
     drawn = simulator.predict(posterior.samples[np.unique(places)])
     spread = np.var(np.nan_to_num(drawn), axis=0)
     everyone = np.ones(len(windows), bool)
-    local = linearize(simulator, made.z, windows.start, everyone, made.noise_std, central=False)
+    local = linearize(
+        simulator, made.z, windows.start, everyone, made.noise_std, central=False, by_rows=False
+    )
     begin = ((local.start_jacobian * windows.start_std) ** 2).sum(-1)
     left = _left_by_age(windows, windows.readings - best)
-    half = NORMAL * np.sqrt(spread + begin + np.maximum(left, noise_of(windows)) ** 2)
+    half = NORMAL * np.sqrt(spread + begin + np.maximum(left, channel_noise(windows)) ** 2)
     found = []
     for number, recording in enumerate(windows.recordings):
         for held_out in (False, True):
@@ -253,9 +246,7 @@ def _keep(path: Path | None, key: str, made: Fit) -> None:
     for name in ("z", "start", "noise_std", "trace"):
         body[name] = np.asarray(getattr(made, name)).tolist()
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".part")
-    partial.write_text(json.dumps(body))
-    partial.replace(path)
+    write_json(path, body)
 
 
 def _kept(

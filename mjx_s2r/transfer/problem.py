@@ -10,7 +10,6 @@ import copy
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import mujoco
@@ -19,7 +18,6 @@ import numpy as np
 from mjx_s2r import drives
 from mjx_s2r.contract import ContractError
 from mjx_s2r.params import Param, ParamError, ParamSpace, add, scale, set_to, unknown
-from mjx_s2r.sim.backends.physics_config import ModelError
 from mjx_s2r.sim.model.fields import ELEMENTS, element_names
 from mjx_s2r.sim.model.leaves import bind_model, write
 from mjx_s2r.transfer.recording import Channel, CommandMode, Recording, RecordingError
@@ -32,7 +30,6 @@ FITTED_ARRAYS = {
 LONGEST_DELAY_S = 0.15
 LONGEST_STEP_S = 0.004  # of a replay's physics: longer ones bend inertia and damping
 TINY = 1e-6  # MJX compiles a zero frictionloss out
-_FILTERS = (int(mujoco.mjtDyn.mjDYN_FILTER), int(mujoco.mjtDyn.mjDYN_FILTEREXACT))
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,21 +127,6 @@ def without_channels(
     return tuple(found)
 
 
-def load_model(path: str | Path) -> mujoco.MjModel:
-    """Returns the model of an MJCF or URDF file.
-
-    Raises:
-        ModelError: a file that is not there or that MuJoCo does not read.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise ModelError(f"model {path} is no file; name an MJCF or URDF file")
-    try:
-        return mujoco.MjModel.from_xml_path(str(path))
-    except ValueError as error:
-        raise ModelError(f"model {path}: {str(error).strip().splitlines()[0]}") from error
-
-
 def with_constants(mj_model: mujoco.MjModel, constants: Mapping[str, float]) -> mujoco.MjModel:
     """Returns the model of one recording: numbers of the log's head written into a copy.
 
@@ -168,7 +150,7 @@ def with_constants(mj_model: mujoco.MjModel, constants: Mapping[str, float]) -> 
             set_to(key, f"model.{array}", elements, (ends[0], ends[1]), nominal=ends[0], **more)
         )
     space = ParamSpace(tuple(rows))
-    model = _copied(mj_model)
+    model = copy.copy(mj_model)
     write(model, bind_model(space, model), space.nominal.astype(float))
     return model
 
@@ -199,6 +181,7 @@ def rows_of_model(mj_model: mujoco.MjModel, recordings: Sequence[Recording]) -> 
     rows: list[Param] = []
     names = element_names(mj_model, "joint")
     released = any(not r.driven.all() for r in recordings)
+    written = [with_constants(mj_model, r.constants) for r in recordings]
     for i, joint in enumerate(joints):
         actuator, dof = int(found.actuators[i]), int(found.dof[i])
         hinge, load = names[int(found.joints[i])], loads[i]
@@ -246,7 +229,7 @@ def rows_of_model(mj_model: mujoco.MjModel, recordings: Sequence[Recording]) -> 
                 )
             )
         else:
-            stiffness = _written_gain(mj_model, actuator, recordings)
+            stiffness = float(np.median([m.actuator_gainprm[actuator, 0] for m in written]))
             rows.append(_ratio(f"gain{suffix}", "model.actuator_kp", motor, load.gain, stiffness))
             kd = -float(mj_model.actuator_biasprm[actuator, 2])
             if kd > 0:
@@ -281,7 +264,7 @@ def rows_of_model(mj_model: mujoco.MjModel, recordings: Sequence[Recording]) -> 
                     source=GUESS,
                 )
             )
-        if mj_model.actuator_dyntype[actuator] in _FILTERS:
+        if mj_model.actuator_dyntype[actuator] in drives.FILTERS:
             lag = float(mj_model.actuator_dynprm[actuator, 0])
             low, high = min(1e-3, lag / 3), max(0.3, 3 * lag)
             rows.append(
@@ -386,14 +369,6 @@ def _motion(
     return (low, high), max(speeds), max(tops), max(changes)
 
 
-def _written_gain(
-    mj_model: mujoco.MjModel, actuator: int, recordings: Sequence[Recording]
-) -> float:
-    """Returns the gain of an actuator as written, the heads of the logs included (the median)."""
-    models = (with_constants(mj_model, r.constants) for r in recordings)
-    return float(np.median([m.actuator_gainprm[actuator, 0] for m in models]))
-
-
 def _lag(
     mj_model: mujoco.MjModel, joint: int, column: int, recordings: Sequence[Recording]
 ) -> float:
@@ -444,7 +419,7 @@ def _moved_bodies(mj_model: mujoco.MjModel) -> list[str]:
 
 def _finer(mj_model: mujoco.MjModel) -> tuple[mujoco.MjModel, tuple[str, ...]]:
     """Returns a copy of the model with a short time step, and a note if it is not its own."""
-    model, own = _copied(mj_model), float(mj_model.opt.timestep)
+    model, own = copy.copy(mj_model), float(mj_model.opt.timestep)
     parts = max(1, int(np.ceil(own / LONGEST_STEP_S - 1e-6)))
     model.opt.timestep = own / parts
     if parts == 1:
@@ -515,7 +490,7 @@ def _taking(
     recordings: Sequence[Recording],
 ) -> tuple[mujoco.MjModel, list[str]]:
     """Returns a copy of the model whose actuators take the recorded commands, and what changed."""
-    model, notes = _copied(mj_model), []
+    model, notes = copy.copy(mj_model), []
     found = drives.resolve(model, joints)
     loads = _loads(model, found, recordings)
     for i, joint in enumerate(joints):
@@ -560,8 +535,3 @@ def _refusal(mj_model: mujoco.MjModel, actuator: int, mode: CommandMode) -> str:
         return drives.not_a_motor(mj_model, actuator)
     bias = mj_model.actuator_biasprm[actuator]
     return "" if bias[2] < 0 and bias[1] == 0 else "its actuator is no velocity servo"
-
-
-def _copied(mj_model: mujoco.MjModel) -> mujoco.MjModel:
-    """Returns a copy of a model."""
-    return copy.copy(mj_model)

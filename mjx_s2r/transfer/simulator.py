@@ -35,7 +35,7 @@ from mjx_s2r.sim.effects.motor import MotorSpec, bind_motor, force_range
 from mjx_s2r.sim.model.leaves import ModelBinding, bind_model, expand
 from mjx_s2r.sim.model.virtual_fields import MOVES_BOXES
 from mjx_s2r.transfer.problem import IdentifyProblem, with_constants
-from mjx_s2r.transfer.recording import Recording
+from mjx_s2r.transfer.recording import Recording, held_commands
 from mjx_s2r.transfer.windows import Windows
 
 MOST_VALUES = 3e7  # doubles that one call of the engine may record
@@ -203,14 +203,14 @@ class ReplaySimulator:
         A semi-implicit step, v' = v + h (F - D v') / M and q' = q + h v', has the transfer function
         of (M + h D / 2) q'' + D q' = F up to second order in h: its damping adds to the inertia.
         """
-        model, drives = group.model, self._drives
+        model, driven = group.model, self._drives
         armature = np.array(fields.get("dof_armature", model.dof_armature), float)
         damping = np.array(fields.get("dof_damping", model.dof_damping), float)
         damping = damping.reshape(len(armature), -1)[:, 0].copy()
         if group.driven and model.opt.integrator in IMPLICIT:
             bias = np.array(fields.get("actuator_biasprm", model.actuator_biasprm), float)
-            gear = model.actuator_gear[drives.actuators, 0]
-            damping[drives.dof] -= bias[drives.actuators, 2] * gear**2
+            gear = model.actuator_gear[driven.actuators, 0]
+            damping[driven.dof] -= bias[driven.actuators, 2] * gear**2
         return np.maximum(armature - 0.5 * self.dt_s * damping, LEAST_ARMATURE * armature)
 
     def _controls(
@@ -383,14 +383,10 @@ def _integral(r: Recording) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     A command holds until the next one; the first one has held for ever, and where nothing was
     commanded the last one does, or the first that comes.
     """
-    commands = np.array(r.commands, float)
-    for j in range(commands.shape[1]):
-        seen = np.flatnonzero(np.isfinite(commands[:, j]))
-        if not len(seen):
-            commands[:, j] = 0.0
-            continue
-        place = np.searchsorted(seen, np.arange(len(commands)), side="right") - 1
-        commands[:, j] = commands[seen[np.maximum(place, 0)], j]
+    commands = held_commands(np.array(r.commands, float))
+    for column in commands.T:
+        known = column[np.isfinite(column)]
+        column[~np.isfinite(column)] = known[0] if len(known) else 0.0
     long = 1e3
     times = np.concatenate([[r.time_s[0] - long], r.time_s, [r.time_s[-1] + long]])
     held = np.concatenate([commands[:1], commands, commands[-1:]])

@@ -82,20 +82,21 @@ def cut_windows(recordings: Sequence[Recording], window_s: float, held_out: floa
     starts, spreads = [], []
     for number, r in enumerate(recordings):
         mine = []
+        noise = [reading_noise(r, c) for c in range(len(channels))]
         for first, last in _runs(r, positions):
             length = r.time_s[last] - r.time_s[first]
             count = max(1, round(length / window_s))
             edges = np.linspace(r.time_s[first], r.time_s[last], count + 1)
             for a, b in pairwise(edges):
-                rows = np.flatnonzero((r.time_s >= a - 1e-9) & (r.time_s <= b + 1e-9))
-                rows = rows[(rows >= first) & (rows <= last)]
+                begin, end = np.searchsorted(r.time_s, (a - 1e-9, np.nextafter(b + 1e-9, np.inf)))
+                rows = np.arange(max(begin, first), min(end, last + 1))
                 while len(rows) and not np.isfinite(r.readings[rows[0]][positions]).all():
                     rows = rows[1:]
                 if len(rows) >= LEAST_ROWS:
                     mine.append(rows)
         kept = len(mine) - (0 if whole else round(held_out * len(mine)))
         for place, rows in enumerate(mine):
-            start, spread = _start(r, rows[0], positions, joints, speed_of)
+            start, spread = _start(r, rows[0], positions, joints, speed_of, noise)
             starts.append(start)
             spreads.append(spread)
             begin = float(r.time_s[rows[0]])
@@ -135,6 +136,16 @@ def cut_windows(recordings: Sequence[Recording], window_s: float, held_out: floa
         held_out=np.array([f[5] for f in found]),
         start=np.array(starts),
         start_std=np.median(np.array(spreads), axis=0),
+    )
+
+
+def channel_noise(windows: Windows) -> np.ndarray:
+    """Returns (C,) the deviation of each channel's noise, the median over the recordings."""
+    return np.array(
+        [
+            np.median([reading_noise(r, c) for r in windows.recordings])
+            for c in range(len(windows.channels))
+        ]
     )
 
 
@@ -181,6 +192,7 @@ def _start(
     positions: Sequence[int],
     joints: Sequence[str],
     speed_of: dict[str, int],
+    noise_std: Sequence[float],
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns (S,) the state at a row, and its deviation, from the readings about it."""
     at = r.time_s[row]
@@ -196,7 +208,7 @@ def _start(
         t = r.time_s[near] - at
         degree = 2 if len(near) >= 5 else 1
         basis = np.vander(t, degree + 1, increasing=True)
-        noise = reading_noise(r, c)
+        noise = noise_std[c]
         solution, *_ = np.linalg.lstsq(basis, q[near], rcond=None)
         spread = np.linalg.pinv(basis.T @ basis) * noise**2
         place.append(solution[0])
@@ -204,7 +216,7 @@ def _start(
         v, v_std = solution[1], SPEED_SLACK * np.sqrt(spread[1, 1])
         if joint in speed_of:
             told = r.readings[row, speed_of[joint]]
-            told_std = 2 * reading_noise(r, speed_of[joint])
+            told_std = 2 * noise_std[speed_of[joint]]
             if np.isfinite(told):
                 weight = v_std**2 / (v_std**2 + told_std**2)
                 v, v_std = v + weight * (told - v), np.sqrt(weight) * told_std

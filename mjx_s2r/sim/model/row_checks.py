@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 import mujoco
 import numpy as np
 
+from mjx_s2r.drives import FILTERS
 from mjx_s2r.params import Edit, ParamError, ParamSpace, bounds
 from mjx_s2r.sim.model import contact_rows, terrain
 from mjx_s2r.sim.model.fields import qpos_owner, sizes_used
@@ -300,10 +301,8 @@ def _force_limit(case: Case) -> None:
 def _time_constant(case: Case) -> None:
     """Refuses the lag of an actuator that has none."""
     _servo(case)
-    kinds = mujoco.mjtDyn
-    filters = (int(kinds.mjDYN_FILTER), int(kinds.mjDYN_FILTEREXACT))
     case.refuse(
-        ~np.isin(case.mj_model.actuator_dyntype, filters),
+        ~np.isin(case.mj_model.actuator_dyntype, FILTERS),
         'it does not filter its control. Write dyntype="filterexact" and dynprm="0.05" (s) into '
         "the MuJoCo model, or drop the row",
     )

@@ -10,9 +10,9 @@ from mjx_s2r.transfer.log_units import LOG_UNITS, SI
 from mjx_s2r.transfer.mapping import ColumnMapping, LogMapping
 from mjx_s2r.transfer.readers.array_tables import LEROBOT_TIME
 from mjx_s2r.transfer.readers.mcap_table import LOG_TIME
-from mjx_s2r.transfer.readers.segments import LogRows, held_commands
+from mjx_s2r.transfer.readers.segments import LogRows
 from mjx_s2r.transfer.readers.table import LogTable
-from mjx_s2r.transfer.recording import Channel, ChannelKind, RecordingError
+from mjx_s2r.transfer.recording import Channel, ChannelKind, RecordingError, held_commands
 from mjx_s2r.transfer.telemetry.finding import TelemetryFinding
 
 TIME_UNITS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}

@@ -126,13 +126,3 @@ def cut_stretches(
 
 def _finding(code: str, rows: LogRows, what: str, remedy: str) -> TelemetryFinding:
     return TelemetryFinding("warning", code, rows.label, what, remedy)
-
-
-def held_commands(commands: np.ndarray) -> np.ndarray:
-    """Returns (T, J) commands in which a missing one is the one before; NaN before the first."""
-    out = commands.copy()
-    for j in range(out.shape[1]):
-        known = np.isfinite(out[:, j])
-        last = np.maximum.accumulate(np.where(known, np.arange(len(out)), -1))
-        out[:, j] = np.where(last >= 0, out[np.maximum(last, 0), j], np.nan)
-    return out
