@@ -28,7 +28,7 @@ from mjx_s2r.io.checkpoints import Checkpoints, DiskFullError
 from mjx_s2r.io.config import ConfigError
 from mjx_s2r.io.run import Run
 from mjx_s2r.io.tracker import ending, track
-from mjx_s2r.learn.algorithm import Algorithm, AlgorithmConfig
+from mjx_s2r.learn.algorithm import Algorithm, AlgorithmConfig, Imitator
 from mjx_s2r.learn.camera_schedule import CameraSchedule, Frames, check_picture_memory
 from mjx_s2r.learn.compiled_step import CompiledStep
 from mjx_s2r.learn.evaluation import (
@@ -210,7 +210,9 @@ class Trainer:
         """Takes the gradient steps on a batch and moves the curriculum."""
         batch, before, key = collected
         learner, critic, loss = self.algorithm.update(state.learner, batch, before, key=key)
-        scored = self.algorithm.scored_episodes(state.learner, batch)
+        scored = batch.episodes
+        if isinstance(self.algorithm, Imitator):
+            scored = self.algorithm.scored_episodes(state.learner, batch)
         state = replace(
             state,
             learner=learner,
@@ -406,7 +408,7 @@ class Trainer:
         stacked = cast(StepRecord, jax.tree.map(lambda *x: jnp.stack(x), *steps))
         batch = as_rollout(stacked, snapshot)
         after, metrics = self.update(state, (batch, before, key))
-        if self._picture_schedule is not None:
+        if self._picture_schedule is not None and isinstance(self.algorithm, Imitator):
             looks, age = jax.tree.map(lambda *x: jnp.stack(x), *drawn)
             seen = scored_pictures(looks, age, self.algorithm.picture_scores(batch))
             schedule = self._picture_schedule.update(after.curriculum, seen)
