@@ -355,7 +355,9 @@ class Trainer:
             frames, images = cameras.observe(frames, carry[1], looks.xi, first + index, key)
             if self._picture_schedule is not None:
                 drawn.append((looks, cameras.picture_age(frames, carry[1])))
-            carry, step = self._step(state.learner, carry, fresh, images, jnp.int32(index), key)
+            places = cameras.places(frames, carry[1], looks.xi)
+            given = (carry, fresh, images, places, jnp.int32(index), key)
+            carry, step = self._step(state.learner, *given)
             frames = cameras.auto_reset(frames, fresh_frames, carry[1])
             steps.append(step)
         actor, worlds, snapshot = carry
@@ -389,11 +391,13 @@ class Trainer:
         carry: tuple[jax.Array, State, NanSnapshot],
         fresh: State,
         images: Images,
+        places: tuple[jax.Array, ...],
         index: jax.Array,
         key: jax.Array,
     ) -> tuple[tuple[jax.Array, State, NanSnapshot], StepRecord]:
         act, key = partial(self.algorithm.act, learner), jax.random.fold_in(key, 1)
-        return rollout_step(self.env, act, carry, fresh, images, index, key=key)
+        given = (self.env, act, carry, fresh, images, index)
+        return rollout_step(*given, places=places, key=key)
 
     @partial(jax.jit, static_argnums=0)
     def _update_from_steps(
@@ -423,12 +427,13 @@ class Trainer:
         snapshot = jax.eval_shape(self._empty_snapshot, state.env_state)
         carry = (state.rnn_state.actor, state.env_state, snapshot)
         index = jax.ShapeDtypeStruct((), jnp.int32)
-        given = (state.learner, carry, state.env_state, images, index, key)
+        looks = jax.eval_shape(self._looks, state.curriculum, state.env_state, key)
+        places = jax.eval_shape(cameras.find, state.env_state, looks.xi)
+        given = (state.learner, carry, state.env_state, images, places, index, key)
         yield Trainer._step.lower(self, *given)
         yield Trainer._looks.lower(self, state.curriculum, state.env_state, key)
         carry, step = jax.eval_shape(self._step, *given)
         steps, state = [step] * self.config.num_steps, replace(state, frames=())
-        looks = jax.eval_shape(self._looks, state.curriculum, carry[1], key)
         age = jax.ShapeDtypeStruct((count,), jnp.int32)
         drawn = [(looks, age)] * self.config.num_steps if self._picture_schedule is not None else []
         given = (state, steps, carry[2], state.rnn_state, drawn, key)

@@ -184,6 +184,7 @@ class Distillation:
             teacher=teacher,
             label=label,
             rnn_state=self._split(rnn_state.actor)[0][None],
+            places=steps.places,
         )
         state, loss = self._run_epochs(state, self._items(batch), key)
         taken_over = state.taken_over
