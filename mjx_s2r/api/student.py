@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
+from typing import cast
 
 import jax
 import numpy as np
@@ -20,9 +20,12 @@ from mjx_s2r.curriculum.uniform import uniform
 from mjx_s2r.envs.registry import task_spec
 from mjx_s2r.io import tracker
 from mjx_s2r.io.checkpoints import Checkpoints
+from mjx_s2r.io.config import ConfigError
 from mjx_s2r.io.run import CHECKPOINTS, read_config
 from mjx_s2r.learn.distill.config import DistillConfig
 from mjx_s2r.learn.distill.distillation import make_distillation
+from mjx_s2r.learn.distill.teachers import TeacherModel, ppo_teacher
+from mjx_s2r.learn.ppo.ppo import PPO
 from mjx_s2r.learn.rollout import reset_envs
 from mjx_s2r.learn.trainer import Trainer, TrainState, fit
 from mjx_s2r.params import ParamError, ParamSpace
@@ -131,17 +134,31 @@ def student_trainer(config: StudentConfig, env: Environment | None = None) -> Tr
     Raises:
         RunError: no teacher's run there.
         ContractError: a camera whose rate does not divide the control rate.
+        ConfigError: a teacher that sees.
         ValueError: worlds that do not divide by the control steps between two pictures.
     """
     _, teacher, state = load_teacher(config.teacher, config.teacher_iteration, env)
     native = with_cameras(require_native(teacher.env), config.cameras)
-    cameras = camera_schedule(native, config.render, config.distill.look_each_step)
+    cameras = camera_schedule(native, config.render, config.distill.changes_looks)
     shapes = tuple(c.shape for c in cameras.signals)
     given = ranges_given(config)
     curriculum = uniform(student_space(teacher, state, config.plain_looks, given))
-    policy = partial(teacher.policy, state)
-    algorithm = make_distillation(native, shapes, policy, config.distill)
+    algorithm = make_distillation(native, shapes, _teacher(config, teacher, state), config.distill)
     return Trainer(native, curriculum, algorithm, cameras)
+
+
+def _teacher(config: StudentConfig, trainer: Trainer, state: TrainState) -> TeacherModel:
+    """Returns whom a student copies.
+
+    Raises:
+        ConfigError: a teacher that sees.
+    """
+    if trainer.cameras is not None:
+        raise ConfigError(
+            f"teacher {config.teacher}: its actor reads pixels (ppo.actor_obs), and a student "
+            "copies one that reads numbers; export that run itself, or name another teacher"
+        )
+    return ppo_teacher(cast(PPO, trainer.algorithm), state.learner)
 
 
 def train_student(
@@ -170,6 +187,20 @@ def train_student(
     return trainer, state
 
 
+def open_student(
+    run: Path, env: Environment | None = None
+) -> tuple[StudentConfig, Trainer, Checkpoints]:
+    """Returns settings, trainer and checkpoints of a student's run.
+
+    Raises:
+        RunError: no run there, or its teacher's is gone.
+    """
+    config = read_config(StudentConfig, run)
+    trainer = student_trainer(config, env)
+    task = require_native(trainer.env).task
+    return config, trainer, Checkpoints(run / CHECKPOINTS, task=task.name, rows=task.space.names)
+
+
 def load_student(
     run: Path, iteration: int | None = None, env: Environment | None = None
 ) -> tuple[StudentConfig, Trainer, TrainState]:
@@ -179,10 +210,7 @@ def load_student(
         RunError: no run there, or its teacher's is gone.
         CheckpointError: no checkpoint, or one of another task or table.
     """
-    config = read_config(StudentConfig, run)
-    trainer = student_trainer(config, env)
-    task = require_native(trainer.env).task
-    checkpoints = Checkpoints(run / CHECKPOINTS, task=task.name, rows=task.space.names)
+    config, trainer, checkpoints = open_student(run, env)
     return config, trainer, checkpoints.restore(trainer.state_shapes(), step=iteration)[0]
 
 

@@ -30,7 +30,13 @@ from mjx_s2r.io.tracker import ending, track
 from mjx_s2r.learn.algorithm import Algorithm, AlgorithmConfig
 from mjx_s2r.learn.camera_schedule import CameraSchedule, Frames, check_picture_memory
 from mjx_s2r.learn.compiled_step import CompiledStep
-from mjx_s2r.learn.evaluation import Act, EpisodeScores, evaluate_policy
+from mjx_s2r.learn.evaluation import (
+    Act,
+    ActOnImages,
+    EpisodeScores,
+    evaluate_on_images,
+    evaluate_policy,
+)
 from mjx_s2r.learn.nan_guard import NanSnapshot, empty_snapshot
 from mjx_s2r.learn.networks.actor_critic import RnnState
 from mjx_s2r.learn.networks.gaussian import Gaussian
@@ -244,12 +250,15 @@ class Trainer:
     ) -> EpisodeScores:
         """Returns the scores of one episode without exploration in each of B worlds ``params``.
 
+        An actor that sees cannot be evaluated inside a compiled function.
+
         Raises:
-            ConfigError: an actor that sees.
+            ValueError: worlds that do not divide by the control steps between two pictures.
         """
-        if self.cameras is not None:
-            raise ConfigError("an actor that sees is evaluated on robots: export it")
         rnn_state = self.algorithm.zero_rnn_state(params.kind.shape[0]).actor
+        if self.cameras is not None:
+            env, act = cast(Env, self.env), self._mean_action_on_images
+            return evaluate_on_images(env, self.cameras, act, state, rnn_state, params, key=key)
         return evaluate_policy(self.env, self._mean_action, state, rnn_state, params, key=key)
 
     @partial(jax.jit, static_argnums=0)
@@ -269,6 +278,16 @@ class Trainer:
             state: TrainState, rnn_state: jax.Array, worlds: State
         ) -> tuple[jax.Array, jax.Array]:
             rnn_state, policy = self.apply_policy(state, rnn_state, worlds)
+            return rnn_state, jnp.tanh(policy.mean)
+
+        return act
+
+    @cached_property
+    def _mean_action_on_images(self) -> ActOnImages:
+        def act(
+            state: TrainState, rnn_state: jax.Array, worlds: State, images: Images
+        ) -> tuple[jax.Array, jax.Array]:
+            rnn_state, policy = self.apply_policy(state, rnn_state, worlds, images)
             return rnn_state, jnp.tanh(policy.mean)
 
         return act
