@@ -1,7 +1,7 @@
 """Students: settings of a run, the trainer that they describe, and loading a trained one."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import cast
 
@@ -23,8 +23,10 @@ from mjx_s2r.io.checkpoints import Checkpoints
 from mjx_s2r.io.config import ConfigError
 from mjx_s2r.io.run import CHECKPOINTS, read_config
 from mjx_s2r.learn.distill.config import DistillConfig
-from mjx_s2r.learn.distill.distillation import make_distillation
+from mjx_s2r.learn.distill.distillation import Distillation, make_distillation
 from mjx_s2r.learn.distill.teachers import TeacherModel, ppo_teacher
+from mjx_s2r.learn.networks.encoders.config import check_encoder
+from mjx_s2r.learn.networks.encoders.pretrained import load_weights, with_checksum
 from mjx_s2r.learn.ppo.ppo import PPO
 from mjx_s2r.learn.rollout import reset_envs
 from mjx_s2r.learn.trainer import Trainer, TrainState, fit
@@ -124,26 +126,35 @@ def student_space(
     return space.with_ranges(ranges)
 
 
-def student_trainer(config: StudentConfig, env: Environment | None = None) -> Trainer:
+def student_trainer(
+    config: StudentConfig, env: Environment | None = None, *, trained: bool = False
+) -> Trainer:
     """Returns the trainer of a student of a teacher's run.
 
     Args:
         config: settings.
         env: an environment instead of the one that the teacher's task names.
+        trained: the student is read from a checkpoint, so that no pretrained weights are read.
 
     Raises:
         RunError: no teacher's run there.
         ContractError: a camera whose rate does not divide the control rate.
         ConfigError: a teacher that sees.
+        EncoderError: pretrained weights that are not there or of another network, or pictures that
+            a pretrained encoder cannot take.
         ValueError: worlds that do not divide by the control steps between two pictures.
     """
+    weights = None if trained else load_weights(config.distill.encoder)
     _, teacher, state = load_teacher(config.teacher, config.teacher_iteration, env)
     native = with_cameras(require_native(teacher.env), config.cameras)
+    check_encoder(config.distill.encoder, native.task.contract.cameras)
     cameras = camera_schedule(native, config.render, config.distill.changes_looks)
     shapes = tuple(c.shape for c in cameras.signals)
     given = ranges_given(config)
     curriculum = uniform(student_space(teacher, state, config.plain_looks, given))
-    algorithm = make_distillation(native, shapes, _teacher(config, teacher, state), config.distill)
+    algorithm = make_distillation(
+        native, shapes, _teacher(config, teacher, state), config.distill, weights
+    )
     return Trainer(native, curriculum, algorithm, cameras)
 
 
@@ -161,6 +172,12 @@ def _teacher(config: StudentConfig, trainer: Trainer, state: TrainState) -> Teac
     return ppo_teacher(cast(PPO, trainer.algorithm), state.learner)
 
 
+def _with_encoder_kept(config: StudentConfig, algorithm: Distillation) -> StudentConfig:
+    """Returns settings that hold the checksum of the pretrained weights."""
+    encoder = with_checksum(config.distill.encoder, algorithm.weights)
+    return replace(config, distill=replace(config.distill, encoder=encoder))
+
+
 def train_student(
     config: StudentConfig, env: Environment | None = None
 ) -> tuple[Trainer, TrainState]:
@@ -176,6 +193,7 @@ def train_student(
     if config.wandb:
         tracker.require()
     trainer = student_trainer(config, env)
+    config = _with_encoder_kept(config, cast(Distillation, trainer.algorithm))
     state = fit(
         trainer,
         config,
@@ -196,7 +214,7 @@ def open_student(
         RunError: no run there, or its teacher's is gone.
     """
     config = read_config(StudentConfig, run)
-    trainer = student_trainer(config, env)
+    trainer = student_trainer(config, env, trained=True)
     task = require_native(trainer.env).task
     return config, trainer, Checkpoints(run / CHECKPOINTS, task=task.name, rows=task.space.names)
 

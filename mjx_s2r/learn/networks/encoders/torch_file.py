@@ -226,9 +226,8 @@ def _set_item(stack: list[Any]) -> None:
     _set_items(stack, [key, value])
 
 
-def _append(stack: list[Any]) -> None:
-    """Puts the values since the mark into the list below."""
-    values = _since_mark(stack)
+def _append(stack: list[Any], values: list[Any]) -> None:
+    """Puts values into the list below them."""
     if not isinstance(stack[-1], list):
         raise EncoderError("values of what is no list")
     stack[-1].extend(values)
@@ -301,7 +300,8 @@ _ACTIONS: dict[str, Callable[[list[Any]], None]] = {
     "TUPLE3": lambda stack: _put_tuple(stack, 3),
     "SETITEM": _set_item,
     "SETITEMS": lambda stack: _set_items(stack, _since_mark(stack)),
-    "APPENDS": _append,
+    "APPEND": lambda stack: _append(stack, [stack.pop()]),
+    "APPENDS": lambda stack: _append(stack, _since_mark(stack)),
     "BUILD": _build,
     "BINPERSID": _persistent,
     "REDUCE": _reduce,

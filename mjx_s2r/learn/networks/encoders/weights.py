@@ -5,6 +5,7 @@ it runs nothing that it contains.
 """
 
 import hashlib
+import io
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -114,7 +115,7 @@ def _arrays(path: Path, content: bytes) -> Mapping[str, Any]:
     """Returns the arrays of a file, and what it says that it is of."""
     if content[:4] == b"PK\x03\x04":
         try:
-            with np.load(path, allow_pickle=False) as file:
+            with np.load(io.BytesIO(content), allow_pickle=False) as file:
                 return {name: file[name] for name in file.files}
         except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
             raise EncoderError(f"{path}: no npz file of arrays ({error})") from error
