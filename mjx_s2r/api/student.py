@@ -17,14 +17,14 @@ from mjx_s2r.api.teacher import (
     with_ranges_kept,
 )
 from mjx_s2r.curriculum.uniform import uniform
-from mjx_s2r.envs.registry import task_spec
+from mjx_s2r.envs.registry import name_of, task_spec
 from mjx_s2r.io import tracker
 from mjx_s2r.io.checkpoints import Checkpoints
 from mjx_s2r.io.config import ConfigError
 from mjx_s2r.io.run import CHECKPOINTS, read_config
 from mjx_s2r.learn.distill.config import DistillConfig
 from mjx_s2r.learn.distill.distillation import Distillation, make_distillation
-from mjx_s2r.learn.distill.teachers import TeacherModel, ppo_teacher
+from mjx_s2r.learn.distill.teachers import ppo_teacher
 from mjx_s2r.learn.networks.encoders.config import check_encoder
 from mjx_s2r.learn.networks.encoders.pretrained import load_weights, with_checksum
 from mjx_s2r.learn.ppo.ppo import PPO
@@ -139,11 +139,12 @@ def student_trainer(
     Raises:
         RunError: no teacher's run there.
         ContractError: a camera whose rate does not divide the control rate.
-        ConfigError: a teacher that sees.
+        ConfigError: a teacher that sees, or of another task.
         EncoderError: pretrained weights that are not there or of another network, or pictures that
             a pretrained encoder cannot take.
         ValueError: worlds that do not divide by the control steps between two pictures.
     """
+    _check_teacher(config, env)
     weights = None if trained else load_weights(config.distill.encoder)
     _, teacher, state = load_teacher(config.teacher, config.teacher_iteration, env)
     native = with_cameras(require_native(teacher.env), config.cameras)
@@ -152,24 +153,32 @@ def student_trainer(
     shapes = tuple(c.shape for c in cameras.signals)
     given = ranges_given(config)
     curriculum = uniform(student_space(teacher, state, config.plain_looks, given))
-    algorithm = make_distillation(
-        native, shapes, _teacher(config, teacher, state), config.distill, weights
-    )
+    taught = ppo_teacher(cast(PPO, teacher.algorithm), state.learner)
+    algorithm = make_distillation(native, shapes, taught, config.distill, weights)
     return Trainer(native, curriculum, algorithm, cameras)
 
 
-def _teacher(config: StudentConfig, trainer: Trainer, state: TrainState) -> TeacherModel:
-    """Returns whom a student copies.
+def _check_teacher(config: StudentConfig, env: Environment | None) -> None:
+    """Checks, before anything is loaded, that a teacher's run can have a student.
 
     Raises:
-        ConfigError: a teacher that sees.
+        RunError: no teacher's run there.
+        ConfigError: a teacher that sees; one of another task than ``env``, where that is given.
     """
-    if trainer.cameras is not None:
+    kept = read_config(TeacherConfig, config.teacher)
+    if kept.ppo.actor_obs == "pixels":
         raise ConfigError(
             f"teacher {config.teacher}: its actor reads pixels (ppo.actor_obs), and a student "
             "copies one that reads numbers; export that run itself, or name another teacher"
         )
-    return ppo_teacher(cast(PPO, trainer.algorithm), state.learner)
+    name = kept.task if env is None else name_of(env)
+    if (
+        name != kept.task and ":" not in name + kept.task
+    ):  # names of classes lead to one in two ways
+        raise ConfigError(
+            f"teacher {config.teacher}: a teacher of task {kept.task!r}, and the student's "
+            f"environment is of {name!r}; name a teacher of the same task"
+        )
 
 
 def _with_encoder_kept(config: StudentConfig, algorithm: Distillation) -> StudentConfig:
