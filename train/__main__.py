@@ -20,6 +20,7 @@ VERBS = {
     "teacher": "train a privileged teacher with PPO and a curriculum",
     "seeds": "train one teacher from several seeds side by side, in one program",
     "student": "distil a camera student from a teacher",
+    "weights": "convert a pretrained network's weights for students, running no pickle",
     "export": "write a student, or a teacher that reads state, as one ONNX file",
     "evaluate": "run an ONNX policy on robots (or their stand-ins) and count",
     "gap": "measure how far simulation is from the robot, and which rows are to blame",
@@ -80,6 +81,7 @@ def _user_errors() -> tuple[type[Exception], ...]:
     from mjx_s2r.io.checkpoints import CheckpointError
     from mjx_s2r.io.config import ConfigError
     from mjx_s2r.io.run import RunError
+    from mjx_s2r.learn.networks.encoders.architecture import EncoderError
     from mjx_s2r.onnx_export import ExportError
     from mjx_s2r.render.geometry.scene import SceneError
     from mjx_s2r.robot.log import LogError
@@ -98,6 +100,7 @@ def _user_errors() -> tuple[type[Exception], ...]:
         ParamError,
         ConfigError,
         ContractError,
+        EncoderError,
         ExportError,
         ModelError,
         SceneError,

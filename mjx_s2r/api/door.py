@@ -20,6 +20,7 @@ from mjx_s2r.api.policy import (
     Worlds,
     export_policy,
     load_policy,
+    memory_size,
 )
 from mjx_s2r.api.robots import EvaluateConfig, summary
 from mjx_s2r.api.robots import evaluate_on_robots as evaluate_on_robots
@@ -221,8 +222,17 @@ class Student(_Trained):
         Args:
             obs: (N, P) assembled readings.
             images: (N, H, W, C) uint8, one per camera of the contract.
+
+        Raises:
+            ConfigError: a student with a memory, which needs more than one step; step it with
+                ``trained.trainer.apply_policy``.
         """
         trainer, count = self.trained.trainer, obs.shape[0]
+        if size := memory_size(trainer.algorithm):
+            raise ConfigError(
+                f"this student has a memory of {size} units and cannot be asked one step at a "
+                "time; step it with trained.trainer.apply_policy, or distil one with rnn_hidden 0"
+            )
         memory, first = trainer.algorithm.zero_rnn_state(count).actor, jnp.zeros(count, bool)
         learner = self.trained.state.learner
         out = trainer.algorithm.policy(learner, memory, {"state": obs}, images, first)

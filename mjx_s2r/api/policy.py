@@ -164,7 +164,7 @@ def _trained_contract(policy: TrainedPolicy, ranges: tuple[TrainedRange, ...]) -
         contract,
         engine=env.physics.backend,
         chain=chain_of(env.task.mj_model, contract.action.joints),
-        memory=deployed_algorithm(trainer.algorithm).zero_rnn_state(1).actor.shape[-1],
+        memory=memory_size(trainer.algorithm),
         signals=contract.signals if moments is None else seen_signals(contract.signals, moments),
         cameras=tuple(
             replace(c, optics=trained_optics(env.task.mj_model, env.space, c, ranges))
@@ -184,6 +184,11 @@ def deployed_algorithm(algorithm: Algorithm) -> Algorithm:
     if isinstance(algorithm, PPO):
         return replace(algorithm, deployed=True)
     return algorithm
+
+
+def memory_size(algorithm: Algorithm) -> int:
+    """Returns H, how much the policy remembers when it acts by itself; 0 without memory."""
+    return int(deployed_algorithm(algorithm).zero_rnn_state(1).actor.shape[-1])
 
 
 def policy_function(

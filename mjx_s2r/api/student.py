@@ -1,7 +1,7 @@
 """Students: settings of a run, the trainer that they describe, and loading a trained one."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import cast
@@ -21,14 +21,16 @@ from mjx_s2r.curriculum.adr import ADRConfig
 from mjx_s2r.curriculum.interface import Curriculum
 from mjx_s2r.curriculum.pictures import PictureSchedule, picture_rows, schedule_by_pictures
 from mjx_s2r.curriculum.registry import CurriculumConfig, Schedules
-from mjx_s2r.envs.registry import task_spec
+from mjx_s2r.envs.registry import name_of, task_spec
 from mjx_s2r.io import tracker
 from mjx_s2r.io.checkpoints import Checkpoints
 from mjx_s2r.io.config import ConfigError
 from mjx_s2r.io.run import CHECKPOINTS, read_config
 from mjx_s2r.learn.distill.config import DistillConfig
-from mjx_s2r.learn.distill.distillation import make_distillation
-from mjx_s2r.learn.distill.teachers import TeacherModel, ppo_teacher
+from mjx_s2r.learn.distill.distillation import Distillation, make_distillation
+from mjx_s2r.learn.distill.teachers import ppo_teacher
+from mjx_s2r.learn.networks.encoders.config import check_encoder
+from mjx_s2r.learn.networks.encoders.pretrained import load_weights, with_checksum
 from mjx_s2r.learn.ppo.ppo import PPO
 from mjx_s2r.learn.rollout import reset_envs
 from mjx_s2r.learn.trainer import Trainer, TrainState, fit
@@ -163,42 +165,66 @@ def student_curriculum(
     return schedule_by_pictures(space, build(within=~shown), build(within=shown))
 
 
-def student_trainer(config: StudentConfig, env: Environment | None = None) -> Trainer:
+def student_trainer(
+    config: StudentConfig, env: Environment | None = None, *, trained: bool = False
+) -> Trainer:
     """Returns the trainer of a student of a teacher's run.
 
     Args:
         config: settings.
         env: an environment instead of the one that the teacher's task names.
+        trained: the student is read from a checkpoint, so that no pretrained weights are read.
 
     Raises:
         RunError: no teacher's run there.
         ContractError: a camera whose rate does not divide the control rate.
-        ConfigError: a teacher that sees.
+        ConfigError: a teacher that sees, or of another task.
+        EncoderError: pretrained weights that are not there or of another network, or pictures that
+            a pretrained encoder cannot take.
         ValueError: worlds that do not divide by the control steps between two pictures.
     """
+    _check_teacher(config, env)
+    weights = None if trained else load_weights(config.distill.encoder)
     _, teacher, state = load_teacher(config.teacher, config.teacher_iteration, env)
     native = with_cameras(require_native(teacher.env), config.cameras)
+    check_encoder(config.distill.encoder, native.task.contract.cameras)
     cameras = camera_schedule(native, config.render, config.distill.changes_looks)
     shapes = tuple(c.shape for c in cameras.signals)
     given = ranges_given(config)
     space = student_space(teacher, state, given)
     curriculum, looks = student_curriculum(config, space, by_pictures=cameras.look_each_step)
-    algorithm = make_distillation(native, shapes, _teacher(config, teacher, state), config.distill)
+    taught = ppo_teacher(cast(PPO, teacher.algorithm), state.learner)
+    algorithm = make_distillation(native, shapes, taught, config.distill, weights)
     return Trainer(native, curriculum, algorithm, cameras, looks)
 
 
-def _teacher(config: StudentConfig, trainer: Trainer, state: TrainState) -> TeacherModel:
-    """Returns whom a student copies.
+def _check_teacher(config: StudentConfig, env: Environment | None) -> None:
+    """Checks, before anything is loaded, that a teacher's run can have a student.
 
     Raises:
-        ConfigError: a teacher that sees.
+        RunError: no teacher's run there.
+        ConfigError: a teacher that sees; one of another task than ``env``, where that is given.
     """
-    if trainer.cameras is not None:
+    kept = read_config(TeacherConfig, config.teacher)
+    if kept.ppo.actor_obs == "pixels":
         raise ConfigError(
             f"teacher {config.teacher}: its actor reads pixels (ppo.actor_obs), and a student "
             "copies one that reads numbers; export that run itself, or name another teacher"
         )
-    return ppo_teacher(cast(PPO, trainer.algorithm), state.learner)
+    name = kept.task if env is None else name_of(env)
+    if (
+        name != kept.task and ":" not in name + kept.task
+    ):  # names of classes lead to one in two ways
+        raise ConfigError(
+            f"teacher {config.teacher}: a teacher of task {kept.task!r}, and the student's "
+            f"environment is of {name!r}; name a teacher of the same task"
+        )
+
+
+def _with_encoder_kept(config: StudentConfig, algorithm: Distillation) -> StudentConfig:
+    """Returns settings that hold the checksum of the pretrained weights."""
+    encoder = with_checksum(config.distill.encoder, algorithm.weights)
+    return replace(config, distill=replace(config.distill, encoder=encoder))
 
 
 def train_student(
@@ -216,6 +242,7 @@ def train_student(
     if config.wandb:
         tracker.require()
     trainer = student_trainer(config, env)
+    config = _with_encoder_kept(config, cast(Distillation, trainer.algorithm))
     state = fit(
         trainer,
         config,
@@ -236,7 +263,7 @@ def open_student(
         RunError: no run there, or its teacher's is gone.
     """
     config = read_config(StudentConfig, run)
-    trainer = student_trainer(config, env)
+    trainer = student_trainer(config, env, trained=True)
     task = require_native(trainer.env).task
     return config, trainer, Checkpoints(run / CHECKPOINTS, task=task.name, rows=task.space.names)
 

@@ -5,6 +5,7 @@ from typing import Any, Literal, get_args, get_type_hints
 
 from mjx_s2r.learn import minibatches
 from mjx_s2r.learn.networks.augment import AugmentConfig
+from mjx_s2r.learn.networks.encoders.config import EncoderConfig
 
 IMITATES = ("kl_weight", "reverse_kl_weight", "mean_weight", "precision_weight", "nll_weight")
 
@@ -71,6 +72,8 @@ class DistillConfig:
     """Layers after the image encoders."""
     cnn_channels: int = 32
     """Feature maps of each image encoder."""
+    encoder: EncoderConfig = field(default_factory=EncoderConfig)
+    """What finds features in pictures: from scratch, or pretrained."""
     rnn_hidden: int = 0
     """Size of the memory (GRU), H; 0 remembers nothing. Gradients flow back through the control
     steps of an iteration: take 15 to 24."""

@@ -24,6 +24,8 @@ from mjx_s2r.learn.distill.config import DistillConfig
 from mjx_s2r.learn.distill.losses import DistillBatch, DistillLossMetrics, distill_loss
 from mjx_s2r.learn.distill.teachers import TeacherAnswer, TeacherModel, TeacherPolicy, teacher_of
 from mjx_s2r.learn.networks.actor_critic import RnnState
+from mjx_s2r.learn.networks.encoders.pretrained import put_weights, scale_backbone
+from mjx_s2r.learn.networks.encoders.weights import Weights
 from mjx_s2r.learn.networks.gaussian import Gaussian
 from mjx_s2r.learn.networks.modules import StudentNetwork, StudentOutput
 from mjx_s2r.learn.normalizer import Normalizer
@@ -74,6 +76,7 @@ class Distillation:
         teacher: who names the right action.
         label: worlds -> (B, L) where the thing to find is, 0.1 m.
         image_shapes: (H, W, C) of what each camera shows.
+        weights: pretrained weights that the student begins with.
     """
 
     config: DistillConfig
@@ -81,12 +84,14 @@ class Distillation:
     teacher: TeacherModel
     label: Callable[[State], jax.Array]
     image_shapes: tuple[tuple[int, int, int], ...]
+    weights: Weights | None = None
 
     def init(self, obs: dict[str, jax.Array], *, key: jax.Array) -> DistillState:
         """Returns the state before the first update, for observations {name: (B, P)}."""
         images = tuple(jnp.zeros((1, 1, *shape)) for shape in self.image_shapes)
         nothing, first = jnp.zeros((1, self.student.rnn_hidden)), jnp.zeros((1, 1), bool)
         params = self.student.init(key, nothing, obs["state"][None, :1], images, first)
+        params = put_weights(params, self.weights)
         return DistillState(
             params=params,
             optimizer=self._optimizer.init(params),
@@ -226,7 +231,10 @@ class Distillation:
         rate = optax.cosine_decay_schedule(
             self.config.learning_rate, self.config.iterations * per_iteration, alpha=0.02
         )
-        return optax.chain(optax.clip_by_global_norm(1.0), optax.adam(rate))
+        chain = (optax.clip_by_global_norm(1.0), optax.adam(rate))
+        if self.config.encoder.pretrained:
+            chain = (*chain, scale_backbone(self.config.encoder))
+        return optax.chain(*chain)
 
     def _student(self, *args: Any) -> StudentOutput:
         """Applies the network to its parameters and inputs."""
@@ -284,8 +292,12 @@ def make_distillation(
     image_shapes: tuple[tuple[int, int, int], ...],
     teacher: TeacherPolicy | TeacherModel,
     config: DistillConfig,
+    weights: Weights | None = None,
 ) -> Distillation:
     """Returns the algorithm for a student of ``env`` that sees pictures of the given shapes.
+
+    Without ``weights`` a pretrained encoder begins at random, which only a student may do whose
+    parameters are read from a checkpoint.
 
     Raises:
         ValueError: a weight for the value, of a teacher that knows none.
@@ -309,5 +321,6 @@ def make_distillation(
         cnn_channels=config.cnn_channels,
         rnn_hidden=config.rnn_hidden,
         value_head=config.value_weight > 0,
+        encoder=config.encoder,
     )
-    return Distillation(config, student, teacher, jax.vmap(find), image_shapes)
+    return Distillation(config, student, teacher, jax.vmap(find), image_shapes, weights)

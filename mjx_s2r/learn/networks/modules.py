@@ -19,6 +19,9 @@ from flax import struct
 from mjx_s2r.contract import CameraSignal, ContractError
 from mjx_s2r.learn.networks.augment import to_float
 from mjx_s2r.learn.networks.conv import Conv
+from mjx_s2r.learn.networks.encoders.backbone import Backbone
+from mjx_s2r.learn.networks.encoders.config import EncoderConfig
+from mjx_s2r.learn.networks.encoders.pretrained import BACKBONE
 from mjx_s2r.learn.networks.gaussian import Gaussian, gaussian
 from mjx_s2r.learn.networks.swish import swish
 
@@ -112,12 +115,14 @@ class Trunk(nn.Module):
         rnn_hidden: size of the memory, H; 0 remembers nothing.
         dtype: what the image encoders compute in; the memory stays float32.
         deployed: laid out for ONNX, for one step that continues an episode: there is no T.
+        encoder: what finds features in pictures.
     """
 
     cnn_channels: int = 16
     rnn_hidden: int = 0
     dtype: jnp.dtype = jnp.float32
     deployed: bool = False
+    encoder: EncoderConfig = EncoderConfig()
 
     @nn.compact
     def __call__(
@@ -134,9 +139,7 @@ class Trunk(nn.Module):
         if self.deployed:
             return self._deployed(memory, x, images)
         if images:
-            eyes = [
-                ImageEncoder(self.cnn_channels, self.dtype)(to_float(merge_time(i))) for i in images
-            ]
+            eyes = self._keypoints([to_float(merge_time(i)) for i in images])
             seen = [split_time(eye, x.shape[0]).astype(jnp.float32) for eye in eyes]
             x = jnp.concatenate((*seen, x), axis=-1)
         if not self.rnn_hidden:
@@ -154,11 +157,22 @@ class Trunk(nn.Module):
         kept = scan(nn.GRUCell(self.rnn_hidden), memory, (x, first))[1]
         return kept, kept
 
+    def _keypoints(self, images: Sequence[jax.Array]) -> list[jax.Array]:
+        """Returns keypoints (N, 2C) per camera, of images (N, H, W, C) in [-0.5, 0.5].
+
+        All cameras share a pretrained backbone.
+        """
+        size, kind = self.cnn_channels, jnp.float32 if self.deployed else self.dtype
+        if not self.encoder.pretrained or not images:
+            return [ImageEncoder(size, kind, self.deployed)(image) for image in images]
+        backbone = Backbone(self.encoder, kind, self.deployed, name=BACKBONE)
+        return [KeypointHead(size, self.deployed)(features_of(backbone, i)) for i in images]
+
     def _deployed(
         self, memory: jax.Array, x: jax.Array, images: Sequence[jax.Array]
     ) -> tuple[jax.Array, jax.Array]:
         """Returns memory (B, H) and features (B, P') of one step: x (B, P), images (B, H, W, C)."""
-        eyes = [ImageEncoder(self.cnn_channels, deployed=True)(to_float(i)) for i in images]
+        eyes = self._keypoints([to_float(i) for i in images])
         x = jnp.concatenate((*eyes, x), axis=-1) if eyes else x
         if not self.rnn_hidden:
             return memory, x
@@ -237,6 +251,40 @@ class ImageEncoder(nn.Module):
         return soft_argmax_deployed(Conv(self.channels, 1, deployed=True)(x))
 
 
+def features_of(backbone: Backbone, images: jax.Array) -> jax.Array:
+    """Returns the feature maps of pictures (N, H, W, 3F), those of F frames side by side."""
+    count, height, width, channels = images.shape
+    frames = channels // 3
+    if frames == 1:
+        return backbone(images)
+    apart = images.reshape(count, height, width, frames, 3).transpose(0, 3, 1, 2, 4)
+    maps = backbone(apart.reshape(count * frames, height, width, 3))
+    maps = maps.reshape(count, frames, *maps.shape[1:])
+    if backbone.deployed:
+        return maps.reshape(count, frames * maps.shape[2], *maps.shape[3:])
+    return maps.transpose(0, 2, 3, 1, 4).reshape(count, *maps.shape[2:4], -1)
+
+
+class KeypointHead(nn.Module):
+    """Feature maps (N, H, W, D) of a pretrained backbone -> keypoints (N, 2C).
+
+    A convolution of size 3 looks for C things, and `soft_argmax` says where they are. Its maps are
+    sown as those of `ImageEncoder`. Deployed, feature maps are (N, D, H, W).
+    """
+
+    channels: int = 16
+    deployed: bool = False
+
+    @nn.compact
+    def __call__(self, maps: jax.Array) -> jax.Array:
+        """Returns the keypoints."""
+        found = Conv(self.channels, 3, pad=1, deployed=self.deployed)(maps)
+        if self.deployed:
+            return soft_argmax_deployed(found)
+        self.sow("intermediates", "maps", found)
+        return soft_argmax(found)
+
+
 @struct.dataclass
 class StudentOutput:
     """What a student makes of T steps in B worlds, fields (T, B, ...); deployed, of one: (B, ...).
@@ -269,6 +317,7 @@ class StudentNetwork(nn.Module):
         rnn_hidden: size of the memory (GRU), H; 0 remembers nothing.
         value_head: whether it also learns what a world is worth.
         deployed: laid out for ONNX, for one step that continues an episode: there is no T.
+        encoder: what finds features in pictures.
     """
 
     hidden: Sequence[int]
@@ -278,6 +327,7 @@ class StudentNetwork(nn.Module):
     rnn_hidden: int = 0
     value_head: bool = False
     deployed: bool = False
+    encoder: EncoderConfig = EncoderConfig()
 
     @nn.compact
     def __call__(
@@ -295,7 +345,9 @@ class StudentNetwork(nn.Module):
             images: per camera (T, B, H, W, C), uint8 (uint16 of depth), or float in [-0.5, 0.5].
             is_first: (T, B) bool: an episode begins here, what was before is forgotten.
         """
-        trunk = Trunk(self.cnn_channels, self.rnn_hidden, deployed=self.deployed)
+        trunk = Trunk(
+            self.cnn_channels, self.rnn_hidden, deployed=self.deployed, encoder=self.encoder
+        )
         nn.share_scope(self, trunk)
         kept, features = trunk(rnn_state, obs, images, is_first)
         x = features if self.deployed else merge_time(features)

@@ -1,0 +1,1 @@
+"""Pretrained image backbones: their layers, their weights from a local file, and how they see."""
