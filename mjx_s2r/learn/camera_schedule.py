@@ -19,7 +19,7 @@ import numpy as np
 
 from mjx_s2r.contract import CameraSignal, ContractError, PolicyContract
 from mjx_s2r.learn.networks.actor_critic import Images
-from mjx_s2r.render.cameras import Cameras, poses, take_pictures
+from mjx_s2r.render.cameras import Cameras, places, poses, take_pictures
 from mjx_s2r.render.geometry.pose import ScenePose
 from mjx_s2r.runtime.devices import gradient_compiler_options
 from mjx_s2r.sim.backends.physics_config import ModelError
@@ -28,6 +28,7 @@ from mjx_s2r.sim.effects.frame_timing import (
     FrameTiming,
     age_frames,
     bind_frame_timing,
+    delivered_age,
     delivered_frames,
     first_frames,
     take_frames,
@@ -77,6 +78,7 @@ class CameraSchedule:
         look_each_step: whether a world wears a new look at every step. A policy without memory
             that sees one picture at a time cannot tell, and a rollout then shows T times as many
             looks.
+        find: (worlds, xi (B, D)) -> (B, K, 2) per camera, where it would see the task's keypoints.
     """
 
     signals: tuple[CameraSignal, ...]
@@ -87,6 +89,7 @@ class CameraSchedule:
     params: Callable[[State], jax.Array]
     begins: Callable[[State], jax.Array]
     look_each_step: bool = False
+    find: Callable[[State, jax.Array], tuple[jax.Array, ...]] = lambda worlds, xi: ()
 
     @property
     def takes_turns(self) -> bool:
@@ -169,6 +172,37 @@ class CameraSchedule:
             frames = _wind(self.timing, self.period, every, frames, *given)
         return frames, _stack(self.timing, frames, timed)
 
+    def picture_age(self, frames: Frames, worlds: State) -> jax.Array:
+        """Returns (B,) int32 control steps since what the policy sees now was drawn.
+
+        It is -1 where cameras differ.
+
+        Args:
+            frames: as `observe` returned them.
+            worlds: the worlds that were observed.
+        """
+        xi = self.params(worlds)
+        if not frames:
+            return jnp.zeros(xi.shape[:1], jnp.int32)
+        return cast(jax.Array, _ages(self.timing, frames, xi))
+
+    def places(self, frames: Frames, worlds: State, xi: jax.Array) -> tuple[jax.Array, ...]:
+        """Returns (B, K, 2) per camera: where the picture just observed shows the keypoints.
+
+        Columns and rows go from -1 to 1; a place is NaN where the picture is not of this step.
+
+        Args:
+            frames: as `observe` returned them.
+            worlds: the worlds that were observed.
+            xi: (B, D) the looks that were drawn.
+        """
+        found = self.find(worlds, xi)
+        if not found:
+            return ()
+        age = self.picture_age(frames, worlds)
+        now = [(age == 0)[:, None, None] & (every == 1) for every in self.period]
+        return tuple(jnp.where(*pair, jnp.nan) for pair in zip(now, found, strict=True))
+
     def fresh(self, worlds: State, xi: jax.Array, key: jax.Array) -> Frames:
         """Returns the frames of fresh worlds; () where all begin with their next picture."""
         return self.initial(worlds, xi, key) if self.takes_turns else ()
@@ -202,6 +236,11 @@ def bind_camera_schedule(
         """Returns where everything is, with the sizes and the ground that each world has."""
         return poses(cameras, jax.vmap(env.positions)(worlds), worlds.pipeline_state.leaves)
 
+    @jax.jit
+    def find(worlds: State, xi: jax.Array) -> tuple[jax.Array, ...]:
+        """Returns where each camera sees the keypoints."""
+        return places(cameras, locate(worlds), xi, jax.vmap(env.keypoints)(worlds))
+
     paint = jax.jit(
         lambda where, xi, key: take_pictures(cameras, where, xi, key=key),
         compiler_options=gradient_compiler_options(),
@@ -217,6 +256,7 @@ def bind_camera_schedule(
         draw=paint,
         timing=timing,
         params=jax.jit(jax.vmap(env.current_params)),
+        find=find,
         begins=lambda worlds: jnp.asarray(worlds.pipeline_state.steps == 0),
     )
     return replace(out, look_each_step=look_each_step and not out.stacks_frames)
@@ -285,6 +325,13 @@ def _stack(timing: tuple[FrameTiming, ...], frames: Frames, xi: jax.Array) -> Im
     """Returns what the policy sees: the frames of each world side by side along the channels."""
     told = [delivered_frames(*pair, xi) for pair in zip(timing, frames, strict=True)]
     return tuple(jnp.moveaxis(x, 1, 3).reshape(*x.shape[:1], *x.shape[2:4], -1) for x in told)
+
+
+@partial(jax.jit, static_argnums=0)
+def _ages(timing: tuple[FrameTiming, ...], frames: Frames, xi: jax.Array) -> jax.Array:
+    """Returns (B,) the age of the newest picture of every camera, -1 where they differ."""
+    ages = jnp.stack([delivered_age(*pair, xi) for pair in zip(timing, frames, strict=True)])
+    return jnp.where((ages == ages[0]).all(0), ages[0], -1)
 
 
 @partial(jax.jit, donate_argnums=0)

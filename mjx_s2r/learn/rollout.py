@@ -44,6 +44,7 @@ class Transition:
         terminated: () bool, the future is worth nothing.
         done: () bool, the episode ended.
         is_first: () bool, the step is the first of an episode.
+        places: per camera (K, 2), where it sees the task's keypoints; NaN where nobody can say.
     """
 
     obs: dict[str, jax.Array]
@@ -55,6 +56,7 @@ class Transition:
     terminated: jax.Array
     done: jax.Array
     is_first: jax.Array
+    places: tuple[jax.Array, ...] = ()
 
 
 @struct.dataclass
@@ -190,6 +192,7 @@ def rollout_step(
     images: Images,
     index: jax.Array | int,
     *,
+    places: tuple[jax.Array, ...] = (),
     key: jax.Array,
 ) -> tuple[tuple[Any, State, NanSnapshot], StepRecord]:
     """Acts, takes one control step in every world and resets those whose episode ended.
@@ -201,6 +204,7 @@ def rollout_step(
         fresh: B worlds at the start of an episode, for those that finish.
         images: pictures of the worlds now.
         index: step of the rollout.
+        places: where each camera sees the task's keypoints, (B, K, 2).
         key: random key.
     """
     rnn_state, state, snapshot = carry
@@ -220,6 +224,7 @@ def rollout_step(
         terminated=after.info["terminated"],
         done=done,
         is_first=is_first(state),
+        places=places,
     )
     success = after.metrics["success"]
     episodes = Episodes(done, success, params.kind, params.version, params.xi)

@@ -23,11 +23,12 @@ from jax.sharding import Mesh
 from jax.stages import Lowered
 
 from mjx_s2r.curriculum.interface import Curriculum
+from mjx_s2r.curriculum.pictures import PictureSchedule, scored_pictures
 from mjx_s2r.io.checkpoints import Checkpoints, DiskFullError
 from mjx_s2r.io.config import ConfigError
 from mjx_s2r.io.run import Run
 from mjx_s2r.io.tracker import ending, track
-from mjx_s2r.learn.algorithm import Algorithm, AlgorithmConfig
+from mjx_s2r.learn.algorithm import Algorithm, AlgorithmConfig, Imitator
 from mjx_s2r.learn.camera_schedule import CameraSchedule, Frames, check_picture_memory
 from mjx_s2r.learn.compiled_step import CompiledStep
 from mjx_s2r.learn.evaluation import (
@@ -120,12 +121,15 @@ class Trainer:
         curriculum: draws the parameters of episodes; visual rows give the worlds their looks.
         algorithm: acts and learns.
         cameras: takes the pictures that the actor sees; None for an actor that reads numbers.
+        looks: where every picture shows a look of its own, what draws those and counts their
+            scores; a part of ``curriculum``. Absent, they are drawn as episodes are.
     """
 
     env: Environment
     curriculum: Curriculum
     algorithm: Algorithm
     cameras: CameraSchedule | None = None
+    looks: PictureSchedule | None = None
 
     def __post_init__(self) -> None:
         """Checks that worlds find room, and can take turns before slow cameras.
@@ -206,11 +210,14 @@ class Trainer:
         """Takes the gradient steps on a batch and moves the curriculum."""
         batch, before, key = collected
         learner, critic, loss = self.algorithm.update(state.learner, batch, before, key=key)
+        scored = batch.episodes
+        if isinstance(self.algorithm, Imitator):
+            scored = self.algorithm.scored_episodes(state.learner, batch)
         state = replace(
             state,
             learner=learner,
             rnn_state=replace(state.rnn_state, critic=critic),
-            curriculum=self.curriculum.update(state.curriculum, batch.episodes),
+            curriculum=self.curriculum.update(state.curriculum, scored),
             iteration=state.iteration + 1,
         )
         return state, Metrics(batch.stats, batch.nan_snapshot, loss)
@@ -283,6 +290,13 @@ class Trainer:
         return act
 
     @cached_property
+    def _picture_schedule(self) -> PictureSchedule | None:
+        """What draws a look for every picture; None where a world keeps its look."""
+        if self.cameras is None or not self.cameras.look_each_step:
+            return None
+        return self.looks or PictureSchedule(self.curriculum.sample, lambda state, seen: state)
+
+    @cached_property
     def _mean_action_on_images(self) -> ActOnImages:
         def act(
             state: TrainState, rnn_state: jax.Array, worlds: State, images: Images
@@ -335,16 +349,22 @@ class Trainer:
         steps: list[StepRecord] = []
         first = int(state.iteration) * self.config.num_steps if cameras.keeps_frames else 0
         keys = self._step_keys(key_rollout)
+        drawn: list[tuple[EpisodeParams, jax.Array]] = []
         for index, key in enumerate(keys):
             looks = self._looks(state.curriculum, carry[1], key)
-            frames, images = cameras.observe(frames, carry[1], looks, first + index, key)
-            carry, step = self._step(state.learner, carry, fresh, images, jnp.int32(index), key)
+            frames, images = cameras.observe(frames, carry[1], looks.xi, first + index, key)
+            if self._picture_schedule is not None:
+                drawn.append((looks, cameras.picture_age(frames, carry[1])))
+            places = cameras.places(frames, carry[1], looks.xi)
+            given = (carry, fresh, images, places, jnp.int32(index), key)
+            carry, step = self._step(state.learner, *given)
             frames = cameras.auto_reset(frames, fresh_frames, carry[1])
             steps.append(step)
         actor, worlds, snapshot = carry
         after = replace(before, actor=actor)
         state = replace(state, env_state=worlds, rnn_state=after, key=key_next, frames=())
-        state, metrics = self._update_from_steps(state, steps, snapshot, before, key_update)
+        given = (state, steps, snapshot, before, drawn, key_update)
+        state, metrics = self._update_from_steps(*given)
         return replace(state, frames=frames), metrics
 
     @partial(jax.jit, static_argnums=0)
@@ -352,12 +372,13 @@ class Trainer:
         return list(jax.random.split(key, self.config.num_steps))
 
     @partial(jax.jit, static_argnums=0)
-    def _looks(self, schedule: Any, worlds: State, key: jax.Array) -> jax.Array:
-        """Returns (B, D) the parameters whose visual rows give each world its look now."""
-        if self.cameras is not None and self.cameras.look_each_step:
+    def _looks(self, schedule: Any, worlds: State, key: jax.Array) -> EpisodeParams:
+        """Returns the parameters (B, D) whose visual rows give each world its look now."""
+        if self._picture_schedule is not None:
             key = jax.random.fold_in(key, 2)
-            return self.curriculum.sample(schedule, self.config.num_envs, key).xi
-        return jax.vmap(cast(Env, self.env).current_params)(worlds)
+            return self._picture_schedule.sample(schedule, self.config.num_envs, key)
+        xi = jax.vmap(cast(Env, self.env).current_params)(worlds)
+        return replace(worlds.pipeline_state.episode_params, xi=xi)
 
     @partial(jax.jit, static_argnums=0)
     def _empty_snapshot(self, worlds: State) -> NanSnapshot:
@@ -370,11 +391,13 @@ class Trainer:
         carry: tuple[jax.Array, State, NanSnapshot],
         fresh: State,
         images: Images,
+        places: tuple[jax.Array, ...],
         index: jax.Array,
         key: jax.Array,
     ) -> tuple[tuple[jax.Array, State, NanSnapshot], StepRecord]:
         act, key = partial(self.algorithm.act, learner), jax.random.fold_in(key, 1)
-        return rollout_step(self.env, act, carry, fresh, images, index, key=key)
+        given = (self.env, act, carry, fresh, images, index)
+        return rollout_step(*given, places=places, key=key)
 
     @partial(jax.jit, static_argnums=0)
     def _update_from_steps(
@@ -383,10 +406,18 @@ class Trainer:
         steps: list[StepRecord],
         snapshot: NanSnapshot,
         before: RnnState,
+        drawn: list[tuple[EpisodeParams, jax.Array]],
         key: jax.Array,
     ) -> tuple[TrainState, Metrics]:
         stacked = cast(StepRecord, jax.tree.map(lambda *x: jnp.stack(x), *steps))
-        return self.update(state, (as_rollout(stacked, snapshot), before, key))
+        batch = as_rollout(stacked, snapshot)
+        after, metrics = self.update(state, (batch, before, key))
+        if self._picture_schedule is not None and isinstance(self.algorithm, Imitator):
+            looks, age = jax.tree.map(lambda *x: jnp.stack(x), *drawn)
+            seen = scored_pictures(looks, age, self.algorithm.picture_scores(batch))
+            schedule = self._picture_schedule.update(after.curriculum, seen)
+            after = replace(after, curriculum=schedule)
+        return after, metrics
 
     def _programs_with_cameras(
         self, cameras: CameraSchedule, state: TrainState
@@ -396,12 +427,17 @@ class Trainer:
         snapshot = jax.eval_shape(self._empty_snapshot, state.env_state)
         carry = (state.rnn_state.actor, state.env_state, snapshot)
         index = jax.ShapeDtypeStruct((), jnp.int32)
-        given = (state.learner, carry, state.env_state, images, index, key)
+        looks = jax.eval_shape(self._looks, state.curriculum, state.env_state, key)
+        places = jax.eval_shape(cameras.find, state.env_state, looks.xi)
+        given = (state.learner, carry, state.env_state, images, places, index, key)
         yield Trainer._step.lower(self, *given)
         yield Trainer._looks.lower(self, state.curriculum, state.env_state, key)
         carry, step = jax.eval_shape(self._step, *given)
         steps, state = [step] * self.config.num_steps, replace(state, frames=())
-        yield Trainer._update_from_steps.lower(self, state, steps, carry[2], state.rnn_state, key)
+        age = jax.ShapeDtypeStruct((count,), jnp.int32)
+        drawn = [(looks, age)] * self.config.num_steps if self._picture_schedule is not None else []
+        given = (state, steps, carry[2], state.rnn_state, drawn, key)
+        yield Trainer._update_from_steps.lower(self, *given)
 
     def sharded_iterate(self, mesh: Mesh) -> Callable[[TrainState], tuple[TrainState, Metrics]]:
         """Returns `iterate` whose state stays split over the devices of ``mesh``."""

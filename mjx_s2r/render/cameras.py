@@ -17,6 +17,7 @@ from mjx_s2r.contract import DEPTH_CODES, CameraSignal, PolicyContract, encode_d
 from mjx_s2r.params import ParamSpace
 from mjx_s2r.render import raycast
 from mjx_s2r.render.geometry.pose import ScenePose, scene_pose
+from mjx_s2r.render.geometry.rays import places_in_picture
 from mjx_s2r.render.geometry.scene import (
     Scene,
     SceneError,
@@ -153,6 +154,30 @@ def take_pictures(
             )
         pictures.append(_as_kept(cameras.signals[i], image))
     return tuple(pictures)
+
+
+def places(
+    cameras: Cameras, where: tuple[ScenePose, ...], xi: jax.Array, points: jax.Array
+) -> tuple[jax.Array, ...]:
+    """Returns one array per camera, (N, K, 2): where it sees points of the world.
+
+    Places are columns and rows, from -1 at the left and upper edge to 1.
+
+    Args:
+        cameras: the bound cameras.
+        where: from `poses`, one per camera.
+        xi: (N, D) whose visual rows give each world its look.
+        points: (N, K, 3) m.
+    """
+
+    def one(scene: Scene, binding: AppearanceBinding, pose: ScenePose) -> jax.Array:
+        def place(pose: ScenePose, xi: jax.Array, points: jax.Array) -> jax.Array:
+            return places_in_picture(scene, pose, appearance(binding, xi), points)
+
+        return jax.vmap(place)(pose, xi, points)
+
+    parts = zip(cameras.scenes, cameras.bindings, where, strict=True)
+    return tuple(one(*part) for part in parts)
 
 
 def _as_kept(camera: CameraSignal, image: raycast.Image) -> jax.Array:

@@ -232,6 +232,10 @@ class Env:
         """Returns (L,) the task's label of one world."""
         return task_calls.label(self.task, self.task_data(state))
 
+    def keypoints(self, state: State) -> jax.Array:
+        """Returns (K, 3) the points of one world that a student should find in pictures, m."""
+        return task_calls.keypoints(self.task, self.task_data(state))
+
     def task_data(self, state: State) -> mjx.Data:
         """Returns the Data that the task's functions are given of one world."""
         sim = state.pipeline_state

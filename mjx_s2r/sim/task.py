@@ -108,6 +108,9 @@ class Task(Protocol):
         """Returns (L,) what a camera student should be able to see, m."""
         ...
 
+    # A task may also have ``keypoints(data) -> (K, 3)``: points of the world, m, that a student
+    # should find in its pictures. Without it there are none.
+
     def reward(self, data: mjx.Data, action: jax.Array) -> StepResult:
         """Returns the verdict on the step that led to ``data`` under ``action`` (J,) in [-1, 1]."""
         ...

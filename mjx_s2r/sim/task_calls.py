@@ -243,6 +243,25 @@ def label(task: Task, data: mjx.Data) -> jax.Array:
     return _vector(task, "label", data)
 
 
+def keypoints(task: Task, data: mjx.Data) -> jax.Array:
+    """Returns (K, 3) points of the world that a student should find in its pictures, m.
+
+    Raises:
+        TaskError: no list of points.
+    """
+    find = getattr(task, "keypoints", None)
+    if find is None:
+        return jnp.zeros((0, 3))
+    with _blamed(task, "keypoints"):
+        found = jnp.asarray(find(data))
+    if found.ndim != 2 or found.shape[-1] != 3:
+        raise TaskError(
+            f"{task.name}.keypoints returns {_described(found)}; return one point of the world a "
+            "row, (K, 3) in m"
+        )
+    return found.astype(jnp.float32)
+
+
 def reward(task: Task, data: mjx.Data, action: jax.Array) -> StepResult:
     """Returns the verdict on the step that led to ``data`` under ``action`` (J,) in [-1, 1].
 
@@ -271,10 +290,12 @@ def reward(task: Task, data: mjx.Data, action: jax.Array) -> StepResult:
 def call_all(task: Task, data: mjx.Data, action: jax.Array) -> dict[str, jax.Array]:
     """Returns what each of a task's functions makes of ``data``, a vector by name; no empty ones.
 
-    Flags are numbers; the names are "signal 'NAME'", "privileged", "label" and those of StepResult.
+    Flags are numbers; the names are "signal 'NAME'", "privileged", "label", "keypoints" and those
+    of StepResult.
     """
     out = {f"signal {name!r}": x for name, x in signals(task, data).items()}
     out |= {"privileged": privileged(task, data), "label": label(task, data)}
+    out |= {"keypoints": keypoints(task, data)}
     result = reward(task, data, action)
     out |= {"reward": result.reward}
     out |= {} if result.memory is None else {"memory": result.memory}
@@ -298,6 +319,7 @@ def trace_task(task: Task, physics: Physics) -> frozenset[str]:
         "signals": lambda data: signals(task, data),
         "privileged": lambda data: privileged(task, data),
         "label": lambda data: label(task, data),
+        "keypoints": lambda data: keypoints(task, data),
         "reward": lambda data: reward(task, data, action),
     }
     read: set[str] = set()

@@ -20,11 +20,11 @@ class DistillConfig:
     """Control steps per iteration, T."""
     iterations: int = 120
     """Iterations in all; the learning rate falls to zero over them."""
-    num_minibatches: int = 4
+    num_minibatches: int = 8
     """Minibatches per epoch."""
     num_epochs: int = 2
     """Passes over an iteration's images."""
-    learning_rate: float = 2e-3
+    learning_rate: float = 4e-3
     """Adam step size at the start."""
     acts: Literal["mixture", "student", "teacher"] = "mixture"
     """Who acts: in each world and step one of both by chance, the student, or the teacher alone,
@@ -56,6 +56,8 @@ class DistillConfig:
     it the student has a value head."""
     label_weight: float = 10.0
     """Weight of the auxiliary estimate; labels count in tenths of a metre."""
+    place_weight: float = 0.3
+    """Weight of telling the image encoders where their pictures show the task's keypoints."""
     shift_pixels: int = 2
     """Largest random shift of an image, px; it comes before the rest of the augmentation."""
     augment: AugmentConfig = field(default_factory=AugmentConfig)
@@ -63,9 +65,12 @@ class DistillConfig:
     look_each_step: bool = True
     """New look in every world at every step, where the student sees one picture at a time and
     remembers none."""
+    agrees_within: float = 0.25
+    """Root mean square distance of squashed actions, which lie in [-1, 1], within which the student
+    agrees with its teacher about a picture; the looks' schedule counts such pictures."""
     hidden: tuple[int, ...] = (128, 64)
     """Layers after the image encoders."""
-    cnn_channels: int = 16
+    cnn_channels: int = 32
     """Feature maps of each image encoder."""
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     """What finds features in pictures: from scratch, or pretrained."""
@@ -97,7 +102,14 @@ class DistillConfig:
         for name in ("beta_share", "beta_decay"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"distill.{name} {getattr(self, name)} must lie in [0, 1]")
-        for name in (*IMITATES, "value_weight", "label_weight", "action_noise", "shift_pixels"):
+        for name in (
+            *IMITATES,
+            "value_weight",
+            "label_weight",
+            "place_weight",
+            "action_noise",
+            "shift_pixels",
+        ):
             if getattr(self, name) < 0:
                 raise ValueError(f"distill.{name} {getattr(self, name)} must not be negative")
         if not any(getattr(self, name) for name in IMITATES):

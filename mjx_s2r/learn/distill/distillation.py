@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
+from mjx_s2r.curriculum.interface import Episodes
 from mjx_s2r.learn import minibatches, normalizer
 from mjx_s2r.learn.distill.config import DistillConfig
 from mjx_s2r.learn.distill.losses import DistillBatch, DistillLossMetrics, distill_loss
@@ -111,12 +112,12 @@ class Distillation:
         worlds: State,
         images: Images,
         key: jax.Array,
-    ) -> tuple[jax.Array, jax.Array, tuple[TeacherAnswer, jax.Array]]:
+    ) -> tuple[jax.Array, jax.Array, tuple[TeacherAnswer, jax.Array, jax.Array]]:
         """Acts as the teacher with probability beta, else as the student; both with noise.
 
         Returns:
             The recurrent states (B, H + M), the raw action (B, J), and the teacher's answer with
-            the labels (B, L).
+            the labels (B, L) and the `agreement` (B,).
         """
         key_who, key_noise = jax.random.split(key)
         first = is_first(worlds)
@@ -130,7 +131,8 @@ class Distillation:
             teaches = jax.random.bernoulli(key_who, self.beta(state), (raw.shape[0], 1))
             raw = jnp.where(teaches, bounded, raw)
         raw = raw + self.config.action_noise * jax.random.normal(key_noise, raw.shape)
-        return jnp.concatenate((own, theirs), -1), raw, (answer, self.label(worlds))
+        agrees = agreement(mine.mean, bounded, self.config.agrees_within)
+        return jnp.concatenate((own, theirs), -1), raw, (answer, self.label(worlds), agrees)
 
     def policy(
         self,
@@ -179,7 +181,7 @@ class Distillation:
         """Returns the state after all gradient steps, no critic's recurrent state, and metrics."""
         steps, beta = rollout.transitions, self.beta(state)
         state = replace(state, obs_norm=normalizer.update(state.obs_norm, steps.obs["state"]))
-        teacher, label = steps.extras
+        teacher, label, _ = steps.extras
         batch = DistillBatch(
             obs=normalizer.apply(state.obs_norm, steps.obs["state"]),
             images=steps.images,
@@ -187,6 +189,7 @@ class Distillation:
             teacher=teacher,
             label=label,
             rnn_state=self._split(rnn_state.actor)[0][None],
+            places=steps.places,
         )
         state, loss = self._run_epochs(state, self._items(batch), key)
         taken_over = state.taken_over
@@ -194,6 +197,15 @@ class Distillation:
             taken_over |= loss.mean_error < self.config.beta_error
         state = replace(state, updates=state.updates + 1, taken_over=taken_over)
         return state, rnn_state.critic, DistillMetrics(**vars(loss), beta=beta)
+
+    def scored_episodes(self, state: DistillState, rollout: Rollout) -> Episodes:
+        """Returns the episodes that end once the student acts alone; others are the teacher's."""
+        alone = self.beta(state) < 0.02
+        return replace(rollout.episodes, ended=rollout.episodes.ended & alone)
+
+    def picture_scores(self, rollout: Rollout) -> jax.Array:
+        """Returns (T, B) the `agreement` of student and teacher about each picture."""
+        return cast(jax.Array, rollout.transitions.extras[2])
 
     def beta(self, state: DistillState) -> jax.Array:
         """Returns () the teacher's share of the acting in the next rollout."""
@@ -264,6 +276,15 @@ class Distillation:
 
         state, metrics = jax.lax.scan(epoch, state, jax.random.split(key, self.config.num_epochs))
         return state, jax.tree.map(jnp.mean, metrics)
+
+
+def agreement(student: jax.Array, teacher: jax.Array, within: float) -> jax.Array:
+    """Returns (B,) 1 where two raw actions (B, J) mean nearly the same to the robot, else 0.
+
+    Nearly is a root mean square distance of the squashed actions below ``within``.
+    """
+    squared = jnp.mean((jnp.tanh(student) - jnp.tanh(teacher)) ** 2, axis=-1)
+    return (squared < within**2).astype(jnp.float32)
 
 
 def make_distillation(

@@ -10,6 +10,9 @@ the distance of the squashed means, d_j = tanh m_tj - tanh m_sj, the loss is the
     nll         -log s(m_t)                 maximum likelihood of the teacher's mean
     value       (V_s - V_t)^2               as OpenAI et al. 2019 (1910.07113) clone networks
     label       |label - estimate|^2        where the thing to find is, as DEXTRAH's object pose
+    place       -sum_p q(p) log h_k(p)      where a picture shows keypoint k: cross entropy of the
+                                            encoder's map k, h_k = softmax over places p, with a
+                                            bell q around it (heat maps, Tompson et al. 2014)
 
 The robot uses neither value nor estimate. Maximum likelihood of the teacher's samples would be the
 first term: its mean over them is KL(t || s) and what does not depend on the student.
@@ -26,7 +29,9 @@ from mjx_s2r.learn.distill.config import DistillConfig
 from mjx_s2r.learn.distill.teachers import TeacherAnswer
 from mjx_s2r.learn.networks import gaussian
 from mjx_s2r.learn.networks.augment import augment
-from mjx_s2r.learn.networks.modules import StudentNetwork, StudentOutput
+from mjx_s2r.learn.networks.modules import StudentNetwork, StudentOutput, merge_time
+
+BELL = 0.6  # deviation of the bell around a keypoint, in places of the map
 
 
 @struct.dataclass
@@ -40,6 +45,8 @@ class DistillBatch:
         teacher: the teacher's distribution of raw actions (J,), and value ().
         label: (L,) where the thing to find is, 0.1 m.
         rnn_state: the student's recurrent state before the rollout.
+        places: per camera (K, 2), where it sees the task's keypoints, from -1 to 1; NaN or outside
+            where it does not.
     """
 
     obs: jax.Array
@@ -48,6 +55,7 @@ class DistillBatch:
     teacher: TeacherAnswer
     label: jax.Array
     rnn_state: jax.Array
+    places: tuple[jax.Array, ...] = ()
 
 
 @struct.dataclass
@@ -80,8 +88,44 @@ def distill_loss(
     """
     images = augment_batch(config, batch.images, key=key)
     given = batch.rnn_state[0], batch.obs, images, batch.is_first
-    out = cast(StudentOutput, student.apply(params, *given))
-    return imitation_loss(config, out, batch.teacher, batch.label)
+    answer, kept = student.apply(params, *given, mutable=["intermediates"])
+    out = cast(StudentOutput, answer)
+    total, metrics = imitation_loss(config, out, batch.teacher, batch.label)
+    maps = encoder_maps(kept)
+    if config.place_weight and maps and batch.places:
+        losses = [place_loss(m, merge_time(p)) for m, p in zip(maps, batch.places, strict=True)]
+        total += config.place_weight * sum(losses, start=jnp.zeros(()))
+        metrics = replace(metrics, loss=total)
+    return total, metrics
+
+
+def encoder_maps(kept: Any) -> list[jax.Array]:
+    """Returns per camera the maps (N, h, w, C) that image encoders have sown while applied."""
+    found = kept.get("intermediates", {})
+    names = sorted((n for n in found if "maps" in found[n]), key=lambda n: int(n.split("_")[-1]))
+    return [found[name]["maps"][0] for name in names]
+
+
+def place_loss(maps: jax.Array, places: jax.Array) -> jax.Array:
+    """Returns () the mean cross entropy of the first K maps with where their keypoints are.
+
+    Args:
+        maps: (N, h, w, C) before the softmax over places, C >= K.
+        places: (N, K, 2) columns and rows, from -1 to 1; others do not count.
+    """
+    height, width = maps.shape[1:3]
+    columns = (jnp.arange(width) + 0.5) * 2 / width - 1
+    rows = (jnp.arange(height) + 0.5) * 2 / height - 1
+    seen = (jnp.abs(places) < 1).all(-1)  # NaN is not
+    centre = jnp.where(seen[..., None], places, 0.0)
+    across = (columns - centre[..., :1]) * width / (2 * BELL)
+    down = (rows - centre[..., 1:]) * height / (2 * BELL)
+    bell = jnp.exp(-0.5 * (down[..., :, None] ** 2 + across[..., None, :] ** 2))
+    bell = bell / bell.sum((-1, -2), keepdims=True)
+    chosen = jnp.moveaxis(maps[..., : places.shape[1]], -1, 1)
+    log_share = jax.nn.log_softmax(chosen.reshape(*chosen.shape[:2], -1)).reshape(bell.shape)
+    entropy = -jnp.sum(bell * log_share, (-1, -2))
+    return jnp.sum(seen * entropy) / jnp.maximum(seen.sum(), 1)
 
 
 def augment_batch(

@@ -25,7 +25,8 @@ from mjx_s2r.learn.networks.encoders.pretrained import BACKBONE
 from mjx_s2r.learn.networks.gaussian import Gaussian, gaussian
 from mjx_s2r.learn.networks.swish import swish
 
-BLOCK = 4  # pixels of a picture to one place of an image encoder's feature maps
+BLOCK = 4  # pixels of a picture to one place of an image encoder's feature maps, at least
+COARSE = 64  # px from which on a picture's places are twice as large
 
 
 def check_pictures(cameras: Sequence[CameraSignal]) -> None:
@@ -41,6 +42,12 @@ def check_pictures(cameras: Sequence[CameraSignal]) -> None:
                 f"camera {c.name!r}: the network cannot take pictures of {c.height}x{c.width}, "
                 f"only of multiples of {BLOCK} px, {BLOCK}x{BLOCK} at least; take {height}x{width}"
             )
+
+
+def block_of(height: int, width: int) -> int:
+    """Returns the pixels, along a side, of a place of the feature maps of pictures of a size."""
+    coarse = min(height, width) >= COARSE and height % (2 * BLOCK) == width % (2 * BLOCK) == 0
+    return 2 * BLOCK if coarse else BLOCK
 
 
 class Mlp(nn.Module):
@@ -205,11 +212,14 @@ def soft_argmax_deployed(features: jax.Array) -> jax.Array:
 
 
 class ImageEncoder(nn.Module):
-    """Images (N, H, W, 3) in [-0.5, 0.5] -> keypoints (N, 2C), on a grid a quarter as fine.
+    """Images (N, H, W, 3) in [-0.5, 0.5] -> keypoints (N, 2C), on a grid of `block_of` pixels.
 
-    The first layer is a convolution of size 8 and stride 4, written over blocks of 4 by 4 pixels
-    (size 2, stride 1, 48 channels): the same function in larger matrix products. H and W must be
-    multiples of 4. Deployed it is a convolution of size 8 and stride 4, as ONNX Runtime likes it.
+    The first layer is a convolution twice as large as its stride s, written over blocks of s by s
+    pixels (size 2, stride 1, 3 s^2 channels): the same function in larger matrix products. Deployed
+    it is the convolution of size 2 s and stride s, as ONNX Runtime likes it.
+
+    The maps before the softmax are sown as "maps" (N, H/s, W/s, C): a loss may tell the first of
+    them where to look.
     """
 
     channels: int = 16
@@ -219,22 +229,26 @@ class ImageEncoder(nn.Module):
     @nn.compact
     def __call__(self, image: jax.Array) -> jax.Array:
         """Returns the keypoints."""
+        side = block_of(*image.shape[1:3])
         if self.deployed:
-            return self._deployed(image)
-        x = jnp.pad(image.astype(self.dtype), ((0, 0), (2, 2), (2, 2), (0, 0)))
+            return self._deployed(image, side)
+        edge = (side // 2, side // 2)
+        x = jnp.pad(image.astype(self.dtype), ((0, 0), edge, edge, (0, 0)))
         n, height, width, colours = x.shape
-        x = x.reshape(n, height // 4, 4, width // 4, 4, colours).transpose(0, 1, 3, 2, 4, 5)
-        x = x.reshape(n, height // 4, width // 4, 16 * colours)
+        x = x.reshape(n, height // side, side, width // side, side, colours)
+        x = x.transpose(0, 1, 3, 2, 4, 5).reshape(n, height // side, width // side, -1)
         x = nn.relu(Conv(self.channels, 2)(x))
         x = nn.relu(Conv(self.channels, 3, pad=1)(x))
-        return soft_argmax(Conv(self.channels, 3, pad=1)(x).astype(jnp.float32))
+        maps = Conv(self.channels, 1)(x).astype(jnp.float32)
+        self.sow("intermediates", "maps", maps)
+        return soft_argmax(maps)
 
-    def _deployed(self, image: jax.Array) -> jax.Array:
+    def _deployed(self, image: jax.Array, side: int) -> jax.Array:
         """Returns the keypoints of one picture at a time, planes first."""
         x = image.transpose(0, 3, 1, 2)
-        x = nn.relu(Conv(self.channels, 2, pad=2, block=BLOCK, deployed=True)(x))
+        x = nn.relu(Conv(self.channels, 2, pad=side // 2, block=side, deployed=True)(x))
         x = nn.relu(Conv(self.channels, 3, pad=1, deployed=True)(x))
-        return soft_argmax_deployed(Conv(self.channels, 3, pad=1, deployed=True)(x))
+        return soft_argmax_deployed(Conv(self.channels, 1, deployed=True)(x))
 
 
 def features_of(backbone: Backbone, images: jax.Array) -> jax.Array:
@@ -254,8 +268,8 @@ def features_of(backbone: Backbone, images: jax.Array) -> jax.Array:
 class KeypointHead(nn.Module):
     """Feature maps (N, H, W, D) of a pretrained backbone -> keypoints (N, 2C).
 
-    A convolution of size 3 looks for C things, and `soft_argmax` says where they are. Deployed,
-    feature maps are (N, D, H, W).
+    A convolution of size 3 looks for C things, and `soft_argmax` says where they are. Its maps are
+    sown as those of `ImageEncoder`. Deployed, feature maps are (N, D, H, W).
     """
 
     channels: int = 16
@@ -265,7 +279,10 @@ class KeypointHead(nn.Module):
     def __call__(self, maps: jax.Array) -> jax.Array:
         """Returns the keypoints."""
         found = Conv(self.channels, 3, pad=1, deployed=self.deployed)(maps)
-        return soft_argmax_deployed(found) if self.deployed else soft_argmax(found)
+        if self.deployed:
+            return soft_argmax_deployed(found)
+        self.sow("intermediates", "maps", found)
+        return soft_argmax(found)
 
 
 @struct.dataclass

@@ -105,6 +105,36 @@ def camera_in_world(scene: Scene, pose: ScenePose, look: Appearance) -> tuple[ja
     return pose.cam_pos + parent @ look.camera_pos, pose.cam_mat @ rotation(look.camera_rot)
 
 
+def places_in_picture(
+    scene: Scene, pose: ScenePose, look: Appearance, points: jax.Array
+) -> jax.Array:
+    """Returns (K, 2) where points of the world are seen: columns and rows, in [-1, 1] inside.
+
+    It undoes `rays_of`; the lens is Brown's (1966), r (1 + k1 r^2 + k2 r^4). A point behind the
+    camera is far outside.
+
+    Args:
+        scene: what is drawn, its camera among it.
+        pose: of this world.
+        look: the camera's error and lens in this world.
+        points: (K, 3) m.
+    """
+    eye, axes = camera_in_world(scene, pose, look)
+    right, up, back = jnp.moveaxis((points - eye) @ axes, -1, 0)
+    ahead = jnp.where(back < -1e-3, -back, 1e-3)
+    x, y = right / ahead, up / ahead
+    if look.camera_distortion is not None:
+        square = x * x + y * y
+        k = look.camera_distortion
+        bent = 1 + square * (k[0] + square * k[1])
+        x, y = x * bent, y * bent
+    focal = jnp.tan(jnp.deg2rad(look.camera_fovy) / 2)
+    x, y = x / (focal * scene.stretch), y / focal
+    if look.camera_centre is not None:
+        x, y = x + 2 * look.camera_centre[0], y + 2 * look.camera_centre[1]
+    return jnp.stack((x * scene.height / scene.width, -y), -1)
+
+
 def lights_in_world(pose: ScenePose, look: Appearance) -> tuple[jax.Array, jax.Array]:
     """Returns place (L, 3) [m] of the lights and the way their light travels (L, 3), unit."""
     where, along = look.light_pos, look.light_dir
