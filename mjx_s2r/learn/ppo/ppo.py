@@ -130,9 +130,8 @@ class PPO:
         Raises:
             ValueError: nobody has said what a student could find out.
         """
-        name = self.config.actor_obs
-        if name != "inferable":
-            return obs["state" if name == "pixels" else name]
+        if self.config.actor_reads != "inferable":
+            return obs[self.config.actor_reads]
         if self.inferable is None:
             raise ValueError(
                 "ppo.actor_obs 'inferable': this trainer was not told which columns a student "

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from mjx_s2r.learn.networks.gaussian import Gaussian
 from mjx_s2r.learn.networks.modules import StudentNetwork
@@ -41,7 +42,4 @@ class StudentStart:
 
 def same_shapes(a: Any, b: Any) -> bool:
     """Returns whether two trees have the same structure and shapes."""
-    if jax.tree.structure(a) != jax.tree.structure(b):
-        return False
-    pairs = zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
-    return all(x.shape == y.shape for x, y in pairs)
+    return bool(jax.tree.map(jnp.shape, a) == jax.tree.map(jnp.shape, b))
