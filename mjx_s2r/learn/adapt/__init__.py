@@ -1,0 +1,1 @@
+"""Adaptation of a student to another domain: real pictures beside simulated ones."""
