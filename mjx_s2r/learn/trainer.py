@@ -114,12 +114,15 @@ class Trainer:
         curriculum: draws the parameters of episodes; visual rows give the worlds their looks.
         algorithm: acts and learns.
         cameras: takes the pictures that the actor sees; None for an actor that reads numbers.
+        host_batch: iteration -> arrays of the host that the algorithm's update finds in
+            `Rollout.host`, always of the same shapes; for actors that see.
     """
 
     env: Environment
     curriculum: Curriculum
     algorithm: Algorithm
     cameras: CameraSchedule | None = None
+    host_batch: Callable[[int], Any] | None = None
 
     def __post_init__(self) -> None:
         """Checks that worlds find room, and can take turns before slow cameras.
@@ -324,8 +327,9 @@ class Trainer:
             steps.append(step)
         actor, worlds, snapshot = carry
         after = replace(before, actor=actor)
+        host = None if self.host_batch is None else self.host_batch(int(state.iteration))
         state = replace(state, env_state=worlds, rnn_state=after, key=key_next, frames=())
-        state, metrics = self._update_from_steps(state, steps, snapshot, before, key_update)
+        state, metrics = self._update_from_steps(state, steps, snapshot, before, key_update, host)
         return replace(state, frames=frames), metrics
 
     @partial(jax.jit, static_argnums=0)
@@ -365,9 +369,11 @@ class Trainer:
         snapshot: NanSnapshot,
         before: RnnState,
         key: jax.Array,
+        host: Any = None,
     ) -> tuple[TrainState, Metrics]:
         stacked = cast(StepRecord, jax.tree.map(lambda *x: jnp.stack(x), *steps))
-        return self.update(state, (as_rollout(stacked, snapshot), before, key))
+        batch = replace(as_rollout(stacked, snapshot), host=host)
+        return self.update(state, (batch, before, key))
 
     def _programs_with_cameras(
         self, cameras: CameraSchedule, state: TrainState
@@ -382,7 +388,9 @@ class Trainer:
         yield Trainer._looks.lower(self, state.curriculum, state.env_state, key)
         carry, step = jax.eval_shape(self._step, *given)
         steps, state = [step] * self.config.num_steps, replace(state, frames=())
-        yield Trainer._update_from_steps.lower(self, state, steps, carry[2], state.rnn_state, key)
+        host = None if self.host_batch is None else self.host_batch(0)
+        collected = (steps, carry[2], state.rnn_state, key, host)
+        yield Trainer._update_from_steps.lower(self, state, *collected)
 
     def sharded_iterate(self, mesh: Mesh) -> Callable[[TrainState], tuple[TrainState, Metrics]]:
         """Returns `iterate` whose state stays split over the devices of ``mesh``."""
@@ -451,6 +459,7 @@ def fit(
     task: str,
     iterations: int,
     may_change: Sequence[str] = (),
+    finished: Callable[[TrainState], bool] | None = None,
 ) -> TrainState:
     """Runs or resumes a training in its run folder; returns the last state.
 
@@ -461,6 +470,7 @@ def fit(
         task: name of the task, kept with the checkpoints.
         iterations: how many in all.
         may_change: settings that a resumed run may change.
+        finished: whether a state needs no further iteration; None runs all of them.
 
     Raises:
         JaxConfigError: a setting of jax under which trainings fail.
@@ -515,6 +525,7 @@ def fit(
             resume=config.resume,
             iterate=profiler if config.profile else iterate,
             log=logger.write,
+            finished=finished,
         )
         key = jax.random.key(config.seed)
         compile_ahead(mesh, trainer.programs(key))
@@ -549,6 +560,7 @@ class LoopConfig:
         resume: start from the newest checkpoint where there is one.
         iterate: state -> (state, metrics).
         log: writes the lines of a window and returns a short note for the screen.
+        finished: whether a state needs no further iteration; None runs all of them.
     """
 
     what: str
@@ -558,6 +570,7 @@ class LoopConfig:
     resume: bool
     iterate: Callable[[Any], tuple[Any, Any]]
     log: Callable[[Run, LogWindow], str]
+    finished: Callable[[Any], bool] | None = None
 
 
 def run_loop(loop: LoopConfig, run: Run, checkpoints: Checkpoints, fresh: Any) -> Any:
@@ -592,9 +605,11 @@ def _iterations(
 ) -> Any:
     window = MetricsWindow(time.perf_counter())
     for done in range(first + 1, loop.iterations + 1):
+        if loop.finished is not None and loop.finished(state):
+            break
         state, metrics = loop.iterate(state)
         window.add(metrics)
-        last = done == loop.iterations
+        last = done == loop.iterations or (loop.finished is not None and loop.finished(state))
         due = done % loop.log_every == 0 or last
         if due:
             note = loop.log(run, window.close(done, state))
