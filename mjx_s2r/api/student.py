@@ -135,7 +135,7 @@ def student_trainer(config: StudentConfig, env: Environment | None = None) -> Tr
     """
     _, teacher, state = load_teacher(config.teacher, config.teacher_iteration, env)
     native = with_cameras(require_native(teacher.env), config.cameras)
-    cameras = camera_schedule(native, config.render, config.distill.look_each_step)
+    cameras = camera_schedule(native, config.render, config.distill.changes_looks)
     shapes = tuple(c.shape for c in cameras.signals)
     given = ranges_given(config)
     curriculum = uniform(student_space(teacher, state, config.plain_looks, given))

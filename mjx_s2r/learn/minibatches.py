@@ -1,11 +1,19 @@
-"""Minibatch indices: items shuffled within groups of neighbouring worlds.
+"""Minibatches: items shuffled within groups of neighbouring worlds.
 
 Worlds of one group lie on one device, so shuffling moves nothing between devices; and what comes
 out does not depend on how many there are.
+
+Items are single steps, or whole worlds where networks remember: a minibatch keeps time in front,
+(T, n, ...), and single steps have T = 1.
 """
+
+from functools import partial
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
+
+Tree = TypeVar("Tree")
 
 
 def groups(worlds: int, items: int, minibatches: int) -> int:
@@ -39,7 +47,24 @@ def grouped(x: jax.Array, *, groups: int) -> jax.Array:
     return jnp.moveaxis(apart, 1, 0).reshape(groups, steps * size, *x.shape[2:])
 
 
-def pick(x: jax.Array, *, chosen: jax.Array) -> jax.Array:
-    """Returns (G n, ...): the ``chosen`` (G, n) items of each group of x (G, N, ...)."""
-    part = jax.vmap(lambda own, which: own[which])(x, chosen)
-    return part.reshape(chosen.size, *x.shape[2:])
+def single_steps(batch: Tree, groups: int) -> Tree:
+    """Returns a batch (T, B, ...) with every step an item of its own, (1, T B, ...), by group."""
+
+    def flat(x: jax.Array) -> jax.Array:
+        steps = x.shape[0] * x.shape[1]
+        return grouped(x, groups=groups).reshape(1, steps, *x.shape[2:])
+
+    return jax.tree.map(flat, batch)
+
+
+def take_items(batch: Tree, chosen: jax.Array) -> Tree:
+    """Returns (T, G n, ...): the ``chosen`` (G, n) items of each group of a batch (T, N, ...)."""
+    return jax.tree.map(partial(_take, chosen), batch)
+
+
+def _take(chosen: jax.Array, x: jax.Array) -> jax.Array:
+    """Returns the chosen items of one leaf."""
+    groups = chosen.shape[0]
+    apart = x.reshape(x.shape[0], groups, x.shape[1] // groups, *x.shape[2:])
+    part = jax.vmap(lambda own, which: own[:, which], (1, 0), 1)(apart, chosen)
+    return part.reshape(x.shape[0], chosen.size, *x.shape[2:])

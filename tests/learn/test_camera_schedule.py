@@ -13,7 +13,6 @@ from mjx_s2r.contract import CameraSignal, ContractError
 from mjx_s2r.envs.cartpole import CONTRACT, Cartpole
 from mjx_s2r.learn.camera_schedule import CameraSchedule, bind_camera_schedule
 from mjx_s2r.learn.distill.config import DistillConfig
-from mjx_s2r.learn.distill.distillation import Distillation
 from mjx_s2r.learn.networks.gaussian import Gaussian, gaussian
 from mjx_s2r.params import ParamError, ParamSpace, set_to
 from mjx_s2r.render.cameras import bind_cameras
@@ -135,9 +134,10 @@ def test_a_student_learns_from_stacks_of_a_slow_camera() -> None:
     assert all(np.isfinite(x).all() for x in jax.tree.leaves(jax.device_get(metrics)))
     assert after.frames[0].pictures.shape == state.frames[0].pictures.shape
     images = (jnp.zeros((3, 16, 16, 6), jnp.uint8),)
-    assert isinstance(trainer.algorithm, Distillation)
-    obs = jnp.zeros((3, CONTRACT.size))
-    assert trainer.algorithm.student_policy(after.learner, obs, images).mean.shape == (3, 1)
+    obs, first = {"state": jnp.zeros((3, CONTRACT.size))}, jnp.zeros(3, bool)
+    none = trainer.algorithm.zero_rnn_state(3).actor
+    out = trainer.algorithm.policy(after.learner, none, obs, images, first)[1]
+    assert out.mean.shape == (3, 1)
 
 
 LATE = set_to("late", "visual.frame_delay_s", (), (0, 0.1), unit="s")

@@ -34,11 +34,15 @@ class DistillConfig:
     shift_pixels: int = 2
     """Largest random shift of an image, px."""
     look_each_step: bool = True
-    """New look in every world at every step, where the student sees one picture at a time."""
+    """New look in every world at every step, where the student sees one picture at a time and
+    remembers none."""
     hidden: tuple[int, ...] = (128, 64)
     """Layers after the image encoders."""
     cnn_channels: int = 16
     """Feature maps of each image encoder."""
+    rnn_hidden: int = 0
+    """Size of the memory (GRU), H; 0 remembers nothing. Gradients flow back through the control
+    steps of an iteration: take 15 to 24."""
 
     def __post_init__(self) -> None:
         """Checks the settings.
@@ -46,7 +50,17 @@ class DistillConfig:
         Raises:
             ValueError: a setting that cannot work, named.
         """
-        if (self.num_envs * self.num_steps) % self.num_minibatches:
+        for name in ("num_envs", "num_steps", "num_minibatches", "num_epochs", "cnn_channels"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"distill.{name} {getattr(self, name)} must be at least 1")
+        if self.rnn_hidden < 0:
+            raise ValueError(f"distill.rnn_hidden {self.rnn_hidden} must not be negative")
+        if self.rnn_hidden and self.num_envs % self.num_minibatches:
+            raise ValueError(
+                f"distill: {self.num_envs} worlds do not divide into {self.num_minibatches} "
+                "minibatches, which are made of whole worlds where the student remembers"
+            )
+        if self._items % self.num_minibatches:
             raise ValueError(
                 f"distill: {self.num_envs} worlds x {self.num_steps} steps do not divide into "
                 f"{self.num_minibatches} minibatches"
@@ -56,7 +70,15 @@ class DistillConfig:
 
     @property
     def groups(self) -> int:
-        """Number of groups of neighbouring worlds within which images are shuffled."""
-        return minibatches.groups(
-            self.num_envs, self.num_envs * self.num_steps, self.num_minibatches
-        )
+        """Number of groups of neighbouring worlds within which minibatches are shuffled."""
+        return minibatches.groups(self.num_envs, self._items, self.num_minibatches)
+
+    @property
+    def changes_looks(self) -> bool:
+        """Whether a world may wear a new look at every step: nobody who remembers watches."""
+        return self.look_each_step and not self.rnn_hidden
+
+    @property
+    def _items(self) -> int:
+        """What minibatches are made of: steps, or whole worlds where the student remembers."""
+        return self.num_envs if self.rnn_hidden else self.num_envs * self.num_steps

@@ -20,18 +20,16 @@ from flax import struct
 from mjx_s2r.learn import minibatches, normalizer
 from mjx_s2r.learn.distill.config import DistillConfig
 from mjx_s2r.learn.distill.losses import DistillBatch, DistillLossMetrics, distill_loss
+from mjx_s2r.learn.distill.teachers import Teacher, TeacherAnswer, TeacherPolicy, teacher_of
 from mjx_s2r.learn.networks.actor_critic import RnnState
-from mjx_s2r.learn.networks.augment import to_float
 from mjx_s2r.learn.networks.gaussian import Gaussian
-from mjx_s2r.learn.networks.modules import StudentNetwork
+from mjx_s2r.learn.networks.modules import StudentNetwork, StudentOutput
 from mjx_s2r.learn.normalizer import Normalizer
-from mjx_s2r.learn.rollout import Images, Rollout
+from mjx_s2r.learn.rollout import Images, Rollout, is_first
 from mjx_s2r.sim.env import Env
 from mjx_s2r.sim.interface import State
 
 MAX_TEACHER_MEAN = 2.0
-
-TeacherPolicy = Callable[[dict[str, jax.Array]], Gaussian]  # observations -> raw actions (B, J)
 
 
 @struct.dataclass
@@ -62,24 +60,29 @@ class DistillMetrics(DistillLossMetrics):
 class Distillation:
     """The algorithm; its state is a `DistillState`, see `mjx_s2r.learn.algorithm.Algorithm`.
 
+    What it carries from step to step is the student's recurrent state (B, H), and behind it that
+    of a teacher that remembers (B, M).
+
     Attributes:
         config: settings.
-        student: the student network.
-        teacher: observations -> the teacher's distribution.
+        student: the student network; where that is deployed, `policy` continues episodes, whatever
+            ``is_first`` says.
+        teacher: who names the right action.
         label: worlds -> (B, L) where the thing to find is, 0.1 m.
         image_shapes: (H, W, C) of what each camera shows.
     """
 
     config: DistillConfig
     student: StudentNetwork
-    teacher: TeacherPolicy
+    teacher: Teacher
     label: Callable[[State], jax.Array]
     image_shapes: tuple[tuple[int, int, int], ...]
 
     def init(self, obs: dict[str, jax.Array], *, key: jax.Array) -> DistillState:
         """Returns the state before the first update, for observations {name: (B, P)}."""
-        images = [jnp.zeros((1, *shape)) for shape in self.image_shapes]
-        params = self.student.init(key, obs["state"][:1], images)
+        images = tuple(jnp.zeros((1, 1, *shape)) for shape in self.image_shapes)
+        nothing, first = jnp.zeros((1, self.student.rnn_hidden)), jnp.zeros((1, 1), bool)
+        params = self.student.init(key, nothing, obs["state"][None, :1], images, first)
         return DistillState(
             params=params,
             optimizer=self._optimizer.init(params),
@@ -88,8 +91,9 @@ class Distillation:
         )
 
     def zero_rnn_state(self, num_envs: int) -> RnnState:
-        """Returns the recurrent states of a student without memory, (B, 0)."""
-        return RnnState(jnp.zeros((num_envs, 0)), jnp.zeros((num_envs, 0)))
+        """Returns the recurrent states (B, H + M) at the start of an episode, and no critic's."""
+        size = self.student.rnn_hidden + self.teacher.rnn_size
+        return RnnState(jnp.zeros((num_envs, size)), jnp.zeros((num_envs, 0)))
 
     def act(
         self,
@@ -98,23 +102,25 @@ class Distillation:
         worlds: State,
         images: Images,
         key: jax.Array,
-    ) -> tuple[jax.Array, jax.Array, tuple[Gaussian, jax.Array]]:
+    ) -> tuple[jax.Array, jax.Array, tuple[TeacherAnswer, jax.Array]]:
         """Acts as the teacher with probability beta, else as the student, with noise.
 
         Returns:
-            The recurrent state as it was, the raw action (B, J), and the teacher's distribution
-            with the labels (B, L).
+            The recurrent states (B, H + M), the raw action (B, J), and the teacher's answer with
+            the labels (B, L).
         """
         key_who, key_noise = jax.random.split(key)
-        answer = self.teacher(worlds.obs)
-        bounded = jnp.clip(answer.mean, -MAX_TEACHER_MEAN, MAX_TEACHER_MEAN)
-        answer = replace(answer, mean=bounded)
-        mine = self.student_policy(state, worlds.obs["state"], images)
+        first = is_first(worlds)
+        kept, mine = self.policy(state, rnn_state, worlds.obs, images, first)
+        own, theirs = self._split(kept)
+        theirs, answer = self.teacher.answer(theirs, worlds.obs, first)
+        bounded = jnp.clip(answer.policy.mean, -MAX_TEACHER_MEAN, MAX_TEACHER_MEAN)
+        answer = replace(answer, policy=replace(answer.policy, mean=bounded))
         share = self.beta(state.updates)
         teaches = jax.random.bernoulli(key_who, share, (mine.mean.shape[0], 1))
-        raw = jnp.where(teaches, answer.mean, mine.mean)
+        raw = jnp.where(teaches, bounded, mine.mean)
         raw = raw + self.config.action_noise * jax.random.normal(key_noise, raw.shape)
-        return rnn_state, raw, (answer, self.label(worlds))
+        return jnp.concatenate((own, theirs), -1), raw, (answer, self.label(worlds))
 
     def policy(
         self,
@@ -124,14 +130,38 @@ class Distillation:
         images: Images,
         is_first: jax.Array,
     ) -> tuple[jax.Array, Gaussian]:
-        """Returns the recurrent state as it was and the student's distribution (B, J)."""
-        return rnn_state, self.student_policy(state, obs["state"], images)
+        """Returns the recurrent states and the student's distribution of raw actions (B, J).
 
-    def student_policy(self, state: DistillState, obs: jax.Array, images: Images) -> Gaussian:
-        """Returns the student's distribution for readings (N, P), uint8 images (N, H, W, C)."""
-        seen = [to_float(image) for image in images]
-        out = self.student.apply(state.params, normalizer.apply(state.obs_norm, obs), seen)
-        return cast(tuple[Gaussian, jax.Array], out)[0]
+        The student's recurrent state (B, H) moves on; what stands behind it stays.
+        """
+        own, theirs = self._split(rnn_state)
+        own, policy = self.student_step(state, own, obs["state"], images, is_first)
+        return jnp.concatenate((own, theirs), -1), policy
+
+    def student_step(
+        self,
+        state: DistillState,
+        rnn_state: jax.Array,
+        obs: jax.Array,
+        images: Images,
+        is_first: jax.Array,
+    ) -> tuple[jax.Array, Gaussian]:
+        """Returns the student's recurrent state (B, H) after one step, and its distribution (B, J).
+
+        Args:
+            state: holds its parameters and normalizer.
+            rnn_state: (B, H) before the step.
+            obs: (B, P) readings.
+            images: per camera (B, H, W, C) uint8.
+            is_first: (B,) bool: an episode begins here.
+        """
+        x = normalizer.apply(state.obs_norm, obs)
+        if self.student.deployed:
+            out = self._student(state.params, rnn_state, x, images, is_first)
+            return out.rnn_state, out.policy
+        shown = tuple(image[None] for image in images)
+        out = self._student(state.params, rnn_state, x[None], shown, is_first[None])
+        return out.rnn_state[0], jax.tree.map(lambda p: p[0], out.policy)
 
     def update(
         self, state: DistillState, rollout: Rollout, rnn_state: RnnState, *, key: jax.Array
@@ -140,10 +170,15 @@ class Distillation:
         steps, beta = rollout.transitions, self.beta(state.updates)
         state = replace(state, obs_norm=normalizer.update(state.obs_norm, steps.obs["state"]))
         teacher, label = steps.extras
-        obs = normalizer.apply(state.obs_norm, steps.obs["state"])
-        batch = DistillBatch(obs, steps.images, teacher, label)
-        grouped = jax.tree.map(partial(minibatches.grouped, groups=self.config.groups), batch)
-        state, loss = self._run_epochs(state, grouped, key)
+        batch = DistillBatch(
+            obs=normalizer.apply(state.obs_norm, steps.obs["state"]),
+            images=steps.images,
+            is_first=steps.is_first,
+            teacher=teacher,
+            label=label,
+            rnn_state=self._split(rnn_state.actor)[0][None],
+        )
+        state, loss = self._run_epochs(state, self._items(batch), key)
         state = replace(state, updates=state.updates + 1)
         return state, rnn_state.critic, DistillMetrics(**vars(loss), beta=beta)
 
@@ -161,17 +196,33 @@ class Distillation:
         )
         return optax.chain(optax.clip_by_global_norm(1.0), optax.adam(rate))
 
+    def _student(self, *args: Any) -> StudentOutput:
+        """Applies the network to its parameters and inputs."""
+        return cast(StudentOutput, self.student.apply(*args))
+
+    def _split(self, rnn_state: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Returns the student's recurrent state (B, H) and what stands behind it."""
+        size = self.student.rnn_hidden
+        return rnn_state[:, :size], rnn_state[:, size:]
+
+    def _items(self, batch: DistillBatch) -> DistillBatch:
+        """Returns a batch (T, B, ...) as minibatches take it: whole worlds, or single steps."""
+        if self.student.rnn_hidden:
+            return batch
+        out = minibatches.single_steps(replace(batch, rnn_state=()), self.config.groups)
+        return replace(out, rnn_state=jnp.zeros((*out.is_first.shape, 0)))
+
     def _run_epochs(
         self, state: DistillState, batch: DistillBatch, key: jax.Array
     ) -> tuple[DistillState, DistillLossMetrics]:
-        """Runs every epoch over freshly shuffled minibatches of a batch (G, N, ...)."""
-        parts = self.config.num_minibatches
-        groups, size = batch.obs.shape[:2]
+        """Runs every epoch over freshly shuffled minibatches of items (T, N, ...)."""
+        parts, groups = self.config.num_minibatches, self.config.groups
+        size = batch.is_first.shape[1] // groups
 
         def step(
             state: DistillState, inputs: tuple[jax.Array, jax.Array]
         ) -> tuple[DistillState, DistillLossMetrics]:
-            part = jax.tree.map(partial(minibatches.pick, chosen=inputs[0]), batch)
+            part = minibatches.take_items(batch, inputs[0])
             loss = jax.grad(partial(distill_loss, self.student, self.config), has_aux=True)
             gradient, metrics = loss(state.params, part, inputs[1])
             update, optimizer = self._optimizer.update(gradient, state.optimizer)
@@ -190,7 +241,7 @@ class Distillation:
 def make_distillation(
     env: Env,
     image_shapes: tuple[tuple[int, int, int], ...],
-    teacher: TeacherPolicy,
+    teacher: TeacherPolicy | Teacher,
     config: DistillConfig,
 ) -> Distillation:
     """Returns the algorithm for a student of ``env`` that sees pictures of the given shapes."""
@@ -200,8 +251,12 @@ def make_distillation(
         return 10.0 * env.label(world)
 
     start = jax.eval_shape(env.reset, jax.random.key(0))
-    labels = jax.eval_shape(find, start).shape[0]
     student = StudentNetwork(
-        config.hidden, env.action_size, labels, cnn_channels=config.cnn_channels
+        config.hidden,
+        env.action_size,
+        num_labels=jax.eval_shape(find, start).shape[0],
+        cnn_channels=config.cnn_channels,
+        rnn_hidden=config.rnn_hidden,
     )
+    teacher = teacher if isinstance(teacher, Teacher) else teacher_of(teacher)
     return Distillation(config, student, teacher, jax.vmap(find), image_shapes)

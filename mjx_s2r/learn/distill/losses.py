@@ -13,27 +13,31 @@ import jax.numpy as jnp
 from flax import struct
 
 from mjx_s2r.learn.distill.config import DistillConfig
+from mjx_s2r.learn.distill.teachers import TeacherAnswer
 from mjx_s2r.learn.networks import gaussian
-from mjx_s2r.learn.networks.augment import random_shift, to_float
-from mjx_s2r.learn.networks.gaussian import Gaussian
-from mjx_s2r.learn.networks.modules import StudentNetwork
+from mjx_s2r.learn.networks.augment import random_shift
+from mjx_s2r.learn.networks.modules import StudentNetwork, StudentOutput
 
 
 @struct.dataclass
 class DistillBatch:
-    """Minibatch of a gradient step, fields (N, ...).
+    """Minibatch of a gradient step, fields (T, B, ...); the state before it is (1, B, H).
 
     Attributes:
         obs: (P,) normalized readings.
         images: per camera (H, W, C) uint8.
-        teacher: the teacher's distribution of raw actions, (J,).
+        is_first: () bool, an episode begins here.
+        teacher: the teacher's distribution of raw actions (J,), and value ().
         label: (L,) where the thing to find is, 0.1 m.
+        rnn_state: the student's recurrent state before the rollout.
     """
 
     obs: jax.Array
     images: tuple[jax.Array, ...]
-    teacher: Gaussian
+    is_first: jax.Array
+    teacher: TeacherAnswer
     label: jax.Array
+    rnn_state: jax.Array
 
 
 @struct.dataclass
@@ -59,15 +63,19 @@ def distill_loss(
         key: random key for the augmentation.
     """
     keys = jax.random.split(key, len(batch.images))
-    images = [
-        random_shift(to_float(image), config.shift_pixels, key=k)
+    images = tuple(
+        jax.vmap(lambda x, k=k: random_shift(x, config.shift_pixels, key=k))(image)
         for image, k in zip(batch.images, keys, strict=True)
-    ]
-    policy, estimate = cast(tuple[Gaussian, jax.Array], student.apply(params, batch.obs, images))
-    kl = gaussian.kl(batch.teacher, policy).mean()
-    squared = (jnp.tanh(batch.teacher.mean) - jnp.tanh(policy.mean)) ** 2
+    )
+    out = cast(
+        StudentOutput,
+        student.apply(params, batch.rnn_state[0], batch.obs, images, batch.is_first),
+    )
+    teacher, policy = batch.teacher.policy, out.policy
+    kl = gaussian.kl(teacher, policy).mean()
+    squared = (jnp.tanh(teacher.mean) - jnp.tanh(policy.mean)) ** 2
     mean_error = squared.sum(-1).mean()
-    miss = jnp.sum((batch.label - estimate) ** 2, -1)
+    miss = jnp.sum((batch.label - out.estimate) ** 2, -1)
     total = (
         config.kl_weight * kl + config.mean_weight * mean_error + config.label_weight * miss.mean()
     )

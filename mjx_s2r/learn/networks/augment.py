@@ -9,8 +9,11 @@ from mjx_s2r.contract import DEPTH_CODES
 def to_float(images: jax.Array) -> jax.Array:
     """Returns images (N, H, W, C) as float32 in [-0.5, 0.5], for image encoders.
 
-    Colours are uint8; depths are the uint16 codes of `mjx_s2r.contract.encode_depth`.
+    Colours are uint8; depths are the uint16 codes of `mjx_s2r.contract.encode_depth`. What is
+    float already has been through here, and stays as it is.
     """
+    if jnp.issubdtype(images.dtype, jnp.floating):
+        return images
     most = DEPTH_CODES if images.dtype == jnp.uint16 else 255
     return images.astype(jnp.float32) / float(most) - 0.5
 

@@ -14,6 +14,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import struct
 
 from mjx_s2r.contract import CameraSignal, ContractError
 from mjx_s2r.learn.networks.augment import to_float
@@ -111,7 +112,7 @@ class Trunk(nn.Module):
         Args:
             memory: (B, H) before the first step.
             x: (T, B, P) normalized readings.
-            images: per camera (T, B, H, W, C) uint8.
+            images: per camera (T, B, H, W, C), as `to_float` takes them.
             first: (T, B) bool: an episode begins here, what was before is forgotten.
         """
         if self.deployed:
@@ -213,36 +214,76 @@ class ImageEncoder(nn.Module):
         return soft_argmax_deployed(Conv(self.channels, 3, pad=1, deployed=True)(x))
 
 
+@struct.dataclass
+class StudentOutput:
+    """What a student makes of T steps in B worlds, fields (T, B, ...); deployed, of one: (B, ...).
+
+    Attributes:
+        rnn_state: (H,) recurrent state after each step.
+        policy: distribution of raw actions, (J,).
+        estimate: (L,) where the thing to find is; the layers that act do not bend it.
+        value: () the value of the world; 0 without a value head.
+        features: (F,) what acts: the memory, or without one the keypoints and then the readings.
+    """
+
+    rnn_state: jax.Array
+    policy: Gaussian
+    estimate: jax.Array
+    value: jax.Array
+    features: jax.Array
+
+
 class StudentNetwork(nn.Module):
-    """Images and joint readings -> action distribution, and where the thing to find is.
+    """Images and joint readings over time -> action distribution, and where the thing to find is.
+
+    The parameters of its `Trunk` stand beside its own, not below a name.
 
     Attributes:
         hidden: sizes of the layers after the image encoder.
         num_actions: J.
         num_labels: L, size of the auxiliary estimate; 0 where there is nothing to find.
         cnn_channels: feature maps of each image encoder.
-        deployed: laid out for ONNX.
+        rnn_hidden: size of the memory (GRU), H; 0 remembers nothing.
+        value_head: whether it also learns what a world is worth.
+        deployed: laid out for ONNX, for one step that continues an episode: there is no T.
     """
 
     hidden: Sequence[int]
     num_actions: int
     num_labels: int
     cnn_channels: int = 16
+    rnn_hidden: int = 0
+    value_head: bool = False
     deployed: bool = False
 
     @nn.compact
-    def __call__(self, obs: jax.Array, images: Sequence[jax.Array]) -> tuple[Gaussian, jax.Array]:
-        """Returns the action distribution and the estimate (N, L).
+    def __call__(
+        self,
+        rnn_state: jax.Array,
+        obs: jax.Array,
+        images: Sequence[jax.Array],
+        is_first: jax.Array,
+    ) -> StudentOutput:
+        """Applies the network.
 
         Args:
-            obs: (N, P) normalized readings.
-            images: per camera (N, H, W, 3), in [-0.5, 0.5].
+            rnn_state: (B, H) before the first step.
+            obs: (T, B, P) normalized readings.
+            images: per camera (T, B, H, W, C), uint8 (uint16 of depth), or float in [-0.5, 0.5].
+            is_first: (T, B) bool: an episode begins here, what was before is forgotten.
         """
-        eyes = (ImageEncoder(self.cnn_channels, deployed=self.deployed)(i) for i in images)
-        seen = jnp.concatenate(tuple(eyes), -1)
-        both = jnp.concatenate((seen, obs), -1)
-        estimate = Mlp((64, self.num_labels))(both) if self.num_labels else both[..., :0]
-        x = jnp.concatenate((seen, obs, jax.lax.stop_gradient(estimate)), -1)
-        mean = Mlp((*self.hidden, self.num_actions), last_scale=0.1)(x)
-        first = nn.initializers.constant(-1.0)
-        return gaussian(mean, self.param("log_std", first, (self.num_actions,))), estimate
+        trunk = Trunk(self.cnn_channels, self.rnn_hidden, deployed=self.deployed)
+        nn.share_scope(self, trunk)
+        kept, features = trunk(rnn_state, obs, images, is_first)
+        x = features if self.deployed else merge_time(features)
+        estimate = Mlp((64, self.num_labels))(x) if self.num_labels else x[..., :0]
+        known = jnp.concatenate((x, jax.lax.stop_gradient(estimate)), -1)
+        mean = Mlp((*self.hidden, self.num_actions), last_scale=0.1)(known)
+        log_std = self.param("log_std", nn.initializers.constant(-1.0), (self.num_actions,))
+        value = jnp.zeros(x.shape[:-1])
+        if self.value_head:
+            value = CriticHead(self.hidden, name="value")(known)
+        answers = gaussian(mean, log_std), estimate, value
+        if not self.deployed:
+            answers = jax.tree.map(lambda y: split_time(y, obs.shape[0]), answers)
+        return StudentOutput(kept, *answers, features)

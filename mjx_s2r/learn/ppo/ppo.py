@@ -205,7 +205,7 @@ def run_epochs(
     size = batch.target.shape[1] // groups
 
     def step(state: PPOState, chosen: jax.Array) -> tuple[PPOState, LossMetrics]:
-        return gradient_step(nets, state, jax.tree.map(partial(take_worlds, chosen=chosen), batch))
+        return gradient_step(nets, state, minibatches.take_items(batch, chosen))
 
     def epoch(state: PPOState, key: jax.Array) -> tuple[PPOState, LossMetrics]:
         chosen = minibatches.chosen(groups, size, config.num_minibatches, key=key)
@@ -238,19 +238,6 @@ def adapt_learning_rate(config: PPOConfig, rate: jax.Array, kl: jax.Array) -> ja
 
 def by_steps(batch: Batch, groups: int) -> Batch:
     """Returns the batch with every step an item of its own, (1, T B, ...), group by group."""
-
-    def flat(x: jax.Array) -> jax.Array:
-        steps = x.shape[0] * x.shape[1]
-        return minibatches.grouped(x, groups=groups).reshape(1, steps, *x.shape[2:])
-
-    out = jax.tree.map(flat, batch)
+    out = minibatches.single_steps(batch, groups)
     none = jnp.zeros((*out.target.shape, 0))
     return replace(out, actor_rnn_state=none, critic_rnn_state=none)
-
-
-def take_worlds(x: jax.Array, *, chosen: jax.Array) -> jax.Array:
-    """Returns (T, G n, ...): the ``chosen`` (G, n) items of each group of x (T, N, ...)."""
-    groups = chosen.shape[0]
-    apart = x.reshape(x.shape[0], groups, x.shape[1] // groups, *x.shape[2:])
-    part = jax.vmap(lambda own, which: own[:, which], (1, 0), 1)(apart, chosen)
-    return part.reshape(x.shape[0], chosen.size, *x.shape[2:])

@@ -11,7 +11,7 @@ import pytest
 from mjx_s2r.contract import CameraSignal
 from mjx_s2r.envs.cartpole import CONTRACT, Cartpole
 from mjx_s2r.learn.distill.config import DistillConfig
-from mjx_s2r.learn.distill.distillation import Distillation, DistillMetrics
+from mjx_s2r.learn.distill.distillation import DistillMetrics
 from mjx_s2r.learn.networks.gaussian import Gaussian, gaussian
 from mjx_s2r.learn.trainer import Trainer, TrainState
 from mjx_s2r.runtime.compilation import compile_all
@@ -45,8 +45,8 @@ def answer(
     trainer: Trainer, state: TrainState, obs: jax.Array, images: tuple[jax.Array, ...]
 ) -> Gaussian:
     """Returns what the student of a state does."""
-    assert isinstance(trainer.algorithm, Distillation)
-    return trainer.algorithm.student_policy(state.learner, obs, images)
+    memory, first = trainer.algorithm.zero_rnn_state(len(obs)).actor, jnp.zeros(len(obs), bool)
+    return trainer.algorithm.policy(state.learner, memory, {"state": obs}, images, first)[1]
 
 
 def compilations() -> np.ndarray:

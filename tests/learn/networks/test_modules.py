@@ -35,14 +35,28 @@ def test_actor_and_critic_take_leading_axes(key: jax.Array) -> None:
     assert value.shape == (4, 2)
 
 
+def given(
+    worlds: int, steps: int, units: int, cameras: int = 1
+) -> tuple[jax.Array, jax.Array, tuple[jax.Array, ...], jax.Array]:
+    """Returns what a student is given: recurrent state, readings, pictures, beginnings."""
+    rng = np.random.default_rng(0)
+    obs = jnp.asarray(rng.normal(size=(steps, worlds, 5)), jnp.float32)
+    size = (steps, worlds, 16, 16, 3)
+    images = tuple(jnp.asarray(rng.integers(0, 256, size), jnp.uint8) for _ in range(cameras))
+    state = jnp.asarray(rng.normal(size=(worlds, units)), jnp.float32)
+    return state, obs, images, jnp.zeros((steps, worlds), bool)
+
+
 def test_the_student_acts_on_its_estimate_but_does_not_bend_it(key: jax.Array) -> None:
     """Two cameras; the action's gradient must not reach the layers that make the estimate."""
     student = StudentNetwork((8,), num_actions=2, num_labels=3, cnn_channels=4)
-    obs, images = jnp.ones((2, 5)), [jax.random.normal(key, (2, 16, 16, 3))] * 2
-    params = jax.jit(student.init)(key, obs, images)
-    policy, estimate = jax.eval_shape(student.apply, params, obs, images)
-    assert policy.mean.shape == (2, 2) and estimate.shape == (2, 3)
-    gradient = jax.jit(jax.grad(lambda p: student.apply(p, obs, images)[0].mean.sum()))(params)
+    inputs = given(2, 1, 0, cameras=2)
+    params = jax.jit(student.init)(key, *inputs)
+    out = jax.eval_shape(student.apply, params, *inputs)
+    assert out.policy.mean.shape == (1, 2, 2) and out.estimate.shape == (1, 2, 3)
+    assert out.value.shape == (1, 2) and out.rnn_state.shape == (1, 2, 0)
+    assert out.features.shape == (1, 2, 2 * 2 * 4 + 5)
+    gradient = jax.jit(jax.grad(lambda p: student.apply(p, *inputs).policy.mean.sum()))(params)
     moved = {
         name: float(sum(np.abs(x).sum() for x in jax.tree.leaves(g)))
         for name, g in gradient["params"].items()
@@ -53,7 +67,51 @@ def test_the_student_acts_on_its_estimate_but_does_not_bend_it(key: jax.Array) -
 
 def test_a_student_with_nothing_to_find_acts(key: jax.Array) -> None:
     student = StudentNetwork((8,), num_actions=2, num_labels=0, cnn_channels=4)
-    obs, images = jnp.ones((3, 5)), [jnp.zeros((3, 16, 16, 3))]
-    params = student.init(key, obs, images)
-    policy, estimate = student.apply(params, obs, images)
-    assert policy.mean.shape == (3, 2) and estimate.shape == (3, 0)
+    inputs = given(3, 1, 0)
+    out = student.apply(student.init(key, *inputs), *inputs)
+    assert out.policy.mean.shape == (1, 3, 2) and out.estimate.shape == (1, 3, 0)
+
+
+def sigmoid(x: np.ndarray) -> np.ndarray:
+    """Returns the logistic function."""
+    return 1 / (1 + np.exp(-x))
+
+
+def test_a_student_remembers_until_an_episode_begins(key: jax.Array) -> None:
+    """The oracle: the equations of the gated recurrent unit in numpy, step by step.
+
+    r = s(W_ir x + b_ir + W_hr h), z likewise, n = tanh(W_in x + b_in + r (W_hn h + b_hn)),
+    h' = (1 - z) n + z h; at the beginning of an episode h is zero.
+    """
+    units, student = 4, StudentNetwork((8,), 2, 3, cnn_channels=4, rnn_hidden=4)
+    state, obs, images, first = given(2, 5, units)
+    first = first.at[2, 1].set(True)
+    params = student.init(key, state, obs, images, first)
+    out = student.apply(params, state, obs, images, first)
+    plain = StudentNetwork((8,), 2, 3, cnn_channels=4)
+    whole = {k: v for k, v in params["params"].items() if k != "GRUCell_0"}
+    seen = jax.eval_shape(plain.init, key, state[:, :0], obs, images, first)["params"]
+    whole |= {k: jax.tree.map(lambda x: jnp.zeros(x.shape), seen[k]) for k in ("Mlp_0", "Mlp_1")}
+    features = plain.apply({"params": whole}, state[:, :0], obs, images, first).features
+    cell = jax.tree.map(np.asarray, params["params"]["GRUCell_0"])
+    h, kept = np.asarray(state), []
+    for x, begins in zip(np.asarray(features), np.asarray(first), strict=True):
+        h = np.where(begins[:, None], 0, h)
+        r, z = (
+            sigmoid(
+                x @ cell["i" + g]["kernel"] + cell["i" + g]["bias"] + h @ cell["h" + g]["kernel"]
+            )
+            for g in "rz"
+        )
+        n = x @ cell["in"]["kernel"] + cell["in"]["bias"]
+        n = np.tanh(n + r * (h @ cell["hn"]["kernel"] + cell["hn"]["bias"]))
+        h = (1 - z) * n + z * h
+        kept.append(h)
+    np.testing.assert_allclose(out.rnn_state, kept, atol=1e-5)
+    other = student.apply(params, state + 1, obs, images, first)
+    same = np.isclose(out.policy.mean, other.policy.mean, atol=1e-6).all(-1)
+    np.testing.assert_array_equal(same, [[0, 0], [0, 0], [0, 1], [0, 1], [0, 1]])
+    deployed = student.clone(deployed=True)
+    step = deployed.apply(params, state, obs[0], [images[0][0]], first[0])
+    np.testing.assert_allclose(step.rnn_state, out.rnn_state[0], atol=1e-6)
+    np.testing.assert_allclose(step.policy.mean, out.policy.mean[0], atol=1e-6)

@@ -11,7 +11,7 @@ from mjx_s2r.learn import minibatches
 from mjx_s2r.learn.networks.swish import swish
 from mjx_s2r.learn.ppo.config import PPOConfig
 from mjx_s2r.learn.ppo.losses import Batch, squared_value_error
-from mjx_s2r.learn.ppo.ppo import by_steps, take_worlds
+from mjx_s2r.learn.ppo.ppo import by_steps
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_single_steps_stay_in_their_group_with_all_that_belongs_to_them() -> Non
 def test_a_minibatch_takes_the_chosen_worlds_of_each_group_whole() -> None:
     """Two groups of four worlds; world b at time t is 10 t + b."""
     x = 10 * jnp.arange(3)[:, None] + jnp.arange(8)
-    part = take_worlds(x, chosen=jnp.array([[3, 1], [0, 2]]))
+    part = minibatches.take_items(x, jnp.array([[3, 1], [0, 2]]))
     np.testing.assert_array_equal(part, 10 * np.arange(3)[:, None] + np.array((3, 1, 4, 6)))
 
 
