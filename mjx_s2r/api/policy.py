@@ -18,6 +18,7 @@ from mjx_s2r.contract import PolicyContract, TrainedRange
 from mjx_s2r.curriculum.coordinates import space_at_width
 from mjx_s2r.curriculum.uniform import uniform
 from mjx_s2r.io.run import RunError, is_student, read_settings
+from mjx_s2r.learn.adapt.adaptation import Adaptation
 from mjx_s2r.learn.algorithm import Algorithm
 from mjx_s2r.learn.distill.distillation import Distillation
 from mjx_s2r.learn.ppo.config import PPOConfig
@@ -167,6 +168,9 @@ def deployed_algorithm(algorithm: Algorithm) -> Algorithm:
     """Returns the algorithm with the actor of ours laid out for ONNX; another one as it is."""
     if isinstance(algorithm, Distillation):
         return replace(algorithm, student=algorithm.student.clone(deployed=True))
+    if isinstance(algorithm, Adaptation):
+        student = algorithm.student.clone(deployed=True)
+        return replace(algorithm, distillation=replace(algorithm.distillation, student=student))
     if isinstance(algorithm, PPO):
         return replace(algorithm, deployed=True)
     return algorithm

@@ -20,7 +20,7 @@ from mjx_s2r.curriculum.uniform import uniform
 from mjx_s2r.envs.registry import task_spec
 from mjx_s2r.io import tracker
 from mjx_s2r.io.checkpoints import Checkpoints
-from mjx_s2r.io.run import CHECKPOINTS, read_config
+from mjx_s2r.io.run import CHECKPOINTS, is_adapted, read_config
 from mjx_s2r.learn.distill.config import DistillConfig
 from mjx_s2r.learn.distill.distillation import make_distillation
 from mjx_s2r.learn.rollout import reset_envs
@@ -179,6 +179,10 @@ def load_student(
         RunError: no run there, or its teacher's is gone.
         CheckpointError: no checkpoint, or one of another task or table.
     """
+    if is_adapted(run):
+        from mjx_s2r.api.adapt import load_adapted  # it builds on this file
+
+        return load_adapted(run, iteration, env)
     config = read_config(StudentConfig, run)
     trainer = student_trainer(config, env)
     task = require_native(trainer.env).task

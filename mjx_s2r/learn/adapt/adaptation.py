@@ -100,6 +100,7 @@ class AdaptState:
         best: the parameters with the smallest held-out error so far.
         best_error: () that error, inf where nothing is held out.
         waited: () int32 looks in this stage since it became smaller.
+        last_error: () the held-out error at the last look, NaN where nothing is held out.
     """
 
     params: AdaptedParams
@@ -112,6 +113,7 @@ class AdaptState:
     best: AdaptedParams
     best_error: jax.Array
     waited: jax.Array
+    last_error: jax.Array
 
 
 @struct.dataclass
@@ -120,8 +122,8 @@ class AdaptMetrics(DistillLossMetrics):
 
     Attributes:
         real_error: squared squashed action on the real frames that are learned from.
-        held_out_error: the same on held-out demonstrations, without augmentation; NaN where it was
-            not looked at.
+        held_out_error: the same on held-out demonstrations, without augmentation, at the last
+            look; NaN where none are held out.
         drift: squared distance of the network's parameters from the start.
         stage: number of the stage.
         simulated: share of simulation.
@@ -166,7 +168,6 @@ class Adaptation:
         settings: of adaptation.
         distillation: that of the student, whose network is an `AdaptedStudent`.
         start: the student's parameters and normalizer.
-        reads_readings: P, how many readings there are.
     """
 
     settings: AdaptationConfig
@@ -206,6 +207,7 @@ class Adaptation:
             best=params,
             best_error=jnp.float32(jnp.inf),
             waited=jnp.int32(0),
+            last_error=jnp.float32(jnp.nan),
         )
 
     def zero_rnn_state(self, num_envs: int) -> RnnState:
@@ -221,7 +223,7 @@ class Adaptation:
         key: jax.Array,
     ) -> tuple[jax.Array, jax.Array, Any]:
         """Acts as the student does in simulation, with noise; the teacher's answer is an extra."""
-        return self.distillation.act(self._distilled(state), rnn_state, worlds, images, key)
+        return self.distillation.act(self.distilled(state, state.params), rnn_state, worlds, images, key)
 
     def policy(
         self,
@@ -233,7 +235,7 @@ class Adaptation:
     ) -> tuple[jax.Array, Gaussian]:
         """Returns the recurrent states and the distribution (B, J), as on the robot."""
         robot = replace(self.distillation, student=cast(StudentNetwork, self.on_robot))
-        return robot.policy(self._distilled(state), rnn_state, obs, images, is_first)
+        return robot.policy(self.distilled(state, state.params), rnn_state, obs, images, is_first)
 
     def update(
         self, state: AdaptState, rollout: Rollout, rnn_state: RnnState, *, key: jax.Array
@@ -246,19 +248,19 @@ class Adaptation:
         real = rollout.host
         if not isinstance(real, RealBatch):
             raise ValueError("adaptation needs real frames: give the trainer a host_batch")
-        state = self._judged_at_start(state, real.held_out)
+        state = self.judged_at_start(state, real.held_out)
         batch = self._simulated(state, rollout, rnn_state)
         share, rate = self._of_stage("simulated", state), self._of_stage("learning_rate", state)
         stage = state.stage
         state, (distilled, figures) = self._run_steps(state, batch, real, key)
-        state, error = self._advance(state, real.held_out)
+        state = self.advance(state, real.held_out)
         return (
             state,
             rnn_state.critic,
             AdaptMetrics(
                 **vars(distilled),
                 **figures,
-                held_out_error=error,
+                held_out_error=state.last_error,
                 stage=stage.astype(jnp.float32),
                 simulated=share,
                 learning_rate=rate,
@@ -293,10 +295,10 @@ class Adaptation:
         """Adam's direction for clipped gradients; the stage's step size comes after it."""
         return optax.chain(optax.clip_by_global_norm(1.0), optax.scale_by_adam())
 
-    def _distilled(self, state: AdaptState) -> DistillState:
+    def distilled(self, state: AdaptState, params: AdaptedParams) -> DistillState:
         """Returns the state as distillation has it, of a student that acts alone."""
         return DistillState(
-            params=state.params,
+            params=params,
             optimizer=(),
             obs_norm=state.obs_norm,
             updates=jnp.int32(STUDENT_ACTS),
@@ -375,6 +377,8 @@ class Adaptation:
     ) -> tuple[jax.Array, tuple[DistillLossMetrics, dict[str, jax.Array]]]:
         """Returns the loss of one gradient step, and its figures."""
         settings, share = self.settings, self._of_stage("simulated", state)
+        if given.labelled is None:
+            share = jnp.ones(())  # there is nothing that could have the rest
         key_simulated, key_shift, key_align = jax.random.split(given.key, 3)
         network = cast(StudentNetwork, self.student)
         loss, distilled = distill_loss(network, self.config, params, frames, key_simulated)
@@ -442,7 +446,7 @@ class Adaptation:
         )
         return replace(real, images=images)
 
-    def _judged_at_start(self, state: AdaptState, held_out: RealFrames | None) -> AdaptState:
+    def judged_at_start(self, state: AdaptState, held_out: RealFrames | None) -> AdaptState:
         """Returns the state whose smallest error, before the first update, is the student's."""
         if held_out is None:
             return state
@@ -453,40 +457,34 @@ class Adaptation:
         )
         return replace(state, best_error=error)
 
-    def _advance(
-        self, state: AdaptState, held_out: RealFrames | None
-    ) -> tuple[AdaptState, jax.Array]:
-        """Returns the state one update later, in the next stage where this one is over.
-
-        The second result is the held-out error, NaN where it was not looked at.
-        """
+    def advance(self, state: AdaptState, held_out: RealFrames | None) -> AdaptState:
+        """Returns the state one update later, in the next stage where this one is over."""
         settings = self.settings
         done = state.stage_updates + 1
         whole = jnp.asarray(settings.per_stage("iterations"), jnp.int32)
-        last = done >= whole[jnp.minimum(state.stage, settings.num_stages - 1)]
-        error = jnp.float32(jnp.nan)
+        over = done >= whole[jnp.minimum(state.stage, settings.num_stages - 1)]
         if held_out is not None:
-            due = (done % settings.check_every == 0) | last
+            due = (done % settings.check_every == 0) | over
             error = jax.lax.cond(
-                due, lambda: self.action_error(state, state.params, held_out), lambda: error
+                due,
+                lambda: self.action_error(state, state.params, held_out),
+                lambda: state.last_error,
             )
-            better = error < state.best_error - LEAST_GAIN
+            better = due & (error < state.best_error - LEAST_GAIN)
             best = jax.tree.map(partial(jnp.where, better), state.params, state.best)
             waited = jnp.where(better, 0, state.waited + due)
-            over = last | ((settings.patience > 0) & (waited >= settings.patience))
+            over |= (settings.patience > 0) & (waited >= settings.patience)
             state = replace(
                 state,
                 best=best,
                 best_error=jnp.where(better, error, state.best_error),
                 params=jax.tree.map(partial(jnp.where, over), best, state.params),
                 waited=jnp.where(over, 0, waited),
+                last_error=error,
             )
-        else:
-            over = last
-        state = replace(
+        return replace(
             state,
             updates=state.updates + 1,
             stage=state.stage + over,
             stage_updates=jnp.where(over, 0, done),
         )
-        return state, error

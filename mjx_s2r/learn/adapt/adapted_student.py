@@ -9,10 +9,12 @@ So at the start it computes what the student does, bit for bit or nearly so.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 from flax.traverse_util import flatten_dict, unflatten_dict
 
@@ -93,19 +95,20 @@ class AdaptedStudent:
             rank: of the adapters.
             key: random key.
         """
-        key_wide, key_adapter, key_residual = jax.random.split(key, 3)
+        key_adapter, key_residual = jax.random.split(key)
         inputs = rnn_state, obs, images, is_first
         student = start
         if self.domain_bit:
-            student = with_new_reading(self.network, start, *inputs, key=key_wide)
+            student = with_new_reading(self.network, start, *inputs)
         out = jax.eval_shape(self.network.apply, student, rnn_state, self._told(obs), *inputs[2:])
-        residual = self._residual.init(key_residual, jnp.zeros(out.features.shape[-1:]))
+        features = jnp.zeros(out.features.shape[-1:])
+        residual = jax.jit(self._residual.init)(key_residual, features)
         last = f"Dense_{len(self.residual_hidden)}"
         layers = dict(residual["params"])
         layers[last] = jax.tree.map(jnp.zeros_like, layers[last])
         return AdaptedParams(
             student=student,
-            adapter=init_adapter(student, rank, key=key_adapter),
+            adapter=jax.jit(partial(init_adapter, rank=rank))(student, key=key_adapter),
             residual={"params": layers},
             alignment=AlignmentParams({}, jnp.zeros((0, 0)), jnp.zeros((0, 0))),
         )
@@ -143,7 +146,7 @@ class AdaptedStudent:
         """Returns readings (..., P) with the domain behind them, if the network is told."""
         if not self.domain_bit:
             return obs
-        bit = jnp.full((*obs.shape[:-1], 1), self.domain, obs.dtype)
+        bit = jnp.zeros_like(obs[..., :1]) + self.domain
         return jnp.concatenate((obs, bit), -1)
 
 
@@ -154,8 +157,6 @@ def with_new_reading(
     obs: jax.Array,
     images: Sequence[jax.Array],
     is_first: jax.Array,
-    *,
-    key: jax.Array,
 ) -> Any:
     """Returns parameters for one more reading behind the others, which changes nothing yet.
 
@@ -169,20 +170,21 @@ def with_new_reading(
         obs: (T, B, P) readings, none of which is zero throughout.
         images: per camera (T, B, H, W, C), not all alike.
         is_first: (T, B).
-        key: random key.
 
     Raises:
         ValueError: parameters of another network.
     """
     wide = jnp.concatenate((obs, jnp.zeros((*obs.shape[:-1], 1), obs.dtype)), -1)
-    fresh = network.init(key, rnn_state, wide, images, is_first)
+    given, rng = (rnn_state, wide, images, is_first), np.random.default_rng(0)
+    shapes = jax.eval_shape(network.init, jax.random.key(0), *given)
+    fresh = jax.tree.map(lambda x: 0.1 * rng.standard_normal(x.shape, np.float32), shapes)
 
     def total(fresh: Any) -> jax.Array:
         """Returns a number that every output bears on."""
-        out = cast(StudentOutput, network.apply(fresh, rnn_state, wide, images, is_first))
+        out = cast(StudentOutput, network.apply(fresh, *given))
         return jnp.sum(out.policy.mean) + jnp.sum(out.estimate) + jnp.sum(out.value)
 
-    gradient = flatten_dict(jax.grad(total)(fresh))
+    gradient = flatten_dict(jax.device_get(jax.jit(jax.grad(total))(fresh)))
     old, new = flatten_dict(params), flatten_dict(fresh)
     if old.keys() != new.keys():
         raise ValueError("the student's parameters are of another network")
@@ -191,15 +193,13 @@ def with_new_reading(
         if value.shape == old[name].shape:
             found[name] = old[name]
             continue
-        (silent,) = jnp.nonzero(~jnp.any(gradient[name] != 0, axis=1))
+        silent = np.flatnonzero(~(gradient[name] != 0).any(1))
         if len(silent) != 1 or value.shape[0] != old[name].shape[0] + 1:
             raise ValueError(
                 f"layer {'/'.join(name)} has weights {value.shape} with one more reading and "
                 f"{old[name].shape} without; which row is the new one cannot be told"
             )
-        row = int(silent[0])
-        nothing = jnp.zeros((1, value.shape[1]), value.dtype)
-        found[name] = jnp.concatenate((old[name][:row], nothing, old[name][row:]))
+        found[name] = jnp.asarray(np.insert(np.asarray(old[name]), silent[0], 0.0, axis=0))
     return unflatten_dict(found)
 
 

@@ -73,12 +73,21 @@ class RowSampler:
                     check_green_screen(self.demonstrations, number)
 
     def draw(self, count: int, *, rng: np.random.Generator) -> np.ndarray:
-        """Returns (T, count) row numbers; a stretch that would pass its episode's end begins sooner.
+        """Returns (T, count) row numbers of stretches that begin at random."""
+        return self.stretches(self.rows[rng.integers(len(self.rows), size=count)])
 
-        A shorter episode begins anew behind its end, see `is_first`.
+    def spread(self, count: int) -> np.ndarray:
+        """Returns (T, K) row numbers of at most ``count`` rows, evenly over those chosen."""
+        most = max(1, min(count, len(self.rows)) // self.steps)
+        return self.stretches(self.rows[np.linspace(0, len(self.rows) - 1, most).astype(int)])
+
+    def stretches(self, chosen: np.ndarray) -> np.ndarray:
+        """Returns (T, M) row numbers from ``chosen`` (M,) on, each within its episode.
+
+        A stretch that would pass its episode's end begins sooner; a shorter episode begins anew
+        behind its end, see `is_first`.
         """
         ends = self.demonstrations.starts
-        chosen = self.rows[rng.integers(len(self.rows), size=count)]
         episode = np.searchsorted(ends, chosen, side="right") - 1
         first, stop = ends[episode], ends[episode + 1]
         start = np.maximum(np.minimum(chosen, stop - self.steps), first)
@@ -104,7 +113,7 @@ class RowSampler:
         return tuple(found)
 
     def _mixed(self, seen: np.ndarray, camera: int, rng: np.random.Generator) -> np.ndarray:
-        """Returns pictures (T, M, H, W, 3 F); all frames of a stack and stretch are treated alike."""
+        """Returns pictures (T, M, H, W, 3 F); frames of a stack and stretch are treated alike."""
         mixing = self.mixing
         if not (mixing.replace_screen or mixing.overlay):
             return seen
