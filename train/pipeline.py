@@ -120,7 +120,7 @@ def run(config: PipelineConfig) -> dict[str, Any]:
         teacher=teach.run,
         run=config.run / "student",
         seed=config.seed,
-        plain_looks=not config.randomize,
+        curriculum=config.student.curriculum if config.randomize else "none",
     )
     policy = config.run / POLICY
     taught, learnt = config.run / "teacher.json", config.run / "student.json"

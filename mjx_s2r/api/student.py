@@ -16,7 +16,10 @@ from mjx_s2r.api.teacher import (
     with_cameras,
     with_ranges_kept,
 )
-from mjx_s2r.curriculum.uniform import uniform
+from mjx_s2r.curriculum.adr import ADRConfig
+from mjx_s2r.curriculum.interface import Curriculum
+from mjx_s2r.curriculum.pictures import PictureSchedule, picture_rows, schedule_by_pictures
+from mjx_s2r.curriculum.registry import CurriculumConfig, Schedules
 from mjx_s2r.envs.registry import task_spec
 from mjx_s2r.io import tracker
 from mjx_s2r.io.checkpoints import Checkpoints
@@ -46,8 +49,14 @@ class StudentConfig:
     """Folder of this run."""
     seed: int = 0
     """Seed of everything."""
-    plain_looks: bool = False
-    """Keep every look nominal instead of drawing it from the limits."""
+    curriculum: str = "uniform"
+    """Schedule of the looks and of the camera's timing: uniform draws them from their limits
+    throughout, none keeps them nominal, adr and the others begin there and widen them as the
+    student copes. Rows of physics keep the ranges that the teacher reached."""
+    rows: tuple[str, ...] = ()
+    """Rows that it schedules, as patterns of names or fields; empty: all visual ones."""
+    mix: tuple[str, ...] = ()
+    """Further schedules with rows of their own, each as kind:pattern,pattern."""
     ranges: Path | None = None
     """A TOML or JSON file of ranges of rows instead of those that the teacher reached, within the
     limits of its run: name = [low, high], or a value for a fixed row."""
@@ -75,6 +84,10 @@ class StudentConfig:
     """How pictures are made."""
     distill: DistillConfig = field(default_factory=DistillConfig)
     """Settings of distillation."""
+    adr: ADRConfig = field(default_factory=ADRConfig)
+    """Settings of ADR."""
+    schedules: Schedules = field(default_factory=Schedules)
+    """Settings of the other schedules."""
 
 
 MAY_CHANGE = (
@@ -91,34 +104,59 @@ def student_recipe(teacher: Path) -> StudentConfig:
     return StudentConfig(teacher=teacher, distill=task_spec(task).distill)
 
 
-def student_space(
-    trainer: Trainer, state: TrainState, plain_looks: bool, given: Sequence[str] = ()
-) -> ParamSpace:
-    """Returns the table with the ranges that the teacher reached, and looks over their limits.
+def student_space(trainer: Trainer, state: TrainState, given: Sequence[str] = ()) -> ParamSpace:
+    """Returns the table with the ranges that the teacher reached as initial ones, looks nominal.
 
     Args:
         trainer: the teacher's.
         state: the teacher's.
-        plain_looks: looks stay nominal.
-        given: ranges of rows instead of these (`mjx_s2r.params.ranges`).
+        given: ranges of rows instead (`mjx_s2r.params.ranges`): the limits of a look, and what is
+            drawn of a row of physics.
 
     Raises:
         ParamError: a range that its row cannot have.
     """
     space = trainer.env.space
     ranges = trainer.reached_ranges(state)
-    for row in space.rows:
-        if row.group == "visual":
-            ranges[row.name] = (row.nominal, row.nominal) if plain_looks else row.limits
+    looks: list[str] = []
     for change in map(read_range, given):
         changed = changed_space(space, (str(change),))
-        ranges[change.name] = changed.rows[changed.index(change.name)].limits
+        row = changed.rows[changed.index(change.name)]
         if change.limits is not None or change.nominal is not None:
             raise ParamError(
                 f"range of {change.name!r}: a student keeps the limits and nominal values of its "
                 "teacher's run; give low and high alone, or train the teacher with others"
             )
+        if row.group == "visual":
+            looks.append(str(change))
+        else:
+            ranges[change.name] = row.limits
+    space = changed_space(space, looks)
+    for row in space.rows:
+        if row.group == "visual":
+            ranges[row.name] = (row.nominal, row.nominal)
     return space.with_ranges(ranges)
+
+
+def student_curriculum(
+    config: StudentConfig, space: ParamSpace, *, by_pictures: bool
+) -> tuple[Curriculum, PictureSchedule | None]:
+    """Returns the schedule of a student's worlds, and that of single pictures if there is one.
+
+    Args:
+        config: settings.
+        space: the table, from `student_space`.
+        by_pictures: every picture shows a look of its own, and is scored for it.
+    """
+    named = CurriculumConfig(
+        config.curriculum, config.rows, config.mix, config.adr, config.schedules
+    )
+    looks = np.array([row.group == "visual" for row in space.rows], bool)
+    build = partial(named.build, space, default=looks, keep_others=True)
+    if not by_pictures:
+        return build(), None
+    shown = picture_rows(space)
+    return schedule_by_pictures(space, build(within=~shown), build(within=shown))
 
 
 def student_trainer(config: StudentConfig, env: Environment | None = None) -> Trainer:
@@ -138,10 +176,11 @@ def student_trainer(config: StudentConfig, env: Environment | None = None) -> Tr
     cameras = camera_schedule(native, config.render, config.distill.changes_looks)
     shapes = tuple(c.shape for c in cameras.signals)
     given = ranges_given(config)
-    curriculum = uniform(student_space(teacher, state, config.plain_looks, given))
+    space = student_space(teacher, state, given)
+    curriculum, looks = student_curriculum(config, space, by_pictures=cameras.look_each_step)
     policy = partial(teacher.policy, state)
     algorithm = make_distillation(native, shapes, policy, config.distill)
-    return Trainer(native, curriculum, algorithm, cameras)
+    return Trainer(native, curriculum, algorithm, cameras, looks)
 
 
 def train_student(

@@ -120,26 +120,43 @@ class CurriculumConfig:
             if kind not in CURRICULA:
                 raise unknown("curriculum", kind, list(CURRICULA))
 
-    def build(self, space: ParamSpace) -> Curriculum:
+    def build(
+        self,
+        space: ParamSpace,
+        *,
+        default: np.ndarray | None = None,
+        within: np.ndarray | None = None,
+        keep_others: bool = False,
+    ) -> Curriculum:
         """Returns the curriculum over a table.
+
+        Args:
+            space: the table.
+            default: (D,) bool, the rows that it schedules where ``rows`` names none; absent, all
+                that a policy without cameras can feel.
+            within: (D,) bool, the rows that it may schedule at all; absent, every row.
+            keep_others: rows that it does not schedule keep their initial ranges, even beside fixed
+                ones, where they would stay nominal.
 
         Raises:
             ParamError: a pattern that fits no row, or a row that two entries of ``mix`` claim.
         """
         if not len(space):
             return uniform(space)
-        left = select_rows(space, self.rows or ALL_BUT_LOOKS)
-        if not self.mix:
-            return self._build_one(self.kind, space, left)
+        may = np.ones(len(space), bool) if within is None else within
+        default = select_rows(space, ALL_BUT_LOOKS) if default is None else default
+        left = (select_rows(space, self.rows) if self.rows else default) & may
         parts: list[Part] = []
         for entry in self.mix:
             kind, _, patterns = entry.partition(":")
             rows = select_rows(space, patterns)
             left = left & ~rows
-            parts.append((rows, partial(self._build_one, kind)))
-        if left.any():
-            parts.append((left, partial(self._build_one, self.kind)))
-        return mixture(space, parts)
+            parts.append((rows & may, partial(self._build_one, kind)))
+        if not (parts or keep_others):
+            return self._build_one(self.kind, space, left)
+        parts.append((left, partial(self._build_one, self.kind)))
+        parts = [part for part in parts if np.any(part[0])]
+        return mixture(space, parts) if parts else uniform(space, may)
 
     def _build_one(self, kind: str, space: ParamSpace, rows: np.ndarray) -> Curriculum:
         """Returns the schedule called ``kind`` over ``rows`` (D,)."""

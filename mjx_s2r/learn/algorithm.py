@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import jax
 
+from mjx_s2r.curriculum.interface import Episodes
 from mjx_s2r.learn.networks.actor_critic import RnnState
 from mjx_s2r.learn.networks.gaussian import Gaussian
 from mjx_s2r.learn.rollout import Images, Rollout
@@ -79,5 +80,21 @@ class Algorithm(Protocol):
         Returns:
             The state, the critic's recurrent state (B, H) after the last step, and metrics: a
             record of () figures, each written to the run's log under its name.
+        """
+        ...
+
+    def scored_episodes(self, state: Any, rollout: Rollout) -> Episodes:
+        """Returns the episodes (T, B) by which the curriculum judges how the policy copes.
+
+        Args:
+            state: the algorithm's state while they were acted.
+            rollout: T steps in B worlds.
+        """
+        ...
+
+    def picture_scores(self, rollout: Rollout) -> jax.Array:
+        """Returns (T, B) in [0, 1] what the policy made of each picture by itself.
+
+        It is asked only where every picture shows a look of its own.
         """
         ...

@@ -28,6 +28,7 @@ from mjx_s2r.sim.effects.frame_timing import (
     FrameTiming,
     age_frames,
     bind_frame_timing,
+    delivered_age,
     delivered_frames,
     first_frames,
     take_frames,
@@ -169,6 +170,20 @@ class CameraSchedule:
             frames = _wind(self.timing, self.period, every, frames, *given)
         return frames, _stack(self.timing, frames, timed)
 
+    def picture_age(self, frames: Frames, worlds: State) -> jax.Array:
+        """Returns (B,) int32 control steps since what the policy sees now was drawn.
+
+        It is -1 where cameras differ.
+
+        Args:
+            frames: as `observe` returned them.
+            worlds: the worlds that were observed.
+        """
+        xi = self.params(worlds)
+        if not frames:
+            return jnp.zeros(xi.shape[:1], jnp.int32)
+        return cast(jax.Array, _ages(self.timing, frames, xi))
+
     def fresh(self, worlds: State, xi: jax.Array, key: jax.Array) -> Frames:
         """Returns the frames of fresh worlds; () where all begin with their next picture."""
         return self.initial(worlds, xi, key) if self.takes_turns else ()
@@ -285,6 +300,13 @@ def _stack(timing: tuple[FrameTiming, ...], frames: Frames, xi: jax.Array) -> Im
     """Returns what the policy sees: the frames of each world side by side along the channels."""
     told = [delivered_frames(*pair, xi) for pair in zip(timing, frames, strict=True)]
     return tuple(jnp.moveaxis(x, 1, 3).reshape(*x.shape[:1], *x.shape[2:4], -1) for x in told)
+
+
+@partial(jax.jit, static_argnums=0)
+def _ages(timing: tuple[FrameTiming, ...], frames: Frames, xi: jax.Array) -> jax.Array:
+    """Returns (B,) the age of the newest picture of every camera, -1 where they differ."""
+    ages = jnp.stack([delivered_age(*pair, xi) for pair in zip(timing, frames, strict=True)])
+    return jnp.where((ages == ages[0]).all(0), ages[0], -1)
 
 
 @partial(jax.jit, donate_argnums=0)

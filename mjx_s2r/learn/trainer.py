@@ -23,6 +23,7 @@ from jax.sharding import Mesh
 from jax.stages import Lowered
 
 from mjx_s2r.curriculum.interface import Curriculum
+from mjx_s2r.curriculum.pictures import PictureSchedule, scored_pictures
 from mjx_s2r.io.checkpoints import Checkpoints, DiskFullError
 from mjx_s2r.io.config import ConfigError
 from mjx_s2r.io.run import Run
@@ -114,6 +115,8 @@ class Trainer:
         curriculum: draws the parameters of episodes; visual rows give the worlds their looks.
         algorithm: acts and learns.
         cameras: takes the pictures that the actor sees; None for an actor that reads numbers.
+        looks: where every picture shows a look of its own, what draws those and counts their
+            scores; a part of ``curriculum``. Absent, they are drawn as episodes are.
         host_batch: iteration -> arrays of the host that the algorithm's update finds in
             `Rollout.host`, always of the same shapes; for actors that see.
     """
@@ -122,6 +125,7 @@ class Trainer:
     curriculum: Curriculum
     algorithm: Algorithm
     cameras: CameraSchedule | None = None
+    looks: PictureSchedule | None = None
     host_batch: Callable[[int], Any] | None = None
 
     def __post_init__(self) -> None:
@@ -203,11 +207,12 @@ class Trainer:
         """Takes the gradient steps on a batch and moves the curriculum."""
         batch, before, key = collected
         learner, critic, loss = self.algorithm.update(state.learner, batch, before, key=key)
+        scored = self.algorithm.scored_episodes(state.learner, batch)
         state = replace(
             state,
             learner=learner,
             rnn_state=replace(state.rnn_state, critic=critic),
-            curriculum=self.curriculum.update(state.curriculum, batch.episodes),
+            curriculum=self.curriculum.update(state.curriculum, scored),
             iteration=state.iteration + 1,
         )
         return state, Metrics(batch.stats, batch.nan_snapshot, loss)
@@ -277,6 +282,13 @@ class Trainer:
         return act
 
     @cached_property
+    def _picture_schedule(self) -> PictureSchedule | None:
+        """What draws a look for every picture; None where a world keeps its look."""
+        if self.cameras is None or not self.cameras.look_each_step:
+            return None
+        return self.looks or PictureSchedule(self.curriculum.sample, lambda state, seen: state)
+
+    @cached_property
     def compiled_step(self) -> CompiledStep:
         """An iteration without cameras, compiled."""
         return CompiledStep(self.prepare, self.collect, self.update)
@@ -319,9 +331,12 @@ class Trainer:
         steps: list[StepRecord] = []
         first = int(state.iteration) * self.config.num_steps if cameras.keeps_frames else 0
         keys = self._step_keys(key_rollout)
+        drawn: list[tuple[EpisodeParams, jax.Array]] = []
         for index, key in enumerate(keys):
             looks = self._looks(state.curriculum, carry[1], key)
-            frames, images = cameras.observe(frames, carry[1], looks, first + index, key)
+            frames, images = cameras.observe(frames, carry[1], looks.xi, first + index, key)
+            if self._picture_schedule is not None:
+                drawn.append((looks, cameras.picture_age(frames, carry[1])))
             carry, step = self._step(state.learner, carry, fresh, images, jnp.int32(index), key)
             frames = cameras.auto_reset(frames, fresh_frames, carry[1])
             steps.append(step)
@@ -329,7 +344,8 @@ class Trainer:
         after = replace(before, actor=actor)
         host = None if self.host_batch is None else self.host_batch(int(state.iteration))
         state = replace(state, env_state=worlds, rnn_state=after, key=key_next, frames=())
-        state, metrics = self._update_from_steps(state, steps, snapshot, before, key_update, host)
+        given = (state, steps, snapshot, before, drawn, key_update, host)
+        state, metrics = self._update_from_steps(*given)
         return replace(state, frames=frames), metrics
 
     @partial(jax.jit, static_argnums=0)
@@ -337,12 +353,13 @@ class Trainer:
         return list(jax.random.split(key, self.config.num_steps))
 
     @partial(jax.jit, static_argnums=0)
-    def _looks(self, schedule: Any, worlds: State, key: jax.Array) -> jax.Array:
-        """Returns (B, D) the parameters whose visual rows give each world its look now."""
-        if self.cameras is not None and self.cameras.look_each_step:
+    def _looks(self, schedule: Any, worlds: State, key: jax.Array) -> EpisodeParams:
+        """Returns the parameters (B, D) whose visual rows give each world its look now."""
+        if self._picture_schedule is not None:
             key = jax.random.fold_in(key, 2)
-            return self.curriculum.sample(schedule, self.config.num_envs, key).xi
-        return jax.vmap(cast(Env, self.env).current_params)(worlds)
+            return self._picture_schedule.sample(schedule, self.config.num_envs, key)
+        xi = jax.vmap(cast(Env, self.env).current_params)(worlds)
+        return replace(worlds.pipeline_state.episode_params, xi=xi)
 
     @partial(jax.jit, static_argnums=0)
     def _empty_snapshot(self, worlds: State) -> NanSnapshot:
@@ -368,12 +385,19 @@ class Trainer:
         steps: list[StepRecord],
         snapshot: NanSnapshot,
         before: RnnState,
+        drawn: list[tuple[EpisodeParams, jax.Array]],
         key: jax.Array,
         host: Any = None,
     ) -> tuple[TrainState, Metrics]:
         stacked = cast(StepRecord, jax.tree.map(lambda *x: jnp.stack(x), *steps))
         batch = replace(as_rollout(stacked, snapshot), host=host)
-        return self.update(state, (batch, before, key))
+        after, metrics = self.update(state, (batch, before, key))
+        if self._picture_schedule is not None:
+            looks, age = jax.tree.map(lambda *x: jnp.stack(x), *drawn)
+            seen = scored_pictures(looks, age, self.algorithm.picture_scores(batch))
+            schedule = self._picture_schedule.update(after.curriculum, seen)
+            after = replace(after, curriculum=schedule)
+        return after, metrics
 
     def _programs_with_cameras(
         self, cameras: CameraSchedule, state: TrainState
@@ -389,8 +413,11 @@ class Trainer:
         carry, step = jax.eval_shape(self._step, *given)
         steps, state = [step] * self.config.num_steps, replace(state, frames=())
         host = None if self.host_batch is None else self.host_batch(0)
-        collected = (steps, carry[2], state.rnn_state, key, host)
-        yield Trainer._update_from_steps.lower(self, state, *collected)
+        looks = jax.eval_shape(self._looks, state.curriculum, carry[1], key)
+        age = jax.ShapeDtypeStruct((count,), jnp.int32)
+        drawn = [(looks, age)] * self.config.num_steps if self._picture_schedule is not None else []
+        given = (state, steps, carry[2], state.rnn_state, drawn, key, host)
+        yield Trainer._update_from_steps.lower(self, *given)
 
     def sharded_iterate(self, mesh: Mesh) -> Callable[[TrainState], tuple[TrainState, Metrics]]:
         """Returns `iterate` whose state stays split over the devices of ``mesh``."""

@@ -12,7 +12,7 @@ import pytest
 import tyro
 
 from mjx_s2r.api import door
-from mjx_s2r.api.student import student_space
+from mjx_s2r.api.student import StudentConfig, student_curriculum, student_space
 from mjx_s2r.api.teacher import MAY_CHANGE, TeacherConfig, make_curriculum, with_ranges_kept
 from mjx_s2r.envs.registry import make_env, make_task, name_of
 from mjx_s2r.io.run import Run, RunError, read_config
@@ -98,18 +98,37 @@ def test_options_that_come_repeatedly_are_one(
 
 
 def test_a_student_draws_from_its_own_ranges_within_its_teachers() -> None:
+    """Ranges of physics are what is drawn; those of a look are how far its schedule may go."""
     reached = {row.name: row.initial for row in SPACE.rows} | {"noise": (0.0, 0.1)}
     trainer: Any = SimpleNamespace(
         env=SimpleNamespace(space=SPACE), reached_ranges=lambda state: dict(reached)
     )
     state: Any = None
-    space = student_space(trainer, state, False, ("noise=0,0.02", "look=1"))
+    space = student_space(trainer, state, ("noise=0,0.02", "look=1"))
     ranges = {row.name: row.initial for row in space.rows}
     assert ranges == reached | {"noise": (0.0, 0.02), "look": (1.0, 1.0)}
-    assert [row.limits for row in space.rows] == [row.limits for row in SPACE.rows]
+    limits = {row.name: row.limits for row in SPACE.rows} | {"look": (1.0, 1.0)}
+    assert {row.name: row.limits for row in space.rows} == limits
     for text in ("noise=0,0.2", "look=1;limits=0,9"):
         with pytest.raises(ParamError, match=r"hard limits|keeps the limits"):
-            student_space(trainer, state, False, (text,))
+            student_space(trainer, state, (text,))
+
+
+@pytest.mark.parametrize("by_pictures", [False, True])
+@pytest.mark.parametrize(("kind", "opens"), [("uniform", True), ("none", False), ("adr", False)])
+def test_a_students_schedule_opens_looks_and_keeps_what_its_teacher_reached(
+    kind: str, opens: bool, by_pictures: bool
+) -> None:
+    space = SPACE.with_ranges({"noise": (0.0, 0.05)})
+    config = StudentConfig(curriculum=kind)
+    curriculum, _ = student_curriculum(config, space, by_pictures=by_pictures)
+    report = curriculum.report(curriculum.init())
+    found = dict(
+        zip(space.names, zip(*np.asarray((report.low, report.high)), strict=True), strict=True)
+    )
+    for row in space.rows:
+        wide = row.group == "visual" and opens
+        np.testing.assert_allclose(found[row.name], row.limits if wide else row.initial, rtol=1e-6)
 
 
 def test_a_notebook_gives_ranges_as_a_dict(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

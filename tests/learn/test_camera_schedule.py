@@ -176,6 +176,20 @@ def test_a_lost_picture_repeats_the_one_before_and_does_not_count_in_a_stack() -
     np.testing.assert_array_equal(moved[:, 1], seen[:-1][new][:, 0])  # the one seen before it
 
 
+def test_the_age_of_a_picture_is_told_by_what_it_shows() -> None:
+    """Worlds are as bright as their clock says, so that a picture tells when it was drawn."""
+    rows = jnp.array([[0.0, 0.0], [0.045, 0.0], [0.0, 0.6], [0.02, 0.3]])
+    view = _clock(1, 1, ParamSpace((LATE, LOST)), rows)
+    frames = view.initial(_worlds(0), XI, KEY)
+    for step in range(30):
+        worlds = _worlds(step)
+        frames, images = view.observe(frames, worlds, XI, step, jax.random.fold_in(KEY, step))
+        age = np.asarray(view.picture_age(frames, worlds))
+        if step > 15:  # nobody loses so many in a row here
+            np.testing.assert_array_equal(age, step - np.array(_greys(images))[:, 0])
+    assert age[0] == 0 and age[1] == 3
+
+
 def test_a_slower_camera_shows_every_third_picture() -> None:
     seen = _shown(_clock(1, 1, ParamSpace((SLOW,)), jnp.full((WORLDS, 1), 0.055)), 9)
     assert seen[:, 0, 0].tolist() == [0, 0, 0, 3, 3, 3, 6, 6, 6]

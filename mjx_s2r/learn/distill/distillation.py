@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
+from mjx_s2r.curriculum.interface import Episodes
 from mjx_s2r.learn import minibatches, normalizer
 from mjx_s2r.learn.distill.config import DistillConfig
 from mjx_s2r.learn.distill.losses import DistillBatch, DistillLossMetrics, distill_loss
@@ -102,12 +103,12 @@ class Distillation:
         worlds: State,
         images: Images,
         key: jax.Array,
-    ) -> tuple[jax.Array, jax.Array, tuple[TeacherAnswer, jax.Array]]:
+    ) -> tuple[jax.Array, jax.Array, tuple[TeacherAnswer, jax.Array, jax.Array]]:
         """Acts as the teacher with probability beta, else as the student, with noise.
 
         Returns:
             The recurrent states (B, H + M), the raw action (B, J), and the teacher's answer with
-            the labels (B, L).
+            the labels (B, L) and the `agreement` (B,).
         """
         key_who, key_noise = jax.random.split(key)
         first = is_first(worlds)
@@ -120,7 +121,8 @@ class Distillation:
         teaches = jax.random.bernoulli(key_who, share, (mine.mean.shape[0], 1))
         raw = jnp.where(teaches, bounded, mine.mean)
         raw = raw + self.config.action_noise * jax.random.normal(key_noise, raw.shape)
-        return jnp.concatenate((own, theirs), -1), raw, (answer, self.label(worlds))
+        agrees = agreement(mine.mean, bounded, self.config.agrees_within)
+        return jnp.concatenate((own, theirs), -1), raw, (answer, self.label(worlds), agrees)
 
     def policy(
         self,
@@ -169,7 +171,7 @@ class Distillation:
         """Returns the state after all gradient steps, no critic's recurrent state, and metrics."""
         steps, beta = rollout.transitions, self.beta(state.updates)
         state = replace(state, obs_norm=normalizer.update(state.obs_norm, steps.obs["state"]))
-        teacher, label = steps.extras
+        teacher, label, _ = steps.extras
         batch = DistillBatch(
             obs=normalizer.apply(state.obs_norm, steps.obs["state"]),
             images=steps.images,
@@ -181,6 +183,15 @@ class Distillation:
         state, loss = self._run_epochs(state, self._items(batch), key)
         state = replace(state, updates=state.updates + 1)
         return state, rnn_state.critic, DistillMetrics(**vars(loss), beta=beta)
+
+    def scored_episodes(self, state: DistillState, rollout: Rollout) -> Episodes:
+        """Returns the episodes that end once the student acts alone; others are the teacher's."""
+        alone = self.beta(state.updates) <= 0
+        return replace(rollout.episodes, ended=rollout.episodes.ended & alone)
+
+    def picture_scores(self, rollout: Rollout) -> jax.Array:
+        """Returns (T, B) the `agreement` of student and teacher about each picture."""
+        return cast(jax.Array, rollout.transitions.extras[2])
 
     def beta(self, updates: jax.Array) -> jax.Array:
         """Returns () the teacher's share of the acting, falling linearly from 1 to 0."""
@@ -236,6 +247,15 @@ class Distillation:
 
         state, metrics = jax.lax.scan(epoch, state, jax.random.split(key, self.config.num_epochs))
         return state, jax.tree.map(jnp.mean, metrics)
+
+
+def agreement(student: jax.Array, teacher: jax.Array, within: float) -> jax.Array:
+    """Returns (B,) 1 where two raw actions (B, J) mean nearly the same to the robot, else 0.
+
+    Nearly is a root mean square distance of the squashed actions below ``within``.
+    """
+    squared = jnp.mean((jnp.tanh(student) - jnp.tanh(teacher)) ** 2, axis=-1)
+    return (squared < within**2).astype(jnp.float32)
 
 
 def make_distillation(

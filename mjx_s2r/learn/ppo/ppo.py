@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
+from mjx_s2r.curriculum.interface import Episodes
 from mjx_s2r.learn import minibatches, normalizer
 from mjx_s2r.learn.gae import gae
 from mjx_s2r.learn.networks import gaussian
@@ -145,6 +146,14 @@ class PPO:
             **vars(loss), learning_rate=state.learning_rate, explained_variance=explained
         )
         return state, critic_rnn_state, metrics
+
+    def scored_episodes(self, state: PPOState, rollout: Rollout) -> Episodes:
+        """Returns the rollout's episodes: in all of them the actor acted."""
+        return rollout.episodes
+
+    def picture_scores(self, rollout: Rollout) -> jax.Array:
+        """Raises NotImplementedError: without a teacher no single picture has a score."""
+        raise NotImplementedError("PPO judges episodes, not pictures")
 
     def batch(
         self, state: PPOState, steps: Transition, rnn_state: RnnState

@@ -176,14 +176,33 @@ def delivered_frames(spec: FrameTiming, queue: FrameQueue, xi: jax.Array) -> jax
     """
     if queue.age is None:
         return queue.pictures
-    late = _steps(spec.values(xi)["frame_delay_s"], spec)
-    first = jnp.argmax(queue.age >= late[:, None], axis=1)
-    first = jnp.minimum(first, spec.depth - spec.frames)
+    first = _first_delivered(spec, queue.age, xi)
 
     def picked(pictures: jax.Array, index: jax.Array) -> jax.Array:
         return jax.lax.dynamic_slice_in_dim(pictures, index, spec.frames, axis=0)
 
     return jax.vmap(picked)(queue.pictures, first)
+
+
+def delivered_age(spec: FrameTiming, queue: FrameQueue, xi: jax.Array) -> jax.Array:
+    """Returns (B,) int32 control steps since the newest picture that has arrived was taken.
+
+    Args:
+        spec: the bound rows.
+        queue: of B worlds.
+        xi: (B, D) the worlds' parameters.
+    """
+    if queue.age is None:
+        return jnp.zeros(xi.shape[:1], jnp.int32)
+    first = _first_delivered(spec, queue.age, xi)
+    return jnp.take_along_axis(queue.age, first[:, None], axis=1)[:, 0]
+
+
+def _first_delivered(spec: FrameTiming, age: jax.Array, xi: jax.Array) -> jax.Array:
+    """Returns (B,) the place of the newest picture that has arrived among those of age (B, K)."""
+    late = _steps(spec.values(xi)["frame_delay_s"], spec)
+    first = jnp.argmax(age >= late[:, None], axis=1)
+    return jnp.minimum(first, spec.depth - spec.frames)
 
 
 def _steps(seconds: jax.Array, spec: FrameTiming) -> jax.Array:

@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 from functools import partial
+from types import SimpleNamespace
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -9,16 +11,22 @@ import numpy as np
 import pytest
 
 from mjx_s2r.contract import CameraSignal
+from mjx_s2r.curriculum.adr import ADRConfig, adr
+from mjx_s2r.curriculum.interface import Episodes
+from mjx_s2r.curriculum.pictures import picture_rows, schedule_by_pictures
+from mjx_s2r.curriculum.uniform import uniform
 from mjx_s2r.envs.cartpole import CONTRACT, Cartpole
 from mjx_s2r.learn.distill.config import DistillConfig
-from mjx_s2r.learn.distill.distillation import DistillMetrics
+from mjx_s2r.learn.distill.distillation import DistillMetrics, agreement
 from mjx_s2r.learn.networks.gaussian import Gaussian, gaussian
 from mjx_s2r.learn.trainer import Trainer, TrainState
+from mjx_s2r.params import ParamSpace, scale
 from mjx_s2r.runtime.compilation import compile_all
 from mjx_s2r.runtime.sharding import device_mesh, init_sharded
 from tests.learn.distill.students import student_of
 from tests.learn.heard import compiled
 
+LIGHT = scale("light", "visual.ambient", (), (0.5, 1.5))
 CONFIG = DistillConfig(
     num_envs=4,
     num_steps=4,
@@ -29,6 +37,7 @@ CONFIG = DistillConfig(
     hidden=(16,),
     cnn_channels=4,
     shift_pixels=1,
+    agrees_within=0.6,
 )
 
 
@@ -59,7 +68,16 @@ def compilations() -> np.ndarray:
 def run() -> tuple[Trainer, list[TrainState], list[DistillMetrics], np.ndarray, list[str]]:
     """A trainer, its states, its metrics, how often each part was compiled, and what too late."""
     contract = replace(CONTRACT, cameras=(CameraSignal("fixed", 16, 16, 50.0),))
-    trainer = student_of(teacher, Cartpole(contract=contract), CONFIG)
+    space = ParamSpace((*Cartpole().space.rows, LIGHT))
+    trainer = student_of(teacher, Cartpole(contract=contract, space=space), CONFIG)
+    shown, still = picture_rows(space), space.pinned()
+    looks = adr(
+        still,
+        ADRConfig(window=4, widen_above=0.2, narrow_below=0.1, step=0.5, boundary_share=1.0),
+        shown,
+    )
+    schedule, pictures = schedule_by_pictures(still, uniform(space), looks)
+    trainer = replace(trainer, curriculum=schedule, looks=pictures)
     before, key = compilations(), jax.random.key(0)
     compile_all(trainer.programs(key))
     with compiled(*PROGRAMS) as late:
@@ -121,6 +139,35 @@ def test_two_devices_teach_the_same_student(run: tuple) -> None:
     mine, one, still = (answer(trainer, s, obs, images) for s in (state, states[2], states[0]))
     np.testing.assert_allclose(mine.mean, one.mean, rtol=1e-3, atol=1e-3)
     assert np.abs(one.mean - still.mean).max() > 0.03  # there was something to differ in
+
+
+def test_looks_widen_where_the_student_agrees_with_its_teacher(run: tuple) -> None:
+    """160 pictures, each a test of one of the two bounds; one agreement in four is enough."""
+    trainer, states, *_ = run
+    ranges = [trainer.reached_ranges(state)["light"] for state in (states[0], states[-1])]
+    assert ranges[0] == (1.0, 1.0)
+    assert ranges[1][0] < 1.0 < ranges[1][1]
+    others = [name for name in trainer.env.space.names if name != "light"]
+    before, after = (trainer.reached_ranges(state) for state in (states[0], states[-1]))
+    assert [before[n] for n in others] == [after[n] for n in others]
+
+
+def test_agreement_is_a_distance_of_squashed_actions() -> None:
+    student = jnp.array([[0.0, 0.0], [5.0, 0.0], [0.3, 0.0], [0.4, 0.0]])
+    other = jnp.array([[0.0, 0.0], [9.0, 0.0], [0.0, 0.0], [0.0, 0.0]])
+    far = np.sqrt((np.tanh(student) - np.tanh(other)) ** 2 @ [0.5, 0.5])
+    np.testing.assert_array_equal(agreement(student, other, 0.25), far < 0.25)
+    assert far[2] < 0.25 < far[3], "the test has cases on both sides"
+
+
+def test_episodes_count_once_the_student_acts_alone(run: tuple) -> None:
+    trainer, states, *_ = run
+    ended = jnp.ones((2, 3), bool)
+    rest = jnp.zeros((2, 3))
+    rollout: Any = SimpleNamespace(episodes=Episodes(ended, rest, rest, rest, rest))
+    for state, counts in ((states[0], False), (states[1], False), (states[2], True)):
+        found = trainer.algorithm.scored_episodes(state.learner, rollout).ended
+        assert bool(found.all()) == counts and bool(found.any()) == counts
 
 
 def test_a_student_reads_bytes(run: tuple) -> None:
