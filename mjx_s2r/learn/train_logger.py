@@ -176,6 +176,8 @@ def summarize_metrics(kept: Any) -> dict[str, float]:
         "reused_resets": float(ended.reused_resets),
     }
     for name, values in vars(kept.loss).items():
+        if values is None:  # a figure that these settings do not have
+            continue
         line[name] = float(values[-1] if name in LAST else values.mean())
     if ended.full_contacts is not None:
         line["full_contacts"] = float(ended.full_contacts)

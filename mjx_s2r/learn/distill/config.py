@@ -1,8 +1,12 @@
 """Settings of distillation."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args, get_type_hints
 
 from mjx_s2r.learn import minibatches
+from mjx_s2r.learn.networks.augment import AugmentConfig
+
+IMITATES = ("kl_weight", "reverse_kl_weight", "mean_weight", "precision_weight", "nll_weight")
 
 
 @dataclass(frozen=True)
@@ -21,18 +25,40 @@ class DistillConfig:
     """Passes over an iteration's images."""
     learning_rate: float = 2e-3
     """Adam step size at the start."""
+    acts: Literal["mixture", "student", "teacher"] = "mixture"
+    """Who acts: in each world and step one of both by chance, the student, or the teacher alone,
+    which is behaviour cloning."""
+    beta: Literal["linear", "exponential", "threshold"] = "linear"
+    """How the teacher's part in a mixture falls from 1 to 0: evenly, by the same factor in every
+    iteration, or at once when the student has come near enough."""
     beta_share: float = 0.4
-    """Share of the iterations over which the teacher's part falls from 1 to 0."""
+    """Share of the iterations over which the teacher's part falls from 1 to 0; linear."""
+    beta_decay: float = 0.95
+    """Factor on the teacher's part in every iteration; exponential."""
+    beta_error: float = 0.05
+    """Error of the squashed mean, squared, below which the student takes over; threshold."""
     action_noise: float = 0.1
     """Standard deviation of the noise on the acting policy's raw action."""
     kl_weight: float = 0.1
-    """Weight of the KL divergence."""
+    """Weight of the KL divergence, KL(teacher || student)."""
+    reverse_kl_weight: float = 0.0
+    """Weight of KL(student || teacher)."""
     mean_weight: float = 5.0
     """Weight of the mean matching."""
+    precision_weight: float = 0.0
+    """Weight of the mean matching in which an action counts by the teacher's precision, 1 / its
+    variance."""
+    nll_weight: float = 0.0
+    """Weight of the negative log likelihood of the teacher's mean action."""
+    value_weight: float = 0.0
+    """Weight of the squared error of the student's value against that of the teacher's critic; with
+    it the student has a value head."""
     label_weight: float = 10.0
     """Weight of the auxiliary estimate; labels count in tenths of a metre."""
     shift_pixels: int = 2
-    """Largest random shift of an image, px."""
+    """Largest random shift of an image, px; it comes before the rest of the augmentation."""
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    """The rest of the augmentation of images."""
     look_each_step: bool = True
     """New look in every world at every step, where the student sees one picture at a time and
     remembers none."""
@@ -68,8 +94,25 @@ class DistillConfig:
                 f"distill: {self.num_envs} worlds x {self.num_steps} steps do not divide into "
                 f"{self.num_minibatches} minibatches"
             )
-        if not 0 <= self.beta_share <= 1:
-            raise ValueError(f"distill.beta_share {self.beta_share} must lie in [0, 1]")
+        for name in ("beta_share", "beta_decay"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"distill.{name} {getattr(self, name)} must lie in [0, 1]")
+        for name in (*IMITATES, "value_weight", "label_weight", "action_noise", "shift_pixels"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"distill.{name} {getattr(self, name)} must not be negative")
+        if not any(getattr(self, name) for name in IMITATES):
+            raise ValueError(f"distill: one of {', '.join(IMITATES)} must be above 0")
+        if self.beta == "threshold" and self.beta_error <= 0:
+            raise ValueError(f"distill.beta_error {self.beta_error} must be above 0")
+        self._check_choice("acts")
+        self._check_choice("beta")
+
+    def _check_choice(self, name: str) -> None:
+        """Raises ValueError unless a setting is one of those that its type lists."""
+        known: tuple[Any, ...] = get_args(get_type_hints(type(self))[name])
+        if getattr(self, name) not in known:
+            listed = " or ".join(map(repr, known))
+            raise ValueError(f"distill.{name} {getattr(self, name)!r} must be {listed}")
 
     @property
     def groups(self) -> int:

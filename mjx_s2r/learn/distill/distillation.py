@@ -2,9 +2,10 @@
 
 In every iteration B worlds run T steps. In each world and step the teacher acts with probability
 beta, the student otherwise; the teacher names the right action everywhere. The student then takes
-gradient steps on the loss of `mjx_s2r.learn.distill.losses`. The teacher's means are bounded to +-2
-(tanh 2 = 0.96): beyond that the squash makes them all the same action, but their distances would
-rule the loss.
+gradient steps on the loss of `mjx_s2r.learn.distill.losses`. With beta 1 throughout this is
+behaviour cloning, with beta 0 the student's own states from the start. The teacher's means are
+bounded to +-2 (tanh 2 = 0.96): beyond that the squash makes them all the same action, but their
+distances would rule the loss.
 """
 
 from collections.abc import Callable
@@ -42,12 +43,14 @@ class DistillState:
         optimizer: Adam's moments.
         obs_norm: moments of the readings.
         updates: () int32 updates done; beta falls with them.
+        taken_over: () bool, the student has come near enough; None where nobody asks.
     """
 
     params: Any
     optimizer: optax.OptState
     obs_norm: Normalizer
     updates: jax.Array
+    taken_over: jax.Array | None = None
 
 
 @struct.dataclass
@@ -89,6 +92,7 @@ class Distillation:
             optimizer=self._optimizer.init(params),
             obs_norm=normalizer.init(obs["state"].shape[-1]),
             updates=jnp.int32(0),
+            taken_over=jnp.bool_(False) if self._waits else None,
         )
 
     def zero_rnn_state(self, num_envs: int) -> RnnState:
@@ -104,7 +108,7 @@ class Distillation:
         images: Images,
         key: jax.Array,
     ) -> tuple[jax.Array, jax.Array, tuple[TeacherAnswer, jax.Array, jax.Array]]:
-        """Acts as the teacher with probability beta, else as the student, with noise.
+        """Acts as the teacher with probability beta, else as the student; both with noise.
 
         Returns:
             The recurrent states (B, H + M), the raw action (B, J), and the teacher's answer with
@@ -117,9 +121,10 @@ class Distillation:
         theirs, answer = self.teacher.answer(theirs, worlds.obs, first)
         bounded = jnp.clip(answer.policy.mean, -MAX_TEACHER_MEAN, MAX_TEACHER_MEAN)
         answer = replace(answer, policy=replace(answer.policy, mean=bounded))
-        share = self.beta(state.updates)
-        teaches = jax.random.bernoulli(key_who, share, (mine.mean.shape[0], 1))
-        raw = jnp.where(teaches, bounded, mine.mean)
+        raw = bounded if self.config.acts == "teacher" else mine.mean
+        if self.config.acts == "mixture":
+            teaches = jax.random.bernoulli(key_who, self.beta(state), (raw.shape[0], 1))
+            raw = jnp.where(teaches, bounded, raw)
         raw = raw + self.config.action_noise * jax.random.normal(key_noise, raw.shape)
         agrees = agreement(mine.mean, bounded, self.config.agrees_within)
         return jnp.concatenate((own, theirs), -1), raw, (answer, self.label(worlds), agrees)
@@ -169,7 +174,7 @@ class Distillation:
         self, state: DistillState, rollout: Rollout, rnn_state: RnnState, *, key: jax.Array
     ) -> tuple[DistillState, jax.Array, DistillMetrics]:
         """Returns the state after all gradient steps, no critic's recurrent state, and metrics."""
-        steps, beta = rollout.transitions, self.beta(state.updates)
+        steps, beta = rollout.transitions, self.beta(state)
         state = replace(state, obs_norm=normalizer.update(state.obs_norm, steps.obs["state"]))
         teacher, label, _ = steps.extras
         batch = DistillBatch(
@@ -181,22 +186,37 @@ class Distillation:
             rnn_state=self._split(rnn_state.actor)[0][None],
         )
         state, loss = self._run_epochs(state, self._items(batch), key)
-        state = replace(state, updates=state.updates + 1)
+        taken_over = state.taken_over
+        if taken_over is not None:
+            taken_over |= loss.mean_error < self.config.beta_error
+        state = replace(state, updates=state.updates + 1, taken_over=taken_over)
         return state, rnn_state.critic, DistillMetrics(**vars(loss), beta=beta)
 
     def scored_episodes(self, state: DistillState, rollout: Rollout) -> Episodes:
         """Returns the episodes that end once the student acts alone; others are the teacher's."""
-        alone = self.beta(state.updates) <= 0
+        alone = self.beta(state) <= 0
         return replace(rollout.episodes, ended=rollout.episodes.ended & alone)
 
     def picture_scores(self, rollout: Rollout) -> jax.Array:
         """Returns (T, B) the `agreement` of student and teacher about each picture."""
         return cast(jax.Array, rollout.transitions.extras[2])
 
-    def beta(self, updates: jax.Array) -> jax.Array:
-        """Returns () the teacher's share of the acting, falling linearly from 1 to 0."""
-        whole = max(1.0, self.config.beta_share * self.config.iterations)
-        return jnp.clip(1.0 - updates / whole, 0.0, 1.0)
+    def beta(self, state: DistillState) -> jax.Array:
+        """Returns () the teacher's share of the acting in the next rollout."""
+        config = self.config
+        if config.acts != "mixture":
+            return jnp.float32(config.acts == "teacher")
+        if state.taken_over is not None:
+            return jnp.where(state.taken_over, 0.0, 1.0)
+        if config.beta == "exponential":
+            return jnp.float32(config.beta_decay) ** state.updates
+        whole = max(1.0, config.beta_share * config.iterations)
+        return jnp.clip(1.0 - state.updates / whole, 0.0, 1.0)
+
+    @property
+    def _waits(self) -> bool:
+        """Whether the teacher acts until the student has come near enough."""
+        return self.config.acts == "mixture" and self.config.beta == "threshold"
 
     @property
     def _optimizer(self) -> optax.GradientTransformation:
@@ -264,7 +284,17 @@ def make_distillation(
     teacher: TeacherPolicy | Teacher,
     config: DistillConfig,
 ) -> Distillation:
-    """Returns the algorithm for a student of ``env`` that sees pictures of the given shapes."""
+    """Returns the algorithm for a student of ``env`` that sees pictures of the given shapes.
+
+    Raises:
+        ValueError: a weight for the value, of a teacher that knows none.
+    """
+    teacher = teacher if isinstance(teacher, Teacher) else teacher_of(teacher)
+    if config.value_weight and not teacher.knows_value:
+        raise ValueError(
+            f"distill.value_weight {config.value_weight}: this teacher has no critic to learn a "
+            "value from; set it to 0"
+        )
 
     def find(world: State) -> jax.Array:
         """Returns (L,) what the student should be able to see in one world, in 0.1 m."""
@@ -277,6 +307,6 @@ def make_distillation(
         num_labels=jax.eval_shape(find, start).shape[0],
         cnn_channels=config.cnn_channels,
         rnn_hidden=config.rnn_hidden,
+        value_head=config.value_weight > 0,
     )
-    teacher = teacher if isinstance(teacher, Teacher) else teacher_of(teacher)
     return Distillation(config, student, teacher, jax.vmap(find), image_shapes)

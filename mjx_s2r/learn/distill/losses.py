@@ -1,11 +1,21 @@
-"""The loss of distillation: KL divergence, mean matching and the auxiliary estimate.
+"""The loss of distillation: divergences, mean matching, likelihood, value and auxiliary estimate.
 
-    w_kl KL(teacher || student) + w_mean |tanh m_t - tanh m_s|^2 + w_label |label - estimate|^2
+With the raw Gaussians t = N(m_t, s_t^2) of the teacher and s = N(m_s, s_s^2) of the student, and d
+the distance of the squashed means, d_j = tanh m_tj - tanh m_sj, the loss is the weighted sum of
 
-over the raw Gaussians. The last term asks the student where the thing to find is, which simulation
-knows (as the auxiliary object pose of DEXTRAH); the robot does not use the answer.
+    kl          KL(t || s)                  the student must not miss what the teacher may do
+    reverse_kl  KL(s || t)                  the student must not do what the teacher would not
+    mean        sum_j d_j^2                 as Brax clones; sees no deviations
+    precision   sum_j d_j^2 / s_tj^2        where the teacher is sure, the student must be exact
+    nll         -log s(m_t)                 maximum likelihood of the teacher's mean
+    value       (V_s - V_t)^2               as OpenAI et al. 2019 (1910.07113) clone networks
+    label       |label - estimate|^2        where the thing to find is, as DEXTRAH's object pose
+
+The robot uses neither value nor estimate. Maximum likelihood of the teacher's samples would be the
+first term: its mean over them is KL(t || s) and what does not depend on the student.
 """
 
+from dataclasses import replace
 from typing import Any, cast
 
 import jax
@@ -15,7 +25,7 @@ from flax import struct
 from mjx_s2r.learn.distill.config import DistillConfig
 from mjx_s2r.learn.distill.teachers import TeacherAnswer
 from mjx_s2r.learn.networks import gaussian
-from mjx_s2r.learn.networks.augment import random_shift
+from mjx_s2r.learn.networks.augment import augment
 from mjx_s2r.learn.networks.modules import StudentNetwork, StudentOutput
 
 
@@ -42,12 +52,18 @@ class DistillBatch:
 
 @struct.dataclass
 class DistillLossMetrics:
-    """Figures of the loss, all (): nats, squared squashed action, and metres."""
+    """Figures of the loss, all (): nats, squared squashed action, and metres.
+
+    ``value_error`` is squared, in the unit of returns; None without a value head.
+    """
 
     loss: jax.Array
     kl: jax.Array
+    reverse_kl: jax.Array
     mean_error: jax.Array
+    nll: jax.Array
     label_error_m: jax.Array
+    value_error: jax.Array | None
 
 
 def distill_loss(
@@ -57,27 +73,60 @@ def distill_loss(
 
     Args:
         student: the network.
-        config: weights of the terms, and the largest shift of an image.
+        config: weights of the terms, and the augmentation.
         params: the student's parameters.
         batch: a minibatch.
         key: random key for the augmentation.
     """
-    keys = jax.random.split(key, len(batch.images))
-    images = tuple(
-        jax.vmap(lambda x, k=k: random_shift(x, config.shift_pixels, key=k))(image)
-        for image, k in zip(batch.images, keys, strict=True)
+    images = augment_batch(config, batch.images, key=key)
+    given = batch.rnn_state[0], batch.obs, images, batch.is_first
+    out = cast(StudentOutput, student.apply(params, *given))
+    return imitation_loss(config, out, batch.teacher, batch.label)
+
+
+def augment_batch(
+    config: DistillConfig, images: tuple[jax.Array, ...], *, key: jax.Array
+) -> tuple[jax.Array, ...]:
+    """Returns the augmented images (T, B, H, W, C) per camera; those of a world change alike."""
+    keys = jax.random.split(key, len(images))
+    return tuple(
+        augment(image, config.augment, config.shift_pixels, key=k)
+        for image, k in zip(images, keys, strict=True)
     )
-    out = cast(
-        StudentOutput,
-        student.apply(params, batch.rnn_state[0], batch.obs, images, batch.is_first),
+
+
+def imitation_loss(
+    config: DistillConfig, out: StudentOutput, teacher: TeacherAnswer, label: jax.Array
+) -> tuple[jax.Array, DistillLossMetrics]:
+    """Returns the loss of a student's output, and its parts; means over all worlds and steps.
+
+    Args:
+        config: weights of the terms.
+        out: of the student.
+        teacher: answers, (...).
+        label: (..., L) where the thing to find is, 0.1 m.
+    """
+    theirs, mine = teacher.policy, out.policy
+    squared = (jnp.tanh(theirs.mean) - jnp.tanh(mine.mean)) ** 2
+    precise = jnp.sum(squared * jnp.exp(-2 * theirs.log_std), -1).mean()
+    miss = jnp.sum((label - out.estimate) ** 2, -1)
+    metrics = DistillLossMetrics(
+        loss=jnp.zeros(()),
+        kl=gaussian.kl(theirs, mine).mean(),
+        reverse_kl=gaussian.kl(mine, theirs).mean(),
+        mean_error=squared.sum(-1).mean(),
+        nll=-gaussian.log_prob(mine, theirs.mean).mean(),
+        label_error_m=0.1 * jnp.sqrt(miss + 1e-12).mean(),
+        value_error=jnp.mean((out.value - teacher.value) ** 2) if config.value_weight else None,
     )
-    teacher, policy = batch.teacher.policy, out.policy
-    kl = gaussian.kl(teacher, policy).mean()
-    squared = (jnp.tanh(teacher.mean) - jnp.tanh(policy.mean)) ** 2
-    mean_error = squared.sum(-1).mean()
-    miss = jnp.sum((batch.label - out.estimate) ** 2, -1)
-    total = (
-        config.kl_weight * kl + config.mean_weight * mean_error + config.label_weight * miss.mean()
+    terms = (
+        (config.kl_weight, metrics.kl),
+        (config.mean_weight, metrics.mean_error),
+        (config.label_weight, miss.mean()),
+        (config.reverse_kl_weight, metrics.reverse_kl),
+        (config.precision_weight, precise),
+        (config.nll_weight, metrics.nll),
+        (config.value_weight, metrics.value_error),
     )
-    label_error_m = 0.1 * jnp.sqrt(miss + 1e-12).mean()
-    return total, DistillLossMetrics(total, kl, mean_error, label_error_m)
+    total = sum((w * x for w, x in terms if w and x is not None), start=jnp.zeros(()))
+    return total, replace(metrics, loss=total)
