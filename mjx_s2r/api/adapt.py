@@ -17,6 +17,7 @@ from mjx_s2r.api.real_frames import RealFeed, frames_of
 from mjx_s2r.api.student import StudentConfig, load_student
 from mjx_s2r.api.teacher import camera_schedule
 from mjx_s2r.contract import PolicyContract
+from mjx_s2r.curriculum.uniform import uniform
 from mjx_s2r.io import tracker
 from mjx_s2r.io.checkpoints import Checkpoints
 from mjx_s2r.io.config import ConfigError
@@ -248,6 +249,9 @@ def adapted_trainer(
         num_steps=settings.num_steps,
         num_minibatches=settings.num_minibatches,
         num_epochs=1,
+        acts="student",
+        shift_pixels=settings.shift_pixels,
+        augment=settings.augment,
     )
     env, cameras = require_native(start.env), start.cameras
     if config.backgrounds:
@@ -260,7 +264,8 @@ def adapted_trainer(
     params = network.init(state.learner.params, *shown, rank=settings.adapter_rank, key=key)
     adapted = replace(distillation, config=distill, student=cast(StudentNetwork, network))
     algorithm = Adaptation(settings, adapted, (params, state.learner.obs_norm))
-    return Trainer(env, start.curriculum, algorithm, cameras)
+    curriculum = uniform(env.space.with_ranges(start.reached_ranges(state)))
+    return Trainer(env, curriculum, algorithm, cameras)
 
 
 def load_adapted(

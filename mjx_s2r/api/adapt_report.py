@@ -138,7 +138,7 @@ def adapt_report(
 
     start = AdaptedParams(first.student, first.adapter, first.residual, learner.params.alignment)
     before, after = (
-        AdaptFigures(*(None if x is None else float(x) for x in figures(p)))  # type: ignore[arg-type]
+        AdaptFigures(*(None if x is None else float(x) for x in figures(p)))
         for p in (start, learner.params)
     )
     found = [x for x in (data.labelled, data.unlabelled) if x is not None]
@@ -158,7 +158,7 @@ def adapt_report(
 def stage_figures(
     config: AdaptConfig, lines: Sequence[Mapping[str, Any]]
 ) -> tuple[StageFigures, ...]:
-    """Returns the figures of each stage from the lines of metrics; a line is of the stage that it ended in.
+    """Returns the figures of each stage; a line of metrics is of the stage that it ended in.
 
     Args:
         config: settings of the run.

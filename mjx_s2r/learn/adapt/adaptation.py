@@ -4,7 +4,7 @@ An iteration runs B simulated worlds as distillation does, the student acting an
 the right action. Each gradient step then takes a minibatch of these frames and a batch of real
 ones, with the share s of simulation that the stage has:
 
-    (s + w_replay) L_distill + (1 - s) w_mean |tanh m - a|^2 + w_l2 |theta - theta_0|^2 + L_align
+    (s + w_replay) L_distill + (1 - s) w_real |tanh m - a|^2 + w_l2 |theta - theta_0|^2 + L_align
 
 in which a is the demonstrated action (co-training: arXiv 2503.24361; L2-SP: Li et al. 2018). The
 expectation is that of a minibatch mixed with share s; one compiled program serves all stages. The
@@ -23,6 +23,7 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
+from mjx_s2r.curriculum.interface import Episodes
 from mjx_s2r.learn import minibatches, normalizer
 from mjx_s2r.learn.adapt.adapted_student import (
     REAL,
@@ -40,16 +41,19 @@ from mjx_s2r.learn.adapt.alignment import (
 from mjx_s2r.learn.adapt.config import AdaptationConfig
 from mjx_s2r.learn.distill.config import DistillConfig
 from mjx_s2r.learn.distill.distillation import Distillation, DistillState
-from mjx_s2r.learn.distill.losses import DistillBatch, DistillLossMetrics, distill_loss
+from mjx_s2r.learn.distill.losses import (
+    DistillBatch,
+    DistillLossMetrics,
+    augment_batch,
+    imitation_loss,
+)
 from mjx_s2r.learn.networks.actor_critic import RnnState
-from mjx_s2r.learn.networks.augment import random_shift
 from mjx_s2r.learn.networks.gaussian import Gaussian
 from mjx_s2r.learn.networks.modules import StudentNetwork, StudentOutput
 from mjx_s2r.learn.normalizer import Normalizer
 from mjx_s2r.learn.rollout import Images, Rollout
 from mjx_s2r.sim.interface import State
 
-STUDENT_ACTS = 2**30  # updates of distillation after which its student acts alone
 LEAST_GAIN = 1e-6  # of the held-out error, squared action
 
 
@@ -150,7 +154,7 @@ class _StepInputs:
     Attributes:
         chosen: places of the simulated items.
         labelled: real frames (T, M, ...).
-        target: frames to align with.
+        target: frames to align with; None takes the real frames.
         key: random key.
     """
 
@@ -223,7 +227,9 @@ class Adaptation:
         key: jax.Array,
     ) -> tuple[jax.Array, jax.Array, Any]:
         """Acts as the student does in simulation, with noise; the teacher's answer is an extra."""
-        return self.distillation.act(self.distilled(state, state.params), rnn_state, worlds, images, key)
+        return self.distillation.act(
+            self.distilled(state, state.params), rnn_state, worlds, images, key
+        )
 
     def policy(
         self,
@@ -267,11 +273,18 @@ class Adaptation:
             ),
         )
 
+    def scored_episodes(self, state: AdaptState, rollout: Rollout) -> Episodes:
+        """Returns all episodes: the student acts alone."""
+        del state
+        return rollout.episodes
+
+    def picture_scores(self, rollout: Rollout) -> jax.Array:
+        """Returns (T, B) the agreement of student and teacher about each picture."""
+        return self.distillation.picture_scores(rollout)
+
     def action_error(self, state: AdaptState, params: AdaptedParams, real: RealFrames) -> jax.Array:
         """Returns () the mean squared difference of squashed actions on frames (T, M, ...)."""
-        assert real.actions is not None, "frames without labels"
-        out = self._on_real(state, params, real)
-        return jnp.sum((jnp.tanh(out.policy.mean) - real.actions) ** 2, -1).mean()
+        return squashed_error(self._on_real(state, params, real), real)
 
     def real_features(
         self, state: AdaptState, params: AdaptedParams, real: RealFrames
@@ -301,7 +314,7 @@ class Adaptation:
             params=params,
             optimizer=(),
             obs_norm=state.obs_norm,
-            updates=jnp.int32(STUDENT_ACTS),
+            updates=state.updates,
         )
 
     def _seen_size(self, params: AdaptedParams, readings: int) -> int:
@@ -316,12 +329,10 @@ class Adaptation:
         out = jax.eval_shape(self.student.apply, params, memory, obs, images, first)
         return int(jax.eval_shape(lambda o: self.student.seen(o, readings), out).shape[-1])
 
-    def _simulated(
-        self, state: AdaptState, rollout: Rollout, rnn_state: RnnState
-    ) -> DistillBatch:
+    def _simulated(self, state: AdaptState, rollout: Rollout, rnn_state: RnnState) -> DistillBatch:
         """Returns the simulated frames as items: whole worlds, or single steps."""
         steps = rollout.transitions
-        teacher, label = steps.extras
+        teacher, label, _ = steps.extras
         batch = DistillBatch(
             obs=normalizer.apply(state.obs_norm, steps.obs["state"]),
             images=steps.images,
@@ -350,7 +361,7 @@ class Adaptation:
         inputs = _StepInputs(
             chosen=minibatches.chosen(groups, size, parts, key=key_order),
             labelled=real.labelled,
-            target=real.target if real.target is not None else real.labelled,
+            target=real.target,
             key=jax.random.split(key_steps, parts),
         )
         stages = self.settings.per_stage("trained")
@@ -379,72 +390,78 @@ class Adaptation:
         settings, share = self.settings, self._of_stage("simulated", state)
         if given.labelled is None:
             share = jnp.ones(())  # there is nothing that could have the rest
-        key_simulated, key_shift, key_align = jax.random.split(given.key, 3)
-        network = cast(StudentNetwork, self.student)
-        loss, distilled = distill_loss(network, self.config, params, frames, key_simulated)
+        key_simulated, key_real, key_target, key_align = jax.random.split(given.key, 4)
+        images = augment_batch(self.config, frames.images, key=key_simulated)
+        inputs = frames.rnn_state[0], frames.obs, images, frames.is_first
+        ours = self.student.apply(params, *inputs)
+        loss, distilled = imitation_loss(self.config, ours, frames.teacher, frames.label)
         total = (share + settings.replay_weight) * loss
-        error = jnp.float32(jnp.nan)
+        error, theirs = jnp.float32(jnp.nan), None
         if given.labelled is not None:
-            shown = self._shifted(given.labelled, key_shift)
-            error = self.action_error(state, params, shown)
-            total += (1 - share) * self.config.mean_weight * error
+            theirs = self._on_real(state, params, self._augmented(given.labelled, key_real))
+            error = squashed_error(theirs, given.labelled)
+            total += (1 - share) * settings.real_weight * error
         now = with_adapter(params.student, params.adapter)
         apart = jax.tree.map(lambda a, b: jnp.sum((a - b) ** 2), now, state.start)
         drift = jnp.sum(jnp.stack(jax.tree.leaves(apart)))
         total += settings.l2_weight * drift
-        aligned, figures = self._alignment(state, frames, given.target, params, key_align)
+        target = given.labelled
+        if given.target is not None and settings.alignment.method != "none":
+            target = given.target
+            theirs = self._on_real(state, params, self._augmented(target, key_target))
+        sides = self._sides(ours, frames, theirs, target)
+        aligned, figures = self._alignment(state, params, sides, key_align)
         figures = {"real_error": error, "drift": drift, **vars(figures)}
         return total + aligned, (replace(distilled, loss=total + aligned), figures)
+
+    def _sides(
+        self,
+        ours: StudentOutput,
+        frames: DistillBatch,
+        theirs: StudentOutput | None,
+        target: RealFrames | None,
+    ) -> tuple[AlignmentBatch, AlignmentBatch] | None:
+        """Returns what is to be aligned: features and actions of simulated and of real frames."""
+        if theirs is None or target is None:
+            return None
+        own = jnp.tanh(theirs.policy.mean)
+        pairs = (
+            (ours, jnp.tanh(frames.teacher.policy.mean)),
+            (theirs, own if target.actions is None else target.actions),
+        )
+        readings = frames.obs.shape[-1]
+        return cast(
+            tuple[AlignmentBatch, AlignmentBatch],
+            tuple(
+                AlignmentBatch(_rows(self.student.seen(out, readings)), _rows(actions))
+                for out, actions in pairs
+            ),
+        )
 
     def _alignment(
         self,
         state: AdaptState,
-        frames: DistillBatch,
-        target: RealFrames | None,
         params: AdaptedParams,
+        sides: tuple[AlignmentBatch, AlignmentBatch] | None,
         key: jax.Array,
     ) -> tuple[jax.Array, AlignmentMetrics]:
         """Returns the alignment's term and its figures."""
-        if target is None or self.settings.alignment.method == "none":
+        if sides is None or self.settings.alignment.method == "none":
             nothing = jnp.zeros(())
             return nothing, AlignmentMetrics(nothing, nothing, jnp.float32(jnp.nan), jnp.ones(()))
-        readings = frames.obs.shape[-1]
-        ours = self.student.apply(
-            params, frames.rnn_state[0], frames.obs, frames.images, frames.is_first
-        )
-        theirs = self._on_real(state, params, target)
-        sides = []
-        for out, actions in (
-            (ours, jnp.tanh(frames.teacher.policy.mean)),
-            (theirs, jnp.tanh(theirs.policy.mean) if target.actions is None else target.actions),
-        ):
-            seen = self.student.seen(out, readings)
-            sides.append(
-                AlignmentBatch(
-                    seen.reshape(-1, seen.shape[-1]), actions.reshape(-1, actions.shape[-1])
-                )
-            )
         progress = state.updates / self.settings.all_iterations
         given = self.settings.alignment, params.alignment
         return alignment_loss(*given, *sides, progress, key=key)
 
-    def _on_real(
-        self, state: AdaptState, params: AdaptedParams, real: RealFrames
-    ) -> StudentOutput:
+    def _on_real(self, state: AdaptState, params: AdaptedParams, real: RealFrames) -> StudentOutput:
         """Applies the student to real frames (T, M, ...), its memory empty before them."""
         memory = jnp.zeros((real.obs.shape[1], self.student.rnn_hidden))
         x = normalizer.apply(state.obs_norm, real.obs)
         return self.on_robot.apply(params, memory, x, real.images, real.is_first)
 
-    def _shifted(self, real: RealFrames, key: jax.Array) -> RealFrames:
-        """Returns real frames with the same random shifts as simulated ones get."""
-        keys = jax.random.split(key, len(real.images))
-        pixels = self.config.shift_pixels
-        images = tuple(
-            jax.vmap(lambda x, k=k: random_shift(x, pixels, key=k))(image)
-            for image, k in zip(real.images, keys, strict=True)
-        )
-        return replace(real, images=images)
+    def _augmented(self, real: RealFrames, key: jax.Array) -> RealFrames:
+        """Returns real frames with the augmentation that simulated ones get."""
+        return replace(real, images=augment_batch(self.config, real.images, key=key))
 
     def judged_at_start(self, state: AdaptState, held_out: RealFrames | None) -> AdaptState:
         """Returns the state whose smallest error, before the first update, is the student's."""
@@ -488,3 +505,14 @@ class Adaptation:
             stage=state.stage + over,
             stage_updates=jnp.where(over, 0, done),
         )
+
+
+def squashed_error(out: StudentOutput, real: RealFrames) -> jax.Array:
+    """Returns () the mean over frames of |tanh m - a|^2, m the means and a the demonstrations."""
+    assert real.actions is not None, "frames without labels"
+    return jnp.sum((jnp.tanh(out.policy.mean) - real.actions) ** 2, -1).mean()
+
+
+def _rows(x: jax.Array) -> jax.Array:
+    """Returns (T M, n) of x (T, M, n)."""
+    return x.reshape(-1, x.shape[-1])

@@ -1,7 +1,7 @@
 """A student with what adaptation adds to it: a domain bit, low-rank adapters, a residual.
 
     domain bit   one more reading, 0 in simulation and 1 on the robot; its weights begin at zero
-    adapter      W + A B for every layer's weights W, with A random and B zero (LoRA, Hu et al. 2021)
+    adapter      W + A B for every layer's W, with A random and B zero (LoRA, Hu et al. 2021)
     residual     mean + r(features), with the last layer of r zero (Johannink et al. 2019)
 
 So at the start it computes what the student does, bit for bit or nearly so.

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from mjx_s2r.learn.adapt.alignment import AlignmentConfig
+from mjx_s2r.learn.networks.augment import AugmentConfig
 
 Trained = Literal["all", "head", "last", "adapter", "residual"]
 STAGED = ("simulated", "iterations", "learning_rate", "trained")
@@ -42,6 +43,8 @@ class AdaptationConfig:
     """Rank of the change of each layer that an adapter makes."""
     residual_hidden: tuple[int, ...] = (64,)
     """Layers of the residual network."""
+    real_weight: float = 5.0
+    """Weight of the demonstrated actions, beside their share; as distill.mean_weight is."""
     replay_weight: float = 0.1
     """Weight of the simulated loss beside its share, against forgetting."""
     l2_weight: float = 0.0
@@ -52,6 +55,10 @@ class AdaptationConfig:
     """A stage ends early after so many looks without a smaller error; 0: it never does."""
     held_out_rows: int = 256
     """Held-out rows that are looked at, at most, evenly over their episodes."""
+    shift_pixels: int = 2
+    """Largest random shift of an image, px; of simulated and real ones."""
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    """The rest of the augmentation of both."""
     alignment: AlignmentConfig = field(default_factory=AlignmentConfig)
     """How features of simulated and real pictures are made alike."""
 
@@ -84,7 +91,7 @@ class AdaptationConfig:
         for name, value in least.items():
             if value < 1:
                 raise ValueError(f"adapt.{name} {getattr(self, name)} must be at least 1")
-        for name in ("replay_weight", "l2_weight", "patience"):
+        for name in ("real_weight", "replay_weight", "l2_weight", "patience", "shift_pixels"):
             if getattr(self, name) < 0:
                 raise ValueError(f"adapt.{name} {getattr(self, name)} must not be below zero")
         if (self.num_envs * self.num_steps) % self.num_minibatches:

@@ -10,8 +10,8 @@ import numpy as np
 
 from mjx_s2r.transfer.demonstrations.compositing import (
     check_green_screen,
-    random_overlay,
     replace_background,
+    shine_through,
 )
 from mjx_s2r.transfer.demonstrations.dataset import Demonstrations
 
@@ -131,7 +131,7 @@ class RowSampler:
                 if mixing.overlay:
                     same = np.random.default_rng(seed)
                     given = mixing.overlay, mixing.overlay_strength
-                    frame[t] = random_overlay(frame[t], pool, *given, rng=same)
+                    frame[t] = shine_through(frame[t], pool, *given, rng=same)
             out.append(frame)
         return np.concatenate(out, axis=-1)
 

@@ -66,7 +66,7 @@ def replace_background(pictures: np.ndarray, backgrounds: np.ndarray) -> np.ndar
     return put_over(without_spill(pictures), matte, backgrounds)
 
 
-def random_overlay(
+def shine_through(
     pictures: np.ndarray,
     pool: np.ndarray,
     probability: float,

@@ -215,7 +215,7 @@ class _Shown:
         name: str,
         notes: list[str],
     ) -> None:
-        """Takes where they lie (``span`` is the times, s) and where to say how many were dropped."""
+        """Takes where they lie, between two times, s, and where to say how many are missing."""
         self._flight, self._span, self._camera = flight, span, camera
         self._fit, self._name, self._notes = fit, name, notes
 

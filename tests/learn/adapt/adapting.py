@@ -39,7 +39,9 @@ def frames(rng: np.random.Generator, *shape: int, labelled: bool = True) -> Real
     """Returns frames whose action is in the picture: 0.8 where it is bright above, else -0.8."""
     right = rng.uniform(size=shape) < 0.5
     images = np.full((*shape, SIZE, SIZE, 3), 60, np.uint8)
-    images[..., : SIZE // 2, :, :] += np.where(right, 120, 0)[..., None, None, None].astype(np.uint8)
+    images[..., : SIZE // 2, :, :] += np.where(right, 120, 0)[..., None, None, None].astype(
+        np.uint8
+    )
     actions = np.where(right, 0.8, -0.8).astype(np.float32)[..., None]
     obs = rng.normal(size=(*shape, CONTRACT.size)).astype(np.float32)
     first = np.ones(shape, bool)
@@ -64,7 +66,10 @@ def adapting(settings: AdaptationConfig, **given: bool) -> Trainer:
     """Returns the trainer of an adaptation of a student that has just been born."""
     contract = replace(CONTRACT, cameras=(CameraSignal("fixed", SIZE, SIZE, 100.0),))
     config = replace(
-        STUDENT, num_envs=settings.num_envs, num_minibatches=settings.num_minibatches
+        STUDENT,
+        num_envs=settings.num_envs,
+        num_minibatches=settings.num_minibatches,
+        acts="student",
     )
     trainer = student_of(teacher, Cartpole(contract=contract), config)
     distillation = trainer.algorithm

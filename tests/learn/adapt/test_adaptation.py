@@ -50,9 +50,7 @@ def run() -> Run:
 
 def changed(a: AdaptState, b: AdaptState) -> set[str]:
     """Returns which leaves of the parameters differ, by their path."""
-    pairs = zip(
-        *(jax.tree_util.tree_leaves_with_path(x.params) for x in (a, b)), strict=True
-    )
+    pairs = zip(*(jax.tree_util.tree_leaves_with_path(x.params) for x in (a, b)), strict=True)
     return {jax.tree_util.keystr(p) for (p, x), (_, y) in pairs if (x != y).any()}
 
 

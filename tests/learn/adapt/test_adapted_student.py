@@ -33,7 +33,7 @@ def inputs(network: StudentNetwork, steps: int = 2) -> tuple[Any, ...]:
 
 @pytest.fixture(scope="module", params=[(0, 0, False), (2, 0, True), (2, 5, False)])
 def started(request: pytest.FixtureRequest) -> tuple[StudentNetwork, Any, AdaptedParams]:
-    """A network with and without labels, value head and memory; its parameters; the adapted ones."""
+    """A network with or without labels, value head, memory; its parameters; the adapted ones."""
     labels, memory, value = request.param
     network = StudentNetwork((6,), 2, labels, 4, memory, value)
     given = inputs(network)

@@ -16,8 +16,8 @@ from mjx_s2r.transfer.demonstrations.batches import (
 from mjx_s2r.transfer.demonstrations.compositing import (
     green_screen_matte,
     put_over,
-    random_overlay,
     replace_background,
+    shine_through,
     without_spill,
     write_backgrounds,
 )
@@ -118,7 +118,7 @@ def test_things_before_the_screen_stay() -> None:
 
 def test_an_overlay_keeps_shares_and_probability() -> None:
     pictures, pool = np.zeros((4000, 1, 1, 3), np.uint8), np.full((1, 1, 1, 3), 255, np.uint8)
-    seen = random_overlay(pictures, pool, 0.25, 0.5, rng=np.random.default_rng(0))[:, 0, 0, 0] / 255
+    seen = shine_through(pictures, pool, 0.25, 0.5, rng=np.random.default_rng(0))[:, 0, 0, 0] / 255
     assert (seen > 0).mean() == pytest.approx(0.25, abs=0.03)
     assert seen.max() <= 0.51 and seen[seen > 0].mean() == pytest.approx(0.25, abs=0.02)
 

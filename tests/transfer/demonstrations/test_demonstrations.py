@@ -1,9 +1,9 @@
 """Demonstrations of flights and LeRobot datasets: what is read is what the robot's policy had."""
 
 import json
-from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -242,7 +242,7 @@ def test_recordings_that_changed_are_noticed(logs: tuple[Path, Path], tmp_path: 
     read_set(tmp_path / "set", logs[0])
     with pytest.raises(RecordingError, match="have changed since it was made"):
         read_set(tmp_path / "set", *logs)
-    with pytest.raises(RecordingError, match="8 bytes and must have|made for cameras"):
+    with pytest.raises(RecordingError, match="was made for cameras"):
         open_demonstrations(
             tmp_path / "set", replace(CONTRACT, cameras=(replace(CAMERA, height=8),))
         )
@@ -283,7 +283,7 @@ def test_a_stack_is_that_of_the_robot(logs: tuple[Path, Path], tmp_path: Path) -
         if k % 2 == 0:
             given = stack.push({"front": np.asarray(found.images[0][row])}, {"front": float(k)})
         np.testing.assert_array_equal(seen[k], given["front"])
-    assert seen.shape == (len(rows), *slow.cameras[0].shape) and isinstance(deque(), deque)
+    assert seen.shape == (len(rows), *slow.cameras[0].shape)
 
 
 def test_smaller_counts_are_part_of_larger_ones(logs: tuple[Path, Path], tmp_path: Path) -> None:
@@ -291,7 +291,7 @@ def test_smaller_counts_are_part_of_larger_ones(logs: tuple[Path, Path], tmp_pat
     found = read_set(tmp_path / "set", *paths)
     splits = [split_episodes(found, 0.3, count, seed=3) for count in (1, 2, 4, 0)]
     assert len({s.held_out_episodes for s in splits}) == 1
-    for small, large in zip(splits, splits[1:], strict=False):
+    for small, large in pairwise(splits):
         assert set(small.learned_episodes) <= set(large.learned_episodes)
     whole = splits[-1]
     assert sorted((*whole.learned, *whole.held_out)) == list(range(len(found)))
