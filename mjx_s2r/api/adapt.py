@@ -33,7 +33,7 @@ from mjx_s2r.render.looks import textures
 from mjx_s2r.runtime import distributed
 from mjx_s2r.sim.env import require_native
 from mjx_s2r.sim.interface import Environment, State
-from mjx_s2r.transfer.demonstrations.batches import PictureMixing, RowSampler
+from mjx_s2r.transfer.demonstrations.batches import PictureMixing, Pictures, RowSampler
 from mjx_s2r.transfer.demonstrations.compositing import write_backgrounds
 from mjx_s2r.transfer.demonstrations.dataset import Demonstrations, EpisodeSplit, split_episodes
 from mjx_s2r.transfer.demonstrations.flight_frames import FlightLabels, PictureFit
@@ -286,7 +286,7 @@ def load_adapted(
     return replace(student, run=run), trainer, found
 
 
-def nominal_pictures(trainer: Trainer, count: int) -> Images:
+def nominal_pictures(trainer: Trainer, count: int) -> tuple[np.ndarray, ...]:
     """Returns per camera (count, H, W, C) what there is to see in fresh worlds, looks nominal."""
     worlds, keys = _fresh_worlds(trainer, count)
     assert trainer.cameras is not None, "a student sees"
@@ -335,9 +335,11 @@ def _feed(config: AdaptConfig, data: AdaptData, algorithm: Adaptation) -> RealFe
     steps = settings.real_steps if algorithm.student.rnn_hidden else 1
     labelled = target = held_out = None
     if data.labelled is not None and data.split is not None:
-        cameras, pool = data.labelled.cameras, ()
+        pool: Pictures = ()
         if config.mixing != PictureMixing(overlay_strength=config.mixing.overlay_strength):
-            pool = tuple(textures.photographs(config.pool, c.height, c.width) for c in cameras)
+            pool = tuple(
+                textures.photographs(config.pool, c.height, c.width) for c in data.labelled.cameras
+            )
         rows = data.split.learned
         labelled = RowSampler(data.labelled, rows, steps, config.mixing, pool)
         if len(data.split.held_out):

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, cast
 
 import jax
@@ -124,23 +124,32 @@ def adapt_report(
     first = algorithm.start[0]
 
     @jax.jit
-    def figures(params: AdaptedParams) -> list[jax.Array | None]:
+    def figures(params: AdaptedParams) -> tuple[dict[str, jax.Array], jax.Array, jax.Array]:
         assert target is not None, "a run has data"
+        known = {"held_out_error": held_out, "learned_error": learned}
+        errors = {
+            name: algorithm.action_error(learner, params, x)
+            for name, x in known.items()
+            if x is not None
+        }
         real = algorithm.real_features(learner, params, target)
+        real = real.swapaxes(0, 1).reshape(-1, real.shape[-1])  # in the order of recording
         ours = algorithm.simulated_features(learner, params, worlds.obs["state"], images)
-        return [
-            None if x is None else algorithm.action_error(learner, params, x)
-            for x in (held_out, learned)
-        ] + [
-            _simulated_error(algorithm, learner, params, worlds, images),
-            discernibility(ours, real.swapaxes(0, 1).reshape(-1, real.shape[-1])),
-        ]
+        against_teacher = _simulated_error(algorithm, learner, params, worlds, images)
+        return errors, against_teacher, discernibility(ours, real)
 
-    start = AdaptedParams(first.student, first.adapter, first.residual, learner.params.alignment)
-    before, after = (
-        AdaptFigures(*(None if x is None else float(x) for x in figures(p)))
-        for p in (start, learner.params)
-    )
+    def measured(params: AdaptedParams) -> AdaptFigures:
+        errors, against_teacher, apart = figures(params)
+        known = {name: float(x) for name, x in errors.items()}
+        return AdaptFigures(
+            held_out_error=known.get("held_out_error"),
+            learned_error=known.get("learned_error"),
+            simulated_error=float(against_teacher),
+            discernibility=float(apart),
+        )
+
+    start = replace(first, alignment=learner.params.alignment)
+    before, after = measured(start), measured(learner.params)
     found = [x for x in (data.labelled, data.unlabelled) if x is not None]
     split = data.split
     return AdaptReport(

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 import jax
 import jax.numpy as jnp
@@ -169,8 +169,8 @@ def deployed_algorithm(algorithm: Algorithm) -> Algorithm:
     if isinstance(algorithm, Distillation):
         return replace(algorithm, student=algorithm.student.clone(deployed=True))
     if isinstance(algorithm, Adaptation):
-        student = algorithm.student.clone(deployed=True)
-        return replace(algorithm, distillation=replace(algorithm.distillation, student=student))
+        inner = deployed_algorithm(algorithm.distillation)
+        return replace(algorithm, distillation=cast(Distillation, inner))
     if isinstance(algorithm, PPO):
         return replace(algorithm, deployed=True)
     return algorithm

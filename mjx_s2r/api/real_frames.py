@@ -1,6 +1,7 @@
 """Real frames for an adaptation: from rows of demonstrations to the arrays of its updates."""
 
 from dataclasses import dataclass
+from typing import Any, cast
 
 import jax
 import numpy as np
@@ -51,7 +52,7 @@ class RealFeed:
             """Returns (G, T, M, ...) of (T, G M, ...)."""
             return np.moveaxis(x.reshape(x.shape[0], steps, size, *x.shape[2:]), 1, 0)
 
-        return jax.tree.map(apart, frames)
+        return cast(RealFrames, jax.tree.map(apart, frames))
 
 
 def frames_of(
@@ -65,9 +66,10 @@ def frames_of(
         rng: random numbers for the mixing; may be left out where there is none.
     """
     found, rng = sampler.demonstrations, rng or np.random.default_rng(0)
-    return RealFrames(
-        obs=np.asarray(found.readings[rows]),
-        images=sampler.pictures(rows, rng=rng),
-        is_first=sampler.is_first(rows),
-        actions=None if found.actions is None else np.asarray(found.actions[rows]),
+    arrays: Any = (  # of the host, which jit takes as they are
+        np.asarray(found.readings[rows]),
+        sampler.pictures(rows, rng=rng),
+        sampler.is_first(rows),
+        None if found.actions is None else np.asarray(found.actions[rows]),
     )
+    return RealFrames(*arrays)

@@ -416,8 +416,8 @@ class Trainer:
         looks = jax.eval_shape(self._looks, state.curriculum, carry[1], key)
         age = jax.ShapeDtypeStruct((count,), jnp.int32)
         drawn = [(looks, age)] * self.config.num_steps if self._picture_schedule is not None else []
-        given = (state, steps, carry[2], state.rnn_state, drawn, key, host)
-        yield Trainer._update_from_steps.lower(self, *given)
+        collected = (steps, carry[2], state.rnn_state, drawn, key, host)
+        yield Trainer._update_from_steps.lower(self, state, *collected)
 
     def sharded_iterate(self, mesh: Mesh) -> Callable[[TrainState], tuple[TrainState, Metrics]]:
         """Returns `iterate` whose state stays split over the devices of ``mesh``."""

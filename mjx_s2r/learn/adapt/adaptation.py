@@ -343,8 +343,8 @@ class Adaptation:
         )
         if self.student.rnn_hidden:
             return batch
-        items = minibatches.single_steps(replace(batch, rnn_state=()), self.config.groups)
-        return replace(items, rnn_state=jnp.zeros((*items.is_first.shape, 0)))
+        nothing = jnp.zeros((*batch.is_first.shape, 0))
+        return minibatches.single_steps(replace(batch, rnn_state=nothing), self.config.groups)
 
     def _of_stage(self, name: str, state: AdaptState) -> jax.Array:
         """Returns () the value that a setting has in this stage."""
@@ -410,8 +410,8 @@ class Adaptation:
             target = given.target
             theirs = self._on_real(state, params, self._augmented(target, key_target))
         sides = self._sides(ours, frames, theirs, target)
-        aligned, figures = self._alignment(state, params, sides, key_align)
-        figures = {"real_error": error, "drift": drift, **vars(figures)}
+        aligned, alike = self._alignment(state, params, sides, key_align)
+        figures = {"real_error": error, "drift": drift, **vars(alike)}
         return total + aligned, (replace(distilled, loss=total + aligned), figures)
 
     def _sides(

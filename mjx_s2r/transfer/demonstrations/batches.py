@@ -121,7 +121,7 @@ class RowSampler:
         frames = np.split(seen, seen.shape[-1] // 3, axis=-1)
         pool = self.pool[camera]
         behind = pool[rng.integers(len(pool), size=count)]
-        replaced = rng.uniform(size=count) < mixing.replace_screen
+        replaced = np.less(rng.uniform(size=count), mixing.replace_screen)
         seed = int(rng.integers(2**63))
         out = []
         for frame in frames:

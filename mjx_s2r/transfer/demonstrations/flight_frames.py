@@ -162,12 +162,10 @@ def _signals(name: str, rows: Sequence[Step], contract: PolicyContract) -> dict[
         values = [None if s.reading is None else s.reading.signals.get(signal) for s in rows]
         if all(x is None for x in values):
             continue
+        first = values[0]
         for step, value in zip(rows, values, strict=True):
-            if (
-                value is None
-                or np.shape(value) != np.shape(values[0])
-                or value.dtype.kind not in "fiub"
-            ):
+            alike = value is not None and first is not None and value.shape == first.shape
+            if value is None or not alike or value.dtype.kind not in "fiub":
                 raise RecordingError(f"{name} step {step.step}: signal {signal!r} is {value}")
         found[signal] = np.array(values, np.float64).reshape(len(rows), -1)
     return found

@@ -158,8 +158,9 @@ def hue_histogram(pictures: np.ndarray) -> tuple[np.ndarray, float]:
     chroma = np.where(chroma > GREY, chroma, 0)
     bins = (np.arctan2(beta, alpha) / (2 * np.pi) * BINS).round().astype(int) % BINS
     counts = np.bincount(bins, chroma, BINS)
-    smooth = sum(w * np.roll(counts, k) for w, k in zip((1, 2, 3, 2, 1), range(-2, 3), strict=True))
-    return smooth / max(float(np.sum(smooth)), 1e-9), float((chroma > 0).mean())
+    kernel = zip((1, 2, 3, 2, 1), range(-2, 3), strict=True)
+    smooth = np.sum([w * np.roll(counts, k) for w, k in kernel], axis=0)
+    return smooth / max(float(smooth.sum()), 1e-9), float((chroma > 0).mean())
 
 
 def check_colour_order(source: str, camera: str, real: np.ndarray, trained: np.ndarray) -> None:
