@@ -1,9 +1,10 @@
-"""python -m train judge --run runs/teacher: success rate and return of a teacher's checkpoints.
+"""python -m train judge --run runs/teacher: success rate and return of a run's checkpoints.
 
 Every checkpoint that is kept plays the same episodes, by its mean action: in nominal worlds, in
 worlds from the ranges that the newest one had opened, and in worlds from the limits of the whole
 table. The best is the one with the most successes in the opened ranges; other verbs take it by
---iteration (of a student's teacher: --teacher-iteration).
+--iteration (of a student's teacher: --teacher-iteration). The run is a teacher's or a student's; an
+actor that sees is judged in the simulator's pictures, and on robots by `evaluate`.
 """
 
 from collections.abc import Sequence
@@ -15,8 +16,7 @@ import jax
 import tyro
 from rich.table import Table
 
-from mjx_s2r.api.policy import TrainedPolicy, Worlds
-from mjx_s2r.api.teacher import open_teacher
+from mjx_s2r.api.policy import TrainedPolicy, Worlds, open_policy_run
 from mjx_s2r.eval.performance import Performance
 from mjx_s2r.eval.world_judge import judge_worlds
 from mjx_s2r.io.checkpoints import CheckpointError
@@ -32,7 +32,7 @@ class JudgeConfig:
     """Settings of a comparison of checkpoints."""
 
     run: Path = Path("runs/teacher")
-    """Folder of the teacher's run."""
+    """Folder of a teacher's or a student's run."""
     episodes: int = 256
     """Episodes of each checkpoint in each kind of worlds."""
     seed: int = 0
@@ -75,14 +75,14 @@ def score_checkpoints(config: JudgeConfig) -> list[CheckpointScore]:
         RunError: no run there.
         CheckpointError: no checkpoint that is whole.
     """
-    teacher, trainer, checkpoints = open_teacher(config.run)
+    trainer, checkpoints = open_policy_run(config.run)
     like = trainer.state_shapes()
     newest = checkpoints.restore(like)[0]
     key_draw, key_play = jax.random.split(jax.random.key(config.seed))
     policy = TrainedPolicy(trainer, newest)
     kinds = {name: policy.evaluation_params(name, config.episodes, key=key_draw) for name in KINDS}
     found, steps = [], checkpoints.steps()
-    with progress(f"judging {teacher.task}", len(steps) * len(kinds)) as bar:
+    with progress(f"judging {config.run}", len(steps) * len(kinds)) as bar:
         for count, step in enumerate(steps):
             try:
                 state = checkpoints.restore(like, step=step)[0]

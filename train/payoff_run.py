@@ -28,7 +28,7 @@ from mjx_s2r.eval.robot_episodes import (
     stand_in_driver,
 )
 from mjx_s2r.eval.stand_ins import stand_ins
-from mjx_s2r.learn.ppo.ppo import PPO
+from mjx_s2r.learn.ppo.ppo import make_ppo
 from mjx_s2r.learn.trainer import Trainer
 from mjx_s2r.params.ranges import changed_space, read_ranges
 from mjx_s2r.robot.clock import VirtualClock
@@ -122,7 +122,7 @@ def make_trainer(
         CurriculumConfig(METHODS[m].curriculum).build(tables[METHODS[m].identified])
         for m in methods
     ]
-    return Trainer(bench.env, choice(parts), PPO(task_spec(name).ppo, bench.env.action_size))
+    return Trainer(bench.env, choice(parts), make_ppo(task_spec(name).ppo, bench.env))
 
 
 def train_policy(trainer: Trainer, which: int, iterations: int, seed: int, path: Path) -> float:

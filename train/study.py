@@ -39,7 +39,7 @@ from mjx_s2r.curriculum.scalar import DifficultyConfig
 from mjx_s2r.envs.registry import make_task, task_spec
 from mjx_s2r.io.run import Run, write_json
 from mjx_s2r.learn.ppo.config import PPOConfig
-from mjx_s2r.learn.ppo.ppo import PPO
+from mjx_s2r.learn.ppo.ppo import make_ppo
 from mjx_s2r.learn.trainer import Trainer
 from mjx_s2r.params import ParamError, ParamSpace, unknown
 from mjx_s2r.report.charts import Curve, comparison
@@ -163,7 +163,7 @@ def build_trial(config: StudyConfig, task: str) -> StudyRun:
     space = env.space
     rows = select_rows(space, config.rows or ALL_BUT_LOOKS)
     parts = [schedule(config, space, method) for method in config.methods]
-    algorithm = PPO(config.ppo or task_spec(task).ppo, env.action_size)
+    algorithm = make_ppo(config.ppo or task_spec(task).ppo, env)
     trainer = Trainer(env, choice(parts), algorithm)
     return StudyRun(
         trainer, config.widths, grid(config, space, rows), config.grid_seed, config.points

@@ -268,22 +268,21 @@ def adapted_trainer(
     return Trainer(env, curriculum, algorithm, cameras)
 
 
-def load_adapted(
-    run: Path, iteration: int | None = None, env: Environment | None = None
-) -> tuple[StudentConfig, Trainer, TrainState]:
-    """Returns settings of the student, trainer and state of an adapted run.
+def open_adapted(
+    run: Path, env: Environment | None = None
+) -> tuple[StudentConfig, Trainer, Checkpoints]:
+    """Returns settings of the student, trainer and checkpoints of an adapted run.
 
     Raises:
         RunError: no run there, or that of its student or teacher is gone.
-        CheckpointError: no checkpoint, or one of another task or table.
+        CheckpointError: the student's run has no checkpoint, or one of another task or table.
     """
     config = replace(read_config(AdaptConfig, run), run=run)
     student, start, state = load_student(config.student, config.student_iteration, env)
     trainer = adapted_trainer(config, student, start, state)
     task = require_native(trainer.env).task
     checkpoints = Checkpoints(run / CHECKPOINTS, task=task.name, rows=task.space.names)
-    found = checkpoints.restore(trainer.state_shapes(), step=iteration)[0]
-    return replace(student, run=run), trainer, found
+    return replace(student, run=run), trainer, checkpoints
 
 
 def nominal_pictures(trainer: Trainer, count: int) -> tuple[np.ndarray, ...]:

@@ -190,7 +190,7 @@ class Teacher(_Trained):
 
         Raises:
             ParamError: another kind of worlds.
-            ConfigError: an actor that sees; evaluate its exported policy on robots.
+            ValueError: an actor that sees, and episodes that cannot take turns before its cameras.
         """
         key_params, key_play = jax.random.split(jax.random.key(seed))
         params = self.trained.evaluation_params(worlds, episodes, key=key_params)

@@ -12,11 +12,12 @@ import numpy as np
 from mjx_s2r import onnx_export as exporter
 from mjx_s2r import onnx_variants as exporter_variants
 from mjx_s2r.api.export_facts import seen_signals, trained_optics, training_inputs
-from mjx_s2r.api.student import load_student
-from mjx_s2r.api.teacher import load_teacher
+from mjx_s2r.api.student import open_student
+from mjx_s2r.api.teacher import open_teacher
 from mjx_s2r.contract import PolicyContract, TrainedRange
 from mjx_s2r.curriculum.coordinates import space_at_width
 from mjx_s2r.curriculum.uniform import uniform
+from mjx_s2r.io.checkpoints import Checkpoints
 from mjx_s2r.io.run import RunError, is_student, read_settings
 from mjx_s2r.learn.adapt.adaptation import Adaptation
 from mjx_s2r.learn.algorithm import Algorithm
@@ -87,11 +88,20 @@ def load_policy(
         RunError: no run there, or several seeds.
         CheckpointError: no checkpoint, or one of another task or table.
     """
+    trainer, checkpoints = open_policy_run(run, env)
+    return TrainedPolicy(trainer, checkpoints.restore(trainer.state_shapes(), step=iteration)[0])
+
+
+def open_policy_run(run: Path, env: Environment | None = None) -> tuple[Trainer, Checkpoints]:
+    """Returns trainer and checkpoints of a teacher's or a student's run.
+
+    Raises:
+        RunError: no run there, or several seeds.
+    """
     if isinstance(read_settings(run).get("teacher"), dict):
         raise RunError(f"{run} holds several seeds; name one of them, e.g. {run / 'seed_0'}")
-    load = load_student if is_student(run) else load_teacher
-    _, trainer, state = load(run, iteration, env)
-    return TrainedPolicy(trainer, state)
+    _, trainer, checkpoints = (open_student if is_student(run) else open_teacher)(run, env)
+    return trainer, checkpoints
 
 
 def export_policy(
@@ -120,9 +130,9 @@ def export_policy(
     trainer, state = policy.trainer, policy.state
     env = require_native(trainer.env)
     config = trainer.config
-    if isinstance(config, PPOConfig) and config.actor_obs == "privileged":
+    if isinstance(config, PPOConfig) and config.actor_obs in ("privileged", "inferable"):
         raise exporter.ExportError(
-            "this teacher's actor reads 'privileged', which no robot knows; train it with "
+            f"this teacher's actor reads {config.actor_obs!r}, which no robot knows; train it with "
             "--ppo.actor-obs state or pixels, or distil a student from this one"
         )
     report = jax.device_get(trainer.curriculum.report(state.curriculum))
@@ -155,7 +165,7 @@ def _trained_contract(policy: TrainedPolicy, ranges: tuple[TrainedRange, ...]) -
         contract,
         engine=env.physics.backend,
         chain=chain_of(env.task.mj_model, contract.action.joints),
-        memory=trainer.algorithm.zero_rnn_state(1).actor.shape[-1],
+        memory=deployed_algorithm(trainer.algorithm).zero_rnn_state(1).actor.shape[-1],
         signals=contract.signals if moments is None else seen_signals(contract.signals, moments),
         cameras=tuple(
             replace(c, optics=trained_optics(env.task.mj_model, env.space, c, ranges))
@@ -165,9 +175,13 @@ def _trained_contract(policy: TrainedPolicy, ranges: tuple[TrainedRange, ...]) -
 
 
 def deployed_algorithm(algorithm: Algorithm) -> Algorithm:
-    """Returns the algorithm with the actor of ours laid out for ONNX; another one as it is."""
+    """Returns the algorithm with the actor of ours laid out for ONNX; another one as it is.
+
+    A student leaves its teacher, and with it what that remembers.
+    """
     if isinstance(algorithm, Distillation):
-        return replace(algorithm, student=algorithm.student.clone(deployed=True))
+        alone = replace(algorithm.teacher, rnn_size=0)
+        return replace(algorithm, student=algorithm.student.clone(deployed=True), teacher=alone)
     if isinstance(algorithm, Adaptation):
         inner = deployed_algorithm(algorithm.distillation)
         return replace(algorithm, distillation=cast(Distillation, inner))

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import cast
 
 import jax
 import numpy as np
@@ -23,9 +24,12 @@ from mjx_s2r.curriculum.registry import CurriculumConfig, Schedules
 from mjx_s2r.envs.registry import task_spec
 from mjx_s2r.io import tracker
 from mjx_s2r.io.checkpoints import Checkpoints
+from mjx_s2r.io.config import ConfigError
 from mjx_s2r.io.run import CHECKPOINTS, is_adapted, read_config
 from mjx_s2r.learn.distill.config import DistillConfig
 from mjx_s2r.learn.distill.distillation import make_distillation
+from mjx_s2r.learn.distill.teachers import TeacherModel, ppo_teacher
+from mjx_s2r.learn.ppo.ppo import PPO
 from mjx_s2r.learn.rollout import reset_envs
 from mjx_s2r.learn.trainer import Trainer, TrainState, fit
 from mjx_s2r.params import ParamError, ParamSpace
@@ -169,6 +173,7 @@ def student_trainer(config: StudentConfig, env: Environment | None = None) -> Tr
     Raises:
         RunError: no teacher's run there.
         ContractError: a camera whose rate does not divide the control rate.
+        ConfigError: a teacher that sees.
         ValueError: worlds that do not divide by the control steps between two pictures.
     """
     _, teacher, state = load_teacher(config.teacher, config.teacher_iteration, env)
@@ -178,9 +183,22 @@ def student_trainer(config: StudentConfig, env: Environment | None = None) -> Tr
     given = ranges_given(config)
     space = student_space(teacher, state, given)
     curriculum, looks = student_curriculum(config, space, by_pictures=cameras.look_each_step)
-    policy = partial(teacher.policy, state)
-    algorithm = make_distillation(native, shapes, policy, config.distill)
+    algorithm = make_distillation(native, shapes, _teacher(config, teacher, state), config.distill)
     return Trainer(native, curriculum, algorithm, cameras, looks)
+
+
+def _teacher(config: StudentConfig, trainer: Trainer, state: TrainState) -> TeacherModel:
+    """Returns whom a student copies.
+
+    Raises:
+        ConfigError: a teacher that sees.
+    """
+    if trainer.cameras is not None:
+        raise ConfigError(
+            f"teacher {config.teacher}: its actor reads pixels (ppo.actor_obs), and a student "
+            "copies one that reads numbers; export that run itself, or name another teacher"
+        )
+    return ppo_teacher(cast(PPO, trainer.algorithm), state.learner)
 
 
 def train_student(
@@ -209,6 +227,24 @@ def train_student(
     return trainer, state
 
 
+def open_student(
+    run: Path, env: Environment | None = None
+) -> tuple[StudentConfig, Trainer, Checkpoints]:
+    """Returns settings, trainer and checkpoints of a student's run.
+
+    Raises:
+        RunError: no run there, or its teacher's is gone.
+    """
+    if is_adapted(run):
+        from mjx_s2r.api.adapt import open_adapted  # it builds on this file
+
+        return open_adapted(run, env)
+    config = read_config(StudentConfig, run)
+    trainer = student_trainer(config, env)
+    task = require_native(trainer.env).task
+    return config, trainer, Checkpoints(run / CHECKPOINTS, task=task.name, rows=task.space.names)
+
+
 def load_student(
     run: Path, iteration: int | None = None, env: Environment | None = None
 ) -> tuple[StudentConfig, Trainer, TrainState]:
@@ -218,14 +254,7 @@ def load_student(
         RunError: no run there, or its teacher's is gone.
         CheckpointError: no checkpoint, or one of another task or table.
     """
-    if is_adapted(run):
-        from mjx_s2r.api.adapt import load_adapted  # it builds on this file
-
-        return load_adapted(run, iteration, env)
-    config = read_config(StudentConfig, run)
-    trainer = student_trainer(config, env)
-    task = require_native(trainer.env).task
-    checkpoints = Checkpoints(run / CHECKPOINTS, task=task.name, rows=task.space.names)
+    config, trainer, checkpoints = open_student(run, env)
     return config, trainer, checkpoints.restore(trainer.state_shapes(), step=iteration)[0]
 
 

@@ -18,7 +18,8 @@ from mjx_s2r.io.run import CHECKPOINTS, CONFIG, read_config, read_recipe, read_s
 from mjx_s2r.learn.camera_schedule import CameraSchedule, bind_camera_schedule
 from mjx_s2r.learn.networks.modules import check_pictures
 from mjx_s2r.learn.ppo.config import PPOConfig
-from mjx_s2r.learn.ppo.ppo import PPO
+from mjx_s2r.learn.ppo.ppo import make_ppo
+from mjx_s2r.learn.ppo.start import StudentStart
 from mjx_s2r.learn.trainer import Trainer, TrainState, fit
 from mjx_s2r.params import ParamSpace
 from mjx_s2r.params.ranges import as_ranges, read_ranges
@@ -36,7 +37,7 @@ from mjx_s2r.sim.task import seen_by
 
 # Settings that a resumed run may change.
 MAY_CHANGE = (
-    *("run", "resume", "recipe", "devices", "iterations"),
+    *("run", "resume", "recipe", "start", "devices", "iterations"),
     *("log_every", "checkpoint_every", "keep", "wandb", "profile"),
 )
 
@@ -69,6 +70,9 @@ class TeacherConfig:
     recipe: Path | None = None
     """A JSON file with settings to start from, as config.json of another run; by default those
     that fit the task. What the command line names goes first."""
+    start: Path | None = None
+    """Folder of a student's run that an actor reading pixels begins as: PPO goes on from its
+    network, and imitates its teacher less and less (ppo.imitation_coef)."""
     seed: int = 0
     """Seed of everything."""
     iterations: int = 140
@@ -151,6 +155,7 @@ def teacher_trainer(config: TeacherConfig, env: Environment | None = None) -> Tr
         JaxConfigError: a setting of jax under which trainings fail.
         ParamError: an unknown task, row or camera; another library's environment for an actor that
             reads pixels.
+        ConfigError: a student to begin as that does not fit.
     """
     check_jax_config()
     if env is None:
@@ -164,7 +169,19 @@ def teacher_trainer(config: TeacherConfig, env: Environment | None = None) -> Tr
         cameras = camera_schedule(env, config.render)
     shapes = () if cameras is None else tuple(c.shape for c in cameras.signals)
     curriculum = make_curriculum(config, env.space, sees=sees)
-    return Trainer(env, curriculum, PPO(config.ppo, env.action_size, shapes), cameras)
+    start = _start(config, env, shapes)
+    return Trainer(env, curriculum, make_ppo(config.ppo, env, shapes, start), cameras)
+
+
+def _start(
+    config: TeacherConfig, env: Environment, shapes: tuple[tuple[int, int, int], ...]
+) -> StudentStart | None:
+    """Returns the student that the run begins as, if its settings name one."""
+    if config.start is None:
+        return None
+    from mjx_s2r.api.student_start import student_start  # which loads a student by way of this file
+
+    return student_start(config, config.start, require_native(env), shapes)
 
 
 def ranges_given(config: RangeConfig) -> tuple[str, ...]:

@@ -62,17 +62,17 @@ def judge_worlds(
         episodes: in each world.
         known: (N, D) the parameters that a privileged policy is told, where they are not xi: e.g.
             the nearest that it was trained on, to judge how it copes and not what a network makes
-            of a number that it has never been shown.
+            of a number that it has never been shown. One that sees is told nothing.
         key: random key of starts and noise; the same key gives the same.
 
     Raises:
         ParamError: no episodes; another library's environment where ``known`` is given.
-        ConfigError: an actor that sees; judge its exported policy on robots.
+        ValueError: an actor that sees, and worlds that cannot take turns before its cameras.
     """
     if episodes < 1:
         raise ParamError(f"episodes {episodes} must be at least 1")
     params = plain_params(jnp.repeat(jnp.asarray(xi, jnp.float32), episodes, axis=0))
-    if known is None:
+    if known is None or trainer.cameras is not None:
         found = trainer.evaluate(state, params, key=key)
     else:
         told = jnp.repeat(jnp.asarray(known, jnp.float32), episodes, axis=0)

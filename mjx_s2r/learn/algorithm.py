@@ -5,7 +5,7 @@ cameras, curricula, compiling, checkpoints, logs) is the trainer's, `mjx_s2r.lea
 once for all of them. `mjx_s2r.learn.ppo` and `mjx_s2r.learn.distill` are the algorithms that ship.
 """
 
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 
@@ -82,6 +82,11 @@ class Algorithm(Protocol):
             record of () figures, each written to the run's log under its name.
         """
         ...
+
+
+@runtime_checkable
+class Imitator(Protocol):
+    """What an algorithm has besides whose policy acts beside another one, as a student does."""
 
     def scored_episodes(self, state: Any, rollout: Rollout) -> Episodes:
         """Returns the episodes (T, B) by which the curriculum judges how the policy copes.

@@ -28,10 +28,16 @@ from mjx_s2r.io.checkpoints import Checkpoints, DiskFullError
 from mjx_s2r.io.config import ConfigError
 from mjx_s2r.io.run import Run
 from mjx_s2r.io.tracker import ending, track
-from mjx_s2r.learn.algorithm import Algorithm, AlgorithmConfig
+from mjx_s2r.learn.algorithm import Algorithm, AlgorithmConfig, Imitator
 from mjx_s2r.learn.camera_schedule import CameraSchedule, Frames, check_picture_memory
 from mjx_s2r.learn.compiled_step import CompiledStep
-from mjx_s2r.learn.evaluation import Act, EpisodeScores, evaluate_policy
+from mjx_s2r.learn.evaluation import (
+    Act,
+    ActOnImages,
+    EpisodeScores,
+    evaluate_on_images,
+    evaluate_policy,
+)
 from mjx_s2r.learn.nan_guard import NanSnapshot, empty_snapshot
 from mjx_s2r.learn.networks.actor_critic import RnnState
 from mjx_s2r.learn.networks.gaussian import Gaussian
@@ -207,7 +213,9 @@ class Trainer:
         """Takes the gradient steps on a batch and moves the curriculum."""
         batch, before, key = collected
         learner, critic, loss = self.algorithm.update(state.learner, batch, before, key=key)
-        scored = self.algorithm.scored_episodes(state.learner, batch)
+        scored = batch.episodes
+        if isinstance(self.algorithm, Imitator):
+            scored = self.algorithm.scored_episodes(state.learner, batch)
         state = replace(
             state,
             learner=learner,
@@ -252,12 +260,15 @@ class Trainer:
     ) -> EpisodeScores:
         """Returns the scores of one episode without exploration in each of B worlds ``params``.
 
+        An actor that sees cannot be evaluated inside a compiled function.
+
         Raises:
-            ConfigError: an actor that sees.
+            ValueError: worlds that do not divide by the control steps between two pictures.
         """
-        if self.cameras is not None:
-            raise ConfigError("an actor that sees is evaluated on robots: export it")
         rnn_state = self.algorithm.zero_rnn_state(params.kind.shape[0]).actor
+        if self.cameras is not None:
+            env, act = cast(Env, self.env), self._mean_action_on_images
+            return evaluate_on_images(env, self.cameras, act, state, rnn_state, params, key=key)
         return evaluate_policy(self.env, self._mean_action, state, rnn_state, params, key=key)
 
     @partial(jax.jit, static_argnums=0)
@@ -287,6 +298,16 @@ class Trainer:
         if self.cameras is None or not self.cameras.look_each_step:
             return None
         return self.looks or PictureSchedule(self.curriculum.sample, lambda state, seen: state)
+
+    @cached_property
+    def _mean_action_on_images(self) -> ActOnImages:
+        def act(
+            state: TrainState, rnn_state: jax.Array, worlds: State, images: Images
+        ) -> tuple[jax.Array, jax.Array]:
+            rnn_state, policy = self.apply_policy(state, rnn_state, worlds, images)
+            return rnn_state, jnp.tanh(policy.mean)
+
+        return act
 
     @cached_property
     def compiled_step(self) -> CompiledStep:
@@ -392,7 +413,7 @@ class Trainer:
         stacked = cast(StepRecord, jax.tree.map(lambda *x: jnp.stack(x), *steps))
         batch = replace(as_rollout(stacked, snapshot), host=host)
         after, metrics = self.update(state, (batch, before, key))
-        if self._picture_schedule is not None:
+        if self._picture_schedule is not None and isinstance(self.algorithm, Imitator):
             looks, age = jax.tree.map(lambda *x: jnp.stack(x), *drawn)
             seen = scored_pictures(looks, age, self.algorithm.picture_scores(batch))
             schedule = self._picture_schedule.update(after.curriculum, seen)

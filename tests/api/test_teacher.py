@@ -1,6 +1,7 @@
 """Which rows a teacher's curriculum schedules: looks only where the actor sees."""
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -15,8 +16,11 @@ from mjx_s2r.curriculum.adr import ADRConfig
 from mjx_s2r.curriculum.interface import Curriculum, Episodes
 from mjx_s2r.io.config import ConfigError
 from mjx_s2r.learn.ppo.config import PPOConfig
+from mjx_s2r.learn.ppo.ppo import PPO
+from mjx_s2r.learn.rollout import reset_envs, step_envs
 from mjx_s2r.learn.trainer import Trainer, fit
-from mjx_s2r.sim.env import make
+from mjx_s2r.sim import task_calls
+from mjx_s2r.sim.env import Env, make
 from mjx_s2r.sim.task import Task
 from tests.sim.toy import SPACE, XML, Toy
 
@@ -84,13 +88,44 @@ def test_rows_that_are_named_go_before_what_the_actor_sees() -> None:
     assert np.ptp(looks(make_curriculum(config, SPACE, sees=False))) > 1
 
 
-def test_an_actor_that_sees_is_not_evaluated_in_simulation(tmp_path: Path) -> None:
+def test_an_actor_that_sees_is_judged_by_its_pictures() -> None:
+    """The oracle: an episode of two worlds by hand, with the same keys."""
     trainer = trainer_of("none", "pixels")
-    state, key = trainer.state_shapes(), jax.random.key(0)
+    key, cameras = jax.random.key(0), trainer.cameras
+    assert cameras is not None
+    state = jax.jit(trainer.init_without_frames)(key)
     params = trainer.curriculum.sample(trainer.curriculum.init(), 2, key)
-    with pytest.raises(ConfigError, match="evaluated on robots: export it"):
-        trainer.evaluate(state, params, key=key)
+    scores = trainer.evaluate(state, params, key=key)
+    key_start, _, key_steps = jax.random.split(key, 3)
+    worlds, returns = reset_envs(trainer.env, params, key=key_start), np.zeros(2)
+    step, none = jax.jit(partial(trainer.apply_policy, state)), jnp.zeros((2, 0))
+    over = np.zeros(2, bool)
+    for index in range(trainer.env.episode_steps):
+        images = cameras.pictures(worlds, params.xi, jax.random.fold_in(key_steps, index))
+        worlds = step_envs(trainer.env, worlds, jnp.tanh(step(none, worlds, images)[1].mean))
+        returns = np.where(over, returns, worlds.metrics["return"])
+        over |= np.asarray(worlds.done) > 0
+    assert over.all()
+    np.testing.assert_allclose(scores.episode_return, returns, rtol=1e-4)
+
+
+def test_an_actor_that_sees_is_not_evaluated_while_it_trains(tmp_path: Path) -> None:
+    trainer = trainer_of("none", "pixels")
     config = TeacherConfig(run=tmp_path / "run", eval_every=1, devices=1)
     with pytest.raises(ConfigError, match="eval_every 1: an actor that sees"):
         fit(trainer, config, what="teacher", task="toy", iterations=1)
     assert not (tmp_path / "run").exists()
+
+
+def test_an_inferable_actor_reads_readings_and_the_scene_alone() -> None:
+    """The toy's own privileged values stand behind the readings; xi and commands stay hidden."""
+    trainer = trainer_of("none", "inferable")
+    env, algorithm = trainer.env, trainer.algorithm
+    assert isinstance(algorithm, PPO) and isinstance(env, Env)
+    world = env.reset(jax.random.key(0))
+    scene = task_calls.privileged(env.task, env.task_data(world))
+    assert scene.shape[0] > 0
+    expected = np.concatenate((world.obs["state"], scene))
+    np.testing.assert_allclose(algorithm.actor_obs(world.obs), expected, atol=1e-6)
+    with pytest.raises(ValueError, match="was not told which columns a student"):
+        PPO(algorithm.config, 1).actor_obs(world.obs)

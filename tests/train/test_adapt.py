@@ -9,10 +9,11 @@ import jax
 import numpy as np
 import pytest
 
-from mjx_s2r.api.adapt import AdaptConfig, load_adapted, train_adapted
+from mjx_s2r.api.adapt import AdaptConfig, train_adapted
 from mjx_s2r.api.adapt_report import stage_figures
 from mjx_s2r.api.policy import export_policy, load_policy
 from mjx_s2r.api.real_frames import RealFeed
+from mjx_s2r.api.student import load_student
 from mjx_s2r.io.config import ConfigError
 from mjx_s2r.io.run import METRICS, RunError, is_adapted, is_student, read_jsonl
 from mjx_s2r.learn.adapt.adaptation import RealBatch
@@ -114,7 +115,7 @@ def test_a_killed_run_goes_on_as_if_nothing_had_been(
         for part in lines
     ]
     assert same[0] == same[1] and len(same[0]) == 12
-    assert load_adapted(killed.run)[2].iteration == 12
+    assert load_student(killed.run)[2].iteration == 12
 
 
 @pytest.mark.slow

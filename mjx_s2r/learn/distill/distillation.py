@@ -22,7 +22,7 @@ from mjx_s2r.curriculum.interface import Episodes
 from mjx_s2r.learn import minibatches, normalizer
 from mjx_s2r.learn.distill.config import DistillConfig
 from mjx_s2r.learn.distill.losses import DistillBatch, DistillLossMetrics, distill_loss
-from mjx_s2r.learn.distill.teachers import Teacher, TeacherAnswer, TeacherPolicy, teacher_of
+from mjx_s2r.learn.distill.teachers import TeacherAnswer, TeacherModel, TeacherPolicy, teacher_of
 from mjx_s2r.learn.networks.actor_critic import RnnState
 from mjx_s2r.learn.networks.gaussian import Gaussian
 from mjx_s2r.learn.networks.modules import StudentNetwork, StudentOutput
@@ -78,7 +78,7 @@ class Distillation:
 
     config: DistillConfig
     student: StudentNetwork
-    teacher: Teacher
+    teacher: TeacherModel
     label: Callable[[State], jax.Array]
     image_shapes: tuple[tuple[int, int, int], ...]
 
@@ -194,7 +194,7 @@ class Distillation:
 
     def scored_episodes(self, state: DistillState, rollout: Rollout) -> Episodes:
         """Returns the episodes that end once the student acts alone; others are the teacher's."""
-        alone = self.beta(state) <= 0
+        alone = self.beta(state) < 0.02
         return replace(rollout.episodes, ended=rollout.episodes.ended & alone)
 
     def picture_scores(self, rollout: Rollout) -> jax.Array:
@@ -281,7 +281,7 @@ def agreement(student: jax.Array, teacher: jax.Array, within: float) -> jax.Arra
 def make_distillation(
     env: Env,
     image_shapes: tuple[tuple[int, int, int], ...],
-    teacher: TeacherPolicy | Teacher,
+    teacher: TeacherPolicy | TeacherModel,
     config: DistillConfig,
 ) -> Distillation:
     """Returns the algorithm for a student of ``env`` that sees pictures of the given shapes.
@@ -289,7 +289,7 @@ def make_distillation(
     Raises:
         ValueError: a weight for the value, of a teacher that knows none.
     """
-    teacher = teacher if isinstance(teacher, Teacher) else teacher_of(teacher)
+    teacher = teacher if isinstance(teacher, TeacherModel) else teacher_of(teacher)
     if config.value_weight and not teacher.knows_value:
         raise ValueError(
             f"distill.value_weight {config.value_weight}: this teacher has no critic to learn a "

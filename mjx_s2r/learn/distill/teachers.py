@@ -24,7 +24,7 @@ class TeacherAnswer:
 
 
 @dataclass(frozen=True, eq=False)
-class Teacher:
+class TeacherModel:
     """A teacher.
 
     Attributes:
@@ -38,7 +38,7 @@ class Teacher:
     knows_value: bool = False
 
 
-def teacher_of(policy: TeacherPolicy) -> Teacher:
+def teacher_of(policy: TeacherPolicy) -> TeacherModel:
     """Returns the teacher that remembers nothing and judges no world."""
 
     def answer(
@@ -49,16 +49,16 @@ def teacher_of(policy: TeacherPolicy) -> Teacher:
         out = policy(obs)
         return rnn_state, TeacherAnswer(out, jnp.zeros(out.mean.shape[:-1]))
 
-    return Teacher(answer)
+    return TeacherModel(answer)
 
 
-def ppo_teacher(algorithm: PPO, learner: PPOState) -> Teacher:
+def ppo_teacher(algorithm: PPO, learner: PPOState) -> TeacherModel:
     """Returns the teacher that PPO trained: its actor answers, its critic knows the value.
 
     Its recurrent state is the actor's with the critic's behind it. It must read numbers alone.
     """
     size = algorithm.config.rnn_hidden
-    return Teacher(partial(_ppo_answer, algorithm, learner), 2 * size, knows_value=True)
+    return TeacherModel(partial(_ppo_answer, algorithm, learner), 2 * size, knows_value=True)
 
 
 def _ppo_answer(

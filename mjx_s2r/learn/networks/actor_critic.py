@@ -13,7 +13,15 @@ import jax.numpy as jnp
 from flax import struct
 
 from mjx_s2r.learn.networks.gaussian import Gaussian
-from mjx_s2r.learn.networks.modules import ActorHead, CriticHead, Trunk, merge_time, split_time
+from mjx_s2r.learn.networks.modules import (
+    ActorHead,
+    CriticHead,
+    StudentNetwork,
+    StudentOutput,
+    Trunk,
+    merge_time,
+    split_time,
+)
 from mjx_s2r.learn.ppo.config import PPOConfig
 
 Images = tuple[jax.Array, ...]  # per camera, (..., H, W, C) uint8
@@ -35,18 +43,26 @@ class ActorCritic:
         config: settings of PPO.
         num_actions: J.
         image_shapes: (H, W, C) of each camera that the actor sees.
+        student: the network of a student in the actor's place; it computes in float32.
     """
 
     config: PPOConfig
     num_actions: int
     image_shapes: tuple[tuple[int, int, int], ...] = ()
+    student: StudentNetwork | None = None
 
     @cached_property
     def _actor(self) -> tuple[Trunk, ActorHead]:
         """What stands before the actor's layers, and these."""
         trunk = Trunk(self.config.cnn_channels, self.config.rnn_hidden, self._dtype)
-        layers, std = self.config.actor_hidden, self.config.init_std
-        return trunk, ActorHead(layers, self.num_actions, std, dtype=self._dtype)
+        head = ActorHead(
+            self.config.actor_hidden,
+            self.num_actions,
+            self.config.init_std,
+            self._dtype,
+            self.config.state_dependent_std,
+        )
+        return trunk, head
 
     @cached_property
     def _critic(self) -> tuple[Trunk, CriticHead]:
@@ -68,10 +84,12 @@ class ActorCritic:
         """Returns parameters of actor and critic for readings (P,) and (Q,)."""
         keys = jax.random.split(key)
         images = tuple(jnp.zeros((1, 1, *shape), jnp.uint8) for shape in self.image_shapes)
-        return (
-            _begin(self._actor, actor_size, images, key=keys[0]),
-            _begin(self._critic, critic_size, (), key=keys[1]),
-        )
+        critic = _begin(self._critic, critic_size, (), key=keys[1])
+        if self.student is not None:
+            memory, first = jnp.zeros((1, self.student.rnn_hidden)), jnp.zeros((1, 1), bool)
+            x = jnp.zeros((1, 1, actor_size))
+            return self.student.init(keys[0], memory, x, images, first), critic
+        return _begin(self._actor, actor_size, images, key=keys[0]), critic
 
     def policy(
         self, params: Any, memory: jax.Array, x: jax.Array, images: Images, first: jax.Array
@@ -85,6 +103,9 @@ class ActorCritic:
             images: per camera (T, B, H, W, C) uint8.
             first: (T, B) bool: an episode begins here.
         """
+        if self.student is not None:
+            out = cast(StudentOutput, self.student.apply(params, memory, x, images, first))
+            return out.rnn_state, out.policy
         return cast(tuple[jax.Array, Gaussian], _run(self._actor, params, memory, x, images, first))
 
     def deployed_step(
@@ -98,8 +119,12 @@ class ActorCritic:
             x: (B, P) normalized readings.
             images: per camera (B, H, W, C) uint8.
         """
-        trunk, head = self._actor
         first = jnp.zeros(x.shape[:1], bool)
+        if self.student is not None:
+            deployed = self.student.clone(deployed=True)
+            out = cast(StudentOutput, deployed.apply(params, memory, x, images, first))
+            return out.rnn_state, out.policy
+        trunk, head = self._actor
         through: Any = trunk.clone(deployed=True).apply(params["trunk"], memory, x, images, first)
         kept, features = through
         return kept, cast(Gaussian, head.apply(params["head"], features))

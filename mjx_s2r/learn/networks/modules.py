@@ -61,19 +61,28 @@ class Mlp(nn.Module):
 
 
 class ActorHead(nn.Module):
-    """Features (..., P) -> distribution over raw actions (..., J); log_std is one vector."""
+    """Features (..., P) -> distribution over raw actions (..., J).
+
+    The deviation is one vector, or it depends on the features as the mean does.
+    """
 
     hidden: Sequence[int]
     num_actions: int
     init_std: float = 0.6
     dtype: jnp.dtype = jnp.float32
+    state_dependent_std: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array) -> Gaussian:
         """Returns the action distribution."""
-        mean = Mlp((*self.hidden, self.num_actions), last_scale=0.01, dtype=self.dtype)(x)
-        first = nn.initializers.constant(jnp.log(self.init_std))
-        return gaussian(mean, self.param("log_std", first, (self.num_actions,)))
+        outputs = self.num_actions * (2 if self.state_dependent_std else 1)
+        out = Mlp((*self.hidden, outputs), last_scale=0.01, dtype=self.dtype)(x)
+        first = jnp.log(self.init_std)
+        if self.state_dependent_std:
+            mean, more = jnp.split(out, 2, axis=-1)
+            return gaussian(mean, first + more)
+        constant = nn.initializers.constant(first)
+        return gaussian(out, self.param("log_std", constant, (self.num_actions,)))
 
 
 class CriticHead(nn.Module):

@@ -39,18 +39,25 @@ class PPOConfig:
     """Rewards are multiplied by this."""
     init_std: float = 0.6
     """Standard deviation of raw actions at the start: how far it explores."""
+    state_dependent_std: bool = False
+    """The actor says in each state how far it explores, its log within [-5, 2]; else everywhere the
+    same."""
     actor_hidden: tuple[int, ...] = (64, 64)
     """Hidden layers of the actor."""
     critic_hidden: tuple[int, ...] = (64, 64)
     """Hidden layers of the critic."""
     actor_obs: str = "privileged"
-    """What the actor reads: "state", "privileged", or "pixels": its cameras and "state"."""
+    """What the actor reads: "state", "privileged", "inferable": "state" and what the task says of
+    the scene, as a student could find out, without xi; or "pixels": its cameras and "state"."""
     critic_obs: str = "privileged"
     """What the critic reads: "state" or "privileged"."""
     rnn_hidden: int = 0
     """Size of the memory (GRU) of actor and critic, H; 0 remembers nothing."""
     cnn_channels: int = 16
     """Feature maps of each image encoder of an actor that reads pixels."""
+    imitation_coef: float = 0.1
+    """Weight of KL(teacher || actor) where the actor begins as a student (--start); it falls evenly
+    to 0 over the run."""
     bf16: bool = False
     """Hidden layers and image encoders compute in bfloat16; all else stays float32."""
 
@@ -75,13 +82,11 @@ class PPOConfig:
             )
         if self.init_std <= 0:
             raise ValueError(f"ppo.init_std {self.init_std} must be above 0")
-        if self.rnn_hidden < 0 or self.value_clip < 0:
-            raise ValueError(
-                f"ppo.rnn_hidden {self.rnn_hidden} and ppo.value_clip {self.value_clip} must not "
-                "be negative"
-            )
+        for name in ("rnn_hidden", "value_clip", "imitation_coef"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"ppo.{name} {getattr(self, name)} must not be negative")
         kinds = ("state", "privileged")
-        self._check("actor_obs", (*kinds, "pixels"))
+        self._check("actor_obs", (*kinds, "inferable", "pixels"))
         self._check("critic_obs", kinds)
 
     def _check(self, name: str, kinds: tuple[str, ...]) -> None:
@@ -89,11 +94,6 @@ class PPOConfig:
         if getattr(self, name) not in kinds:
             known = " or ".join(map(repr, kinds))
             raise ValueError(f"ppo.{name} {getattr(self, name)!r} must be {known}")
-
-    @property
-    def actor_reads(self) -> str:
-        """Name of the observation with the actor's numbers."""
-        return "state" if self.actor_obs == "pixels" else self.actor_obs
 
     @property
     def groups(self) -> int:

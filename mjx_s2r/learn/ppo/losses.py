@@ -1,4 +1,7 @@
-"""The loss of PPO: clipped surrogate, value error, entropy bonus (Schulman et al. 2017)."""
+"""The loss of PPO: clipped surrogate, value error, entropy bonus (Schulman et al. 2017).
+
+An actor that began as a student may be held near its teacher by a divergence.
+"""
 
 from typing import Any
 
@@ -8,6 +11,7 @@ from flax import struct
 
 from mjx_s2r.learn.networks import gaussian
 from mjx_s2r.learn.networks.actor_critic import ActorCritic
+from mjx_s2r.learn.networks.gaussian import Gaussian
 from mjx_s2r.learn.ppo.config import PPOConfig
 
 
@@ -27,6 +31,7 @@ class Batch:
         value: () what the value was.
         actor_rnn_state: the actor's recurrent state before the rollout.
         critic_rnn_state: the critic's.
+        teacher: the distribution of raw actions (J,) that is still imitated, if any.
     """
 
     actor_obs: jax.Array
@@ -40,21 +45,29 @@ class Batch:
     value: jax.Array
     actor_rnn_state: jax.Array
     critic_rnn_state: jax.Array
+    teacher: Gaussian | None = None
 
 
 @struct.dataclass
 class LossMetrics:
-    """Figures of the loss, all (); ``kl`` is KL(old || new) in nats."""
+    """Figures of the loss, all (); ``kl`` is KL(old || new) in nats.
+
+    ``teacher_kl`` is KL(teacher || new) in nats, None where nobody is imitated.
+    """
 
     kl: jax.Array
     actor_loss: jax.Array
     critic_loss: jax.Array
     policy_entropy: jax.Array
     clip_fraction: jax.Array
+    teacher_kl: jax.Array | None
 
 
 def ppo_loss(
-    nets: ActorCritic, params: tuple[Any, Any], batch: Batch
+    nets: ActorCritic,
+    params: tuple[Any, Any],
+    batch: Batch,
+    imitation: jax.Array | float | None = None,
 ) -> tuple[jax.Array, LossMetrics]:
     """Returns the loss to minimize (Schulman et al. 2017, eq. 7 and 9) and what it is made of.
 
@@ -62,6 +75,7 @@ def ppo_loss(
         nets: actor and critic.
         params: their parameters.
         batch: a minibatch.
+        imitation: weight of the divergence from the teacher, where the batch has one.
     """
     config = nets.config
     _, policy = nets.policy(
@@ -75,12 +89,17 @@ def ppo_loss(
     critic_loss = 0.5 * jnp.mean(squared_value_error(config, value, batch))
     entropy = gaussian.entropy(policy).mean()
     total = actor_loss + config.value_coef * critic_loss - config.entropy_coef * entropy
+    teacher_kl = None
+    if batch.teacher is not None and imitation is not None:
+        teacher_kl = gaussian.kl(batch.teacher, policy).mean()
+        total = total + imitation * teacher_kl
     return total, LossMetrics(
         kl=jnp.mean(ratio - 1 - log_ratio),  # Schulman's estimator k3 of KL(old || new)
         actor_loss=actor_loss,
         critic_loss=critic_loss,
         policy_entropy=entropy,
         clip_fraction=jnp.mean(ratio != bounded),
+        teacher_kl=teacher_kl,
     )
 
 

@@ -20,7 +20,6 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
-from mjx_s2r.curriculum.interface import Episodes
 from mjx_s2r.learn import minibatches, normalizer
 from mjx_s2r.learn.gae import gae
 from mjx_s2r.learn.networks import gaussian
@@ -30,8 +29,10 @@ from mjx_s2r.learn.networks.modules import merge_time, split_time
 from mjx_s2r.learn.normalizer import Normalizer
 from mjx_s2r.learn.ppo.config import PPOConfig
 from mjx_s2r.learn.ppo.losses import Batch, LossMetrics, ppo_loss
+from mjx_s2r.learn.ppo.start import StudentStart, same_shapes
 from mjx_s2r.learn.rollout import Images, Rollout, Transition, is_first
-from mjx_s2r.sim.interface import State
+from mjx_s2r.sim.env import inferable_columns
+from mjx_s2r.sim.interface import Environment, State
 
 
 @struct.dataclass
@@ -45,6 +46,7 @@ class PPOState:
         learning_rate: () step size.
         actor_norm: moments of the actor's observation.
         critic_norm: moments of the critic's observation.
+        imitation: () weight of the divergence from the teacher; None where nobody is imitated.
     """
 
     actor: Any
@@ -53,6 +55,7 @@ class PPOState:
     learning_rate: jax.Array
     actor_norm: Normalizer
     critic_norm: Normalizer
+    imitation: jax.Array | None = None
 
 
 @struct.dataclass
@@ -75,23 +78,29 @@ class PPO:
         num_actions: J.
         image_shapes: (H, W, C) of what each camera shows the actor.
         deployed: `policy` is laid out for ONNX and continues episodes, whatever ``is_first`` says.
+        start: the student that the actor begins as, if any.
+        inferable: first column, and the one behind the last, of what a student could find out in
+            "privileged"; see `mjx_s2r.sim.env.inferable_columns`.
     """
 
     config: PPOConfig
     num_actions: int
     image_shapes: tuple[tuple[int, int, int], ...] = ()
     deployed: bool = False
+    inferable: tuple[int, int] | None = None
+    start: StudentStart | None = None
 
     @cached_property
     def nets(self) -> ActorCritic:
         """The networks, without parameters."""
-        return ActorCritic(self.config, self.num_actions, self.image_shapes)
+        student = None if self.start is None else self.start.student
+        return ActorCritic(self.config, self.num_actions, self.image_shapes, student)
 
     def init(self, obs: dict[str, jax.Array], *, key: jax.Array) -> PPOState:
         """Returns the state before the first update, for observations {name: (B, P)}."""
-        sizes = [obs[name].shape[-1] for name in (self.config.actor_reads, self.config.critic_obs)]
+        sizes = self.actor_obs(obs).shape[-1], obs[self.config.critic_obs].shape[-1]
         actor, critic = self.nets.init(*sizes, key=key)
-        return PPOState(
+        state = PPOState(
             actor=actor,
             critic=critic,
             optimizer=adam(self.config).init((actor, critic)),
@@ -99,6 +108,37 @@ class PPO:
             actor_norm=normalizer.init(sizes[0]),
             critic_norm=normalizer.init(sizes[1]),
         )
+        return state if self.start is None else self._begun(state, self.start)
+
+    def _begun(self, state: PPOState, start: StudentStart) -> PPOState:
+        """Returns the state with the student as the actor, and its teacher's critic if it fits."""
+        critic = state.critic, state.critic_norm
+        theirs = start.critic, start.critic_norm
+        critic = theirs if same_shapes(critic, theirs) else critic
+        return replace(
+            state,
+            actor=jax.tree.map(jnp.asarray, start.params),
+            actor_norm=start.obs_norm,
+            critic=critic[0],
+            critic_norm=critic[1],
+            imitation=jnp.float32(self.config.imitation_coef),
+        )
+
+    def actor_obs(self, obs: dict[str, jax.Array]) -> jax.Array:
+        """Returns (..., P) the numbers that the actor reads of observations {name: (..., P)}.
+
+        Raises:
+            ValueError: nobody has said what a student could find out.
+        """
+        name = self.config.actor_obs
+        if name != "inferable":
+            return obs["state" if name == "pixels" else name]
+        if self.inferable is None:
+            raise ValueError(
+                "ppo.actor_obs 'inferable': this trainer was not told which columns a student "
+                "could find out; build PPO with `make_ppo`"
+            )
+        return jnp.concatenate((obs["state"], obs["privileged"][..., slice(*self.inferable)]), -1)
 
     def zero_rnn_state(self, num_envs: int) -> RnnState:
         """Returns the recurrent states (B, H) of actor and critic at the start of an episode."""
@@ -121,7 +161,7 @@ class PPO:
         is_first: jax.Array,
     ) -> tuple[jax.Array, Gaussian]:
         """Returns the recurrent state (B, H) and the distribution of raw actions (B, J)."""
-        x = normalizer.apply(state.actor_norm, obs[self.config.actor_reads])
+        x = normalizer.apply(state.actor_norm, self.actor_obs(obs))
         if self.deployed:
             return self.nets.deployed_step(state.actor, rnn_state, x, images)
         shown = tuple(image[None] for image in images)
@@ -137,23 +177,20 @@ class PPO:
         obs = rollout.transitions.obs
         batch, critic_rnn_state, explained = self.batch(state, rollout.transitions, rnn_state)
         state, loss = run_epochs(self.nets, state, batch, key=key)
+        imitation = state.imitation
+        if self.start is not None and imitation is not None:
+            step = self.config.imitation_coef / self.start.updates
+            imitation = jnp.maximum(0.0, imitation - step)
         state = replace(
             state,
-            actor_norm=normalizer.update(state.actor_norm, obs[self.config.actor_reads]),
+            imitation=imitation,
+            actor_norm=normalizer.update(state.actor_norm, self.actor_obs(obs)),
             critic_norm=normalizer.update(state.critic_norm, obs[self.config.critic_obs]),
         )
         metrics = PPOMetrics(
             **vars(loss), learning_rate=state.learning_rate, explained_variance=explained
         )
         return state, critic_rnn_state, metrics
-
-    def scored_episodes(self, state: PPOState, rollout: Rollout) -> Episodes:
-        """Returns the rollout's episodes: in all of them the actor acted."""
-        return rollout.episodes
-
-    def picture_scores(self, rollout: Rollout) -> jax.Array:
-        """Raises NotImplementedError: without a teacher no single picture has a score."""
-        raise NotImplementedError("PPO judges episodes, not pictures")
 
     def batch(
         self, state: PPOState, steps: Transition, rnn_state: RnnState
@@ -174,7 +211,7 @@ class PPO:
             gae_lambda=self.config.gae_lambda,
         )
         batch = Batch(
-            actor_obs=normalizer.apply(state.actor_norm, steps.obs[self.config.actor_reads]),
+            actor_obs=normalizer.apply(state.actor_norm, self.actor_obs(steps.obs)),
             critic_obs=critic_obs,
             images=steps.images,
             is_first=steps.is_first,
@@ -185,6 +222,7 @@ class PPO:
             value=value,
             actor_rnn_state=rnn_state.actor[None],
             critic_rnn_state=rnn_state.critic[None],
+            teacher=None if self.start is None else self.start.teacher(steps.obs),
         )
         explained = 1 - jnp.var(target - value) / (jnp.var(target) + 1e-8)
         return batch, kept[-1], explained
@@ -196,6 +234,17 @@ class PPO:
         goes_on = jnp.zeros(flat.shape[:2], bool)
         value = self.nets.value(state.critic, merge_time(kept), flat, goes_on)[1]
         return split_time(value[0], x.shape[0])
+
+
+def make_ppo(
+    config: PPOConfig,
+    env: Environment,
+    image_shapes: tuple[tuple[int, int, int], ...] = (),
+    start: StudentStart | None = None,
+) -> PPO:
+    """Returns the algorithm for an environment whose cameras, if any, show the given shapes."""
+    columns = inferable_columns(env) if config.actor_obs == "inferable" else None
+    return PPO(config, env.action_size, image_shapes, inferable=columns, start=start)
 
 
 def adam(config: PPOConfig) -> optax.GradientTransformation:
@@ -227,7 +276,7 @@ def run_epochs(
 def gradient_step(nets: ActorCritic, state: PPOState, batch: Batch) -> tuple[PPOState, LossMetrics]:
     """Takes one Adam step on one minibatch and adapts the learning rate to the measured KL."""
     loss = jax.grad(partial(ppo_loss, nets), has_aux=True)
-    gradient, metrics = loss((state.actor, state.critic), batch)
+    gradient, metrics = loss((state.actor, state.critic), batch, state.imitation)
     direction, optimizer = adam(nets.config).update(gradient, state.optimizer)
     scaled = jax.tree.map(lambda x: -state.learning_rate * x, direction)
     actor, critic = optax.apply_updates((state.actor, state.critic), scaled)

@@ -4,14 +4,14 @@ from mjx_s2r.api.teacher import camera_schedule
 from mjx_s2r.curriculum.uniform import uniform
 from mjx_s2r.learn.distill.config import DistillConfig
 from mjx_s2r.learn.distill.distillation import make_distillation
-from mjx_s2r.learn.distill.teachers import Teacher, TeacherPolicy
+from mjx_s2r.learn.distill.teachers import TeacherModel, TeacherPolicy
 from mjx_s2r.learn.trainer import Trainer
 from mjx_s2r.render.looks.assets import RenderConfig
 from mjx_s2r.sim.env import make
 from mjx_s2r.sim.task import Task
 
 
-def student_of(teacher: TeacherPolicy | Teacher, task: Task, config: DistillConfig) -> Trainer:
+def student_of(teacher: TeacherPolicy | TeacherModel, task: Task, config: DistillConfig) -> Trainer:
     """Returns a trainer by distillation over the whole table of ``task``."""
     env = make(task)
     cameras = camera_schedule(env, RenderConfig(), config.changes_looks)

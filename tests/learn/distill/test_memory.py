@@ -14,7 +14,7 @@ from mjx_s2r.learn import normalizer
 from mjx_s2r.learn.distill.config import DistillConfig
 from mjx_s2r.learn.distill.distillation import Distillation, DistillState
 from mjx_s2r.learn.distill.losses import DistillBatch, distill_loss, imitation_loss
-from mjx_s2r.learn.distill.teachers import Teacher, TeacherAnswer, ppo_teacher, teacher_of
+from mjx_s2r.learn.distill.teachers import TeacherAnswer, TeacherModel, ppo_teacher, teacher_of
 from mjx_s2r.learn.networks.gaussian import Gaussian, gaussian
 from mjx_s2r.learn.networks.modules import StudentNetwork, StudentOutput
 from mjx_s2r.learn.ppo.config import PPOConfig
@@ -85,7 +85,7 @@ PPO_CONFIG = PPOConfig(actor_obs="state", rnn_hidden=5, actor_hidden=(8,), criti
 
 
 @pytest.fixture(scope="module")
-def recurrent() -> Teacher:
+def recurrent() -> TeacherModel:
     """A teacher that remembers, with weights at random."""
     algorithm = PPO(PPO_CONFIG, 1)
     obs = {"state": jnp.zeros((1, CONTRACT.size)), "privileged": jnp.zeros((1, 22))}
@@ -103,7 +103,7 @@ def recurrent() -> Teacher:
     return ppo_teacher(algorithm, replace(learner, **norms))
 
 
-def test_a_teacher_forgets_where_an_episode_begins(recurrent: Teacher) -> None:
+def test_a_teacher_forgets_where_an_episode_begins(recurrent: TeacherModel) -> None:
     obs = {"state": jnp.ones((2, CONTRACT.size)), "privileged": jnp.ones((2, 22))}
     begins = jnp.array((True, False))
     assert recurrent.rnn_size == 10
@@ -119,7 +119,7 @@ TASK = Cartpole(contract=replace(CONTRACT, cameras=(CameraSignal("fixed", 16, 16
 
 
 @pytest.fixture(scope="module")
-def trainer(recurrent: Teacher) -> Trainer:
+def trainer(recurrent: TeacherModel) -> Trainer:
     """Distillation where both remember, and the teacher acts until the error is below 1000."""
     config = replace(CONFIG, beta="threshold", beta_error=1000.0, value_weight=1.0)
     return student_of(recurrent, TASK, config)
@@ -132,7 +132,7 @@ def worlds(trainer: Trainer) -> DistillState:
 
 
 @pytest.mark.parametrize("acts", ["student", "teacher", "mixture"])
-def test_who_acts(acts: str, trainer: Trainer, worlds: object, recurrent: Teacher) -> None:
+def test_who_acts(acts: str, trainer: Trainer, worlds: object, recurrent: TeacherModel) -> None:
     """In a mixture both do, each in worlds of their own; the oracle asks both by themselves."""
     algorithm = trainer.algorithm
     assert isinstance(algorithm, Distillation)

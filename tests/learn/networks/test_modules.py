@@ -35,6 +35,19 @@ def test_actor_and_critic_take_leading_axes(key: jax.Array) -> None:
     assert value.shape == (4, 2)
 
 
+def test_a_deviation_may_depend_on_the_state_within_bounds(key: jax.Array) -> None:
+    """A new one explores as told everywhere; weights a thousandfold reach both bounds, no more."""
+    head = ActorHead((8,), 3, state_dependent_std=True)
+    x = jax.random.normal(key, (64, 7))
+    params = head.init(key, x)
+    out = head.apply(params, x)
+    assert out.mean.shape == out.log_std.shape == (64, 3)
+    np.testing.assert_allclose(out.log_std, np.log(0.6), atol=0.2)
+    assert np.ptp(out.log_std[:, 0]) > 0
+    wide = head.apply(jax.tree.map(lambda p: 1e3 * p, params), x).log_std
+    assert (wide.min(), wide.max()) == (-5, 2)
+
+
 def given(
     worlds: int, steps: int, units: int, cameras: int = 1
 ) -> tuple[jax.Array, jax.Array, tuple[jax.Array, ...], jax.Array]:

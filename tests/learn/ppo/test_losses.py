@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 from mjx_s2r.learn import minibatches
+from mjx_s2r.learn.networks.actor_critic import ActorCritic
+from mjx_s2r.learn.networks.gaussian import Gaussian
 from mjx_s2r.learn.networks.swish import swish
 from mjx_s2r.learn.ppo.config import PPOConfig
-from mjx_s2r.learn.ppo.losses import Batch, squared_value_error
+from mjx_s2r.learn.ppo.losses import Batch, ppo_loss, squared_value_error
 from mjx_s2r.learn.ppo.ppo import by_steps
 
 
@@ -79,3 +81,35 @@ def test_swish_is_swish(key: jax.Array) -> None:
     np.testing.assert_allclose(swish(x), jax.nn.swish(x), atol=2e-6)
     ours, theirs = (jax.vmap(jax.grad(f))(x) for f in (swish, jax.nn.swish))
     np.testing.assert_allclose(ours, theirs, atol=2e-6)
+
+
+def test_an_actor_that_began_as_a_student_is_held_near_its_teacher(key: jax.Array) -> None:
+    """The loss grows by the weight times KL(teacher || actor), computed here by hand."""
+    nets = ActorCritic(PPOConfig(actor_hidden=(4,), critic_hidden=(4,)), num_actions=2)
+    rng = np.random.default_rng(0)
+    draw = lambda *shape: jnp.asarray(rng.normal(size=shape), jnp.float32)  # noqa: E731
+    teacher = Gaussian(draw(1, 6, 2), draw(1, 6, 2))
+    plain = Batch(
+        actor_obs=draw(1, 6, 3),
+        critic_obs=draw(1, 6, 3),
+        images=(),
+        is_first=jnp.zeros((1, 6), bool),
+        raw_action=draw(1, 6, 2),
+        log_prob=draw(1, 6),
+        advantage=draw(1, 6),
+        target=draw(1, 6),
+        value=draw(1, 6),
+        actor_rnn_state=jnp.zeros((1, 6, 0)),
+        critic_rnn_state=jnp.zeros((1, 6, 0)),
+    )
+    params = nets.init(3, 3, key=key)
+    batch = replace(plain, teacher=teacher)
+    free, metrics = ppo_loss(nets, params, plain)
+    held, told = ppo_loss(nets, params, batch, 0.5)
+    none = jnp.zeros((6, 0))
+    mine = nets.policy(params[0], none, plain.actor_obs, (), plain.is_first)[1]
+    ratio = np.exp(2 * (teacher.log_std - mine.log_std))
+    far = ((teacher.mean - mine.mean) / np.exp(mine.log_std)) ** 2
+    kl = 0.5 * float(np.sum(ratio + far - 1 - np.log(ratio), -1).mean())
+    assert float(told.teacher_kl) == pytest.approx(kl, rel=1e-4) and metrics.teacher_kl is None
+    assert float(held - free) == pytest.approx(0.5 * kl, rel=1e-4)

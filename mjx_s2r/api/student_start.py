@@ -1,0 +1,82 @@
+"""A teacher's run that begins as a student: what is taken over, and whether it fits."""
+
+from typing import TYPE_CHECKING, cast
+
+import jax
+import jax.numpy as jnp
+
+from mjx_s2r.api.student import load_student
+from mjx_s2r.api.teacher import TeacherConfig, load_teacher
+from mjx_s2r.io.config import ConfigError
+from mjx_s2r.learn.distill.distillation import MAX_TEACHER_MEAN, Distillation
+from mjx_s2r.learn.networks.gaussian import Gaussian
+from mjx_s2r.learn.ppo.start import StudentStart
+from mjx_s2r.sim.env import Env, require_native
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def student_start(
+    config: TeacherConfig, run: "Path", env: Env, image_shapes: tuple[tuple[int, int, int], ...]
+) -> StudentStart:
+    """Returns the student of ``run`` as the place where a teacher's run begins.
+
+    Args:
+        config: settings of the teacher's run.
+        run: folder of the student's run.
+        env: what the teacher's run trains in.
+        image_shapes: (H, W, C) of what its cameras show.
+
+    Raises:
+        RunError: no student's run there, or its teacher's is gone.
+        ConfigError: a student of another task, other cameras or another memory; an actor that does
+            not read pixels; a student whose teacher has a memory or cameras.
+    """
+    if config.ppo.actor_obs != "pixels":
+        raise ConfigError(
+            f"start {run}: ppo.actor_obs is {config.ppo.actor_obs!r}, and a student sees; give "
+            "--ppo.actor-obs pixels"
+        )
+    student, trainer, state = load_student(run)
+    theirs, algorithm = require_native(trainer.env), cast(Distillation, trainer.algorithm)
+    if theirs.task.name != env.task.name:
+        raise ConfigError(
+            f"start {run}: a student of task {theirs.task.name!r}, and this run trains "
+            f"{env.task.name!r}; name a student of the same task"
+        )
+    if algorithm.image_shapes != image_shapes:
+        seen = ", ".join(f"{c.name} {c.shape}" for c in theirs.task.contract.cameras)
+        raise ConfigError(
+            f"start {run}: the student sees {seen}, and this run's cameras show {image_shapes}; "
+            "give --cameras as the student's run has them"
+        )
+    if algorithm.student.rnn_hidden != config.ppo.rnn_hidden:
+        size = algorithm.student.rnn_hidden
+        raise ConfigError(
+            f"start {run}: the student has a memory of {size}, and ppo.rnn_hidden is "
+            f"{config.ppo.rnn_hidden}; give --ppo.rnn-hidden {size}"
+        )
+    _, whose, taught = load_teacher(student.teacher, student.teacher_iteration)
+    memory = whose.algorithm.zero_rnn_state(1).actor.shape[-1]
+    if memory or whose.cameras is not None:
+        raise ConfigError(
+            f"start {run}: its teacher {student.teacher} has a memory of {memory} and "
+            f"{0 if whose.cameras is None else len(whose.cameras.signals)} cameras; only one "
+            "without both can be imitated on"
+        )
+
+    def teacher(obs: dict[str, jax.Array]) -> Gaussian:
+        """Returns the teacher's distribution, its means bounded as in distillation."""
+        out = whose.policy(taught, obs)
+        return Gaussian(jnp.clip(out.mean, -MAX_TEACHER_MEAN, MAX_TEACHER_MEAN), out.log_std)
+
+    return StudentStart(
+        student=algorithm.student,
+        params=state.learner.params,
+        obs_norm=state.learner.obs_norm,
+        teacher=teacher,
+        critic=taught.learner.critic,
+        critic_norm=taught.learner.critic_norm,
+        updates=config.iterations,
+    )
