@@ -335,6 +335,7 @@ class _Videos:
     _file: Any = None
     _frames: Iterator[Any] = field(default_factory=lambda: iter(()))
     _last: tuple[int, Any] = (-1, None)
+    _start_s: float | None = None  # of the file's first picture
 
     def frames(self, episode: int, shown: np.ndarray) -> Iterator[np.ndarray]:
         """Yields (H, W, 3) uint8 RGB: the frames of an episode with these numbers (T,), rising.
@@ -372,7 +373,7 @@ class _Videos:
             self._frames = self._file.decode(video=0)
         except (OSError, IndexError, ValueError) as error:  # PyAV's errors are of these
             raise RecordingError(f"{path} is no video that can be read: {error}") from error
-        self._path, self._last = path, (-1, None)
+        self._path, self._last, self._start_s = path, (-1, None), None
 
     def _picture(self, path: Path, wanted: int, episode: int, row: int) -> np.ndarray:
         """Returns the frame of a file with the number ``wanted``."""
@@ -387,9 +388,10 @@ class _Videos:
                     f"{name} is shorter than its table: it ends after {self._last[0] + 1} pictures,"
                     f" and row {row} of episode {episode} shows picture {wanted}; fetch it again"
                 )
-            number = (
-                self._last[0] + 1 if frame.time is None else round(frame.time * self.source.fps)
-            )
+            number = self._last[0] + 1
+            if frame.time is not None:
+                self._start_s = frame.time if self._start_s is None else self._start_s
+                number = round((frame.time - self._start_s) * self.source.fps)
             self._last = number, frame.to_ndarray(format="rgb24") if number >= wanted else None
         picture: np.ndarray = self._last[1]
         if self._last[0] != wanted:

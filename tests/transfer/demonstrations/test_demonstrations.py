@@ -16,6 +16,7 @@ from mjx_s2r.robot.calibration import JointCalibration, write_calibration
 from mjx_s2r.robot.frames import FrameStack
 from mjx_s2r.robot.log import read
 from mjx_s2r.robot.log.lerobot_export import export_lerobot
+from mjx_s2r.robot.log.video import write_video
 from mjx_s2r.robot.phases import Phase
 from mjx_s2r.transfer.demonstrations.dataset import (
     Demonstrations,
@@ -153,6 +154,23 @@ def test_pictures_of_another_size_are_refused_or_fitted(dataset: Path, tmp_path:
     whole = read_set(tmp_path / "whole", dataset)
     halves = whole.images[0][:, :, 4:20].reshape(-1, 8, 2, 8, 2, 3).mean((2, 4))
     np.testing.assert_allclose(found.images[0], halves, atol=0.51)
+
+
+def test_several_episodes_lie_in_one_video(dataset: Path, tmp_path: Path) -> None:
+    """As LeRobot itself writes them: one file of both, and where each begins in it."""
+    plain = read_set(tmp_path / "plain", dataset)
+    meta = dataset / "meta/episodes/chunk-000/file-000.parquet"
+    rows, key = pq.read_table(meta).to_pylist(), "videos/observation.images.front"
+    lengths = [row["length"] for row in rows]
+    rows[1] |= {f"{key}/file_index": 0, f"{key}/from_timestamp": lengths[0] / 10}
+    pq.write_table(pa.Table.from_pylist(rows), meta)
+    with pytest.raises(RecordingError, match=r"file-000.mp4 is shorter than its table"):
+        read_set(tmp_path / "short", dataset)
+    write_video(dataset / VIDEO.replace("001", "000"), iter(plain.images[0]), (16, 24, 3), 10, 100)
+    found = read_set(tmp_path / "set", dataset)
+    assert np.abs(found.images[0].astype(int) - plain.images[0]).mean() < 5
+    grey = found.images[0][:, 0, 0, 0].astype(int) - plain.images[0][:, 0, 0, 0]
+    assert np.abs(grey).max() < 5  # compressed twice; the next picture is 10 away
 
 
 def rewritten(change: Callable[[dict], None]) -> Callable[[Path], None]:
