@@ -37,11 +37,11 @@ def main(argv: Sequence[str]) -> None:
 
 def stages_table(stages: Sequence[StageFigures]) -> Table:
     """Returns the figures of each stage."""
-    names = ("stage", "simulated", "trains", "iterations", "simulated error", "real error")
-    out = Table(*names, "held-out error", "success in simulation", "domain accuracy")
+    names = ("stage", "share", "trains", "steps", "simulated", "real", "held out")
+    out = Table(*names, "success", "domain", title="errors of squashed actions by stage")
     for x in stages:
         last = (x.simulated_error, x.real_error, x.held_out_error, x.success, x.domain_accuracy)
-        given = (str(x.stage), f"{x.simulated:g}", x.trained, str(x.iterations))
+        given = str(x.stage), f"{x.simulated:g}", x.trained, str(x.iterations)
         out.add_row(*given, *map(_number, last))
     return out
 
@@ -57,4 +57,4 @@ def figures_table(report: AdaptReport) -> Table:
 
 def _number(value: float | None) -> str:
     """Returns a figure for people."""
-    return "" if value is None else f"{value:.4g}"
+    return "" if value is None else f"{value:.3g}"

@@ -14,7 +14,7 @@ from mjx_s2r.api.real_frames import frames_of
 from mjx_s2r.io.run import METRICS, read_jsonl
 from mjx_s2r.learn.adapt.adaptation import Adaptation, RealFrames
 from mjx_s2r.learn.adapt.adapted_student import AdaptedParams
-from mjx_s2r.learn.adapt.discernibility import discernibility
+from mjx_s2r.learn.adapt.discernibility import FOLDS, discernibility
 from mjx_s2r.learn.distill.distillation import MAX_TEACHER_MEAN
 from mjx_s2r.learn.trainer import Trainer, TrainState
 from mjx_s2r.sim.interface import State
@@ -34,13 +34,13 @@ class AdaptFigures:
         simulated_error: the same against the teacher, on the first pictures of simulated episodes,
             as the student acts in simulation.
         discernibility: accuracy of a linear classifier that tells features of simulated pictures
-            from those of real ones; 0.5 tells nothing apart.
+            from those of real ones; 0.5 tells nothing apart. None of fewer than `FOLDS` pictures.
     """
 
     held_out_error: float | None
     learned_error: float | None
     simulated_error: float
-    discernibility: float
+    discernibility: float | None
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,8 @@ def adapt_report(
         real = real.swapaxes(0, 1).reshape(-1, real.shape[-1])  # in the order of recording
         ours = algorithm.simulated_features(learner, params, worlds.obs["state"], images)
         against_teacher = _simulated_error(algorithm, learner, params, worlds, images)
-        return errors, against_teacher, discernibility(ours, real)
+        apart = discernibility(ours, real) if len(real) >= FOLDS else jnp.float32(jnp.nan)
+        return errors, against_teacher, apart
 
     def measured(params: AdaptedParams) -> AdaptFigures:
         errors, against_teacher, apart = figures(params)
@@ -145,7 +146,7 @@ def adapt_report(
             held_out_error=known.get("held_out_error"),
             learned_error=known.get("learned_error"),
             simulated_error=float(against_teacher),
-            discernibility=float(apart),
+            discernibility=_mean([float(apart)]),
         )
 
     start = replace(first, alignment=learner.params.alignment)
@@ -179,7 +180,7 @@ def stage_figures(
     trained, shares = (config.adapt.per_stage(name) for name in ("trained", "simulated"))
     found, before = [], 0
     for stage, own in sorted(by_stage.items()):
-        looked = [x["held_out_error"] for x in own if x["held_out_error"] is not None]
+        looked = _known([x["held_out_error"] for x in own])
         episodes = sum(x["episodes"] for x in own)
         won = sum(x["episodes"] * x["success"] for x in own if x["episodes"])
         found.append(
@@ -206,10 +207,15 @@ def _lengths(split: EpisodeSplit | None, learned: str, held_out: str) -> tuple[i
     return len(getattr(split, learned)), len(getattr(split, held_out))
 
 
-def _mean(values: Sequence[float | None]) -> float | None:
+def _mean(values: Sequence[float]) -> float | None:
     """Returns the mean of what is known."""
-    known = [x for x in values if x is not None]
+    known = _known(values)
     return float(np.mean(known)) if known else None
+
+
+def _known(values: Sequence[float]) -> list[float]:
+    """Returns the values that are finite: a line of metrics holds NaN for what is not known."""
+    return [x for x in values if np.isfinite(x)]
 
 
 def _spread(sampler: RowSampler) -> RealFrames:

@@ -10,19 +10,22 @@ import numpy as np
 import pytest
 
 from mjx_s2r.api.adapt import AdaptConfig, train_adapted
-from mjx_s2r.api.adapt_report import stage_figures
+from mjx_s2r.api.adapt_report import adapt_report, stage_figures
 from mjx_s2r.api.policy import export_policy, load_policy
-from mjx_s2r.api.real_frames import RealFeed
-from mjx_s2r.api.student import load_student
+from mjx_s2r.api.real_frames import RealFeed, frames_of
+from mjx_s2r.api.student import StudentConfig, load_student, train_student
 from mjx_s2r.io.config import ConfigError
 from mjx_s2r.io.run import METRICS, RunError, is_adapted, is_student, read_jsonl
 from mjx_s2r.learn.adapt.adaptation import RealBatch
 from mjx_s2r.learn.adapt.alignment import AlignmentConfig
 from mjx_s2r.learn.adapt.config import AdaptationConfig
+from mjx_s2r.learn.distill.config import DistillConfig
 from mjx_s2r.learn.trainer import LoopConfig, run_loop
 from mjx_s2r.robot.policy import Policy
+from mjx_s2r.transfer.demonstrations.batches import RowSampler
 from mjx_s2r.transfer.recording import RecordingError
 from tests.train.adapting_run import SIDE, Started, fly, start
+from tests.transfer.demonstrations.test_batches import demonstrated
 from train import adapt as verb
 
 SETTINGS = AdaptationConfig(
@@ -119,6 +122,41 @@ def test_a_killed_run_goes_on_as_if_nothing_had_been(
 
 
 @pytest.mark.slow
+def test_a_student_with_a_memory_and_a_stack_adapts(started: Started, tmp_path: Path) -> None:
+    """By a residual, on stretches of six rows; the file remembers as JAX does."""
+    config = StudentConfig(
+        teacher=started.student.with_name("teacher"),
+        run=tmp_path / "student",
+        cameras=(f"fixed:{SIDE}x{SIDE}@50x2",),
+        distill=DistillConfig(
+            num_envs=8,
+            num_steps=4,
+            iterations=1,
+            num_minibatches=2,
+            hidden=(8,),
+            cnn_channels=4,
+            rnn_hidden=6,
+        ),
+    )
+    train_student(config)
+    aligned, rate = AlignmentConfig("cdan"), (1e-2,)
+    settings = replace(
+        SETTINGS, iterations=(2, 10), trained=("residual",), learning_rate=rate, alignment=aligned
+    )
+    run = config_of(
+        started,
+        tmp_path / "run",
+        student=config.run,
+        adapt=replace(settings, num_steps=4, real_steps=6),
+    )
+    trainer, state, data = train_adapted(run)
+    report = adapt_report(run, trainer, state, data)
+    assert report.after.learned_error is not None and report.before.learned_error is not None
+    assert report.after.learned_error < report.before.learned_error
+    assert export_policy(load_policy(run.run), tmp_path / "p.onnx", inputs=32).parity < 1e-4
+
+
+@pytest.mark.slow
 def test_recordings_are_judged_before_work(started: Started, tmp_path: Path) -> None:
     other = replace(started.contract, action=replace(started.contract.action, joints=("rail",)))
     log = fly(tmp_path / "rail.log", other, 0)
@@ -148,19 +186,41 @@ def test_nothing_to_learn_from_is_said() -> None:
         train_adapted(AdaptConfig())
 
 
+@pytest.mark.parametrize("steps", [1, 4])
+def test_real_frames_are_those_of_their_rows(steps: int) -> None:
+    """(G, T, M): the readings tell the row, and stretches go on from row to row."""
+    found, settings = demonstrated(), replace(SETTINGS, real_batch=5)
+    sampler = RowSampler(found, np.arange(15), steps)
+    held_out = frames_of(sampler, sampler.spread(8))
+    feed = RealFeed(7, settings, sampler, None, held_out)
+    batch, again, other = feed(3), feed(3), feed(4)
+    real = batch.labelled
+    assert real is not None and batch.target is None and batch.held_out is held_out
+    assert real.obs.shape[:3] == real.is_first.shape == (2, steps, 5)
+    rows = np.asarray(real.obs)[..., 0].astype(int)
+    np.testing.assert_array_equal(real.images[0], found.images[0][rows])
+    going_on = ~np.asarray(real.is_first)[:, 1:]
+    np.testing.assert_array_equal(going_on, np.diff(rows, axis=1) == 1)
+    assert np.asarray(real.is_first)[:, 0].all()
+    for a, b, c in zip(*(jax.tree.leaves(x.labelled) for x in (batch, again, other)), strict=True):
+        np.testing.assert_array_equal(a, b)
+        assert a.shape == c.shape
+    assert other.labelled is not None and (other.labelled.obs != real.obs).any()
+
+
 def test_stages_are_told_apart_in_the_log() -> None:
     base = {
         "mean_error": 1.0,
         "real_error": 2.0,
-        "held_out_error": None,
+        "held_out_error": np.nan,
         "episodes": 0.0,
-        "success": None,
-        "domain_accuracy": None,
+        "success": np.nan,
+        "domain_accuracy": np.nan,
     }
     lines = [
         base | {"step": 1, "stage": 0.0, "held_out_error": 3.0},
         base | {"step": 2, "stage": 0.0, "mean_error": 3.0, "episodes": 4.0, "success": 0.5},
-        base | {"step": 3, "stage": 1.0, "domain_accuracy": 0.75, "real_error": None},
+        base | {"step": 3, "stage": 1.0, "domain_accuracy": 0.75, "real_error": np.nan},
     ]
     first, second = stage_figures(AdaptConfig(adapt=SETTINGS), lines)
     assert (first.iterations, first.simulated_error, first.success) == (2, 2.0, 0.5)
