@@ -22,6 +22,8 @@ from mjx_s2r.learn.adapt.alignment import AlignmentParams
 from mjx_s2r.learn.networks.modules import Mlp, StudentNetwork, StudentOutput
 
 SIMULATED, REAL = 0.0, 1.0
+PRETRAINED = "backbone"  # name of a pretrained network's layers, which have no adapters
+EYES = ("ImageEncoder", "KeypointHead", PRETRAINED, "GRUCell")  # what is before the head
 
 
 @struct.dataclass
@@ -206,9 +208,10 @@ def with_new_reading(
 def init_adapter(params: Any, rank: int, *, key: jax.Array) -> Any:
     """Returns A (m, r) and B (r, n) for every leaf of two or more axes, m all but the last.
 
-    A is normal with variance 1 / m, B zero.
+    A is normal with variance 1 / m, B zero. A pretrained network has none.
     """
-    leaves = {name: x for name, x in flatten_dict(params).items() if x.ndim > 1}
+    flat = flatten_dict(params)
+    leaves = {name: x for name, x in flat.items() if x.ndim > 1 and PRETRAINED not in name}
     keys = jax.random.split(key, max(1, len(leaves)))
     found = {}
     for one, (name, x) in zip(keys, leaves.items(), strict=False):
@@ -220,13 +223,11 @@ def init_adapter(params: Any, rank: int, *, key: jax.Array) -> Any:
 
 def with_adapter(params: Any, adapter: Any) -> Any:
     """Returns parameters W + A B."""
-    low = flatten_dict(adapter)
-    return unflatten_dict(
-        {
-            name: x + (low[*name, "a"] @ low[*name, "b"]).reshape(x.shape) if x.ndim > 1 else x
-            for name, x in flatten_dict(params).items()
-        }
-    )
+    low, found = flatten_dict(adapter), flatten_dict(params)
+    for name, x in found.items():
+        if (*name, "a") in low:
+            found[name] = x + (low[*name, "a"] @ low[*name, "b"]).reshape(x.shape)
+    return unflatten_dict(found)
 
 
 def trained_leaves(params: AdaptedParams, stages: Sequence[str], network: StudentNetwork) -> Any:
@@ -261,9 +262,8 @@ def _is_trained(name: tuple[str, ...], last: tuple[str, ...], stage: str) -> boo
     """Returns whether a stage trains a leaf of the student itself."""
     if stage == "all":
         return True
-    behind = any(part.startswith(("ImageEncoder", "GRUCell")) for part in name)
     if stage == "head":
-        return not behind
+        return not any(part.startswith(EYES) for part in name)
     return stage == "last" and (name[: len(last)] == last or name[-1] == "log_std")
 
 

@@ -82,7 +82,12 @@ def test_the_bit_is_felt_where_its_weights_are_not_zero(started: tuple) -> None:
 
 
 def test_an_adapter_adds_its_product() -> None:
-    params = {"params": {"a": {"kernel": jnp.ones((2, 3, 4)), "bias": jnp.ones(4)}}}
+    params = {
+        "params": {
+            "a": {"kernel": jnp.ones((2, 3, 4)), "bias": jnp.ones(4)},
+            "backbone": {"stem": jnp.ones((3, 3))},
+        }
+    }
     adapter = init_adapter(params, 2, key=jax.random.key(0))
     assert jax.tree.all(jax.tree.map(np.array_equal, with_adapter(params, adapter), params))
     low = adapter["params"]["a"]["kernel"]
@@ -91,6 +96,7 @@ def test_an_adapter_adds_its_product() -> None:
     changed = with_adapter(params, adapter)["params"]["a"]
     np.testing.assert_allclose(changed["kernel"] - 1, expected.reshape(2, 3, 4), rtol=1e-6)
     np.testing.assert_array_equal(changed["bias"], np.ones(4))
+    assert "backbone" not in adapter["params"]
 
 
 def test_stages_train_what_they_say(started: tuple) -> None:
