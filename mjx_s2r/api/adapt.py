@@ -62,6 +62,9 @@ class AdaptConfig:
     """File that says which column and which video is what; by default by their names."""
     calibration: Path | None = None
     """File that makes motors' values joint angles, ours or LeRobot's."""
+    camera_calibration: tuple[Path, ...] = ()
+    """Files of train calibrate, of cameras whose pictures are turned into those of the model's; by
+    default those that a flight log was flown with."""
     labels: FlightLabels = "sent"
     """What flight logs teach: the commands that were sent, or what the policy proposed."""
     fit: PictureFit = "refuse"
@@ -200,7 +203,12 @@ def read_data(config: AdaptConfig, start: Trainer) -> AdaptData:
     """
     contract = require_native(start.env).task.contract
     files = DemonstrationFiles(
-        config.data, config.mapping, config.calibration, config.labels, config.fit
+        config.data,
+        config.mapping,
+        config.calibration,
+        config.camera_calibration,
+        config.labels,
+        config.fit,
     )
     labelled = split = unlabelled = None
     if config.data:

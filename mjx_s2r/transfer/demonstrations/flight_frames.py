@@ -3,17 +3,20 @@
 A row is a step in which the policy was in charge (`Phase.RUN`) and the guard let it run. Where such
 steps are interrupted, a new episode begins. Readings are assembled anew by the student's contract,
 so a log of another policy of the same robot serves, too. A picture that was dropped is the one
-before it.
+before it. Pictures of a camera that was calibrated are turned into those of the model's camera, as
+the controller does before the policy sees them.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
-from mjx_s2r.contract import CameraSignal, PolicyContract, encode_depth
+from mjx_s2r.contract import CameraSignal, ContractError, PolicyContract, encode_depth
+from mjx_s2r.robot.camera_warp import CameraCalibration, CameraWarp, warps_of
 from mjx_s2r.robot.drivers.pictures import resize
 from mjx_s2r.robot.frames import as_read, is_picture
 from mjx_s2r.robot.log import Flight, LogError, Step, read
@@ -41,6 +44,7 @@ def flight_frames(
     *,
     labels: FlightLabels = "sent",
     fit: PictureFit = "refuse",
+    warps: Mapping[str, CameraWarp] | None = None,
     most: int = 0,
 ) -> int:
     """Appends the episodes of a flight log; returns how many.
@@ -50,6 +54,7 @@ def flight_frames(
         path: the log's first file.
         labels: "sent" learns the commands that were sent, "proposed" the policy's own answers.
         fit: what becomes of pictures of another size.
+        warps: by camera; None takes the calibrations that the log was flown with.
         most: episodes at most; 0 is all.
 
     Raises:
@@ -60,8 +65,10 @@ def flight_frames(
         flight = read(path)
         _check_flight(path.name, flight, contract)
         steps = list(flight.bare())
-    except LogError as error:
+        warps = _flown_warps(flight, contract) if warps is None else warps
+    except (LogError, ContractError) as error:
         raise RecordingError(str(error)) from error
+    reads = PictureReader(fit, warps)
     pieces = _pieces(steps, contract)
     kept = [piece for piece in pieces if len(piece) >= LEAST_ROWS]
     if len(kept) < len(pieces):
@@ -69,7 +76,7 @@ def flight_frames(
         writer.notes.append(f"{path.name}: {lost} pieces of less than {LEAST_ROWS} steps left out")
     for number, piece in enumerate(kept[: most or None]):
         name = path.name if len(kept) == 1 else f"{path.name} part {number}"
-        _append(writer, name, flight, steps, piece, labels, fit)
+        _append(writer, name, flight, steps, piece, labels, reads)
     return len(kept[: most or None])
 
 
@@ -130,7 +137,7 @@ def _append(
     steps: Sequence[Step],
     piece: Sequence[int],
     labels: FlightLabels,
-    fit: PictureFit,
+    reads: "PictureReader",
 ) -> None:
     """Appends one episode."""
     contract = writer.contract
@@ -145,7 +152,7 @@ def _append(
     if labels == "proposed":
         found = _proposed(name, rows, contract, found)
     span = rows[0].time_s, float(np.nextafter(rows[-1].time_s, np.inf))
-    shown = [_Shown(flight, span, c, fit, name, writer.notes) for c in contract.cameras]
+    shown = [_Shown(flight, span, c, reads, name, writer.notes) for c in contract.cameras]
     writer.append(
         name,
         assembled_readings(contract, signals, held, name),
@@ -209,13 +216,13 @@ class _Shown:
         flight: Flight,
         span: tuple[float, float],
         camera: CameraSignal,
-        fit: PictureFit,
+        reads: "PictureReader",
         name: str,
         notes: list[str],
     ) -> None:
         """Takes where they lie, between two times, s, and where to say how many are missing."""
         self._flight, self._span, self._camera = flight, span, camera
-        self._fit, self._name, self._notes = fit, name, notes
+        self._reads, self._name, self._notes = reads, name, notes
 
     def __iter__(self) -> Iterator[np.ndarray]:
         """Yields (H, W, C) each; the one before stands in for one that was dropped."""
@@ -227,7 +234,7 @@ class _Shown:
                 if last is not None:
                     yield last
                 continue
-            last = policy_picture(camera, image, self._fit, f"{self._name} step {step.step}")
+            last = self._reads(camera, image, f"{self._name} step {step.step}")
             for _ in range(waiting + 1):  # the first picture stands in for those before it
                 yield last
             waiting = 0
@@ -237,32 +244,50 @@ class _Shown:
             self._notes.append(f"{self._name}: {lost} pictures of {camera.name!r} were dropped")
 
 
-def policy_picture(
-    camera: CameraSignal, image: np.ndarray, fit: PictureFit, where: str
-) -> np.ndarray:
-    """Returns a recorded picture as the student's training keeps it: (H, W, C) uint8 or uint16.
+def _flown_warps(flight: Flight, contract: PolicyContract) -> dict[str, CameraWarp]:
+    """Returns the warps that the controller had."""
+    held = flight.config.get("calibrations") or ()
+    return warps_of(tuple(map(CameraCalibration.of_json, held)), contract)
 
-    Args:
-        camera: of the contract.
-        image: as the driver delivered it.
-        fit: what becomes of another size.
-        where: file and row, for the error.
 
-    Raises:
-        RecordingError: another size under "refuse", or another type.
+@dataclass(frozen=True, eq=False)
+class PictureReader:
+    """Turns recorded pictures into those that a student's training keeps.
+
+    Attributes:
+        fit: what becomes of pictures of another size.
+        warps: of calibrated cameras, by name.
     """
-    sized = image
-    if fit != "refuse" and image.ndim >= 2 and image.shape[2:] in ((), (3,)):
-        sized = resize(image, camera.height, camera.width, fit)
-    if not is_picture(camera, sized):
-        kind = "float32 or uint16" if camera.kind == "depth" else "uint8"
-        channels = "" if camera.kind == "depth" else "x3"
-        remedy = "" if fit != "refuse" else "; give fit crop or squash for another size"
-        raise RecordingError(
-            f"{where}: the picture of camera {camera.name!r} is "
-            f"{'x'.join(map(str, image.shape))} {image.dtype.name}, the policy reads "
-            f"{camera.height}x{camera.width}{channels} {kind}{remedy}"
-        )
-    if camera.kind == "depth":
-        return np.asarray(encode_depth(np, camera, as_read(camera, sized)))
-    return sized
+
+    fit: PictureFit = "refuse"
+    warps: Mapping[str, CameraWarp] = field(default_factory=dict)
+
+    def __call__(self, camera: CameraSignal, image: np.ndarray, where: str) -> np.ndarray:
+        """Returns (H, W, C) uint8, or uint16 codes of depth.
+
+        Args:
+            camera: of the contract.
+            image: as the driver delivered it.
+            where: file and row, for the error.
+
+        Raises:
+            RecordingError: another size under "refuse", or another type.
+        """
+        sized = image
+        if self.fit != "refuse" and image.ndim >= 2 and image.shape[2:] in ((), (3,)):
+            sized = resize(image, camera.height, camera.width, self.fit)
+        if not is_picture(camera, sized):
+            kind = "float32 or uint16" if camera.kind == "depth" else "uint8"
+            channels = "" if camera.kind == "depth" else "x3"
+            remedy = "; give fit crop or squash for another size" if self.fit == "refuse" else ""
+            raise RecordingError(
+                f"{where}: the picture of camera {camera.name!r} is "
+                f"{'x'.join(map(str, image.shape))} {image.dtype.name}, the policy reads "
+                f"{camera.height}x{camera.width}{channels} {kind}{remedy}"
+            )
+        picture = as_read(camera, sized)
+        if camera.name in self.warps:
+            picture = self.warps[camera.name](picture)
+        if camera.kind == "depth":
+            return np.asarray(encode_depth(np, camera, picture))
+        return picture

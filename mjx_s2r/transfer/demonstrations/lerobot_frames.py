@@ -20,7 +20,7 @@ from mjx_s2r.robot.calibration import JointCalibration, read_calibration
 from mjx_s2r.robot.log import LogError
 from mjx_s2r.robot.log.extras import need
 from mjx_s2r.transfer.demonstrations.dataset import DemonstrationWriter
-from mjx_s2r.transfer.demonstrations.flight_frames import LEAST_ROWS, PictureFit, policy_picture
+from mjx_s2r.transfer.demonstrations.flight_frames import LEAST_ROWS, PictureReader
 from mjx_s2r.transfer.demonstrations.frame_checks import (
     check_frame_rows,
     check_joint_units,
@@ -102,7 +102,7 @@ def lerobot_frames(
     *,
     mapping: LogMapping | None = None,
     calibration: Path | None = None,
-    fit: PictureFit = "refuse",
+    reads: PictureReader | None = None,
     most: int = 0,
 ) -> int:
     """Appends the episodes of a dataset; returns how many.
@@ -112,7 +112,7 @@ def lerobot_frames(
         folder: of the dataset.
         mapping: which column is what; None goes by the names.
         calibration: of the motors, ours or LeRobot's file; without a mapping alone.
-        fit: what becomes of pictures of another size.
+        reads: what becomes of pictures; None takes those of the policy's size as they are.
         most: episodes at most; 0 is all.
 
     Raises:
@@ -136,7 +136,7 @@ def lerobot_frames(
                     f"has {len(table)}; fetch the dataset again"
                 )
             rows, _ = rows_of_table(table, named, slides)
-            _append(writer, source, table, rows, videos, number, fit)
+            _append(writer, source, table, rows, videos, number, reads or PictureReader())
             writer.notes += [] if count > 1 else _rate_notes(source, contract)
     finally:
         for video in videos.values():
@@ -234,7 +234,7 @@ def _append(
     rows: LogRows,
     videos: Mapping[str, "_Videos"],
     number: int,
-    fit: PictureFit,
+    reads: PictureReader,
 ) -> None:
     """Appends one episode, at the policy's rate."""
     contract, name = writer.contract, f"{source.folder.name} episode {number}"
@@ -263,7 +263,7 @@ def _append(
         name,
         assembled_readings(contract, signals, found.held, name),
         found.actions if writer.labelled else None,
-        [_fitted(c, videos[c.name].frames(number, shown), fit, name) for c in contract.cameras],
+        [_read(c, videos[c.name].frames(number, shown), reads, name) for c in contract.cameras],
         found.clipped,
     )
 
@@ -316,12 +316,12 @@ def _rate_notes(source: LerobotSet, contract: PolicyContract) -> list[str]:
     ]
 
 
-def _fitted(
-    camera: CameraSignal, pictures: Iterator[np.ndarray], fit: PictureFit, name: str
+def _read(
+    camera: CameraSignal, pictures: Iterator[np.ndarray], reads: PictureReader, name: str
 ) -> Iterator[np.ndarray]:
-    """Yields pictures in the size that the policy reads."""
+    """Yields pictures as the policy reads them."""
     for row, picture in enumerate(pictures):
-        yield policy_picture(camera, picture, fit, f"{name} row {row}")
+        yield reads(camera, picture, f"{name} row {row}")
 
 
 @dataclass

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mjx_s2r.contract import PolicyContract
+from mjx_s2r.contract import ContractError, PolicyContract
+from mjx_s2r.robot.camera_warp import read_calibrations, warps_of
 from mjx_s2r.robot.log.writer import log_parts, part_path
 from mjx_s2r.transfer.demonstrations.dataset import (
     INDEX,
@@ -14,7 +15,12 @@ from mjx_s2r.transfer.demonstrations.dataset import (
     DemonstrationWriter,
     open_demonstrations,
 )
-from mjx_s2r.transfer.demonstrations.flight_frames import FlightLabels, PictureFit, flight_frames
+from mjx_s2r.transfer.demonstrations.flight_frames import (
+    FlightLabels,
+    PictureFit,
+    PictureReader,
+    flight_frames,
+)
 from mjx_s2r.transfer.demonstrations.frame_checks import check_actions_vary
 from mjx_s2r.transfer.demonstrations.lerobot_frames import lerobot_frames
 from mjx_s2r.transfer.mapping import read_mapping
@@ -30,6 +36,8 @@ class DemonstrationFiles:
         paths: flight logs, LeRobot dataset folders.
         mapping: file that says which column and video is what.
         calibration: file that makes motors' values joint angles.
+        cameras: files of `train calibrate` whose cameras' pictures are turned into those of the
+            model's; () takes those that a flight log was flown with.
         labels: what flight logs teach: what was sent, or what the policy proposed.
         fit: what becomes of pictures of another size.
         labelled: whether actions are read; without, pictures and readings alone.
@@ -38,6 +46,7 @@ class DemonstrationFiles:
     paths: tuple[Path, ...]
     mapping: Path | None = None
     calibration: Path | None = None
+    cameras: tuple[Path, ...] = ()
     labels: FlightLabels = "sent"
     fit: PictureFit = "refuse"
     labelled: bool = True
@@ -45,10 +54,11 @@ class DemonstrationFiles:
     def key(self, contract: PolicyContract) -> str:
         """Returns a digest of settings and of the files' names, sizes and times of change."""
         files = [f for path in self.paths for f in _files_of(path)]
-        files += [f for f in (self.mapping, self.calibration) if f is not None and f.exists()]
+        more = (self.mapping, self.calibration, *self.cameras)
+        files += [f for f in more if f is not None and f.exists()]
         stats = [(f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in files]
-        cameras = [(c.name, c.height, c.width, c.kind) for c in contract.cameras]
-        told = [self.labels, self.fit, self.labelled, contract.control_hz, cameras, stats]
+        seen = [(c.name, c.height, c.width, c.kind) for c in contract.cameras]
+        told = [self.labels, self.fit, self.labelled, contract.control_hz, seen, stats]
         return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
 
 
@@ -83,16 +93,20 @@ def read_demonstrations(
 def _read(files: DemonstrationFiles, contract: PolicyContract, folder: Path, key: str) -> None:
     """Reads recordings into a folder."""
     mapping = read_mapping(files.mapping) if files.mapping is not None else None
+    try:
+        warps = warps_of(read_calibrations(files.cameras, contract), contract)
+    except ContractError as error:
+        raise RecordingError(str(error)) from error
     with DemonstrationWriter(folder, contract, files.labelled, key) as writer:
         for path in files.paths:
             if path.is_dir() and not is_lerobot(path):
                 raise RecordingError(f"{path} is a folder and no LeRobot dataset; name the files")
             if path.is_dir():
-                lerobot_frames(
-                    writer, path, mapping=mapping, calibration=files.calibration, fit=files.fit
-                )
+                reads = PictureReader(files.fit, warps)
+                calibration = files.calibration
+                lerobot_frames(writer, path, mapping=mapping, calibration=calibration, reads=reads)
             else:
-                flight_frames(writer, path, labels=files.labels, fit=files.fit)
+                flight_frames(writer, path, labels=files.labels, fit=files.fit, warps=warps or None)
         writer.finish(", ".join(path.name for path in files.paths))
 
 

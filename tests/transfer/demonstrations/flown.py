@@ -1,11 +1,12 @@
 """Flights of a two-joint robot with a camera, by the controller itself."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 
 from mjx_s2r.contract import CameraSignal, PolicyContract
+from mjx_s2r.robot.camera_warp import CameraCalibration
 from mjx_s2r.robot.clock import VirtualClock
 from mjx_s2r.robot.controller import ControllerConfig, run
 from mjx_s2r.robot.driver import Reading
@@ -25,7 +26,11 @@ def picture(step: int, seed: int, camera: CameraSignal = CAMERA) -> np.ndarray:
 
 
 def fly(
-    path: Path, seconds: float = 1.2, seed: int = 0, contract: PolicyContract = CONTRACT
+    path: Path,
+    seconds: float = 1.2,
+    seed: int = 0,
+    contract: PolicyContract = CONTRACT,
+    calibrations: tuple[CameraCalibration, ...] = (),
 ) -> Path:
     """Writes the log of a flight whose policy draws its actions."""
     clock, rng, count = VirtualClock(100.0), np.random.default_rng(seed), [0]
@@ -40,7 +45,8 @@ def fly(
     driver.on_read = seen
     scale = np.asarray(contract.action.scale)
     policy = FakePolicy(contract, lambda obs: scale * rng.uniform(-0.9, 0.9, 2))
-    config = ControllerConfig(duration_s=seconds, safety=SafetyConfig(ramp_s=0.0))
-    with FlightLog(path, contract, "fake arm") as log:
+    safety = SafetyConfig(ramp_s=0.0)
+    config = ControllerConfig(duration_s=seconds, safety=safety, calibrations=calibrations)
+    with FlightLog(path, contract, "fake arm", asdict(config)) as log:
         run(driver, policy, clock, config, log)
     return path

@@ -13,6 +13,7 @@ import pytest
 
 from mjx_s2r.contract import PolicyContract, next_command
 from mjx_s2r.robot.calibration import JointCalibration, write_calibration
+from mjx_s2r.robot.camera_warp import CameraCalibration, Lens, warps_of
 from mjx_s2r.robot.frames import FrameStack
 from mjx_s2r.robot.log import read
 from mjx_s2r.robot.log.lerobot_export import export_lerobot
@@ -302,6 +303,23 @@ def test_a_stack_is_that_of_the_robot(logs: tuple[Path, Path], tmp_path: Path) -
             given = stack.push({"front": np.asarray(found.images[0][row])}, {"front": float(k)})
         np.testing.assert_array_equal(seen[k], given["front"])
     assert seen.shape == (len(rows), *slow.cameras[0].shape)
+
+
+def test_pictures_of_a_calibrated_camera_are_those_of_the_model(tmp_path: Path) -> None:
+    """By the log's own calibration, or by a file; both as the controller's stack turns them."""
+    one = CameraCalibration("front", 16, 24, Lens(50.0), Lens(60.0), turn_rad=(0.1, 0.0, 0.0))
+    flown = fly(tmp_path / "a.log", calibrations=(one,))
+    plain = fly(tmp_path / "b.log")
+    one.save(tmp_path / "camera.json")
+    stack, pictures = FrameStack(CONTRACT, warps_of((one,), CONTRACT)), []
+    raw = read_set(tmp_path / "raw", plain).images[0]
+    for k, picture_ in enumerate(raw):
+        given = stack.push({"front": np.asarray(picture_)}, {"front": float(k)})
+        pictures.append(given["front"])
+    assert (np.stack(pictures) != raw).any()
+    for folder, path, files in (("own", flown, ()), ("file", plain, (tmp_path / "camera.json",))):
+        found = read_set(tmp_path / folder, path, cameras=files)
+        np.testing.assert_array_equal(found.images[0], pictures)
 
 
 def test_smaller_counts_are_part_of_larger_ones(logs: tuple[Path, Path], tmp_path: Path) -> None:
