@@ -1,6 +1,6 @@
 """A teacher's run that begins as a student: what is taken over, and whether it fits."""
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
@@ -39,7 +39,12 @@ def student_start(
             "--ppo.actor-obs pixels"
         )
     student, trainer, state = load_student(run)
-    theirs, algorithm = require_native(trainer.env), cast(Distillation, trainer.algorithm)
+    if not isinstance(trainer.algorithm, Distillation):
+        raise ConfigError(
+            f"start {run}: a student that was adapted has more than the network that PPO goes on "
+            "from; name the student that it was adapted from"
+        )
+    theirs, algorithm = require_native(trainer.env), trainer.algorithm
     if theirs.task.name != env.task.name:
         raise ConfigError(
             f"start {run}: a student of task {theirs.task.name!r}, and this run trains "
