@@ -45,7 +45,7 @@ from mjx_s2r.learn.distill.losses import (
     DistillBatch,
     DistillLossMetrics,
     augment_batch,
-    imitation_loss,
+    loss_of_images,
 )
 from mjx_s2r.learn.networks.actor_critic import RnnState
 from mjx_s2r.learn.networks.gaussian import Gaussian
@@ -340,6 +340,7 @@ class Adaptation:
             teacher=teacher,
             label=label,
             rnn_state=rnn_state.actor[:, : self.student.rnn_hidden][None],
+            places=steps.places,
         )
         if self.student.rnn_hidden:
             return batch
@@ -392,9 +393,8 @@ class Adaptation:
             share = jnp.ones(())  # there is nothing that could have the rest
         key_simulated, key_real, key_target, key_align = jax.random.split(given.key, 4)
         images = augment_batch(self.config, frames.images, key=key_simulated)
-        inputs = frames.rnn_state[0], frames.obs, images, frames.is_first
-        ours = self.student.apply(params, *inputs)
-        loss, distilled = imitation_loss(self.config, ours, frames.teacher, frames.label)
+        network = cast(StudentNetwork, self.student)
+        loss, distilled, ours = loss_of_images(network, self.config, params, frames, images)
         total = (share + settings.replay_weight) * loss
         error, theirs = jnp.float32(jnp.nan), None
         if given.labelled is not None:

@@ -19,11 +19,11 @@ from flax import struct
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from mjx_s2r.learn.adapt.alignment import AlignmentParams
+from mjx_s2r.learn.networks.encoders.pretrained import BACKBONE
 from mjx_s2r.learn.networks.modules import Mlp, StudentNetwork, StudentOutput
 
 SIMULATED, REAL = 0.0, 1.0
-PRETRAINED = "backbone"  # name of a pretrained network's layers, which have no adapters
-EYES = ("ImageEncoder", "KeypointHead", PRETRAINED, "GRUCell")  # what is before the head
+EYES = ("ImageEncoder", "KeypointHead", BACKBONE, "GRUCell")  # what is before the head
 
 
 @struct.dataclass
@@ -122,13 +122,21 @@ class AdaptedStudent:
         obs: jax.Array,
         images: Sequence[jax.Array],
         is_first: jax.Array,
-    ) -> StudentOutput:
-        """Applies the network, see `StudentNetwork`; readings (..., P) come without the bit."""
+        *,
+        mutable: Sequence[str] = (),
+    ) -> Any:
+        """Applies the network as flax does, see `StudentNetwork`.
+
+        Readings (..., P) come without the bit. The answer is a `StudentOutput` and, where
+        collections are ``mutable``, what was written into them.
+        """
         merged = with_adapter(params.student, params.adapter)
         given = rnn_state, self._told(obs), images, is_first
-        out = cast(StudentOutput, self.network.apply(merged, *given))
+        answer, kept = self.network.apply(merged, *given, mutable=list(mutable))
+        out = cast(StudentOutput, answer)
         more = cast(jax.Array, self._residual.apply(params.residual, out.features))
-        return replace(out, policy=replace(out.policy, mean=out.policy.mean + more))
+        out = replace(out, policy=replace(out.policy, mean=out.policy.mean + more))
+        return (out, kept) if mutable else out
 
     def seen(self, out: StudentOutput, readings: int) -> jax.Array:
         """Returns (..., F) features of what was seen: the memory, or the pictures without readings.
@@ -211,7 +219,7 @@ def init_adapter(params: Any, rank: int, *, key: jax.Array) -> Any:
     A is normal with variance 1 / m, B zero. A pretrained network has none.
     """
     flat = flatten_dict(params)
-    leaves = {name: x for name, x in flat.items() if x.ndim > 1 and PRETRAINED not in name}
+    leaves = {name: x for name, x in flat.items() if x.ndim > 1 and BACKBONE not in name}
     keys = jax.random.split(key, max(1, len(leaves)))
     found = {}
     for one, (name, x) in zip(keys, leaves.items(), strict=False):
@@ -233,6 +241,7 @@ def with_adapter(params: Any, adapter: Any) -> Any:
 def trained_leaves(params: AdaptedParams, stages: Sequence[str], network: StudentNetwork) -> Any:
     """Returns, as a tree like ``params``, (S,) 1 where a stage trains a leaf, else 0.
 
+    Layers of a pretrained network have the share of the learning rate that the student gives them.
     What alignment learns is always trained.
 
     Args:
@@ -246,10 +255,10 @@ def trained_leaves(params: AdaptedParams, stages: Sequence[str], network: Studen
 
     flat = flatten_dict(params.student)
     last = _last_layer(flat, network)
-    student = {
-        name: jnp.array([float(_is_trained(name, last, stage)) for stage in stages])
-        for name in flat
-    }
+    student = {}
+    for name in flat:
+        share = network.encoder.rate if BACKBONE in name else 1.0
+        student[name] = jnp.array([share * _is_trained(name, last, stage) for stage in stages])
     return AdaptedParams(
         student=unflatten_dict(student),
         adapter=marked(params.adapter, ("adapter",)),
