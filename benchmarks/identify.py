@@ -47,7 +47,8 @@ from benchmarks.timing import measure
 from mjx_s2r.drives import resolve
 from mjx_s2r.params import ParamSpace
 from mjx_s2r.sim.model.leaves import bind_model, write
-from mjx_s2r.transfer.fit import RowFitConfig, fit_rows, linearize
+from mjx_s2r.transfer.differences import linearize
+from mjx_s2r.transfer.fit import RowFitConfig, fit_rows
 from mjx_s2r.transfer.inference import posterior_of
 from mjx_s2r.transfer.posterior import Posterior
 from mjx_s2r.transfer.problem import IdentifyProblem
@@ -57,7 +58,7 @@ from mjx_s2r.transfer.windows import Windows, cut_windows
 
 CASE = "identify"
 LOG_S = 10.0
-NOMINAL = RowFitConfig(candidates=1, generations=0, starts=1)
+NOMINAL = RowFitConfig(candidates=0, generations=0, search_windows=8, starts=1)
 CLASSES = {
     "dof_damping": "damping",
     "dof_frictionloss": "friction",

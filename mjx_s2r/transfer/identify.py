@@ -19,7 +19,8 @@ from scipy.stats import qmc
 
 from mjx_s2r.io.run import write_json
 from mjx_s2r.transfer import identifiability
-from mjx_s2r.transfer.fit import Fit, RowFitConfig, fit_rows, linearize, weighted
+from mjx_s2r.transfer.differences import linearize
+from mjx_s2r.transfer.fit import Fit, RowFitConfig, fit_rows, weighted
 from mjx_s2r.transfer.identifiability import Identifiability
 from mjx_s2r.transfer.inference import posterior_of
 from mjx_s2r.transfer.posterior import Posterior
