@@ -17,7 +17,8 @@ from mjx_s2r.transfer.windows import channel_noise
 STEP = 1e-3  # of a unit coordinate, for differences
 START_STEP = 0.05  # of the deviation of a start state
 LONGER = (8, 4, 2)  # times a time step that are tried
-ALIKE = 0.03  # of the motion in a window, how far two replays may lie apart
+ROUGHLY = 0.03  # of the motion in a window, how far two replays may lie apart while a fit goes on
+CLOSELY = 0.01  # the same where intervals follow from the derivatives
 MOST_WINDOWS = 0.8  # share of the windows in which they must not lie further apart
 
 
@@ -27,6 +28,7 @@ def quick_replay(
     start: np.ndarray,
     which: np.ndarray,
     residual: np.ndarray,
+    alike: float = ROUGHLY,
 ) -> ReplaySimulator:
     """Returns the replay by the longest time steps that moves as the simulator does about ``z``.
 
@@ -38,6 +40,7 @@ def quick_replay(
         start: (W, S) start states.
         which: (W,) True for the windows that are compared.
         residual: (W', K, C) what the simulator leaves in them at ``z``.
+        alike: how far they may lie apart, as a share of the motion in a window.
     """
     windows = simulator.windows
     seen, values = np.isfinite(residual), values_at(simulator.space, z[None])
@@ -50,7 +53,7 @@ def quick_replay(
         other = windows.readings[which] - quick.predict(values, start, which)[0, which]
         apart = np.where(seen, other - residual, 0.0)
         each = np.sqrt((apart**2).sum(1) / count)
-        if np.all(np.quantile(each, MOST_WINDOWS, axis=0) <= ALIKE * moved):
+        if np.all(np.quantile(each, MOST_WINDOWS, axis=0) <= alike * moved):
             return quick
     return simulator
 
@@ -102,6 +105,7 @@ def linearize(
     *,
     central: bool = True,
     by_rows: bool = True,
+    residual: np.ndarray | None = None,
 ) -> Linearization:
     """Returns residuals of the windows ``which`` (W,) True and their derivatives at ``z`` (D,).
 
@@ -113,10 +117,12 @@ def linearize(
         noise_std: (C,) deviation of each channel.
         central: central differences, twice as dear and an order better.
         by_rows: whether derivatives by the rows are taken; else the jacobian has no columns.
+        residual: (W', K, C) what is left at ``z``, where that is known.
     """
-    xi = values_at(simulator.space, z[None])
-    residual = simulator.windows.readings[which] - simulator.predict(xi, start, which)[0, which]
-    quick = quick_replay(simulator, z, start, which, residual)
+    if residual is None:
+        made = simulator.predict(values_at(simulator.space, z[None]), start, which)[0, which]
+        residual = simulator.windows.readings[which] - made
+    quick = quick_replay(simulator, z, start, which, residual, CLOSELY)
     slopes = differences(quick, z, start, which, rows=by_rows, central=central)
     return linearization_of(simulator, z, start, which, noise_std, residual, *slopes)
 

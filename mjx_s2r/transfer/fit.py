@@ -24,15 +24,23 @@ import numpy as np
 from scipy.stats import qmc
 
 from mjx_s2r.params import ParamError, ParamSpace
-from mjx_s2r.transfer.differences import differences, linearization_of, quick_replay
+from mjx_s2r.transfer.differences import (
+    CLOSELY,
+    ROUGHLY,
+    differences,
+    linearization_of,
+    linearize,
+    quick_replay,
+)
 from mjx_s2r.transfer.linearization import Linearization
 from mjx_s2r.transfer.simulator import ReplaySimulator
 from mjx_s2r.transfer.unit_coordinates import nominal_z, values_at
-from mjx_s2r.transfer.windows import Windows, channel_noise
+from mjx_s2r.transfer.windows import Windows, channel_noise, some_windows
 
 LEAST_GAIN = 3e-4  # relative change of the cost that is worth another iteration
 EARLY_GAIN = 3e-3  # the same as long as the windows or the deviations are not the last ones
 DAMPINGS = (0.1, 10.0)  # of the last damping, tried together where a replay is quick
+MOST_DAMPING = 1e4  # beyond which nothing is to be gained
 PROMISED = 0.5  # share of the gain that derivatives promised, below which they are taken anew
 MOVED = 0.1  # of a unit coordinate, from which derivatives are taken anew
 START_MOVED = 0.3  # the same for those by the start states, which change less
@@ -51,7 +59,8 @@ class RowFitConfig:
     """Share of the windows that judge the fit: the last of each recording, or of short recordings
     some as a whole. Recordings that the mapping holds out take their place."""
     candidates: int = 256
-    """Candidates of the first search, spread over the whole table; 0: the nominal values alone."""
+    """Candidates of the first search, spread over the whole table; 0: the nominal values alone,
+    without a search."""
     generations: int = 40
     """Generations of CMA-ES after it; 0 leaves it out."""
     search_windows: int = 32
@@ -185,7 +194,7 @@ class _Search:
         return self.windows.readings[which] - predicted
 
     def linearized(self, at: _Point, which: np.ndarray) -> tuple[Linearization, bool]:
-        """Returns residuals and derivatives, and whether any was taken at this very point."""
+        """Returns residuals and derivatives, and whether those by rows are of this very point."""
         last, rows, starts = self.slopes, True, True
         if last is not None and np.array_equal(last.which, which):
             rows = bool(np.abs(at.z - last.rows_at).max() > MOVED)
@@ -202,6 +211,7 @@ class _Search:
                 start_at, by_start = last.start_at, last.by_start
             self.slopes = last = _Slopes(which, rows_at, by_rows, start_at, by_start)
         assert last is not None
+        fresh = np.array_equal(last.rows_at, at.z)
         return (
             linearization_of(
                 self.simulator,
@@ -213,12 +223,12 @@ class _Search:
                 last.by_rows,
                 last.by_start,
             ),
-            rows,
+            fresh,
         )
 
-    def look(self, at: _Point, which: np.ndarray) -> None:
+    def look(self, at: _Point, which: np.ndarray, alike: float = ROUGHLY) -> None:
         """Chooses the quick replay anew; ``at.residual`` is that of the simulator."""
-        found = quick_replay(self.simulator, at.z, at.start, which, at.residual)
+        found = quick_replay(self.simulator, at.z, at.start, which, at.residual, alike)
         if found is not self.quick:
             self.quick, self.slopes = found, None
 
@@ -253,7 +263,7 @@ def fit_rows(
     fitted = ~windows.held_out
     noise = channel_noise(windows)
     work = _Search(simulator, simulator, fitted, noise, noise, report)
-    which = _some(fitted, windows, config.search_windows)
+    which = some_windows(fitted, config.search_windows)
     found = _searched(work, nominal_z(space), which, config)
     begin = [_looked(work, z, windows.start, which) for z in found]
     work.restart(_weights(work, begin[0].residual))
@@ -266,16 +276,12 @@ def fit_rows(
         if number == 0 or candidate.cost < best.cost:
             best = candidate
     best = _looked(work, best.z, windows.start, fitted)
-    for part, least in ((0.5, EARLY_GAIN), (0.75, LEAST_GAIN)):
+    for part, least, alike in ((0.5, EARLY_GAIN, ROUGHLY), (0.75, LEAST_GAIN, CLOSELY)):
         work.restart(_weights(work, best.residual))  # known only near the best
-        work.look(best, fitted)
+        work.look(best, fitted, alike)
         done = part, 0.25
         best = _gauss_newton(work, simulator, best, fitted, config.iterations, least, done)
-    work.look(best, fitted)
-    slopes = differences(work.quick, best.z, best.start, fitted, central=True)
-    made = linearization_of(
-        simulator, best.z, best.start, fitted, work.noise_std, best.residual, *slopes
-    )
+    made = linearize_fit(simulator, best.z, best.start, fitted, work.noise_std, best.residual)
     return Fit(
         space,
         best.z,
@@ -285,6 +291,29 @@ def fit_rows(
         weighted(made),
         np.array(work.trace),
     )
+
+
+def linearize_fit(
+    simulator: ReplaySimulator,
+    z: np.ndarray,
+    start: np.ndarray,
+    which: np.ndarray,
+    noise_std: np.ndarray,
+    residual: np.ndarray | None = None,
+) -> Linearization:
+    """Returns what intervals of a fit at ``z`` (D,) follow from, in some windows.
+
+    Differences to one side do: they are a part in a thousand off, and stick and slip more.
+
+    Args:
+        simulator: of the windows.
+        z: unit coordinates.
+        start: (W, S) start states.
+        which: windows that count.
+        noise_std: (C,) deviation of each channel.
+        residual: (W', K, C) what is left there, where that is known.
+    """
+    return linearize(simulator, z, start, which, noise_std, central=False, residual=residual)
 
 
 def _looked(work: _Search, z: np.ndarray, start: np.ndarray, which: np.ndarray) -> _Point:
@@ -328,20 +357,21 @@ def _searched(
     work: _Search, nominal: np.ndarray, which: np.ndarray, config: RowFitConfig
 ) -> list[np.ndarray]:
     """Returns unit coordinates to start Gauss-Newton from, the most promising first."""
-    size, start = len(nominal), work.windows.start
+    size, simulator = len(nominal), work.simulator
     if not config.candidates:
         return [nominal]
     rng = np.random.default_rng(config.seed)
     points = qmc.Sobol(size, seed=rng).random_base2(int(np.ceil(np.log2(config.candidates))))
     points = np.concatenate([nominal[None], 0.02 + 0.96 * points[: config.candidates]])
     costs = np.concatenate(
-        [_robust(work, part, start, which) for part in np.array_split(points, 8) if len(part)]
+        [_robust(work, simulator, part, which) for part in np.array_split(points, 8) if len(part)]
     )
     work.note(costs.min())
     order = np.argsort(costs)
     found = [points[order[0]]]
     if config.generations:
-        found = [_evolved(work, points[order[0]], which, config), *found]
+        work.look(_looked(work, found[0], work.windows.start, which), which)
+        found = [_evolved(work, found[0], which, config), *found]
     found += [nominal, *points[order[1:]]]
     return found[: config.starts]
 
@@ -367,28 +397,17 @@ def _evolved(
         if engine.stop():
             break
         asked = engine.ask()
-        costs = _robust(work, np.array(asked), work.windows.start, which)
+        costs = _robust(work, work.quick, np.array(asked), which)
         engine.tell(asked, costs.tolist())
         work.note(float(costs.min()))
         work.report("search", (generation + 1) / config.generations, work.best)
     return np.clip(np.asarray(engine.result.xbest), 0.0, 1.0)
 
 
-def _robust(work: _Search, z: np.ndarray, start: np.ndarray, which: np.ndarray) -> np.ndarray:
+def _robust(work: _Search, replay: ReplaySimulator, z: np.ndarray, which: np.ndarray) -> np.ndarray:
     """Returns (P,) costs: log(1 + m) of each window, since nothing fits at first."""
-    each = _mean_squares(work.residual(work.simulator, z, start, which), work.noise_std)
-    return np.asarray(np.log1p(each).mean(-1))
-
-
-def _some(fitted: np.ndarray, windows: Windows, most: int) -> np.ndarray:
-    """Returns (W,) True for at most so many fitted windows, evenly over the recordings."""
-    mine = np.flatnonzero(fitted)
-    chosen = mine[
-        np.unique(np.linspace(0, len(mine) - 1, min(most, len(mine))).round().astype(int))
-    ]
-    mask = np.zeros(len(windows), bool)
-    mask[chosen] = True
-    return mask
+    residual = work.residual(replay, z, work.windows.start, which)
+    return np.asarray(np.log1p(_mean_squares(residual, work.noise_std)).mean(-1))
 
 
 def _gauss_newton(
@@ -411,48 +430,72 @@ def _gauss_newton(
         least: relative change of the cost that is worth another iteration.
         done: share of the whole that was done before, and share that this is.
     """
-    damping = 1e-2
+    damping, choices = 1e-2, len(DAMPINGS) if replay is work.quick else 1
     for iteration in range(iterations):
         local, fresh = work.linearized(at, which)
         at = replace(at, cost=_objective(at.residual, local.start_shift, local))
         work.report("refine", done[0] + done[1] * (iteration + 1) / iterations, at.cost)
-        factors = [damping * f for f in (DAMPINGS if replay is work.quick else DAMPINGS[:1])]
-        tried = [_step(local, at.z, factor) for factor in factors]
-        promised = at.cost - _promise(local, *tried[0])
-        if promised < least * at.cost:
+        tried = _promising(local, at, damping, least)[:choices]
+        if not tried:
             break
-        points = np.array([point for point, _ in tried])
+        points = np.array([step.z for step in tried])
         starts = np.repeat(at.start[None], len(tried), axis=0)
-        starts[:, which] += np.array([shift for _, shift in tried])
+        starts[:, which] += np.array([step.shift for step in tried])
         residuals = work.residual(replay, points, starts, which)
         shifts = starts[:, which] - work.windows.start[which]
         values = [_objective(r, m, local) for r, m in zip(residuals, shifts, strict=True)]
         chosen = int(np.argmin(values))
-        gain = at.cost - values[chosen]
+        gain, step = at.cost - values[chosen], tried[chosen]
         if not gain > 0:
-            if fresh and damping > 1e2:
-                break
-            damping *= 100 if fresh else 1
+            damping = 100 * max(step.damping for step in tried) if fresh else damping
             work.slopes = work.slopes if fresh else None
             continue
-        at = _Point(points[chosen], starts[chosen], residuals[chosen], values[chosen])
-        damping = max(factors[chosen], 1e-7)
+        at = _Point(step.z, starts[chosen], residuals[chosen], values[chosen])
+        damping = max(step.damping, 1e-7)
         work.note(at.cost)
         if gain < least * at.cost:
             break
-        if gain < PROMISED * promised:
+        if gain < PROMISED * step.promised:
             work.slopes = None
     return at
 
 
-def _promise(local: Linearization, z: np.ndarray, shift: np.ndarray) -> float:
-    """Returns the cost after a step to ``z`` (D,), start states moved by ``shift`` (W, S).
+@dataclass(frozen=True, eq=False)
+class _Step:
+    """A step that a linearization promises something of.
 
-    It is what the linearization says.
+    Attributes:
+        damping: of it.
+        z: (D,) where it leads.
+        shift: (W', S) moves of the start states.
+        promised: how much the cost falls if all is linear.
     """
-    change = np.nan_to_num(local.jacobian) @ (z - local.z)
-    change += np.einsum("wkcs,ws->wkc", np.nan_to_num(local.start_jacobian), shift)
-    return _objective(local.residual - change, local.start_shift + shift, local)
+
+    damping: float
+    z: np.ndarray
+    shift: np.ndarray
+    promised: float
+
+
+def _promising(local: Linearization, at: _Point, damping: float, least: float) -> list[_Step]:
+    """Returns steps that promise more than ``least`` of the cost, the best first.
+
+    The damping rises until there are any: long steps are cut, and may promise nothing. Empty where
+    nothing is to be gained.
+    """
+    while damping <= MOST_DAMPING:
+        found = []
+        for factor in DAMPINGS:
+            z, shift = _step(local, at.z, damping * factor)
+            change = np.nan_to_num(local.jacobian) @ (z - at.z)
+            change += np.einsum("wkcs,ws->wkc", np.nan_to_num(local.start_jacobian), shift)
+            cost = _objective(local.residual - change, local.start_shift + shift, local)
+            found.append(_Step(damping * factor, z, shift, at.cost - cost))
+        found = [step for step in found if step.promised > least * at.cost]
+        if found:
+            return sorted(found, key=lambda step: -step.promised)
+        damping *= DAMPINGS[1] / DAMPINGS[0]
+    return []
 
 
 def _objective(residual: np.ndarray, shift: np.ndarray, local: Linearization) -> float:
