@@ -45,6 +45,8 @@ PROMISED = 0.5  # share of the gain that derivatives promised, below which they 
 MOVED = 0.1  # of a unit coordinate, from which derivatives are taken anew
 START_MOVED = 0.3  # the same for those by the start states, which change less
 NU = 5.0  # mean squares beyond which a window loses weight
+LEAST_WINDOWS = 8  # of the search, on which all candidates are compared
+LOOKED_AT = 32  # best of them, that all of its windows judge
 COARSE = 15  # iterations of Gauss-Newton on the search's windows
 HUGE = 1e6  # residual, in deviations, beyond which it is not looked at more closely
 
@@ -363,9 +365,11 @@ def _searched(
     rng = np.random.default_rng(config.seed)
     points = qmc.Sobol(size, seed=rng).random_base2(int(np.ceil(np.log2(config.candidates))))
     points = np.concatenate([nominal[None], 0.02 + 0.96 * points[: config.candidates]])
-    costs = np.concatenate(
-        [_robust(work, simulator, part, which) for part in np.array_split(points, 8) if len(part)]
-    )
+    few = some_windows(which, max(LEAST_WINDOWS, int(which.sum()) // 4))
+    points = points[
+        np.argsort(_robust(work, simulator, points, few))[: max(LOOKED_AT, config.starts)]
+    ]
+    costs = _robust(work, simulator, points, which)
     work.note(costs.min())
     order = np.argsort(costs)
     found = [points[order[0]]]
@@ -387,7 +391,8 @@ def _evolved(
         "popsize": population,
         "seed": config.seed + 1,
         "verbose": -9,
-        "tolfun": 1e-6,
+        "tolfun": 1e-3,  # Gauss-Newton goes on from there
+        "tolx": 1e-2,
     }
     if size == 1:  # CMA-ES wants two dimensions
         points = np.linspace(0, 1, config.generations * population)[:, None]

@@ -235,9 +235,10 @@ class ReplaySimulator:
             key = (float(values["delay_s"]), tuple(np.ravel(values["backlash"]).tolist()))
             if key not in made:
                 found = np.empty(out.shape[1:])
-                for g, w in enumerate(mine):
-                    r = int(self.windows.recording[w])
-                    times, area = self._played(r, key[1])
+                recordings = self.windows.recording[mine].tolist()
+                played = {r: self._played(r, key[1]) for r in dict.fromkeys(recordings)}
+                for g, (w, r) in enumerate(zip(mine, recordings, strict=True)):
+                    times, area = played[r]
                     when = grid + self.windows.start_s[w] - key[0]
                     for j in range(found.shape[-1]):
                         found[g, :, j] = np.diff(np.interp(when, times, area[:, j])) / self.dt_s
@@ -250,9 +251,9 @@ class ReplaySimulator:
         times, area, commands = self._integrals[r]
         if not any(half):
             return times, area
-        width, moved = np.array(half), commands.copy()
+        moved, low, high = commands.copy(), commands - np.array(half), commands + np.array(half)
         for t in range(1, len(moved)):
-            moved[t] = np.clip(moved[t - 1], commands[t] - width, commands[t] + width)
+            moved[t] = np.minimum(np.maximum(moved[t - 1], low[t]), high[t])
         return times, _area(times, moved)
 
     def _begin(
