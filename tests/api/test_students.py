@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from mjx_s2r import make
+from mjx_s2r.api import student_start
 from mjx_s2r.api.policy import export_policy, load_policy
 from mjx_s2r.api.student import StudentConfig, load_student, student_trainer, train_student
 from mjx_s2r.api.teacher import TeacherConfig, load_teacher, teacher_trainer, train_teacher
@@ -142,7 +143,7 @@ def test_a_teacher_that_cannot_have_this_student_is_named(teacher: Path, tmp_pat
 
 
 def test_ppo_goes_on_from_its_teachers_critic_where_that_fits(
-    teacher: Path, capfd: pytest.CaptureFixture[str]
+    teacher: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One without a memory: another gamma is another value."""
     run = teacher.parent / "forgetful"
@@ -153,9 +154,9 @@ def test_ppo_goes_on_from_its_teachers_critic_where_that_fits(
     critic = load_teacher(teacher)[2].learner.critic
     state = teacher_trainer(config).init(jax.random.key(0))
     jax.tree.map(np.testing.assert_array_equal, state.learner.critic, critic)
-    capfd.readouterr()
+    said: list[str] = []
+    monkeypatch.setattr(student_start, "print_line", said.append)
     other = teacher_trainer(replace(config, ppo=replace(seeing, gamma=0.5)))
     assert isinstance(other.algorithm, PPO) and other.algorithm.start is not None
     assert other.algorithm.start.critic is None
-    said = "".join(capfd.readouterr())
-    assert "the critic begins anew" in said and "ppo.gamma 0.97" in said
+    assert len(said) == 1 and "the critic begins anew" in said[0] and "ppo.gamma 0.97" in said[0]
