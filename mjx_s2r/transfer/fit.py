@@ -396,7 +396,7 @@ def _evolved(
     }
     if size == 1:  # CMA-ES wants two dimensions
         points = np.linspace(0, 1, config.generations * population)[:, None]
-        return points[int(np.argmin(_robust(work, points, work.windows.start, which)))]
+        return points[int(np.argmin(_robust(work, work.quick, points, which)))]
     engine = cma.CMAEvolutionStrategy(np.clip(begin, 0.02, 0.98), 0.2, options)
     for generation in range(config.generations):
         if engine.stop():

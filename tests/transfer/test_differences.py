@@ -19,12 +19,12 @@ TRUTH = {"friction": 0.0, "limit": 30.0, "damping": 0.045, "armature": 0.009, "k
 DELAY_S = 0.0137
 
 
-def replay(**changed: float) -> ReplaySimulator:
+def replay(names: tuple[str, ...] = NAMES, **changed: float) -> ReplaySimulator:
     """Returns the replay of 3 s of a robot by a model with some other numbers."""
     changed = {"friction": 0.0, "limit": 30.0, **changed}
     log = record(pendulum(**TRUTH), *wave(3.0), delay_s=DELAY_S, quantum=1e-3, finer=5, seed=0)
     whole = model_problem(pendulum(**changed), [log], "pendulum")
-    rows = tuple(whole.space.rows[whole.space.index(name)] for name in NAMES)
+    rows = tuple(whole.space.rows[whole.space.index(name)] for name in names)
     problem = replace(whole, space=ParamSpace(rows))
     return ReplaySimulator(problem, cut_windows(problem.recordings, 0.5))
 
@@ -67,3 +67,10 @@ def test_a_fit_without_generations_finds_the_numbers(candidates: int) -> None:
     truth = unit_of(simulator.space, np.array([0.045, 0.009, 1.5, DELAY_S]))
     assert np.abs(made.z - truth).max() < 0.02
     assert made.values[-1] == pytest.approx(DELAY_S, abs=1e-3)
+
+
+def test_a_single_row_is_searched_for_along_its_limits() -> None:
+    """The other numbers are the robot's own."""
+    simulator = replay(("armature_servo",), **{**TRUTH, "armature": 0.004})
+    config = RowFitConfig(candidates=8, generations=2, starts=1, held_out=0.0)
+    assert fit_rows(simulator, config).values[0] == pytest.approx(0.009, rel=0.15)
