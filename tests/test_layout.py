@@ -27,7 +27,7 @@ WITHOUT_JAX = (
     *(f"mjx_s2r.transfer.{name}" for name in ("intervals", "truncated", "identifiability")),
     *(f"mjx_s2r.transfer.{name}" for name in ("inference", "posterior", "unit_coordinates")),
     *(f"mjx_s2r.transfer.{name}" for name in ("recording", "mapping", "readers", "telemetry")),
-    "mjx_s2r.transfer.recording_checks",
+    *("mjx_s2r.transfer.recording_checks", "mjx_s2r.transfer.demonstrations"),
 )
 ROBOT_IMPORTS = ("mjx_s2r.params", "mjx_s2r.contract", "mjx_s2r.drives", "mjx_s2r.robot")
 

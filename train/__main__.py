@@ -21,6 +21,7 @@ VERBS = {
     "seeds": "train one teacher from several seeds side by side, in one program",
     "student": "distil a camera student from a teacher",
     "weights": "convert a pretrained network's weights for students, running no pickle",
+    "adapt": "make a student better with real pictures: demonstrations, unlabelled ones",
     "export": "write a student, or a teacher that reads state, as one ONNX file",
     "evaluate": "run an ONNX policy on robots (or their stand-ins) and count",
     "gap": "measure how far simulation is from the robot, and which rows are to blame",
@@ -38,7 +39,7 @@ VERBS = {
     "view": "look at a task as the student sees it, beside MuJoCo's own picture",
 }
 
-RESUMED = ("teacher", "seeds", "student")  # the others go on by themselves
+RESUMED = ("teacher", "seeds", "student", "adapt")  # the others go on by themselves
 
 
 def main() -> int:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +19,7 @@ from mjx_s2r.curriculum.coordinates import space_at_width
 from mjx_s2r.curriculum.uniform import uniform
 from mjx_s2r.io.checkpoints import Checkpoints
 from mjx_s2r.io.run import RunError, is_student, read_settings
+from mjx_s2r.learn.adapt.adaptation import Adaptation
 from mjx_s2r.learn.algorithm import Algorithm
 from mjx_s2r.learn.distill.distillation import Distillation
 from mjx_s2r.learn.ppo.config import PPOConfig
@@ -181,6 +182,9 @@ def deployed_algorithm(algorithm: Algorithm) -> Algorithm:
     if isinstance(algorithm, Distillation):
         alone = replace(algorithm.teacher, rnn_size=0)
         return replace(algorithm, student=algorithm.student.clone(deployed=True), teacher=alone)
+    if isinstance(algorithm, Adaptation):
+        inner = deployed_algorithm(algorithm.distillation)
+        return replace(algorithm, distillation=cast(Distillation, inner))
     if isinstance(algorithm, PPO):
         return replace(algorithm, deployed=True)
     return algorithm

@@ -25,7 +25,7 @@ from mjx_s2r.envs.registry import name_of, task_spec
 from mjx_s2r.io import tracker
 from mjx_s2r.io.checkpoints import Checkpoints
 from mjx_s2r.io.config import ConfigError
-from mjx_s2r.io.run import CHECKPOINTS, read_config
+from mjx_s2r.io.run import CHECKPOINTS, is_adapted, read_config
 from mjx_s2r.learn.distill.config import DistillConfig
 from mjx_s2r.learn.distill.distillation import Distillation, make_distillation
 from mjx_s2r.learn.distill.teachers import ppo_teacher
@@ -262,6 +262,10 @@ def open_student(
     Raises:
         RunError: no run there, or its teacher's is gone.
     """
+    if is_adapted(run):
+        from mjx_s2r.api.adapt import open_adapted  # it builds on this file
+
+        return open_adapted(run, env)
     config = read_config(StudentConfig, run)
     trainer = student_trainer(config, env, trained=True)
     task = require_native(trainer.env).task

@@ -1,6 +1,6 @@
 """A teacher's run that begins as a student: what is taken over, and whether it fits."""
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +10,9 @@ from mjx_s2r.api.teacher import TeacherConfig, load_teacher
 from mjx_s2r.io.config import ConfigError
 from mjx_s2r.learn.distill.distillation import MAX_TEACHER_MEAN, Distillation
 from mjx_s2r.learn.networks.gaussian import Gaussian
-from mjx_s2r.learn.ppo.start import StudentStart
+from mjx_s2r.learn.ppo.start import StudentStart, TaughtCritic
+from mjx_s2r.learn.trainer import TrainState
+from mjx_s2r.runtime.progress import print_line
 from mjx_s2r.sim.env import Env, require_native
 
 if TYPE_CHECKING:
@@ -39,7 +41,12 @@ def student_start(
             "--ppo.actor-obs pixels"
         )
     student, trainer, state = load_student(run)
-    theirs, algorithm = require_native(trainer.env), cast(Distillation, trainer.algorithm)
+    if not isinstance(trainer.algorithm, Distillation):
+        raise ConfigError(
+            f"start {run}: a student that was adapted has more than the network that PPO goes on "
+            "from; name the student that it was adapted from"
+        )
+    theirs, algorithm = require_native(trainer.env), trainer.algorithm
     if theirs.task.name != env.task.name:
         raise ConfigError(
             f"start {run}: a student of task {theirs.task.name!r}, and this run trains "
@@ -57,7 +64,7 @@ def student_start(
             f"start {run}: the student has a memory of {size}, and ppo.rnn_hidden is "
             f"{config.ppo.rnn_hidden}; give --ppo.rnn-hidden {size}"
         )
-    _, whose, taught = load_teacher(student.teacher, student.teacher_iteration)
+    before, whose, taught = load_teacher(student.teacher, student.teacher_iteration)
     memory = whose.algorithm.zero_rnn_state(1).actor.shape[-1]
     if memory or whose.cameras is not None:
         raise ConfigError(
@@ -76,7 +83,19 @@ def student_start(
         params=state.learner.params,
         obs_norm=state.learner.obs_norm,
         teacher=teacher,
-        critic=taught.learner.critic,
-        critic_norm=taught.learner.critic_norm,
+        critic=_taught_critic(before, config, taught),
         updates=config.iterations,
     )
+
+
+def _taught_critic(
+    before: TeacherConfig, config: TeacherConfig, taught: TrainState
+) -> TaughtCritic | None:
+    """Returns the teacher's critic where it judges by the same numbers; else says why not."""
+    names = ("critic_obs", "critic_hidden", "rnn_hidden", "gamma", "reward_scale")
+    other = [n for n in names if getattr(before.ppo, n) != getattr(config.ppo, n)]
+    if other:
+        had = ", ".join(f"ppo.{n} {getattr(before.ppo, n)}" for n in other)
+        print_line(f"the critic begins anew: that of the teacher {before.run} has {had}")
+        return None
+    return TaughtCritic(taught.learner.critic, taught.learner.critic_norm)

@@ -403,12 +403,23 @@ def read_config(kind: type[T], folder: Path) -> T:
 
 
 def is_student(folder: Path) -> bool:
-    """Returns whether a run folder holds a student: its settings name a teacher's folder.
+    """Returns whether a run folder holds a student: its settings name whom it has learned from.
+
+    That is a teacher's folder or, of a student that was adapted, a student's.
 
     Raises:
         RunError: what `read_settings` raises.
     """
-    return isinstance(read_settings(folder).get("teacher"), str)
+    return isinstance(read_settings(folder).get("teacher"), str) or is_adapted(folder)
+
+
+def is_adapted(folder: Path) -> bool:
+    """Returns whether a run folder holds a student that was adapted to real pictures.
+
+    Raises:
+        RunError: what `read_settings` raises.
+    """
+    return isinstance(read_settings(folder).get("student"), str)
 
 
 def read_recipe(file: Path) -> dict[str, Any]:

@@ -87,12 +87,14 @@ class Rollout:
         episodes: [T, B]; entries count where an episode ended.
         stats: sums over the episodes that ended.
         nan_snapshot: the first world that ceased to be finite, as it was before that step.
+        host: what `Trainer.host_batch` gave for the algorithm's update; None without one.
     """
 
     transitions: Transition
     episodes: Episodes
     stats: EpisodeStats
     nan_snapshot: NanSnapshot
+    host: Any = None
 
 
 StepRecord = tuple[Transition, Episodes, dict[str, jax.Array]]

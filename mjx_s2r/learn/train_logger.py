@@ -16,7 +16,8 @@ from mjx_s2r.learn.evaluation import EpisodeScores
 from mjx_s2r.params import ParamSpace
 from mjx_s2r.sim import nan_replay
 
-LAST = ("learning_rate", "beta")  # figures whose newest value counts, not the mean
+# Figures whose newest value counts, not the mean
+LAST = ("learning_rate", "beta", "stage", "held_out_error")
 
 
 @dataclass(frozen=True)

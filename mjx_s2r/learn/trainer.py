@@ -123,6 +123,8 @@ class Trainer:
         cameras: takes the pictures that the actor sees; None for an actor that reads numbers.
         looks: where every picture shows a look of its own, what draws those and counts their
             scores; a part of ``curriculum``. Absent, they are drawn as episodes are.
+        host_batch: iteration -> arrays of the host that the algorithm's update finds in
+            `Rollout.host`, always of the same shapes; for actors that see.
     """
 
     env: Environment
@@ -130,6 +132,7 @@ class Trainer:
     algorithm: Algorithm
     cameras: CameraSchedule | None = None
     looks: PictureSchedule | None = None
+    host_batch: Callable[[int], Any] | None = None
 
     def __post_init__(self) -> None:
         """Checks that worlds find room, and can take turns before slow cameras.
@@ -362,8 +365,9 @@ class Trainer:
             steps.append(step)
         actor, worlds, snapshot = carry
         after = replace(before, actor=actor)
+        host = None if self.host_batch is None else self.host_batch(int(state.iteration))
         state = replace(state, env_state=worlds, rnn_state=after, key=key_next, frames=())
-        given = (state, steps, snapshot, before, drawn, key_update)
+        given = (state, steps, snapshot, before, drawn, key_update, host)
         state, metrics = self._update_from_steps(*given)
         return replace(state, frames=frames), metrics
 
@@ -408,9 +412,10 @@ class Trainer:
         before: RnnState,
         drawn: list[tuple[EpisodeParams, jax.Array]],
         key: jax.Array,
+        host: Any = None,
     ) -> tuple[TrainState, Metrics]:
         stacked = cast(StepRecord, jax.tree.map(lambda *x: jnp.stack(x), *steps))
-        batch = as_rollout(stacked, snapshot)
+        batch = replace(as_rollout(stacked, snapshot), host=host)
         after, metrics = self.update(state, (batch, before, key))
         if self._picture_schedule is not None and isinstance(self.algorithm, Imitator):
             looks, age = jax.tree.map(lambda *x: jnp.stack(x), *drawn)
@@ -434,10 +439,11 @@ class Trainer:
         yield Trainer._looks.lower(self, state.curriculum, state.env_state, key)
         carry, step = jax.eval_shape(self._step, *given)
         steps, state = [step] * self.config.num_steps, replace(state, frames=())
+        host = None if self.host_batch is None else self.host_batch(0)
         age = jax.ShapeDtypeStruct((count,), jnp.int32)
         drawn = [(looks, age)] * self.config.num_steps if self._picture_schedule is not None else []
-        given = (state, steps, carry[2], state.rnn_state, drawn, key)
-        yield Trainer._update_from_steps.lower(self, *given)
+        collected = (steps, carry[2], state.rnn_state, drawn, key, host)
+        yield Trainer._update_from_steps.lower(self, state, *collected)
 
     def sharded_iterate(self, mesh: Mesh) -> Callable[[TrainState], tuple[TrainState, Metrics]]:
         """Returns `iterate` whose state stays split over the devices of ``mesh``."""
@@ -506,6 +512,7 @@ def fit(
     task: str,
     iterations: int,
     may_change: Sequence[str] = (),
+    finished: Callable[[TrainState], bool] | None = None,
 ) -> TrainState:
     """Runs or resumes a training in its run folder; returns the last state.
 
@@ -516,6 +523,7 @@ def fit(
         task: name of the task, kept with the checkpoints.
         iterations: how many in all.
         may_change: settings that a resumed run may change.
+        finished: whether a state needs no further iteration; None runs all of them.
 
     Raises:
         JaxConfigError: a setting of jax under which trainings fail.
@@ -570,6 +578,7 @@ def fit(
             resume=config.resume,
             iterate=profiler if config.profile else iterate,
             log=logger.write,
+            finished=finished,
         )
         key = jax.random.key(config.seed)
         compile_ahead(mesh, trainer.programs(key))
@@ -604,6 +613,7 @@ class LoopConfig:
         resume: start from the newest checkpoint where there is one.
         iterate: state -> (state, metrics).
         log: writes the lines of a window and returns a short note for the screen.
+        finished: whether a state needs no further iteration; None runs all of them.
     """
 
     what: str
@@ -613,6 +623,7 @@ class LoopConfig:
     resume: bool
     iterate: Callable[[Any], tuple[Any, Any]]
     log: Callable[[Run, LogWindow], str]
+    finished: Callable[[Any], bool] | None = None
 
 
 def run_loop(loop: LoopConfig, run: Run, checkpoints: Checkpoints, fresh: Any) -> Any:
@@ -647,9 +658,11 @@ def _iterations(
 ) -> Any:
     window = MetricsWindow(time.perf_counter())
     for done in range(first + 1, loop.iterations + 1):
+        if loop.finished is not None and loop.finished(state):
+            break
         state, metrics = loop.iterate(state)
         window.add(metrics)
-        last = done == loop.iterations
+        last = done == loop.iterations or (loop.finished is not None and loop.finished(state))
         due = done % loop.log_every == 0 or last
         if due:
             note = loop.log(run, window.close(done, state))

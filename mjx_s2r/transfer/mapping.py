@@ -87,6 +87,19 @@ class TimeMapping:
 
 
 @dataclass(frozen=True)
+class CameraMapping:
+    """The pictures of one camera; identification does not read them, demonstrations do.
+
+    Attributes:
+        key: feature of the recording that holds them.
+        order: order of the colours of a pixel in the recording.
+    """
+
+    key: str
+    order: Literal["RGB", "BGR"] = "RGB"
+
+
+@dataclass(frozen=True)
 class LogFilter:
     """Which clips of which files a rule is about; a clip must pass every test that is given.
 
@@ -221,6 +234,7 @@ class LogMapping:
         keep: only these times; () is all.
         held_out: clips or times that are kept for judging.
         calibration: of joints whose columns have unit "calibrated".
+        cameras: camera of the policy -> its pictures.
     """
 
     layout: FileLayout = FileLayout()
@@ -234,11 +248,12 @@ class LogMapping:
     keep: tuple[TimeRange, ...] = ()
     held_out: tuple[TimeRange, ...] = ()
     calibration: Mapping[str, JointCalibration] = field(default_factory=dict)
+    cameras: Mapping[str, CameraMapping] = field(default_factory=dict)
 
 
 TABLES = (
     *("file", "time", "commands", "readings", "driven"),
-    *("constants", "choose", "keep", "held_out", "calibration"),
+    *("constants", "choose", "keep", "held_out", "calibration", "cameras"),
 )
 KINDS: tuple[ChannelKind, ...] = get_args(ChannelKind)
 
@@ -281,6 +296,12 @@ def _mapping(body: Mapping[str, Any], folder: Path) -> LogMapping:
         keep=_rules(TimeRange, body, "keep"),
         held_out=_rules(TimeRange, body, "held_out"),
         calibration=calibrations,
+        cameras={
+            name: CameraMapping(x)
+            if isinstance(x, str)
+            else _fill(CameraMapping, x, f"cameras.{name}")
+            for name, x in _as_table(body.get("cameras", {}), "cameras").items()
+        },
     )
     _check(mapping)
     return mapping

@@ -24,7 +24,7 @@ class DistillConfig:
     """Minibatches per epoch."""
     num_epochs: int = 2
     """Passes over an iteration's images."""
-    learning_rate: float = 4e-3
+    learning_rate: float = 6e-3
     """Adam step size at the start."""
     acts: Literal["mixture", "student", "teacher"] = "mixture"
     """Who acts: in each world and step one of both by chance, the student, or the teacher alone,

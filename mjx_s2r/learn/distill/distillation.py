@@ -249,7 +249,7 @@ class Distillation:
         """Returns a batch (T, B, ...) as minibatches take it: whole worlds, or single steps."""
         if self.student.rnn_hidden:
             return batch
-        out = minibatches.single_steps(replace(batch, rnn_state=()), self.config.groups)
+        out = minibatches.single_steps(batch, self.config.groups)
         return replace(out, rnn_state=jnp.zeros((*out.is_first.shape, 0)))
 
     def _run_epochs(

@@ -87,6 +87,25 @@ def distill_loss(
         key: random key for the augmentation.
     """
     images = augment_batch(config, batch.images, key=key)
+    return loss_of_images(student, config, params, batch, images)[:2]
+
+
+def loss_of_images(
+    student: StudentNetwork,
+    config: DistillConfig,
+    params: Any,
+    batch: DistillBatch,
+    images: tuple[jax.Array, ...],
+) -> tuple[jax.Array, DistillLossMetrics, StudentOutput]:
+    """Returns the loss, its parts, and what the student makes of ``images``, the batch's own.
+
+    Args:
+        student: the network.
+        config: weights of the terms.
+        params: the student's parameters.
+        batch: a minibatch.
+        images: its images, augmented.
+    """
     given = batch.rnn_state[0], batch.obs, images, batch.is_first
     answer, kept = student.apply(params, *given, mutable=["intermediates"])
     out = cast(StudentOutput, answer)
@@ -96,7 +115,7 @@ def distill_loss(
         losses = [place_loss(m, merge_time(p)) for m, p in zip(maps, batch.places, strict=True)]
         total += config.place_weight * sum(losses, start=jnp.zeros(()))
         metrics = replace(metrics, loss=total)
-    return total, metrics
+    return total, metrics, out
 
 
 def encoder_maps(kept: Any) -> list[jax.Array]:
@@ -123,7 +142,8 @@ def place_loss(maps: jax.Array, places: jax.Array) -> jax.Array:
     bell = jnp.exp(-0.5 * (down[..., :, None] ** 2 + across[..., None, :] ** 2))
     bell = bell / bell.sum((-1, -2), keepdims=True)
     chosen = jnp.moveaxis(maps[..., : places.shape[1]], -1, 1)
-    log_share = jax.nn.log_softmax(chosen.reshape(*chosen.shape[:2], -1)).reshape(bell.shape)
+    flat = chosen.reshape(*chosen.shape[:2], height * width)
+    log_share = jax.nn.log_softmax(flat).reshape(bell.shape)
     entropy = -jnp.sum(bell * log_share, (-1, -2))
     return jnp.sum(seen * entropy) / jnp.maximum(seen.sum(), 1)
 

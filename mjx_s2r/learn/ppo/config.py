@@ -96,6 +96,11 @@ class PPOConfig:
             raise ValueError(f"ppo.{name} {getattr(self, name)!r} must be {known}")
 
     @property
+    def actor_reads(self) -> str:
+        """Name of the actor's numbers: an observation's, or "inferable", which is made of two."""
+        return "state" if self.actor_obs == "pixels" else self.actor_obs
+
+    @property
     def groups(self) -> int:
         """Number of groups of neighbouring worlds within which minibatches are shuffled."""
         return minibatches.groups(self.num_envs, self._items, self.num_minibatches)

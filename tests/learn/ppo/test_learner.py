@@ -140,7 +140,7 @@ def test_the_learning_rate_follows_the_divergence() -> None:
         ({"init_std": 0.0}, "ppo.init_std 0.0 must be above 0"),
         (
             {"actor_obs": "everything"},
-            "ppo.actor_obs 'everything' must be 'state' or 'privileged' or 'pixels'",
+            "ppo.actor_obs 'everything' must be 'state' or 'privileged' or 'inferable'",
         ),
         ({"critic_obs": ""}, "ppo.critic_obs '' must be"),
     ],
