@@ -17,7 +17,7 @@ from mjx_s2r.api.calibrated_robots import calibrated_cameras
 from mjx_s2r.contract import ContractError, PolicyContract
 from mjx_s2r.eval.intervals import wilson
 from mjx_s2r.eval.performance import Performance, performance_of
-from mjx_s2r.eval.reality import Reality, described, imperfections_of, load_reality
+from mjx_s2r.eval.reality import Reality, described, load_reality, robot_seed
 from mjx_s2r.eval.robot_episodes import (
     SUCCESS,
     EvalConfig,
@@ -138,7 +138,7 @@ def evaluate_in_simulation(
     policy, task = open_policy(config.policy, config.task)
     chosen = realities(config.task or policy.contract.task, config)
     seeds = [
-        imperfections_of(reality, reality.first + index).seed
+        robot_seed(reality, reality.first + index)
         for reality in chosen
         for index in range(reality.count)
     ]
@@ -192,8 +192,13 @@ def _fly(
     )
     calibrate = None
     if config.calibrate and policy.contract.cameras:
-        given = {"task": task, "contract": policy.contract, "poses": config.calibrate}
-        calibrate = partial(calibrated_cameras, **given, camera=camera)
+        calibrate = partial(
+            calibrated_cameras,
+            task=task,
+            contract=policy.contract,
+            poses=config.calibrate,
+            camera=camera,
+        )
     done: list[RobotEpisode] = []
     total = count * config.episodes
     with progress(f"{what} {count}", total) as bar:
