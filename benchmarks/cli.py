@@ -31,6 +31,7 @@ CASES = {
     "growth": "time of a picture against pixels, worlds, geoms, lights, solids and features",
     "distill": "distillation end to end, pictures/s; the share of drawing (two minutes)",
     "encoders": "image encoders, pretrained and from scratch, pictures/s (five minutes)",
+    "encoder_labels": "what pretrained encoders bring on reach (half an hour)",
     "onnx": "an exported student: how far it is from JAX, its size",
     "robot": "latency of a control step, a loop at 1 kHz, the watchdog, memory over an hour",
     "compile": "seconds to the first iteration, empty and full compile cache (two minutes)",
@@ -40,13 +41,11 @@ CASES = {
     "ppo_vs_rsl_rl": "the same against rsl_rl, and where its time goes (half an hour)",
     "identify": "robots of known numbers identified: coverage, errors, mujoco.sysid (half an hour)",
 }
+# Run only where they are named.
 LONG = (
-    "camera",
-    "encoders",
-    "ppo_vs_brax",
-    "ppo_vs_rsl_rl",
-    "identify",
-)  # run only where they are named
+    *("camera", "encoders", "encoder_labels"),
+    *("ppo_vs_brax", "ppo_vs_rsl_rl", "identify"),
+)
 
 
 @dataclass(frozen=True)

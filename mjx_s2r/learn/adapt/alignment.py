@@ -15,7 +15,7 @@ classifier is small; conditioning on the action (cdan, ot) lets different situat
 """
 
 from dataclasses import dataclass, fields
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 import jax
 import jax.numpy as jnp
@@ -271,12 +271,12 @@ def _adversary(
         x.features if config.method == "dann" else conditioned(params, x) for x in (source, target)
     ]
     reversed_ = [reverse_gradient(x, strength) for x in seen]
-    odds = [_classifier(config).apply(params.classifier, x) for x in reversed_]
+    odds = [cast(jax.Array, _classifier(config).apply(params.classifier, x)) for x in reversed_]
     towards = (odds[0], -odds[1])  # log odds of the right answer
-    loss = 0.5 * sum(jnp.mean(jax.nn.softplus(-x)) for x in towards)
+    losses = [jnp.mean(jax.nn.softplus(-x)) for x in towards]
     # An undecided classifier is right half of the time.
     right = [jnp.mean(0.5 * (1 + jnp.sign(x))) for x in towards]
-    return loss, 0.5 * sum(right)
+    return jnp.mean(jnp.stack(losses)), jnp.mean(jnp.stack(right))
 
 
 def _distance(

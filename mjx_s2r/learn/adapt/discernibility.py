@@ -34,7 +34,8 @@ def discernibility(a: jax.Array, b: jax.Array) -> jax.Array:
     folds = jnp.arange(FOLDS)
     inside = [jnp.arange(len(x)) * FOLDS // len(x) == folds[:, None] for x in (a, b)]
     right = jax.vmap(_right, (None, None, 0, 0))(a, b, *inside)
-    return 0.5 * sum(jnp.sum(r) / n for r, n in zip(right, (len(a), len(b)), strict=True))
+    shares = [jnp.sum(r) / len(x) for r, x in zip(right, (a, b), strict=True)]
+    return jnp.mean(jnp.stack(shares))
 
 
 def _right(

@@ -167,7 +167,7 @@ def _view(path: Path, name: str, tensor: _Tensor, data: Mapping[str, np.ndarray]
 def _plain(path: Path, file: Any) -> Any:
     """Follows one pickle and returns its value; stops at an operation that is not expected."""
     stack: list[Any] = []
-    kept: dict[int, Any] = {}
+    kept: dict[Any, Any] = {}
     for operation, argument, place in pickletools.genops(file):
         name = operation.name
         if name == "STOP":

@@ -90,7 +90,8 @@ def write_weights(path: Path, kind: str, arrays: Mapping[str, np.ndarray]) -> st
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix == ".npz":
         with path.open("wb") as file:
-            np.savez(file, **{KIND_KEY: np.array(kind)}, **ordered)
+            named: dict[str, Any] = {KIND_KEY: np.array(kind), **ordered}
+            np.savez(file, **named)
     else:
         _safetensors().numpy.save_file(ordered, path, metadata={KIND_KEY: kind})
     return hashlib.sha256(path.read_bytes()).hexdigest()
