@@ -108,12 +108,13 @@ def _run(config: Config, console: Console) -> None:
     rows: list[Row] = []
     for name in config.cases or [name for name in CASES if name not in LONG]:
         start = time.perf_counter()
-        found: list[Row] = []
+        so_far: dict[tuple[str, str], Row] = {}  # a figure that comes again takes its own place
         for row in importlib.import_module(f"benchmarks.{name}").run(config.settings):
-            found.append(row)
+            so_far[row.case, row.metric] = row
+            found = list(so_far.values())
             if config.json is not None and name in LONG:  # a crash then loses one training
                 save(config.json, head, [*rows, *found])
-        found.append(Row(name, "wall", time.perf_counter() - start, "s"))
+        found = [*so_far.values(), Row(name, "wall", time.perf_counter() - start, "s")]
         rows += found
         console.print(f"\n{name}: {CASES[name]}", highlight=False, soft_wrap=True)
         console.print(_table(found))

@@ -9,12 +9,15 @@ values alone (no global search), so that hundreds of experiments are possible.
                              a share of the row's limits
     coverage_gears.CLASS     the same for reach with play in its gears, which is a row then, and a
                              dead band, which no row has
-    coverage_coarse.CLASS    the same for reach fitted at its task's time step, 10 ms
+    coverage_coarse.CLASS    the same for reach fitted at its task's time step, 10 ms; every fourth
+                             robot alone
     error_ratio              error on held-out windows, nominal over fitted; median of robots
     error_ratio_of_truth     the same for the true values: what bus and encoders leave to be had
     delay_error_ms           of the best value from the mean latency; median of robots
     residual_ratio_vs_sysid  held-out error over that of `mujoco.sysid`, by one plain replay
-    wall_ratio_vs_sysid      time from a log to values and intervals over its
+    wall_ratio_vs_sysid      time from a log to values and intervals over its; `INSIDE` says more
+    fit_ratio_vs_sysid       the same without our intervals
+    identify_ratio           the same of all that `train identify` does, with its global search
     derivatives              s for all derivatives of one problem: forward mode, differences in C
 """
 
@@ -23,7 +26,7 @@ import copy
 import io
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -47,7 +50,8 @@ from benchmarks.timing import measure
 from mjx_s2r.drives import resolve
 from mjx_s2r.params import ParamSpace
 from mjx_s2r.sim.model.leaves import bind_model, write
-from mjx_s2r.transfer.fit import RowFitConfig, fit_rows, linearize
+from mjx_s2r.transfer.fit import Fit, RowFitConfig, fit_rows, linearize_fit
+from mjx_s2r.transfer.identify import identify, prepare_windows
 from mjx_s2r.transfer.inference import posterior_of
 from mjx_s2r.transfer.posterior import Posterior
 from mjx_s2r.transfer.problem import IdentifyProblem
@@ -57,7 +61,7 @@ from mjx_s2r.transfer.windows import Windows, cut_windows
 
 CASE = "identify"
 LOG_S = 10.0
-NOMINAL = RowFitConfig(candidates=1, generations=0, starts=1)
+NOMINAL = RowFitConfig(candidates=0, generations=0, search_windows=8, starts=1)
 CLASSES = {
     "dof_damping": "damping",
     "dof_frictionloss": "friction",
@@ -70,8 +74,27 @@ CLASSES = {
     "backlash": "play",
 }
 COMMON = ("dof_damping", "dof_frictionloss", "dof_armature", "actuator_kp", "body_mass")
+PLAIN, GEARED, STEPPED = ("reach", "two_link", "pan_tilt"), ("reach_gears",), ("reach_coarse",)
+COARSE_EVERY = 4  # robots, of which one is fitted at its task's time step, too
+ROUND = 10  # robots of each kind, after which figures are yielded
 PEERED = 7  # robots that `mujoco.sysid` fits, too
 TURNS = 3  # of both on each
+INSIDE = {
+    "wall_ratio_vs_sysid": (
+        "like with like: from a log in memory to values and 95 % intervals, both from the nominal "
+        "values alone without a global search; ours: windows, Gauss-Newton with free start states, "
+        "whitened residuals, sandwich, bootstrap, samples, held-out check; theirs: model compiled, "
+        "least squares with fixed start state, linearized intervals"
+    ),
+    "fit_ratio_vs_sysid": (
+        "our time until Gauss-Newton has ended, without any intervals, over all of theirs, whose "
+        "intervals take next to none of it"
+    ),
+    "identify_ratio": (
+        "all that train identify does before its page (what the log can tell, global search, "
+        "three starts, intervals, predicted bands), over all of theirs, which has no such things"
+    ),
+}
 STEP = 1e-3  # of a unit coordinate, for differences
 
 
@@ -95,25 +118,32 @@ class Experiment:
 
 
 def run(settings: Settings) -> Iterator[Row]:
-    """Yields the figures; see the module."""
+    """Yields the figures; see the module.
+
+    Robots of all kinds take turns, and the figures of experiments are yielded again after every
+    `ROUND` of each kind, so that a run that is stopped leaves figures of as many as were done.
+    """
     named = kinds()
-    plain = ("reach", "two_link", "pan_tilt")
-    made: list[Experiment] = []
-    for name in plain:
-        mine = [experiment(named[name], n) for n in range(settings.experiments)]
-        yield from _judged(mine, f".{name}")
-        made += mine
-    yield from _judged(made, "")
-    yield from _coverage(made, "coverage")
-    few = max(1, settings.experiments // 4)
-    gears = [experiment(named["reach_gears"], n) for n in range(few)]
-    yield from _coverage(gears, "coverage_gears")
-    yield from _judged(gears, ".reach_gears")
-    coarse = [experiment(named["reach_coarse"], n) for n in range(few)]
-    yield from _coverage(coarse, "coverage_coarse")
-    yield from _judged(coarse, ".reach_coarse")
     yield from _peer(named["two_link"], min(PEERED, settings.experiments))
     yield from _derivatives(named["two_link"], settings)
+    made: dict[str, list[Experiment]] = {name: [] for name in (*PLAIN, *GEARED, *STEPPED)}
+    for number in range(settings.experiments):
+        coarse = STEPPED if number % COARSE_EVERY == 0 else ()
+        for name in (*PLAIN, *GEARED, *coarse):
+            made[name].append(experiment(named[name], number))
+        if (number + 1) % ROUND == 0 or number + 1 == settings.experiments:
+            yield from _all_experiments(made)
+
+
+def _all_experiments(made: Mapping[str, Sequence[Experiment]]) -> Iterator[Row]:
+    """Yields what experiments of each kind come to."""
+    for name, mine in made.items():
+        yield from _judged(mine, f".{name}")
+    plain = [one for name in PLAIN for one in made[name]]
+    yield from _judged(plain, "")
+    yield from _coverage(plain, "coverage")
+    yield from _coverage([one for name in GEARED for one in made[name]], "coverage_gears")
+    yield from _coverage([one for name in STEPPED for one in made[name]], "coverage_coarse")
 
 
 def experiment(kind: RobotKind, number: int, seconds: float = LOG_S) -> Experiment:
@@ -123,7 +153,8 @@ def experiment(kind: RobotKind, number: int, seconds: float = LOG_S) -> Experime
         path = Path(folder) / "robot.flight"
         fly(robot, path, seconds, number)
         problem = problem_of(kind, path)
-    windows, simulator, found = _fitted(problem)
+    simulator, made = _fitted(problem)
+    windows, found = simulator.windows, _with_intervals(simulator, made)
     low, high = found.interval.T
     ends = [unit_of(kind.space, x) for x in (low, high)]
     points = np.stack([kind.space.nominal, found.best, robot.truth])
@@ -171,7 +202,8 @@ def _peer(kind: RobotKind, robots: int) -> Iterator[Row]:
         return
     rows = [row.name for row in kind.space.rows if row.array in COMMON]
     common = np.isin(kind.space.names, rows)
-    residuals, walls, seconds = [], [], []
+    whole = RowFitConfig()
+    residuals, taken = [], []
     for number in range(robots):
         drawn = individual(kind, number)
         truth = np.where(common, drawn.truth, kind.space.nominal)
@@ -180,38 +212,52 @@ def _peer(kind: RobotKind, robots: int) -> Iterator[Row]:
             path = Path(folder) / "robot.flight"
             fly(with_truth(kind, truth, flaws), path, LOG_S, number)
             problem = problem_of(kind, path, rows)
-        taken: dict[str, list[float]] = {"ours": [], "theirs": []}
-        for _ in range(TURNS):
+        for turn in range(TURNS):
             begin = time.perf_counter()
-            windows, _, found = _fitted(problem)
-            taken["ours"].append(time.perf_counter() - begin)
-            begin = time.perf_counter()
+            simulator, made = _fitted(problem)
+            fitted = time.perf_counter()
+            found = _with_intervals(simulator, made)
+            ours = time.perf_counter()
             with contextlib.redirect_stdout(io.StringIO()):
-                theirs = fit_by_sysid(problem, windows, TWO_LINK).values
-            taken["theirs"].append(time.perf_counter() - begin)
-        errors = [replay_error(problem, windows, values) for values in (found.best, theirs)]
+                theirs = fit_by_sysid(problem, simulator.windows, TWO_LINK).values
+            sysid = time.perf_counter()
+            taken.append((number, fitted - begin, ours - begin, sysid - ours, np.nan))
+            if turn == 0:
+                identify(prepare_windows(problem, whole), whole)
+                taken[-1] = (*taken[-1][:-1], time.perf_counter() - sysid)
+        errors = [replay_error(problem, simulator.windows, v) for v in (found.best, theirs)]
         residuals.append(errors[0] / errors[1])
-        seconds.append([np.median(taken[who]) for who in ("ours", "theirs")])
-        walls.append(seconds[-1][0] / seconds[-1][1])
+    robot, *columns = np.array(taken).T
+    fit_s, ours_s, sysid_s, whole_s = (
+        np.array([np.nanmedian(column[robot == number]) for number in range(robots)])
+        for column in columns
+    )
     yield Row(CASE, "residual_ratio_vs_sysid", float(np.median(residuals)), "1")
     yield Row(CASE, "residual_ratio_vs_sysid.largest", float(np.max(residuals)), "1")
-    yield Row(CASE, "wall_ratio_vs_sysid", float(np.median(walls)), "1")
-    yield Row(CASE, "wall_ratio_vs_sysid.least", float(np.min(walls)), "1")
-    yield Row(CASE, "wall_ratio_vs_sysid.largest", float(np.max(walls)), "1")
-    yield Row(CASE, "fit_s", float(np.median(seconds, axis=0)[0]), "s")
-    yield Row(CASE, "sysid_s", float(np.median(seconds, axis=0)[1]), "s")
+    yield Row(CASE, "experiments_vs_sysid", robots, "1")
+    walls = {"wall_ratio_vs_sysid": ours_s, "fit_ratio_vs_sysid": fit_s, "identify_ratio": whole_s}
+    for name, mine in walls.items():
+        yield Row(CASE, name, float(np.median(mine / sysid_s)), "1", INSIDE[name])
+        yield Row(CASE, f"{name}.least", float(np.min(mine / sysid_s)), "1")
+        yield Row(CASE, f"{name}.largest", float(np.max(mine / sysid_s)), "1")
+    yield Row(CASE, "fit_s", float(np.median(fit_s)), "s")
+    yield Row(CASE, "fit_and_intervals_s", float(np.median(ours_s)), "s")
+    yield Row(CASE, "sysid_s", float(np.median(sysid_s)), "s")
+    yield Row(CASE, "identify_s", float(np.median(whole_s)), "s")
 
 
-def _fitted(problem: IdentifyProblem) -> tuple[Windows, ReplaySimulator, Posterior]:
-    """Returns windows, their simulator, and values with intervals, as `identify` makes them.
-
-    What `identify` does besides is left out: checks beforehand, predicted intervals, the page.
-    """
+def _fitted(problem: IdentifyProblem) -> tuple[ReplaySimulator, Fit]:
+    """Returns the windows' simulator and what fits them, from the nominal values alone."""
     windows = cut_windows(problem.recordings, NOMINAL.window_s, NOMINAL.held_out)
     simulator = ReplaySimulator(problem, windows)
-    made = fit_rows(simulator, NOMINAL)
-    held_out = linearize(simulator, made.z, made.start, windows.held_out, made.noise_std)
-    return windows, simulator, posterior_of(made.linearization, held_out=held_out)
+    return simulator, fit_rows(simulator, NOMINAL)
+
+
+def _with_intervals(simulator: ReplaySimulator, made: Fit) -> Posterior:
+    """Returns values and intervals of a fit, as `identify` makes them."""
+    held_out = simulator.windows.held_out
+    apart = linearize_fit(simulator, made.z, made.start, held_out, made.noise_std)
+    return posterior_of(made.linearization, held_out=apart)
 
 
 def replay_error(problem: IdentifyProblem, windows: Windows, values: np.ndarray) -> float:

@@ -108,6 +108,7 @@ class RobotKind:
         home: (J,) pose that motions begin in.
         amplitude: of the motions, rad.
         flaws: of bus, gears and encoders; latency and play are rows.
+        own_step: whether it is fitted at its model's time step, however long that is.
     """
 
     name: str
@@ -116,6 +117,7 @@ class RobotKind:
     home: tuple[float, ...]
     amplitude: float
     flaws: Imperfections = BUS
+    own_step: bool = False
 
     @property
     def joints(self) -> tuple[str, ...]:
@@ -154,7 +156,7 @@ def kinds() -> dict[str, RobotKind]:
     fine = copy.copy(reach.mj_model)
     fine.opt.timestep = REACH_STEP_S
     found = (
-        RobotKind("reach_coarse", reach.mj_model, ParamSpace(rows), home, 0.5),
+        RobotKind("reach_coarse", reach.mj_model, ParamSpace(rows), home, 0.5, own_step=True),
         RobotKind("reach_gears", fine, ParamSpace(worn), home, 0.5, GEARS),
         RobotKind("reach", fine, ParamSpace(rows), home, 0.5),
         RobotKind(
@@ -277,4 +279,6 @@ def problem_of(kind: RobotKind, log: Path, rows: Sequence[str] = ()) -> Identify
     speeds = {str(c) for r in book.recordings for c in r.channels if c.kind == "joint_vel"}
     chosen = np.array([not rows or name in rows for name in kind.space.names])
     recordings = without_channels(book.recordings, speeds)
-    return task_problem(kind.name, kind.mj_model, kind.space, chosen, recordings)
+    return task_problem(
+        kind.name, kind.mj_model, kind.space, chosen, recordings, own_step=kind.own_step
+    )

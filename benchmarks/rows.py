@@ -60,12 +60,13 @@ class Settings:
 
 @dataclass(frozen=True)
 class Row:
-    """One figure: which case it is of, what it is called, its value and unit."""
+    """One figure: which case it is of, what it is called, its value and unit, what is inside."""
 
     case: str
     metric: str
     value: float
     unit: str
+    note: str = ""
 
 
 def timed(case: str, metric: str, timing: Timing, amount: float, unit: str) -> list[Row]:
@@ -100,7 +101,11 @@ def peers() -> dict[str, str]:
 def save(path: Path, head: dict[str, Any], rows: Sequence[Row]) -> None:
     """Writes a run; a figure that is not finite becomes null."""
     plain = [
-        {**asdict(row), "value": row.value if math.isfinite(row.value) else None} for row in rows
+        {
+            **{name: value for name, value in asdict(row).items() if name != "note" or value},
+            "value": row.value if math.isfinite(row.value) else None,
+        }
+        for row in rows
     ]
     lines = ",\n  ".join(json.dumps(row, allow_nan=False) for row in plain)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -124,6 +129,7 @@ def load(path: Path) -> tuple[dict[str, Any], list[Row]]:
                 str(row["metric"]),
                 math.nan if row["value"] is None else float(row["value"]),
                 str(row["unit"]),
+                str(row.get("note", "")),
             )
             for row in held["rows"]
         ]

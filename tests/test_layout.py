@@ -40,6 +40,7 @@ CORE = (
     "mjx_s2r.sim",
     "mjx_s2r.learn",
     *(f"mjx_s2r.curriculum.{name}" for name in ("interface", "coordinates", "uniform", "adr")),
+    "mjx_s2r.curriculum.pictures",
 )
 BELOW_CORE = ("mjx_s2r.runtime", "mjx_s2r.io")
 # What joins the core to the packages around it: the file, and what it may import of them.

@@ -29,6 +29,7 @@ from mjx_s2r.envs.registry import make_task, task_spec
 from mjx_s2r.eval.intervals import Interval, wilson
 from mjx_s2r.eval.reality import draw_robot, load_reality
 from mjx_s2r.eval.robot_episodes import JudgedRobot
+from mjx_s2r.eval.robot_motion import record_motion
 from mjx_s2r.io.run import Run, write_json
 from mjx_s2r.learn.trainer import Trainer
 from mjx_s2r.params import ParamError, unknown
@@ -45,7 +46,6 @@ from train.payoff_run import (
     fly_policy,
     make_bench,
     make_trainer,
-    record_motion,
     robot_verdict,
     train_policy,
 )
@@ -231,7 +231,7 @@ class _Study:
         motion = MotionConfig(
             "multi-sine", amplitude=config.amplitude, seconds=config.motion_s, together=True
         )
-        record_motion(self.bench, robot, motion, path)
+        record_motion(robot, replace(self.bench.task.contract, cameras=()), motion, path)
         return [path]
 
     def _name(self, method: str, seed: int, index: int | None) -> str:

@@ -13,7 +13,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from mjx_s2r.api.policy import TrainedPolicy, export_policy
 from mjx_s2r.curriculum.mixture import choice
@@ -25,28 +24,19 @@ from mjx_s2r.eval.robot_episodes import (
     JudgedRobot,
     RobotEpisode,
     run_episodes,
-    stand_in_driver,
 )
 from mjx_s2r.eval.stand_ins import stand_ins
 from mjx_s2r.learn.ppo.ppo import make_ppo
 from mjx_s2r.learn.trainer import Trainer
 from mjx_s2r.params.ranges import changed_space, read_ranges
-from mjx_s2r.robot.clock import VirtualClock
-from mjx_s2r.robot.collect.actors import MotionActor
-from mjx_s2r.robot.collect.plan import MotionConfig, plan_motion
 from mjx_s2r.robot.controller import ControllerConfig
-from mjx_s2r.robot.controller import run as fly
-from mjx_s2r.robot.log import FlightLog
-from mjx_s2r.robot.log.writer import remove_log
 from mjx_s2r.robot.policy import Policy
-from mjx_s2r.robot.safety import Guard, SafetyConfig
+from mjx_s2r.robot.safety import SafetyConfig
 from mjx_s2r.sim.backends.physics_config import PhysicsConfig
 from mjx_s2r.sim.env import Env
 from mjx_s2r.sim.env import make as make_native_env
 from mjx_s2r.sim.task import Task
 from train.study_run import begin_with
-
-SPARE_S = 2.0  # beyond the time of a motion, for steps in which the guard holds
 
 
 @dataclass(frozen=True)
@@ -140,29 +130,6 @@ def fly_policy(
 ) -> list[RobotEpisode]:
     """Returns the episodes of an exported policy on a robot; ``logs`` gets the first one's log."""
     return [*run_episodes(Policy.load(path), [robot], episodes, replace(bench.rules, logs=logs))]
-
-
-def record_motion(bench: Bench, robot: JudgedRobot, motion: MotionConfig, path: Path) -> None:
-    """Makes a motion on a robot, through the guard, and writes its flight log to ``path``.
-
-    Raises:
-        ContractError: a robot of efforts, or a motion that the limits leave nothing of.
-    """
-    contract, clock = replace(bench.task.contract, cameras=()), VirtualClock()
-    driver = stand_in_driver(robot, contract, clock)
-    seed = robot.imperfections.seed
-    driver.reset(seed=seed, place=robot.judge.begin(seed))
-    centre = np.asarray(driver.read().signals["joint_pos"], float)
-    guard = Guard.build(SafetyConfig(), contract, driver.describe())
-    actor = MotionActor(plan_motion(motion, guard, centre))
-    driver.reset(seed=seed, place=robot.judge.begin(seed))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    remove_log(path)
-    info = driver.describe()
-    seconds = motion.seconds * (1 if motion.together else len(info.joints)) + SPARE_S
-    with FlightLog(path, actor.contract, robot.name, driver=info, may_drop=False) as log:
-        fly(driver, actor, clock, ControllerConfig(seconds), log, lambda _: actor.done)
-    driver.close()
 
 
 def robot_verdict(robot: JudgedRobot, episodes: Sequence[RobotEpisode]) -> dict[str, Any]:

@@ -6,16 +6,18 @@ The file runs through controller, guard and driver, as on a real robot.
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
+from mjx_s2r.api.calibrated_robots import calibrated_cameras
 from mjx_s2r.contract import ContractError, PolicyContract
 from mjx_s2r.eval.intervals import wilson
 from mjx_s2r.eval.performance import Performance, performance_of
-from mjx_s2r.eval.reality import Reality, described, imperfections_of, load_reality
+from mjx_s2r.eval.reality import Reality, described, load_reality, robot_seed
 from mjx_s2r.eval.robot_episodes import (
     SUCCESS,
     EvalConfig,
@@ -37,6 +39,7 @@ from mjx_s2r.robot.policy import Policy
 from mjx_s2r.robot.safety import SafetyConfig
 from mjx_s2r.runtime.progress import console, progress
 from mjx_s2r.sim.task import Task
+from mjx_s2r.transfer.camera.pictures import LEAST_POSES
 
 COUNT = 10  # robots, where nobody says how many
 
@@ -62,6 +65,9 @@ class EvaluateConfig:
     """Folder for flight logs."""
     json: Path | None = None
     """Where the figures go; by default beside the policy, as NAME.evaluation.json."""
+    calibrate: int = 0
+    """Poses from whose pictures each robot's cameras are calibrated before it is judged; 0 takes
+    the cameras as they come."""
     films: int = 1
     """Episodes per robot whose frames are kept."""
     safety: SafetyConfig = field(default_factory=lambda: SafetyConfig(ramp_s=0.3))
@@ -77,6 +83,11 @@ def realities(name: str, config: EvaluateConfig) -> list[Reality]:
     """
     from mjx_s2r.envs.registry import make_task, robots_of
 
+    if 0 < config.calibrate < LEAST_POSES:
+        raise ParamError(
+            f"calibrate {config.calibrate}: at least {LEAST_POSES} poses tell where a camera is; "
+            "give so many, or 0 for none"
+        )
     for setting, value in (("count", config.count), ("episodes", config.episodes)):
         if value is not None and value < 1:
             raise ParamError(f"{setting} {value} must be at least 1")
@@ -127,13 +138,14 @@ def evaluate_in_simulation(
     policy, task = open_policy(config.policy, config.task)
     chosen = realities(config.task or policy.contract.task, config)
     seeds = [
-        imperfections_of(reality, reality.first + index).seed
+        robot_seed(reality, reality.first + index)
         for reality in chosen
         for index in range(reality.count)
     ]
     worlds = simulated_worlds(task, policy.contract, seeds, nominal=nominal)
     what = "nominal worlds:" if nominal else "simulated worlds:"
-    return _fly(policy, task, worlds, len(seeds), replace(config, episodes=episodes), what)
+    plain = replace(config, episodes=episodes, calibrate=0)
+    return _fly(policy, task, worlds, len(seeds), plain, what)
 
 
 def open_policy(path: Path, task: str = "") -> tuple[Policy, Task]:
@@ -178,10 +190,19 @@ def _fly(
         logs=config.logs,
         controller=ControllerConfig(task.episode_s, config.safety),
     )
+    calibrate = None
+    if config.calibrate and policy.contract.cameras:
+        calibrate = partial(
+            calibrated_cameras,
+            task=task,
+            contract=policy.contract,
+            poses=config.calibrate,
+            camera=camera,
+        )
     done: list[RobotEpisode] = []
     total = count * config.episodes
     with progress(f"{what} {count}", total) as bar:
-        for episode in run_episodes(policy, robots, config.episodes, rules):
+        for episode in run_episodes(policy, robots, config.episodes, rules, calibrate):
             done.append(episode)
             good = sum(e.success for e in done)
             if len(done) % 10 == 0 or len(done) == total:

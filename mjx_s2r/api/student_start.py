@@ -10,7 +10,9 @@ from mjx_s2r.api.teacher import TeacherConfig, load_teacher
 from mjx_s2r.io.config import ConfigError
 from mjx_s2r.learn.distill.distillation import MAX_TEACHER_MEAN, Distillation
 from mjx_s2r.learn.networks.gaussian import Gaussian
-from mjx_s2r.learn.ppo.start import StudentStart
+from mjx_s2r.learn.ppo.start import StudentStart, TaughtCritic
+from mjx_s2r.learn.trainer import TrainState
+from mjx_s2r.runtime.progress import print_line
 from mjx_s2r.sim.env import Env, require_native
 
 if TYPE_CHECKING:
@@ -62,7 +64,7 @@ def student_start(
             f"start {run}: the student has a memory of {size}, and ppo.rnn_hidden is "
             f"{config.ppo.rnn_hidden}; give --ppo.rnn-hidden {size}"
         )
-    _, whose, taught = load_teacher(student.teacher, student.teacher_iteration)
+    before, whose, taught = load_teacher(student.teacher, student.teacher_iteration)
     memory = whose.algorithm.zero_rnn_state(1).actor.shape[-1]
     if memory or whose.cameras is not None:
         raise ConfigError(
@@ -81,7 +83,19 @@ def student_start(
         params=state.learner.params,
         obs_norm=state.learner.obs_norm,
         teacher=teacher,
-        critic=taught.learner.critic,
-        critic_norm=taught.learner.critic_norm,
+        critic=_taught_critic(before, config, taught),
         updates=config.iterations,
     )
+
+
+def _taught_critic(
+    before: TeacherConfig, config: TeacherConfig, taught: TrainState
+) -> TaughtCritic | None:
+    """Returns the teacher's critic where it judges by the same numbers; else says why not."""
+    names = ("critic_obs", "critic_hidden", "rnn_hidden", "gamma", "reward_scale")
+    other = [n for n in names if getattr(before.ppo, n) != getattr(config.ppo, n)]
+    if other:
+        had = ", ".join(f"ppo.{n} {getattr(before.ppo, n)}" for n in other)
+        print_line(f"the critic begins anew: that of the teacher {before.run} has {had}")
+        return None
+    return TaughtCritic(taught.learner.critic, taught.learner.critic_norm)

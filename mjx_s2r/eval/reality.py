@@ -478,7 +478,12 @@ def row_values(reality: Reality, space: ParamSpace) -> dict[str, float]:
 def imperfections_of(reality: Reality, index: int) -> Imperfections:
     """Returns the flaws of a settled reality's robot number ``index``."""
     effects: dict[str, Any] = dict(reality.effects)
-    return Imperfections(seed=1000 * reality.seed + index, **effects)
+    return Imperfections(seed=robot_seed(reality, index), **effects)
+
+
+def robot_seed(reality: Reality, index: int) -> int:
+    """Returns the seed of a reality's robot number ``index``, of its noise and its starts."""
+    return 1000 * reality.seed + index
 
 
 def effects_of(flaws: Imperfections) -> dict[str, Any]:

@@ -17,6 +17,7 @@ import mujoco
 import numpy as np
 
 from mjx_s2r.contract import PolicyContract
+from mjx_s2r.robot.camera_warp import CameraCalibration
 from mjx_s2r.robot.clock import Clock, VirtualClock
 from mjx_s2r.robot.controller import ControllerConfig, FlightSummary, run
 from mjx_s2r.robot.driver import Reading
@@ -197,13 +198,28 @@ class _TimedPolicy:
 
 
 def run_episodes(
-    policy: Policy, robots: Iterable[JudgedRobot], episodes: int, rules: EvalConfig
+    policy: Policy,
+    robots: Iterable[JudgedRobot],
+    episodes: int,
+    rules: EvalConfig,
+    calibrate: Callable[[JudgedRobot], tuple[CameraCalibration, ...]] | None = None,
 ) -> Iterator[RobotEpisode]:
     """Runs ``episodes`` on each robot, one after another, and yields each as it ends.
 
     Starts are drawn from the robot's own seed, so that two policies meet the same ones.
+
+    Args:
+        policy: what drives them.
+        robots: on which.
+        episodes: on each.
+        rules: of an episode.
+        calibrate: asked for a robot's cameras before its episodes.
     """
+    plain = rules
     for robot in robots:
+        if calibrate is not None:
+            control = replace(plain.controller, calibrations=calibrate(robot))
+            rules = replace(plain, controller=control)
         clock = VirtualClock()
         stand_in = stand_in_driver(robot, policy.contract, clock, rules.camera)
         stand_in.connect()

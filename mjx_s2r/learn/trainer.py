@@ -359,8 +359,8 @@ class Trainer:
             if self._picture_schedule is not None:
                 drawn.append((looks, cameras.picture_age(frames, carry[1])))
             places = cameras.places(frames, carry[1], looks.xi)
-            given = (carry, fresh, images, places, jnp.int32(index), key)
-            carry, step = self._step(state.learner, *given)
+            shown = (images, places, jnp.int32(index), key)
+            carry, step = self._step(state.learner, carry, fresh, *shown)
             frames = cameras.auto_reset(frames, fresh_frames, carry[1])
             steps.append(step)
         actor, worlds, snapshot = carry

@@ -26,8 +26,8 @@ import numpy as np
 from mjx_s2r import drives
 from mjx_s2r.params import ParamError, ParamSpace
 from mjx_s2r.robot.collect.plan import MotionConfig, MotionKind
+from mjx_s2r.transfer.differences import linearize
 from mjx_s2r.transfer.excitation_motion import FreeMotion
-from mjx_s2r.transfer.fit import linearize
 from mjx_s2r.transfer.information import information_of
 from mjx_s2r.transfer.noise import white_noise
 from mjx_s2r.transfer.posterior import Posterior

@@ -9,8 +9,10 @@ that no channel counts more than the model can explain of it.
 The search spreads candidates over the whole table (Sobol points), refines the best region by CMA-ES
 (Hansen 2016, arXiv 1604.00772, the library `cma`), and Gauss-Newton with Levenberg's damping
 (Nocedal and Wright 2006, Numerical Optimization, chapter 10) starts from several of the best.
-Derivatives are central differences through C MuJoCo, all rows and windows in one batch. The start
-states are eliminated window by window (Schur complement), so they cost no dimension.
+Derivatives are those of `mjx_s2r.transfer.differences`, kept as long as the rows hardly move and
+steps gain what they promise. The start states are eliminated window by window (Schur complement),
+so they cost no dimension. A first run of Gauss-Newton sees the search's windows by the quick replay
+alone; the last ones see all windows at the model's own time step.
 """
 
 from collections.abc import Callable
@@ -22,19 +24,30 @@ import numpy as np
 from scipy.stats import qmc
 
 from mjx_s2r.params import ParamError, ParamSpace
+from mjx_s2r.transfer.differences import (
+    CLOSELY,
+    ROUGHLY,
+    differences,
+    linearization_of,
+    linearize,
+    quick_replay,
+)
 from mjx_s2r.transfer.linearization import Linearization
 from mjx_s2r.transfer.simulator import ReplaySimulator
 from mjx_s2r.transfer.unit_coordinates import nominal_z, values_at
-from mjx_s2r.transfer.windows import Windows, channel_noise
+from mjx_s2r.transfer.windows import Windows, channel_noise, some_windows
 
-STEP = 1e-3  # of a unit coordinate, for differences
-START_STEP = 0.05  # of the deviation of a start state
 LEAST_GAIN = 3e-4  # relative change of the cost that is worth another iteration
-DAMPINGS = (0.1, 10.0)  # of the last damping, tried together
-MOVED = 0.01  # of a unit coordinate, from which derivatives are taken anew
-START_MOVED = 0.05  # the same for those by the start states, which change less
+EARLY_GAIN = 3e-3  # the same as long as the windows or the deviations are not the last ones
+DAMPINGS = (0.1, 10.0)  # of the last damping, tried together where a replay is quick
+MOST_DAMPING = 1e4  # beyond which nothing is to be gained
+PROMISED = 0.5  # share of the gain that derivatives promised, below which they are taken anew
+MOVED = 0.1  # of a unit coordinate, from which derivatives are taken anew
+START_MOVED = 0.3  # the same for those by the start states, which change less
 NU = 5.0  # mean squares beyond which a window loses weight
-COARSE = 10  # iterations of Gauss-Newton on the search's windows
+LEAST_WINDOWS = 8  # of the search, on which all candidates are compared
+LOOKED_AT = 32  # best of them, that all of its windows judge
+COARSE = 15  # iterations of Gauss-Newton on the search's windows
 HUGE = 1e6  # residual, in deviations, beyond which it is not looked at more closely
 
 
@@ -48,7 +61,8 @@ class RowFitConfig:
     """Share of the windows that judge the fit: the last of each recording, or of short recordings
     some as a whole. Recordings that the mapping holds out take their place."""
     candidates: int = 256
-    """Candidates of the first search, spread over the whole table."""
+    """Candidates of the first search, spread over the whole table; 0: the nominal values alone,
+    without a search."""
     generations: int = 40
     """Generations of CMA-ES after it; 0 leaves it out."""
     search_windows: int = 32
@@ -66,7 +80,7 @@ class RowFitConfig:
         Raises:
             ParamError: a number that no fit can have.
         """
-        for name, least in (("candidates", 1), ("search_windows", 1), ("starts", 1)):
+        for name, least in (("candidates", 0), ("search_windows", 1), ("starts", 1)):
             if getattr(self, name) < least:
                 raise ParamError(f"{name} {getattr(self, name)} must be at least {least}")
         if not self.window_s > 0:
@@ -122,30 +136,49 @@ class _Slopes:
     by_start: np.ndarray
 
 
+@dataclass(frozen=True, eq=False)
+class _Point:
+    """Where a fit stands.
+
+    Attributes:
+        z: (D,) unit coordinates.
+        start: (W, S) start states of all windows.
+        residual: (W', K, C) what is left in the windows that count.
+        cost: of these.
+    """
+
+    z: np.ndarray
+    start: np.ndarray
+    residual: np.ndarray
+    cost: float = np.inf
+
+
 @dataclass
 class _Search:
     """What the stages of a fit share.
 
     Attributes:
         simulator: of all windows.
+        quick: the replay that derivatives are taken of.
         fitted: (W,) True for windows that are fitted.
         noise_std: (C,) deviation of each channel, of the residuals as they are expected now.
         floor: (C,) deviation of each channel's noise, which no residual is expected below.
         report: called with the stage, its progress 0 to 1 and the best cost.
-        count: windows simulated so far.
+        count: windows simulated so far, in the time steps of the model.
         best: the lowest cost so far.
         trace: of both.
         slopes: derivatives that serve as long as the rows hardly move.
     """
 
     simulator: ReplaySimulator
+    quick: ReplaySimulator
     fitted: np.ndarray
     noise_std: np.ndarray
     floor: np.ndarray
     report: Callable[[str, float, float], None]
-    count: int = 0
+    count: float = 0.0
     best: float = np.inf
-    trace: list[tuple[int, float]] = field(default_factory=list)
+    trace: list[tuple[float, float]] = field(default_factory=list)
     slopes: _Slopes | None = None
 
     @property
@@ -153,32 +186,53 @@ class _Search:
         """The windows of the recordings."""
         return self.simulator.windows
 
-    def residual(self, z: np.ndarray, start: np.ndarray, which: np.ndarray) -> np.ndarray:
+    def residual(
+        self, replay: ReplaySimulator, z: np.ndarray, start: np.ndarray, which: np.ndarray
+    ) -> np.ndarray:
         """Returns (P, W', K, C) reading minus prediction of the windows ``which`` (W,) True."""
-        xi = values_at(self.simulator.space, np.atleast_2d(z))
-        predicted = self.simulator.predict(xi, start, which)[:, which]
-        self.count += len(xi) * int(which.sum())
+        xi = values_at(replay.space, np.atleast_2d(z))
+        predicted = replay.predict(xi, start, which)[:, which]
+        self._simulated(replay, len(xi), which)
         return self.windows.readings[which] - predicted
 
-    def linearized(self, z: np.ndarray, start: np.ndarray, which: np.ndarray) -> Linearization:
-        """Returns residuals at ``z`` (D,), and derivatives at it or so near that they will do."""
-        last, by_rows, by_start = self.slopes, None, None
+    def linearized(self, at: _Point, which: np.ndarray) -> tuple[Linearization, bool]:
+        """Returns residuals and derivatives, and whether those by rows are of this very point."""
+        last, rows, starts = self.slopes, True, True
         if last is not None and np.array_equal(last.which, which):
-            by_rows = last.by_rows if np.abs(z - last.rows_at).max() <= MOVED else None
-            by_start = last.by_start if np.abs(z - last.start_at).max() <= START_MOVED else None
-        local = _linearized(
-            self.simulator, z, start, which, self.noise_std, False, by_rows, by_start
+            rows = bool(np.abs(at.z - last.rows_at).max() > MOVED)
+            starts = bool(np.abs(at.z - last.start_at).max() > START_MOVED)
+        if rows or starts:
+            by_rows, by_start = differences(
+                self.quick, at.z, at.start, which, rows=rows, starts=starts
+            )
+            self._simulated(self.quick, 1 + by_rows.shape[-1] + by_start.shape[-1], which)
+            rows_at = start_at = at.z
+            if last is not None and not rows:
+                rows_at, by_rows = last.rows_at, last.by_rows
+            if last is not None and not starts:
+                start_at, by_start = last.start_at, last.by_start
+            self.slopes = last = _Slopes(which, rows_at, by_rows, start_at, by_start)
+        assert last is not None
+        fresh = np.array_equal(last.rows_at, at.z)
+        return (
+            linearization_of(
+                self.simulator,
+                at.z,
+                at.start,
+                which,
+                self.noise_std,
+                at.residual,
+                last.by_rows,
+                last.by_start,
+            ),
+            fresh,
         )
-        taken = (by_rows is None) * len(z) + (by_start is None) * start.shape[1]
-        self.count += (1 + taken) * int(which.sum())
-        self.slopes = _Slopes(
-            which,
-            z if by_rows is None or last is None else last.rows_at,
-            local.jacobian,
-            z if by_start is None or last is None else last.start_at,
-            local.start_jacobian,
-        )
-        return local
+
+    def look(self, at: _Point, which: np.ndarray, alike: float = ROUGHLY) -> None:
+        """Chooses the quick replay anew; ``at.residual`` is that of the simulator."""
+        found = quick_replay(self.simulator, at.z, at.start, which, at.residual, alike)
+        if found is not self.quick:
+            self.quick, self.slopes = found, None
 
     def restart(self, noise_std: np.ndarray) -> None:
         """Takes other deviations; costs before and after do not compare."""
@@ -188,6 +242,10 @@ class _Search:
         """Remembers a cost."""
         self.best = min(self.best, float(cost))
         self.trace.append((self.count, self.best))
+
+    def _simulated(self, replay: ReplaySimulator, points: int, which: np.ndarray) -> None:
+        """Counts windows that were simulated."""
+        self.count += points * int(which.sum()) * self.simulator.dt_s / replay.dt_s
 
 
 def fit_rows(
@@ -206,32 +264,70 @@ def fit_rows(
     windows, space = simulator.windows, simulator.space
     fitted = ~windows.held_out
     noise = channel_noise(windows)
-    work = _Search(simulator, fitted, noise, noise, report)
-    nominal = nominal_z(space)
-    which = _some(fitted, windows, config.search_windows)
-    found = _searched(work, nominal, which, config)
-    work.restart(_weights(work, found[0], windows.start, which))
-    best: tuple[np.ndarray, np.ndarray, float] | None = None
-    for number, z in enumerate(found):
+    work = _Search(simulator, simulator, fitted, noise, noise, report)
+    which = some_windows(fitted, config.search_windows)
+    found = _searched(work, nominal_z(space), which, config)
+    begin = [_looked(work, z, windows.start, which) for z in found]
+    work.restart(_weights(work, begin[0].residual))
+    best = begin[0]
+    for number, at in enumerate(begin):
         done = number / (2 * len(found)), 1 / (2 * len(found))
-        candidate = _gauss_newton(work, z, windows.start, which, COARSE, done)
-        if best is None or candidate[2] < best[2]:
+        work.look(at, which)
+        at = replace(at, residual=work.residual(work.quick, at.z, at.start, which)[0])
+        candidate = _gauss_newton(work, work.quick, at, which, COARSE, EARLY_GAIN, done)
+        if number == 0 or candidate.cost < best.cost:
             best = candidate
-    assert best is not None
-    z, start = best[0], windows.start
-    for part in (0.5, 0.75):  # the deviations are known only near the best
-        work.restart(_weights(work, z, start, fitted))
-        z, start, cost = _gauss_newton(work, z, start, fitted, config.iterations, (part, 0.25))
-    made = linearize(simulator, z, start, fitted, work.noise_std)
-    return Fit(space, z, start, cost, work.noise_std, weighted(made), np.array(work.trace))
+    best = _looked(work, best.z, windows.start, fitted)
+    for part, least, alike in ((0.5, EARLY_GAIN, ROUGHLY), (0.75, LEAST_GAIN, CLOSELY)):
+        work.restart(_weights(work, best.residual))  # known only near the best
+        work.look(best, fitted, alike)
+        done = part, 0.25
+        best = _gauss_newton(work, simulator, best, fitted, config.iterations, least, done)
+    made = linearize_fit(simulator, best.z, best.start, fitted, work.noise_std, best.residual)
+    return Fit(
+        space,
+        best.z,
+        best.start,
+        best.cost,
+        work.noise_std,
+        weighted(made),
+        np.array(work.trace),
+    )
 
 
-def _weights(work: _Search, z: np.ndarray, start: np.ndarray, which: np.ndarray) -> np.ndarray:
-    """Returns (C,) deviations that weigh the channels: of the residuals, at least the noise's.
+def linearize_fit(
+    simulator: ReplaySimulator,
+    z: np.ndarray,
+    start: np.ndarray,
+    which: np.ndarray,
+    noise_std: np.ndarray,
+    residual: np.ndarray | None = None,
+) -> Linearization:
+    """Returns what intervals of a fit at ``z`` (D,) follow from, in some windows.
+
+    Differences to one side do: they are a part in a thousand off, and stick and slip more.
+
+    Args:
+        simulator: of the windows.
+        z: unit coordinates.
+        start: (W, S) start states.
+        which: windows that count.
+        noise_std: (C,) deviation of each channel.
+        residual: (W', K, C) what is left there, where that is known.
+    """
+    return linearize(simulator, z, start, which, noise_std, central=False, residual=residual)
+
+
+def _looked(work: _Search, z: np.ndarray, start: np.ndarray, which: np.ndarray) -> _Point:
+    """Returns where a fit stands at the model's own time step."""
+    return _Point(z, start, work.residual(work.simulator, z, start, which)[0])
+
+
+def _weights(work: _Search, apart: np.ndarray) -> np.ndarray:
+    """Returns (C,) deviations that weigh the channels: of residuals (W', K, C), at least the noise.
 
     The median over windows keeps a few wild ones from deciding.
     """
-    apart = work.residual(z, start, which)[0]
     counted = np.isfinite(apart).sum(1)
     each = np.where(np.isfinite(apart), apart, 0.0) ** 2
     mean = each.sum(1) / np.where(counted > 0, counted, np.nan)
@@ -263,18 +359,23 @@ def _searched(
     work: _Search, nominal: np.ndarray, which: np.ndarray, config: RowFitConfig
 ) -> list[np.ndarray]:
     """Returns unit coordinates to start Gauss-Newton from, the most promising first."""
-    size, start = len(nominal), work.windows.start
+    size, simulator = len(nominal), work.simulator
+    if not config.candidates:
+        return [nominal]
     rng = np.random.default_rng(config.seed)
     points = qmc.Sobol(size, seed=rng).random_base2(int(np.ceil(np.log2(config.candidates))))
     points = np.concatenate([nominal[None], 0.02 + 0.96 * points[: config.candidates]])
-    costs = np.concatenate(
-        [_robust(work, part, start, which) for part in np.array_split(points, 8) if len(part)]
-    )
+    few = some_windows(which, max(LEAST_WINDOWS, int(which.sum()) // 4))
+    points = points[
+        np.argsort(_robust(work, simulator, points, few))[: max(LOOKED_AT, config.starts)]
+    ]
+    costs = _robust(work, simulator, points, which)
     work.note(costs.min())
     order = np.argsort(costs)
     found = [points[order[0]]]
     if config.generations:
-        found = [_evolved(work, points[order[0]], which, config), *found]
+        work.look(_looked(work, found[0], work.windows.start, which), which)
+        found = [_evolved(work, found[0], which, config), *found]
     found += [nominal, *points[order[1:]]]
     return found[: config.starts]
 
@@ -290,7 +391,8 @@ def _evolved(
         "popsize": population,
         "seed": config.seed + 1,
         "verbose": -9,
-        "tolfun": 1e-6,
+        "tolfun": 1e-3,  # Gauss-Newton goes on from there
+        "tolx": 1e-2,
     }
     if size == 1:  # CMA-ES wants two dimensions
         points = np.linspace(0, 1, config.generations * population)[:, None]
@@ -300,148 +402,105 @@ def _evolved(
         if engine.stop():
             break
         asked = engine.ask()
-        costs = _robust(work, np.array(asked), work.windows.start, which)
+        costs = _robust(work, work.quick, np.array(asked), which)
         engine.tell(asked, costs.tolist())
         work.note(float(costs.min()))
         work.report("search", (generation + 1) / config.generations, work.best)
     return np.clip(np.asarray(engine.result.xbest), 0.0, 1.0)
 
 
-def _robust(work: _Search, z: np.ndarray, start: np.ndarray, which: np.ndarray) -> np.ndarray:
+def _robust(work: _Search, replay: ReplaySimulator, z: np.ndarray, which: np.ndarray) -> np.ndarray:
     """Returns (P,) costs: log(1 + m) of each window, since nothing fits at first."""
-    each = _mean_squares(work.residual(z, start, which), work.noise_std)
-    return np.asarray(np.log1p(each).mean(-1))
-
-
-def _some(fitted: np.ndarray, windows: Windows, most: int) -> np.ndarray:
-    """Returns (W,) True for at most so many fitted windows, evenly over the recordings."""
-    mine = np.flatnonzero(fitted)
-    chosen = mine[
-        np.unique(np.linspace(0, len(mine) - 1, min(most, len(mine))).round().astype(int))
-    ]
-    mask = np.zeros(len(windows), bool)
-    mask[chosen] = True
-    return mask
-
-
-def linearize(
-    simulator: ReplaySimulator,
-    z: np.ndarray,
-    start: np.ndarray,
-    which: np.ndarray,
-    noise_std: np.ndarray,
-    *,
-    central: bool = True,
-    by_rows: bool = True,
-) -> Linearization:
-    """Returns residuals of the windows ``which`` (W,) True and their derivatives at ``z`` (D,).
-
-    Args:
-        simulator: of the windows.
-        z: unit coordinates.
-        start: (W, S) start states.
-        which: windows that count.
-        noise_std: (C,) deviation of each channel.
-        central: central differences, twice as dear and an order better.
-        by_rows: whether derivatives by the rows are taken; else the jacobian has no columns.
-    """
-    none = np.zeros((*simulator.windows.readings[which].shape, 0))
-    known = None if by_rows else none
-    return _linearized(simulator, z, start, which, noise_std, central, known, None)
-
-
-def _linearized(
-    simulator: ReplaySimulator,
-    z: np.ndarray,
-    start: np.ndarray,
-    which: np.ndarray,
-    noise_std: np.ndarray,
-    central: bool,
-    by_rows: np.ndarray | None,
-    by_start: np.ndarray | None,
-) -> Linearization:
-    """Returns the same with derivatives (W', K, C, D) and (W', K, C, S) that may be known."""
-    windows, space = simulator.windows, simulator.space
-    size, states = (
-        0 if by_rows is not None else len(z),
-        0 if by_start is not None else start.shape[1],
-    )
-    steps = np.where(z > 0.5, -STEP, STEP)
-    moved = [z + steps * unit for unit in np.eye(len(z))[:size]]
-    inside = (z >= STEP) & (z <= 1 - STEP)
-    if central:
-        moved += [z - np.where(inside, steps, 0.0) * unit for unit in np.eye(len(z))[:size]]
-    h = START_STEP * windows.start_std
-    points = [z, *moved, *[z] * states]
-    starts = [start] * (1 + len(moved)) + [start + h * unit for unit in np.eye(len(h))[:states]]
-    predicted = simulator.predict(values_at(space, np.array(points)), np.array(starts), which)[
-        :, which
-    ]
-    base, up = predicted[0], predicted[1 : 1 + size]
-    if by_rows is None:
-        down = predicted[1 + size : 1 + 2 * size] if central else np.repeat(base[None], size, 0)
-        width = steps + (np.where(inside, steps, 0.0) if central else 0.0)
-        by_rows = np.moveaxis((up - down) / width[:, None, None, None], 0, -1)
-    if by_start is None:
-        by_start = np.moveaxis((predicted[1 + len(moved) :] - base) / h[:, None, None, None], 0, -1)
-    return Linearization(
-        space=space,
-        z=z,
-        residual=windows.readings[which] - base,
-        jacobian=by_rows,
-        start_jacobian=by_start,
-        start_std=windows.start_std,
-        start_shift=start[which] - windows.start[which],
-        time_s=windows.time_s[which],
-        recording=windows.recording[which],
-        noise_std=noise_std,
-    )
+    residual = work.residual(replay, z, work.windows.start, which)
+    return np.asarray(np.log1p(_mean_squares(residual, work.noise_std)).mean(-1))
 
 
 def _gauss_newton(
     work: _Search,
-    z: np.ndarray,
-    start: np.ndarray,
+    replay: ReplaySimulator,
+    at: _Point,
     which: np.ndarray,
     iterations: int,
+    least: float,
     done: tuple[float, float],
-) -> tuple[np.ndarray, np.ndarray, float]:
-    """Returns unit coordinates, start states and cost at a minimum near ``z`` (D,).
+) -> _Point:
+    """Returns a minimum of the cost near a point.
 
     Args:
         work: what the stages share.
-        z: where to begin.
-        start: (W, S) start states to begin with.
+        replay: what is simulated; where it is the quick one, two dampings are tried together.
+        at: where to begin; its residual is that of the replay.
         which: (W,) True for the windows that count.
         iterations: at most.
+        least: relative change of the cost that is worth another iteration.
         done: share of the whole that was done before, and share that this is.
     """
-    start, cost, damping = start.copy(), np.inf, 1e-2
+    damping, choices = 1e-2, len(DAMPINGS) if replay is work.quick else 1
     for iteration in range(iterations):
-        local = work.linearized(z, start, which)
-        cost = float(_objective(local.residual, local.start_shift, local))
-        factors = [damping * f for f in DAMPINGS]
-        tried = [_step(local, z, factor) for factor in factors]
-        points = np.array([point for point, _ in tried])
-        shifts = np.zeros((len(tried), *start.shape))
-        shifts[:, which] = np.array([shift for _, shift in tried])
-        residuals = work.residual(points, start + shifts, which)
-        moved = [local.start_shift + shift for _, shift in tried]
-        values = [_objective(r, m, local) for r, m in zip(residuals, moved, strict=True)]
-        chosen = int(np.argmin(values))
-        work.report("refine", done[0] + done[1] * (iteration + 1) / iterations, cost)
-        if not values[chosen] < cost:
-            if damping > 1e4:
-                break
-            damping *= 100
-            continue
-        z, start = points[chosen], start + shifts[chosen]
-        damping = max(factors[chosen], 1e-7)
-        gain, cost = cost - values[chosen], values[chosen]
-        work.note(cost)
-        if gain < LEAST_GAIN * cost:
+        local, fresh = work.linearized(at, which)
+        at = replace(at, cost=_objective(at.residual, local.start_shift, local))
+        work.report("refine", done[0] + done[1] * (iteration + 1) / iterations, at.cost)
+        tried = _promising(local, at, damping, least)[:choices]
+        if not tried:
             break
-    return z, start, cost
+        points = np.array([step.z for step in tried])
+        starts = np.repeat(at.start[None], len(tried), axis=0)
+        starts[:, which] += np.array([step.shift for step in tried])
+        residuals = work.residual(replay, points, starts, which)
+        shifts = starts[:, which] - work.windows.start[which]
+        values = [_objective(r, m, local) for r, m in zip(residuals, shifts, strict=True)]
+        chosen = int(np.argmin(values))
+        gain, step = at.cost - values[chosen], tried[chosen]
+        if not gain > 0:
+            damping = 100 * max(step.damping for step in tried) if fresh else damping
+            work.slopes = work.slopes if fresh else None
+            continue
+        at = _Point(step.z, starts[chosen], residuals[chosen], values[chosen])
+        damping = max(step.damping, 1e-7)
+        work.note(at.cost)
+        if gain < least * at.cost:
+            break
+        if gain < PROMISED * step.promised:
+            work.slopes = None
+    return at
+
+
+@dataclass(frozen=True, eq=False)
+class _Step:
+    """A step that a linearization promises something of.
+
+    Attributes:
+        damping: of it.
+        z: (D,) where it leads.
+        shift: (W', S) moves of the start states.
+        promised: how much the cost falls if all is linear.
+    """
+
+    damping: float
+    z: np.ndarray
+    shift: np.ndarray
+    promised: float
+
+
+def _promising(local: Linearization, at: _Point, damping: float, least: float) -> list[_Step]:
+    """Returns steps that promise more than ``least`` of the cost, the best first.
+
+    The damping rises until there are any: long steps are cut, and may promise nothing. Empty where
+    nothing is to be gained.
+    """
+    while damping <= MOST_DAMPING:
+        found = []
+        for factor in DAMPINGS:
+            z, shift = _step(local, at.z, damping * factor)
+            change = np.nan_to_num(local.jacobian) @ (z - at.z)
+            change += np.einsum("wkcs,ws->wkc", np.nan_to_num(local.start_jacobian), shift)
+            cost = _objective(local.residual - change, local.start_shift + shift, local)
+            found.append(_Step(damping * factor, z, shift, at.cost - cost))
+        found = [step for step in found if step.promised > least * at.cost]
+        if found:
+            return sorted(found, key=lambda step: -step.promised)
+        damping *= DAMPINGS[1] / DAMPINGS[0]
+    return []
 
 
 def _objective(residual: np.ndarray, shift: np.ndarray, local: Linearization) -> float:

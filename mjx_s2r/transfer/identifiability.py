@@ -83,18 +83,23 @@ class Identifiability:
             )
 
 
-def check(linearizations: Sequence[Linearization], noise: Noise | None = None) -> Identifiability:
+def check(
+    linearizations: Sequence[Linearization],
+    noise: Noise | None = None,
+    windows: int | None = None,
+) -> Identifiability:
     """Returns what logs can tell of the rows.
 
     Args:
         linearizations: of the same logs and rows, at one or several points; a row counts as unseen,
             and rows as a group, where they are at every point. Figures are of the first point.
         noise: of the readings; None: white, as the linearization has it.
+        windows: of the logs, which a linearization of fewer stands for; None: as many as it has.
     """
     lin = linearizations[0]
     sizes = white_noise(lin.noise_std) if noise is None else noise
     found = [information_of(point, sizes) for point in linearizations]
-    totals = [one.matrix.sum(0) for one in found]
+    totals = [one.matrix.mean(0) * (windows or len(one.matrix)) for one in found]
     own = np.max([np.diag(total) for total in totals], axis=0)
     seen = own > ENOUGH
     ties = np.min([_ties(total) for total in totals], axis=0) > PART

@@ -19,17 +19,19 @@ from scipy.stats import qmc
 
 from mjx_s2r.io.run import write_json
 from mjx_s2r.transfer import identifiability
-from mjx_s2r.transfer.fit import Fit, RowFitConfig, fit_rows, linearize, weighted
+from mjx_s2r.transfer.differences import linearize, quick_replay
+from mjx_s2r.transfer.fit import Fit, RowFitConfig, fit_rows, linearize_fit, weighted
 from mjx_s2r.transfer.identifiability import Identifiability
 from mjx_s2r.transfer.inference import posterior_of
 from mjx_s2r.transfer.posterior import Posterior
 from mjx_s2r.transfer.problem import IdentifyProblem
 from mjx_s2r.transfer.result import Identification, SignalFit
 from mjx_s2r.transfer.simulator import ReplaySimulator
-from mjx_s2r.transfer.unit_coordinates import nominal_z, values_at
-from mjx_s2r.transfer.windows import Windows, channel_noise, cut_windows
+from mjx_s2r.transfer.unit_coordinates import nominal_z, unit_of, values_at
+from mjx_s2r.transfer.windows import Windows, channel_noise, cut_windows, some_windows
 
 PROBES = 4  # points at which it is asked what the logs can tell, beside the nominal one
+PROBED = 32  # windows that are looked at there, evenly over the recordings
 PREDICTED = 48  # samples that are simulated for the predicted interval
 AGES = 6  # parts of a window in which residuals are pooled
 NORMAL = 1.96
@@ -69,11 +71,14 @@ def prepare_windows(problem: IdentifyProblem, config: RowFitConfig) -> PreparedW
     simulator = ReplaySimulator(problem, windows)
     size = len(problem.space)
     spread = qmc.Sobol(size, seed=config.seed).random(PROBES)
-    points = [nominal_z(problem.space), *(0.1 + 0.8 * spread)]
-    noise = channel_noise(windows)
-    which = ~windows.held_out
-    local = [linearize(simulator, z, windows.start, which, noise) for z in points]
-    found = identifiability.check(local)
+    noise, which = channel_noise(windows), ~windows.held_out
+    some = some_windows(which, PROBED)
+    nominal = linearize(simulator, nominal_z(problem.space), windows.start, which, noise)
+    local = [
+        linearize(simulator, z, windows.start, some, noise, central=False)
+        for z in 0.1 + 0.8 * spread
+    ]
+    found = identifiability.check([nominal, *local], windows=int(which.sum()))
     found.require()
     return PreparedWindows(problem, simulator, found)
 
@@ -108,7 +113,7 @@ def identify(
     windows = simulator.windows
     held_out = None
     if windows.held_out.any():
-        held_out = linearize(simulator, made.z, made.start, windows.held_out, made.noise_std)
+        held_out = linearize_fit(simulator, made.z, made.start, windows.held_out, made.noise_std)
     posterior = posterior_of(
         made.linearization,
         task=problem.name,
@@ -139,7 +144,7 @@ def refit(
     trace: np.ndarray,
 ) -> Fit:
     """Returns a fit that was found before."""
-    local = linearize(simulator, z, start, ~simulator.windows.held_out, noise_std)
+    local = linearize_fit(simulator, z, start, ~simulator.windows.held_out, noise_std)
     cost = float(trace[-1, 1]) if len(trace) else float("nan")
     return Fit(simulator.space, z, start, cost, noise_std, weighted(local), trace)
 
@@ -156,14 +161,17 @@ def _signal_fits(
         np.stack([values_at(simulator.space, nominal_z(simulator.space)), posterior.best])
     )
     places = np.linspace(0, len(posterior.samples) - 1, PREDICTED).round().astype(int)
-    drawn = simulator.predict(posterior.samples[np.unique(places)])
-    spread = np.var(np.nan_to_num(drawn), axis=0)
     everyone = np.ones(len(windows), bool)
+    left = windows.readings - best
+    z = unit_of(simulator.space, posterior.best)
+    quick = quick_replay(simulator, z, windows.start, everyone, left)
+    drawn = quick.predict(posterior.samples[np.unique(places)])
+    spread = np.var(np.nan_to_num(drawn), axis=0)
     local = linearize(
         simulator, made.z, windows.start, everyone, made.noise_std, central=False, by_rows=False
     )
     begin = ((local.start_jacobian * windows.start_std) ** 2).sum(-1)
-    left = _left_by_age(windows, windows.readings - best)
+    left = _left_by_age(windows, left)
     half = NORMAL * np.sqrt(spread + begin + np.maximum(left, channel_noise(windows)) ** 2)
     found = []
     for number, recording in enumerate(windows.recordings):

@@ -15,7 +15,6 @@ misses, and what neighbouring windows share, is left to covariances clustered by
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg import cholesky, solve_triangular
 from scipy.optimize import nnls
 
 from mjx_s2r.transfer.linearization import Linearization
@@ -147,7 +146,5 @@ def whiten(
         covariance = noise.drift[channel] ** 2 * np.exp(-apart)
         covariance += noise.white[channel] ** 2 * np.eye(len(rows))
         place = np.ix_(windows, rows)
-        flat = kept[place].transpose(1, 0, 2).reshape(len(rows), -1)
-        done = solve_triangular(cholesky(covariance, lower=True), flat, lower=True)
-        out[place] = done.reshape(len(rows), len(windows), -1).transpose(1, 0, 2)
+        out[place] = np.linalg.inv(np.linalg.cholesky(covariance)) @ kept[place]
     return out

@@ -20,7 +20,7 @@ stand-in too; a training by MJX that follows takes the same fields.
 
 import copy
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import mujoco
@@ -78,7 +78,8 @@ class ReplaySimulator:
         Raises:
             ParamError, ModelError: a row that does not fit the model.
         """
-        self.space, self.windows = problem.space, windows
+        self.space, self.windows, self._problem = problem.space, windows, problem
+        self._longer: dict[int, ReplaySimulator] = {}
         first = problem.recordings[0]
         self._drives = drives.resolve(problem.mj_model, first.joints)
         model = problem.mj_model
@@ -111,6 +112,7 @@ class ReplaySimulator:
         for head in dict.fromkeys(heads):
             model = copy.copy(with_constants(problem.mj_model, dict(head)))
             model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_AUTORESET
+            model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_ISLAND  # small models gain none
             model.opt.iterations = max(CONVERGED[0], model.opt.iterations)
             model.opt.ls_iterations = max(CONVERGED[1], model.opt.ls_iterations)
             binding = bind_model(self.space, model)
@@ -123,6 +125,15 @@ class ReplaySimulator:
                 if len(mine):
                     groups.append(_Group(model, binding, motor, mine, driven))
         return groups
+
+    def with_longer_steps(self, factor: int) -> "ReplaySimulator":
+        """Returns the same replay by time steps that are ``factor`` times as long."""
+        if factor not in self._longer:
+            model = copy.copy(self._problem.mj_model)
+            model.opt.timestep *= factor
+            longer = replace(self._problem, mj_model=model)
+            self._longer[factor] = ReplaySimulator(longer, self.windows)
+        return self._longer[factor]
 
     def predict(
         self, xi: np.ndarray, start: np.ndarray | None = None, which: np.ndarray | None = None
@@ -224,9 +235,10 @@ class ReplaySimulator:
             key = (float(values["delay_s"]), tuple(np.ravel(values["backlash"]).tolist()))
             if key not in made:
                 found = np.empty(out.shape[1:])
-                for g, w in enumerate(mine):
-                    r = int(self.windows.recording[w])
-                    times, area = self._played(r, key[1])
+                recordings = self.windows.recording[mine].tolist()
+                played = {r: self._played(r, key[1]) for r in dict.fromkeys(recordings)}
+                for g, (w, r) in enumerate(zip(mine, recordings, strict=True)):
+                    times, area = played[r]
                     when = grid + self.windows.start_s[w] - key[0]
                     for j in range(found.shape[-1]):
                         found[g, :, j] = np.diff(np.interp(when, times, area[:, j])) / self.dt_s
@@ -239,9 +251,9 @@ class ReplaySimulator:
         times, area, commands = self._integrals[r]
         if not any(half):
             return times, area
-        width, moved = np.array(half), commands.copy()
+        moved, low, high = commands.copy(), commands - np.array(half), commands + np.array(half)
         for t in range(1, len(moved)):
-            moved[t] = np.clip(moved[t - 1], commands[t] - width, commands[t] + width)
+            moved[t] = np.minimum(np.maximum(moved[t - 1], low[t]), high[t])
         return times, _area(times, moved)
 
     def _begin(

@@ -1,6 +1,7 @@
 """Samples of a normal law between limits, flat in the directions of which nothing is known.
 
-Hit and run (Smith 1984, Operations Research 32): each chain moves along one line after another, to
+Where the limits cut off little, a draw of the normal law that lies between them is a sample. Else:
+hit and run (Smith 1984, Operations Research 32): each chain moves along one line after another, to
 a draw from the law on that line, a normal cut off where the line leaves the unit cube. The lines
 are the rows themselves and the principal directions of the precision, so that a narrow ridge of
 rows that are only seen together is walked along and not across. All chains move at once.
@@ -10,7 +11,9 @@ import numpy as np
 from scipy.special import log_ndtr, ndtri_exp
 
 SWEEPS = 25  # of all lines, before the chains' places are the samples
+SHARP = 1e-12  # share of the largest principal value above which a direction is not flat
 TINY = 1e-9  # share of a line along a row below which it does not move it
+LEAST_INSIDE = 0.3  # share of the normal law's draws between the limits, that they may be sifted
 FAR = 6.0  # deviations from the mean at which an end no longer counts
 
 
@@ -26,7 +29,11 @@ def truncated_normal(
         rng: where the draws come from.
     """
     size = len(centre)
-    _, principal = np.linalg.eigh(precision)
+    values, principal = np.linalg.eigh(precision)
+    if values[0] > SHARP * values[-1]:
+        sifted = _sifted(centre, principal / np.sqrt(values), count, rng)
+        if sifted is not None:
+            return sifted
     lines = np.concatenate([principal.T, np.eye(size)])
     curvature = np.einsum("ld,de,le->l", lines, precision, lines)
     with np.errstate(divide="ignore"):
@@ -41,6 +48,22 @@ def truncated_normal(
             step = _draw(slope, curvature[k], low, high, rng)
             z = np.clip(z + step[:, None] * line, 0.0, 1.0)
     return z
+
+
+def _sifted(
+    centre: np.ndarray, root: np.ndarray, count: int, rng: np.random.Generator
+) -> np.ndarray | None:
+    """Returns (count, D) draws of a normal law that lie in [0, 1]; None where these are few.
+
+    Args:
+        centre: (D,) of the law.
+        root: (D, D) root of its covariance.
+        count: how many.
+        rng: where the draws come from.
+    """
+    drawn = centre + rng.standard_normal((int(count / LEAST_INSIDE), len(centre))) @ root.T
+    inside = drawn[((drawn >= 0) & (drawn <= 1)).all(1)]
+    return inside[:count] if len(inside) >= count else None
 
 
 def _draw(

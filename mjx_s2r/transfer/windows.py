@@ -139,6 +139,15 @@ def cut_windows(recordings: Sequence[Recording], window_s: float, held_out: floa
     )
 
 
+def some_windows(which: np.ndarray, most: int) -> np.ndarray:
+    """Returns (W,) True for at most so many of the windows ``which`` (W,) True, evenly over all."""
+    mine = np.flatnonzero(which)
+    places = np.unique(np.linspace(0, len(mine) - 1, min(most, len(mine))).round().astype(int))
+    mask = np.zeros(len(which), bool)
+    mask[mine[places]] = True
+    return mask
+
+
 def channel_noise(windows: Windows) -> np.ndarray:
     """Returns (C,) the deviation of each channel's noise, the median over the recordings."""
     return np.array(

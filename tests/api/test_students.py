@@ -12,7 +12,7 @@ import pytest
 from mjx_s2r import make
 from mjx_s2r.api.policy import export_policy, load_policy
 from mjx_s2r.api.student import StudentConfig, load_student, student_trainer, train_student
-from mjx_s2r.api.teacher import TeacherConfig, teacher_trainer, train_teacher
+from mjx_s2r.api.teacher import TeacherConfig, load_teacher, teacher_trainer, train_teacher
 from mjx_s2r.io.config import ConfigError
 from mjx_s2r.learn.distill.config import DistillConfig
 from mjx_s2r.learn.ppo.config import PPOConfig
@@ -54,7 +54,7 @@ def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def student(teacher: Path) -> Path:
-    """The run of its student, which remembers."""
+    """The run of its student, which remembers, on two devices."""
     run = teacher.parent / "student"
     train_student(StudentConfig(teacher=teacher, run=run, cameras=EYES, distill=DISTILL, devices=1))
     return run
@@ -90,7 +90,7 @@ def test_a_student_is_judged_as_a_teacher_is(student: Path) -> None:
 
 
 def test_ppo_goes_on_from_a_student(student: Path) -> None:
-    """It acts as the student does, values as the teacher's critic does, and imitates less."""
+    """It acts as the student does, and imitates less and less."""
     seeing = replace(SMALL, actor_obs="pixels", rnn_hidden=UNITS, imitation_coef=0.4)
     config = replace(TEACHER, cameras=EYES, start=student, iterations=4, ppo=seeing)
     trainer = teacher_trainer(config)
@@ -139,3 +139,23 @@ def test_a_teacher_that_cannot_have_this_student_is_named(teacher: Path, tmp_pat
         student_trainer(StudentConfig(teacher=seeing, cameras=EYES, distill=DISTILL))
     with pytest.raises(ConfigError, match=r"of task 'cartpole', and .* is of 'lift'"):
         student_trainer(StudentConfig(teacher=teacher, distill=DISTILL), make("lift"))
+
+
+def test_ppo_goes_on_from_its_teachers_critic_where_that_fits(
+    teacher: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """One without a memory: another gamma is another value."""
+    run = teacher.parent / "forgetful"
+    distill = replace(DISTILL, rnn_hidden=0)
+    train_student(StudentConfig(teacher=teacher, run=run, cameras=EYES, distill=distill, devices=1))
+    seeing = replace(SMALL, actor_obs="pixels")
+    config = replace(TEACHER, cameras=EYES, start=run, ppo=seeing)
+    critic = load_teacher(teacher)[2].learner.critic
+    state = teacher_trainer(config).init(jax.random.key(0))
+    jax.tree.map(np.testing.assert_array_equal, state.learner.critic, critic)
+    capfd.readouterr()
+    other = teacher_trainer(replace(config, ppo=replace(seeing, gamma=0.5)))
+    assert isinstance(other.algorithm, PPO) and other.algorithm.start is not None
+    assert other.algorithm.start.critic is None
+    said = "".join(capfd.readouterr())
+    assert "the critic begins anew" in said and "ppo.gamma 0.97" in said

@@ -13,6 +13,7 @@ import pytest
 from docs.own_task.pendulum import Pendulum
 from mjx_s2r.eval.reality import check_rows, load_reality
 from mjx_s2r.eval.robot_episodes import EvalConfig
+from mjx_s2r.eval.robot_motion import record_motion
 from mjx_s2r.params import ParamError, ParamSpace
 from mjx_s2r.robot.collect.plan import MotionConfig
 from mjx_s2r.sim.env import make
@@ -22,7 +23,7 @@ from mjx_s2r.transfer.readers.read import read_recordings
 from tests.sim.toy import Toy
 from train import payoff
 from train.payoff import PayoffConfig, by_seed, student_interval
-from train.payoff_run import Bench, make_bench, make_trainer, record_motion
+from train.payoff_run import Bench, make_bench, make_trainer
 from train.payoff_tasks.reach_told import ToldReach
 from train.study_run import begin_with
 
@@ -91,7 +92,8 @@ def test_a_motion_goes_through_the_guard_into_a_log(tmp_path: Path) -> None:
     bench = make_bench(REACH, payoff.ROBOTS / "reach_told.toml", 1)
     motion = MotionConfig("multi-sine", amplitude=0.3, seconds=2.0, together=True)
     path = tmp_path / "motion.flight"
-    record_motion(bench, bench.robots[0], motion, path)
+    contract = replace(bench.task.contract, cameras=())
+    record_motion(bench.robots[0], contract, motion, path)
     recording = read_recordings([path], bench.task.mj_model).recordings[0]
     assert len(recording.time_s) >= 2.0 * bench.task.contract.control_hz
     action = bench.task.contract.action

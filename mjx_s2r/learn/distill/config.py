@@ -65,7 +65,7 @@ class DistillConfig:
     look_each_step: bool = True
     """New look in every world at every step, where the student sees one picture at a time and
     remembers none."""
-    agrees_within: float = 0.25
+    agrees_within: float = 0.5
     """Root mean square distance of squashed actions, which lie in [-1, 1], within which the student
     agrees with its teacher about a picture; the looks' schedule counts such pictures."""
     hidden: tuple[int, ...] = (128, 64)

@@ -57,9 +57,14 @@ class DistillState:
 
 @struct.dataclass
 class DistillMetrics(DistillLossMetrics):
-    """Figures of one update, all (); ``beta`` is the teacher's share of the acting."""
+    """Figures of one update, all ().
+
+    ``beta`` is the teacher's share of the acting, ``agreement`` the share of pictures about which
+    student and teacher agree, as the looks' schedule counts them.
+    """
 
     beta: jax.Array
+    agreement: jax.Array
 
 
 @dataclass(frozen=True, eq=False)
@@ -181,7 +186,7 @@ class Distillation:
         """Returns the state after all gradient steps, no critic's recurrent state, and metrics."""
         steps, beta = rollout.transitions, self.beta(state)
         state = replace(state, obs_norm=normalizer.update(state.obs_norm, steps.obs["state"]))
-        teacher, label, _ = steps.extras
+        teacher, label, agrees = steps.extras
         batch = DistillBatch(
             obs=normalizer.apply(state.obs_norm, steps.obs["state"]),
             images=steps.images,
@@ -196,7 +201,8 @@ class Distillation:
         if taken_over is not None:
             taken_over |= loss.mean_error < self.config.beta_error
         state = replace(state, updates=state.updates + 1, taken_over=taken_over)
-        return state, rnn_state.critic, DistillMetrics(**vars(loss), beta=beta)
+        metrics = DistillMetrics(**vars(loss), beta=beta, agreement=agrees.mean())
+        return state, rnn_state.critic, metrics
 
     def scored_episodes(self, state: DistillState, rollout: Rollout) -> Episodes:
         """Returns the episodes that end once the student acts alone; others are the teacher's."""
@@ -231,9 +237,9 @@ class Distillation:
         rate = optax.cosine_decay_schedule(
             self.config.learning_rate, self.config.iterations * per_iteration, alpha=0.02
         )
-        chain = (optax.clip_by_global_norm(1.0), optax.adam(rate))
+        chain = [optax.clip_by_global_norm(1.0), optax.adam(rate)]
         if self.config.encoder.pretrained:
-            chain = (*chain, scale_backbone(self.config.encoder))
+            chain.append(scale_backbone(self.config.encoder))
         return optax.chain(*chain)
 
     def _student(self, *args: Any) -> StudentOutput:

@@ -29,7 +29,7 @@ from mjx_s2r.learn.networks.modules import merge_time, split_time
 from mjx_s2r.learn.normalizer import Normalizer
 from mjx_s2r.learn.ppo.config import PPOConfig
 from mjx_s2r.learn.ppo.losses import Batch, LossMetrics, ppo_loss
-from mjx_s2r.learn.ppo.start import StudentStart, same_shapes
+from mjx_s2r.learn.ppo.start import StudentStart
 from mjx_s2r.learn.rollout import Images, Rollout, Transition, is_first
 from mjx_s2r.sim.env import inferable_columns
 from mjx_s2r.sim.interface import Environment, State
@@ -111,16 +111,14 @@ class PPO:
         return state if self.start is None else self._begun(state, self.start)
 
     def _begun(self, state: PPOState, start: StudentStart) -> PPOState:
-        """Returns the state with the student as the actor, and its teacher's critic if it fits."""
-        critic = state.critic, state.critic_norm
-        theirs = start.critic, start.critic_norm
-        critic = theirs if same_shapes(critic, theirs) else critic
+        """Returns the state with the student as actor, and its teacher's critic if it has one."""
+        if start.critic is not None:
+            taught = jax.tree.map(jnp.asarray, start.critic.params)
+            state = replace(state, critic=taught, critic_norm=start.critic.obs_norm)
         return replace(
             state,
             actor=jax.tree.map(jnp.asarray, start.params),
             actor_norm=start.obs_norm,
-            critic=critic[0],
-            critic_norm=critic[1],
             imitation=jnp.float32(self.config.imitation_coef),
         )
 

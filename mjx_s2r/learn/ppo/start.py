@@ -10,11 +10,18 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from mjx_s2r.learn.networks.gaussian import Gaussian
 from mjx_s2r.learn.networks.modules import StudentNetwork
 from mjx_s2r.learn.normalizer import Normalizer
+
+
+@dataclass(frozen=True, eq=False)
+class TaughtCritic:
+    """A critic's parameters, and the moments of what it reads."""
+
+    params: Any
+    obs_norm: Normalizer
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,8 +33,7 @@ class StudentStart:
         params: its parameters.
         obs_norm: moments of its readings.
         teacher: observations (..., P) -> its teacher's distribution of raw actions (..., J).
-        critic: parameters of the teacher's critic.
-        critic_norm: moments of what that reads.
+        critic: the teacher's critic, to begin with; None begins with a new one.
         updates: over how many updates the imitation fades.
     """
 
@@ -35,11 +41,5 @@ class StudentStart:
     params: Any
     obs_norm: Normalizer
     teacher: Callable[[dict[str, jax.Array]], Gaussian]
-    critic: Any
-    critic_norm: Normalizer
+    critic: TaughtCritic | None
     updates: int
-
-
-def same_shapes(a: Any, b: Any) -> bool:
-    """Returns whether two trees have the same structure and shapes."""
-    return bool(jax.tree.map(jnp.shape, a) == jax.tree.map(jnp.shape, b))

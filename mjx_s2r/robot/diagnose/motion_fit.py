@@ -15,6 +15,7 @@ SHOWN_TRIALS = 6
 UNEXPLAINED = 1.5  # a residual this many times the noise is not noise alone
 OTHERS = 0.1  # of the amplitude: other joints that moved farther took part
 SHAKEN = 0.05  # jitter in times of the servo (1 / frequency) above which a fit is off
+UNSTEADY = 0.1  # jitter in control periods above which one delay is not what acts
 LONGEST_DELAY = 0.15  # s that is searched
 
 
@@ -83,10 +84,10 @@ def fit_motion(
         free = free_of(settings.gravity, hinge=False)
         guess = guess_servo(trials, free, delays)
     fit = fit_joint(trials, guess, free)
-    return MotionFit(track, trials, fit, tuple(_limits(track, settings, fit, span)))
+    return MotionFit(track, trials, fit, tuple(fit_limits(track, settings, fit, span)))
 
 
-def _limits(
+def fit_limits(
     track: JointTrack, settings: DiagnosisSettings, fit: JointFit, span: float
 ) -> list[str]:
     """Returns what limits a fit, a sentence each."""
@@ -109,6 +110,13 @@ def _limits(
         found.append(
             f"the delay jitters by {1e3 * jitter_s:.1f} ms, which makes the servo look slower and "
             "the delay shorter than they are, by more than the intervals say"
+        )
+    elif surely_s > UNSTEADY * track.period_s:
+        found.append(
+            f"the delay jitters by {1e3 * jitter_s:.1f} ms, {jitter_s / track.period_s:.0%} of the "
+            f"control period of {1e3 * track.period_s:.3g} ms: the fit takes one delay for all "
+            "trials, so delay and lag are less sure than their intervals say; ask for more trials, "
+            "or train with the jitter"
         )
     if not settings.gravity and track.mode == "effort":
         found.append("gravity was said not to act and was not fitted")

@@ -5,8 +5,11 @@ import pytest
 import scipy.stats
 
 from mjx_s2r.robot.diagnose.estimate import DiagnosisError, student_t
-from mjx_s2r.robot.diagnose.fit import fit_joint, free_of, jackknife
+from mjx_s2r.robot.diagnose.fit import JointFit, fit_joint, free_of, jackknife
 from mjx_s2r.robot.diagnose.joint_model import CommandSignal, DriveMode, Trials, simulate
+from mjx_s2r.robot.diagnose.motion_fit import fit_limits
+from mjx_s2r.robot.diagnose.settings import DiagnosisSettings
+from mjx_s2r.robot.diagnose.track import JointTrack
 
 TIME_S = np.arange(0, 1.0, 0.02)
 
@@ -79,3 +82,34 @@ def test_the_jackknife_leaves_out_one_group_at_a_time() -> None:
 def test_two_trials_leave_no_interval() -> None:
     with pytest.raises(DiagnosisError, match="too few"):
         fit_joint(one_trial("effort", [0.0], [0.0]), np.ones(6), free_of(True, True))
+
+
+@pytest.mark.parametrize(("spread_s", "said"), [(5e-4, False), (4e-3, True)])
+def test_a_delay_that_jitters_by_a_tenth_of_the_period_is_said(spread_s: float, said: bool) -> None:
+    """Twenty trials whose own delays lie so far apart, at 50 Hz: 2.5 and 20 % of the period."""
+    steps = np.zeros(200)
+    track = JointTrack(
+        joint="j",
+        mode="effort",
+        unit="rad",
+        command_unit="N m",
+        issue_s=0.02 * np.arange(200),
+        command=steps,
+        time_s=0.02 * np.arange(200),
+        position=steps,
+        fresh=np.ones(200, bool),
+        effort=None,
+        others_moved=0.0,
+    )
+    fit = JointFit(
+        theta=np.ones(6),
+        covariance=np.zeros((6, 6)),
+        predicted=np.zeros((20, 4)),
+        residual=np.zeros((20, 4)),
+        trials=20,
+        delay_of_trial=0.01 + spread_s * np.tile([-1.0, 1.0], 10),
+        delay_variance=np.full(20, 1e-9),
+    )
+    settings = DiagnosisSettings("inertia", "j")
+    found = fit_limits(track, settings, fit, span=1.0)
+    assert any("of the control period of 20 ms" in sentence for sentence in found) == said

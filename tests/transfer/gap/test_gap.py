@@ -1,6 +1,7 @@
 """The whole measurement on a robot that is known, its page, and what is refused at once."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -17,7 +18,9 @@ from mjx_s2r.robot.log import read
 from mjx_s2r.sim.task import Task
 from mjx_s2r.transfer.gap.objects import read_objects
 from mjx_s2r.transfer.gap.pictures import action_difference, pair_pictures
-from mjx_s2r.transfer.recording import RecordingError
+from mjx_s2r.transfer.gap.replay import ReplayGap
+from mjx_s2r.transfer.readers import read_recordings
+from mjx_s2r.transfer.recording import Recording, RecordingError
 from tests.robot.fakes import write_onnx
 from tests.transfer.gap.calm_arm import CalmArm
 from train import gap
@@ -116,6 +119,47 @@ def test_flights_of_a_robot_are_counted_by_a_person(
     assert report.missing == ("pictures: the policy sees nothing",)
     uncounted = measure_gap(replace(config, successes=None))
     assert uncounted.verdict is None and "--successes" in uncounted.missing[0]
+
+
+def test_further_logs_of_the_robot_are_replayed_beside_its_flights(
+    measured: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    """The same motion told once more, by a table: twice as many windows, and the same error."""
+    folder, _ = measured
+    flight = next((folder / "gap" / "flights" / "robot").iterdir())
+    mapping = _told_as_table(read_recordings([flight], TASK.mj_model).recordings, tmp_path)
+    policy = chaser(tmp_path / "p.onnx", replace(CONTRACT, cameras=()))
+    alone = GapConfig(
+        policy, flights=(flight,), count=1, episodes=1, together=False, rows=("kp",), successes=1
+    )
+    tables = tuple(sorted(tmp_path.glob("*.csv")))
+    both = replace(alone, logs=tables, mapping=mapping)
+    once, twice = (cast(ReplayGap, measure_gap(config).replay) for config in (alone, both))
+    assert len(twice.windows) == 2 * len(once.windows) > 0
+    assert len(twice.windows.recordings) == len(once.windows.recordings) + len(tables)
+    np.testing.assert_allclose(twice.error(), once.error(), rtol=1e-6)
+    np.testing.assert_allclose(twice.inside(), once.inside(), rtol=1e-6)
+    with pytest.raises(RecordingError, match=r"gone\.csv"):
+        measure_gap(replace(both, logs=(tmp_path / "gone.csv",)))
+
+
+def _told_as_table(recordings: Sequence[Recording], folder: Path) -> Path:
+    """Writes recordings as CSV files and returns the mapping file that reads them."""
+    first = recordings[0]
+    commands = [f"command_{joint}" for joint in first.joints]
+    readings = [f"{c.kind}_{c.element}" for c in first.channels]
+    for number, r in enumerate(recordings):
+        table = np.column_stack([r.time_s, r.commands, r.readings])
+        header = ",".join(["time", *commands, *readings])
+        np.savetxt(folder / f"{number}.csv", table, "%.17g", ",", header=header, comments="")
+    lines = ["[time]", 'column = "time"', "[commands]", f'mode = "{first.mode}"']
+    lines += [f'joints.{j} = "{name}"' for j, name in zip(first.joints, commands, strict=True)]
+    lines += ["[readings]"]
+    lines += [
+        f'{c.kind}.{c.element} = "{name}"' for c, name in zip(first.channels, readings, strict=True)
+    ]
+    (folder / "map.toml").write_text("\n".join(lines))
+    return folder / "map.toml"
 
 
 def test_what_does_not_fit_is_refused_at_once(
