@@ -16,6 +16,7 @@ from mjx_s2r.learn.adapt.adaptation import Adaptation, RealFrames
 from mjx_s2r.learn.adapt.adapted_student import AdaptedParams
 from mjx_s2r.learn.adapt.discernibility import FOLDS, discernibility
 from mjx_s2r.learn.distill.distillation import MAX_TEACHER_MEAN
+from mjx_s2r.learn.rollout import Images
 from mjx_s2r.learn.trainer import Trainer, TrainState
 from mjx_s2r.sim.interface import State
 from mjx_s2r.transfer.demonstrations.batches import RowSampler
@@ -120,12 +121,19 @@ def adapt_report(
     target = held_out or learned
     if data.unlabelled is not None:
         target = _spread(RowSampler(data.unlabelled, np.arange(len(data.unlabelled)), steps))
-    worlds, images = fresh_views(trainer, PROBED)
+    assert target is not None, "a run has data"
+    shown = (held_out, learned, target, *fresh_views(trainer, PROBED))
     first = algorithm.start[0]
 
-    @jax.jit
-    def figures(params: AdaptedParams) -> tuple[dict[str, jax.Array], jax.Array, jax.Array]:
-        assert target is not None, "a run has data"
+    @jax.jit  # frames are no constants of the program: it would compute with them while compiling
+    def figures(
+        params: AdaptedParams,
+        held_out: RealFrames | None,
+        learned: RealFrames | None,
+        target: RealFrames,
+        worlds: State,
+        images: Images,
+    ) -> tuple[dict[str, jax.Array], jax.Array, jax.Array]:
         known = {"held_out_error": held_out, "learned_error": learned}
         errors = {
             name: algorithm.action_error(learner, params, x)
@@ -140,7 +148,7 @@ def adapt_report(
         return errors, against_teacher, apart
 
     def measured(params: AdaptedParams) -> AdaptFigures:
-        errors, against_teacher, apart = figures(params)
+        errors, against_teacher, apart = figures(params, *shown)
         known = {name: float(x) for name, x in errors.items()}
         return AdaptFigures(
             held_out_error=known.get("held_out_error"),
@@ -224,7 +232,7 @@ def _spread(sampler: RowSampler) -> RealFrames:
 
 
 def _simulated_error(
-    algorithm: Adaptation, learner: Any, params: AdaptedParams, worlds: State, images: Any
+    algorithm: Adaptation, learner: Any, params: AdaptedParams, worlds: State, images: Images
 ) -> jax.Array:
     """Returns () the mean squared difference of squashed actions from the teacher's."""
     distillation, count = algorithm.distillation, worlds.reward.shape[0]
