@@ -58,7 +58,7 @@ def quick_replay(
     return simulator
 
 
-def replay_differences(
+def difference_quotients(
     quick: ReplaySimulator,
     z: np.ndarray,
     start: np.ndarray,
@@ -123,7 +123,7 @@ def linearize(
         made = simulator.predict(values_at(simulator.space, z[None]), start, which)[0, which]
         residual = simulator.windows.readings[which] - made
     quick = quick_replay(simulator, z, start, which, residual, CLOSELY)
-    slopes = replay_differences(quick, z, start, which, rows=by_rows, central=central)
+    slopes = difference_quotients(quick, z, start, which, rows=by_rows, central=central)
     return linearization_of(simulator, z, start, which, noise_std, residual, *slopes)
 
 

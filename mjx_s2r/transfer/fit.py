@@ -27,10 +27,10 @@ from mjx_s2r.params import ParamError, ParamSpace
 from mjx_s2r.transfer.differences import (
     CLOSELY,
     ROUGHLY,
+    difference_quotients,
     linearization_of,
     linearize,
     quick_replay,
-    replay_differences,
 )
 from mjx_s2r.transfer.linearization import Linearization
 from mjx_s2r.transfer.simulator import ReplaySimulator
@@ -202,7 +202,7 @@ class _Search:
             rows = bool(np.abs(at.z - last.rows_at).max() > MOVED)
             starts = bool(np.abs(at.z - last.start_at).max() > START_MOVED)
         if rows or starts:
-            by_rows, by_start = replay_differences(
+            by_rows, by_start = difference_quotients(
                 self.quick, at.z, at.start, which, rows=rows, starts=starts
             )
             self._simulated(self.quick, 1 + by_rows.shape[-1] + by_start.shape[-1], which)
