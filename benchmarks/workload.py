@@ -91,7 +91,7 @@ def untrained(config: DistillConfig, *, key: jax.Array) -> Trainer:
     def answer(obs: dict[str, jax.Array]) -> Gaussian:
         return cast(Gaussian, actor.apply(weights, obs["privileged"]))
 
-    cameras = camera_schedule(env, RenderConfig(), config.changes_looks)
+    cameras = camera_schedule(env, RenderConfig(), config.changes_looks, config.steady_share)
     shapes = tuple(c.shape for c in cameras.signals)
     algorithm = make_distillation(env, shapes, answer, config)
     return Trainer(env, uniform(env.space), algorithm, cameras)

@@ -265,7 +265,7 @@ def adapted_trainer(
     if config.backgrounds:
         photographs = (str(config.run / BACKGROUNDS),)
         render = replace(student.render, photographs=photographs, foreground=config.foreground)
-        cameras = camera_schedule(env, render, distill.changes_looks)
+        cameras = camera_schedule(env, render, distill.changes_looks, distill.steady_share)
     network = AdaptedStudent(distillation.student, settings.residual_hidden, settings.domain_bit)
     shown = _random_inputs(distillation, env.task.contract)
     key = jax.random.key(config.seed)

@@ -188,7 +188,9 @@ def student_trainer(
     _, teacher, state = load_teacher(config.teacher, config.teacher_iteration, env)
     native = with_cameras(require_native(teacher.env), config.cameras)
     check_encoder(config.distill.encoder, native.task.contract.cameras)
-    cameras = camera_schedule(native, config.render, config.distill.changes_looks)
+    cameras = camera_schedule(
+        native, config.render, config.distill.changes_looks, config.distill.steady_share
+    )
     shapes = tuple(c.shape for c in cameras.signals)
     given = ranges_given(config)
     space = student_space(teacher, state, given)

@@ -208,7 +208,9 @@ def with_cameras(env: Env, cameras: Sequence[str]) -> Env:
     return replace(env, task=seen_by(env.task, [camera_signal(text) for text in cameras]))
 
 
-def camera_schedule(env: Env, render: RenderConfig, look_each_step: bool = False) -> CameraSchedule:
+def camera_schedule(
+    env: Env, render: RenderConfig, look_each_step: bool = False, steady_share: float = 0.0
+) -> CameraSchedule:
     """Returns the cameras of an environment's contract, bound to it.
 
     Raises:
@@ -217,7 +219,9 @@ def camera_schedule(env: Env, render: RenderConfig, look_each_step: bool = False
     task = env.task
     check_pictures(task.contract.cameras)
     cameras = bind_cameras(task.space, task.mj_model, task.contract, render)
-    return bind_camera_schedule(env, cameras, task.contract, look_each_step=look_each_step)
+    return bind_camera_schedule(
+        env, cameras, task.contract, look_each_step=look_each_step, steady_share=steady_share
+    )
 
 
 def make_curriculum(config: TeacherConfig, space: ParamSpace, *, sees: bool) -> Curriculum:

@@ -78,6 +78,7 @@ class CameraSchedule:
         look_each_step: whether a world wears a new look at every step. A policy without memory
             that sees one picture at a time cannot tell, and a rollout then shows T times as many
             looks.
+        steady_share: share of the worlds that keep their look for an episode all the same.
         find: (worlds, xi (B, D)) -> (B, K, 2) per camera, where it would see the task's keypoints.
     """
 
@@ -89,6 +90,7 @@ class CameraSchedule:
     params: Callable[[State], jax.Array]
     begins: Callable[[State], jax.Array]
     look_each_step: bool = False
+    steady_share: float = 0.0
     find: Callable[[State, jax.Array], tuple[jax.Array, ...]] = lambda worlds, xi: ()
 
     @property
@@ -105,6 +107,13 @@ class CameraSchedule:
     def keeps_frames(self) -> bool:
         """Whether a world's pictures outlive a control step."""
         return self.stacks_frames or any(timing.edits for timing in self.timing)
+
+    def keeps_look(self, worlds: int) -> np.ndarray:
+        """Returns (B,) bool: which of so many worlds keep their look for an episode."""
+        if not self.look_each_step:
+            return np.ones(worlds, bool)
+        edges = np.floor(np.arange(worlds + 1) * self.steady_share + 1e-9)
+        return np.diff(edges) > 0
 
     def check_num_envs(self, worlds: int) -> None:
         """Proves that so many worlds can take turns.
@@ -213,7 +222,12 @@ class CameraSchedule:
 
 
 def bind_camera_schedule(
-    env: Env, cameras: Cameras, contract: PolicyContract, *, look_each_step: bool = False
+    env: Env,
+    cameras: Cameras,
+    contract: PolicyContract,
+    *,
+    look_each_step: bool = False,
+    steady_share: float = 0.0,
 ) -> CameraSchedule:
     """Binds cameras to an environment.
 
@@ -259,7 +273,8 @@ def bind_camera_schedule(
         find=find,
         begins=lambda worlds: jnp.asarray(worlds.pipeline_state.steps == 0),
     )
-    return replace(out, look_each_step=look_each_step and not out.stacks_frames)
+    each_step = look_each_step and not out.stacks_frames
+    return replace(out, look_each_step=each_step, steady_share=steady_share)
 
 
 @partial(jax.jit, static_argnums=0)

@@ -18,6 +18,7 @@ from typing import Any, Protocol, cast
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 from jax.sharding import Mesh
 from jax.stages import Lowered
@@ -49,6 +50,7 @@ from mjx_s2r.learn.rollout import (
     Rollout,
     StepRecord,
     as_rollout,
+    episode_stats,
     is_first,
     randomize_episode_time,
     rollout,
@@ -68,6 +70,7 @@ from mjx_s2r.runtime.sharding import (
 from mjx_s2r.runtime.signals import defer_signals
 from mjx_s2r.sim.backends.physics_config import PhysicsConfig
 from mjx_s2r.sim.backends.step_cost import memory_here, refuse_too_large
+from mjx_s2r.sim.effects.frame_timing import where_world
 from mjx_s2r.sim.env import Env
 from mjx_s2r.sim.interface import Environment, EpisodeParams, State
 
@@ -310,6 +313,12 @@ class Trainer:
         return act
 
     @cached_property
+    def _steady(self) -> np.ndarray:
+        """(B,) bool: the worlds that keep their look for an episode."""
+        assert self.cameras is not None, "worlds have looks where there are cameras"
+        return self.cameras.keeps_look(self.config.num_envs)
+
+    @cached_property
     def compiled_step(self) -> CompiledStep:
         """An iteration without cameras, compiled."""
         return CompiledStep(self.prepare, self.collect, self.update)
@@ -378,11 +387,14 @@ class Trainer:
     @partial(jax.jit, static_argnums=0)
     def _looks(self, schedule: Any, worlds: State, key: jax.Array) -> EpisodeParams:
         """Returns the parameters (B, D) whose visual rows give each world its look now."""
-        if self._picture_schedule is not None:
-            key = jax.random.fold_in(key, 2)
-            return self._picture_schedule.sample(schedule, self.config.num_envs, key)
         xi = jax.vmap(cast(Env, self.env).current_params)(worlds)
-        return replace(worlds.pipeline_state.episode_params, xi=xi)
+        kept = replace(worlds.pipeline_state.episode_params, xi=xi)
+        if self._picture_schedule is None:
+            return kept
+        count = self.config.num_envs
+        fresh = self._picture_schedule.sample(schedule, count, jax.random.fold_in(key, 2))
+        steady = jnp.asarray(self._steady)
+        return jax.tree.map(partial(where_world, steady), kept, fresh)
 
     @partial(jax.jit, static_argnums=0)
     def _empty_snapshot(self, worlds: State) -> NanSnapshot:
@@ -416,9 +428,16 @@ class Trainer:
     ) -> tuple[TrainState, Metrics]:
         stacked = cast(StepRecord, jax.tree.map(lambda *x: jnp.stack(x), *steps))
         batch = replace(as_rollout(stacked, snapshot), host=host)
+        if self._picture_schedule is not None and self._steady.any():
+            ended = batch.episodes.ended & jnp.asarray(self._steady)
+            episodes = replace(batch.episodes, ended=ended)
+            stats = episode_stats(episodes, stacked[2])
+            stats = replace(stats, reused_resets=batch.stats.reused_resets)
+            batch = replace(batch, episodes=episodes, stats=stats)
         after, metrics = self.update(state, (batch, before, key))
         if self._picture_schedule is not None and isinstance(self.algorithm, Imitator):
             looks, age = jax.tree.map(lambda *x: jnp.stack(x), *drawn)
+            age = jnp.where(jnp.asarray(self._steady), -1, age)  # no tests of a single picture
             seen = scored_pictures(looks, age, self.algorithm.picture_scores(batch))
             schedule = self._picture_schedule.update(after.curriculum, seen)
             after = replace(after, curriculum=schedule)

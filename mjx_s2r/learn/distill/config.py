@@ -65,6 +65,9 @@ class DistillConfig:
     look_each_step: bool = True
     """New look in every world at every step, where the student sees one picture at a time and
     remembers none."""
+    steady_share: float = 0.5
+    """Share of the worlds that keep their look for an episode all the same, as a room does: there
+    the student meets what its constant errors lead to. Success is counted in these."""
     agrees_within: float = 0.5
     """Root mean square distance of squashed actions, which lie in [-1, 1], within which the student
     agrees with its teacher about a picture; the looks' schedule counts such pictures."""
@@ -99,7 +102,7 @@ class DistillConfig:
                 f"distill: {self.num_envs} worlds x {self.num_steps} steps do not divide into "
                 f"{self.num_minibatches} minibatches"
             )
-        for name in ("beta_share", "beta_decay"):
+        for name in ("beta_share", "beta_decay", "steady_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"distill.{name} {getattr(self, name)} must lie in [0, 1]")
         for name in (

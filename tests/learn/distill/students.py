@@ -14,7 +14,7 @@ from mjx_s2r.sim.task import Task
 def student_of(teacher: TeacherPolicy | TeacherModel, task: Task, config: DistillConfig) -> Trainer:
     """Returns a trainer by distillation over the whole table of ``task``."""
     env = make(task)
-    cameras = camera_schedule(env, RenderConfig(), config.changes_looks)
+    cameras = camera_schedule(env, RenderConfig(), config.changes_looks, config.steady_share)
     shapes = tuple(camera.shape for camera in cameras.signals)
     algorithm = make_distillation(env, shapes, teacher, config)
     return Trainer(env, uniform(task.space), algorithm, cameras)
