@@ -190,6 +190,15 @@ def test_the_age_of_a_picture_is_told_by_what_it_shows() -> None:
     assert age[0] == 0 and age[1] == 3
 
 
+@pytest.mark.parametrize(("share", "count"), [(0.0, 0), (0.25, 25), (0.5, 50), (1.0, 100)])
+def test_so_many_worlds_keep_their_look_evenly_spread(share: float, count: int) -> None:
+    view = replace(_clock(1, 1), look_each_step=True, steady_share=share)
+    kept = view.keeps_look(100)
+    assert kept.sum() == count
+    assert abs(int(kept[:48].sum()) - int(kept[52:].sum())) <= 1, "devices have as many"
+    assert replace(view, look_each_step=False).keeps_look(7).all()
+
+
 def test_a_slower_camera_shows_every_third_picture() -> None:
     seen = _shown(_clock(1, 1, ParamSpace((SLOW,)), jnp.full((WORLDS, 1), 0.055)), 9)
     assert seen[:, 0, 0].tolist() == [0, 0, 0, 3, 3, 3, 6, 6, 6]

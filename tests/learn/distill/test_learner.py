@@ -67,7 +67,7 @@ def compilations() -> np.ndarray:
 @pytest.fixture(scope="module")
 def run() -> tuple[Trainer, list[TrainState], list[DistillMetrics], np.ndarray, list[str]]:
     """A trainer, its states, its metrics, how often each part was compiled, and what too late."""
-    contract = replace(CONTRACT, cameras=(CameraSignal("fixed", 16, 16, 50.0),))
+    contract = replace(CONTRACT, cameras=(CameraSignal("fixed", 16, 16, CONTRACT.control_hz),))
     space = ParamSpace((*Cartpole().space.rows, LIGHT))
     trainer = student_of(teacher, Cartpole(contract=contract, space=space), CONFIG)
     shown, still = picture_rows(space), space.pinned()
@@ -180,7 +180,7 @@ def test_a_student_reads_bytes(run: tuple) -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"num_envs": 5, "num_steps": 3}, "5 worlds x 3 steps do not divide into 4 minibatches"),
+        ({"num_envs": 5, "num_steps": 3}, "5 worlds x 3 steps do not divide into 8 minibatches"),
         ({"beta_share": 1.5}, r"distill.beta_share 1.5 must lie in \[0, 1\]"),
     ],
 )

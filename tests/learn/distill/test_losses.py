@@ -85,7 +85,7 @@ def test_figures_are_those_of_the_terms() -> None:
         ({"beta": "threshold", "beta_error": 0.0}, r"distill.beta_error 0.0 must be above 0"),
         ({"acts": "nobody"}, "distill.acts 'nobody' must be 'mixture' or 'student' or 'teacher'"),
         ({"beta": "cubic"}, "distill.beta 'cubic' must be 'linear' or"),
-        ({"rnn_hidden": 8, "num_envs": 6}, "6 worlds do not divide into 4 minibatches, which are"),
+        ({"rnn_hidden": 8, "num_envs": 6}, "6 worlds do not divide into 8 minibatches, which are"),
         ({"num_epochs": 0}, "distill.num_epochs 0 must be at least 1"),
     ],
 )
