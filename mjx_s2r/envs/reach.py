@@ -103,14 +103,14 @@ def camera_pose(name: str, *cameras: str) -> list[Param]:
     shift, turn = ({"unit": unit, "source": TOBIN} for unit in ("m", "rad"))
     return [
         *(
-            add(f"{name}_{c}", "visual.camera_pos", cameras, (-0.05, 0.05), column=i, **shift)
+            add(f"{name}_{c}", "visual.camera_pos", cameras, (-0.02, 0.02), column=i, **shift)
             for i, c in enumerate("xyz")
         ),
         *(
-            add(f"{name}_{c}", "visual.camera_rot", cameras, (-0.1, 0.1), column=i, **turn)
+            add(f"{name}_{c}", "visual.camera_rot", cameras, (-0.04, 0.04), column=i, **turn)
             for i, c in enumerate(("pitch", "yaw", "roll"))
         ),
-        add(f"{name}_fovy", "visual.camera_fovy", cameras, (-6, 6), unit="deg", source=TOBIN),
+        add(f"{name}_fovy", "visual.camera_fovy", cameras, (-2.5, 2.5), unit="deg", source=TOBIN),
     ]
 
 
@@ -142,8 +142,8 @@ LOOKS = (
     add("window_x", "visual.light_dir", ("window",), (-0.8, 0.8), column=0, source=TOBIN),
     add("window_y", "visual.light_dir", ("window",), (-0.8, 0.8), column=1, source=TOBIN),
     set_to("window_strength", "visual.light_strength", ("window",), (0, 0.35), source=TOBIN),
-    scale("ambient", "visual.ambient", (), (0.3, 2.5), source=TOBIN),
-    scale("headlight", "visual.headlight", (), (0.1, 2.5), source=TOBIN),
+    scale("ambient", "visual.ambient", (), (0.5, 1.8), source=TOBIN),
+    scale("headlight", "visual.headlight", (), (0.2, 1.8), source=TOBIN),
     scale("specular", "visual.specular", (), (0.0, 3.0), source=TOBIN),
     *camera_pose("camera"),
     scale("brightness", "visual.brightness", (), (0.7, 1.3), source=CONSUMER),
