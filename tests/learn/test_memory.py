@@ -56,6 +56,10 @@ class Lamp:
         picture = jnp.broadcast_to(lit[:, None, :, None], (lit.shape[0], SIZE, SIZE, 3))
         return (), (255 * picture.astype(jnp.uint8),)
 
+    def places(self, film: tuple, worlds: State, xi: jax.Array) -> tuple:
+        """Shows no keypoints."""
+        return ()
+
     def fresh(self, worlds: State, xi: jax.Array, key: jax.Array) -> tuple:
         """Keeps nothing."""
         return ()

@@ -49,7 +49,7 @@ def test_the_ray_camera_follows_the_state(reach: tuple[Reach, RayCamera]) -> Non
 
 BALLS = """<mujoco><worldbody>
 <light pos="0 0 3"/><camera name="eye" pos="0.1 -0.8 0.5" xyaxes="1 0.1 0 0 0.5 0.86" fovy="50"/>
-<geom name="ball" type="sphere" size="0.02" pos="{0} {1} {2}" rgba="1 0.1 0.1 1"/>
+<geom name="ball" type="sphere" size="0.03" pos="{0} {1} {2}" rgba="1 0.1 0.1 1"/>
 </worldbody></mujoco>"""
 LENS = (
     *(add(f"x{i}", "visual.camera_pos", (), (-0.05, 0.05), column=i) for i in range(3)),
