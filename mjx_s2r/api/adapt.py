@@ -21,7 +21,7 @@ from mjx_s2r.curriculum.uniform import uniform
 from mjx_s2r.io import tracker
 from mjx_s2r.io.checkpoints import Checkpoints
 from mjx_s2r.io.config import ConfigError
-from mjx_s2r.io.run import CHECKPOINTS, CONFIG, RunError, read_config
+from mjx_s2r.io.run import CHECKPOINTS, RunError, check_vacant, read_config
 from mjx_s2r.learn.adapt.adaptation import Adaptation, AdaptState
 from mjx_s2r.learn.adapt.adapted_student import AdaptedStudent
 from mjx_s2r.learn.adapt.config import AdaptationConfig
@@ -166,11 +166,7 @@ def train_adapted(
     distributed.require_single(f"adaptation {config.run}")
     if not (config.data or config.unlabelled):
         raise ConfigError("there is nothing to learn from: name data, unlabelled, or both")
-    if (config.run / CONFIG).exists() and not config.resume:
-        raise RunError(
-            f"{config.run} holds another run ({CONFIG}); resume it (--resume) or name another "
-            "folder"
-        )
+    check_vacant(config.run, config.resume)
     if config.wandb:
         tracker.require()
     student, start, state = load_student(config.student, config.student_iteration, env)

@@ -15,7 +15,7 @@ from mjx_s2r.io.run import METRICS, read_jsonl
 from mjx_s2r.learn.adapt.adaptation import Adaptation, RealFrames
 from mjx_s2r.learn.adapt.adapted_student import AdaptedParams
 from mjx_s2r.learn.adapt.discernibility import FOLDS, discernibility
-from mjx_s2r.learn.distill.distillation import MAX_TEACHER_MEAN
+from mjx_s2r.learn.distill.teachers import bounded
 from mjx_s2r.learn.rollout import Images
 from mjx_s2r.learn.trainer import Trainer, TrainState
 from mjx_s2r.sim.interface import State
@@ -238,8 +238,7 @@ def _simulated_error(
     distillation, count = algorithm.distillation, worlds.reward.shape[0]
     first = jnp.ones(count, bool)
     memory = jnp.zeros((count, distillation.teacher.rnn_size))
-    answer = distillation.teacher.answer(memory, worlds.obs, first)[1].policy.mean
-    answer = jnp.clip(answer, -MAX_TEACHER_MEAN, MAX_TEACHER_MEAN)
+    answer = bounded(distillation.teacher.answer(memory, worlds.obs, first)[1].policy).mean
     state = algorithm.distilled(learner, params)
     own = jnp.zeros((count, algorithm.student.rnn_hidden))
     mine = distillation.student_step(state, own, worlds.obs["state"], images, first)[1].mean

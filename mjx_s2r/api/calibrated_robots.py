@@ -10,14 +10,13 @@ import tempfile
 from pathlib import Path
 
 import mujoco
-import numpy as np
 
 from mjx_s2r.contract import PolicyContract
 from mjx_s2r.eval.robot_episodes import JudgedRobot
 from mjx_s2r.eval.robot_motion import record_motion
 from mjx_s2r.robot.camera_warp import CameraCalibration
 from mjx_s2r.robot.collect.plan import MotionConfig
-from mjx_s2r.robot.drivers.mujoco_wiring import Camera
+from mjx_s2r.robot.drivers.mujoco_wiring import Camera, placed_bodies
 from mjx_s2r.sim.task import Task
 from mjx_s2r.transfer.camera.calibrate import CameraSettings, calibrate_camera
 from mjx_s2r.transfer.camera.pictures import LEAST_POSES, CalibrationError, pictures_of_flight
@@ -58,7 +57,8 @@ def calibrated_cameras(
         seed=int(robot.imperfections.seed),
     )
     found: list[CameraCalibration] = []
-    settings = CameraSettings(colours=False, unknown=_movable(task.mj_model), most_pictures=poses)
+    movable = tuple(placed_bodies(task.mj_model, mujoco.MjData(task.mj_model)))
+    settings = CameraSettings(colours=False, unknown=movable, most_pictures=poses)
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "poses.flight"
         record_motion(robot, contract, motion, log, camera)
@@ -72,10 +72,3 @@ def calibrated_cameras(
                 continue
             found.append(done.calibration)
     return tuple(found)
-
-
-def _movable(model: mujoco.MjModel) -> tuple[str, ...]:
-    """Returns the names of the bodies that a task puts anywhere: mocap and free ones."""
-    free = model.jnt_bodyid[model.jnt_type == mujoco.mjtJoint.mjJNT_FREE]
-    bodies = {*np.flatnonzero(model.body_mocapid >= 0).tolist(), *free.tolist()}
-    return tuple(model.body(body).name for body in sorted(bodies))

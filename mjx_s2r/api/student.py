@@ -157,8 +157,7 @@ def student_curriculum(
     named = CurriculumConfig(
         config.curriculum, config.rows, config.mix, config.adr, config.schedules
     )
-    looks = np.array([row.group == "visual" for row in space.rows], bool)
-    build = partial(named.build, space, default=looks, keep_others=True)
+    build = partial(named.build, space, default=space.in_group("visual"), keep_others=True)
     if not by_pictures:
         return build(), None
     shown = picture_rows(space)
@@ -214,9 +213,8 @@ def _check_teacher(config: StudentConfig, env: Environment | None) -> None:
             "copies one that reads numbers; export that run itself, or name another teacher"
         )
     name = kept.task if env is None else name_of(env)
-    if (
-        name != kept.task and ":" not in name + kept.task
-    ):  # names of classes lead to one in two ways
+    by_class = ":" in name + kept.task  # names of classes lead to one in two ways
+    if name != kept.task and not by_class:
         raise ConfigError(
             f"teacher {config.teacher}: a teacher of task {kept.task!r}, and the student's "
             f"environment is of {name!r}; name a teacher of the same task"

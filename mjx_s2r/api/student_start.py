@@ -3,12 +3,12 @@
 from typing import TYPE_CHECKING
 
 import jax
-import jax.numpy as jnp
 
 from mjx_s2r.api.student import load_student
 from mjx_s2r.api.teacher import TeacherConfig, load_teacher
 from mjx_s2r.io.config import ConfigError
-from mjx_s2r.learn.distill.distillation import MAX_TEACHER_MEAN, Distillation
+from mjx_s2r.learn.distill.distillation import Distillation
+from mjx_s2r.learn.distill.teachers import bounded
 from mjx_s2r.learn.networks.gaussian import Gaussian
 from mjx_s2r.learn.ppo.start import StudentStart, TaughtCritic
 from mjx_s2r.learn.trainer import TrainState
@@ -75,8 +75,7 @@ def student_start(
 
     def teacher(obs: dict[str, jax.Array]) -> Gaussian:
         """Returns the teacher's distribution, its means bounded as in distillation."""
-        out = whose.policy(taught, obs)
-        return Gaussian(jnp.clip(out.mean, -MAX_TEACHER_MEAN, MAX_TEACHER_MEAN), out.log_std)
+        return bounded(whose.policy(taught, obs))
 
     return StudentStart(
         student=algorithm.student,

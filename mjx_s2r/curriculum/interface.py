@@ -9,7 +9,7 @@ A curriculum is a record of four pure functions, its state is a pytree: it is ji
 learner, checkpointed with it, and global over devices, because the world axis is only sharded.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -151,6 +151,27 @@ def make_report(
     """Returns the report of a schedule that draws between ``low`` and ``high`` (D,) now."""
     entropy = normalized_entropy(space, low, high, active)
     return Report(low, high, entropy, stats.plain_score, stats.edge_score, stats.dropped)
+
+
+def merge_reports(
+    space: ParamSpace, parts: Sequence[tuple[np.ndarray, Report]], plain_score: jax.Array
+) -> Report:
+    """Returns one report of schedules over rows of their own.
+
+    Args:
+        space: the table.
+        parts: the rows (D,) of each, and its report; other rows have their initial ranges.
+        plain_score: () of the whole.
+    """
+    low, high = space.initial
+    edge = jnp.full((2, len(space)), -1.0)
+    for rows, found in parts:
+        low, high = jnp.where(rows, found.low, low), jnp.where(rows, found.high, high)
+        edge = jnp.where(rows, found.edge_score, edge)
+    taken = np.any([rows for rows, _ in parts], 0)
+    entropy = normalized_entropy(space, low, high, taken)
+    dropped = jnp.stack([found.dropped for _, found in parts]).sum()
+    return Report(low, high, entropy, plain_score, edge, dropped)
 
 
 def running_mean(score: jax.Array, episodes: Episodes) -> jax.Array:

@@ -21,7 +21,7 @@ import numpy as np
 from flax import struct
 
 from mjx_s2r.curriculum.coordinates import select_rows
-from mjx_s2r.curriculum.interface import Curriculum, Episodes, Report, normalized_entropy
+from mjx_s2r.curriculum.interface import Curriculum, Episodes, Report, merge_reports
 from mjx_s2r.params import ParamError, ParamSpace
 from mjx_s2r.sim.interface import EpisodeParams
 
@@ -39,7 +39,6 @@ def mixture(space: ParamSpace, parts: Sequence[Part]) -> Curriculum:
     """
     masks = _masks(space, [rows for rows, _ in parts])
     built = [build(space, mask) for mask, (_, build) in zip(masks, parts, strict=True)]
-    taken = np.any(masks, 0)
 
     def init() -> tuple[Any, ...]:
         return tuple(part.init() for part in built)
@@ -68,19 +67,8 @@ def mixture(space: ParamSpace, parts: Sequence[Part]) -> Curriculum:
 
     def report(state: tuple[Any, ...]) -> Report:
         reports = [part.report(s) for part, s in zip(built, state, strict=True)]
-        low, high = space.initial
-        edge = jnp.full((2, len(space)), -1.0)
-        for mask, found in zip(masks, reports, strict=True):
-            low, high = jnp.where(mask, found.low, low), jnp.where(mask, found.high, high)
-            edge = jnp.where(mask, found.edge_score, edge)
-        return Report(
-            low,
-            high,
-            normalized_entropy(space, low, high, taken),
-            jnp.stack([r.plain_score for r in reports]).mean(),
-            edge,
-            jnp.stack([r.dropped for r in reports]).sum(),
-        )
+        plain = jnp.stack([found.plain_score for found in reports]).mean()
+        return merge_reports(space, list(zip(masks, reports, strict=True)), plain)
 
     return Curriculum(init, sample, update, report)
 

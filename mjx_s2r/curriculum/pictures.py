@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from mjx_s2r.curriculum.interface import Curriculum, Episodes, Report, normalized_entropy
+from mjx_s2r.curriculum.interface import Curriculum, Episodes, Report, merge_reports
 from mjx_s2r.params import ParamSpace
 from mjx_s2r.params.camera_rows import FRAME_ARRAYS
 from mjx_s2r.sim.interface import EpisodeParams
@@ -65,7 +65,7 @@ def schedule_by_pictures(
         episodes: schedules the rows that no single picture shows; its draws of others are not used.
         pictures: schedules `picture_rows`; its draws of others are not used.
     """
-    shown = jnp.asarray(picture_rows(space))
+    rows = picture_rows(space)
 
     def init() -> PictureState:
         return PictureState(episodes.init(), pictures.init())
@@ -73,23 +73,14 @@ def schedule_by_pictures(
     def sample(state: PictureState, n: int, key: jax.Array) -> EpisodeParams:
         draw = episodes.sample(state.episodes, n, jax.random.fold_in(key, 0))
         looks = pictures.sample(state.pictures, n, jax.random.fold_in(key, 1))
-        return replace(draw, xi=jnp.where(shown, looks.xi, draw.xi))
+        return replace(draw, xi=jnp.where(jnp.asarray(rows), looks.xi, draw.xi))
 
     def update(state: PictureState, ended: Episodes) -> PictureState:
         return replace(state, episodes=episodes.update(state.episodes, ended))
 
     def report(state: PictureState) -> Report:
         other, mine = episodes.report(state.episodes), pictures.report(state.pictures)
-        low = jnp.where(shown, mine.low, other.low)
-        high = jnp.where(shown, mine.high, other.high)
-        return Report(
-            low,
-            high,
-            normalized_entropy(space, low, high),
-            other.plain_score,
-            jnp.where(shown, mine.edge_score, other.edge_score),
-            other.dropped + mine.dropped,
-        )
+        return merge_reports(space, [(~rows, other), (rows, mine)], other.plain_score)
 
     def sample_pictures(state: PictureState, n: int, key: jax.Array) -> EpisodeParams:
         return pictures.sample(state.pictures, n, key)

@@ -125,12 +125,7 @@ class Run:
     def _begin(self, body: Any, resume: bool, may_change: Sequence[str]) -> None:
         """Checks what the folder holds and writes the settings, under the lock."""
         path = self.path
-        held = [n for n in (CONFIG, METRICS, BOUNDS, CHECKPOINTS) if (path / n).exists()]
-        if held and not resume:
-            raise RunError(
-                f"{path} holds another run ({', '.join(held)}); resume it (--resume) or name "
-                "another folder"
-            )
+        held = check_vacant(path, resume)
         if held:
             check_same_settings(path, body, may_change)
         write_json(path / CONFIG, {"schema": SCHEMA} | body)
@@ -532,6 +527,21 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
             raise RunError(f"{path} line {number} is not JSON: {line[:60]!r}; remove it") from error
         rows.append({name: math.nan if v is None else v for name, v in row.items()})
     return rows
+
+
+def check_vacant(folder: Path, resume: bool) -> bool:
+    """Returns whether a folder holds a run already.
+
+    Raises:
+        RunError: it does, and nobody wants to ``resume`` it; names what is there.
+    """
+    held = [n for n in (CONFIG, METRICS, BOUNDS, CHECKPOINTS) if (folder / n).exists()]
+    if held and not resume:
+        raise RunError(
+            f"{folder} holds another run ({', '.join(held)}); resume it (--resume) or name "
+            "another folder"
+        )
+    return bool(held)
 
 
 def check_same_settings(path: Path, body: Any, may_change: Sequence[str] = ()) -> None:

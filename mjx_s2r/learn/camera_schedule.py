@@ -195,20 +195,17 @@ class CameraSchedule:
             return jnp.zeros(xi.shape[:1], jnp.int32)
         return cast(jax.Array, _ages(self.timing, frames, xi))
 
-    def places(self, frames: Frames, worlds: State, xi: jax.Array) -> tuple[jax.Array, ...]:
+    def places(self, worlds: State, xi: jax.Array, age: jax.Array) -> tuple[jax.Array, ...]:
         """Returns (B, K, 2) per camera: where the picture just observed shows the keypoints.
 
         Columns and rows go from -1 to 1; a place is NaN where the picture is not of this step.
 
         Args:
-            frames: as `observe` returned them.
             worlds: the worlds that were observed.
             xi: (B, D) the looks that were drawn.
+            age: (B,) of the picture, from `picture_age`.
         """
         found = self.find(worlds, xi)
-        if not found:
-            return ()
-        age = self.picture_age(frames, worlds)
         now = [(age == 0)[:, None, None] & (every == 1) for every in self.period]
         return tuple(jnp.where(*pair, jnp.nan) for pair in zip(now, found, strict=True))
 

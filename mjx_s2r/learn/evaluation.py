@@ -99,7 +99,7 @@ def evaluate_on_images(
     carry = _begun(fresh, rnn_state, params)
     for index in range(env.episode_steps):
         key_step = jax.random.fold_in(key_steps, index)
-        xi = _current_params(env, carry[1])
+        xi = cameras.params(carry[1])
         frames, images = cameras.observe(frames, carry[1], xi, index, key_step)
         carry = _seen_step(env, act, state, carry, images)
         if index % ALL_OVER_EVERY == 0 and bool(carry[3].all()):
@@ -132,9 +132,3 @@ def _after(env: Environment, carry: Episode, memory: jax.Array, action: jax.Arra
 def _seen_step(env: Env, act: ActOnImages, state: Any, carry: Episode, images: Images) -> Episode:
     """Takes one step on what is seen."""
     return _after(env, carry, *act(state, carry[0], carry[1], images))
-
-
-@partial(jax.jit, static_argnums=0)
-def _current_params(env: Env, worlds: State) -> jax.Array:
-    """Returns (B, D) the parameters of worlds now."""
-    return jax.vmap(env.current_params)(worlds)

@@ -16,6 +16,39 @@ import jax.numpy as jnp
 Tree = TypeVar("Tree")
 
 
+def count_items(worlds: int, steps: int, remembers: bool) -> int:
+    """Returns how many items a rollout has: whole worlds where networks remember, else steps."""
+    return worlds if remembers else worlds * steps
+
+
+def check_items(
+    worlds: int, steps: int, minibatches: int, remembers: bool, *, what: str, who: str
+) -> None:
+    """Checks that the items of a rollout divide into minibatches.
+
+    Args:
+        worlds: B.
+        steps: T.
+        minibatches: their number.
+        remembers: whether items are whole worlds.
+        what: the settings, for the message.
+        who: what remembers, for the message.
+
+    Raises:
+        ValueError: they do not.
+    """
+    if not count_items(worlds, steps, remembers) % minibatches:
+        return
+    if remembers:
+        raise ValueError(
+            f"{what}: {worlds} worlds do not divide into {minibatches} minibatches, which are made "
+            f"of whole worlds where {who}"
+        )
+    raise ValueError(
+        f"{what}: {worlds} worlds x {steps} steps do not divide into {minibatches} minibatches"
+    )
+
+
 def groups(worlds: int, items: int, minibatches: int) -> int:
     """Returns the number of groups G, a power of two up to 64.
 

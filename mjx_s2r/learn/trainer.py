@@ -32,13 +32,7 @@ from mjx_s2r.io.tracker import ending, track
 from mjx_s2r.learn.algorithm import Algorithm, AlgorithmConfig, Imitator
 from mjx_s2r.learn.camera_schedule import CameraSchedule, Frames, check_picture_memory
 from mjx_s2r.learn.compiled_step import CompiledStep
-from mjx_s2r.learn.evaluation import (
-    Act,
-    ActOnImages,
-    EpisodeScores,
-    evaluate_on_images,
-    evaluate_policy,
-)
+from mjx_s2r.learn.evaluation import EpisodeScores, evaluate_on_images, evaluate_policy
 from mjx_s2r.learn.nan_guard import NanSnapshot, empty_snapshot
 from mjx_s2r.learn.networks.actor_critic import RnnState
 from mjx_s2r.learn.networks.gaussian import Gaussian
@@ -270,7 +264,7 @@ class Trainer:
         """
         rnn_state = self.algorithm.zero_rnn_state(params.kind.shape[0]).actor
         if self.cameras is not None:
-            env, act = cast(Env, self.env), self._mean_action_on_images
+            env, act = cast(Env, self.env), self._mean_action
             return evaluate_on_images(env, self.cameras, act, state, rnn_state, params, key=key)
         return evaluate_policy(self.env, self._mean_action, state, rnn_state, params, key=key)
 
@@ -286,11 +280,11 @@ class Trainer:
         return self.evaluate(state, params, key=key_reset)
 
     @cached_property
-    def _mean_action(self) -> Act:
+    def _mean_action(self) -> Callable[..., tuple[jax.Array, jax.Array]]:
         def act(
-            state: TrainState, rnn_state: jax.Array, worlds: State
+            state: TrainState, rnn_state: jax.Array, worlds: State, images: Images = ()
         ) -> tuple[jax.Array, jax.Array]:
-            rnn_state, policy = self.apply_policy(state, rnn_state, worlds)
+            rnn_state, policy = self.apply_policy(state, rnn_state, worlds, images)
             return rnn_state, jnp.tanh(policy.mean)
 
         return act
@@ -301,16 +295,6 @@ class Trainer:
         if self.cameras is None or not self.cameras.look_each_step:
             return None
         return self.looks or PictureSchedule(self.curriculum.sample, lambda state, seen: state)
-
-    @cached_property
-    def _mean_action_on_images(self) -> ActOnImages:
-        def act(
-            state: TrainState, rnn_state: jax.Array, worlds: State, images: Images
-        ) -> tuple[jax.Array, jax.Array]:
-            rnn_state, policy = self.apply_policy(state, rnn_state, worlds, images)
-            return rnn_state, jnp.tanh(policy.mean)
-
-        return act
 
     @cached_property
     def _steady(self) -> np.ndarray:
@@ -365,9 +349,10 @@ class Trainer:
         for index, key in enumerate(keys):
             looks = self._looks(state.curriculum, carry[1], key)
             frames, images = cameras.observe(frames, carry[1], looks.xi, first + index, key)
+            age = cameras.picture_age(frames, carry[1])
             if self._picture_schedule is not None:
-                drawn.append((looks, cameras.picture_age(frames, carry[1])))
-            places = cameras.places(frames, carry[1], looks.xi)
+                drawn.append((looks, age))
+            places = cameras.places(carry[1], looks.xi, age)
             shown = (images, places, jnp.int32(index), key)
             carry, step = self._step(state.learner, carry, fresh, *shown)
             frames = cameras.auto_reset(frames, fresh_frames, carry[1])
@@ -676,12 +661,14 @@ def _iterations(
     bar: ProgressBar,
 ) -> Any:
     window = MetricsWindow(time.perf_counter())
+    over = loop.finished is not None and loop.finished(state)
     for done in range(first + 1, loop.iterations + 1):
-        if loop.finished is not None and loop.finished(state):
+        if over:
             break
         state, metrics = loop.iterate(state)
         window.add(metrics)
-        last = done == loop.iterations or (loop.finished is not None and loop.finished(state))
+        over = loop.finished is not None and loop.finished(state)
+        last = done == loop.iterations or over
         due = done % loop.log_every == 0 or last
         if due:
             note = loop.log(run, window.close(done, state))

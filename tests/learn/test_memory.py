@@ -56,7 +56,11 @@ class Lamp:
         picture = jnp.broadcast_to(lit[:, None, :, None], (lit.shape[0], SIZE, SIZE, 3))
         return (), (255 * picture.astype(jnp.uint8),)
 
-    def places(self, film: tuple, worlds: State, xi: jax.Array) -> tuple:
+    def picture_age(self, film: tuple, worlds: State) -> jax.Array:
+        """Shows what is there now."""
+        return jnp.zeros(worlds.done.shape, jnp.int32)
+
+    def places(self, worlds: State, xi: jax.Array, age: jax.Array) -> tuple:
         """Shows no keypoints."""
         return ()
 

@@ -255,7 +255,7 @@ class Adaptation:
         if not isinstance(real, RealBatch):
             raise ValueError("adaptation needs real frames: give the trainer a host_batch")
         state = self.judged_at_start(state, real.held_out)
-        batch = self._simulated(state, rollout, rnn_state)
+        batch = self.distillation.batch(state.obs_norm, rollout, rnn_state)
         share, rate = self._of_stage("simulated", state), self._of_stage("learning_rate", state)
         stage = state.stage
         state, (distilled, figures) = self._run_steps(state, batch, real, key)
@@ -328,24 +328,6 @@ class Adaptation:
         first = jax.ShapeDtypeStruct((1, 1), jnp.bool_)
         out = jax.eval_shape(self.student.apply, params, memory, obs, images, first)
         return int(jax.eval_shape(lambda o: self.student.seen(o, readings), out).shape[-1])
-
-    def _simulated(self, state: AdaptState, rollout: Rollout, rnn_state: RnnState) -> DistillBatch:
-        """Returns the simulated frames as items: whole worlds, or single steps."""
-        steps = rollout.transitions
-        teacher, label, _ = steps.extras
-        batch = DistillBatch(
-            obs=normalizer.apply(state.obs_norm, steps.obs["state"]),
-            images=steps.images,
-            is_first=steps.is_first,
-            teacher=teacher,
-            label=label,
-            rnn_state=rnn_state.actor[:, : self.student.rnn_hidden][None],
-            places=steps.places,
-        )
-        if self.student.rnn_hidden:
-            return batch
-        nothing = jnp.zeros((*batch.is_first.shape, 0))
-        return minibatches.single_steps(replace(batch, rnn_state=nothing), self.config.groups)
 
     def _of_stage(self, name: str, state: AdaptState) -> jax.Array:
         """Returns () the value that a setting has in this stage."""

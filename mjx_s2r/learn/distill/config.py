@@ -92,16 +92,14 @@ class DistillConfig:
                 raise ValueError(f"distill.{name} {getattr(self, name)} must be at least 1")
         if self.rnn_hidden < 0:
             raise ValueError(f"distill.rnn_hidden {self.rnn_hidden} must not be negative")
-        if self.rnn_hidden and self.num_envs % self.num_minibatches:
-            raise ValueError(
-                f"distill: {self.num_envs} worlds do not divide into {self.num_minibatches} "
-                "minibatches, which are made of whole worlds where the student remembers"
-            )
-        if self._items % self.num_minibatches:
-            raise ValueError(
-                f"distill: {self.num_envs} worlds x {self.num_steps} steps do not divide into "
-                f"{self.num_minibatches} minibatches"
-            )
+        minibatches.check_items(
+            self.num_envs,
+            self.num_steps,
+            self.num_minibatches,
+            self.rnn_hidden > 0,
+            what="distill",
+            who="the student remembers",
+        )
         for name in ("beta_share", "beta_decay", "steady_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"distill.{name} {getattr(self, name)} must lie in [0, 1]")
@@ -142,4 +140,4 @@ class DistillConfig:
     @property
     def _items(self) -> int:
         """What minibatches are made of: steps, or whole worlds where the student remembers."""
-        return self.num_envs if self.rnn_hidden else self.num_envs * self.num_steps
+        return minibatches.count_items(self.num_envs, self.num_steps, self.rnn_hidden > 0)

@@ -4,8 +4,7 @@ In every iteration B worlds run T steps. In each world and step the teacher acts
 beta, the student otherwise; the teacher names the right action everywhere. The student then takes
 gradient steps on the loss of `mjx_s2r.learn.distill.losses`. With beta 1 throughout this is
 behaviour cloning, with beta 0 the student's own states from the start. The teacher's means are
-bounded to +-2 (tanh 2 = 0.96): beyond that the squash makes them all the same action, but their
-distances would rule the loss.
+bounded (`mjx_s2r.learn.distill.teachers.bounded`).
 """
 
 from collections.abc import Callable
@@ -22,7 +21,13 @@ from mjx_s2r.curriculum.interface import Episodes
 from mjx_s2r.learn import minibatches, normalizer
 from mjx_s2r.learn.distill.config import DistillConfig
 from mjx_s2r.learn.distill.losses import DistillBatch, DistillLossMetrics, distill_loss
-from mjx_s2r.learn.distill.teachers import TeacherAnswer, TeacherModel, TeacherPolicy, teacher_of
+from mjx_s2r.learn.distill.teachers import (
+    TeacherAnswer,
+    TeacherModel,
+    TeacherPolicy,
+    bounded,
+    teacher_of,
+)
 from mjx_s2r.learn.networks.actor_critic import RnnState
 from mjx_s2r.learn.networks.encoders.pretrained import put_weights, scale_backbone
 from mjx_s2r.learn.networks.encoders.weights import Weights
@@ -32,8 +37,6 @@ from mjx_s2r.learn.normalizer import Normalizer
 from mjx_s2r.learn.rollout import Images, Rollout, is_first
 from mjx_s2r.sim.env import Env
 from mjx_s2r.sim.interface import State
-
-MAX_TEACHER_MEAN = 2.0
 
 
 @struct.dataclass
@@ -129,14 +132,14 @@ class Distillation:
         kept, mine = self.policy(state, rnn_state, worlds.obs, images, first)
         own, theirs = self._split(kept)
         theirs, answer = self.teacher.answer(theirs, worlds.obs, first)
-        bounded = jnp.clip(answer.policy.mean, -MAX_TEACHER_MEAN, MAX_TEACHER_MEAN)
-        answer = replace(answer, policy=replace(answer.policy, mean=bounded))
-        raw = bounded if self.config.acts == "teacher" else mine.mean
+        answer = replace(answer, policy=bounded(answer.policy))
+        right = answer.policy.mean
+        raw = right if self.config.acts == "teacher" else mine.mean
         if self.config.acts == "mixture":
             teaches = jax.random.bernoulli(key_who, self.beta(state), (raw.shape[0], 1))
-            raw = jnp.where(teaches, bounded, raw)
+            raw = jnp.where(teaches, right, raw)
         raw = raw + self.config.action_noise * jax.random.normal(key_noise, raw.shape)
-        agrees = agreement(mine.mean, bounded, self.config.agrees_within)
+        agrees = agreement(mine.mean, right, self.config.agrees_within)
         return jnp.concatenate((own, theirs), -1), raw, (answer, self.label(worlds), agrees)
 
     def policy(
@@ -184,11 +187,29 @@ class Distillation:
         self, state: DistillState, rollout: Rollout, rnn_state: RnnState, *, key: jax.Array
     ) -> tuple[DistillState, jax.Array, DistillMetrics]:
         """Returns the state after all gradient steps, no critic's recurrent state, and metrics."""
-        steps, beta = rollout.transitions, self.beta(state)
-        state = replace(state, obs_norm=normalizer.update(state.obs_norm, steps.obs["state"]))
-        teacher, label, agrees = steps.extras
+        obs, beta = rollout.transitions.obs["state"], self.beta(state)
+        state = replace(state, obs_norm=normalizer.update(state.obs_norm, obs))
+        batch = self.batch(state.obs_norm, rollout, rnn_state)
+        state, loss = self._run_epochs(state, batch, key)
+        taken_over = state.taken_over
+        if taken_over is not None:
+            taken_over |= loss.mean_error < self.config.beta_error
+        state = replace(state, updates=state.updates + 1, taken_over=taken_over)
+        agreed = self.picture_scores(rollout).mean()
+        return state, rnn_state.critic, DistillMetrics(**vars(loss), beta=beta, agreement=agreed)
+
+    def batch(self, obs_norm: Normalizer, rollout: Rollout, rnn_state: RnnState) -> DistillBatch:
+        """Returns the frames of a rollout as minibatches take them: whole worlds, or single steps.
+
+        Args:
+            obs_norm: moments of the readings.
+            rollout: T steps in B worlds.
+            rnn_state: the recurrent states before the first of them.
+        """
+        steps = rollout.transitions
+        teacher, label, _ = steps.extras
         batch = DistillBatch(
-            obs=normalizer.apply(state.obs_norm, steps.obs["state"]),
+            obs=normalizer.apply(obs_norm, steps.obs["state"]),
             images=steps.images,
             is_first=steps.is_first,
             teacher=teacher,
@@ -196,13 +217,10 @@ class Distillation:
             rnn_state=self._split(rnn_state.actor)[0][None],
             places=steps.places,
         )
-        state, loss = self._run_epochs(state, self._items(batch), key)
-        taken_over = state.taken_over
-        if taken_over is not None:
-            taken_over |= loss.mean_error < self.config.beta_error
-        state = replace(state, updates=state.updates + 1, taken_over=taken_over)
-        metrics = DistillMetrics(**vars(loss), beta=beta, agreement=agrees.mean())
-        return state, rnn_state.critic, metrics
+        if self.student.rnn_hidden:
+            return batch
+        out = minibatches.single_steps(batch, self.config.groups)
+        return replace(out, rnn_state=jnp.zeros((*out.is_first.shape, 0)))
 
     def scored_episodes(self, state: DistillState, rollout: Rollout) -> Episodes:
         """Returns the episodes that end once the student acts alone; others are the teacher's."""
@@ -250,13 +268,6 @@ class Distillation:
         """Returns the student's recurrent state (B, H) and what stands behind it."""
         size = self.student.rnn_hidden
         return rnn_state[:, :size], rnn_state[:, size:]
-
-    def _items(self, batch: DistillBatch) -> DistillBatch:
-        """Returns a batch (T, B, ...) as minibatches take it: whole worlds, or single steps."""
-        if self.student.rnn_hidden:
-            return batch
-        out = minibatches.single_steps(batch, self.config.groups)
-        return replace(out, rnn_state=jnp.zeros((*out.is_first.shape, 0)))
 
     def _run_epochs(
         self, state: DistillState, batch: DistillBatch, key: jax.Array

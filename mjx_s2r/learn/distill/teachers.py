@@ -1,7 +1,7 @@
 """Teachers of distillation: whoever names the right action, with or without a memory."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import jax
@@ -11,6 +11,8 @@ from flax import struct
 from mjx_s2r.learn import normalizer
 from mjx_s2r.learn.networks.gaussian import Gaussian
 from mjx_s2r.learn.ppo.ppo import PPO, PPOState
+
+MAX_TEACHER_MEAN = 2.0
 
 TeacherPolicy = Callable[[dict[str, jax.Array]], Gaussian]  # observations -> raw actions (B, J)
 
@@ -36,6 +38,15 @@ class TeacherModel:
     answer: Callable[[jax.Array, dict[str, jax.Array], jax.Array], tuple[jax.Array, TeacherAnswer]]
     rnn_size: int = 0
     knows_value: bool = False
+
+
+def bounded(policy: Gaussian) -> Gaussian:
+    """Returns a teacher's distribution with its means within +-`MAX_TEACHER_MEAN`.
+
+    Beyond that (tanh 2 = 0.96) the squash makes them all the same action, but their distances would
+    rule a loss.
+    """
+    return replace(policy, mean=jnp.clip(policy.mean, -MAX_TEACHER_MEAN, MAX_TEACHER_MEAN))
 
 
 def teacher_of(policy: TeacherPolicy) -> TeacherModel:

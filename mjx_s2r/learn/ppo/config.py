@@ -70,16 +70,14 @@ class PPOConfig:
         for name in ("num_envs", "num_steps", "num_minibatches", "num_epochs", "cnn_channels"):
             if getattr(self, name) < 1:
                 raise ValueError(f"ppo.{name} {getattr(self, name)} must be at least 1")
-        if self.rnn_hidden and self.num_envs % self.num_minibatches:
-            raise ValueError(
-                f"ppo: {self.num_envs} worlds do not divide into {self.num_minibatches} "
-                "minibatches, which are made of whole worlds where the networks remember"
-            )
-        if self._items % self.num_minibatches:
-            raise ValueError(
-                f"ppo: {self.num_envs} worlds x {self.num_steps} steps do not divide into "
-                f"{self.num_minibatches} minibatches"
-            )
+        minibatches.check_items(
+            self.num_envs,
+            self.num_steps,
+            self.num_minibatches,
+            self.rnn_hidden > 0,
+            what="ppo",
+            who="the networks remember",
+        )
         if self.init_std <= 0:
             raise ValueError(f"ppo.init_std {self.init_std} must be above 0")
         for name in ("rnn_hidden", "value_clip", "imitation_coef"):
@@ -108,4 +106,4 @@ class PPOConfig:
     @property
     def _items(self) -> int:
         """What minibatches are made of: steps, or whole worlds where the networks remember."""
-        return self.num_envs if self.rnn_hidden else self.num_envs * self.num_steps
+        return minibatches.count_items(self.num_envs, self.num_steps, self.rnn_hidden > 0)

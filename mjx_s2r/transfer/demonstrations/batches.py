@@ -4,7 +4,7 @@ Rows are drawn with replacement, stretches of an episode at a time where the pol
 batch is arrays of the host; `mjx_s2r.learn.adapt` trains on them.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -139,8 +139,3 @@ class RowSampler:
 def batch_rng(seed: int, iteration: int, stream: int) -> np.random.Generator:
     """Returns the random numbers of one iteration; each ``stream`` has its own."""
     return np.random.default_rng((seed, iteration, stream))
-
-
-def without_mixing(sampler: RowSampler, rows: np.ndarray) -> RowSampler:
-    """Returns a sampler of other rows whose pictures stay as they are, for judging."""
-    return replace(sampler, rows=rows, mixing=PictureMixing())

@@ -11,7 +11,6 @@ from mjx_s2r.transfer.demonstrations.batches import (
     PictureMixing,
     RowSampler,
     batch_rng,
-    without_mixing,
 )
 from mjx_s2r.transfer.demonstrations.compositing import (
     green_screen_matte,
@@ -130,7 +129,8 @@ def test_frames_of_a_stack_are_treated_alike() -> None:
     seen = sampler.pictures(rows, rng=np.random.default_rng(1))[0]
     np.testing.assert_array_equal(seen[..., :3], seen[..., 3:])
     assert (seen[..., :3] != found.images[0][rows]).any()
-    plain = without_mixing(sampler, np.arange(5)).pictures(rows, rng=np.random.default_rng(1))[0]
+    judging = replace(sampler, rows=np.arange(5), mixing=PictureMixing())
+    plain = judging.pictures(rows, rng=np.random.default_rng(1))[0]
     np.testing.assert_array_equal(plain[..., :3], found.images[0][rows])
 
 

@@ -1,4 +1,4 @@
-"""A pretrained backbone as a function: pictures -> feature maps, or -> ImageNet's classes.
+"""A pretrained backbone as a function: pictures -> feature maps.
 
 Batch normalization is folded into the convolutions when weights are converted, so every layer is a
 kernel and a bias, frozen or trained. Parameters have the names of the weights' file
@@ -74,17 +74,6 @@ def feature_maps(
     net = architecture(kind)
     layout = _Deployed(params) if deployed else _Training(params)
     return _blocks(layout, net, net.blocks_to(stage), images)
-
-
-def class_log_odds(
-    kind: str, params: Params, images: jax.Array, *, deployed: bool = False
-) -> jax.Array:
-    """Returns log odds (N, 1000) of ImageNet's classes, up to a constant; see `feature_maps`."""
-    net = architecture(kind)
-    layout = _Deployed(params) if deployed else _Training(params)
-    x = _relu6(layout.mix(_blocks(layout, net, net.blocks, images), "head"))
-    pooled = jnp.mean(x, (2, 3) if deployed else (1, 2))
-    return pooled @ params["classes.kernel"] + params["classes.bias"]
 
 
 class Backbone(nn.Module):

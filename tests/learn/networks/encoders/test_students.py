@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +16,6 @@ from mjx_s2r.api.policy import deployed_algorithm, policy_function
 from mjx_s2r.contract import CameraSignal
 from mjx_s2r.learn.distill.config import DistillConfig
 from mjx_s2r.learn.distill.distillation import Distillation, DistillState
-from mjx_s2r.learn.distill.losses import DistillBatch
 from mjx_s2r.learn.distill.teachers import TeacherAnswer, teacher_of
 from mjx_s2r.learn.networks.encoders.architecture import EncoderError
 from mjx_s2r.learn.networks.encoders.backbone import is_trained
@@ -94,17 +95,17 @@ def test_an_update_moves_what_is_trained_and_nothing_else(
         np.testing.assert_array_equal(array, weights.arrays[name])
     rng = np.random.default_rng(0)
     normal = lambda *shape: jnp.asarray(rng.normal(size=shape), jnp.float32)  # noqa: E731
-    batch = DistillBatch(
-        obs=normal(T, B, CONTRACT.size),
+    teacher = TeacherAnswer(gaussian(normal(T, B, JOINTS), normal(T, B, JOINTS)), jnp.zeros((T, B)))
+    steps = SimpleNamespace(
+        obs={"state": normal(T, B, CONTRACT.size)},
         images=pictures(T, B),
         is_first=jnp.zeros((T, B), bool),
-        teacher=TeacherAnswer(
-            gaussian(normal(T, B, JOINTS), normal(T, B, JOINTS)), jnp.zeros((T, B))
-        ),
-        label=normal(T, B, 2),
-        rnn_state=jnp.zeros((1, B, 0)),
+        extras=(teacher, normal(T, B, 2), jnp.zeros((T, B))),
+        places=(),
     )
-    run = jax.jit(lambda state: algorithm._run_epochs(state, algorithm._items(batch), key)[0])
+    rollout: Any = SimpleNamespace(transitions=steps)
+    nothing = algorithm.zero_rnn_state(B)
+    run = jax.jit(lambda state: algorithm.update(state, rollout, nothing, key=key)[0])
     after = run(start)
     moved = {
         name: not np.array_equal(array, start.params["params"]["backbone"][name])
