@@ -3,7 +3,8 @@
 The file flies stand-ins (--reality my_robot.toml), or logs of a real robot are given (--flights
 mon.flight tue.flight --successes 2). It plays in worlds of its training from the same starts;
 recorded commands are replayed in simulation, and rows of the table are blamed for what differs;
-observations and pictures of both sides are compared. One page and gap.json go into the folder "gap"
+observations and pictures of both sides are compared. --run RUN alone takes the policy.onnx of that
+run, and has its training's own engine play it, too. One page and gap.json go into the folder "gap"
 beside the policy, or --out. See docs/gap.md.
 """
 
@@ -25,11 +26,11 @@ PAGE, FIGURES = "gap.html", "gap.json"
 def main(argv: Sequence[str]) -> None:
     """Parses the command line, measures, prints and writes."""
     config = tyro.cli(GapConfig, args=list(argv))
-    if config.policy.is_file():
+    if config.file.is_file():
         check_writable(config.folder.parent)
         config.folder.mkdir(parents=True, exist_ok=True)
     report = measure_gap(config)
-    space = open_policy(config.policy, config.task)[1].space
+    space = open_policy(config.file, config.task)[1].space
     command = shlex.join(["python", "-m", "train", "gap", *argv])
     page = write_gap_page(config.folder / PAGE, report, space, command)
     write_json(config.folder / FIGURES, report.to_json())

@@ -16,7 +16,7 @@ import mujoco
 import numpy as np
 import tyro
 
-from mjx_s2r.api.policy import load_policy
+from mjx_s2r.api.policy import VARIANT_LIMIT, TrainedPolicy, exported_difference, load_policy
 from mjx_s2r.api.robots import (
     EvaluateConfig,
     evaluate_in_simulation,
@@ -33,6 +33,7 @@ from mjx_s2r.eval.robot_episodes import RobotEpisode, log_name
 from mjx_s2r.eval.simulated_worlds import trained_bounds
 from mjx_s2r.eval.world_judge import judge_worlds
 from mjx_s2r.io.config import ConfigError
+from mjx_s2r.io.run import POLICY, RunError, read_settings
 from mjx_s2r.params import ParamError
 from mjx_s2r.robot.driver import COMMAND
 from mjx_s2r.robot.drivers.mujoco_wiring import placed_bodies
@@ -70,12 +71,13 @@ BY_MOTION = ("model.*", "actuator.delay_s", "actuator.offset")
 class GapConfig:
     """Settings of a measurement."""
 
-    policy: Annotated[Path, tyro.conf.Positional]
-    """The exported policy."""
+    policy: Annotated[Path | None, tyro.conf.Positional] = None
+    """The exported policy; by default that in the folder of --run."""
     task: str = ""
     """Its task, a name or module:Class; empty: the name in the policy's contract."""
     run: Path | None = None
-    """Run of the policy: its training's own engine plays it, too, in many worlds at once."""
+    """Folder of the policy's run: its training's own engine plays it, too, in many worlds at
+    once."""
     reality: Path | None = None
     """Reality file of the stand-ins that are flown (docs/reality.md); absent: the task's own."""
     flights: tuple[Path, ...] = ()
@@ -109,6 +111,8 @@ class GapConfig:
         Raises:
             ParamError: a number that cannot be; settings that exclude each other.
         """
+        if self.policy is None and self.run is None:
+            raise ParamError("no policy: name its file (runs/student/policy.onnx), or its run (--run)")
         for name in ("episodes", "pictures"):
             if getattr(self, name) < 1:
                 raise ParamError(f"{name} {getattr(self, name)} must be at least 1")
@@ -122,9 +126,17 @@ class GapConfig:
             )
 
     @property
+    def file(self) -> Path:
+        """The exported policy."""
+        if self.policy is not None:
+            return self.policy
+        assert self.run is not None
+        return self.run / POLICY
+
+    @property
     def folder(self) -> Path:
         """Folder of page, figures and logs."""
-        return self.out or self.policy.parent / "gap"
+        return self.out or self.file.parent / "gap"
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,10 +163,12 @@ def measure_gap(config: GapConfig) -> GapReport:
 
     Raises:
         ContractError: a policy that cannot be read or of another task; a flight of another robot.
+        RunError, CheckpointError: a run that cannot be opened, or that holds another policy.
         RecordingError: a log that cannot be used.
         ParamError, ConfigError, ModelError, TaskError: as `evaluate_on_robots`.
     """
-    policy, task = open_policy(config.policy, config.task)
+    policy, task = open_policy(_exported(config), config.task)
+    trained = _trained(config.run, policy, config.file)
     bounds = trained_bounds(task, policy.contract)
     rows = select_rows(task.space, config.rows or _told_by_motion(task))
     objects = None if config.objects is None else read_objects(config.objects, task.mj_model)
@@ -163,7 +177,7 @@ def measure_gap(config: GapConfig) -> GapReport:
     missing: list[str] = []
     if not policy.contract.ranges:
         missing.append("ranges: the file does not say what it was trained on; nominal is taken")
-    flown = _fly_both(config, given, objects, missing)
+    flown = _fly_both(config, given, objects, trained, missing)
     verdict = None
     by_name = {place.name: place.performance for place in flown.places}
     if ROBOT in by_name:
@@ -173,7 +187,7 @@ def measure_gap(config: GapConfig) -> GapReport:
     replay, blame = _replayed(config, task, rows, bounds, flown, more, missing)
     return GapReport(
         task=task.name,
-        policy=config.policy.name,
+        policy=config.file.name,
         places=flown.places,
         verdict=verdict,
         replay=replay,
@@ -238,11 +252,12 @@ def _fly_both(
     config: GapConfig,
     given: tuple[Flight, ...],
     objects: dict[str, Objects] | None,
+    trained: TrainedPolicy | None,
     missing: list[str],
 ) -> _Flown:
     """Flies simulated worlds, and the stand-ins unless flights were given."""
     evaluate = EvaluateConfig(
-        policy=config.policy,
+        policy=config.file,
         task=config.task,
         reality=config.reality,
         count=config.count,
@@ -277,7 +292,7 @@ def _fly_both(
         if not nominal:
             worlds = dict.fromkeys(e.robot for e in played)
             simulated = tuple(read(logs / "simulation" / log_name(x)) for x in worlds)
-    places += _own_engine(config, missing)
+    places += _own_engine(trained, missing)
     return _Flown(tuple(places), paths, robot, simulated, things)
 
 
@@ -302,11 +317,46 @@ def _counted(flights: Sequence[Flight], successes: int) -> Performance:
     )
 
 
-def _own_engine(config: GapConfig, missing: list[str]) -> Iterator[Place]:
+def _exported(config: GapConfig) -> Path:
+    """Returns the policy's file.
+
+    Raises:
+        RunError: the run has none yet.
+    """
+    if config.policy is None and config.run is not None and not config.file.is_file():
+        read_settings(config.run)  # says so where it is no run at all
+        raise RunError(
+            f"{config.run} holds no {POLICY}; write it: python -m train export --run {config.run}"
+        )
+    return config.file
+
+
+def _trained(run: Path | None, policy: Policy, file: Path) -> TrainedPolicy | None:
+    """Returns what a run holds, if one is named; it must be the policy of the file.
+
+    Raises:
+        RunError: no run there, or one of another policy.
+        CheckpointError: as `load_policy`.
+    """
+    if run is None:
+        return None
+    trained = load_policy(run)
+    if trained.trainer.cameras is not None:
+        return trained
+    apart = exported_difference(trained, policy)
+    if apart > VARIANT_LIMIT:
+        raise RunError(
+            f"{run} holds another policy than {file}: their actions differ by {apart:.2g} of the "
+            f"action's scale; export it anew (python -m train export --run {run}), or name the run "
+            "that the file is from"
+        )
+    return trained
+
+
+def _own_engine(trained: TrainedPolicy | None, missing: list[str]) -> Iterator[Place]:
     """Yields what the training's own engine says of the run's policy."""
-    if config.run is None:
+    if trained is None:
         return
-    trained = load_policy(config.run)
     if trained.trainer.cameras is not None:
         missing.append(f"{OWN}: a policy that sees is played by its file alone")
         return
