@@ -14,7 +14,6 @@ from collections.abc import Sequence
 import tyro
 
 from mjx_s2r.api.gap import GapConfig, measure_gap
-from mjx_s2r.api.robots import open_policy
 from mjx_s2r.io.run import check_writable, write_json
 from mjx_s2r.runtime.progress import console
 from mjx_s2r.transfer.gap.page import write_gap_page
@@ -30,9 +29,8 @@ def main(argv: Sequence[str]) -> None:
         check_writable(config.folder.parent)
         config.folder.mkdir(parents=True, exist_ok=True)
     report = measure_gap(config)
-    space = open_policy(config.file, config.task)[1].space
     command = shlex.join(["python", "-m", "train", "gap", *argv])
-    page = write_gap_page(config.folder / PAGE, report, space, command)
+    page = write_gap_page(config.folder / PAGE, report, command)
     write_json(config.folder / FIGURES, report.to_json())
     for line in _told(report):
         console.print(line, highlight=False, markup=False)

@@ -26,6 +26,7 @@ from mjx_s2r.api.robots import (
 )
 from mjx_s2r.contract import ContractError, PolicyContract
 from mjx_s2r.curriculum.coordinates import select_rows
+from mjx_s2r.envs.registry import name_of
 from mjx_s2r.eval.gap_verdict import judge_gap
 from mjx_s2r.eval.intervals import mean_interval, wilson
 from mjx_s2r.eval.performance import EpisodeFigure, Performance
@@ -33,7 +34,7 @@ from mjx_s2r.eval.robot_episodes import RobotEpisode, log_name
 from mjx_s2r.eval.simulated_worlds import trained_bounds
 from mjx_s2r.eval.world_judge import judge_worlds
 from mjx_s2r.io.config import ConfigError
-from mjx_s2r.io.run import POLICY, RunError, read_settings
+from mjx_s2r.io.run import POLICY, RunError
 from mjx_s2r.params import ParamError
 from mjx_s2r.robot.driver import COMMAND
 from mjx_s2r.robot.drivers.mujoco_wiring import placed_bodies
@@ -55,7 +56,7 @@ from mjx_s2r.transfer.gap.pictures import (
     flown_pictures,
     pair_pictures,
 )
-from mjx_s2r.transfer.gap.replay import ReplayGap, measure_replay, replayer
+from mjx_s2r.transfer.gap.replay import EXACT, ReplayGap, measure_replay, replayer
 from mjx_s2r.transfer.gap.result import GapReport, PictureGap, Place
 from mjx_s2r.transfer.mapping import read_mapping
 from mjx_s2r.transfer.readers import read_recordings
@@ -74,7 +75,8 @@ class GapConfig:
     policy: Annotated[Path | None, tyro.conf.Positional] = None
     """The exported policy; by default that in the folder of --run."""
     task: str = ""
-    """Its task, a name or module:Class; empty: the name in the policy's contract."""
+    """Its task, a name or module:Class; empty: that of --run, or the name in the policy's
+    contract."""
     run: Path | None = None
     """Folder of the policy's run: its training's own engine plays it, too, in many worlds at
     once."""
@@ -167,8 +169,12 @@ def measure_gap(config: GapConfig) -> GapReport:
         RecordingError: a log that cannot be used.
         ParamError, ConfigError, ModelError, TaskError: as `evaluate_on_robots`.
     """
-    policy, task = open_policy(_exported(config), config.task)
-    trained = _trained(config.run, policy, config.file)
+    trained = None if config.run is None else _opened(config.run, config.policy)
+    if trained is not None and not config.task:
+        config = replace(config, task=name_of(trained.trainer.env))
+    policy, task = open_policy(config.file, config.task)
+    if trained is not None:
+        _check_same(trained, policy, config)
     bounds = trained_bounds(task, policy.contract)
     rows = select_rows(task.space, config.rows or _told_by_motion(task))
     objects = None if config.objects is None else read_objects(config.objects, task.mj_model)
@@ -188,6 +194,7 @@ def measure_gap(config: GapConfig) -> GapReport:
     return GapReport(
         task=task.name,
         policy=config.file.name,
+        space=task.space,
         places=flown.places,
         verdict=verdict,
         replay=replay,
@@ -317,40 +324,39 @@ def _counted(flights: Sequence[Flight], successes: int) -> Performance:
     )
 
 
-def _exported(config: GapConfig) -> Path:
-    """Returns the policy's file.
+def _opened(run: Path, policy: Path | None) -> TrainedPolicy:
+    """Returns what a run holds.
+
+    Args:
+        run: its folder.
+        policy: the file to compare; None for the run's own.
 
     Raises:
-        RunError: the run has none yet.
-    """
-    if config.policy is None and config.run is not None and not config.file.is_file():
-        read_settings(config.run)  # says so where it is no run at all
-        raise RunError(
-            f"{config.run} holds no {POLICY}; write it: python -m train export --run {config.run}"
-        )
-    return config.file
-
-
-def _trained(run: Path | None, policy: Policy, file: Path) -> TrainedPolicy | None:
-    """Returns what a run holds, if one is named; it must be the policy of the file.
-
-    Raises:
-        RunError: no run there, or one of another policy.
+        RunError: no run there, or one without a file where none is named.
         CheckpointError: as `load_policy`.
     """
-    if run is None:
-        return None
     trained = load_policy(run)
+    if policy is None and not (run / POLICY).is_file():
+        raise RunError(f"{run} holds no {POLICY}; write it: python -m train export --run {run}")
+    return trained
+
+
+def _check_same(trained: TrainedPolicy, policy: Policy, config: GapConfig) -> None:
+    """Checks that a run holds the policy of the file, as far as it reads numbers alone.
+
+    Raises:
+        RunError: it acts otherwise.
+        ContractError, ExportError: as `exported_difference`.
+    """
     if trained.trainer.cameras is not None:
-        return trained
+        return
     apart = exported_difference(trained, policy)
     if apart > VARIANT_LIMIT:
         raise RunError(
-            f"{run} holds another policy than {file}: their actions differ by {apart:.2g} of the "
-            f"action's scale; export it anew (python -m train export --run {run}), or name the run "
-            "that the file is from"
+            f"{config.run} holds another policy than {config.file}: their actions differ by "
+            f"{apart:.2g} of the action's scale; export it anew (python -m train export --run "
+            f"{config.run}), or name the run that the file is from"
         )
-    return trained
 
 
 def _own_engine(trained: TrainedPolicy | None, missing: list[str]) -> Iterator[Place]:
@@ -399,6 +405,13 @@ def _replayed(
         inner = bounds[:, places]
         bar.update(5, f"{len(simulator.windows)} windows")
         replay = measure_replay(simulator, *inner)
+        if replay.is_exact():
+            missing.append(
+                f"blame: the replayed positions are off by less than {EXACT:.0%} of their motion, "
+                "so there is nothing to explain"
+            )
+            bar.update(100, "done")
+            return replay, None
         error = replay_error(simulator)
 
         def tell(share: float, note: str) -> None:

@@ -133,6 +133,10 @@ def check_joints(recordings: Sequence[Recording], model: mujoco.MjModel) -> list
     left = [model.actuator(i).name or f"number {i}" for i in range(model.nu) if i not in used]
     if not left:
         return []
+    if not any(r.joints for r in recordings):
+        what = "nothing is commanded in the logs, so the actuators are taken as off"
+        remedy = "name the commands' columns in [commands] if they were on"
+        return [TelemetryFinding("warning", "uncommanded", "", what, remedy)]
     what = f"{len(left)} of the model's {model.nu} actuators are not commanded in the logs: " + (
         ", ".join(left[:6])
     )

@@ -31,7 +31,7 @@ CONTRACT = PolicyContract(
     "held_pole",
     50.0,
     (Signal("joint_pos", 1, "rad"),),
-    action_of(MODEL, control_hz=50.0, scale=0.002, home=0.0),
+    action_of(MODEL, control_hz=50.0, scale=0.002, home=0.0, max_rate=10.0),
 )
 
 
