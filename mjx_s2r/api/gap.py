@@ -114,7 +114,7 @@ class GapConfig:
             ParamError: a number that cannot be; settings that exclude each other.
         """
         if self.policy is None and self.run is None:
-            raise ParamError("no policy: name its file (runs/student/policy.onnx), or its run (--run)")
+            raise ParamError("no policy: name its file, runs/student/policy.onnx, or its --run")
         for name in ("episodes", "pictures"):
             if getattr(self, name) < 1:
                 raise ParamError(f"{name} {getattr(self, name)} must be at least 1")

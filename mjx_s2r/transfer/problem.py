@@ -273,9 +273,7 @@ def rows_of_model(mj_model: mujoco.MjModel, recordings: Sequence[Recording]) -> 
     return ParamSpace(tuple(rows))
 
 
-def _rows_of_joint(
-    mj_model: mujoco.MjModel, joint: int, suffix: str, load: "_Load"
-) -> list[Param]:
+def _rows_of_joint(mj_model: mujoco.MjModel, joint: int, suffix: str, load: "_Load") -> list[Param]:
     """Returns the rows of a hinge or slide, whatever moves it."""
     dof, name = int(mj_model.jnt_dofadr[joint]), element_names(mj_model, "joint")[joint]
     hinge = int(mj_model.jnt_type[joint]) == int(mujoco.mjtJoint.mjJNT_HINGE)
@@ -302,9 +300,7 @@ def _passive(mj_model: mujoco.MjModel, recording: Recording) -> list[int]:
     read = {c.element for c in recording.channels if c.kind == "joint_pos"}
     on_joint = mj_model.actuator_trntype == int(mujoco.mjtTrn.mjTRN_JOINT)
     driven = set(mj_model.actuator_trnid[on_joint, 0].tolist()) if recording.joints else set()
-    return [
-        j for j in range(mj_model.njnt) if mj_model.joint(j).name in read and j not in driven
-    ]
+    return [j for j in range(mj_model.njnt) if mj_model.joint(j).name in read and j not in driven]
 
 
 USUAL = ("~model.body_mass",)

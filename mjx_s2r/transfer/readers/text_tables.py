@@ -228,13 +228,15 @@ def _text(path: Path) -> str:
     raw = path.read_bytes()
     wide = raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     try:
-        return raw.decode("utf-16" if wide else "utf-8-sig")
+        text = raw.decode("utf-16" if wide else "utf-8-sig")
+        if not wide or sum(x.isascii() for x in text[:4096]) > 0.9 * len(text[:4096]):
+            return text
+        why = "wide letters of no language"
     except UnicodeDecodeError as error:
-        if path.suffix in (".json", ".jsonl") or not _is_latin(raw):
-            raise RecordingError(
-                f"{path.name} is no UTF-8 text ({error}); is it another format?"
-            ) from error
-        return raw.decode("cp1252", "replace")
+        why = str(error)
+    if path.suffix in (".json", ".jsonl") or not _is_latin(raw):
+        raise RecordingError(f"{path.name} is no UTF-8 text ({why}); is it another format?")
+    return raw.decode("cp1252", "replace")
 
 
 def _is_latin(raw: bytes) -> bool:

@@ -11,7 +11,6 @@ from scipy.optimize import brentq
 from mjx_s2r.api.gap import GapConfig, measure_gap
 from mjx_s2r.api.policy import export_policy, exported_difference, load_policy
 from mjx_s2r.api.teacher import TeacherConfig, train_teacher
-from mjx_s2r.contract import ContractError
 from mjx_s2r.io.run import POLICY, RunError
 from mjx_s2r.learn.ppo.config import PPOConfig
 from mjx_s2r.onnx_export import ExportError
@@ -36,7 +35,14 @@ def trained(folder: Path, actor_obs: str = "state", seed: int = 0) -> Path:
         actor_obs=actor_obs,
     )
     config = TeacherConfig(
-        TASK, folder, seed=seed, iterations=1, curriculum="none", ppo=small, devices=1, physics=PhysicsConfig("c")
+        TASK,
+        folder,
+        seed=seed,
+        iterations=1,
+        curriculum="none",
+        ppo=small,
+        devices=1,
+        physics=PhysicsConfig("c"),
     )
     train_teacher(config)
     return folder
@@ -101,7 +107,7 @@ def test_a_motor_at_a_tenth_is_blamed(run: Path) -> None:
 def test_a_run_is_looked_at_before_anything_flies(run: Path, tmp_path: Path) -> None:
     file = Policy.load(run / POLICY)
     assert exported_difference(load_policy(run), file) < 1e-4
-    with pytest.raises(ParamError, match=r"no policy: name its file .* or its run"):
+    with pytest.raises(ParamError, match="no policy: name its file, .* or its --run"):
         GapConfig()
     with pytest.raises(RunError, match="holds no run"):
         measure_gap(GapConfig(run=tmp_path / "none"))
