@@ -85,6 +85,7 @@ def task_problem(
     recordings = _alike(mj_model, recordings)
     alone = tuple(replace(row, correlation="", rho=1.0, resample="episode") for row in rows)
     fine, notes = (mj_model, ()) if own_step else _finer(mj_model)
+    fine, notes = _released(fine, recordings, notes)
     return IdentifyProblem(name, fine, ParamSpace(alone), recordings, notes)
 
 
@@ -110,6 +111,7 @@ def model_problem(
     recordings = _alike(mj_model, recordings)
     first = recordings[0]
     fine, finer = _finer(mj_model)
+    fine, finer = _released(fine, recordings, finer)
     model, notes = _taking(fine, first.joints, first.mode, recordings)
     rows = rows_of_model(model, recordings)
     return IdentifyProblem(name, model, rows, recordings, (*finer, *notes))
@@ -448,6 +450,17 @@ def _finer(mj_model: mujoco.MjModel) -> tuple[mujoco.MjModel, tuple[str, ...]]:
     )
 
 
+def _released(
+    mj_model: mujoco.MjModel, recordings: Sequence[Recording], notes: tuple[str, ...]
+) -> tuple[mujoco.MjModel, tuple[str, ...]]:
+    """Returns the model and its notes; all actuators are off where nothing was commanded."""
+    if recordings[0].joints or not mj_model.nu:
+        return mj_model, notes
+    model = copy.copy(mj_model)
+    model.actuator_gainprm[:], model.actuator_biasprm[:] = 0, 0
+    return model, (*notes, "nothing was commanded, so all actuators are taken as off")
+
+
 def _alike(mj_model: mujoco.MjModel, recordings: Sequence[Recording]) -> tuple[Recording, ...]:
     """Returns recordings with the same channels; what one did not read is missing in it.
 
@@ -512,9 +525,6 @@ def _taking(
     loads = _loads(model, found, recordings)
     passive = model.jnt_dofadr[_passive(model, recordings[0])]
     model.dof_frictionloss[passive] = np.maximum(model.dof_frictionloss[passive], TINY)
-    if not joints and model.nu:
-        notes.append("nothing was commanded, so all actuators are taken as off")
-        model.actuator_gainprm[:], model.actuator_biasprm[:] = 0, 0
     for i, joint in enumerate(joints):
         actuator, dof, load = int(found.actuators[i]), int(found.dof[i]), loads[i]
         if model.dof_frictionloss[dof] < TINY:

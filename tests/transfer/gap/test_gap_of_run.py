@@ -107,7 +107,7 @@ def test_a_motor_at_a_tenth_is_blamed(run: Path) -> None:
 def test_a_run_is_looked_at_before_anything_flies(run: Path, tmp_path: Path) -> None:
     file = Policy.load(run / POLICY)
     assert exported_difference(load_policy(run), file) < 1e-4
-    with pytest.raises(ParamError, match="no policy: name its file, .* or its --run"):
+    with pytest.raises(ParamError, match=r"no policy: name its file, .* or its --run"):
         GapConfig()
     with pytest.raises(RunError, match="holds no run"):
         measure_gap(GapConfig(run=tmp_path / "none"))
