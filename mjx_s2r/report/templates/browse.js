@@ -200,8 +200,10 @@ function statusCell(run) {
   return h("span", { class: `status ${run.status}`, title: run.note || null }, run.status);
 }
 
+/** Returns links to the run's own page and policy; all links stand beside the chosen runs. */
 function linksCell(run) {
-  return links(run).slice(0, 2).flatMap((link) => [link, " "]);
+  const own = run.links.filter(([text]) => /^[^/]+\.(html|onnx)$/.test(text)).slice(0, 2);
+  return links({ links: own }).flatMap((link) => [link, " "]);
 }
 
 function links(run) {
