@@ -2,7 +2,7 @@
 
 A folder is a run where it holds what a verb leaves there (see `MARKS`). Files that lie deeper and
 in no run of their own, such as flight logs, belong to the run above them. Nothing here fails
-because of a file: what cannot be read is told as a `Problem`.
+because of a file: what cannot be read is told as a `UnusableFile`.
 """
 
 import json
@@ -41,7 +41,7 @@ TAIL = 4000  # characters of a log in which the reason of a failure stands
 
 
 @dataclass(frozen=True)
-class Problem:
+class UnusableFile:
     """A file that could not be used, and why."""
 
     file: str
@@ -77,7 +77,7 @@ class RunFolder:
         return self.path / name in self.files
 
 
-def find_runs(folders: Sequence[Path], problems: list[Problem]) -> list[RunFolder]:
+def find_runs(folders: Sequence[Path], problems: list[UnusableFile]) -> list[RunFolder]:
     """Returns the runs below some folders, those that contain others before them.
 
     Args:
@@ -120,7 +120,7 @@ def _flat(run: RunFolder) -> Iterator[RunFolder]:
 
 
 def _below(
-    folder: Path, root: Path, label: str, problems: list[Problem]
+    folder: Path, root: Path, label: str, problems: list[UnusableFile]
 ) -> tuple[list[RunFolder], list[Path]]:
     """Returns the runs at or below a folder, and the files that belong to none of them."""
     files, folders = [], []
@@ -134,7 +134,7 @@ def _below(
                 elif entry.is_file():
                     files.append(Path(entry.path))
     except OSError as error:
-        problems.append(Problem(str(folder), f"cannot be read ({error.strerror})"))
+        problems.append(UnusableFile(str(folder), f"cannot be read ({error.strerror})"))
         return [], []
     inner: list[RunFolder] = []
     loose: list[Path] = []
@@ -180,14 +180,14 @@ def _is_ours(file: Path) -> bool:
     return isinstance(body, dict) and ("schema" in body or "run" in body)
 
 
-def _settings(run: RunFolder, problems: list[Problem]) -> dict[str, Any]:
+def _settings(run: RunFolder, problems: list[UnusableFile]) -> dict[str, Any]:
     """Returns the settings of a run, empty where there are none that can be read."""
     if not run.has(CONFIG):
         return {}
     try:
         return read_settings(run.path)
     except RunError as error:
-        problems.append(Problem(str(run.path / CONFIG), str(error)))
+        problems.append(UnusableFile(str(run.path / CONFIG), str(error)))
         return {}
 
 

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from mjx_s2r.io.run import read_whole_lines
-from mjx_s2r.report.browser.folders import Problem
+from mjx_s2r.report.browser.folders import UnusableFile
 from mjx_s2r.report.media import evenly_spaced
 
 X_AXES = ("step", "env_steps", "seconds")
@@ -45,7 +45,7 @@ class Detail:
         return cls(min(max(20_000 // runs, 24), 240), min(max(3_000 // runs, 6), 40))
 
 
-def read_metrics(file: Path, problems: list[Problem]) -> list[dict[str, Any]]:
+def read_metrics(file: Path, problems: list[UnusableFile]) -> list[dict[str, Any]]:
     """Returns the lines of a log that are whole, with seconds that never fall.
 
     A process that resumes a run counts seconds from zero again; they are added to those before.
@@ -53,11 +53,11 @@ def read_metrics(file: Path, problems: list[Problem]) -> list[dict[str, Any]]:
     try:
         rows, broken = read_whole_lines(file)
     except OSError as error:
-        problems.append(Problem(str(file), f"cannot be read ({error.strerror})"))
+        problems.append(UnusableFile(str(file), f"cannot be read ({error.strerror})"))
         return []
     if broken:
         lines = ", ".join(map(str, list(broken)[:5])) + (" ..." if len(broken) > 5 else "")
-        problems.append(Problem(str(file), f"line {lines} is not JSON and was left out"))
+        problems.append(UnusableFile(str(file), f"line {lines} is not JSON and was left out"))
     before = last = 0.0
     for row in rows:
         now = row.get("seconds")
@@ -103,7 +103,7 @@ def last_figures(rows: Rows) -> dict[str, float]:
 
 
 def ranges(
-    file: Path, table: Mapping[str, Any], times: int, problems: list[Problem]
+    file: Path, table: Mapping[str, Any], times: int, problems: list[UnusableFile]
 ) -> dict[str, Any] | None:
     """Returns the ranges over time: "step" (T,), and per row [lows, highs, low, high], or None.
 
@@ -120,18 +120,18 @@ def ranges(
     try:
         lines = [line for line in file.read_text(errors="replace").split("\n") if line]
     except OSError as error:
-        problems.append(Problem(str(file), f"cannot be read ({error.strerror})"))
+        problems.append(UnusableFile(str(file), f"cannot be read ({error.strerror})"))
         return None
     whole = [line for line in lines if line[0] == "{" and line[-1] == "}"]
     if len(lines) - len(whole) > 1 or (lines and lines[:-1] and whole != lines[: len(whole)]):
-        problems.append(Problem(str(file), f"{len(lines) - len(whole)} lines are torn"))
+        problems.append(UnusableFile(str(file), f"{len(lines) - len(whole)} lines are torn"))
     kept = []
     for index in evenly_spaced(len(whole), times) if whole else ():
         try:
             row = json.loads(whole[index])
             kept.append((row["step"], dict(zip(row["names"], _pairs(row), strict=True))))
         except (ValueError, KeyError, TypeError):
-            problems.append(Problem(str(file), f"line {index + 1} holds no ranges"))
+            problems.append(UnusableFile(str(file), f"line {index + 1} holds no ranges"))
     if not kept:
         return None
     rows: dict[str, Any] = {}

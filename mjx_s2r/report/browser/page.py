@@ -19,7 +19,7 @@ from markupsafe import Markup
 from mjx_s2r.io.run import BOUNDS, CONFIG, METRICS, TABLE, check_writable
 from mjx_s2r.report.browser.folders import (
     LOG,
-    Problem,
+    UnusableFile,
     RunFolder,
     find_failures,
     find_runs,
@@ -28,7 +28,7 @@ from mjx_s2r.report.browser.folders import (
     status,
 )
 from mjx_s2r.report.browser.logs import Detail, curves, last_figures, ranges, read_metrics
-from mjx_s2r.report.browser.pictures import Room, pictures
+from mjx_s2r.report.browser.pictures import ByteBudget, pictures
 from mjx_s2r.report.browser.results import read_flights, read_results, robot_success
 from mjx_s2r.report.page import write_page
 
@@ -110,11 +110,11 @@ class RunsPage:
         Raises:
             RunError: a folder that is not there.
         """
-        problems: list[Problem] = []
+        problems: list[UnusableFile] = []
         found = find_runs(self.folders, problems)
         detail = Detail.of(sum(run.has(METRICS) for run in found))
         failures = find_failures(found)
-        flight_room, room = Room(FLIGHTS_MB), Room(self.pictures_mb)
+        flight_room, room = ByteBudget(FLIGHTS_MB), ByteBudget(self.pictures_mb)
         shown = []
         for run in sorted(found, key=_changed, reverse=True):
             body = self._logged(run, detail, flight_room, problems)
@@ -143,13 +143,13 @@ class RunsPage:
         }
 
     def _logged(
-        self, run: RunFolder, detail: Detail, flight_room: Room, problems: list[Problem]
+        self, run: RunFolder, detail: Detail, flight_room: ByteBudget, problems: list[UnusableFile]
     ) -> dict[str, Any]:
         """Returns what the files of a run hold; read again only where one of them has changed."""
         state = (detail, run.verb, *((f, s.st_mtime_ns, s.st_size) for f, s in _stats(run)))
         kept = self._read.get(run.path)
         if kept is None or kept[0] != state:
-            own: list[Problem] = []
+            own: list[UnusableFile] = []
             body = self._from_files(run, detail, flight_room, own)
             self._read[run.path] = kept = (state, body | {"problems": own})
         body = dict(kept[1])
@@ -157,7 +157,7 @@ class RunsPage:
         return body
 
     def _from_files(
-        self, run: RunFolder, detail: Detail, flight_room: Room, problems: list[Problem]
+        self, run: RunFolder, detail: Detail, flight_room: ByteBudget, problems: list[UnusableFile]
     ) -> dict[str, Any]:
         """Reads the files of a run."""
         rows = read_metrics(run.path / METRICS, problems) if run.has(METRICS) else []

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from mjx_s2r.report.browser.folders import Problem, RunFolder
+from mjx_s2r.report.browser.folders import UnusableFile, RunFolder
 from mjx_s2r.report.media import mosaic, webp_url
 
 KINDS = {
@@ -30,7 +30,7 @@ MOST_FRAMES, MOST_FILMS, MOST_TILES = 40, 4, 16
 MOST_PICTURES = 24  # of one run
 
 
-class Room:
+class ByteBudget:
     """Bytes that may still be taken, of a page or in reading for it."""
 
     def __init__(self, megabytes: float) -> None:
@@ -46,7 +46,10 @@ class Room:
 
 
 def pictures(
-    run: RunFolder, room: Room, link: Any, problems: Sequence[Problem] | list[Problem]
+    run: RunFolder,
+    room: ByteBudget,
+    link: Any,
+    problems: Sequence[UnusableFile] | list[UnusableFile],
 ) -> list[dict[str, Any]]:
     """Returns the pictures of a run: "title", "src" (a data URL or a link) or none, and "bytes".
 
@@ -72,14 +75,14 @@ def pictures(
     return out
 
 
-def _from_arrays(file: Path, name: str, room: Room, problems: Any) -> list[dict[str, Any]]:
+def _from_arrays(file: Path, name: str, room: ByteBudget, problems: Any) -> list[dict[str, Any]]:
     """Returns the films or the mosaic in a file of arrays."""
     if room.left < 10_000:
         return [{"title": name, "src": None, "bytes": file.stat().st_size, "embedded": False}]
     try:
         made = _encoded(file, file.stat().st_mtime_ns)
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        problems.append(Problem(str(file), f"holds no pictures ({error})"))
+        problems.append(UnusableFile(str(file), f"holds no pictures ({error})"))
         return []
     out = []
     for title, url in made:

@@ -14,9 +14,9 @@ from typing import Any
 
 from mjx_s2r.contract import ContractError
 from mjx_s2r.io.run import CONFIG, RESULT, TABLE
-from mjx_s2r.report.browser.folders import EVALUATION, FLIGHT, Problem, RunFolder
+from mjx_s2r.report.browser.folders import EVALUATION, FLIGHT, UnusableFile, RunFolder
 from mjx_s2r.report.browser.logs import rounded
-from mjx_s2r.report.browser.pictures import Room
+from mjx_s2r.report.browser.pictures import ByteBudget
 from mjx_s2r.robot.log import LogError, read
 
 COUNTED = ("success", "successes", "episodes", "groups", "interval", "return", "length", "reasons")
@@ -29,7 +29,7 @@ MOST_BYTES = 1_000_000  # of a file that is read
 MOST_LINES, MOST_FACTS, MOST_TEXT = 200, 40, 300
 
 
-def read_results(run: RunFolder, problems: list[Problem]) -> list[dict[str, Any]]:
+def read_results(run: RunFolder, problems: list[UnusableFile]) -> list[dict[str, Any]]:
     """Returns what each JSON file of a run counts: its name, lines and facts.
 
     Args:
@@ -45,10 +45,10 @@ def read_results(run: RunFolder, problems: list[Problem]) -> list[dict[str, Any]
                 continue
             body = json.loads(file.read_text())
         except OSError as error:
-            problems.append(Problem(str(file), f"cannot be read ({error.strerror})"))
+            problems.append(UnusableFile(str(file), f"cannot be read ({error.strerror})"))
             continue
         except ValueError as error:
-            problems.append(Problem(str(file), f"is not JSON ({error})"))
+            problems.append(UnusableFile(str(file), f"is not JSON ({error})"))
             continue
         lines = list(score_lines(body))
         name = file.relative_to(run.path).as_posix()
@@ -118,7 +118,9 @@ def robot_success(results: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None
     return min(found, key=lambda f: f[:2])[2] if found else None
 
 
-def read_flights(run: RunFolder, room: Room, problems: list[Problem]) -> dict[str, Any] | None:
+def read_flights(
+    run: RunFolder, room: ByteBudget, problems: list[UnusableFile]
+) -> dict[str, Any] | None:
     """Returns a summary of a run's flight logs, or None where it has none.
 
     Steps and seconds of a log come from its index. What the guard did is counted step by step, for
@@ -146,7 +148,7 @@ def read_flights(run: RunFolder, room: Room, problems: list[Problem]) -> dict[st
                     modes[step.mode.name] += 1
                     events.update(event.code for event in step.events)
         except (LogError, ContractError, OSError) as error:
-            problems.append(Problem(str(file), str(error)))
+            problems.append(UnusableFile(str(file), str(error)))
             continue
         logs.append(
             {

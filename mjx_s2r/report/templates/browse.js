@@ -844,9 +844,13 @@ function picturesSection(runs) {
       : h("p", { class: "none" }, "not in this page; give it more room with --pictures-mb"),
     h("figcaption", {}, key(state.runs.indexOf(picture.run.name)), `${picture.run.name}: ${picture.title}`,
       !picture.embedded && picture.src && ` (${size(picture.bytes)}, from its own file)`)));
-  const grid = h("div", { class: "pictures" }, figures);
+  const drawings = figures.filter((one) => one.className === "drawing");
+  const others = figures.filter((one) => one.className !== "drawing");
+  const grid = (members) => h("div", { class: "pictures" }, members);
   return section("pictures", "Pictures and films",
-    still ? h("details", {}, h("summary", {}, `${found.length}, some of which move`), grid) : grid);
+    others.length > 0 && (still ? h("details", {}, h("summary", {}, `${others.length}, some of which move`),
+      grid(others)) : grid(others)),
+    drawings.length > 0 && h("details", {}, h("summary", {}, `drawings (${drawings.length})`), grid(drawings)));
 }
 
 function flightsSection(runs) {
