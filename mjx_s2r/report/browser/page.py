@@ -19,8 +19,8 @@ from markupsafe import Markup
 from mjx_s2r.io.run import BOUNDS, CONFIG, METRICS, TABLE, check_writable
 from mjx_s2r.report.browser.folders import (
     LOG,
-    UnusableFile,
     RunFolder,
+    UnusableFile,
     find_failures,
     find_runs,
     planned_iterations,

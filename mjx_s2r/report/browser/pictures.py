@@ -6,14 +6,13 @@ that a pipeline keeps as arrays become small WebP files; without room they are o
 
 import base64
 import zipfile
-from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mjx_s2r.report.browser.folders import UnusableFile, RunFolder
+from mjx_s2r.report.browser.folders import RunFolder, UnusableFile
 from mjx_s2r.report.media import mosaic, webp_url
 
 KINDS = {
@@ -49,7 +48,7 @@ def pictures(
     run: RunFolder,
     room: ByteBudget,
     link: Any,
-    problems: Sequence[UnusableFile] | list[UnusableFile],
+    problems: list[UnusableFile],
 ) -> list[dict[str, Any]]:
     """Returns the pictures of a run: "title", "src" (a data URL or a link) or none, and "bytes".
 
@@ -75,7 +74,9 @@ def pictures(
     return out
 
 
-def _from_arrays(file: Path, name: str, room: ByteBudget, problems: Any) -> list[dict[str, Any]]:
+def _from_arrays(
+    file: Path, name: str, room: ByteBudget, problems: list[UnusableFile]
+) -> list[dict[str, Any]]:
     """Returns the films or the mosaic in a file of arrays."""
     if room.left < 10_000:
         return [{"title": name, "src": None, "bytes": file.stat().st_size, "embedded": False}]

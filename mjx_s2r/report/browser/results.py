@@ -14,7 +14,7 @@ from typing import Any
 
 from mjx_s2r.contract import ContractError
 from mjx_s2r.io.run import CONFIG, RESULT, TABLE
-from mjx_s2r.report.browser.folders import EVALUATION, FLIGHT, UnusableFile, RunFolder
+from mjx_s2r.report.browser.folders import EVALUATION, FLIGHT, RunFolder, UnusableFile
 from mjx_s2r.report.browser.logs import rounded
 from mjx_s2r.report.browser.pictures import ByteBudget
 from mjx_s2r.robot.log import LogError, read
