@@ -142,7 +142,8 @@ def ranges(
             continue
         ends = np.array(found, float)
         shares = _through(ends, *limits, log=about.get("law") == "log_uniform")
-        rows[name] = [_short(shares[:, 0]), _short(shares[:, 1]), *map(rounded, ends[-1])]
+        last = [rounded(float(end)) for end in ends[-1]]
+        rows[name] = [_short(shares[:, 0]), _short(shares[:, 1]), *last]
     return {"step": [step for step, _ in kept], "rows": rows}
 
 

@@ -52,7 +52,7 @@ def read_results(run: RunFolder, problems: list[UnusableFile]) -> list[dict[str,
             continue
         lines = list(score_lines(body))
         name = file.relative_to(run.path).as_posix()
-        found = {"file": name, "lines": lines[:MOST_LINES], "facts": facts(body)}
+        found: dict[str, Any] = {"file": name, "lines": lines[:MOST_LINES], "facts": facts(body)}
         if len(lines) > MOST_LINES:
             found["left_out"] = len(lines) - MOST_LINES
         if found["lines"] or found["facts"]:
