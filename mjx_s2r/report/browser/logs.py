@@ -123,7 +123,7 @@ def ranges(
         problems.append(UnusableFile(str(file), f"cannot be read ({error.strerror})"))
         return None
     whole = [line for line in lines if line[0] == "{" and line[-1] == "}"]
-    if len(lines) - len(whole) > 1 or (lines and lines[:-1] and whole != lines[: len(whole)]):
+    if whole != lines[: len(whole)] or len(lines) - len(whole) > 1:
         problems.append(UnusableFile(str(file), f"{len(lines) - len(whole)} lines are torn"))
     kept = []
     for index in evenly_spaced(len(whole), times) if whole else ():
