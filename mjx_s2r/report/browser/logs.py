@@ -13,7 +13,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
@@ -152,7 +152,7 @@ def _pairs(row: Mapping[str, Any]) -> list[tuple[float, float]]:
     return [(float(low), float(high)) for low, high in zip(row["low"], row["high"], strict=True)]
 
 
-def _is_range(limits: Any) -> bool:
+def _is_range(limits: Any) -> TypeGuard[list[float]]:
     """Returns whether limits are two numbers of which the second is larger."""
     return (
         isinstance(limits, list)
