@@ -1,4 +1,4 @@
-"""python -m train payoff: does identification pay in training?
+"""python -m train study payoff: does identification pay in training?
 
 Robots with numbers that no training knows are flown, their logs identified, and teachers trained
 with one budget of steps: by randomization alone, at the identified values alone, and by a schedule
@@ -9,7 +9,7 @@ training per robot and seed, judged on that robot.
 What differs between trained policies is more than what their episodes tell, so a method's mean
 success stands with two intervals: Wilson's over episodes, and Student's over the trainings, the
 seeds' means; and with its difference to the best method without identification, paired by robot
-and seed. Each finished training leaves one file below rows/, as in `train study`.
+and seed. Each finished training leaves one file below rows/, as in every study.
 """
 
 import json
@@ -40,16 +40,9 @@ from mjx_s2r.runtime.signals import sigterm_interrupts
 from mjx_s2r.transfer.fit import RowFitConfig
 from mjx_s2r.transfer.posterior import Posterior
 from train import identify
-from train.payoff_run import (
-    METHODS,
-    Bench,
-    fly_policy,
-    make_bench,
-    make_trainer,
-    robot_verdict,
-    train_policy,
-)
-from train.study_run import gathered_rows
+from train.studies.curricula_run import gathered_rows
+from train.studies.payoff_run import METHODS, Bench, make_bench, make_trainer, train_policy
+from train.studies.robots import fly_policy, robot_verdict
 
 Row = dict[str, Any]
 FIRST = "nominal"  # the method whose flights are logged where no motion can be planned
@@ -204,7 +197,7 @@ class _Study:
         """Returns the verdict on a policy by a robot; keeps the log of the first flights."""
         logs = self.config.run / "logs" / f"{self.label}-{seed}" if method == FIRST else None
         path = self._policy(method, seed, index)
-        flown = fly_policy(self.bench, path, robot, self.config.episodes, logs)
+        flown = fly_policy(self.bench.rules, path, robot, self.config.episodes, logs)
         return robot_verdict(robot, flown)
 
     def posterior(self, index: int) -> Path:
@@ -345,3 +338,6 @@ def _signed(ends: Interval, pairs: Mapping[tuple[str, int], float]) -> str:
 def main(argv: Sequence[str]) -> None:
     """Parses the command line and runs the study."""
     run(tyro.cli(PayoffConfig, args=list(argv)))
+
+
+CONFIG = PayoffConfig
