@@ -11,19 +11,23 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from mjx_s2r.curriculum.adversarial import SearchConfig
+from mjx_s2r.curriculum.registry import Uniform
 from mjx_s2r.envs.registry import make_task
 from mjx_s2r.eval.intervals import newcombe, wilson
 from mjx_s2r.eval.reality import check_rows, load_reality
 from mjx_s2r.io.run import RunError
 from mjx_s2r.learn.ppo.config import PPOConfig
 from mjx_s2r.params import Param, ParamError, ParamSpace
+from mjx_s2r.robot.policy import Policy
 from train import study as verb
-from train.studies import adr, run
+from train.studies import adr, approaches, critical, run
 from train.studies.conclusions import Cell, Comparison, Judged, conclude, difference_of, rate_of
 from train.studies.page import mean_curve
 from train.studies.places import CARTPOLE_NOMINAL, CARTPOLE_OTHER
 from train.studies.plan import Arm, Job, Made, Panel, Preset, Study
-from train.studies.recipes import StatePolicy
+from train.studies.recipes import StatePolicy, TeacherRecipe
+from train.studies.robots import fly_policy, make_families
 from train.studies.run import StudyOptions, find_study, resolve, run_study
 
 A, B = Cell("a", "robots"), Cell("b", "robots")
@@ -319,8 +323,8 @@ def test_the_studies_fit_their_tasks_and_robots(name: str) -> None:
         for file in preset.places.values():
             check_rows(load_reality(file), space)
         asked = {cell.place for c in study.comparisons for cell in (c.first, c.second)}
-        made_here = {place for arm in study.arms for place in arm.places}
-        assert asked - {""} <= set(settings.places) | made_here
+        searched = {critical.HARD, critical.WITHOUT, critical.CONTROL}
+        assert asked - {""} <= (searched if name == "critical" else set(settings.places))
 
 
 def test_the_judged_robots_are_not_those_of_development() -> None:
@@ -337,3 +341,43 @@ def test_the_list_has_every_study(capfd: pytest.CaptureFixture[str]) -> None:
     assert all(name in said for name in (*verb.NAMES, *verb.OWN))
     with pytest.raises(ParamError, match="strength"):
         verb.main(["strenght"])
+
+
+@pytest.mark.slow
+def test_robots_are_made_of_the_worlds_that_an_adversary_found(tmp_path: Path) -> None:
+    recipe = critical.SearchedPolicy(
+        StatePolicy(), SearchConfig(worlds=16, generations=1, hardest=2), episodes=1
+    )
+    preset = small_preset(ppo=TINY, places={}, count=2, seeds=1)
+    study = replace(
+        critical.STUDY,
+        arms=(Arm("policy", "tiny", recipe),),
+        presets={"small": preset},
+    )
+    findings = run_study(study, StudyOptions(run=tmp_path / "run"))
+    assert all(f.difference is not None for f in findings)
+    (row,) = json.loads((tmp_path / "run" / "result.json").read_text())["rows"]
+    names = [(found["place"], found["robot"]) for found in row["robots"]]
+    assert len(names) == 6 and {n for n, _ in names} == set(row["places"])
+    top = row["facts"]["ranking"][0]
+    hard, without = (
+        json.loads((tmp_path / "run" / row["places"][place] / "world00.json").read_text())["rows"]
+        for place in (critical.HARD, critical.WITHOUT)
+    )
+    assert set(hard) - set(without) == {top} and set(hard) > {"cart_mass", "action_delay"}
+    assert all(hard[n] == without[n] for n in without)
+
+
+@pytest.mark.slow
+def test_a_student_without_pictures_is_made_and_flown(tmp_path: Path) -> None:
+    recipe = approaches.StateStudent(
+        TeacherRecipe("half", Uniform(width=0.5)),
+        replace(approaches.STUDENT, num_envs=8, iterations=2, num_minibatches=2, hidden=(4,)),
+    )
+    made = recipe.make(Job("student", 0, small_preset(ppo=TINY), tmp_path))
+    contract = Policy.load(made.policy).contract
+    assert contract.memory == 32 and not contract.cameras
+    assert made.env_steps == 2 * 8 * 4 + 2 * 8 * 16
+    families = make_families("cartpole", {"nominal robots": CARTPOLE_NOMINAL}, 1)
+    (robot,) = families.families["nominal robots"]
+    assert len(fly_policy(families.rules, made.policy, robot, 1)) == 1

@@ -37,7 +37,7 @@ from mjx_s2r.curriculum.registry import (
 )
 from mjx_s2r.curriculum.scalar import DifficultyConfig
 from mjx_s2r.envs.registry import make_task, task_spec
-from mjx_s2r.io.run import Run, write_json
+from mjx_s2r.io.run import REPORT, Run, write_json
 from mjx_s2r.learn.ppo.config import PPOConfig
 from mjx_s2r.learn.ppo.ppo import make_ppo
 from mjx_s2r.learn.trainer import Trainer
@@ -47,9 +47,13 @@ from mjx_s2r.runtime import devices
 from mjx_s2r.runtime.progress import console, progress
 from mjx_s2r.runtime.signals import sigterm_interrupts
 from mjx_s2r.sim.env import make
-from train.studies.curricula_run import StudyRun, gathered_rows, train_and_score
+from train.studies.conclusions import Cell, Comparison, Judged, conclude
+from train.studies.curricula_run import StudyRun, gathered_rows, read_rows, train_and_score
+from train.studies.page import StudyResult, write_study_page
+from train.studies.plan import Arm, Preset, Study, StudySettings
 
 Row = dict[str, Any]
+METHOD = "schedule {}, see docs/curricula.md"
 # Methods beside the schedules in `CURRICULA`.
 VARIANTS = {
     "narrow": Uniform(width=0.25),
@@ -239,6 +243,65 @@ def publish(config: StudyConfig, rows: Sequence[Row]) -> None:
     }
     picture = comparison(panels, "width of the worlds, share of the limits", "success")
     config.result.with_suffix(".svg").write_text(picture)
+    write_study_page(config.run / REPORT, study_result(config))
+
+
+def study_result(config: StudyConfig) -> StudyResult:
+    """Returns what the page of the study shows; a box of the grid of a task is a place."""
+    kept = [row for row in read_rows(config.run) if row["task"] in config.tasks]
+    rows = [
+        {"arm": row["method"], "trained_s": row["seconds"], "judged_s": 0.0, "curve": ()} | row
+        for row in kept
+    ]
+    judged = [
+        Judged(
+            arm=row["method"],
+            seed=row["seed"],
+            place=f"worlds of {row['task']}, {100 * box['width']:g} % of the limits",
+            robot="grid",
+            successes=round(box["success"] * box["worlds"]),
+            episodes=box["worlds"],
+        )
+        for row in kept
+        for box in row["widths"]
+    ]
+    widest = [
+        p for p in dict.fromkeys(j.place for j in judged) if p.endswith(" 100 % of the limits")
+    ]
+    comparisons = [
+        Comparison(Cell(method, place), Cell("wide", place))
+        for place in widest
+        for method in config.methods
+        if method != "wide" and "wide" in config.methods
+    ]
+    study = Study(
+        name="curricula",
+        question="Which curriculum makes a teacher that stands wide worlds best?",
+        about=(
+            "Every method trains a teacher per seed with one number of steps; all are judged in "
+            "the simulator of the training, on Sobol points and corners of boxes between nominal "
+            "and the limits, the same for all."
+        ),
+        arms=tuple(Arm(name, METHOD.format(name)) for name in config.methods),
+        presets={},
+        comparisons=tuple(comparisons),
+    )
+    sizes = Preset(
+        task=", ".join(config.tasks),
+        iterations=max(config.iterations, 1),
+        seeds=config.seeds,
+        places={},
+        count=config.points + config.corners,
+        episodes=1,
+        minutes=0,
+    )
+    settings = StudySettings(config.run, "curricula", "full", sizes)
+    again = (
+        f"python -m train study curricula --tasks {' '.join(config.tasks)} --methods "
+        f"{' '.join(config.methods)} --seeds {config.seeds} --iterations {config.iterations}"
+    )
+    findings = conclude(judged, comparisons)
+    return StudyResult(study, settings, rows, judged, findings, (), devices.describe(), again)
 
 
 def _grouped(rows: Sequence[Row]) -> dict[str, dict[str, list[Row]]]:

@@ -33,6 +33,7 @@ class StudyResult:
         findings: what the comparisons came to.
         notes: further sentences from the rows.
         about: machine, versions, commit.
+        command: what to type to get the same again.
     """
 
     study: Study
@@ -42,6 +43,7 @@ class StudyResult:
     findings: Sequence[Finding]
     notes: Sequence[str]
     about: Mapping[str, Any]
+    command: str
 
 
 def write_study_page(path: Path, found: StudyResult) -> None:
@@ -76,22 +78,11 @@ def write_study_page(path: Path, found: StudyResult) -> None:
         panels=_panels(found),
         about=study.about,
         arms=[*_arms(found)],
-        command=command(study, settings),
+        command=found.command,
         facts=[*_facts(found)],
         files=[*settings.places.items()],
         settings=json.dumps(to_dict(settings) | {"places": None}, indent=2),
     )
-
-
-def command(study: Study, settings: StudySettings) -> str:
-    """Returns what to type to get the same again."""
-    name = study.name
-    preset, base = settings.preset, study.presets.get(settings.size)  # type: ignore[call-overload]
-    words = [f"python -m train study {name} --size {settings.size}"]
-    for option in ("seeds", "iterations", "count", "episodes"):
-        if base is not None and getattr(preset, option) != getattr(base, option):
-            words.append(f"--{option} {getattr(preset, option)}")
-    return " ".join(words)
 
 
 def fine_print(comparisons: int, seeds: int) -> str:
@@ -256,9 +247,10 @@ def _facts(found: StudyResult) -> Iterator[tuple[str, str]]:
     seeds = sorted({row["seed"] for row in found.rows})
     yield "task", preset.task
     yield "seeds", ", ".join(map(str, seeds))
-    yield "robots", f"{preset.count} of each family, {preset.episodes} episodes on each"
     yield "engine of the trainings", preset.engine
-    yield "engine of the robots", "C MuJoCo, through controller, guard and ONNX file"
+    if any("robots" in row for row in found.rows):
+        yield "robots", f"{preset.count} of each family, {preset.episodes} episodes on each"
+        yield "engine of the robots", "C MuJoCo, through controller, guard and ONNX file"
     changed = " (with changes)" if about.get("changed") else ""
     yield "commit", f"{about.get('commit')}{changed}"
     yield "machine", f"{about.get('cpu')}, {about.get('cores')} cores"

@@ -120,14 +120,14 @@ class Arm:
     Attributes:
         name: short; it stands in tables and sentences.
         about: how its policies are made, a few words.
-        recipe: makes them.
+        recipe: makes them; None in a study that is a program of its own.
         places: families of robots that judge it; empty: all.
         each_robot: it has a training for each robot, which alone judges it.
     """
 
     name: str
     about: str
-    recipe: Recipe
+    recipe: Recipe | None = None
     places: tuple[str, ...] = ()
     each_robot: bool = False
 
@@ -211,7 +211,7 @@ class StudySettings:
 
     run: Path
     study: str
-    size: str
+    size: Size
     preset: Preset
     arms: dict[str, Any] = field(default_factory=dict)
     places: dict[str, str] = field(default_factory=dict)

@@ -24,6 +24,7 @@ from mjx_s2r.runtime import devices
 from mjx_s2r.runtime.progress import print_line
 from mjx_s2r.runtime.signals import sigterm_interrupts
 from train.studies.conclusions import Finding, Judged, conclude
+from train.studies.curricula_run import read_rows
 from train.studies.page import StudyResult, write_study_page
 from train.studies.plan import Arm, Job, Made, Preset, Row, Size, Study, StudySettings
 from train.studies.recipes import plain_preset
@@ -151,6 +152,16 @@ def run_study(study: Study, options: StudyOptions) -> tuple[Finding, ...]:
     return findings
 
 
+def command(study: Study, settings: StudySettings) -> str:
+    """Returns what to type to get the same again."""
+    words = [f"python -m train study {study.name} --size {settings.size}"]
+    base = resolve(study, StudyOptions(size=settings.size)).preset
+    for option in ("seeds", "iterations", "count", "episodes"):
+        if getattr(settings.preset, option) != getattr(base, option):
+            words.append(f"--{option} {getattr(settings.preset, option)}")
+    return " ".join(words)
+
+
 def _robots_of(arm: Arm, preset: Preset) -> Sequence[int | None]:
     """Returns the robots that an arm has trainings for; None for all robots."""
     return range(preset.count) if arm.each_robot else (None,)
@@ -196,6 +207,7 @@ def _train(study: Study, job: tuple[Arm, int | None], seed: int, settings: Study
     folder = settings.run / "policies"
     if study.shares:
         folder = settings.run.parent / f"{study.shares}-{settings.size}"
+    assert arm.recipe is not None, f"arm {arm.name} has no recipe"
     made: Made = arm.recipe.make(Job(arm.name, seed, settings.preset, folder, number))
     jax.clear_caches()  # the next training has programs of its own
     return {
@@ -248,11 +260,6 @@ def _finite(line: Mapping[str, Any]) -> dict[str, Any]:
     return {name: plain(value) for name, value in line.items()}
 
 
-def read_rows(folder: Path) -> list[Row]:
-    """Returns the rows of a study's run, by arm and seed."""
-    return [json.loads(path.read_text()) for path in sorted((folder / ROWS).glob("*.json"))]
-
-
 def judged_of(rows: Sequence[Row]) -> Iterator[Judged]:
     """Yields the verdicts of all rows."""
     for row in rows:
@@ -289,6 +296,7 @@ def publish(study: Study, settings: StudySettings, options: StudyOptions) -> tup
         if file is not None:
             file.parent.mkdir(parents=True, exist_ok=True)
             write_json(file, body)
-    found = StudyResult(study, settings, rows, judged, findings, notes, about)
+    again = command(study, settings)
+    found = StudyResult(study, settings, rows, judged, findings, notes, about, again)
     write_study_page(settings.run / REPORT, found)
     return findings
