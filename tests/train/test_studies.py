@@ -286,7 +286,7 @@ def test_what_does_not_fit_is_named_before_anything_is_trained(
     with pytest.raises(ParamError, match="there is no file"):
         resolve(gone, StudyOptions())
     with pytest.raises(ParamError, match="weights"):
-        lacking = replace(study, missing=lambda: "there are no weights")
+        lacking = replace(study, missing=lambda settings: "there are no weights")
         run_study(lacking, StudyOptions(run=tmp_path))
     with pytest.raises(ParamError, match="compares 'c'"):
         replace(study, comparisons=(Comparison(Cell("one"), Cell("c")),))

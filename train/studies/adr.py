@@ -85,22 +85,19 @@ def notes(rows: Sequence[Row], preset: Preset) -> list[str]:
     still = settled(steps, places)[:, opened]
     limit = np.broadcast_to(np.array((0.0, 1.0))[:, None], opened.shape)[opened]
     at_limit = np.abs(places[:, -1][:, opened] - limit) < MOVED
-    count = int(opened.sum())
-    shares = still.mean(1)
+    count, shares = int(opened.sum()), still.mean(1)
     word = "have converged" if (shares >= SETTLED).all() else "have not converged"
-    width = np.array([(p[1] - p[0])[opened.any(0)].mean() for p in places[:, -1]])
-    early = places[:, np.searchsorted(steps, 0.75 * steps[-1])]
-    before = np.array([(p[1] - p[0])[opened.any(0)].mean() for p in early])
-    end = np.where(opened, places[:, -1], np.nan)
-    apart = float(np.nanmean(np.nanstd(end, axis=0))) if len(end) > 1 else float("nan")
-    text = (
+    width = (places[:, :, 1] - places[:, :, 0])[..., opened.any(0)].mean(-1)  # (S, T)
+    early = int(np.searchsorted(steps, 0.75 * steps[-1]))
+    out = [
         f"After {int(steps[-1])} iterations the ranges {word}: in the last quarter "
-        f"{_span(count * shares)} of {count} bounds stood still, {_span(at_limit.sum(1))} of them "
-        f"or others at the limits; the mean width went from {100 * before.mean():.0f} to "
-        f"{100 * width.mean():.0f} % of the limits meanwhile."
-    )
-    out = [text]
-    if np.isfinite(apart):
+        f"{_span(count * shares)} of {count} bounds stood still ({_span(at_limit.sum(1))} of the "
+        f"{count} had reached the limits), and the mean width went from "
+        f"{100 * width[:, early].mean():.0f} to {100 * width[:, -1].mean():.0f} % of that of the "
+        "limits."
+    ]
+    if len(ends) > 1:
+        apart = float(places[:, -1][:, opened].std(0, ddof=1).mean())
         out.append(
             f"Over {len(ends)} trainings the final bounds scatter by {100 * apart:.0f} % of the "
             "limits' width (standard deviation, mean over bounds)."

@@ -68,6 +68,7 @@ class Job:
         preset: task and sizes.
         folder: where runs lie; arms of one study share it.
         robot: number of the robot that it is for, of an arm that knows its robot.
+        weights: file of a pretrained network, for studies that need one.
     """
 
     arm: str
@@ -75,6 +76,7 @@ class Job:
     preset: Preset
     folder: Path
     robot: int | None = None
+    weights: Path | None = None
 
     def named(self, name: str = "") -> Path:
         """Returns the folder of a training; ``name`` is that of the arm if it is absent."""
@@ -175,7 +177,7 @@ class Study:
     comparisons: tuple[Comparison, ...]
     notes: Callable[[Sequence[Row], Preset], Sequence[str]] | None = None
     panels: Callable[[Sequence[Row], Preset], Sequence[Panel]] | None = None
-    missing: Callable[[], str] | None = None
+    missing: Callable[["StudySettings"], str] | None = None
     shares: str = ""
 
     def __post_init__(self) -> None:
@@ -207,6 +209,7 @@ class StudySettings:
         preset: sizes and task.
         arms: name -> the recipe's settings.
         places: family of robots -> what its file says.
+        weights: file of a pretrained network, for studies that need one.
     """
 
     run: Path
@@ -215,3 +218,4 @@ class StudySettings:
     preset: Preset
     arms: dict[str, Any] = field(default_factory=dict)
     places: dict[str, str] = field(default_factory=dict)
+    weights: Path | None = None

@@ -55,6 +55,8 @@ class StudyOptions:
     """Episodes of each policy on each robot."""
     arms: tuple[str, ...] = ()
     """Arms to train now, of those that the study has; all are reported."""
+    weights: Path | None = None
+    """File of a pretrained network, for studies that need one (python -m train weights)."""
     run: Path | None = None
     """Folder of the study; by default runs/study/NAME-SIZE."""
     result: Path | None = None
@@ -62,7 +64,15 @@ class StudyOptions:
     always."""
 
 
-MAY_CHANGE = ("run", "size", "preset.seeds", "preset.count", "preset.minutes", "preset.places.*")
+MAY_CHANGE = (
+    "run",
+    "size",
+    "weights",
+    "preset.seeds",
+    "preset.count",
+    "preset.minutes",
+    "preset.places.*",
+)
 
 
 def find_study(name: str, names: Sequence[str] = ()) -> Study:
@@ -122,6 +132,7 @@ def resolve(study: Study, options: StudyOptions) -> StudySettings:
         preset=plain_preset(preset),
         arms={arm.name: to_dict(arm.recipe) for arm in study.arms},
         places={name: file.read_text() for name, file in preset.places.items()},
+        weights=options.weights,
     )
 
 
@@ -133,7 +144,7 @@ def run_study(study: Study, options: StudyOptions) -> tuple[Finding, ...]:
         RunError: a folder that another process writes, or that was begun with other settings.
     """
     settings = resolve(study, options)
-    why = study.missing() if study.missing else ""
+    why = study.missing(settings) if study.missing else ""
     if why:
         raise ParamError(f"study {study.name} cannot run: {why}")
     with (
@@ -208,7 +219,9 @@ def _train(study: Study, job: tuple[Arm, int | None], seed: int, settings: Study
     if study.shares:
         folder = settings.run.parent / f"{study.shares}-{settings.size}"
     assert arm.recipe is not None, f"arm {arm.name} has no recipe"
-    made: Made = arm.recipe.make(Job(arm.name, seed, settings.preset, folder, number))
+    made: Made = arm.recipe.make(
+        Job(arm.name, seed, settings.preset, folder, number, settings.weights)
+    )
     jax.clear_caches()  # the next training has programs of its own
     return {
         "arm": arm.name,
