@@ -56,7 +56,7 @@ def main(argv: Sequence[str]) -> None:
         description=f"{study.question} {study.about}",
         args=list(rest),
     )
-    findings = run_study(study, options)
+    findings = run_study(study, options, name)
     for found in findings:
         print_line(found.sentence)
     folder = options.run or RUNS / f"{study.name}-{options.size}"
@@ -90,7 +90,7 @@ def table() -> Table:
         shown.add_row(name, study.question, cost, last_result(name))
         shown.add_section()
     for name, question in OWN.items():
-        shown.add_row(name, question, "hours", last_result(name))
+        shown.add_row(name, question, "hours", f"see docs/{name}.md")
         shown.add_section()
     return shown
 

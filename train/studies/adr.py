@@ -22,6 +22,7 @@ from train.studies.recipes import PLAIN, StatePolicy
 
 OTHER = "other robots"
 MOVED = 0.005  # share of the limits' width; one move of ADR is 0.1
+OPENED = 0.05  # share of the limits' width below which ranges have not opened
 SETTLED = 0.9  # share of the bounds from which ranges count as converged
 # What one sets by hand: the figures that texts on the subject give for masses, lengths, motors,
 # delays and noise, where this table has such a row.
@@ -88,6 +89,8 @@ def notes(rows: Sequence[Row], preset: Preset) -> list[str]:
     count, shares = int(opened.sum()), still.mean(1)
     word = "have converged" if (shares >= SETTLED).all() else "have not converged"
     width = (places[:, :, 1] - places[:, :, 0])[..., opened.any(0)].mean(-1)  # (S, T)
+    if width[:, -1].mean() < OPENED:
+        word = "have hardly opened, so nothing can be said of where they end"
     early = int(np.searchsorted(steps, 0.75 * steps[-1]))
     out = [
         f"After {int(steps[-1])} iterations the ranges {word}: in the last quarter "

@@ -231,7 +231,7 @@ def _by_seed(rows: Sequence[Judged]) -> dict[int, float]:
 def _effective(rows: Sequence[Judged]) -> tuple[float, float]:
     """Returns successes and episodes over the design effect; clusters are policies on robots."""
     good, count = [r.successes for r in rows], [r.episodes for r in rows]
-    scatter = design_effect(good, count)
+    scatter = min(design_effect(good, count), float(sum(count)))  # one episode is the least
     return sum(good) / scatter, sum(count) / scatter
 
 

@@ -56,7 +56,7 @@ def write_study_page(path: Path, found: StudyResult) -> None:
         path,
         "study.html.j2",
         title=study.question,
-        name=study.name,
+        name=settings.study,
         size=settings.size,
         task=settings.preset.task,
         trainings=len(rows),

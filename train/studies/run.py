@@ -108,12 +108,17 @@ def find_study(name: str, names: Sequence[str] = ()) -> Study:
     return found
 
 
-def resolve(study: Study, options: StudyOptions) -> StudySettings:
+def resolve(study: Study, options: StudyOptions, name: str = "") -> StudySettings:
     """Returns the settings of a study's run.
 
+    Args:
+        study: what is asked.
+        options: the command line's.
+        name: what the study is called there, if not by its own name.
+
     Raises:
-        ParamError: a size that the study does not have or that cannot be, or no such arm.
-        OSError: a reality file that is not there.
+        ParamError: a size that the study does not have or that cannot be, no such arm, or a reality
+            file that is not there.
     """
     if options.size not in study.presets:
         raise unknown(f"size of study {study.name}", options.size, list(study.presets))
@@ -127,7 +132,7 @@ def resolve(study: Study, options: StudyOptions) -> StudySettings:
             raise ParamError(f"study {study.name}: robots {name!r}: there is no file {file}")
     return StudySettings(
         run=options.run or Path("runs/study") / f"{study.name}-{options.size}",
-        study=study.name,
+        study=name or study.name,
         size=options.size,
         preset=plain_preset(preset),
         arms={arm.name: to_dict(arm.recipe) for arm in study.arms},
@@ -136,14 +141,19 @@ def resolve(study: Study, options: StudyOptions) -> StudySettings:
     )
 
 
-def run_study(study: Study, options: StudyOptions) -> tuple[Finding, ...]:
+def run_study(study: Study, options: StudyOptions, name: str = "") -> tuple[Finding, ...]:
     """Runs what is missing of a study; returns what may be concluded.
+
+    Args:
+        study: what is asked.
+        options: the command line's.
+        name: what the study is called there, if not by its own name.
 
     Raises:
         ParamError: settings that do not fit, or something that the study needs and has not got.
         RunError: a folder that another process writes, or that was begun with other settings.
     """
-    settings = resolve(study, options)
+    settings = resolve(study, options, name)
     why = study.missing(settings) if study.missing else ""
     if why:
         raise ParamError(f"study {study.name} cannot run: {why}")
@@ -160,12 +170,13 @@ def run_study(study: Study, options: StudyOptions) -> tuple[Finding, ...]:
             changed = [_one(study, job, seed, settings, families) for job in jobs]
             if any(changed) or seed == settings.preset.seeds - 1:
                 findings = publish(study, settings, options)
+            jax.clear_caches()  # programs of trainings that are over
     return findings
 
 
 def command(study: Study, settings: StudySettings) -> str:
     """Returns what to type to get the same again."""
-    words = [f"python -m train study {study.name} --size {settings.size}"]
+    words = [f"python -m train study {settings.study} --size {settings.size}"]
     base = resolve(study, StudyOptions(size=settings.size)).preset
     for option in ("seeds", "iterations", "count", "episodes"):
         if getattr(settings.preset, option) != getattr(base, option):
@@ -195,11 +206,12 @@ def _one(
         row = _train(study, job, seed, settings)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_json(path, row)
-    elif not _missing(row, arm, settings, families):
+    missing = _missing(row, arm, settings, families)
+    if not missing:
         return False
     began = time.perf_counter()
     good = count = 0
-    for place, robot in list(_missing(row, arm, settings, families)):
+    for place, robot in missing:
         rules, policy = families.rules, settings.run / row["policy"]
         flown = fly_policy(rules, policy, robot, settings.preset.episodes)
         found = {"place": place} | robot_verdict(robot, flown)
@@ -222,7 +234,6 @@ def _train(study: Study, job: tuple[Arm, int | None], seed: int, settings: Study
     made: Made = arm.recipe.make(
         Job(arm.name, seed, settings.preset, folder, number, settings.weights)
     )
-    jax.clear_caches()  # the next training has programs of its own
     return {
         "arm": arm.name,
         "seed": seed,
