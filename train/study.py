@@ -83,7 +83,7 @@ def table() -> Table:
     """Returns every study with its question, its cost and its last conclusion."""
     from train.studies.run import find_study
 
-    shown = Table("study", "question", "minutes on 2 cores", "last result")
+    shown = Table("study", "question", "minutes on 2 cores, estimated", "last result")
     for name in NAMES:
         study = find_study(name, NAMES)
         cost = ", ".join(f"{size} {p.minutes:g}" for size, p in study.presets.items())

@@ -87,7 +87,8 @@ def test_commands_can_be_typed(page: Path) -> None:
 
 
 def test_options_in_the_text_exist() -> None:
-    known = set().union(*(flags(config_of(verb)) for verb in VERBS))
+    known = set().union(*(flags(config_of(verb)) for verb in VERBS if verb != "study"))
+    known |= set().union(*(flags(study.config_of(name)) for name in (*study.NAMES, *study.OWN)))
     known |= flags(BenchmarkConfig) | flags(BenchmarkSettings) | {"--help", "--list"}
     for verb in ROBOT_VERBS:
         parser = Parser(verb, ROBOT_VERBS[verb])

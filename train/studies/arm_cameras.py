@@ -34,7 +34,7 @@ def camera_presets(places: dict[str, Path], minutes: tuple[float, float]) -> dic
 
     Args:
         places: families of robots.
-        minutes: what small and full take on two cores.
+        minutes: what small and full take on two cores, estimated.
     """
     return {
         "small": Preset(
@@ -42,7 +42,7 @@ def camera_presets(places: dict[str, Path], minutes: tuple[float, float]) -> dic
             iterations=BRIEF_TEACHER,
             seeds=1,
             places=places,
-            count=10,
+            count=8,
             episodes=2,
             minutes=minutes[0],
             distill=BRIEF,

@@ -19,7 +19,7 @@ STUDY = Study(
         "look otherwise."
     ),
     arms=(replace(BOTH, name="distillation"), CLONED),
-    presets=camera_presets({SAME: AS_SIMULATED, OTHER: BOTH_GAPS}, (9, 200)),
+    presets=camera_presets({SAME: AS_SIMULATED, OTHER: BOTH_GAPS}, (7, 200)),
     comparisons=(
         Comparison(Cell("distillation", SAME), Cell("cloning", SAME)),
         Comparison(Cell("distillation", OTHER), Cell("cloning", OTHER)),

@@ -24,7 +24,7 @@ STUDY = Study(
         "that. Friction is that of the joints, mass that of the links."
     ),
     arms=(replace(NONE, name="exact"), replace(BOTH, name="randomized")),
-    presets=camera_presets({SAME: AS_SIMULATED, GAP: EXERCISE, THREE: EXERCISE_X3}, (10, 240)),
+    presets=camera_presets({SAME: AS_SIMULATED, GAP: EXERCISE, THREE: EXERCISE_X3}, (8, 240)),
     comparisons=(
         Comparison(Cell("exact", SAME), Cell("exact", GAP), "the drop"),
         Comparison(Cell("randomized", GAP), Cell("exact", GAP), "the recovery"),

@@ -28,6 +28,6 @@ SWING_UP = PPOConfig(
 )
 
 # A camera student of some minutes: fewer worlds than the task's recipe has.
-BRIEF = DistillConfig(num_envs=128, iterations=200)
-BRIEF_TEACHER = 60  # iterations
+BRIEF = DistillConfig(num_envs=128, iterations=150)
+BRIEF_TEACHER = 90  # iterations
 SHARED = "reach_cameras"  # folder of the trainings that studies of the camera student share

@@ -30,7 +30,7 @@ class Preset:
         places: name of a family of robots -> its reality file.
         count: robots of each family.
         episodes: of each policy on each robot.
-        minutes: what it takes on two cores, about.
+        minutes: what it takes on two cores, estimated.
         ppo: settings of PPO; absent, those that fit the task.
         distill: settings of students; absent, those that fit the task.
         engine: what takes the physics steps of trainings.

@@ -19,7 +19,7 @@ STUDY = Study(
         "both."
     ),
     arms=(NONE, VISUAL, DYNAMICS, BOTH),
-    presets=camera_presets({LOOKS: VISUAL_GAP, MOVES: DYNAMICS_GAP, ALL: BOTH_GAPS}, (16, 400)),
+    presets=camera_presets({LOOKS: VISUAL_GAP, MOVES: DYNAMICS_GAP, ALL: BOTH_GAPS}, (13, 400)),
     comparisons=(
         Comparison(Cell("visual", LOOKS), Cell("none", LOOKS)),
         Comparison(Cell("dynamics", MOVES), Cell("none", MOVES)),
