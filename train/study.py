@@ -83,10 +83,14 @@ def table() -> Table:
     """Returns every study with its question, its cost and its last conclusion."""
     from train.studies.run import find_study
 
-    shown = Table("study", "question", "minutes on 2 cores, estimated", "last result")
+    shown = Table(caption="minutes: estimated, on two cores, small / full")
+    shown.add_column("study", no_wrap=True)
+    shown.add_column("question", ratio=2)
+    shown.add_column("minutes", no_wrap=True)
+    shown.add_column("last result", ratio=3)
     for name in NAMES:
         study = find_study(name, NAMES)
-        cost = ", ".join(f"{size} {p.minutes:g}" for size, p in study.presets.items())
+        cost = " / ".join(f"{preset.minutes:g}" for preset in study.presets.values())
         shown.add_row(name, study.question, cost, last_result(name))
         shown.add_section()
     for name, question in OWN.items():
