@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,8 +21,9 @@ from mjx_s2r.io.run import RunError
 from mjx_s2r.learn.ppo.config import PPOConfig
 from mjx_s2r.params import Param, ParamError, ParamSpace
 from mjx_s2r.robot.policy import Policy
+from mjx_s2r.runtime.progress import console
 from train import study as verb
-from train.studies import adr, approaches, critical, run
+from train.studies import adr, approaches, critical, robots, run
 from train.studies.conclusions import Cell, Comparison, Judged, conclude, difference_of, rate_of
 from train.studies.page import mean_curve
 from train.studies.places import CARTPOLE_NOMINAL, CARTPOLE_OTHER
@@ -139,7 +141,7 @@ def test_a_bound_has_settled_where_it_stood_still_in_the_last_quarter() -> None:
 
 
 def test_a_mean_curve_stands_on_common_steps() -> None:
-    logs = [
+    logs: list[list[dict[str, Any]]] = [
         [{"env_steps": 0.0, "success": 0.0}, {"env_steps": 10.0, "success": 1.0}],
         [{"env_steps": 0.0, "success": 0.0}, {"env_steps": 10.0, "success": None}],
     ]
@@ -253,7 +255,7 @@ def test_a_study_that_was_stopped_goes_on(
     (folder / "policies" / "stop").unlink()
     kept = {f: f.stat().st_mtime_ns for f in (folder / "rows").iterdir()}
     assert len(kept) == 3
-    real = run.fly_policy
+    real = robots.fly_policy
 
     def stopped(*args: object, **options: object) -> object:
         raise KeyboardInterrupt
@@ -281,7 +283,7 @@ def test_what_does_not_fit_is_named_before_anything_is_trained(
         ({"episodes": -1}, "episodes -1"),
     ):
         with pytest.raises(ParamError, match=says):
-            resolve(study, StudyOptions(**given))  # type: ignore[arg-type]
+            resolve(study, StudyOptions(**given))
     gone = replace(study, presets={"small": small_preset(places={"x": Path("no.toml")})})
     with pytest.raises(ParamError, match="there is no file"):
         resolve(gone, StudyOptions())
@@ -336,7 +338,7 @@ DEV = "cartpole_development.toml"
 
 
 def test_the_list_has_every_study() -> None:
-    with verb.console.capture() as said:
+    with console.capture() as said:
         verb.main([])
     assert [name for name in (*verb.NAMES, *verb.OWN) if name not in said.get()] == []
     with pytest.raises(ParamError, match="strength"):

@@ -211,7 +211,7 @@ def mean_curve(name: str, logs: Sequence[Sequence[Mapping[str, Any]]]) -> Curve:
         for log in logs
     ]
     steps = np.linspace(0.0, max(log[-1][0] for log in lines), POINTS)
-    each = np.stack([np.interp(steps, *zip(*log, strict=True)) for log in lines])
+    each = np.stack([np.interp(steps, *np.array(log, float).T) for log in lines])
     return Curve(name, steps, each.mean(0), each.min(0), each.max(0))
 
 
