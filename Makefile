@@ -8,7 +8,7 @@ JOBS ?= 2
 STARTED := $(shell date +%s)
 CODE := mjx_s2r train benchmarks tests docs
 
-.PHONY: help venv demo reach test test-all versions check format bench clean
+.PHONY: help venv demo reach test test-all versions check format bench studies studies-full clean
 
 help:
 	@echo "make demo      train with and without randomization, judge on simulated robots, small budget"
@@ -18,6 +18,7 @@ help:
 	@echo "make check     format, lint, types, layout"
 	@echo "make format    rewrite the code in the project's format"
 	@echo "make bench     the benchmarks"
+	@echo "make studies   every study in its small form, each with a page (an hour; studies-full: days)"
 	@echo "make venv      only the environment, in $(VENV)"
 	@echo "make clean     remove caches and build products (not runs/)"
 
@@ -64,6 +65,21 @@ format: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks
+
+# Each goes on where it was stopped; one that cannot run here says why, and the others go on.
+STUDIES := strength gap adr randomized cloning approaches critical finetune
+
+studies: $(STAMP)
+	@for name in $(STUDIES); do $(BIN)/python -m train study $$name || failed="$$failed $$name"; done; \
+	if [ -n "$$failed" ]; then echo "not finished:$$failed" >&2; exit 1; fi
+
+studies-full: $(STAMP)
+	@for name in $(STUDIES); do \
+	  $(BIN)/python -m train study $$name --size full || failed="$$failed $$name"; \
+	done; \
+	$(BIN)/python -m train study payoff || failed="$$failed payoff"; \
+	$(BIN)/python -m train study curricula || failed="$$failed curricula"; \
+	if [ -n "$$failed" ]; then echo "not finished:$$failed" >&2; exit 1; fi
 
 clean:
 	rm -rf .cache .mypy_cache .pytest_cache .ruff_cache .ci/cache build dist *.egg-info

@@ -17,6 +17,7 @@ from mjx_s2r.api.door import Student
 from mjx_s2r.envs import registry
 from mjx_s2r.robot.cli.main import VERBS as ROBOT_VERBS
 from mjx_s2r.robot.cli.parser import Parser
+from train import study
 from train.__main__ import VERBS
 
 ROOT = Path(__file__).parents[2]
@@ -76,14 +77,18 @@ def test_the_index_lists_every_page() -> None:
 def test_commands_can_be_typed(page: Path) -> None:
     for verb, *words in commands(page, "train"):
         assert verb in VERBS, f"{page.name}: python -m train {verb}"
-        if words != ["--help"]:
+        if verb == "study":
+            if words:
+                tyro.cli(study.config_of(words[0]), args=words[1:], prog=f"{page.name}: {words[0]}")
+        elif words != ["--help"]:
             tyro.cli(config_of(verb), args=words, prog=f"{page.name}: {verb}")
     for words in commands(page, "benchmarks"):
         assert {word for word in words if not word.startswith("-")} & set(CASES) or "--" in words[0]
 
 
 def test_options_in_the_text_exist() -> None:
-    known = set().union(*(flags(config_of(verb)) for verb in VERBS))
+    known = set().union(*(flags(config_of(verb)) for verb in VERBS if verb != "study"))
+    known |= set().union(*(flags(study.config_of(name)) for name in (*study.NAMES, *study.OWN)))
     known |= flags(BenchmarkConfig) | flags(BenchmarkSettings) | {"--help", "--list"}
     for verb in ROBOT_VERBS:
         parser = Parser(verb, ROBOT_VERBS[verb])
