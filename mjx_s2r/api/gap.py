@@ -70,7 +70,7 @@ BY_MOTION = ("model.*", "actuator.delay_s", "actuator.offset")
 class GapConfig:
     """Settings of a measurement."""
 
-    policy: Annotated[Path, tyro.conf.Positional]
+    policy: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="POLICY")]
     """The exported policy."""
     task: str = ""
     """Its task, a name or module:Class; empty: the name in the policy's contract."""

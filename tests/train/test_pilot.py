@@ -24,6 +24,7 @@ from mjx_s2r.learn.ppo.config import PPOConfig
 from mjx_s2r.learn.trainer import Trainer, TrainState
 from mjx_s2r.params import ParamError
 from mjx_s2r.render.looks.assets import RenderConfig
+from mjx_s2r.report.flight_film import following
 from mjx_s2r.report.media import GAP, TITLE_HEIGHT
 from mjx_s2r.sim.interface import State
 from mjx_s2r.sim.physics import PhysicsState
@@ -33,7 +34,7 @@ from train import view
 from train.viewer import film
 from train.viewer.browser import require, show
 from train.viewer.film import outcome_rows
-from train.viewer.opengl import following, mujoco_pictures
+from train.viewer.opengl import mujoco_pictures
 from train.viewer.pilot import WORLDS, Recording, load_viewer, record_episode
 from train.viewer.viser_scene import ViserScene, bounds, led
 

@@ -18,11 +18,12 @@ from mjx_s2r.render.geometry.scene import build_scene
 from mjx_s2r.render.looks.appearance import Appearance, appearance, bind_appearance
 from mjx_s2r.render.looks.assets import RenderConfig, build_assets
 from mjx_s2r.report import media, page
+from mjx_s2r.report.flight_film import following
 from mjx_s2r.runtime.devices import gradient_compiler_options
 from mjx_s2r.runtime.progress import progress
 from mjx_s2r.sim.interface import State
 from mjx_s2r.sim.physics import PhysicsState
-from train.viewer.opengl import following, mujoco_pictures
+from train.viewer.opengl import mujoco_pictures
 from train.viewer.pilot import STEPS_PER_NOTE, Recording
 
 MOST = 120  # frames of a film

@@ -6,7 +6,7 @@ from typing import Any
 import mujoco
 import numpy as np
 
-from train.viewer.opengl import following
+from mjx_s2r.report.flight_film import following
 from train.viewer.triangles import colours, shown, triangle_mesh
 
 APART = 1.5  # sizes of a world between two of them
