@@ -1,8 +1,8 @@
 """python -m train fly reach: a trained policy of the gallery, flown and filmed on its stand-in.
 
-Without a name it lists the gallery with its cards. The ONNX file runs through controller and guard on
-simulated robots, one episode on each; a film and a page of what became of them are written. --policy
-flies a file of one's own, --reality on robots of one's own (docs/reality.md).
+Without a name it lists the gallery. The ONNX file runs through controller and guard on simulated
+robots, one episode on each; a film and a page of what became of them are written. --policy flies a
+file of one's own, --reality on robots of one's own (docs/reality.md).
 """
 
 import os
@@ -57,8 +57,8 @@ def main(argv: Sequence[str]) -> None:
         return
     if config.name and config.policy is not None:
         raise ParamError(
-            f"{config.name!r} is a policy of the gallery, and --policy {config.policy} another one; "
-            "leave one of the two out"
+            f"{config.name!r} is of the gallery, --policy {config.policy} another one; leave "
+            "one of the two out"
         )
     if config.episodes < 1:
         raise ParamError(f"episodes {config.episodes} must be at least 1")

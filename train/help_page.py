@@ -28,7 +28,7 @@ _PLAIN = (  # tyro's words for what may follow an option, and shorter ones
     (re.compile(r"\{None\}\|"), ""),
     (re.compile(r"\[(\S+) \[\1 \.\.\.\]\]"), r"\1 ..."),
     (re.compile(r"^(--\S+), --(\S*\.)?no-\S+$"), r"\1"),
-    (re.compile(r"^\[(\w+)\]$"), r"[\1]"),
+    (re.compile(r"\{([A-Z ]+)\}"), r"\1"),
 )
 
 
@@ -48,7 +48,7 @@ class HelpOption:
     @property
     def choices(self) -> tuple[str, ...]:
         """The values that it is confined to."""
-        found = re.search(r"\{([^}]*)\}", self.call)
+        found = re.search(r"\{([^} ]*)\}", self.call)
         return tuple(x for x in found[1].split(",") if x != "None") if found else ()
 
 
@@ -95,7 +95,7 @@ def show_help(verb: str, words: Sequence[str], topic: str) -> str:
         raise unknown(f"group of options of {verb}", topic, [*(g.name for g in nested), ALL])
     lines = [f"usage: {PROGRAM} {verb}{_operands(groups)} [options]", ""]
     if not topic:
-        lines += [_about(inspect.getdoc(module) or ""), ""]
+        lines += [_about(VERBS[verb].what, inspect.getdoc(module) or ""), ""]
     for group in groups:
         if topic in (ALL, group.name):
             lines += _listed(group)
@@ -136,6 +136,8 @@ def read_boxes(text: str) -> tuple[HelpGroup, ...]:
     about: dict[str, list[str]] = {"": []}
     options: dict[str, list[HelpOption]] = {"": []}
     for title, lines in _boxes(text):
+        if title == "subcommands":  # of tyro's own, for a setting of several types
+            continue
         whole = "" if title == POSITIONAL else title.removesuffix(OWN).strip()
         name, _, inner = whole.partition(".")
         about.setdefault(name, []).append(inner or _prose(lines))
@@ -188,12 +190,19 @@ def _option(call: str, text: str) -> HelpOption:
 
 def _shown(option: HelpOption) -> tuple[str, str]:
     """Returns how an option is shown, and its text with the default, where that says something."""
-    call, text = option.call, option.text.removesuffix(REQUIRED)
+    call, text = option.call, _capital(option.text)
+    if not option.names:
+        text = text.removesuffix(REQUIRED)  # the usage says it
     if option.default == "True" and len(option.names) > 1:
         return re.sub(r"^--([\w-]+\.)*", r"\g<0>[no-]", option.names[0]), f"{text} [on]"
     for pattern, plain in _PLAIN:
         call = pattern.sub(plain, call)
     return call, text if option.default in _UNSET else f"{text} [{option.default}]"
+
+
+def _capital(text: str) -> str:
+    """Returns a text that begins with a capital letter."""
+    return text[:1].upper() + text[1:]
 
 
 def _prose(lines: Sequence[str]) -> str:
@@ -202,11 +211,9 @@ def _prose(lines: Sequence[str]) -> str:
     return " ".join(line.strip() for line in lines[:rule])
 
 
-def _about(docstring: str) -> str:
-    """Returns a verb's docstring without the command in its first line, to be read on a screen."""
-    first, _, rest = docstring.partition("\n")
-    what = first.split(": ", 1)[-1]
-    paragraphs = [what[:1].upper() + what[1:], *rest.strip().split("\n\n")]
+def _about(what: str, docstring: str) -> str:
+    """Returns what a verb does, and its docstring without the first line, to be read on a screen."""
+    paragraphs = [f"{_capital(what)}.", *docstring.partition("\n")[2].strip().split("\n\n")]
     plain = (re.sub(r"\s+", " ", p.replace("`", "")) for p in paragraphs if p.strip())
     return "\n\n".join(textwrap.fill(p, WIDTH) for p in plain)
 

@@ -1,7 +1,7 @@
 """Flying a policy to look at it: a few episodes on stand-ins, a film and a page of them.
 
-The file runs through controller and guard, as in an evaluation (`mjx_s2r.api.robots`); what is added
-is to look on. A few episodes are no verdict: that is what `evaluate` is for.
+The file runs through controller and guard, as in an evaluation (`mjx_s2r.api.robots`); what is
+added is to look on. A few episodes are no verdict: that is what `evaluate` is for.
 """
 
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Films of episodes on simulated robots: the robot from beside, and in a corner what its policy sees.
+"""Films of episodes on simulated robots: the robot, and in a corner what its policy sees.
 
 While an episode runs, only its states are kept; they are drawn when it is over, by MuJoCo.
 """

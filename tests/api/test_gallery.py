@@ -40,8 +40,7 @@ def test_the_files_are_small() -> None:
 
 @pytest.mark.parametrize("name", TRAINED)
 def test_a_card_agrees_with_its_policy(name: str) -> None:
-    """What the contract says of task, engine and signals stands on the card; loading runs golden
-    vectors, so the file computes here what it computed where it was made."""
+    """Loading runs golden vectors, so the file computes here what it computed where it was made."""
     entry = gallery()[name]
     policy, card = entry.load(), entry.card
     contract, task = policy.contract, make_task(card.task)

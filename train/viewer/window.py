@@ -27,8 +27,8 @@ class MujocoWindow:
         shown = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
         if sys.platform == "linux" and not shown:
             raise ParamError(
-                "--window needs a display, and neither DISPLAY nor WAYLAND_DISPLAY names one; leave "
-                "it out, and look at the page that is written"
+                "--window needs a display, and neither DISPLAY nor WAYLAND_DISPLAY names one; "
+                "leave it out, and look at the page that is written"
             )
         self._pause_s, self._due_s = 1.0 / control_hz, 0.0
         self._model: mujoco.MjModel | None = None
@@ -78,6 +78,6 @@ def _open(model: mujoco.MjModel, data: mujoco.MjData) -> Any:
         return mujoco.viewer.launch_passive(model, data, show_left_ui=False, show_right_ui=False)
     except (RuntimeError, ImportError) as error:  # no display, or macOS without mjpython
         raise ParamError(
-            f"MuJoCo's window cannot be opened here ({error}); on macOS start with mjpython instead "
-            "of python, or leave --window out"
+            f"MuJoCo's window cannot be opened here ({error}); on macOS start with mjpython, not "
+            "with python, or leave --window out"
         ) from error
