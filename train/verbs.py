@@ -104,7 +104,10 @@ GROUPS: dict[str, dict[str, Verb]] = {
         ),
         "gap": Verb(
             "measure how far simulation is from the robot, and which rows are to blame",
-            ("runs/student/policy.onnx", "policy.onnx --flights mon.flight --successes 2"),
+            (
+                "runs/student/policy.onnx",
+                "policy.onnx --flights mon.flight tue.flight --successes 2",
+            ),
         ),
         "adversary": Verb(
             "search the worlds in which a teacher fails, and the rows to blame",

@@ -132,6 +132,7 @@ def show_flight(
         name="" if entry is None else entry.name,
         policy=config.policy,
         task=name,
+        contract_task=policy.contract.task,
     )
     return ShownFlight(tuple(flown), page, film)
 

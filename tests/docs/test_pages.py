@@ -17,7 +17,8 @@ from mjx_s2r.api.door import Student
 from mjx_s2r.envs import registry
 from mjx_s2r.robot.cli.main import VERBS as ROBOT_VERBS
 from mjx_s2r.robot.cli.parser import Parser
-from train.__main__ import VERBS
+from train.help_page import show_help
+from train.verbs import VERBS
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -76,7 +77,11 @@ def test_the_index_lists_every_page() -> None:
 def test_commands_can_be_typed(page: Path) -> None:
     for verb, *words in commands(page, "train"):
         assert verb in VERBS, f"{page.name}: python -m train {verb}"
-        if words != ["--help"]:
+        words = words[: words.index(">")] if ">" in words else words
+        if "--help" in words:
+            at = words.index("--help")
+            assert show_help(verb, words[:at], "".join(words[at + 1 : at + 2]))
+        else:
             tyro.cli(config_of(verb), args=words, prog=f"{page.name}: {verb}")
     for words in commands(page, "benchmarks"):
         assert {word for word in words if not word.startswith("-")} & set(CASES) or "--" in words[0]

@@ -107,7 +107,10 @@ def test_tyros_boxes_are_read() -> None:
         (("fly", "raech"), "'raech'; did you mean 'reach'"),
         (("fly", "--help", "ppo"), "unknown group of options of fly 'ppo'"),
         (("teacher", "--task", "cartpol"), "'cartpol'; did you mean 'cartpole'"),
-        (("teacher", "--task", "cartpole", "--curriculum", "ard"), "'ard'; did you mean 'hard', 'adr'"),
+        (
+            ("teacher", "--task", "cartpole", "--curriculum", "ard"),
+            "'ard'; did you mean 'hard', 'adr'",
+        ),
     ],
 )
 def test_a_wrong_name_is_answered_by_the_near_ones(
