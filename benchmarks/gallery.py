@@ -36,6 +36,8 @@ class GalleryConfig:
     """What it is called."""
     commands: tuple[str, ...]
     """The commands that made it."""
+    goal: str = ""
+    """What counts as a success, a sentence; empty: what the task's robots say."""
     task: str = ""
     """Its task, a name or module:Class; empty: the name in the policy's contract."""
     commit: str = ""
@@ -69,7 +71,7 @@ def main(config: GalleryConfig) -> None:
     seed = (read_config(StudentConfig if student else TeacherConfig, config.run)).seed
     card = Card(
         task=name,
-        goal=suite.GOAL if suite else f"The goal must hold for {task.hold_s:g} s.",
+        goal=config.goal or (suite.GOAL if suite else f"The goal holds for {task.hold_s:g} s."),
         reads=_reads(contract),
         ranges=trained_on(contract, task.space),
         engine=contract.engine,

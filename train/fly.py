@@ -23,6 +23,9 @@ from mjx_s2r.params import ParamError
 from mjx_s2r.runtime import devices
 
 
+WIDTH = 120  # columns of the list in a pipe
+
+
 @dataclass(frozen=True)
 class FlyConfig:
     """Settings of a flight to look at."""
@@ -120,5 +123,6 @@ def _list() -> None:
             continue
         success = "\n".join(outcome.words for outcome in card.outcomes)
         table.add_row(name, card.reads, success, f"{card.steps / 1e6:.1f} M steps, {card.engine}")
-    Console(highlight=False).print(table)
+    width = None if sys.stdout.isatty() else WIDTH
+    Console(highlight=False, width=width).print(table)
     print("\npython -m train fly NAME flies one; with --card it prints how it was made")

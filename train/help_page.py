@@ -212,7 +212,7 @@ def _prose(lines: Sequence[str]) -> str:
 
 
 def _about(what: str, docstring: str) -> str:
-    """Returns what a verb does, and its docstring without the first line, to be read on a screen."""
+    """Returns what a verb does, and its docstring below the first line, for a screen."""
     paragraphs = [f"{_capital(what)}.", *docstring.partition("\n")[2].strip().split("\n\n")]
     plain = (re.sub(r"\s+", " ", p.replace("`", "")) for p in paragraphs if p.strip())
     return "\n\n".join(textwrap.fill(p, WIDTH) for p in plain)
