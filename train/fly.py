@@ -22,7 +22,6 @@ from mjx_s2r.api.gallery import GalleryPolicy, gallery, gallery_policy
 from mjx_s2r.params import ParamError
 from mjx_s2r.runtime import devices
 
-
 WIDTH = 120  # columns of the list in a pipe
 
 

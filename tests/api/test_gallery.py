@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import mjx_s2r as s2r
 from mjx_s2r.api.gallery import (
     CARD,
     FILE,
@@ -21,6 +22,7 @@ from mjx_s2r.api.gallery import (
 from mjx_s2r.envs.registry import make_task, task_names
 from mjx_s2r.eval.intervals import wilson
 from mjx_s2r.io.config import ConfigError
+from mjx_s2r.io.run import RunError
 from mjx_s2r.params import ParamError
 
 MOST_MB = 6.0
@@ -99,6 +101,17 @@ def test_a_card_is_shown_in_lines() -> None:
     assert "untrained: no" in str(
         GalleryPolicy("x", replace(card, commands=(), untrained="no"), Path())
     )
+
+
+def test_the_door_leads_to_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert s2r.gallery() == gallery()
+    with pytest.raises(
+        RunError, match=r"gallery\(\)\['cartpole'\], and fly\('cartpole'\) shows it"
+    ):
+        s2r.load("cartpole")
+    with pytest.raises(ParamError, match="'cartpol'; did you mean 'cartpole'"):
+        s2r.fly("cartpol")
 
 
 def test_listing_the_gallery_loads_no_jax() -> None:
