@@ -107,7 +107,7 @@ def test_the_door_leads_to_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.chdir(tmp_path)
     assert s2r.gallery() == gallery()
     with pytest.raises(
-        RunError, match=r"gallery\(\)\['cartpole'\], and fly\('cartpole'\) shows it"
+        RunError, match=r"gallery\(\)\['cartpole'\], and fly\('cartpole'\)"
     ):
         s2r.load("cartpole")
     with pytest.raises(ParamError, match="'cartpol'; did you mean 'cartpole'"):
