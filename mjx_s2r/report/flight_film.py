@@ -78,7 +78,7 @@ class StateRecorder:
         self._judge.load(model, data)
 
 
-def following(mj_model: mujoco.MjModel) -> list[str]:
+def following_camera(mj_model: mujoco.MjModel) -> list[str]:
     """Returns the name of the first camera that follows a body; nothing where there is none."""
     cameras = [mj_model.camera(i) for i in range(mj_model.ncam)]
     return [c.name for c in cameras if c.name and int(c.mode[0]) in FOLLOWS][:1]
@@ -120,7 +120,7 @@ def view_of(mj_model: mujoco.MjModel) -> str | mujoco.MjvCamera:
 
     A model that says where it wants to be seen from (visual/global) is seen from there.
     """
-    followers = following(mj_model)
+    followers = following_camera(mj_model)
     if followers:
         return followers[0]
     camera = mujoco.MjvCamera()

@@ -106,9 +106,7 @@ def test_a_card_is_shown_in_lines() -> None:
 def test_the_door_leads_to_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert s2r.gallery() == gallery()
-    with pytest.raises(
-        RunError, match=r"gallery\(\)\['cartpole'\], and fly\('cartpole'\)"
-    ):
+    with pytest.raises(RunError, match=r"gallery\(\)\['cartpole'\], and fly\('cartpole'\)"):
         s2r.load("cartpole")
     with pytest.raises(ParamError, match="'cartpol'; did you mean 'cartpole'"):
         s2r.fly("cartpol")

@@ -24,7 +24,7 @@ from mjx_s2r.learn.ppo.config import PPOConfig
 from mjx_s2r.learn.trainer import Trainer, TrainState
 from mjx_s2r.params import ParamError
 from mjx_s2r.render.looks.assets import RenderConfig
-from mjx_s2r.report.flight_film import following
+from mjx_s2r.report.flight_film import following_camera
 from mjx_s2r.report.media import GAP, TITLE_HEIGHT
 from mjx_s2r.sim.interface import State
 from mjx_s2r.sim.physics import PhysicsState
@@ -263,7 +263,7 @@ def test_the_camera_that_follows_a_robot_is_found() -> None:
         '<mujoco><worldbody><camera name="wall"/><body><camera name="on"/>'
         '<camera name="track" mode="trackcom"/><geom size="1"/></body></worldbody></mujoco>'
     )
-    assert following(mujoco.MjModel.from_xml_string(xml)) == ["track"]
+    assert following_camera(mujoco.MjModel.from_xml_string(xml)) == ["track"]
 
 
 @pytest.mark.slow
