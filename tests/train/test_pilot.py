@@ -130,7 +130,7 @@ def test_a_page_says_whose_film_it_is_and_shows_every_camera_twice(
 
     monkeypatch.setattr(film, "_ours", ours)
     monkeypatch.setattr(film, "mujoco_pictures", theirs)
-    monkeypatch.setattr(film, "following", lambda _: ["track"])
+    monkeypatch.setattr(film, "following_camera", lambda _: ["track"])
     html = film.film_page(recording, CameraSignal("front", 8, 8, 50.0), 48, RenderConfig())
     assert asked == ["track", "MuJoCo track", "front", "MuJoCo front"], "the robot comes first"
     assert f"The policy of {folder}, iteration 1, acting without noise; seed 7." in html
