@@ -56,7 +56,7 @@ def main(config: GalleryConfig) -> None:
     """Judges, copies and writes."""
     devices.configure()
     devices.import_mjx_quietly()
-    path = config.run / FILE
+    run, path = config.run, config.run / FILE
     contract = Policy.load(path).contract
     name = config.task or contract.task
     task = make_task(name)
@@ -66,16 +66,16 @@ def main(config: GalleryConfig) -> None:
     outcomes = tuple(_judged(config, folder, name, file) for file in (None, *config.realities))
     suite = robots_of(name)
     facts = devices.describe()
-    student = is_student(config.run)
-    taught = [read_config(StudentConfig, config.run).teacher] if student else []
-    seed = (read_config(StudentConfig if student else TeacherConfig, config.run)).seed
+    student = is_student(run)
+    taught = [read_config(StudentConfig, run).teacher] if student else []
+    seed = read_config(StudentConfig, run).seed if student else read_config(TeacherConfig, run).seed
     card = Card(
         task=name,
         goal=config.goal or (suite.GOAL if suite else f"The goal holds for {task.hold_s:g} s."),
         reads=_reads(contract),
         ranges=trained_on(contract, task.space),
         engine=contract.engine,
-        steps=sum(_steps(run) for run in (config.run, *taught)),
+        steps=sum(_steps(each) for each in (run, *taught)),
         seed=seed,
         commands=config.commands,
         outcomes=outcomes,

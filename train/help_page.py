@@ -154,7 +154,7 @@ def _joined(told: Sequence[str]) -> str:
 
 def _boxes(text: str) -> Iterator[tuple[str, list[str]]]:
     """Yields title and lines of each box."""
-    title, lines = "", []
+    title, lines = "", list[str]()
     for line in text.splitlines():
         start = _TITLE.match(line.strip())
         if start:

@@ -70,6 +70,14 @@ def test_a_card_says_what_the_policy_makes(name: str) -> None:
         assert f"mjx_s2r/gallery/{name}/{FILE}" in outcome.command
 
 
+def test_the_page_says_what_the_cards_say() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "gallery.md").read_text()
+    for name in TRAINED:
+        assert f"| `{name}` |" in text and gallery()[name].card.outcomes[0].words in text, name
+    untrained = set(NAMES) - set(TRAINED)
+    assert all(f"`{name}`" in text.partition("none is trained")[2] for name in untrained)
+
+
 def test_what_is_untrained_says_so_and_has_no_file() -> None:
     entry = gallery_policy("reorient")
     assert entry.card.untrained and not (entry.folder / FILE).exists()
