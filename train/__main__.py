@@ -15,7 +15,7 @@ from train.help_page import show_help, verb_list
 from train.verbs import VERBS
 
 RESUMED = ("teacher", "seeds", "student", "adapt")  # the others go on by themselves
-LIGHT = ("fly", "completion")  # start jax by themselves, when they need it
+LIGHT = ("browse", "fly", "completion")  # need no jax, or start it by themselves
 HELP = ("-h", "--help")
 
 

@@ -109,6 +109,10 @@ GROUPS: dict[str, dict[str, Verb]] = {
                 "policy.onnx --flights mon.flight tue.flight --successes 2",
             ),
         ),
+        "browse": Verb(
+            "write one page over the runs of a folder: table, curves, differences, films",
+            ("runs", "runs --watch"),
+        ),
         "adversary": Verb(
             "search the worlds in which a teacher fails, and the rows to blame",
             ("--run runs/teacher",),
