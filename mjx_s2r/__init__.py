@@ -8,6 +8,8 @@
     student.evaluate(robots="held_out")
     student.export("policy.onnx")
 
+Trained policies come with it: `s2r.gallery()` lists them, `s2r.fly("reach")` shows one at work.
+
 These names are loaded when they are first used, and the compiler is configured then; importing
 mjx_s2r alone loads neither jax nor mujoco, so a robot that has only the robot extra can do it. A
 map of the packages:
@@ -45,6 +47,8 @@ if TYPE_CHECKING:
     from mjx_s2r.api.door import distill as distill
     from mjx_s2r.api.door import evaluate as evaluate
     from mjx_s2r.api.door import export as export
+    from mjx_s2r.api.door import fly as fly
+    from mjx_s2r.api.door import gallery as gallery
     from mjx_s2r.api.door import load as load
     from mjx_s2r.api.door import make as make
     from mjx_s2r.api.door import train as train
@@ -61,6 +65,8 @@ __all__ = [
     "distill",
     "evaluate",
     "export",
+    "fly",
+    "gallery",
     "load",
     "make",
     "train",

@@ -75,6 +75,12 @@ def test_six_lines_go_from_a_name_to_a_policy_on_a_robot(wheel: Path, tmp_path: 
 
 
 @pytest.mark.slow
+def test_the_gallery_comes_along(wheel: Path, tmp_path: Path) -> None:
+    code = "import mjx_s2r as s2r; assert s2r.gallery()['cartpole'].load().contract.ranges"
+    run(f"{code}; assert 'site-packages' not in s2r.__file__", wheel, tmp_path)
+
+
+@pytest.mark.slow
 def test_a_task_of_ones_own_needs_no_checkout(wheel: Path, tmp_path: Path) -> None:
     """Tasks are named by module:Class, and reset and step beneath are pure functions.
 

@@ -4,6 +4,7 @@ Each verb is one file with a Config dataclass and a main. This file only finds i
 must be set before jax starts, so nothing heavy is imported until the verb is known.
 """
 
+import contextlib
 import importlib
 import os
 import sys
@@ -11,59 +12,44 @@ from collections.abc import Sequence
 
 from mjx_s2r.params import ParamError, unknown
 from mjx_s2r.runtime import devices
+from train.help_page import show_help, verb_list
+from train.verbs import VERBS
 
-VERBS = {
-    "inspect": "look at a robot's file: what is in it, and which engine simulates what",
-    "prepare": "make a maker's MJCF or URDF ready for training, and report what changed",
-    "new": "write a task file and its test for a robot",
-    "check": "compare a task with C MuJoCo before it is trained: rows, signals, rewards",
-    "teacher": "train a privileged teacher with PPO and a curriculum",
-    "seeds": "train one teacher from several seeds side by side, in one program",
-    "student": "distil a camera student from a teacher",
-    "weights": "convert a pretrained network's weights for students, running no pickle",
-    "adapt": "make a student better with real pictures: demonstrations, unlabelled ones",
-    "export": "write a student, or a teacher that reads state, as one ONNX file",
-    "evaluate": "run an ONNX policy on robots (or their stand-ins) and count",
-    "gap": "measure how far simulation is from the robot, and which rows are to blame",
-    "pipeline": "teacher, student, export and evaluation, one after another",
-    "demo": "the whole pipeline with and without randomization, and a report",
-    "study": "answer a question by trainings judged on robots, with intervals, as one page",
-    "sweep": "run a grid of teachers on this machine or on SLURM, and show a table",
-    "judge": "compare the checkpoints of a teacher, in nominal, opened and widest worlds",
-    "browse": "write one page over the runs of a folder: table, curves, differences, films",
-    "adversary": "search the worlds in which a teacher fails, and the rows to blame",
-    "excite": "find the motion whose log tells most about the rows that are open",
-    "identify": "fit a robot's parameters to its logs, with intervals",
-    "calibrate": "find out from pictures where a camera is and how it sees",
-    "replay": "repeat the step in which a world ceased to be finite, in two engines",
-    "view": "look at a task as the student sees it, beside MuJoCo's own picture",
-}
-
-LIGHT = ("browse",)  # need no jax
 RESUMED = ("teacher", "seeds", "student", "adapt")  # the others go on by themselves
+LIGHT = ("browse", "fly", "completion")  # need no jax, or start it by themselves
+HELP = ("-h", "--help")
 
 
 def main() -> int:
     """Runs the verb named on the command line; returns the exit status."""
-    if len(sys.argv) < 2 or sys.argv[1] in ("-h", "--help"):
-        print(__doc__.split("\n")[0], "\n")
-        print("\n".join(f"  {verb:<10} {what}" for verb, what in VERBS.items()))
+    if len(sys.argv) < 2 or sys.argv[1] in HELP:
+        with contextlib.suppress(BrokenPipeError):  # `| head` has read enough
+            print(verb_list(), flush=True)
         return 0 if len(sys.argv) > 1 else 2
-    verb = sys.argv[1]
+    verb, words = sys.argv[1], sys.argv[2:]
     if verb not in VERBS:
-        print(unknown("verb", verb, list(VERBS)), file=sys.stderr)
+        print(f"error: {unknown('verb', verb, list(VERBS))}", file=sys.stderr)
         return 2
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # that a program was cached is no news
     sys.argv[0] = f"python -m train {verb}"
     try:
+        asked = next((i for i, word in enumerate(words) if word in HELP), None)
+        if asked is not None:
+            if verb not in LIGHT:
+                devices.import_mjx_quietly()
+            print(show_help(verb, words[:asked], "".join(words[asked + 1 : asked + 2])))
+            return 0
         if verb not in LIGHT:
             devices.configure()
             devices.import_mjx_quietly()
         module = importlib.import_module(f"train.{verb}")
-        return int(module.main(sys.argv[2:]) or 0)
+        return int(module.main(words) or 0)
     except KeyboardInterrupt:
         print(f"\ninterrupted; what was saved is kept, {_remedy(sys.argv)}", file=sys.stderr)
         return 130
+    except BrokenPipeError:  # `| head` has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except devices.JaxConfigError as error:  # before anything that would import jax's programs
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -22,7 +22,9 @@ from mjx_s2r.report.browser.page import PAGE, RunsPage, watch
 class BrowseConfig:
     """Settings of a page over runs."""
 
-    folders: Annotated[tuple[Path, ...], tyro.conf.Positional] = (Path("runs"),)
+    folders: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="FOLDER")] = (
+        Path("runs"),
+    )
     """Folders that hold runs, however deep."""
     out: Path | None = None
     """File of the page; absent: browse.html in the first folder. Its links lead to the runs as long

@@ -38,7 +38,7 @@ TYPICAL_M = 0.5  # distance at which the parallax that a warp leaves is told
 class CalibrateConfig:
     """Settings of a calibration."""
 
-    source: Annotated[Path, tyro.conf.Positional]
+    source: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="PICTURES")]
     """A flight log, or a folder of PNG files."""
     task: str
     """The task whose scene the pictures show: its name, or module:Class."""

@@ -51,7 +51,7 @@ DOUBTFUL = ("late velocity", "scaled velocity")  # findings for which a channel 
 class IdentifyConfig:
     """Settings of an identification."""
 
-    logs: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    logs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="LOG")]
     """Flight logs, or other logs by a mapping file; of a flight log of several parts the first."""
     task: str = ""
     """Task whose table is fitted; or give --model."""

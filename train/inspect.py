@@ -28,7 +28,7 @@ NAMES = {"jax": "MJX", "warp": "Warp", "c": "C"}
 class InspectConfig:
     """Settings of a look at a model."""
 
-    model: Annotated[Path, tyro.conf.Positional]
+    model: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
     """The robot's file, MJCF (.xml) or URDF."""
     worlds: int = 512
     """Worlds that are to be trained at once."""

@@ -19,7 +19,7 @@ from mjx_s2r.runtime.progress import print_line
 class NewConfig:
     """Settings of a new task."""
 
-    name: Annotated[str, tyro.conf.Positional]
+    name: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="NAME")]
     """Name of the task and of its file, a Python name."""
     model: Path = Path("my_robot/robot.xml")
     """The robot's MJCF; `python -m train prepare` makes one of what its maker publishes."""

@@ -22,7 +22,7 @@ OPTIONS = fields(PrepareOptions)
 class PrepareConfig(PrepareOptions):
     """Settings of a preparation."""
 
-    model: Annotated[Path, tyro.conf.Positional]
+    model: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
     """The maker's file, MJCF or URDF."""
     out: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
     """Folder of the prepared model; made here."""

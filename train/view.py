@@ -28,6 +28,7 @@ from mjx_s2r.params import ParamError
 from mjx_s2r.render.cameras import bind_cameras, poses, take_pictures, to_rgb
 from mjx_s2r.render.looks import textures
 from mjx_s2r.render.looks.assets import RenderConfig
+from mjx_s2r.report.flight_film import following_camera
 from mjx_s2r.report.media import mosaic, write_png
 from mjx_s2r.runtime.devices import gradient_compiler_options
 from mjx_s2r.runtime.progress import print_line
@@ -37,7 +38,6 @@ from mjx_s2r.sim.physics import PhysicsState
 from mjx_s2r.sim.task import Task, seen_by
 from train.viewer.browser import require, show
 from train.viewer.film import film_page
-from train.viewer.opengl import following
 from train.viewer.panels import Panel, panels, render_cameras
 from train.viewer.pilot import load_viewer, record_episode
 
@@ -188,7 +188,7 @@ def _beside(config: ViewConfig, env: Env, data: Any, core: PhysicsState) -> None
         core: its physics state.
     """
     task = env.task
-    followers = following(task.mj_model)
+    followers = following_camera(task.mj_model)
     names = list(dict.fromkeys((*(c.name for c in task.contract.cameras), *followers)))
     images, left_out = render_cameras(task.mj_model, names, config.px, data, config.render)
     for thing in left_out:

@@ -20,7 +20,7 @@ from mjx_s2r.runtime.progress import print_line
 class WeightsConfig:
     """Settings of a conversion."""
 
-    source: Annotated[Path, tyro.conf.Positional]
+    source: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")]
     """The maker's file."""
     out: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
     """Where the weights go; the name ends in .npz or .safetensors."""

@@ -7,11 +7,12 @@ work begins; what is wrong with them is said then.
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import cast
+from typing import Annotated, cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import tyro
 
 from mjx_s2r.api.real_frames import RealFeed, frames_of
 from mjx_s2r.api.student import StudentConfig, load_student
@@ -96,7 +97,7 @@ class AdaptConfig:
     """Go on where the folder holds this run; start where it holds none."""
     devices: int = 0
     """Devices that the worlds are split over; 0 takes all that there are."""
-    eval_every: int = 0
+    eval_every: Annotated[int, tyro.conf.Suppress] = 0
     """0: a student is evaluated on robots."""
     wandb: str = ""
     """Project of Weights & Biases that the figures also go to; empty: none."""

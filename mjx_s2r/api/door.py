@@ -7,13 +7,17 @@ with their trainer inside, whose pure `init` and `iterate` are there for one's o
 import dataclasses
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 
+from mjx_s2r.api.fly import ShownFlight, show_flight
+from mjx_s2r.api.gallery import GalleryPolicy, gallery_policy
+from mjx_s2r.api.gallery import gallery as gallery
 from mjx_s2r.api.policy import (
     VARIANT_LIMIT,
     TrainedPolicy,
@@ -377,7 +381,7 @@ def distill(
 
 
 def evaluate(
-    policy: Teacher | Student | str | Path,
+    policy: GalleryPolicy | Teacher | Student | str | Path,
     *,
     robots: Literal["held_out", "rehearsal"] = "held_out",
     reality: str | Path | None = None,
@@ -391,7 +395,7 @@ def evaluate(
     in simulation.
 
     Args:
-        policy: a student, a teacher that can be exported, or an ONNX file.
+        policy: a student, a teacher that can be exported, an ONNX file, or one of the gallery.
         robots: held_out for the verdict, rehearsal for development.
         reality: file that says what the robots are made of instead (docs/reality.md).
         count: number of robots; by default as many as the file says, or 10.
@@ -411,15 +415,68 @@ def evaluate(
         episodes=episodes,
         films=0,
     )
-    if isinstance(policy, Teacher | Student):
+    with _file_of(policy, task) as (path, name):
+        config = dataclasses.replace(config, policy=path, task=name)
+        return dict(summary(evaluate_on_robots(config)))
+
+
+def fly(
+    policy: GalleryPolicy | Teacher | Student | str | Path,
+    *,
+    robots: Literal["held_out", "rehearsal"] = "held_out",
+    reality: str | Path | None = None,
+    episodes: int = 4,
+    out: str | Path = "runs/fly",
+    task: str = "",
+) -> ShownFlight:
+    """Flies a policy on stand-ins, one episode on each, and writes a film and a page of it.
+
+    Args:
+        policy: a name of the gallery, or a place in it; a student, a teacher that can be exported,
+            or an ONNX file.
+        robots: held_out or rehearsal.
+        reality: file that says what the robots are made of instead (docs/reality.md).
+        episodes: how many.
+        out: folder of both.
+        task: its task, a name or "module:Class"; empty: the card's, or the name in the contract.
+
+    Raises:
+        ParamError: no such name; a task that nobody has trained; as `evaluate`.
+        ConfigError, ExportError: as `evaluate`.
+    """
+    if isinstance(policy, str) and not policy.endswith(".onnx"):
+        policy = gallery_policy(policy)
+    entry = policy if isinstance(policy, GalleryPolicy) else None
+    with _file_of(policy, task) as (path, name):
+        config = EvaluateConfig(
+            policy=path,
+            task=name,
+            reality=None if reality is None else Path(reality),
+            robots=robots,
+            count=episodes,
+            episodes=1,
+        )
+        return show_flight(config, Path(out), entry=entry)
+
+
+@contextmanager
+def _file_of(
+    policy: GalleryPolicy | Teacher | Student | str | Path, task: str
+) -> Iterator[tuple[Path, str]]:
+    """Yields the ONNX file of a policy, and its task; one that is not written yet is, for a while.
+
+    Raises:
+        ParamError: a place of the gallery without a policy.
+        ExportError: a policy that cannot be exported.
+    """
+    if isinstance(policy, GalleryPolicy):
+        yield policy.path, task or policy.card.task
+    elif isinstance(policy, Teacher | Student):
         with tempfile.TemporaryDirectory() as folder:
             path = policy.export(Path(folder) / POLICY, inputs=64).path
-            name = task or name_of(policy.env)
-            return dict(
-                summary(evaluate_on_robots(dataclasses.replace(config, policy=path, task=name)))
-            )
-    config = dataclasses.replace(config, policy=Path(policy))
-    return dict(summary(evaluate_on_robots(config)))
+            yield path, task or name_of(policy.env)
+    else:
+        yield Path(policy), task
 
 
 def export(
@@ -462,6 +519,11 @@ def load(
         CheckpointError: no checkpoint, or one of another task or table.
     """
     folder = Path(run)
+    if not folder.exists() and str(run) in gallery():
+        raise RunError(
+            f"{str(run)!r} is no run folder, and load reads runs; the policy of the gallery is "
+            f"gallery()[{str(run)!r}], and fly({str(run)!r}) shows it"
+        )
     trained = load_policy(folder, iteration, env)
     if is_student(folder):
         return Student(folder, trained, name_of(trained.trainer.env if env is None else env))

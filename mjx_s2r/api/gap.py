@@ -72,7 +72,7 @@ BY_MOTION = ("model.*", "actuator.delay_s", "actuator.offset")
 class GapConfig:
     """Settings of a measurement."""
 
-    policy: Annotated[Path | None, tyro.conf.Positional] = None
+    policy: Annotated[Path | None, tyro.conf.Positional, tyro.conf.arg(metavar="POLICY")] = None
     """The exported policy; by default that in the folder of --run."""
     task: str = ""
     """Its task, a name or module:Class; empty: that of --run, or the name in the policy's

@@ -111,14 +111,25 @@ def evaluate_on_robots(config: EvaluateConfig) -> list[RobotEpisode]:
     """
     policy, task = open_policy(config.policy, config.task)
     chosen = realities(config.task or policy.contract.task, config)
-    robots = stand_ins(task, chosen)
-    first = next(robots)
-    rig = replace(rig_for(policy.contract), senses=first.judge)
-    check(policy.contract, describe(first.sheet, rig))
+    robots = fitting_robots(policy.contract, task, chosen)
     for line in _introduced(policy.contract, task, chosen):
         console.print(line, highlight=False, markup=False)
-    count = sum(reality.count for reality in chosen)
-    return _fly(policy, task, chain((first,), robots), count, config, "robots:")
+    return _fly(policy, task, robots, sum(r.count for r in chosen), config, "robots:")
+
+
+def fitting_robots(
+    contract: PolicyContract, task: Task, chosen: Sequence[Reality]
+) -> Iterator[JudgedRobot]:
+    """Returns the robots of realities, after a look whether a policy fits the first of them.
+
+    Raises:
+        ParamError, ConfigError, ModelError, TaskError: as `stand_ins.stand_ins`.
+        ContractError: a policy that does not fit.
+    """
+    robots = stand_ins(task, chosen)
+    first = next(robots)
+    check(contract, describe(first.sheet, replace(rig_for(contract), senses=first.judge)))
+    return chain((first,), robots)
 
 
 def evaluate_in_simulation(
@@ -178,18 +189,7 @@ def _fly(
     """
     if config.logs is not None:
         check_local(config.logs)
-    camera = None
-    if policy.contract.cameras and not can_render():
-        console.print("no OpenGL here: the robots' cameras use this project's own renderer")
-        camera = RayCamera(policy.contract)
-    rules = EvalConfig(
-        camera=camera,
-        hold_s=task.hold_s,
-        success_reward=task.success_reward,
-        films=config.films,
-        logs=config.logs,
-        controller=ControllerConfig(task.episode_s, config.safety),
-    )
+    rules = episode_rules(policy.contract, task, config)
     calibrate = None
     if config.calibrate and policy.contract.cameras:
         calibrate = partial(
@@ -197,7 +197,7 @@ def _fly(
             task=task,
             contract=policy.contract,
             poses=config.calibrate,
-            camera=camera,
+            camera=rules.camera,
         )
     done: list[RobotEpisode] = []
     total = count * config.episodes
@@ -208,6 +208,22 @@ def _fly(
             if len(done) % 10 == 0 or len(done) == total:
                 bar.update(len(done), f"success {good / len(done):.2f}")
     return done
+
+
+def episode_rules(contract: PolicyContract, task: Task, config: EvaluateConfig) -> EvalConfig:
+    """Returns the rules of an episode of a task; says so where there is no OpenGL for cameras."""
+    camera = None
+    if contract.cameras and not can_render():
+        console.print("no OpenGL here: the robots' cameras use this project's own renderer")
+        camera = RayCamera(contract)
+    return EvalConfig(
+        camera=camera,
+        hold_s=task.hold_s,
+        success_reward=task.success_reward,
+        films=config.films,
+        logs=config.logs,
+        controller=ControllerConfig(task.episode_s, config.safety),
+    )
 
 
 def _check_task(contract: PolicyContract, task: Task) -> None:

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import cast
+from typing import Annotated, cast
 
 import jax
 import numpy as np
+import tyro
 
 from mjx_s2r.api.teacher import (
     TeacherConfig,
@@ -78,7 +79,7 @@ class StudentConfig:
     """Go on where the folder holds this run; start where it holds none."""
     devices: int = 0
     """Devices that the worlds are split over; 0 takes all that there are."""
-    eval_every: int = 0
+    eval_every: Annotated[int, tyro.conf.Suppress] = 0
     """0: a student is evaluated on robots."""
     wandb: str = ""
     """Project of Weights & Biases that the figures also go to; empty: none."""

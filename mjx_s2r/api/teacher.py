@@ -79,7 +79,7 @@ class TeacherConfig:
     """Iterations in all."""
     curriculum: str = "adr"
     """Schedule of the ranges: adr widens bound by bound, uniform keeps the widest, initial those it
-    starts from, none keeps everything nominal; the others are described below."""
+    starts from, none keeps everything nominal; docs/curricula.md has the others."""
     rows: tuple[str, ...] = ()
     """Rows that it schedules, as patterns of names or fields ("sensor.*", or "~sensor.*" for all
     others); empty: all that the policy can feel, looks only where it sees."""

@@ -145,6 +145,10 @@ class Lift:
         """Where the cube is, m: (3,)."""
         return data.xpos[self._body("cube")]
 
+    def keypoints(self, data: mjx.Data) -> jax.Array:
+        """The cube, and the middle of a gripped one, m: (2, 3)."""
+        return jnp.stack((self.label(data), self.grasp(data)))
+
     def privileged(self, data: mjx.Data) -> jax.Array:
         """Returns (23,) grasp, cube, the way between, the cube's turn in the gripper, speeds, gaps.
 

@@ -45,14 +45,17 @@ class EpisodeJudge(Senses, Protocol):
     """What knows a task on one robot. It also reads the task's signals, see `Senses`.
 
     Attributes:
-        state: what the task says of the robot at the last reading.
         courses: whether `course` changes a command.
         loads: whether `load` does anything.
     """
 
-    state: GoalState
     courses: bool
     loads: bool
+
+    @property
+    def state(self) -> GoalState:
+        """What the task says of the robot at the last reading."""
+        ...
 
     def begin(self, seed: int) -> Callable[[mujoco.MjModel, mujoco.MjData], None]:
         """Starts an episode; returns the function that puts the robot where it begins."""

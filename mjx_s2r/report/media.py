@@ -71,11 +71,16 @@ def png_url(image: np.ndarray) -> str:
     """
     buffer = io.BytesIO()
     Image.fromarray(check_images(image, 3)).save(buffer, "PNG", optimize=True)
-    return _data_url("png", buffer.getvalue())
+    return data_url("png", buffer.getvalue())
 
 
 def webp_url(frames: np.ndarray, frame_s: float, most: int = 60, quality: int | None = None) -> str:
-    """Returns the data URL of a WebP that plays for ever in real time and rests on its last frame.
+    """Returns the data URL of `webp`'s film."""
+    return data_url("webp", webp(frames, frame_s, most, quality))
+
+
+def webp(frames: np.ndarray, frame_s: float, most: int = 60, quality: int | None = None) -> bytes:
+    """Returns a WebP that plays for ever in real time and rests on its last frame.
 
     Args:
         frames: (F, H, W, 3 or 4) uint8.
@@ -101,7 +106,7 @@ def webp_url(frames: np.ndarray, frame_s: float, most: int = 60, quality: int | 
         method=2,
         **settings,
     )
-    return _data_url("webp", buffer.getvalue())
+    return buffer.getvalue()
 
 
 def evenly_spaced(count: int, most: int) -> np.ndarray:
@@ -137,5 +142,6 @@ def _shorten(title: str, font: Any, width: int) -> str:
     return f"{title[: next(fits, 0)]}…"
 
 
-def _data_url(kind: str, data: bytes) -> str:
+def data_url(kind: str, data: bytes) -> str:
+    """Returns the data URL of an image file of a kind, e.g. "webp"."""
     return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"

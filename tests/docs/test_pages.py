@@ -18,7 +18,8 @@ from mjx_s2r.envs import registry
 from mjx_s2r.robot.cli.main import VERBS as ROBOT_VERBS
 from mjx_s2r.robot.cli.parser import Parser
 from train import study
-from train.__main__ import VERBS
+from train.help_page import show_help
+from train.verbs import VERBS
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -77,10 +78,14 @@ def test_the_index_lists_every_page() -> None:
 def test_commands_can_be_typed(page: Path) -> None:
     for verb, *words in commands(page, "train"):
         assert verb in VERBS, f"{page.name}: python -m train {verb}"
-        if verb == "study":
+        words = words[: words.index(">")] if ">" in words else words
+        if "--help" in words:
+            at = words.index("--help")
+            assert show_help(verb, words[:at], "".join(words[at + 1 : at + 2]))
+        elif verb == "study":
             if words:
                 tyro.cli(study.config_of(words[0]), args=words[1:], prog=f"{page.name}: {words[0]}")
-        elif words != ["--help"]:
+        else:
             tyro.cli(config_of(verb), args=words, prog=f"{page.name}: {verb}")
     for words in commands(page, "benchmarks"):
         assert {word for word in words if not word.startswith("-")} & set(CASES) or "--" in words[0]

@@ -215,6 +215,15 @@ def test_gaps_are_those_of_c(engine: Engine) -> None:
                 assert gap == pytest.approx(expected, abs=2e-3)  # nine points along a capsule
 
 
+def test_keypoints_are_the_cube_and_where_it_is_gripped() -> None:
+    data = mujoco.MjData(MODEL)
+    mujoco.mj_forward(MODEL, data)
+    turn = data.body("gripper").xmat.reshape(3, 3)
+    held = data.site("tip").xpos + turn @ (-0.014, 0.013, 0.0)
+    found = TASK.keypoints(data)  # type: ignore[arg-type]  # C's data has the same fields
+    np.testing.assert_allclose(found, [data.body("cube").xpos, held], atol=1e-6)
+
+
 def test_it_is_the_arm_of_reach() -> None:
     reach = Reach().mj_model
     for joint in JOINTS:

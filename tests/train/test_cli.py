@@ -42,9 +42,7 @@ def test_help_lists_every_verb() -> None:
     assert all(verb in done.stdout for verb in ("teacher", "student", "export", "demo", "view"))
 
 
-@pytest.mark.parametrize(
-    ("verb", "setting"), [("teacher", "--ppo.num-envs"), ("student", "--devices")]
-)
+@pytest.mark.parametrize(("verb", "setting"), [("teacher", "--ppo.*"), ("student", "--devices")])
 def test_help_of_a_verb_lists_its_settings(verb: str, setting: str) -> None:
     done = run(verb, "--help")
     assert done.returncode == 0, done.stderr

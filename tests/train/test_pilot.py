@@ -24,6 +24,7 @@ from mjx_s2r.learn.ppo.config import PPOConfig
 from mjx_s2r.learn.trainer import Trainer, TrainState
 from mjx_s2r.params import ParamError
 from mjx_s2r.render.looks.assets import RenderConfig
+from mjx_s2r.report.flight_film import following_camera
 from mjx_s2r.report.media import GAP, TITLE_HEIGHT
 from mjx_s2r.sim.interface import State
 from mjx_s2r.sim.physics import PhysicsState
@@ -33,7 +34,7 @@ from train import view
 from train.viewer import film
 from train.viewer.browser import require, show
 from train.viewer.film import outcome_rows
-from train.viewer.opengl import following, mujoco_pictures
+from train.viewer.opengl import mujoco_pictures
 from train.viewer.pilot import WORLDS, Recording, load_viewer, record_episode
 from train.viewer.viser_scene import ViserScene, bounds, led
 
@@ -129,7 +130,7 @@ def test_a_page_says_whose_film_it_is_and_shows_every_camera_twice(
 
     monkeypatch.setattr(film, "_ours", ours)
     monkeypatch.setattr(film, "mujoco_pictures", theirs)
-    monkeypatch.setattr(film, "following", lambda _: ["track"])
+    monkeypatch.setattr(film, "following_camera", lambda _: ["track"])
     html = film.film_page(recording, CameraSignal("front", 8, 8, 50.0), 48, RenderConfig())
     assert asked == ["track", "MuJoCo track", "front", "MuJoCo front"], "the robot comes first"
     assert f"The policy of {folder}, iteration 1, acting without noise; seed 7." in html
@@ -262,7 +263,7 @@ def test_the_camera_that_follows_a_robot_is_found() -> None:
         '<mujoco><worldbody><camera name="wall"/><body><camera name="on"/>'
         '<camera name="track" mode="trackcom"/><geom size="1"/></body></worldbody></mujoco>'
     )
-    assert following(mujoco.MjModel.from_xml_string(xml)) == ["track"]
+    assert following_camera(mujoco.MjModel.from_xml_string(xml)) == ["track"]
 
 
 @pytest.mark.slow

@@ -18,11 +18,12 @@ from mjx_s2r.render.geometry.scene import build_scene
 from mjx_s2r.render.looks.appearance import Appearance, appearance, bind_appearance
 from mjx_s2r.render.looks.assets import RenderConfig, build_assets
 from mjx_s2r.report import media, page
+from mjx_s2r.report.flight_film import following_camera
 from mjx_s2r.runtime.devices import gradient_compiler_options
 from mjx_s2r.runtime.progress import progress
 from mjx_s2r.sim.interface import State
 from mjx_s2r.sim.physics import PhysicsState
-from train.viewer.opengl import following, mujoco_pictures
+from train.viewer.opengl import mujoco_pictures
 from train.viewer.pilot import STEPS_PER_NOTE, Recording
 
 MOST = 120  # frames of a film
@@ -40,7 +41,7 @@ def film_page(recording: Recording, view: CameraSignal, px: int, render: RenderC
     states = [recording.states[i] for i in kept]
     cores = [one for state in states for one in apart(state.pipeline_state.physics_state, count)]
     rows: list[tuple[str, np.ndarray]] = []
-    for name in dict.fromkeys((*following(task.mj_model), view.name)):
+    for name in dict.fromkeys((*following_camera(task.mj_model), view.name)):
         rows.append((name, _ours(recording, states, name, px, render)))
         pictures = mujoco_pictures(task.mj_model, name, px, cores)
         if pictures is not None:

@@ -1,4 +1,4 @@
-"""MuJoCo's own pictures of a model, and the camera of it that follows a robot."""
+"""MuJoCo's own pictures of a model."""
 
 from collections.abc import Sequence
 
@@ -7,15 +7,6 @@ import numpy as np
 
 from mjx_s2r.robot.drivers.sim_robot import choose_egl
 from mjx_s2r.sim.physics import PhysicsState
-
-_MODES = mujoco.mjtCamLight
-FOLLOWS = (int(_MODES.mjCAMLIGHT_TRACK), int(_MODES.mjCAMLIGHT_TRACKCOM))
-
-
-def following(mj_model: mujoco.MjModel) -> list[str]:
-    """Returns the name of the first camera that follows a body; nothing where there is none."""
-    cameras = [mj_model.camera(i) for i in range(mj_model.ncam)]
-    return [c.name for c in cameras if c.name and int(c.mode[0]) in FOLLOWS][:1]
 
 
 def mujoco_pictures(

@@ -6,7 +6,7 @@ from typing import Any
 import mujoco
 import numpy as np
 
-from train.viewer.opengl import following
+from mjx_s2r.report.flight_film import following_camera
 from train.viewer.triangles import colours, shown, triangle_mesh
 
 APART = 1.5  # sizes of a world between two of them
@@ -23,7 +23,7 @@ def endless(mj_model: mujoco.MjModel, geom: int) -> bool:
 
 def led(mj_model: mujoco.MjModel) -> str:
     """Returns the body that a camera of the model follows; empty where none does."""
-    names = following(mj_model)
+    names = following_camera(mj_model)
     return mj_model.body(int(mj_model.camera(names[0]).bodyid[0])).name if names else ""
 
 
