@@ -129,7 +129,8 @@ class Stage:
 
     def folder_page(self, folder: Path, place: Path) -> str:
         """Returns a page that lists the files of a folder."""
-        files = [f for f in sorted(folder.rglob("*")) if f.is_file() and "__pycache__" not in f.parts]
+        found = sorted(folder.rglob("*"))
+        files = [f for f in found if f.is_file() and "__pycache__" not in f.parts]
         lines = [
             f"- [{f.relative_to(folder)}]({os.path.relpath(self.place_of(f), place.parent)})"
             for f in files
@@ -180,7 +181,7 @@ def build(site: Path, stage: Path) -> None:
     Stage(stage).fill()
     command = [sys.executable, "-m", "zensical", "build", "-s", "-f", str(stage / "zensical.toml")]
     if subprocess.run(command, cwd=ROOT).returncode:
-        raise SiteError("zensical found what is listed above; line numbers are those of .cache/site")
+        raise SiteError(f"zensical found what is listed above; its pages are those of {stage}")
     for page in (stage / "site").rglob("*.html"):
         ours = os.path.relpath(stage / "site" / SEARCH, page.parent)
         page.write_text(POLYFILL.sub(f'<script src="{ours}"></script>', page.read_text()))

@@ -1,4 +1,4 @@
-"""Pictures of worlds as they are, by the cameras of their task's contract: to look at, not to train.
+"""Pictures of worlds as they are, by the cameras of their task's contract: for people.
 
 A training draws its pictures inside its own program (`mjx_s2r.learn.camera_schedule`), with delays
 and lost frames; here every picture is of now.
