@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 OWN = ("site", "__pycache__")  # folders of docs/ that are no pages
 REPOSITORY = "repository"  # folder of the site that holds files from outside of docs/
-CODE = re.compile(r"^(```+)[^\n]*\n.*?^\1", re.M | re.S)
+CODE = re.compile(r"^(```+)[^\n]*\n.*?^\1|`[^`\n]+`", re.M | re.S)
 LINK = re.compile(r"(?<=\]\()([^)\s#]+)(#[^)\s]*)?(?=\))")
 # The language of a file that is shown as a page; files with other suffixes are copied.
 SHOWN = {
@@ -43,7 +43,7 @@ class SiteError(Exception):
 
 
 def prose_links(text: str) -> Iterator[tuple[int, int, str, str]]:
-    """Yields (start, end, target, anchor) of the links of a page, those in code blocks left out."""
+    """Yields (start, end, target, anchor) of the links of a page, those in code left out."""
     code = [m.span() for m in CODE.finditer(text)]
     for found in LINK.finditer(text):
         if not any(start <= found.start() < end for start, end in code):
