@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from mjx_s2r.envs.registry import make_task, robots_of
+from mjx_s2r.eval.intervals import design_effect
 from mjx_s2r.io.run import BOUNDS, METRICS, REPORT
 from mjx_s2r.report import demo_report
 from mjx_s2r.report.findings import (
@@ -71,7 +72,10 @@ def _outcomes(figures: Mapping[str, Any]) -> tuple[Outcome, ...]:
         teacher, student = figures[name]["teacher"], figures[name]["student"]
         good = round(teacher["success"] * teacher["episodes"])
         rows.append(Outcome("teacher", kind, NOMINAL, good, teacher["episodes"]))
-        rows.append(Outcome("student", kind, STAND_IN, student["successes"], student["episodes"]))
+        robots = student["per_robot"].values()
+        counts = ([robot[count] for robot in robots] for count in ("successes", "episodes"))
+        total = (student["successes"], student["episodes"])
+        rows.append(Outcome("student", kind, STAND_IN, *total, design_effect(*counts)))
     return tuple(rows)
 
 

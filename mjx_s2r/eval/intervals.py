@@ -46,7 +46,9 @@ def wilson(successes: float, n: float, confidence: float = 0.95) -> Interval:
     return low, high
 
 
-def newcombe(first: tuple[int, int], second: tuple[int, int], confidence: float = 0.95) -> Interval:
+def newcombe(
+    first: tuple[float, float], second: tuple[float, float], confidence: float = 0.95
+) -> Interval:
     """Returns (low, high) of the difference of two probabilities, first minus second.
 
     Args:

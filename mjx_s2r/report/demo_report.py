@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from mjx_s2r.eval.intervals import wilson
 from mjx_s2r.io.run import read_jsonl
 from mjx_s2r.params import Param
 from mjx_s2r.report import charts, media
@@ -175,7 +174,7 @@ def _stats(report: DemoReport, policies: list[ReportedPolicy]) -> list[dict[str,
     for policy in policies:
         row = outcome(report, policy.name, STAND_IN)
         if row is not None:
-            ends = span(*wilson(row.successes, row.episodes, report.confidence))
+            ends = span(*row.interval(report.confidence))
             note = f"success of the {row.label} on the stand-in ({ends})"
             about = {"policy": policy, "title": policy.words}
             out.append(about | {"value": percent(row.rate), "note": note})
@@ -204,9 +203,7 @@ def _places(report: DemoReport, policies: list[ReportedPolicy]) -> dict[str, lis
         return {
             "outcome": row,
             "policy": by_name[row.pipeline],
-            "interval": wilson(row.successes, row.episodes, report.confidence)
-            if row.episodes
-            else None,
+            "interval": row.interval(report.confidence) if row.episodes else None,
             "target": report.target if row.where == STAND_IN else None,
         }
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from mjx_s2r.eval.intervals import newcombe, wilson
+from mjx_s2r.eval.intervals import Interval, newcombe, wilson
 from mjx_s2r.params import ParamSpace
 
 RANDOMIZED, PLAIN = "randomized", "plain"
@@ -30,6 +30,8 @@ class Outcome:
         where: one of `PLACES`.
         successes: episodes that reached the goal.
         episodes: all of them.
+        effect: their design effect (`mjx_s2r.eval.intervals.design_effect`), above 1 where episodes
+            on one robot are alike.
     """
 
     label: str
@@ -37,6 +39,7 @@ class Outcome:
     where: str
     successes: int
     episodes: int
+    effect: float = 1.0
 
     def __post_init__(self) -> None:
         """Checks the counts and the two names.
@@ -58,6 +61,15 @@ class Outcome:
     def rate(self) -> float:
         """Successes over episodes."""
         return self.successes / self.episodes
+
+    @property
+    def independent(self) -> tuple[float, float]:
+        """Successes and episodes, divided by the design effect: as if all were independent."""
+        return self.successes / self.effect, self.episodes / self.effect
+
+    def interval(self, confidence: float) -> Interval:
+        """Returns Wilson's interval of the rate."""
+        return wilson(*self.independent, confidence)
 
 
 @dataclass(frozen=True)
@@ -202,7 +214,7 @@ def verdict(report: DemoReport) -> Verdict:
         return Verdict(
             "open", "No verdict", ("The randomized policy did not run on the stand-in.",)
         )
-    low, high = wilson(ours.successes, ours.episodes, report.confidence)
+    low, high = ours.interval(report.confidence)
     measured = (
         f"The randomized {ours.label} reached the goal in {percent(ours.rate)} of {ours.episodes} "
         f"episodes on the stand-in ({percent(report.confidence)} interval {span(low, high)})"
@@ -210,7 +222,7 @@ def verdict(report: DemoReport) -> Verdict:
     if bare is None:
         first = measured + ". The policy without randomization did not run there."
         return _with_target(report, ours, Verdict("open", "Nothing to compare with", (first,)))
-    ends = wilson(bare.successes, bare.episodes, report.confidence)
+    ends = bare.interval(report.confidence)
     first = (
         f"{measured}; without randomization {percent(bare.rate)} of {bare.episodes} "
         f"({span(*ends)})."
@@ -235,7 +247,7 @@ def span(low: float, high: float) -> str:
 
 def _difference(report: DemoReport, ours: Outcome, bare: Outcome) -> Verdict:
     """Returns what can be said about randomized against plain."""
-    counts = (ours.successes, ours.episodes), (bare.successes, bare.episodes)
+    counts = ours.independent, bare.independent
     low, high = (100 * end for end in newcombe(*counts, report.confidence))
     points = 100 * (ours.rate - bare.rate)
     if low > 0:
@@ -268,7 +280,7 @@ def _with_target(report: DemoReport, ours: Outcome, so_far: Verdict) -> Verdict:
     """Returns the verdict with what became of the target."""
     if report.target is None:
         return so_far
-    low, high = wilson(ours.successes, ours.episodes, report.confidence)
+    low, high = ours.interval(report.confidence)
     goal = f"the target of {percent(report.target)}"
     if ours.rate < report.target:
         text = f"This misses {goal}" + (

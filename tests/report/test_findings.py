@@ -4,6 +4,8 @@ from dataclasses import replace
 
 import pytest
 
+from mjx_s2r.eval.intervals import design_effect, wilson
+from mjx_s2r.eval.performance import performance_of
 from mjx_s2r.report.findings import (
     NOMINAL,
     PLAIN,
@@ -42,6 +44,21 @@ def test_a_difference_that_may_be_chance_is_not_called_help() -> None:
     assert result.mood == "open"
     assert result.headline == "No clear difference"
     assert "+3 points (-7 to +13) may be chance" in result.sentences[1]
+
+
+def test_episodes_on_robots_that_differ_count_for_less() -> None:
+    # Ten robots of ten episodes, five always and five never right: ten coins, not a hundred.
+    good, played = [10] * 5 + [0] * 5, [10] * 10
+    effect = design_effect(good, played)
+    row = Outcome("student", RANDOMIZED, STAND_IN, sum(good), sum(played), effect)
+    names = [f"robot {i // 10}" for i in range(100)]
+    success = [i // 10 < 5 for i in range(100)]
+    same = performance_of(success, [0.0] * 100, [1] * 100, names).success.interval
+    assert row.interval(0.95) == pytest.approx(same)
+    assert row.interval(0.95)[0] < wilson(5, 10)[0] + 0.02
+    report = DemoReport("Reach", outcomes=(row, replace(row, pipeline=PLAIN, successes=30)))
+    assert verdict(report).mood == "open"  # 20 points of a hundred coins would be a gain
+    assert judged(50, 30, n=100).mood == "good"
 
 
 def test_a_loss_is_said() -> None:
