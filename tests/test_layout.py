@@ -22,7 +22,7 @@ FORBIDDEN = {
 JAX = ("jax", "jaxlib", "flax", "optax", "orbax", "jax2onnx", "mujoco.mjx")
 WITHOUT_JAX = (
     *("mjx_s2r.params", "mjx_s2r.contract", "mjx_s2r.drives"),
-    *("mjx_s2r.io.config", "mjx_s2r.io.run"),
+    *("mjx_s2r.io.config", "mjx_s2r.io.run", "mjx_s2r.report"),
     *(f"mjx_s2r.transfer.{name}" for name in ("linearization", "noise", "information")),
     *(f"mjx_s2r.transfer.{name}" for name in ("intervals", "truncated", "identifiability")),
     *(f"mjx_s2r.transfer.{name}" for name in ("inference", "posterior", "unit_coordinates")),

@@ -31,6 +31,7 @@ VERBS = {
     "payoff": "compare training from a posterior with randomization alone, on robots",
     "sweep": "run a grid of teachers on this machine or on SLURM, and show a table",
     "judge": "compare the checkpoints of a teacher, in nominal, opened and widest worlds",
+    "browse": "write one page over the runs of a folder: table, curves, differences, films",
     "adversary": "search the worlds in which a teacher fails, and the rows to blame",
     "excite": "find the motion whose log tells most about the rows that are open",
     "identify": "fit a robot's parameters to its logs, with intervals",
@@ -39,6 +40,7 @@ VERBS = {
     "view": "look at a task as the student sees it, beside MuJoCo's own picture",
 }
 
+LIGHT = ("browse",)  # need no jax
 RESUMED = ("teacher", "seeds", "student", "adapt")  # the others go on by themselves
 
 
@@ -55,8 +57,9 @@ def main() -> int:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # that a program was cached is no news
     sys.argv[0] = f"python -m train {verb}"
     try:
-        devices.configure()
-        devices.import_mjx_quietly()
+        if verb not in LIGHT:
+            devices.configure()
+            devices.import_mjx_quietly()
         module = importlib.import_module(f"train.{verb}")
         return int(module.main(sys.argv[2:]) or 0)
     except KeyboardInterrupt:

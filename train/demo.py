@@ -23,12 +23,11 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from mjx_s2r.api.teacher import ranges_given
 from mjx_s2r.envs.registry import make_task, require_robots
 from mjx_s2r.io.run import (
-    METRICS,
     REPORT,
     RESULT,
     check_space,
     check_writable,
-    read_jsonl,
+    last_metrics,
     write_json,
 )
 from mjx_s2r.runtime.progress import console
@@ -191,22 +190,16 @@ def _standing(folder: Path, budget: Budget) -> tuple[float, str]:
     if (folder / "student.json").exists():
         return 0.9, "robots: judging the policy on robots it never saw"
     if (folder / "teacher.json").exists():
-        row = _last(folder / "student" / METRICS)
+        row = last_metrics(folder / "student")
         share = row.get("step", 0) / budget.student_iterations
         note = f"finds it within {100 * row['label_error_m']:.1f} cm" if row else "compiling"
         return 0.4 + 0.5 * share, f"student: {note}"
-    row = _last(folder / "teacher" / METRICS)
+    row = last_metrics(folder / "teacher")
     share = row.get("step", 0) / budget.teacher_iterations
     note = (
         f"success {row['success']:.2f} at {row['steps_per_s']:,.0f} steps/s" if row else "compiling"
     )
     return 0.4 * share, f"teacher: {note}"
-
-
-def _last(path: Path) -> dict[str, Any]:
-    """Returns the newest line of a metrics file, empty where there is none."""
-    rows = read_jsonl(path) if path.exists() else []
-    return rows[-1] if rows else {}
 
 
 def _end(children: Mapping[str, subprocess.Popen[bytes]]) -> None:

@@ -25,10 +25,9 @@ from mjx_s2r.envs.registry import task_spec
 from mjx_s2r.io.run import (
     CHECKPOINTS,
     CONFIG,
-    METRICS,
     RunError,
     check_writable,
-    read_jsonl,
+    last_metrics,
     read_settings,
 )
 from mjx_s2r.io.run import write_json as write
@@ -156,11 +155,11 @@ def check(config: SweepConfig, points: Sequence[Point]) -> None:
 
 def ended(folder: Path) -> bool:
     """Returns whether a run has done all of its iterations and saved the last state."""
-    if not (folder / CONFIG).exists() or not (folder / METRICS).exists():
+    if not (folder / CONFIG).exists():
         return False
     last = int(read_settings(folder)["iterations"])
-    rows = read_jsonl(folder / METRICS)
-    return bool(rows) and rows[-1]["step"] >= last and (folder / CHECKPOINTS / str(last)).is_dir()
+    done = last_metrics(folder).get("step", -1)
+    return bool(done >= last and (folder / CHECKPOINTS / str(last)).is_dir())
 
 
 def slots(config: SweepConfig, runs: int) -> list[Settings]:
@@ -204,7 +203,7 @@ def start(
 def table(config: SweepConfig, points: Sequence[Point], became: dict[str, str]) -> Table:
     """Returns one row per run: its settings, its last figures and how it ended."""
     fixed, varied = told(points)
-    rows = [figures(config.run / point.name) for point in points]
+    rows = [last_metrics(config.run / point.name) for point in points]
     shown = [*SHOWN, *(name for name in RARE if any(row.get(name) for row in rows))]
     title = f"{config.task}, {len(points)} runs in {config.run}{fixed}"
     out = _table(title, [*varied, *shown, "state"])
@@ -220,7 +219,7 @@ def summary(config: SweepConfig, points: Sequence[Point]) -> Table | None:
     groups: dict[tuple[tuple[str, str], ...], list[dict[str, float]]] = {}
     for point in points:
         if ended(config.run / point.name):
-            row = figures(config.run / point.name)
+            row = last_metrics(config.run / point.name)
             groups.setdefault(point.settings[:-1], []).append(row)  # all but the seed
     if max(map(len, groups.values()), default=0) < 2:
         return None
@@ -263,12 +262,6 @@ def _spread(rows: Sequence[dict[str, float]], name: str) -> tuple[float, float, 
     return sum(found) / len(found), min(found), max(found)
 
 
-def figures(folder: Path) -> dict[str, float]:
-    """Returns the last line of a run's metrics; empty where there is none."""
-    rows = read_jsonl(folder / METRICS) if (folder / METRICS).exists() else []
-    return rows[-1] if rows else {}
-
-
 def main(argv: Sequence[str]) -> int:
     """Runs what has not ended yet and shows the table; returns the exit status."""
     config = tyro.cli(SweepConfig, args=gather_ranges(argv))
@@ -278,7 +271,7 @@ def main(argv: Sequence[str]) -> int:
     check_writable(config.run)
     check(config, points)
     became = start(config, open_, at_once) if open_ else {}
-    done = {p.name: figures(config.run / p.name) for p in points}
+    done = {p.name: last_metrics(config.run / p.name) for p in points}
     finite = {n: {k: v for k, v in row.items() if math.isfinite(v)} for n, row in done.items()}
     write(config.run / SWEEP, {"task": config.task, "became": became, "runs": finite})
     console.print(table(config, points, became))

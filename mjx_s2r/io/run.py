@@ -514,19 +514,59 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
     Raises:
         RunError: a broken line that is not the last.
     """
-    lines = Path(path).read_text().split("\n")
-    rows = []
+    rows, broken = read_whole_lines(path)
+    for number, line in broken.items():
+        raise RunError(f"{path} line {number} is not JSON: {line[:60]!r}; remove it")
+    return rows
+
+
+def read_whole_lines(path: Path) -> tuple[list[dict[str, Any]], dict[int, str]]:
+    """Returns the lines of a .jsonl file that are whole, and by number the text of those broken.
+
+    Null numbers become NaN; a torn last line, as a killed process leaves it, is in neither.
+    """
+    lines = Path(path).read_text(errors="replace").split("\n")
+    rows: list[dict[str, Any]] = []
+    broken = {}
     for number, line in enumerate(lines, 1):
         if not line:
             continue
         try:
             row = json.loads(line)
-        except ValueError as error:
-            if number == len(lines):
-                break
-            raise RunError(f"{path} line {number} is not JSON: {line[:60]!r}; remove it") from error
-        rows.append({name: math.nan if v is None else v for name, v in row.items()})
-    return rows
+            rows.append({name: math.nan if v is None else v for name, v in row.items()})
+        except (ValueError, AttributeError):  # no JSON, or JSON that is no object
+            if number < len(lines):
+                broken[number] = line
+    return rows, broken
+
+
+def last_metrics(folder: Path) -> dict[str, Any]:
+    """Returns the newest line of a run's metrics; empty where there is none.
+
+    Raises:
+        RunError: a broken line that is not the last.
+    """
+    rows = read_jsonl(folder / METRICS) if (folder / METRICS).exists() else []
+    return rows[-1] if rows else {}
+
+
+def lock_holder(folder: Path) -> str:
+    """Returns the name of the process that writes a run folder now; empty where none does."""
+    if sys.platform == "win32":
+        return ""
+    try:
+        file = os.open(folder / LOCK, os.O_RDONLY)
+    except OSError:
+        return ""
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # for a moment; a run waits that long
+    except (BlockingIOError, PermissionError):
+        return os.read(file, 1000).decode(errors="replace") or "another process"
+    except OSError:
+        return ""
+    finally:
+        os.close(file)
+    return ""
 
 
 def check_vacant(folder: Path, resume: bool) -> bool:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 MOST_CHANNELS = 8  # whose curves are drawn; the tables have all
+MOST_NAMED = 3  # of rows that are only seen together, named beside each; "What to run next" has all
 MOST_PAIRS = 6  # of rows that are only seen together, drawn as samples
 MOST_DOTS = 400  # samples in one of these pictures
 MOST_POINTS = 320  # of a curve
@@ -177,7 +178,9 @@ def _row_line(posterior: Posterior, d: int, row: Param) -> RowLine:
         flags.append("at a limit: widen it, or doubt the model")
     for group in posterior.groups:
         if row.name in group:
-            flags.append("only seen together with " + ", ".join(set_apart(group, row.name)))
+            others = set_apart(group, row.name)
+            told = ", ".join(others) if len(others) <= MOST_NAMED else f"{len(others)} other rows"
+            flags.append(f"only seen together with {told}")
     return RowLine(
         name=row.name,
         unit=charts.named(row)[1],

@@ -27,6 +27,7 @@ from mjx_s2r.learn.networks.swish import swish
 
 BLOCK = 4  # pixels of a picture to one place of an image encoder's feature maps, at least
 COARSE = 64  # px from which on a picture's places are twice as large
+ESTIMATE = (128, 128)  # layers of a student's estimate
 
 
 def check_pictures(cameras: Sequence[CameraSignal]) -> None:
@@ -214,9 +215,10 @@ def soft_argmax_deployed(features: jax.Array) -> jax.Array:
 class ImageEncoder(nn.Module):
     """Images (N, H, W, 3) in [-0.5, 0.5] -> keypoints (N, 2C), on a grid of `block_of` pixels.
 
-    The first layer is a convolution twice as large as its stride s, written over blocks of s by s
-    pixels (size 2, stride 1, 3 s^2 channels): the same function in larger matrix products. Deployed
-    it is the convolution of size 2 s and stride s, as ONNX Runtime likes it.
+    Convolutions half as large in stride as in size lead down to that grid, one to `BLOCK` pixels
+    and, where places are larger, one more by two. Each is written over blocks of s by s pixels
+    (size 2, stride 1, s^2 times the channels): the same function in larger matrix products.
+    Deployed it is the convolution of size 2 s and stride s, as ONNX Runtime likes it.
 
     The maps before the softmax are sown as "maps" (N, H/s, W/s, C): a loss may tell the first of
     them where to look.
@@ -229,26 +231,29 @@ class ImageEncoder(nn.Module):
     @nn.compact
     def __call__(self, image: jax.Array) -> jax.Array:
         """Returns the keypoints."""
-        side = block_of(*image.shape[1:3])
+        coarse = block_of(*image.shape[1:3]) > BLOCK
+        x = image.transpose(0, 3, 1, 2) if self.deployed else image.astype(self.dtype)
+        x = self._down(x, BLOCK, (self.channels + 1) // 2 if coarse else self.channels)
+        if coarse:
+            x = self._down(x, 2, self.channels)
+        x = nn.relu(Conv(self.channels, 3, pad=1, deployed=self.deployed)(x))
+        maps = Conv(self.channels, 1, deployed=self.deployed)(x)
         if self.deployed:
-            return self._deployed(image, side)
-        edge = (side // 2, side // 2)
-        x = jnp.pad(image.astype(self.dtype), ((0, 0), edge, edge, (0, 0)))
-        n, height, width, colours = x.shape
-        x = x.reshape(n, height // side, side, width // side, side, colours)
-        x = x.transpose(0, 1, 3, 2, 4, 5).reshape(n, height // side, width // side, -1)
-        x = nn.relu(Conv(self.channels, 2)(x))
-        x = nn.relu(Conv(self.channels, 3, pad=1)(x))
-        maps = Conv(self.channels, 1)(x).astype(jnp.float32)
+            return soft_argmax_deployed(maps)
+        maps = maps.astype(jnp.float32)
         self.sow("intermediates", "maps", maps)
         return soft_argmax(maps)
 
-    def _deployed(self, image: jax.Array, side: int) -> jax.Array:
-        """Returns the keypoints of one picture at a time, planes first."""
-        x = image.transpose(0, 3, 1, 2)
-        x = nn.relu(Conv(self.channels, 2, pad=side // 2, block=side, deployed=True)(x))
-        x = nn.relu(Conv(self.channels, 3, pad=1, deployed=True)(x))
-        return soft_argmax_deployed(Conv(self.channels, 1, deployed=True)(x))
+    def _down(self, x: jax.Array, stride: int, features: int) -> jax.Array:
+        """Applies a convolution of size 2 s and stride s, and a rectifier."""
+        edge = stride // 2
+        if self.deployed:
+            return nn.relu(Conv(features, 2, pad=edge, block=stride, deployed=True)(x))
+        x = jnp.pad(x, ((0, 0), (edge, edge), (edge, edge), (0, 0)))
+        n, height, width, channels = x.shape
+        x = x.reshape(n, height // stride, stride, width // stride, stride, channels)
+        x = x.transpose(0, 1, 3, 2, 4, 5).reshape(n, height // stride, width // stride, -1)
+        return nn.relu(Conv(features, 2)(x))
 
 
 def features_of(backbone: Backbone, images: jax.Array) -> jax.Array:
@@ -351,7 +356,7 @@ class StudentNetwork(nn.Module):
         nn.share_scope(self, trunk)
         kept, features = trunk(rnn_state, obs, images, is_first)
         x = features if self.deployed else merge_time(features)
-        estimate = Mlp((64, self.num_labels))(x) if self.num_labels else x[..., :0]
+        estimate = Mlp((*ESTIMATE, self.num_labels))(x) if self.num_labels else x[..., :0]
         known = jnp.concatenate((x, jax.lax.stop_gradient(estimate)), -1)
         mean = Mlp((*self.hidden, self.num_actions), last_scale=0.1)(known)
         log_std = self.param("log_std", nn.initializers.constant(-1.0), (self.num_actions,))

@@ -1,0 +1,1 @@
+"""The run browser: one self-contained page over folders of runs."""
