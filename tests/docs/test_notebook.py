@@ -40,7 +40,7 @@ def test_it_runs_from_beginning_to_end(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setenv("PYTHONPATH", str(NOTEBOOK.parents[1]))
     notebook = nbformat.read(NOTEBOOK, as_version=4)
-    nbclient.NotebookClient(notebook, timeout=1500, kernel_name="python3").execute()
+    nbclient.NotebookClient(notebook, timeout=3600, kernel_name="python3").execute()
     said = "".join(
         output.get("text", "") for cell in notebook.cells for output in cell.get("outputs", ())
     )
