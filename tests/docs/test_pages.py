@@ -22,7 +22,8 @@ from train.help_page import show_help
 from train.verbs import VERBS
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCS = ROOT / "docs"
+PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md")), *sorted(DOCS.glob("api/*.md"))]
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.M | re.S)
 # Sizes in the programs of docs/python.md, and what they are here.
 SIZES = {"num_envs=512, num_steps=16": "num_envs=16, num_steps=4", "range(60)": "range(2)"}
@@ -61,17 +62,32 @@ def flags(config: Any, prefix: str = "") -> set[str]:
     return found
 
 
+def anchors(page: Path) -> set[str]:
+    """Returns the anchors of a page's headings, as a forge and the site make them."""
+    titles = re.findall(r"^#+ (.+)$", BLOCK.sub("", page.read_text()), re.M)
+    plain = (re.sub(r"[^\w\s-]", "", title).strip().lower() for title in titles)
+    return {re.sub(r"[-\s]+", "-", title) for title in plain}
+
+
+def leads_nowhere(page: Path, link: str) -> bool:
+    """Returns whether the file or the heading that a link names is missing."""
+    target, _, anchor = link.partition("#")
+    path = page.parent / target if target else page
+    return not path.exists() or bool(anchor and anchor not in anchors(path))
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_lead_somewhere(page: Path) -> None:
     text = BLOCK.sub("", page.read_text())
     links = [link for link in re.findall(r"\]\(([^)\s]+)\)", text) if "://" not in link]
-    assert [link for link in links if not (page.parent / link.partition("#")[0]).exists()] == []
+    assert [link for link in links if leads_nowhere(page, link)] == []
 
 
 def test_the_index_lists_every_page() -> None:
-    text = (ROOT / "docs" / "index.md").read_text()
-    names = {page.name for page in PAGES} - {"README.md", "index.md"}
-    assert set(re.findall(r"^\| \[[^]]+\]\(([\w.]+)\)", text, re.M)) == names
+    text = (DOCS / "index.md").read_text()
+    pages = {str(page.relative_to(DOCS)) for page in PAGES[1:]} - {"index.md"}
+    pages |= {page.name for page in DOCS.glob("*.ipynb")}
+    assert sorted(re.findall(r"^\| \[[^]]+\]\(([\w./]+)\)", text, re.M)) == sorted(pages)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
