@@ -253,9 +253,9 @@ def rows_of_model(mj_model: mujoco.MjModel, recordings: Sequence[Recording]) -> 
                     source=GUESS,
                 )
             )
-    for joint in _passive(mj_model, recordings[0]):
-        load = _load(mj_model, joint, recordings, None)
-        rows += _rows_of_joint(mj_model, joint, f"_{mj_model.joint(joint).name}", load)
+    for free in _passive(mj_model, recordings[0]):
+        load = _load(mj_model, free, recordings, None)
+        rows += _rows_of_joint(mj_model, free, f"_{mj_model.joint(free).name}", load)
     if joints:
         rows.append(
             set_to("delay", "actuator.delay_s", (), (0.0, LONGEST_DELAY_S), unit="s", source=GUESS)
