@@ -3,12 +3,13 @@ SHELL := /bin/bash
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+DOCS_STAMP := $(VENV)/.docs-installed
 PYTHON ?= $(shell for p in python3.11 python3; do if $$p -c '' >/dev/null 2>&1; then echo $$p; break; fi; done)
 JOBS ?= 2
 STARTED := $(shell date +%s)
 CODE := mjx_s2r train benchmarks tests docs
 
-.PHONY: help venv demo reach test test-all versions check format bench clean
+.PHONY: help venv demo reach test test-all versions check format bench docs studies studies-full clean
 
 help:
 	@echo "make demo      train with and without randomization, judge on simulated robots, small budget"
@@ -18,6 +19,8 @@ help:
 	@echo "make check     format, lint, types, layout"
 	@echo "make format    rewrite the code in the project's format"
 	@echo "make bench     the benchmarks"
+	@echo "make studies   every study in its small form, each with a page (an hour; studies-full: days)"
+	@echo "make docs      the documentation as a site, in site/"
 	@echo "make venv      only the environment, in $(VENV)"
 	@echo "make clean     remove caches and build products (not runs/)"
 
@@ -65,6 +68,28 @@ format: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks
 
+# Each goes on where it was stopped; one that cannot run here says why, and the others go on.
+STUDIES := strength gap adr randomized cloning approaches critical finetune
+
+studies: $(STAMP)
+	@for name in $(STUDIES); do $(BIN)/python -m train study $$name || failed="$$failed $$name"; done; \
+	if [ -n "$$failed" ]; then echo "not finished:$$failed" >&2; exit 1; fi
+
+studies-full: $(STAMP)
+	@for name in $(STUDIES); do \
+	  $(BIN)/python -m train study $$name --size full || failed="$$failed $$name"; \
+	done; \
+	$(BIN)/python -m train study payoff || failed="$$failed payoff"; \
+	$(BIN)/python -m train study curricula || failed="$$failed curricula"; \
+	if [ -n "$$failed" ]; then echo "not finished:$$failed" >&2; exit 1; fi
+
+$(DOCS_STAMP): $(STAMP)
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	@touch $@
+
+docs: $(DOCS_STAMP)
+	$(BIN)/python -m docs.site.build
+
 clean:
-	rm -rf .cache .mypy_cache .pytest_cache .ruff_cache .ci/cache build dist *.egg-info
+	rm -rf site .cache .mypy_cache .pytest_cache .ruff_cache .ci/cache build dist *.egg-info
 	find . -name __pycache__ -not -path '*/.venv/*' -not -path './.ci/venv*' -prune -exec rm -rf {} +

@@ -281,6 +281,17 @@ def _flown(
     return np.stack(actions)
 
 
+def parity(file: Policy, policy: PolicyFunction, inputs: int) -> float:
+    """Returns the largest difference between a file and a policy, in the action's unit.
+
+    Args:
+        file: as it was loaded.
+        policy: the function, as `export_onnx` takes it.
+        inputs: random inputs on which both act.
+    """
+    return _parity(file, jax.jit(_physical(policy, file.contract)), file.contract, inputs)
+
+
 def _parity(policy: Policy, compiled: _Step, contract: PolicyContract, count: int) -> float:
     """Returns the largest difference between ONNX Runtime and JAX over ``count`` inputs.
 

@@ -4,6 +4,7 @@ Each verb is one file with a Config dataclass and a main. This file only finds i
 must be set before jax starts, so nothing heavy is imported until the verb is known.
 """
 
+import contextlib
 import importlib
 import os
 import sys
@@ -22,7 +23,8 @@ HELP = ("-h", "--help")
 def main() -> int:
     """Runs the verb named on the command line; returns the exit status."""
     if len(sys.argv) < 2 or sys.argv[1] in HELP:
-        print(verb_list())
+        with contextlib.suppress(BrokenPipeError):  # `| head` has read enough
+            print(verb_list(), flush=True)
         return 0 if len(sys.argv) > 1 else 2
     verb, words = sys.argv[1], sys.argv[2:]
     if verb not in VERBS:

@@ -3,7 +3,8 @@
 The file flies stand-ins (--reality my_robot.toml), or logs of a real robot are given (--flights
 mon.flight tue.flight --successes 2). It plays in worlds of its training from the same starts;
 recorded commands are replayed in simulation, and rows of the table are blamed for what differs;
-observations and pictures of both sides are compared. One page and gap.json go into the folder "gap"
+observations and pictures of both sides are compared. --run RUN alone takes the policy.onnx of that
+run, and has its training's own engine play it, too. One page and gap.json go into the folder "gap"
 beside the policy, or --out. See docs/gap.md.
 """
 
@@ -13,7 +14,6 @@ from collections.abc import Sequence
 import tyro
 
 from mjx_s2r.api.gap import GapConfig, measure_gap
-from mjx_s2r.api.robots import open_policy
 from mjx_s2r.io.run import check_writable, write_json
 from mjx_s2r.runtime.progress import console
 from mjx_s2r.transfer.gap.page import write_gap_page
@@ -25,13 +25,12 @@ PAGE, FIGURES = "gap.html", "gap.json"
 def main(argv: Sequence[str]) -> None:
     """Parses the command line, measures, prints and writes."""
     config = tyro.cli(GapConfig, args=list(argv))
-    if config.policy.is_file():
+    if config.file.is_file():
         check_writable(config.folder.parent)
         config.folder.mkdir(parents=True, exist_ok=True)
     report = measure_gap(config)
-    space = open_policy(config.policy, config.task)[1].space
     command = shlex.join(["python", "-m", "train", "gap", *argv])
-    page = write_gap_page(config.folder / PAGE, report, space, command)
+    page = write_gap_page(config.folder / PAGE, report, command)
     write_json(config.folder / FIGURES, report.to_json())
     for line in _told(report):
         console.print(line, highlight=False, markup=False)

@@ -138,12 +138,8 @@ GROUPS: dict[str, dict[str, Verb]] = {
     },
     "studies": {
         "study": Verb(
-            "compare curricula on a held-out grid, same budget, several seeds",
-            ("--run runs/study",),
-        ),
-        "payoff": Verb(
-            "compare training from a posterior with randomization alone, on robots",
-            ("--tasks docs.own_task.pendulum:Pendulum --iterations 120",),
+            "answer a question by trainings judged on robots, with intervals, as one page",
+            ("", "strength", "gap --size full --seeds 5", "curricula --tasks cartpole"),
         ),
     },
     "the shell": {

@@ -20,17 +20,17 @@ import numpy as np
 import tyro
 from PIL import Image
 
+from mjx_s2r.api.look import see_worlds
 from mjx_s2r.bridge.registry import LIBRARIES
 from mjx_s2r.contract import CameraSignal, camera_signal
 from mjx_s2r.envs.registry import make_task
 from mjx_s2r.io.run import check_local
 from mjx_s2r.params import ParamError
-from mjx_s2r.render.cameras import bind_cameras, poses, take_pictures, to_rgb
+from mjx_s2r.render.cameras import to_rgb
 from mjx_s2r.render.looks import textures
 from mjx_s2r.render.looks.assets import RenderConfig
 from mjx_s2r.report.flight_film import following_camera
 from mjx_s2r.report.media import mosaic, write_png
-from mjx_s2r.runtime.devices import gradient_compiler_options
 from mjx_s2r.runtime.progress import print_line
 from mjx_s2r.sim.env import Env, make
 from mjx_s2r.sim.interface import EpisodeParams
@@ -163,19 +163,13 @@ def _worlds(config: ViewConfig, env: Env) -> tuple[Any, PhysicsState]:
     worlds = jax.jit(jax.vmap(env.reset))(
         jax.random.split(key_reset, count), EpisodeParams(xi, none, jnp.zeros_like(none))
     )
-    bound = bind_cameras(task.space, task.mj_model, task.contract, config.render)
-    data = jax.jit(jax.vmap(env.positions))(worlds)
-    where = poses(bound, data, worlds.pipeline_state.leaves)
-    draw = jax.jit(
-        lambda where, xi, key: take_pictures(bound, where, xi, key=key),
-        compiler_options=gradient_compiler_options(),
-    )
-    taken = draw(where, xi, key_noise)
+    taken = see_worlds(env, worlds, config=config.render, key=key_noise)
     for index, (signal, pictures) in enumerate(zip(task.contract.cameras, taken, strict=True)):
         path = config.out / (f"worlds_{signal.name}.png" if index else "worlds.png")
-        write_png(path, mosaic(to_rgb(np.asarray(pictures)), config.columns), zoom=2)
+        write_png(path, mosaic(to_rgb(pictures), config.columns), zoom=2)
         print_line(f"{path}: {count} worlds over the limits of the table, the first nominal")
-    return jax.tree.map(lambda leaf: leaf[0], (data, worlds.pipeline_state.physics_state))
+    nominal = jax.tree.map(lambda leaf: leaf[0], worlds)
+    return jax.jit(env.positions)(nominal), nominal.pipeline_state.physics_state
 
 
 def _beside(config: ViewConfig, env: Env, data: Any, core: PhysicsState) -> None:

@@ -16,7 +16,7 @@ import mujoco
 import numpy as np
 import tyro
 
-from mjx_s2r.api.policy import load_policy
+from mjx_s2r.api.policy import VARIANT_LIMIT, TrainedPolicy, exported_difference, load_policy
 from mjx_s2r.api.robots import (
     EvaluateConfig,
     evaluate_in_simulation,
@@ -26,6 +26,7 @@ from mjx_s2r.api.robots import (
 )
 from mjx_s2r.contract import ContractError, PolicyContract
 from mjx_s2r.curriculum.coordinates import select_rows
+from mjx_s2r.envs.registry import name_of
 from mjx_s2r.eval.gap_verdict import judge_gap
 from mjx_s2r.eval.intervals import mean_interval, wilson
 from mjx_s2r.eval.performance import EpisodeFigure, Performance
@@ -33,6 +34,7 @@ from mjx_s2r.eval.robot_episodes import RobotEpisode, log_name
 from mjx_s2r.eval.simulated_worlds import trained_bounds
 from mjx_s2r.eval.world_judge import judge_worlds
 from mjx_s2r.io.config import ConfigError
+from mjx_s2r.io.run import POLICY, RunError
 from mjx_s2r.params import ParamError
 from mjx_s2r.robot.driver import COMMAND
 from mjx_s2r.robot.drivers.mujoco_wiring import placed_bodies
@@ -54,7 +56,7 @@ from mjx_s2r.transfer.gap.pictures import (
     flown_pictures,
     pair_pictures,
 )
-from mjx_s2r.transfer.gap.replay import ReplayGap, measure_replay, replayer
+from mjx_s2r.transfer.gap.replay import EXACT, ReplayGap, measure_replay, replayer
 from mjx_s2r.transfer.gap.result import GapReport, PictureGap, Place
 from mjx_s2r.transfer.mapping import read_mapping
 from mjx_s2r.transfer.readers import read_recordings
@@ -70,12 +72,14 @@ BY_MOTION = ("model.*", "actuator.delay_s", "actuator.offset")
 class GapConfig:
     """Settings of a measurement."""
 
-    policy: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="POLICY")]
-    """The exported policy."""
+    policy: Annotated[Path | None, tyro.conf.Positional, tyro.conf.arg(metavar="POLICY")] = None
+    """The exported policy; by default that in the folder of --run."""
     task: str = ""
-    """Its task, a name or module:Class; empty: the name in the policy's contract."""
+    """Its task, a name or module:Class; empty: that of --run, or the name in the policy's
+    contract."""
     run: Path | None = None
-    """Run of the policy: its training's own engine plays it, too, in many worlds at once."""
+    """Folder of the policy's run: its training's own engine plays it, too, in many worlds at
+    once."""
     reality: Path | None = None
     """Reality file of the stand-ins that are flown (docs/reality.md); absent: the task's own."""
     flights: tuple[Path, ...] = ()
@@ -109,6 +113,8 @@ class GapConfig:
         Raises:
             ParamError: a number that cannot be; settings that exclude each other.
         """
+        if self.policy is None and self.run is None:
+            raise ParamError("no policy: name its file, runs/student/policy.onnx, or its --run")
         for name in ("episodes", "pictures"):
             if getattr(self, name) < 1:
                 raise ParamError(f"{name} {getattr(self, name)} must be at least 1")
@@ -122,9 +128,17 @@ class GapConfig:
             )
 
     @property
+    def file(self) -> Path:
+        """The exported policy."""
+        if self.policy is not None:
+            return self.policy
+        assert self.run is not None
+        return self.run / POLICY
+
+    @property
     def folder(self) -> Path:
         """Folder of page, figures and logs."""
-        return self.out or self.policy.parent / "gap"
+        return self.out or self.file.parent / "gap"
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,10 +165,16 @@ def measure_gap(config: GapConfig) -> GapReport:
 
     Raises:
         ContractError: a policy that cannot be read or of another task; a flight of another robot.
+        RunError, CheckpointError: a run that cannot be opened, or that holds another policy.
         RecordingError: a log that cannot be used.
         ParamError, ConfigError, ModelError, TaskError: as `evaluate_on_robots`.
     """
-    policy, task = open_policy(config.policy, config.task)
+    trained = None if config.run is None else _opened(config.run, config.policy)
+    if trained is not None and not config.task:
+        config = replace(config, task=name_of(trained.trainer.env))
+    policy, task = open_policy(config.file, config.task)
+    if trained is not None:
+        _check_same(trained, policy, config)
     bounds = trained_bounds(task, policy.contract)
     rows = select_rows(task.space, config.rows or _told_by_motion(task))
     objects = None if config.objects is None else read_objects(config.objects, task.mj_model)
@@ -163,7 +183,7 @@ def measure_gap(config: GapConfig) -> GapReport:
     missing: list[str] = []
     if not policy.contract.ranges:
         missing.append("ranges: the file does not say what it was trained on; nominal is taken")
-    flown = _fly_both(config, given, objects, missing)
+    flown = _fly_both(config, given, objects, trained, missing)
     verdict = None
     by_name = {place.name: place.performance for place in flown.places}
     if ROBOT in by_name:
@@ -173,7 +193,8 @@ def measure_gap(config: GapConfig) -> GapReport:
     replay, blame = _replayed(config, task, rows, bounds, flown, more, missing)
     return GapReport(
         task=task.name,
-        policy=config.policy.name,
+        policy=config.file.name,
+        space=task.space,
         places=flown.places,
         verdict=verdict,
         replay=replay,
@@ -238,11 +259,12 @@ def _fly_both(
     config: GapConfig,
     given: tuple[Flight, ...],
     objects: dict[str, Objects] | None,
+    trained: TrainedPolicy | None,
     missing: list[str],
 ) -> _Flown:
     """Flies simulated worlds, and the stand-ins unless flights were given."""
     evaluate = EvaluateConfig(
-        policy=config.policy,
+        policy=config.file,
         task=config.task,
         reality=config.reality,
         count=config.count,
@@ -277,7 +299,7 @@ def _fly_both(
         if not nominal:
             worlds = dict.fromkeys(e.robot for e in played)
             simulated = tuple(read(logs / "simulation" / log_name(x)) for x in worlds)
-    places += _own_engine(config, missing)
+    places += _own_engine(trained, missing)
     return _Flown(tuple(places), paths, robot, simulated, things)
 
 
@@ -302,11 +324,45 @@ def _counted(flights: Sequence[Flight], successes: int) -> Performance:
     )
 
 
-def _own_engine(config: GapConfig, missing: list[str]) -> Iterator[Place]:
-    """Yields what the training's own engine says of the run's policy."""
-    if config.run is None:
+def _opened(run: Path, policy: Path | None) -> TrainedPolicy:
+    """Returns what a run holds.
+
+    Args:
+        run: its folder.
+        policy: the file to compare; None for the run's own.
+
+    Raises:
+        RunError: no run there, or one without a file where none is named.
+        CheckpointError: as `load_policy`.
+    """
+    trained = load_policy(run)
+    if policy is None and not (run / POLICY).is_file():
+        raise RunError(f"{run} holds no {POLICY}; write it: python -m train export --run {run}")
+    return trained
+
+
+def _check_same(trained: TrainedPolicy, policy: Policy, config: GapConfig) -> None:
+    """Checks that a run holds the policy of the file, as far as it reads numbers alone.
+
+    Raises:
+        RunError: it acts otherwise.
+        ContractError, ExportError: as `exported_difference`.
+    """
+    if trained.trainer.cameras is not None:
         return
-    trained = load_policy(config.run)
+    apart = exported_difference(trained, policy)
+    if apart > VARIANT_LIMIT:
+        raise RunError(
+            f"{config.run} holds another policy than {config.file}: their actions differ by "
+            f"{apart:.2g} of the action's scale; export it anew (python -m train export --run "
+            f"{config.run}), or name the run that the file is from"
+        )
+
+
+def _own_engine(trained: TrainedPolicy | None, missing: list[str]) -> Iterator[Place]:
+    """Yields what the training's own engine says of the run's policy."""
+    if trained is None:
+        return
     if trained.trainer.cameras is not None:
         missing.append(f"{OWN}: a policy that sees is played by its file alone")
         return
@@ -349,6 +405,13 @@ def _replayed(
         inner = bounds[:, places]
         bar.update(5, f"{len(simulator.windows)} windows")
         replay = measure_replay(simulator, *inner)
+        if replay.is_exact():
+            missing.append(
+                f"blame: the replayed positions are off by less than {EXACT:.0%} of their motion, "
+                "so there is nothing to explain"
+            )
+            bar.update(100, "done")
+            return replay, None
         error = replay_error(simulator)
 
         def tell(share: float, note: str) -> None:

@@ -14,7 +14,7 @@ from mjx_s2r import onnx_variants as exporter_variants
 from mjx_s2r.api.export_facts import seen_signals, trained_optics, training_inputs
 from mjx_s2r.api.student import open_student
 from mjx_s2r.api.teacher import open_teacher
-from mjx_s2r.contract import PolicyContract, TrainedRange
+from mjx_s2r.contract import ContractError, PolicyContract, TrainedRange
 from mjx_s2r.curriculum.coordinates import space_at_width
 from mjx_s2r.curriculum.uniform import uniform
 from mjx_s2r.io.checkpoints import Checkpoints
@@ -26,6 +26,7 @@ from mjx_s2r.learn.ppo.config import PPOConfig
 from mjx_s2r.learn.ppo.ppo import PPO
 from mjx_s2r.learn.trainer import Trainer, TrainState
 from mjx_s2r.params import unknown
+from mjx_s2r.robot.policy import Policy
 from mjx_s2r.sim.env import require_native
 from mjx_s2r.sim.interface import Environment, EpisodeParams
 from mjx_s2r.sim.model.kinematic_tree import chain_of
@@ -129,12 +130,7 @@ def export_policy(
     exporter_variants.check_names(variants)
     trainer, state = policy.trainer, policy.state
     env = require_native(trainer.env)
-    config = trainer.config
-    if isinstance(config, PPOConfig) and config.actor_obs in ("privileged", "inferable"):
-        raise exporter.ExportError(
-            f"this teacher's actor reads {config.actor_obs!r}, which no robot knows; train it with "
-            "--ppo.actor-obs state or pixels, or distil a student from this one"
-        )
+    _check_exportable(trainer)
     report = jax.device_get(trainer.curriculum.report(state.curriculum))
     ranges = exporter.trained_ranges(env.space, np.asarray(report.low), np.asarray(report.high))
     contract = _trained_contract(policy, ranges)
@@ -152,6 +148,44 @@ def export_policy(
         made = exporter_variants.export_variants(path, others, samples, limit=variant_limit)
         done = replace(done, variants=made)
     return done
+
+
+def _check_exportable(trainer: Trainer) -> None:
+    """Raises ExportError for an actor that reads what no robot knows."""
+    config = trainer.config
+    if isinstance(config, PPOConfig) and config.actor_obs in ("privileged", "inferable"):
+        raise exporter.ExportError(
+            f"this teacher's actor reads {config.actor_obs!r}, which no robot knows; train it with "
+            "--ppo.actor-obs state or pixels, or distil a student from this one"
+        )
+
+
+def exported_difference(policy: TrainedPolicy, file: Policy, inputs: int = 64) -> float:
+    """Returns the largest difference between a file's actions and a trained policy's.
+
+    It is a share of the action's scale, over random readings; 0.0 but for rounding where the file
+    was exported from this policy.
+
+    Args:
+        policy: without cameras.
+        file: what was exported, from whatever.
+        inputs: how many readings.
+
+    Raises:
+        ExportError: an actor that reads what no robot knows, so that no file is of it.
+        ContractError: the file commands or reads something else.
+    """
+    _check_exportable(policy.trainer)
+    contract = _trained_contract(policy, ())
+    for what in ("action", "memory", "size"):
+        mine, theirs = getattr(contract, what), getattr(file.contract, what)
+        if mine != theirs:
+            raise ContractError(
+                f"the file is of another policy than the run: {what} {theirs}, the run's {mine}; "
+                "name the run that it is from"
+            )
+    function = policy_function(policy.trainer.algorithm, policy.state.learner, contract)
+    return exporter.parity(file, function, inputs) / max(contract.action.scale)
 
 
 def _trained_contract(policy: TrainedPolicy, ranges: tuple[TrainedRange, ...]) -> PolicyContract:

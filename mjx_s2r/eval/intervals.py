@@ -51,6 +51,8 @@ def newcombe(
 ) -> Interval:
     """Returns (low, high) of the difference of two probabilities, first minus second.
 
+    Counts that were divided by a design effect need not be whole.
+
     Args:
         first: (successes, trials).
         second: (successes, trials), independent of the first.

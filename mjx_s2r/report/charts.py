@@ -303,6 +303,59 @@ def draw_comparison(axes: "Axes", curves: Sequence[Curve], names: Sequence[str])
         axis.set_major_formatter(lambda value, _: short(value))
 
 
+def draw_curves(axes: "Axes", curves: Sequence[Curve], x_label: str) -> None:
+    """Draws a line per method with a band from the lowest to the highest seed, and a legend.
+
+    Args:
+        axes: where to draw.
+        curves: of shares in [0, 1].
+        x_label: what is counted from left to right.
+    """
+    from matplotlib.ticker import MaxNLocator
+
+    for place, curve in enumerate(curves):
+        color = METHODS[place % len(METHODS)]
+        axes.fill_between(curve.x, curve.low, curve.high, facecolor=color, alpha=0.15, linewidth=0)
+        axes.plot(curve.x, curve.y, color=color, label=curve.name, clip_on=False)
+    axes.set(xlim=(0.0, max(float(curve.x.max()) for curve in curves) or 1.0), ylim=(0.0, 1.0))
+    axes.set_xlabel(x_label)
+    axes.xaxis.set_major_locator(MaxNLocator(5, steps=ROUND))
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(lambda value, _: short(value))
+    axes.legend(loc="upper left")
+
+
+def draw_ranges(
+    axes: "Axes",
+    row: Param,
+    x: np.ndarray,
+    ends: Sequence[tuple[np.ndarray, np.ndarray]],
+    beside: tuple[float, float] | None = None,
+) -> None:
+    """Draws a parameter's range over time for several seeds, over one that was set by hand.
+
+    Args:
+        axes: where to draw; the frame is the row's limits, the dotted line its nominal value.
+        row: the parameter; one with a logarithmic law has a logarithmic axis.
+        x: (T,) time.
+        ends: lower and upper ends (T,) of each seed.
+        beside: a range to compare with, shaded.
+    """
+    log = row.law == "log_uniform"
+    if log:
+        axes.set_yscale("log")
+    axes.set(facecolor="none", ylim=_apart(row.limits, log), xlim=(0.0, float(x[-1])))
+    axes.grid(False)
+    if beside is not None:
+        axes.axhspan(*beside, facecolor=LANE, linewidth=0)
+    for place, seed in enumerate(ends):
+        for edge in seed:
+            axes.plot(x, edge, color=METHODS[place % len(METHODS)], linewidth=1.1, clip_on=False)
+    axes.axhline(row.nominal, color=INK, linewidth=0.9, linestyle=(0, (2, 2)))
+    axes.set_yticks(marks := _marks(row, log), [short(mark) for mark in marks])
+    axes.set_yticks([], minor=True)
+
+
 def inline(
     label: str,
     size: tuple[int, int],

@@ -19,7 +19,7 @@ console.soft_wrap = not console.is_terminal  # a path in a pipe must not be brok
 
 def print_line(text: str) -> None:
     """Writes a line to the screen, as long as it is: a broken path cannot be copied."""
-    console.print(text, soft_wrap=True, highlight=False)
+    console.print(text, soft_wrap=True, highlight=False, markup=False)
 
 
 @contextmanager

@@ -32,7 +32,7 @@ def quick_replay(
 ) -> ReplaySimulator:
     """Returns the replay by the longest time steps that moves as the simulator does about ``z``.
 
-    That is the simulator itself where none does.
+    That is the simulator itself where none does. No step is longer than an actuator's filter.
 
     Args:
         simulator: of the windows.
@@ -48,7 +48,10 @@ def quick_replay(
     away = windows.readings[which] - windows.readings[which][:, :1]
     moved = np.sqrt(np.nanmean(np.square(away), axis=(0, 1)))
     moved = np.maximum(np.nan_to_num(moved), channel_noise(windows))
+    shortest_s = simulator.shortest_lag_s(values[0])
     for factor in LONGER:
+        if factor * simulator.dt_s > shortest_s:
+            continue  # a filter that is stepped over hardly moves the joint and has no derivative
         quick = simulator.with_longer_steps(factor)
         other = windows.readings[which] - quick.predict(values, start, which)[0, which]
         apart = np.where(seen, other - residual, 0.0)

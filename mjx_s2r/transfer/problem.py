@@ -85,6 +85,7 @@ def task_problem(
     recordings = _alike(mj_model, recordings)
     alone = tuple(replace(row, correlation="", rho=1.0, resample="episode") for row in rows)
     fine, notes = (mj_model, ()) if own_step else _finer(mj_model)
+    fine, notes = _released(fine, recordings, notes)
     return IdentifyProblem(name, fine, ParamSpace(alone), recordings, notes)
 
 
@@ -110,6 +111,7 @@ def model_problem(
     recordings = _alike(mj_model, recordings)
     first = recordings[0]
     fine, finer = _finer(mj_model)
+    fine, finer = _released(fine, recordings, finer)
     model, notes = _taking(fine, first.joints, first.mode, recordings)
     rows = rows_of_model(model, recordings)
     return IdentifyProblem(name, model, rows, recordings, (*finer, *notes))
@@ -179,42 +181,14 @@ def rows_of_model(mj_model: mujoco.MjModel, recordings: Sequence[Recording]) -> 
     found = drives.resolve(mj_model, joints)
     loads = _loads(mj_model, found, recordings)
     rows: list[Param] = []
-    names = element_names(mj_model, "joint")
     released = any(not r.driven.all() for r in recordings)
     written = [with_constants(mj_model, r.constants) for r in recordings]
     for i, joint in enumerate(joints):
-        actuator, dof = int(found.actuators[i]), int(found.dof[i])
-        hinge, load = names[int(found.joints[i])], loads[i]
+        actuator, load = int(found.actuators[i]), loads[i]
         motor = mj_model.actuator(actuator).name
         suffix = f"_{joint}"
         unit, turn = ("N m", "rad") if found.hinge[i] else ("N", "m")
-        rows += [
-            _positive(
-                f"armature{suffix}",
-                "model.dof_armature",
-                hinge,
-                float(mj_model.dof_armature[dof]),
-                load.inertia,
-                "kg m^2" if found.hinge[i] else "kg",
-            ),
-            _positive(
-                f"damping{suffix}",
-                "model.dof_damping",
-                hinge,
-                float(np.ravel(mj_model.dof_damping[dof])[0]),
-                load.effort / load.speed,
-                f"{unit} s/{turn}",
-            ),
-            _positive(
-                f"friction{suffix}",
-                "model.dof_frictionloss",
-                hinge,
-                float(mj_model.dof_frictionloss[dof]),
-                load.effort,
-                unit,
-            ),
-            add(f"zero{suffix}", "model.qpos0", (hinge,), (-0.3, 0.3), unit=turn, source=GUESS),
-        ]
+        rows += _rows_of_joint(mj_model, int(found.joints[i]), suffix, load)
         if mode == "effort":
             rows.append(_ratio(f"strength{suffix}", "model.actuator_strength", motor))
             reach = load.effort
@@ -279,9 +253,13 @@ def rows_of_model(mj_model: mujoco.MjModel, recordings: Sequence[Recording]) -> 
                     source=GUESS,
                 )
             )
-    rows.append(
-        set_to("delay", "actuator.delay_s", (), (0.0, LONGEST_DELAY_S), unit="s", source=GUESS)
-    )
+    for free in _passive(mj_model, recordings[0]):
+        load = _load(mj_model, free, recordings, None)
+        rows += _rows_of_joint(mj_model, free, f"_{mj_model.joint(free).name}", load)
+    if joints:
+        rows.append(
+            set_to("delay", "actuator.delay_s", (), (0.0, LONGEST_DELAY_S), unit="s", source=GUESS)
+        )
     for body in _moved_bodies(mj_model):
         mass = float(mj_model.body(body).mass[0])
         rows.append(
@@ -295,6 +273,36 @@ def rows_of_model(mj_model: mujoco.MjModel, recordings: Sequence[Recording]) -> 
             )
         )
     return ParamSpace(tuple(rows))
+
+
+def _rows_of_joint(mj_model: mujoco.MjModel, joint: int, suffix: str, load: "_Load") -> list[Param]:
+    """Returns the rows of a hinge or slide, whatever moves it."""
+    dof, name = int(mj_model.jnt_dofadr[joint]), element_names(mj_model, "joint")[joint]
+    hinge = int(mj_model.jnt_type[joint]) == int(mujoco.mjtJoint.mjJNT_HINGE)
+    unit, turn = ("N m", "rad") if hinge else ("N", "m")
+    damping = float(np.ravel(mj_model.dof_damping[dof])[0])
+    friction = float(mj_model.dof_frictionloss[dof])
+    sizes = {
+        "armature": (float(mj_model.dof_armature[dof]), load.inertia, "kg m^2" if hinge else "kg"),
+        "damping": (damping, load.effort / load.speed, f"{unit} s/{turn}"),
+        "friction": (friction, load.effort, unit),
+    }
+    arrays = {"friction": "frictionloss"}
+    return [
+        *(
+            _positive(f"{word}{suffix}", f"model.dof_{arrays.get(word, word)}", name, *numbers)
+            for word, numbers in sizes.items()
+        ),
+        add(f"zero{suffix}", "model.qpos0", (name,), (-0.3, 0.3), unit=turn, source=GUESS),
+    ]
+
+
+def _passive(mj_model: mujoco.MjModel, recording: Recording) -> list[int]:
+    """Returns the joints that are read and that nothing drives."""
+    read = {c.element for c in recording.channels if c.kind == "joint_pos"}
+    on_joint = mj_model.actuator_trntype == int(mujoco.mjtTrn.mjTRN_JOINT)
+    driven = set(mj_model.actuator_trnid[on_joint, 0].tolist()) if recording.joints else set()
+    return [j for j in range(mj_model.njnt) if mj_model.joint(j).name in read and j not in driven]
 
 
 USUAL = ("~model.body_mass",)
@@ -321,25 +329,36 @@ class _Load:
 def _loads(
     mj_model: mujoco.MjModel, found: drives.Drives, recordings: Sequence[Recording]
 ) -> list[_Load]:
-    """Returns what each joint's recorded motion takes, from inverse dynamics of the links alone."""
+    """Returns what each commanded joint's recorded motion takes."""
+    return [_load(mj_model, int(j), recordings, i) for i, j in enumerate(found.joints)]
+
+
+def _load(
+    mj_model: mujoco.MjModel, joint: int, recordings: Sequence[Recording], column: int | None
+) -> _Load:
+    """Returns what a joint's recorded motion takes, from inverse dynamics of the links alone.
+
+    Args:
+        mj_model: the model.
+        joint: number of the joint.
+        recordings: of its motion.
+        column: of its commands; None where it has none.
+    """
     data, full = mujoco.MjData(mj_model), np.zeros((mj_model.nv, mj_model.nv))
     mujoco.mj_forward(mj_model, data)
     mujoco.mj_fullM(mj_model, data, full)
-    out = []
-    for i in range(len(found.names)):
-        dof, address = int(found.dof[i]), int(found.qpos[i])
-        inertia = max(float(full[dof, dof]), 1e-8)
-        where, speed, top, jerk = _motion(mj_model, int(found.joints[i]), recordings)
-        gravity = []
-        for q in np.linspace(where[0], where[1], 9):
-            mujoco.mj_resetData(mj_model, data)
-            data.qpos[address] = q
-            mujoco.mj_forward(mj_model, data)
-            gravity.append(abs(float(data.qfrc_bias[dof])))
-        effort = max(*gravity, inertia * jerk, 1e-6)
-        behind = _lag(mj_model, int(found.joints[i]), i, recordings)
-        out.append(_Load(inertia, effort, speed, effort / behind, top))
-    return out
+    dof, address = int(mj_model.jnt_dofadr[joint]), int(mj_model.jnt_qposadr[joint])
+    inertia = max(float(full[dof, dof]), 1e-8)
+    where, speed, top, jerk = _motion(mj_model, joint, recordings)
+    gravity = []
+    for q in np.linspace(where[0], where[1], 9):
+        mujoco.mj_resetData(mj_model, data)
+        data.qpos[address] = q
+        mujoco.mj_forward(mj_model, data)
+        gravity.append(abs(float(data.qfrc_bias[dof])))
+    effort = max(*gravity, inertia * jerk, 1e-6)
+    behind = 1.0 if column is None else _lag(mj_model, joint, column, recordings)
+    return _Load(inertia, effort, speed, effort / behind, top)
 
 
 def _motion(
@@ -431,6 +450,17 @@ def _finer(mj_model: mujoco.MjModel) -> tuple[mujoco.MjModel, tuple[str, ...]]:
     )
 
 
+def _released(
+    mj_model: mujoco.MjModel, recordings: Sequence[Recording], notes: tuple[str, ...]
+) -> tuple[mujoco.MjModel, tuple[str, ...]]:
+    """Returns the model and its notes; all actuators are off where nothing was commanded."""
+    if recordings[0].joints or not mj_model.nu:
+        return mj_model, notes
+    model = copy.copy(mj_model)
+    model.actuator_gainprm[:], model.actuator_biasprm[:] = 0, 0
+    return model, (*notes, "nothing was commanded, so all actuators are taken as off")
+
+
 def _alike(mj_model: mujoco.MjModel, recordings: Sequence[Recording]) -> tuple[Recording, ...]:
     """Returns recordings with the same channels; what one did not read is missing in it.
 
@@ -493,6 +523,8 @@ def _taking(
     model, notes = copy.copy(mj_model), []
     found = drives.resolve(model, joints)
     loads = _loads(model, found, recordings)
+    passive = model.jnt_dofadr[_passive(model, recordings[0])]
+    model.dof_frictionloss[passive] = np.maximum(model.dof_frictionloss[passive], TINY)
     for i, joint in enumerate(joints):
         actuator, dof, load = int(found.actuators[i]), int(found.dof[i]), loads[i]
         if model.dof_frictionloss[dof] < TINY:

@@ -135,6 +135,21 @@ class ReplaySimulator:
             self._longer[factor] = ReplaySimulator(longer, self.windows)
         return self._longer[factor]
 
+    def shortest_lag_s(self, xi: np.ndarray) -> float:
+        """Returns the shortest time constant of the actuators' filters, s; inf without filters.
+
+        Args:
+            xi: (D,) row values.
+        """
+        shortest = np.inf
+        for group in self._groups:
+            filters = np.isin(group.model.actuator_dyntype, drives.FILTERS)
+            binding = group.binding
+            fields = expand(np, binding, apply(np, binding.nominal, binding.edits, xi))
+            constants = np.asarray(fields.get("actuator_dynprm", group.model.actuator_dynprm))
+            shortest = float(np.min(constants[filters, 0], initial=shortest))
+        return shortest
+
     def predict(
         self, xi: np.ndarray, start: np.ndarray | None = None, which: np.ndarray | None = None
     ) -> np.ndarray:

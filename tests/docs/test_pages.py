@@ -17,11 +17,13 @@ from mjx_s2r.api.door import Student
 from mjx_s2r.envs import registry
 from mjx_s2r.robot.cli.main import VERBS as ROBOT_VERBS
 from mjx_s2r.robot.cli.parser import Parser
+from train import study
 from train.help_page import show_help
 from train.verbs import VERBS
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCS = ROOT / "docs"
+PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md")), *sorted(DOCS.glob("api/*.md"))]
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.M | re.S)
 # Sizes in the programs of docs/python.md, and what they are here.
 SIZES = {"num_envs=512, num_steps=16": "num_envs=16, num_steps=4", "range(60)": "range(2)"}
@@ -60,17 +62,32 @@ def flags(config: Any, prefix: str = "") -> set[str]:
     return found
 
 
+def anchors(page: Path) -> set[str]:
+    """Returns the anchors of a page's headings, as a forge and the site make them."""
+    titles = re.findall(r"^#+ (.+)$", BLOCK.sub("", page.read_text()), re.M)
+    plain = (re.sub(r"[^\w\s-]", "", title).strip().lower() for title in titles)
+    return {re.sub(r"[-\s]+", "-", title) for title in plain}
+
+
+def leads_nowhere(page: Path, link: str) -> bool:
+    """Returns whether the file or the heading that a link names is missing."""
+    target, _, anchor = link.partition("#")
+    path = page.parent / target if target else page
+    return not path.exists() or bool(anchor and anchor not in anchors(path))
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_lead_somewhere(page: Path) -> None:
     text = BLOCK.sub("", page.read_text())
     links = [link for link in re.findall(r"\]\(([^)\s]+)\)", text) if "://" not in link]
-    assert [link for link in links if not (page.parent / link.partition("#")[0]).exists()] == []
+    assert [link for link in links if leads_nowhere(page, link)] == []
 
 
 def test_the_index_lists_every_page() -> None:
-    text = (ROOT / "docs" / "index.md").read_text()
-    names = {page.name for page in PAGES} - {"README.md", "index.md"}
-    assert set(re.findall(r"^\| \[[^]]+\]\(([\w.]+)\)", text, re.M)) == names
+    text = (DOCS / "index.md").read_text()
+    pages = {str(page.relative_to(DOCS)) for page in PAGES[1:]} - {"index.md"}
+    pages |= {page.name for page in DOCS.glob("*.ipynb")}
+    assert sorted(re.findall(r"^\| \[[^]]+\]\(([\w./]+)\)", text, re.M)) == sorted(pages)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -81,6 +98,9 @@ def test_commands_can_be_typed(page: Path) -> None:
         if "--help" in words:
             at = words.index("--help")
             assert show_help(verb, words[:at], "".join(words[at + 1 : at + 2]))
+        elif verb == "study":
+            if words:
+                tyro.cli(study.config_of(words[0]), args=words[1:], prog=f"{page.name}: {words[0]}")
         else:
             tyro.cli(config_of(verb), args=words, prog=f"{page.name}: {verb}")
     for words in commands(page, "benchmarks"):
@@ -88,7 +108,8 @@ def test_commands_can_be_typed(page: Path) -> None:
 
 
 def test_options_in_the_text_exist() -> None:
-    known = set().union(*(flags(config_of(verb)) for verb in VERBS))
+    known = set().union(*(flags(config_of(verb)) for verb in VERBS if verb != "study"))
+    known |= set().union(*(flags(study.config_of(name)) for name in (*study.NAMES, *study.OWN)))
     known |= flags(BenchmarkConfig) | flags(BenchmarkSettings) | {"--help", "--list"}
     for verb in ROBOT_VERBS:
         parser = Parser(verb, ROBOT_VERBS[verb])

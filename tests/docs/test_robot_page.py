@@ -13,8 +13,15 @@ from mjx_s2r.robot.cli.table import markdown_table
 from mjx_s2r.robot.safety import CAUSES
 from mjx_s2r.robot.stages import STAGES
 
-PAGE = (Path(__file__).parents[2] / "docs" / "robot.md").read_text()
-COMMANDS = re.findall(r"^mjx-s2r-robot (\w+) ([^#\n]*)", PAGE, re.M)
+DOCS = Path(__file__).parents[2] / "docs"
+PAGE = (DOCS / "robot.md").read_text()
+COMMANDS = sorted(
+    {
+        found
+        for page in DOCS.glob("*.md")
+        for found in re.findall(r"^mjx-s2r-robot (\w+) ([^#\n]*)", page.read_text(), re.M)
+    }
+)
 
 
 def test_the_table_of_causes_is_the_codes() -> None:

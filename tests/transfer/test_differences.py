@@ -19,7 +19,7 @@ TRUTH = {"friction": 0.0, "limit": 30.0, "damping": 0.045, "armature": 0.009, "k
 DELAY_S = 0.0137
 
 
-def replay(names: tuple[str, ...] = NAMES, **changed: float) -> ReplaySimulator:
+def replay(names: tuple[str, ...] = NAMES, **changed: object) -> ReplaySimulator:
     """Returns the replay of 3 s of a robot by a model with some other numbers."""
     changed = {"friction": 0.0, "limit": 30.0, **changed}
     log = record(pendulum(**TRUTH), *wave(3.0), delay_s=DELAY_S, quantum=1e-3, finer=5, seed=0)
@@ -37,17 +37,41 @@ def left(simulator: ReplaySimulator, z: np.ndarray) -> np.ndarray:
 def test_longer_steps_give_nearly_the_same_derivatives() -> None:
     """The oracle takes central differences of the model's own replay, one row after the other."""
     simulator = replay()
-    z, windows = np.maximum(nominal_z(simulator.space), 0.05), simulator.windows
+    z = np.maximum(nominal_z(simulator.space), 0.05)
+    assert _taken_by(simulator, z).dt_s >= 2 * simulator.dt_s
+    expect_derivatives(simulator, z)
+
+
+def test_no_step_is_longer_than_a_filter() -> None:
+    """A filter of 5 ms hardly changes a slow motion, so steps of 16 ms would look as good."""
+    names = ("lag_servo", "delay")
+    simulator = replay(names, filter="filter", lag=0.005)
+    z = unit_of(simulator.space, np.array([0.005, DELAY_S]))
+    assert simulator.shortest_lag_s(np.array([0.005, DELAY_S])) == pytest.approx(0.005)
+    assert _taken_by(simulator, z).dt_s <= 0.005
+    expect_derivatives(simulator, z)
+    assert replay().shortest_lag_s(nominal_z(replay().space)) == np.inf
+
+
+def _taken_by(simulator: ReplaySimulator, z: np.ndarray) -> ReplaySimulator:
+    """Returns the replay whose derivatives are taken at ``z``."""
+    windows = simulator.windows
     everyone = np.ones(len(windows), bool)
-    quick = quick_replay(simulator, z, windows.start, everyone, left(simulator, z))
-    assert quick.dt_s >= 2 * simulator.dt_s
+    return quick_replay(simulator, z, windows.start, everyone, left(simulator, z))
+
+
+def expect_derivatives(simulator: ReplaySimulator, z: np.ndarray) -> None:
+    """Checks derivatives at ``z`` against central differences of the model's own replay."""
+    windows = simulator.windows
+    everyone = np.ones(len(windows), bool)
     local = linearize(simulator, z, windows.start, everyone, channel_noise(windows))
     np.testing.assert_array_equal(local.residual, left(simulator, z))
     seen = np.isfinite(local.residual)
     for d, unit in enumerate(np.eye(len(z))):
         exact = (left(simulator, z - 1e-4 * unit) - left(simulator, z + 1e-4 * unit)) / 2e-4
         apart = np.linalg.norm((local.jacobian[..., d] - exact)[seen])
-        assert apart < 0.05 * np.linalg.norm(exact[seen]), NAMES[d]
+        name = simulator.space.names[d]
+        assert apart < 0.05 * np.linalg.norm(exact[seen]), name
 
 
 def test_a_servo_that_long_steps_cannot_follow_keeps_its_own() -> None:

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+import mujoco
 import numpy as np
 import pytest
 
@@ -11,7 +12,8 @@ from mjx_s2r.transfer.fit import RowFitConfig
 from mjx_s2r.transfer.identifiability import IdentifiabilityError
 from mjx_s2r.transfer.identify import identify, prepare_windows
 from mjx_s2r.transfer.problem import IdentifyProblem, model_problem
-from mjx_s2r.transfer.recording import Recording
+from mjx_s2r.transfer.recording import Channel, Recording
+from mjx_s2r.transfer.recording_checks import check_recordings
 from mjx_s2r.transfer.unit_coordinates import unit_of
 from tests.transfer.rig import pendulum, record, wave
 
@@ -83,6 +85,48 @@ def test_a_pair_that_only_acts_together_is_named() -> None:
     whole = problem(log, "damping_servo", "kd_servo", "gain_servo")
     found = identify(prepare_windows(replace(whole, mj_model=pendulum(limit=500.0)), QUICK), QUICK)
     assert [set(g) for g in found.posterior.groups] == [{"damping_servo", "kd_servo"}]
+
+
+def free_swing(seed: int) -> Recording:
+    """Returns a log of a robot that swings with its servo off and that nobody commands."""
+    model = pendulum(**{**TRUTH, "kp": 0.0, "kd": 0.0})
+    time_s = np.arange(200) / 50
+    data, angles = mujoco.MjData(model), np.empty((len(time_s), 1))
+    data.qpos[0] = (1.8, -1.2)[seed]
+    steps = round(0.02 / model.opt.timestep)
+    for t in range(len(time_s)):
+        angles[t] = data.qpos
+        mujoco.mj_step(model, data, steps)
+    quantum = 2 * np.pi / 4096
+    return Recording(
+        name=f"swing {seed}",
+        time_s=time_s,
+        joints=(),
+        mode="position",
+        commands=np.empty((len(time_s), 0)),
+        driven=np.ones(len(time_s), bool),
+        channels=(Channel("joint_pos", "servo"),),
+        readings=np.round(angles / quantum) * quantum,
+    )
+
+
+def test_free_motion_that_nobody_commands_tells_of_the_joint() -> None:
+    """The model has a servo, which is taken as off; friction and inertia come out, no delay is."""
+    logs = [free_swing(0), free_swing(1)]
+    report = check_recordings(logs, pendulum())
+    assert not report.errors
+    assert [f.code for f in report.findings if "taken as off" in f.what] == ["uncommanded"]
+    whole = model_problem(pendulum(), logs, "pendulum")
+    assert "taken as off" in whole.notes[-1]
+    joint = ("armature_servo", "damping_servo", "friction_servo", "zero_servo")
+    assert whole.space.names == (*joint, "mass_rod", "mass_bob")
+    fitted = ("damping_servo", "friction_servo", "armature_servo")
+    rows = tuple(whole.space.rows[whole.space.index(name)] for name in fitted)
+    made = identify(prepare_windows(replace(whole, space=ParamSpace(rows)), QUICK), QUICK)
+    for name in fitted:
+        low, high = made.posterior.range_of(name)
+        truth = TRUTH[name.removesuffix("_servo")]
+        assert low / 1.1 <= truth <= 1.1 * high and high < 2 * low
 
 
 def test_a_fit_is_kept_and_taken_up(tmp_path: Path) -> None:

@@ -73,6 +73,40 @@ def test_csv_with_decimal_commas_and_no_names(tmp_path: Path) -> None:
         book(tmp_path, COLUMNS, "a.txt")
 
 
+ROWS_OF_TEXT = [f"{t},{u},{q}" for t, u, q in zip(TIME, SENT, READ, strict=True)]
+PREAMBLE = "Logger 3.1\nmass: 0.5\nrobot,my arm\n\n"
+ODD_TEXTS = {
+    "lines before the names": (PREAMBLE + "\n".join(["t,u,q", *ROWS_OF_TEXT])).encode(),
+    "a line of units": "\n".join(["t,u,q", "[s],[rad],[rad]", *ROWS_OF_TEXT]).encode(),
+    "a delimiter behind the names": "\n".join(["t,u,q,", *ROWS_OF_TEXT]).encode(),
+    "blanks": "\n".join(["  t  u  q", *ROWS_OF_TEXT]).replace(",", "   ").encode(),
+    "UTF-16": "\n".join(["t\tu\tq", *ROWS_OF_TEXT]).replace(",", "\t").encode("utf-16"),
+    "a degree sign of one byte": "\n".join(
+        ["t,u,q,T [°C]", *(f"{row},20" for row in ROWS_OF_TEXT)]
+    ).encode("cp1252"),
+}
+
+
+@pytest.mark.parametrize("what", ODD_TEXTS)
+def test_csv_as_loggers_and_spreadsheets_write_it(tmp_path: Path, what: str) -> None:
+    (tmp_path / "a.csv").write_bytes(ODD_TEXTS[what])
+    expect_the_waves(book(tmp_path, COLUMNS, "a.csv"))
+
+
+def test_lines_before_the_names_are_the_head(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes(ODD_TEXTS["lines before the names"])
+    rule = '[[constants]]\nenters = "body_mass.lower"\nkey = "mass"\n'
+    (one,) = book(tmp_path, COLUMNS + rule, "a.csv").recordings
+    assert one.constants == {"body_mass.lower": 0.5}
+
+
+def test_decimal_commas_that_nobody_told_are_hinted_at(tmp_path: Path) -> None:
+    text = "t;u;q\n" + "\n".join(ROWS_OF_TEXT).replace(",", ";").replace(".", ",")
+    (tmp_path / "a.csv").write_text(text)
+    with pytest.raises(RecordingError, match='write decimal = ","'):
+        book(tmp_path, COLUMNS, "a.csv")
+
+
 def test_json_and_npz_and_parquet(tmp_path: Path) -> None:
     bodies = {"records": RECORDS, "deep": {"log": {"rows": RECORDS}}, "lists": LISTS}
     for name, body in bodies.items():
@@ -151,7 +185,9 @@ def test_clocks_of_nanoseconds_and_of_dates(tmp_path: Path) -> None:
     start = datetime(2026, 1, 15, 10, tzinfo=UTC)
     dates = [(start + timedelta(seconds=float(t))).isoformat() for t in TIME]
     stamps = [1_760_000_000_000_000_000 + int(20e6) * i for i in range(ROWS)]
-    for unit, column in (("iso", dates), ("ns", stamps)):
+    clock = [date[11:26] for date in dates]  # 10:00:00.020000, the time of day alone
+    slashes = [date.replace("-", "/").replace("T", " ").replace("+00:00", "") for date in dates]
+    for unit, column in (("iso", dates), ("iso", clock), ("iso", slashes), ("ns", stamps)):
         csv(tmp_path / "a.csv", {"t": column, "u": SENT, "q": READ})
         text = COLUMNS.replace('column = "t"', f'column = "t"\nunit = "{unit}"')
         (one,) = book(tmp_path, text, "a.csv").recordings

@@ -11,6 +11,7 @@ from mjx_s2r.transfer.recording import Recording, RecordingError
 from mjx_s2r.transfer.recording_checks import TelemetryReport, check_recordings
 from mjx_s2r.transfer.telemetry.finding import TelemetryFinding
 from tests.transfer.logged_arm import STEP, arm, arm_recording, reading, with_readings
+from tests.transfer.rig import pendulum, record, wave
 
 DEGREES = 180 / np.pi
 
@@ -297,6 +298,19 @@ def test_odd_values_end_no_check(rows: int, values: float) -> None:
     )
     assert checked(odd).findings
     checked(odd, record)
+
+
+def test_degrees_of_a_joint_without_a_range_show_by_speed_and_turns() -> None:
+    """Commands and readings are both in degrees, so that their ratio tells nothing."""
+    log = record(pendulum(), *wave(4.0))
+    assert not check_recordings([log], pendulum()).errors
+    degrees = replace(log, commands=DEGREES * log.commands, readings=DEGREES * log.readings)
+    slow = replace(degrees, time_s=10 * degrees.time_s)  # 120 degrees, at 30 a second
+    for one, severity in ((degrees, "error"), (slow, "warning")):
+        report = check_recordings([one], pendulum())
+        assert ("degrees for radians", "joint_pos servo") in found(report, severity)
+    once = replace(log, joints=(), commands=np.empty((len(log), 0)))
+    assert not found(check_recordings([once], pendulum()), "error")
 
 
 def test_no_recording_is_refused() -> None:

@@ -29,13 +29,12 @@ CHART = (420, 190)  # px
 SHOWN_S = 4.0  # of a recording
 
 
-def write_gap_page(path: Path, report: GapReport, space: ParamSpace, command: str = "") -> Path:
+def write_gap_page(path: Path, report: GapReport, command: str = "") -> Path:
     """Writes the page whole or not at all; returns its path.
 
     Args:
         path: where it goes.
         report: what was found.
-        space: the task's table, for the limits of the rows to blame.
         command: what to type to get it again.
     """
     verdict = report.verdict
@@ -49,8 +48,8 @@ def write_gap_page(path: Path, report: GapReport, space: ParamSpace, command: st
         places=[_place(place) for place in report.places],
         replay=None if report.replay is None else _replay(report.replay),
         charts=[] if report.replay is None else _charts(report.replay),
-        single=_rows(report.blame.single[:MOST_SINGLE], space) if report.blame else [],
-        greedy=_rows(report.blame.greedy, space) if report.blame else [],
+        single=_rows(report.blame.single[:MOST_SINGLE], report.space) if report.blame else [],
+        greedy=_rows(report.blame.greedy, report.space) if report.blame else [],
         together=_together(report),
         observations=None if report.observations is None else _signals(report),
         pictures=[_pictures(found) for found in report.pictures],

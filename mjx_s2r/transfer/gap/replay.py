@@ -21,6 +21,7 @@ from mjx_s2r.transfer.windows import Windows, cut_windows, reading_noise
 
 DRAWS = 64  # candidates that span the band
 CHOOSERS = 16  # that choose between two estimates of the start states
+EXACT = 0.01  # of a position's motion, below which an error is none
 NOISE_REACH = 2.0  # deviations of a reading's noise that the band is widened by
 
 
@@ -63,6 +64,12 @@ class ReplayGap:
         motion = self.motion()
         moved = motion > self.noise_std
         return np.where(moved, self.error() / np.where(moved, motion, 1.0), np.nan)
+
+    def is_exact(self) -> bool:
+        """Returns whether no position is off by more than noise or a hundredth of its motion."""
+        positions = np.array([c.kind == "joint_pos" for c in self.channels])
+        small = np.maximum(EXACT * self.motion(), self.noise_std)
+        return bool(positions.any() and (self.error() <= small)[positions].all())
 
     def inside(self) -> np.ndarray:
         """Returns (C,) the share of the readings inside the band of the trained ranges."""

@@ -7,6 +7,7 @@ import numpy as np
 
 from mjx_s2r.eval.gap_verdict import GapVerdict
 from mjx_s2r.eval.performance import Performance
+from mjx_s2r.params import ParamSpace
 from mjx_s2r.transfer.gap.blame import Blame
 from mjx_s2r.transfer.gap.domains import DomainGap
 from mjx_s2r.transfer.gap.observations import ObservationGap
@@ -65,6 +66,7 @@ class GapReport:
     Attributes:
         task: name of the task.
         policy: name of the file.
+        space: the task's table.
         places: what the policy did where.
         verdict: on the share of the simulated success that is lost; None where nobody counted.
         replay: recorded commands in simulation; None without recordings.
@@ -76,6 +78,7 @@ class GapReport:
 
     task: str
     policy: str
+    space: ParamSpace
     places: tuple[Place, ...]
     verdict: GapVerdict | None
     replay: ReplayGap | None

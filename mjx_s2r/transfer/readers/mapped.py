@@ -1,5 +1,6 @@
 """A table of raw columns, and what a mapping file says of it, made rows in SI units."""
 
+import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -15,6 +16,8 @@ from mjx_s2r.transfer.readers.table import LogTable
 from mjx_s2r.transfer.recording import Channel, ChannelKind, RecordingError, held_commands
 from mjx_s2r.transfer.telemetry.finding import TelemetryFinding
 
+_TIME_OF_DAY = re.compile(r"\d\d?:\d\d")
+SOME_DAY = "2000-01-01"  # of a clock that shows the time of day alone
 TIME_UNITS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
 
 
@@ -158,11 +161,13 @@ def _moment(value: Any, table: LogTable, name: str) -> datetime | None:
     if value is None or value == "":
         return None
     try:
-        moment = value if isinstance(value, datetime) else datetime.fromisoformat(str(value))
+        text = str(value).strip().replace("/", "-")
+        text = f"{SOME_DAY} {text}" if _TIME_OF_DAY.match(text) else text
+        moment = value if isinstance(value, datetime) else datetime.fromisoformat(text)
     except ValueError:
         raise RecordingError(
             f'{table.label}: column {name!r} holds {value!r}, which unit = "iso" cannot read; '
-            "it reads 2026-01-15T10:28:10.25"
+            "it reads 2026-01-15T10:28:10.25 and 10:28:10.25"
         ) from None
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 

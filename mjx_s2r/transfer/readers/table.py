@@ -120,9 +120,11 @@ class LogTable:
         try:
             return float(value)
         except (TypeError, ValueError):
+            comma = isinstance(value, str) and decimal == "." and value.count(",") == 1
+            remedy = 'write decimal = "," in [file]' if comma else "list it under missing in [file]"
             raise RecordingError(
                 f"{self.label}: column {name!r} holds {value!r} in row {row}, which is no number; "
-                "list it under missing in [file], or map another column"
+                f"{remedy}, or map another column"
             ) from None
 
     def _called(self, name: str) -> str:

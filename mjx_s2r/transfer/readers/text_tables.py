@@ -1,9 +1,12 @@
 """Logs as text: CSV and TSV, JSON, and JSON line by line.
 
-A CSV file may begin with comments, "# mass: 0.5", which are its head. A line with fewer values than
-there are columns is left out; at the end of the file it is a torn one.
+A CSV file may begin with comments, "# mass: 0.5", or with other lines "mass: 0.5", which are its
+head: its names are in the first line that holds those that are wanted. A line of units below them
+is left out. So is a line with fewer values than there are columns; at the end of the file it is a
+torn one.
 """
 
+import codecs
 import csv
 import json
 import re
@@ -15,6 +18,7 @@ from typing import Any
 from mjx_s2r.params.param import unknown
 from mjx_s2r.transfer.mapping import FileLayout
 from mjx_s2r.transfer.readers.table import (
+    EMPTY,
     LogTable,
     bases_of,
     column_of,
@@ -23,7 +27,8 @@ from mjx_s2r.transfer.readers.table import (
 )
 from mjx_s2r.transfer.recording import RecordingError
 
-_COMMENT = re.compile(r"#\s*([^:=]+?)\s*[:=]\s*(.+?)\s*")
+_COMMENT = re.compile(r"#?\s*([^:=]+?)\s*[:=,;\t]\s*(.+?)\s*[,;]*")
+MOST_LINES = 60  # among which that of the names is looked for
 Singles = (str, int, float, bool)
 
 
@@ -39,34 +44,79 @@ def read_csv_log(path: Path, layout: FileLayout, columns: Sequence[str]) -> list
         RecordingError: no text, no line of names, or no row.
     """
     lines = [line for line in _text(path).replace("\0", "").splitlines() if line.strip()]
-    head = {}
-    for line in lines:
-        if (said := _COMMENT.fullmatch(line)) is not None:
-            head[said[1]] = _value(said[2])
-    lines = [line for line in lines if not line.lstrip().startswith("#")]
-    if not lines:
+    comments = [line for line in lines if line.lstrip().startswith("#")]
+    plain = [line for line in lines if not line.lstrip().startswith("#")] if comments else lines
+    if not plain:
         raise RecordingError(f"{path.name} is empty; record again")
-    delimiter = layout.delimiter or _delimiter(path, lines[0], layout.decimal)
-    rows = list(csv.reader(lines, delimiter=delimiter))
-    names = list(layout.columns)
-    if not names:
-        names, rows = [x.strip() for x in rows[0]], rows[1:]
-        if all(_is_number(x) for x in names):
-            raise RecordingError(
-                f"{path.name} has no line of names, its first one is {lines[0][:40]!r}; name the "
-                "columns with columns = [...] in [file]"
-            )
-    wanted = bases_of(columns)
+    wanted, names = bases_of(columns), list(layout.columns)
+    if names:
+        first, delimiter = -1, layout.delimiter or _delimiter(path, plain[0], layout.decimal)
+    else:
+        first, delimiter, names = _line_of_names(path, plain, layout, columns)
+    rows = _split(plain[first + 1 :], delimiter)
     if twice := [name for name in names if name in wanted and names.count(name) > 1]:
         raise RecordingError(f"{path.name} has two columns {twice[0]!r}; rename one")
+    places = [i for i, name in enumerate(names) if name in wanted]
+    if not layout.columns and _are_units(rows, places):
+        rows = rows[1:]
     short = [i for i, row in enumerate(rows) if len(row) < len(names)]
-    notes = _short_lines(short, len(rows))
     whole = [row for row in rows if len(row) >= len(names)]
     found = {
         name: column_of([row[i].strip() for row in whole] if name in wanted else [])
         for i, name in enumerate(names)
     }
-    return [LogTable(path.name, 0, found, head, notes=notes)]
+    head = _said([*comments, *plain[: max(first, 0)]])
+    return [LogTable(path.name, 0, found, head, notes=_short_lines(short, len(rows)))]
+
+
+def _line_of_names(
+    path: Path, lines: Sequence[str], layout: FileLayout, columns: Sequence[str]
+) -> tuple[int, str, list[str]]:
+    """Returns the number of the line of names, what stands between its values, and the names.
+
+    It is the first line, unless a later one holds more of the wanted columns.
+
+    Raises:
+        RecordingError: the first line is one of numbers, and none holds a wanted column.
+    """
+    best: tuple[int, str, list[str]] = (0, "", [])
+    most = -1
+    for number, line in enumerate(lines[:MOST_LINES]):
+        delimiter = layout.delimiter or _delimiter(path, line, layout.decimal)
+        names = [x.strip() for x in _split([line], delimiter)[0]]
+        while len(names) > 1 and not names[-1]:  # a delimiter behind the last one
+            names.pop()
+        count = sum(name in names or bool(bases_of([name]) & set(names)) for name in columns)
+        if count > most:
+            best, most = (number, delimiter, names), count
+    if not most and all(_is_number(x) for x in best[2]):
+        raise RecordingError(
+            f"{path.name} has no line of names, its first one is {lines[0][:40]!r}; name the "
+            "columns with columns = [...] in [file]"
+        )
+    return best
+
+
+def _split(lines: Sequence[str], delimiter: str) -> list[list[str]]:
+    """Returns the values of each line; a blank as delimiter is any number of them."""
+    if delimiter == " ":
+        return [line.split() for line in lines]
+    return list(csv.reader(lines, delimiter=delimiter))
+
+
+def _are_units(rows: Sequence[Sequence[str]], places: Sequence[int]) -> bool:
+    """Returns whether the first line below the names holds words where the next has numbers."""
+    if len(rows) < 2 or not places or min(map(len, rows[:2])) <= max(places):
+        return False
+    words, values = ([row[i].strip() for i in places] for row in rows[:2])
+    first = all(x and not _is_number(x) and x.casefold() not in EMPTY for x in words)
+    return first and any(_is_number(x) for x in values)
+
+
+def _said(lines: Sequence[str]) -> dict[str, Any]:
+    """Returns what lines before the names say, as "mass: 0.5" or "# mass: 0.5"."""
+    found = (_COMMENT.fullmatch(line.strip()) for line in lines)
+    return {said[1]: _value(said[2]) for said in found if said is not None}
 
 
 def read_json_log(path: Path, layout: FileLayout) -> list[LogTable]:
@@ -175,12 +225,25 @@ def _text(path: Path) -> str:
     Raises:
         RecordingError: it is no text.
     """
+    raw = path.read_bytes()
+    wide = raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     try:
-        return path.read_bytes().decode("utf-8-sig")
+        text = raw.decode("utf-16" if wide else "utf-8-sig")
+        if not wide or sum(x.isascii() for x in text[:4096]) > 0.9 * len(text[:4096]):
+            return text
+        why = "wide letters of no language"
     except UnicodeDecodeError as error:
-        raise RecordingError(
-            f"{path.name} is no UTF-8 text ({error}); is it another format?"
-        ) from (error)
+        why = str(error)
+    if path.suffix in (".json", ".jsonl") or not _is_latin(raw):
+        raise RecordingError(f"{path.name} is no UTF-8 text ({why}); is it another format?")
+    return raw.decode("cp1252", "replace")
+
+
+def _is_latin(raw: bytes) -> bool:
+    """Returns whether bytes look like a text of one byte a letter, but for a few beyond ASCII."""
+    start = raw[:4096]
+    odd = sum(byte < 9 or 13 < byte < 32 for byte in start)
+    return not odd and sum(byte > 126 for byte in start) < 0.1 * len(start)
 
 
 def _delimiter(path: Path, line: str, decimal: str) -> str:
@@ -188,7 +251,8 @@ def _delimiter(path: Path, line: str, decimal: str) -> str:
     if path.suffix == ".tsv":
         return "\t"
     known = "\t;,".replace(decimal, "")  # a comma may be a decimal mark
-    return next((mark for mark in known if mark in line), known[0])
+    blank = " " if len(line.split()) > 1 else known[0]
+    return next((mark for mark in known if mark in line), blank)
 
 
 def _is_number(text: str) -> bool:

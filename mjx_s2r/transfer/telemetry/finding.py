@@ -32,7 +32,7 @@ class TelemetryFinding:
     def __str__(self) -> str:
         """Returns one line for people."""
         place = ", ".join(filter(None, (self.where, self.element)))
-        return f"{self.severity}: {place}: {self.what}; {self.remedy}"
+        return ": ".join(filter(None, (self.severity, place, f"{self.what}; {self.remedy}")))
 
 
 def merged_findings(findings: Iterable[TelemetryFinding]) -> tuple[TelemetryFinding, ...]:

@@ -14,6 +14,9 @@ TURN = 2 * math.pi
 BEYOND = 0.25  # of a joint's range that a reading may lie outside, for play and a poor zero
 SOME, MOST = 0.01, 0.5  # shares of the rows
 FASTEST = 300.0  # rad/s; no joint of a robot turns faster
+FAST_SERVO = 100.0  # rad/s; nor any that is told positions
+MOST_TURNS = 2.0  # that a servo without a range is believed to make
+MOMENT_S = 0.05  # over which a speed is taken from positions
 
 
 def is_hinge(model: mujoco.MjModel, joint: str) -> bool:
@@ -41,8 +44,10 @@ def check_positions(
     x = np.concatenate([r.readings[:, c] for r in recordings])
     x = x[np.isfinite(x)]
     i = mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_JOINT, channel.element)
-    if i < 0 or not x.size or not model.jnt_limited[i]:
+    if i < 0 or not x.size:
         return []
+    if not model.jnt_limited[i]:
+        return _check_turns(recordings, c) if is_hinge(model, channel.element) else []
     low, high = map(float, model.jnt_range[i])
     room = BEYOND * (high - low)
     outside = float(((x < low - room) | (x > high + room)).mean())
@@ -73,6 +78,38 @@ def check_positions(
             str(channel),
         )
     ]
+
+
+def _check_turns(recordings: Sequence[Recording], c: int) -> list[TelemetryFinding]:
+    """Returns angles of a hinge without a range that are degrees by how far and fast they go."""
+    first = recordings[0]
+    element, mode = str(first.channels[c]), first.mode
+    speeds = [_speeds_of(r.time_s, r.readings[:, c]) for r in recordings]
+    fastest = float(np.percentile(np.concatenate(speeds), 99)) if any(map(len, speeds)) else 0.0
+    remedy = 'write unit = "deg" for its column'
+    if fastest > (FAST_SERVO if mode == "position" and first.joints else FASTEST):
+        what = f"it would turn at {fastest:.4g} rad/s, so these are no radians"
+        return [TelemetryFinding("error", "degrees for radians", "", what, remedy, element)]
+    spans = [float(np.ptp(x)) for r in recordings if (x := _known(r.readings[:, c])).size]
+    if mode == "position" and first.joints and max(spans, default=0.0) > MOST_TURNS * TURN:
+        what = f"it goes over {max(spans) / TURN:.1f} turns, which few servos do"
+        remedy = f"if these are degrees, {remedy}"
+        return [TelemetryFinding("warning", "degrees for radians", "", what, remedy, element)]
+    return []
+
+
+def _known(x: np.ndarray) -> np.ndarray:
+    return x[np.isfinite(x)]
+
+
+def _speeds_of(time_s: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """Returns how fast a signal (T,) changes over moments of about `MOMENT_S`."""
+    seen = np.isfinite(x)
+    x, time_s = x[seen], time_s[seen]
+    if len(x) < 3:
+        return np.empty(0)
+    rows = min(len(x) - 1, max(1, round(MOMENT_S / max(float(np.median(np.diff(time_s))), 1e-6))))
+    return np.abs(x[rows:] - x[:-rows]) / np.maximum(time_s[rows:] - time_s[:-rows], 1e-9)
 
 
 def _fits(x: np.ndarray, low: float, high: float) -> bool:
@@ -133,6 +170,10 @@ def check_joints(recordings: Sequence[Recording], model: mujoco.MjModel) -> list
     left = [model.actuator(i).name or f"number {i}" for i in range(model.nu) if i not in used]
     if not left:
         return []
+    if not any(r.joints for r in recordings):
+        what = "nothing is commanded in the logs, so the actuators are taken as off"
+        remedy = "name the commands' columns in [commands] if they were on"
+        return [TelemetryFinding("warning", "uncommanded", "", what, remedy)]
     what = f"{len(left)} of the model's {model.nu} actuators are not commanded in the logs: " + (
         ", ".join(left[:6])
     )

@@ -24,7 +24,8 @@ from mjx_s2r.transfer.telemetry.tracks import (
 )
 
 CLEAR = 0.6  # a correlation that says that one signal follows another
-MARGIN = 0.3  # by which another joint's must be the larger
+MARGIN = 0.3  # by which another joint's is so much larger that it is worth a word
+EXCHANGE, EXCHANGE_S = 0.5, 5.0  # gain of an exchange that is sure, and times s in short logs
 SURE, NEAR_DEGREES = 1.5, 3.0  # a ratio within these factors of 57.3
 SCALE_OFF = 0.15  # of a speed against the position's derivative
 SIGN_MARGIN = 0.02  # likewise, of the correlation of either sign
@@ -53,7 +54,7 @@ def check_pairs(
         for joint, c in columns["joint_pos"].items()
         if _moves(tracks, c, noise_std[c])
     }
-    found = []
+    found = _same(recordings, columns)
     if first.mode == "position":
         found += _commands_and_positions(recordings, tracks, moves, columns["joint_pos"])
     elif first.mode == "velocity":
@@ -173,8 +174,9 @@ def _follows(
         for a in leaders
         for b in moves
     }
-    found = _swapped(word, table, list(leaders), list(moves))
-    swapped = {x.element for x in found}
+    seconds = step_s * max(map(_count, moves.values()))
+    found = _swapped(word, table, list(leaders), list(moves), seconds)
+    swapped = {x.element for x in found if x.severity == "error"}
     for joint, pairs in paired.items():
         if joint not in swapped and _count(moves[joint]) >= LEAST_MOVES:
             found += _turned_around(word, joint, following(pairs, step_s))
@@ -194,23 +196,90 @@ def _turned_around(word: str, joint: str, own: Following) -> list[TelemetryFindi
 
 
 def _swapped(
-    word: str, table: dict[tuple[str, str], Following], leaders: list[str], moved: list[str]
+    word: str,
+    table: dict[tuple[str, str], Following],
+    leaders: list[str],
+    moved: list[str],
+    seconds: float,
 ) -> list[TelemetryFinding]:
-    """Returns joints whose signal follows another joint's leader better than its own."""
+    """Returns joints whose signal is another joint's, by how the exchange would explain both.
+
+    Links pull one another: the elbow of a light arm with a weak servo goes with the shoulder's
+    command more than with its own, though each column is right. But then the shoulder follows its
+    own command closely. What counts is how much less of both movements is left unexplained after
+    the exchange, the sum of log((1 - own^2) / (1 - other^2)): the log-likelihood ratio of two
+    linear models, per independent moment and doubled. Each lag was chosen as the best, so chance
+    makes some of it, more in short logs.
+
+    Args:
+        word: what a leader is.
+        table: (leader, joint) -> how the joint follows it.
+        leaders: joints that have one.
+        moved: joints that move.
+        seconds: how much motion was compared.
+    """
     found = []
     strength = {pair: float(np.abs(x.correlation).max()) for pair, x in table.items()}
+    sure = max(EXCHANGE, EXCHANGE_S / max(seconds, 1e-9))
     for joint in moved:
-        own = strength.get((joint, joint), 0.0)
-        others = {a: strength[a, joint] for a in leaders if a != joint}
+        others = [a for a in leaders if a != joint]
         if joint not in leaders or not others:
             continue
-        other = max(others, key=lambda a: others[a])
-        if others[other] > CLEAR and others[other] > own + MARGIN:
-            what = (
-                f"it follows the {word} of {other!r} (correlation {others[other]:.2f}) and not its "
-                f"own ({own:.2f})"
-            )
+        own = strength[joint, joint]
+        gain = {a: _gain(strength, joint, a) for a in others}
+        other = max(others, key=lambda a: gain[a])
+        most = strength[other, joint]
+        if most <= CLEAR or most <= own:
+            continue
+        what = f"it follows the {word} of {other!r} (correlation {most:.2f}) "
+        if gain[other] > sure:
+            what += f"and not its own ({own:.2f})"
             found.append(TelemetryFinding("error", "swapped signals", "", what, FIX, joint))
+        elif gain[other] > 0 or most > own + MARGIN:
+            what += (
+                f"more than its own ({own:.2f}), which links that pull one another may do, or "
+                "swapped columns"
+            )
+            remedy = f"look at the columns; if they are right, move {joint!r} more, or by itself"
+            found.append(TelemetryFinding("warning", "pulled along", "", what, remedy, joint))
+    return found
+
+
+def _gain(strength: dict[tuple[str, str], float], joint: str, other: str) -> float:
+    """Returns how much better two columns are explained if they are exchanged, see `_swapped`.
+
+    A joint that does not move explains nothing, however it is called.
+    """
+
+    def left(leader: str, follower: str) -> float:
+        """Returns the logarithm of the share that a leader leaves unexplained."""
+        return math.log(max(1 - strength.get((leader, follower), 0.0) ** 2, 1e-6))
+
+    now = left(joint, joint) + left(other, other)
+    return now - left(other, joint) - left(joint, other)
+
+
+def _same(
+    recordings: Sequence[Recording], columns: dict[str, dict[str, int]]
+) -> list[TelemetryFinding]:
+    """Returns joints that read the very values of another one: one column under two names."""
+    found = []
+    for kind, named in columns.items():
+        values = {
+            joint: np.concatenate([r.readings[:, c] for r in recordings])
+            for joint, c in named.items()
+        }
+        moving = [joint for joint, x in values.items() if len(np.unique(x[np.isfinite(x)])) > 1]
+        for i, joint in enumerate(moving):
+            for other in moving[:i]:
+                if np.array_equal(values[joint], values[other], equal_nan=True):
+                    what = f"it reads what {kind} {other} reads, in every row"
+                    remedy = "map its own column"
+                    element = f"{kind} {joint}"
+                    found.append(
+                        TelemetryFinding("error", "same signal", "", what, remedy, element)
+                    )
+                    break
     return found
 
 
@@ -247,8 +316,9 @@ def _speeds(
         for a in both
         for b in both
     }
-    found = _swapped("velocity", table, both, both)
-    swapped = {x.element for x in found}
+    seconds = step_s * max((_count(moves[joint]) for joint in both), default=0)
+    found = _swapped("velocity", table, both, both, seconds)
+    swapped = {x.element for x in found if x.severity == "error"}
     for joint in both:
         if joint in swapped or _count(moves[joint]) < LEAST_MOVES:
             continue

@@ -15,9 +15,9 @@ from mjx_s2r.learn.compiled_step import CompiledStep
 from mjx_s2r.learn.ppo.config import PPOConfig
 from mjx_s2r.params import Param, ParamError, ParamSpace
 from tests.learn.probes import programs
-from train import study
-from train.study import StudyConfig
-from train.study_run import begin_with
+from train.studies import curricula as study
+from train.studies.curricula import StudyConfig
+from train.studies.curricula_run import begin_with
 
 TASK = "tests.sim.toy:Toy"
 SMALL = PPOConfig(

@@ -21,11 +21,11 @@ from mjx_s2r.sim.task import Task
 from mjx_s2r.transfer.posterior import Posterior
 from mjx_s2r.transfer.readers.read import read_recordings
 from tests.sim.toy import Toy
-from train import payoff
-from train.payoff import PayoffConfig, by_seed, student_interval
-from train.payoff_run import Bench, make_bench, make_trainer
 from train.payoff_tasks.reach_told import ToldReach
-from train.study_run import begin_with
+from train.studies import payoff
+from train.studies.curricula_run import begin_with
+from train.studies.payoff import PayoffConfig, by_seed, student_interval
+from train.studies.payoff_run import Bench, make_bench, make_trainer
 
 MASS, DELAY = (1.6, 1.9), 0.013  # what a posterior says: an interval, and one value
 REACH = "train.payoff_tasks.reach_told:ToldReach"

@@ -1,4 +1,4 @@
-"""python -m train payoff: does identification pay in training?
+"""python -m train study payoff: does identification pay in training?
 
 Robots with numbers that no training knows are flown, their logs identified, and teachers trained
 with one budget of steps: by randomization alone, at the identified values alone, and by a schedule
@@ -9,7 +9,7 @@ training per robot and seed, judged on that robot.
 What differs between trained policies is more than what their episodes tell, so a method's mean
 success stands with two intervals: Wilson's over episodes, and Student's over the trainings, the
 seeds' means; and with its difference to the best method without identification, paired by robot
-and seed. Each finished training leaves one file below rows/, as in `train study`.
+and seed. Each finished training leaves one file below rows/, as in every study.
 """
 
 import json
@@ -30,7 +30,7 @@ from mjx_s2r.eval.intervals import Interval, wilson
 from mjx_s2r.eval.reality import draw_robot, load_reality
 from mjx_s2r.eval.robot_episodes import JudgedRobot
 from mjx_s2r.eval.robot_motion import record_motion
-from mjx_s2r.io.run import Run, write_json
+from mjx_s2r.io.run import REPORT, Run, write_json
 from mjx_s2r.learn.trainer import Trainer
 from mjx_s2r.params import ParamError, unknown
 from mjx_s2r.robot.collect.plan import MotionConfig
@@ -40,16 +40,12 @@ from mjx_s2r.runtime.signals import sigterm_interrupts
 from mjx_s2r.transfer.fit import RowFitConfig
 from mjx_s2r.transfer.posterior import Posterior
 from train import identify
-from train.payoff_run import (
-    METHODS,
-    Bench,
-    fly_policy,
-    make_bench,
-    make_trainer,
-    robot_verdict,
-    train_policy,
-)
-from train.study_run import gathered_rows
+from train.studies.conclusions import Cell, Comparison, Judged, conclude
+from train.studies.curricula_run import gathered_rows, read_rows
+from train.studies.page import StudyResult, write_study_page
+from train.studies.payoff_run import METHODS, Bench, make_bench, make_trainer, train_policy
+from train.studies.plan import Arm, Preset, Study, StudySettings
+from train.studies.robots import fly_policy, robot_verdict
 
 Row = dict[str, Any]
 FIRST = "nominal"  # the method whose flights are logged where no motion can be planned
@@ -59,6 +55,18 @@ FITTED = {  # rows that are fitted; of other tasks all that motion tells, which 
         *("action_delay", "backlash"),
     )
 }
+ABOUT = {
+    "nominal": "the nominal values of the table",
+    "wide": "all of the limits of the table",
+    "adr": "ADR, from nominal outwards",
+    "identified": "the best values that were identified, and nothing else",
+    "posterior": "the ranges of the posterior, to the end",
+    "posterior_adr": "ADR, from the ranges of the posterior outwards",
+}
+PAIRS = (  # what the page compares: with the robot's log, and without
+    *(("identified", "nominal"), ("identified", "wide"), ("identified", "adr")),
+    *(("posterior_adr", "adr"), ("posterior_adr", "identified")),
+)
 ROBOTS = Path("train/payoff_tasks")  # a reality per task, NAME.toml
 
 
@@ -204,7 +212,7 @@ class _Study:
         """Returns the verdict on a policy by a robot; keeps the log of the first flights."""
         logs = self.config.run / "logs" / f"{self.label}-{seed}" if method == FIRST else None
         path = self._policy(method, seed, index)
-        flown = fly_policy(self.bench, path, robot, self.config.episodes, logs)
+        flown = fly_policy(self.bench.rules, path, robot, self.config.episodes, logs)
         return robot_verdict(robot, flown)
 
     def posterior(self, index: int) -> Path:
@@ -282,6 +290,67 @@ def publish(config: PayoffConfig) -> None:
     )
     body = {"about": devices.describe(), "study": kept, "rows": gathered_rows(config.run, "robots")}
     write_json(config.result, body | {"identified": found_rows(config)})
+    write_study_page(config.run / REPORT, study_result(config))
+
+
+def study_result(config: PayoffConfig) -> StudyResult:
+    """Returns what the page of the study shows; each task's robots are a place of their own."""
+    kept = read_rows(config.run)
+    rows = [
+        {"arm": row["method"], "trained_s": row["train_s"], "judged_s": 0.0, "curve": ()} | row
+        for row in kept
+    ]
+    judged = [
+        Judged(
+            arm=row["method"],
+            seed=row["seed"],
+            place=f"robots of {row['task']}",
+            robot=found["robot"],
+            successes=found["successes"],
+            episodes=found["episodes"],
+        )
+        for row in kept
+        for found in row["robots"]
+    ]
+    places = list(dict.fromkeys(j.place for j in judged))
+    comparisons = [
+        Comparison(Cell(one, place), Cell(other, place))
+        for place in places
+        for one, other in PAIRS
+        if {one, other} <= set(config.methods)
+    ]
+    study = Study(
+        name="payoff",
+        question="Does identification pay in training?",
+        about=(
+            "Robots with numbers that no training knows are flown, their logs identified, and "
+            "policies trained with one budget of steps: by randomization alone, at the identified "
+            "values alone, and by a schedule that starts from the posterior."
+        ),
+        arms=tuple(Arm(name, ABOUT[name]) for name in config.methods),
+        presets={},
+        comparisons=tuple(comparisons),
+    )
+    files = {f"robots of {p.stem}": p.read_text() for p in sorted(config.robots.glob("*.toml"))}
+    sizes = Preset(
+        task=", ".join(config.tasks),
+        iterations=max(config.iterations, 1),
+        seeds=config.seeds,
+        places={},
+        count=config.count,
+        episodes=config.episodes,
+        minutes=0,
+        engine="auto",
+    )
+    settings = StudySettings(
+        config.run, "payoff", "full", sizes, places={n: t for n, t in files.items() if n in places}
+    )
+    again = (
+        f"python -m train study payoff --tasks {' '.join(config.tasks)} --count {config.count} "
+        f"--seeds {config.seeds} --iterations {config.iterations}"
+    )
+    findings = conclude(judged, comparisons)
+    return StudyResult(study, settings, rows, judged, findings, (), devices.describe(), again)
 
 
 def cells(rows: Sequence[Row]) -> dict[tuple[str, int], float]:
@@ -345,3 +414,6 @@ def _signed(ends: Interval, pairs: Mapping[tuple[str, int], float]) -> str:
 def main(argv: Sequence[str]) -> None:
     """Parses the command line and runs the study."""
     run(tyro.cli(PayoffConfig, args=list(argv)))
+
+
+CONFIG = PayoffConfig

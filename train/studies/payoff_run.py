@@ -7,9 +7,8 @@ policy is exported and judged on robots through controller and guard, as `evalua
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,25 +17,16 @@ from mjx_s2r.api.policy import TrainedPolicy, export_policy
 from mjx_s2r.curriculum.mixture import choice
 from mjx_s2r.curriculum.registry import CurriculumConfig
 from mjx_s2r.envs.registry import make_task, task_spec
-from mjx_s2r.eval.reality import load_reality
-from mjx_s2r.eval.robot_episodes import (
-    EvalConfig,
-    JudgedRobot,
-    RobotEpisode,
-    run_episodes,
-)
-from mjx_s2r.eval.stand_ins import stand_ins
+from mjx_s2r.eval.robot_episodes import EvalConfig, JudgedRobot
 from mjx_s2r.learn.ppo.ppo import make_ppo
 from mjx_s2r.learn.trainer import Trainer
 from mjx_s2r.params.ranges import changed_space, read_ranges
-from mjx_s2r.robot.controller import ControllerConfig
-from mjx_s2r.robot.policy import Policy
-from mjx_s2r.robot.safety import SafetyConfig
 from mjx_s2r.sim.backends.physics_config import PhysicsConfig
 from mjx_s2r.sim.env import Env
 from mjx_s2r.sim.env import make as make_native_env
 from mjx_s2r.sim.task import Task
-from train.study_run import begin_with
+from train.studies.curricula_run import begin_with
+from train.studies.robots import make_robots, make_rules
 
 
 @dataclass(frozen=True)
@@ -86,11 +76,9 @@ def make_bench(name: str, reality: Path, count: int) -> Bench:
         ParamError, ConfigError, ModelError, TaskError: as `stand_ins`.
     """
     task = make_task(name)
-    robots = tuple(stand_ins(task, [replace(load_reality(reality), count=count)]))
+    robots = make_robots(task, reality, count)
     env = make_native_env(task, PhysicsConfig("auto"), task_spec(name).ppo.num_envs)
-    safety = SafetyConfig(ramp_s=0.3)  # as `evaluate` has it
-    rules = EvalConfig(hold_s=task.hold_s, controller=ControllerConfig(task.episode_s, safety))
-    return Bench(task, env, robots, rules)
+    return Bench(task, env, robots, make_rules(task))
 
 
 def make_trainer(
@@ -123,21 +111,3 @@ def train_policy(trainer: Trainer, which: int, iterations: int, seed: int, path:
     path.parent.mkdir(parents=True, exist_ok=True)
     export_policy(TrainedPolicy(trainer, state), path)
     return float(trainer.curriculum.report(state.curriculum).plain_score)
-
-
-def fly_policy(
-    bench: Bench, path: Path, robot: JudgedRobot, episodes: int, logs: Path | None = None
-) -> list[RobotEpisode]:
-    """Returns the episodes of an exported policy on a robot; ``logs`` gets the first one's log."""
-    return [*run_episodes(Policy.load(path), [robot], episodes, replace(bench.rules, logs=logs))]
-
-
-def robot_verdict(robot: JudgedRobot, episodes: Sequence[RobotEpisode]) -> dict[str, Any]:
-    """Returns a row's figures: robot, episodes, successes and their share."""
-    good = sum(e.success for e in episodes)
-    return {
-        "robot": robot.name,
-        "episodes": len(episodes),
-        "successes": good,
-        "success": good / len(episodes),
-    }

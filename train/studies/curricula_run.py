@@ -89,11 +89,15 @@ def train_and_score(trial: StudyRun, which: int, iterations: int, seed: int) -> 
     }
 
 
+def read_rows(folder: Path) -> list[dict[str, Any]]:
+    """Returns the row of every finished training of a study."""
+    return [json.loads(path.read_text()) for path in sorted((folder / "rows").glob("*.json"))]
+
+
 def gathered_rows(folder: Path, inner: str) -> list[dict[str, Any]]:
     """Returns a row for each entry of the list ``inner`` of every finished training."""
     rows = []
-    for path in sorted((folder / "rows").glob("*.json")):
-        held = json.loads(path.read_text())
+    for held in read_rows(folder):
         shared = {name: value for name, value in held.items() if name != inner}
         rows += [shared | one for one in held[inner]]
     return rows

@@ -1,0 +1,67 @@
+"""Fine-tuning on 0 to 20 demonstrations of one robot: does it pay, and how many are needed?"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from train.studies.arm_cameras import BOTH, VISUAL, camera_presets
+from train.studies.conclusions import Cell, Comparison, conclude
+from train.studies.demonstrations import Expert, TunedPolicy, one_stage, told
+from train.studies.places import FOLDER, SHARED
+from train.studies.plan import Arm, Preset, Row, Study
+from train.studies.recipes import CameraPolicy
+
+ROBOT = "the robot"
+COUNTS = (0, 5, 10, 20)
+NAMES = told(COUNTS)
+
+
+def _policy(arm: Arm) -> CameraPolicy:
+    """Returns the recipe of an arm of the camera's studies."""
+    assert isinstance(arm.recipe, CameraPolicy)
+    return arm.recipe
+
+
+EXPERT = Expert(_policy(BOTH), COUNTS[-1])
+ADAPT = one_stage(simulated=0.2, iterations=60, learning_rate=3e-4, replay=0.1, worlds=64)
+COMPARISONS = tuple(Comparison(Cell(n, ROBOT), Cell(NAMES[0], ROBOT)) for n in NAMES[1:])
+
+
+def notes(rows: Sequence[Row], preset: Preset) -> list[str]:
+    """Returns the smallest number of demonstrations whose gain is shown."""
+    from train.studies.run import judged_of  # which imports the studies' page
+
+    found = [f.difference for f in conclude([*judged_of(rows)], COMPARISONS)]
+    if any(x is None for x in found):
+        return []
+    enough = [n for n, x in zip(COUNTS[1:], found, strict=True) if x is not None and x.low > 0]
+    if not enough:
+        return ["None of the numbers of demonstrations is shown to help."]
+    return [f"The smallest number of demonstrations that is shown to help is {enough[0]}."]
+
+
+STUDY = Study(
+    name="finetune",
+    question="Does fine-tuning on demonstrations of the robot pay, and how many are needed?",
+    about=(
+        "A camera student that was trained with random looks and nominal physics goes on from "
+        "demonstrations on one robot, which moves and looks otherwise. Demonstrations are the "
+        "successful flights of a student that was trained with everything randomized, on that "
+        "robot; those of a smaller number are among those of a larger one. The robot then judges, "
+        "from other starts."
+    ),
+    arms=tuple(
+        Arm(
+            name,
+            "the student as it was" if not count else f"goes on from {count} demonstrations",
+            TunedPolicy(_policy(VISUAL), EXPERT, count, ADAPT),
+        )
+        for name, count in zip(NAMES, COUNTS, strict=True)
+    ),
+    presets={
+        size: replace(preset, count=20)
+        for size, preset in camera_presets({ROBOT: FOLDER / "reach_target.toml"}, (12, 300)).items()
+    },
+    comparisons=COMPARISONS,
+    notes=notes,
+    shares=SHARED,
+)

@@ -1,0 +1,326 @@
+"""The engine of studies: trains and judges what is missing, arm by arm and seed by seed.
+
+Each finished training leaves one file below RUN/rows, written whole or not at all, and its verdicts
+go into the same file robot by robot. So a study that was killed goes on where it was; more --seeds
+and --count add to what is there. After every seed RUN/result.json holds the rows and what may be
+concluded, and RUN/report.html is the page.
+"""
+
+import importlib
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from mjx_s2r.io.config import to_dict
+from mjx_s2r.io.run import REPORT, RESULT, Run, write_json
+from mjx_s2r.params import ParamError, unknown
+from mjx_s2r.runtime import devices
+from mjx_s2r.runtime.progress import print_line
+from mjx_s2r.runtime.signals import sigterm_interrupts
+from train.studies.conclusions import Finding, Judged, conclude
+from train.studies.curricula_run import read_rows
+from train.studies.page import StudyResult, write_study_page
+from train.studies.plan import Arm, Job, Made, Preset, Row, Size, Study, StudySettings
+from train.studies.recipes import plain_preset
+from train.studies.robots import (
+    RobotFamilies,
+    fly_policy,
+    make_families,
+    make_robots,
+    robot_verdict,
+)
+
+ROWS = "rows"
+
+
+@dataclass(frozen=True)
+class StudyOptions:
+    """Settings of a study on the command line; what is 0 or empty is as the study has it."""
+
+    size: Size = "small"
+    """small takes some minutes on two cores and answers roughly; full is what a claim needs."""
+    seeds: int = 0
+    """Trainings of each arm; more of them add to what is there."""
+    iterations: int = 0
+    """PPO iterations of every training."""
+    count: int = 0
+    """Robots of each family; more of them add to what is there."""
+    episodes: int = 0
+    """Episodes of each policy on each robot."""
+    arms: tuple[str, ...] = ()
+    """Arms to train now, of those that the study has; all are reported."""
+    weights: Path | None = None
+    """File of a pretrained network, for studies that need one (python -m train weights)."""
+    run: Path | None = None
+    """Folder of the study; by default runs/study/NAME-SIZE."""
+    result: Path | None = None
+    """A second place for the rows and what they say, a JSON file; RUN/result.json is written
+    always."""
+
+
+MAY_CHANGE = (
+    "run",
+    "size",
+    "weights",
+    "preset.seeds",
+    "preset.count",
+    "preset.minutes",
+    "preset.places.*",
+)
+
+
+def find_study(name: str, names: Sequence[str] = ()) -> Study:
+    """Returns the study called ``name``, or the one that "module:NAME" leads to.
+
+    Args:
+        name: of it.
+        names: those that come with this repository.
+
+    Raises:
+        ParamError: no such study; lists the near ones.
+    """
+    module, _, attribute = name.partition(":")
+    if not attribute:
+        if name not in names:
+            raise unknown("study", name, names)
+        module, attribute = f"train.studies.{name}", "STUDY"
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{module}.".startswith(f"{error.name}."):
+            raise
+        raise ParamError(
+            f"study {name!r}: there is no module {module}; start where it can be imported, or name "
+            f"one of {', '.join(names)}"
+        ) from error
+    except AttributeError as error:
+        raise ParamError(f"study {name!r}: module {module} has no {attribute}") from error
+    if not isinstance(found, Study):
+        raise ParamError(
+            f"study {name!r} is {type(found).__name__}, no Study; see train/studies/strength.py"
+        )
+    return found
+
+
+def resolve(study: Study, options: StudyOptions, name: str = "") -> StudySettings:
+    """Returns the settings of a study's run.
+
+    Args:
+        study: what is asked.
+        options: the command line's.
+        name: what the study is called there, if not by its own name.
+
+    Raises:
+        ParamError: a size that the study does not have or that cannot be, no such arm, or a reality
+            file that is not there.
+    """
+    if options.size not in study.presets:
+        raise unknown(f"size of study {study.name}", options.size, list(study.presets))
+    for name in options.arms:
+        if name not in [arm.name for arm in study.arms]:
+            raise unknown(f"arm of study {study.name}", name, [arm.name for arm in study.arms])
+    given = {n: getattr(options, n) for n in ("seeds", "iterations", "count", "episodes")}
+    preset = replace(study.presets[options.size], **{n: v for n, v in given.items() if v})
+    for name, file in preset.places.items():
+        if not file.is_file():
+            raise ParamError(f"study {study.name}: robots {name!r}: there is no file {file}")
+    return StudySettings(
+        run=options.run or Path("runs/study") / f"{study.name}-{options.size}",
+        study=name or study.name,
+        size=options.size,
+        preset=plain_preset(preset),
+        arms={arm.name: to_dict(arm.recipe) for arm in study.arms},
+        places={name: file.read_text() for name, file in preset.places.items()},
+        weights=options.weights,
+    )
+
+
+def run_study(study: Study, options: StudyOptions, name: str = "") -> tuple[Finding, ...]:
+    """Runs what is missing of a study; returns what may be concluded.
+
+    Args:
+        study: what is asked.
+        options: the command line's.
+        name: what the study is called there, if not by its own name.
+
+    Raises:
+        ParamError: settings that do not fit, or something that the study needs and has not got.
+        RunError: a folder that another process writes, or that was begun with other settings.
+    """
+    settings = resolve(study, options, name)
+    why = study.missing(settings) if study.missing else ""
+    if why:
+        raise ParamError(f"study {study.name} cannot run: {why}")
+    with (
+        Run.create(settings.run, settings, resume=True, may_change=MAY_CHANGE),
+        sigterm_interrupts(),
+    ):
+        arms = [arm for arm in study.arms if not options.arms or arm.name in options.arms]
+        families = make_families(
+            settings.preset.task, settings.preset.places, settings.preset.count
+        )
+        for seed in range(settings.preset.seeds):
+            jobs = [(arm, robot) for arm in arms for robot in _robots_of(arm, settings.preset)]
+            changed = [_one(study, job, seed, settings, families) for job in jobs]
+            if any(changed) or seed == settings.preset.seeds - 1:
+                findings = publish(study, settings, options)
+            jax.clear_caches()  # programs of trainings that are over
+    return findings
+
+
+def command(study: Study, settings: StudySettings) -> str:
+    """Returns what to type to get the same again."""
+    words = [f"python -m train study {settings.study} --size {settings.size}"]
+    base = resolve(study, StudyOptions(size=settings.size)).preset
+    for option in ("seeds", "iterations", "count", "episodes"):
+        if getattr(settings.preset, option) != getattr(base, option):
+            words.append(f"--{option} {getattr(settings.preset, option)}")
+    return " ".join(words)
+
+
+def _robots_of(arm: Arm, preset: Preset) -> Sequence[int | None]:
+    """Returns the robots that an arm has trainings for; None for all robots."""
+    return range(preset.count) if arm.each_robot else (None,)
+
+
+def _one(
+    study: Study,
+    job: tuple[Arm, int | None],
+    seed: int,
+    settings: StudySettings,
+    families: RobotFamilies,
+) -> bool:
+    """Trains and judges one policy, as far as that is not done; returns whether anything was."""
+    arm, number = job
+    name = arm.name.replace(" ", "_") + ("" if number is None else f"-robot{number}")
+    path = settings.run / ROWS / f"{name}-{seed}.json"
+    row: Row = json.loads(path.read_text()) if path.exists() else {}
+    if not row:
+        print_line(f"study {study.name}: {arm.name}, seed {seed}")
+        row = _train(study, job, seed, settings)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, row)
+    missing = _missing(row, arm, settings, families)
+    if not missing:
+        return False
+    began = time.perf_counter()
+    good = count = 0
+    for place, robot in missing:
+        rules, policy = families.rules, settings.run / row["policy"]
+        flown = fly_policy(rules, policy, robot, settings.preset.episodes)
+        found = {"place": place} | robot_verdict(robot, flown)
+        row["robots"].append(found)
+        good, count = good + found["successes"], count + found["episodes"]
+        row["judged_s"] += time.perf_counter() - began
+        began = time.perf_counter()
+        write_json(path, row)
+    print_line(f"study {study.name}: {arm.name}, seed {seed}: {good} of {count} episodes")
+    return True
+
+
+def _train(study: Study, job: tuple[Arm, int | None], seed: int, settings: StudySettings) -> Row:
+    """Trains one policy; returns its row, without a verdict yet."""
+    began, (arm, number) = time.perf_counter(), job
+    folder = settings.run / "policies"
+    if study.shares:
+        folder = settings.run.parent / f"{study.shares}-{settings.size}"
+    assert arm.recipe is not None, f"arm {arm.name} has no recipe"
+    made: Made = arm.recipe.make(
+        Job(arm.name, seed, settings.preset, folder, number, settings.weights)
+    )
+    return {
+        "arm": arm.name,
+        "seed": seed,
+        "robot": number,
+        "policy": os.path.relpath(made.policy, settings.run),
+        "env_steps": made.env_steps,
+        "trained_s": time.perf_counter() - began,
+        "judged_s": 0.0,
+        "curve": [_finite(line) for line in made.curve],
+        "bounds": [_finite(line) for line in made.bounds],
+        "facts": dict(made.facts),
+        "places": {n: os.path.relpath(file, settings.run) for n, file in made.places.items()},
+        "robots": [],
+    }
+
+
+def _missing(
+    row: Row, arm: Arm, settings: StudySettings, families: RobotFamilies
+) -> list[tuple[str, Any]]:
+    """Returns place and robot of each verdict that a row does not have yet."""
+    judged = {(found["place"], found["robot"]) for found in row["robots"]}
+    asked = dict(families.families)
+    if arm.places:
+        asked = {name: asked[name] for name in arm.places if name in asked}
+    if row["robot"] is not None:
+        asked = {name: robots[row["robot"] :][:1] for name, robots in asked.items()}
+    for name, file in row["places"].items():
+        asked[name] = make_robots(families.task, settings.run / file, settings.preset.count)
+    return [
+        (place, robot)
+        for place, robots in asked.items()
+        for robot in robots
+        if (place, robot.name) not in judged
+    ]
+
+
+def _finite(line: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns a log's line as JSON holds it: what is not finite is null, numbers have 5 digits."""
+
+    def plain(value: Any) -> Any:
+        """Returns one value of it."""
+        if isinstance(value, list):
+            return [plain(x) for x in value]
+        if isinstance(value, float):
+            return float(f"{value:.5g}") if value - value == 0 else None
+        return value
+
+    return {name: plain(value) for name, value in line.items()}
+
+
+def judged_of(rows: Sequence[Row]) -> Iterator[Judged]:
+    """Yields the verdicts of all rows."""
+    for row in rows:
+        for found in row["robots"]:
+            yield Judged(
+                arm=row["arm"],
+                seed=row["seed"],
+                place=found["place"],
+                robot=found["robot"],
+                successes=found["successes"],
+                episodes=found["episodes"],
+            )
+
+
+def publish(study: Study, settings: StudySettings, options: StudyOptions) -> tuple[Finding, ...]:
+    """Writes what was found: result.json, the page, and the second JSON file if there is one."""
+    rows = read_rows(settings.run)
+    order = [arm.name for arm in study.arms]
+    rows = sorted((r for r in rows if r["arm"] in order), key=lambda r: order.index(r["arm"]))
+    judged = [*judged_of(rows)]
+    findings = conclude(judged, study.comparisons)
+    notes = [*study.notes(rows, settings.preset)] if study.notes else []
+    about = devices.describe()
+    kept = replace(settings, run=Path(settings.run.name))  # says nothing of where it was made
+    body = {
+        "about": about,
+        "study": to_dict(kept) | {"question": study.question},
+        "conclusion": [found.sentence for found in findings] + notes,
+        "findings": [found.to_json() for found in findings],
+        "rows": rows,
+    }
+    body["study"]["preset"].pop("places")
+    for file in (settings.run / RESULT, options.result):
+        if file is not None:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            write_json(file, body)
+    again = command(study, settings)
+    found = StudyResult(study, settings, rows, judged, findings, notes, about, again)
+    write_study_page(settings.run / REPORT, found)
+    return findings
