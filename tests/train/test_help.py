@@ -11,7 +11,7 @@ import pytest
 import tyro
 
 from mjx_s2r.params import ParamError
-from train import completion, help_page
+from train import completion, help_page, study
 from train.__main__ import main
 from train.help_page import read_boxes, show_help, verb_list, verb_options
 from train.verbs import GROUPS, VERBS
@@ -47,10 +47,16 @@ def test_help_of_a_verb_is_short_and_ends_with_lines_to_copy(verb: str) -> None:
     assert "None|" not in page and "╭" not in page and "(default" not in page
     _, _, examples = page.partition("examples:\n")
     assert len(examples.splitlines()) == len(VERBS[verb].examples) > 0
-    config = getattr(importlib.import_module(f"train.{verb}"), f"{verb.capitalize()}Config")
+    module = importlib.import_module(f"train.{verb}")
     for line in examples.splitlines():
         words = shlex.split(line)[4:]
         words = words[: words.index(">")] if ">" in words else words
+        if verb == "study":  # each has settings of its own, and none is a list
+            if not words:
+                continue
+            config, words = study.config_of(words[0]), words[1:]
+        else:
+            config = getattr(module, f"{verb.capitalize()}Config")
         assert isinstance(tyro.cli(config, args=words, prog=line), config)
 
 
