@@ -321,6 +321,7 @@ def test_the_studies_fit_their_tasks_and_robots(name: str) -> None:
     study = find_study(name, verb.NAMES)
     for size, preset in study.presets.items():
         settings = resolve(study, StudyOptions(size=size))
+        assert settings.study == study.name  # what the page is called and repeated by
         space = make_task(preset.task).space
         for file in preset.places.values():
             check_rows(load_reality(file), space)

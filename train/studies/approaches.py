@@ -169,7 +169,7 @@ STUDY = Study(
     presets={
         "small": Preset(
             task=QUICK_CARTPOLE,
-            iterations=80,
+            iterations=200,
             seeds=2,
             places={OTHER: CARTPOLE_OTHER},
             count=3,

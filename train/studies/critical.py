@@ -151,7 +151,7 @@ STUDY = Study(
     presets={
         "small": Preset(
             task=QUICK_CARTPOLE,
-            iterations=80,
+            iterations=200,
             seeds=3,
             places={},
             count=10,

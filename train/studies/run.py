@@ -122,14 +122,14 @@ def resolve(study: Study, options: StudyOptions, name: str = "") -> StudySetting
     """
     if options.size not in study.presets:
         raise unknown(f"size of study {study.name}", options.size, list(study.presets))
-    for name in options.arms:
-        if name not in [arm.name for arm in study.arms]:
-            raise unknown(f"arm of study {study.name}", name, [arm.name for arm in study.arms])
+    for asked in options.arms:
+        if asked not in [arm.name for arm in study.arms]:
+            raise unknown(f"arm of study {study.name}", asked, [arm.name for arm in study.arms])
     given = {n: getattr(options, n) for n in ("seeds", "iterations", "count", "episodes")}
     preset = replace(study.presets[options.size], **{n: v for n, v in given.items() if v})
-    for name, file in preset.places.items():
+    for place, file in preset.places.items():
         if not file.is_file():
-            raise ParamError(f"study {study.name}: robots {name!r}: there is no file {file}")
+            raise ParamError(f"study {study.name}: robots {place!r}: there is no file {file}")
     return StudySettings(
         run=options.run or Path("runs/study") / f"{study.name}-{options.size}",
         study=name or study.name,

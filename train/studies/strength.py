@@ -37,7 +37,7 @@ STUDY = Study(
     presets={
         "small": Preset(
             task=QUICK_CARTPOLE,
-            iterations=80,
+            iterations=200,
             seeds=4,
             places={NOMINAL: CARTPOLE_NOMINAL, OTHER: CARTPOLE_OTHER},
             count=10,
