@@ -15,7 +15,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import tyro
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
@@ -75,7 +75,7 @@ class DemoConfig:
     """small fits a coffee break, full is the recipe for a good policy, tiny is a smoke test."""
     seed: int = 0
     """Seed of everything."""
-    started: Annotated[float, tyro.conf.Suppress] = 0.0
+    started: float = 0.0
     """When the command began, s since 1970, so that installing counts; 0 means now."""
 
 

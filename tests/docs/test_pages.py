@@ -3,6 +3,8 @@
 import importlib
 import re
 import shlex
+import subprocess
+import time
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -18,6 +20,7 @@ from mjx_s2r.envs import registry
 from mjx_s2r.robot.cli.main import VERBS as ROBOT_VERBS
 from mjx_s2r.robot.cli.parser import Parser
 from train import study
+from train.demo import DemoConfig
 from train.help_page import show_help
 from train.verbs import VERBS
 
@@ -105,6 +108,14 @@ def test_commands_can_be_typed(page: Path) -> None:
             tyro.cli(config_of(verb), args=words, prog=f"{page.name}: {verb}")
     for words in commands(page, "benchmarks"):
         assert {word for word in words if not word.startswith("-")} & set(CASES) or "--" in words[0]
+
+
+@pytest.mark.parametrize("target", ["demo", "reach"])
+def test_what_make_types_can_be_typed(target: str) -> None:
+    shown = subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, text=True)
+    (words,) = re.findall(r"-m train demo (.*)", shown.stdout)
+    settings = tyro.cli(DemoConfig, args=shlex.split(words))
+    assert 0 <= time.time() - settings.started < 60  # installing counts
 
 
 def test_options_in_the_text_exist() -> None:
