@@ -42,7 +42,7 @@ STUDY = Study(
             places={NOMINAL: CARTPOLE_NOMINAL, OTHER: CARTPOLE_OTHER},
             count=10,
             episodes=1,
-            minutes=6,
+            minutes=10,
             ppo=SWING_UP,
         ),
         "full": Preset(
