@@ -23,6 +23,7 @@ from mjx_s2r.report.findings import (
     Provenance,
     RobotSide,
 )
+from mjx_s2r.report.media import FILMS, read_films
 from mjx_s2r.robot.drivers.imperfections import SERVO_ARM
 from mjx_s2r.runtime import devices
 
@@ -88,7 +89,7 @@ def _pipeline(folder: Path, figures: Mapping[str, Any]) -> Pipeline:
         bounds=folder / "teacher" / BOUNDS,
         ranges=folder / "student" / BOUNDS,
         worlds=np.load(folder / "mosaic.npz")["images"],
-        films=_films(folder / "films.npz"),
+        films=_films(folder / FILMS),
         robot=RobotSide(
             steps=student["steps"],
             events=student["interventions"],
@@ -100,9 +101,7 @@ def _pipeline(folder: Path, figures: Mapping[str, Any]) -> Pipeline:
 
 def _films(path: Path) -> tuple[Film, ...]:
     """Returns the kept episodes."""
-    kept = np.load(path)
-    names = sorted((n for n in kept if n.startswith("film")), key=lambda n: int(n[4:]))
     return tuple(
-        Film(kept[name], bool(kept[f"end{name[4:]}"]), f"robot {i + 1}")
-        for i, name in enumerate(names)
+        Film(frames, success, f"robot {place}")
+        for place, (_, frames, success) in enumerate(read_films(path), 1)
     )

@@ -45,6 +45,7 @@ from mjx_s2r.io.run import (
 )
 from mjx_s2r.learn.trainer import Trainer, TrainState
 from mjx_s2r.params import ParamError
+from mjx_s2r.report.media import FILMS, write_films
 from mjx_s2r.runtime.progress import console
 from mjx_s2r.sim.interface import nominal_params
 from train.command_line import base, gather_ranges
@@ -207,11 +208,8 @@ def _export(run: Path, policy: Path) -> dict[str, Any]:
 def _judge(config: EvaluateConfig, folder: Path) -> dict[str, Any]:
     """Judges the policy on the robots and keeps the films."""
     episodes = evaluate_on_robots(config)
-    kept: dict[str, Any] = {}
-    for index, episode in enumerate(episodes):
-        if episode.frames is not None:
-            kept |= {f"film{index}": episode.frames, f"end{index}": np.array(episode.success)}
-    np.savez_compressed(folder / "films.npz", **kept)
+    filmed = {i: (e.frames, e.success) for i, e in enumerate(episodes) if e.frames is not None}
+    write_films(folder / FILMS, filmed)
     return {"student": summary(episodes)}
 
 

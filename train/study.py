@@ -29,7 +29,6 @@ OWN = {
     "payoff": "Does identification pay in training?",
 }
 KEPT = Path("benchmarks/results")
-RUNS = Path("runs/study")
 
 
 def main(argv: Sequence[str]) -> None:
@@ -56,11 +55,7 @@ def main(argv: Sequence[str]) -> None:
         description=f"{study.question} {study.about}",
         args=list(rest),
     )
-    findings = run_study(study, options, name)
-    for found in findings:
-        print_line(found.sentence)
-    folder = options.run or RUNS / f"{study.name}-{options.size}"
-    print_line(f"page: {folder / REPORT}")
+    run_study(study, options, name)
 
 
 def config_of(name: str) -> type[Any]:
@@ -81,7 +76,7 @@ def config_of(name: str) -> type[Any]:
 
 def table() -> Table:
     """Returns every study with its question, its cost and its last conclusion."""
-    from train.studies.run import find_study
+    from train.studies.run import RUNS, find_study
 
     shown = Table(caption="minutes: estimated, on two cores, small / full")
     shown.add_column("study", no_wrap=True)
@@ -91,7 +86,7 @@ def table() -> Table:
     for name in NAMES:
         study = find_study(name, NAMES)
         cost = " / ".join(f"{preset.minutes:g}" for preset in study.presets.values())
-        shown.add_row(name, study.question, cost, last_result(name))
+        shown.add_row(name, study.question, cost, last_result(name, RUNS))
         shown.add_section()
     for name, question in OWN.items():
         shown.add_row(name, question, "hours", f"see docs/{name}.md")
@@ -99,7 +94,7 @@ def table() -> Table:
     return shown
 
 
-def last_result(name: str, runs: Path = RUNS, kept: Path = KEPT) -> str:
+def last_result(name: str, runs: Path, kept: Path = KEPT) -> str:
     """Returns what a study said last: of a run here, else of the kept results.
 
     Args:

@@ -96,7 +96,7 @@ def show_flight(
     name = config.task or policy.contract.task
     chosen = realities(name, config)
     robots = fitting_robots(policy.contract, task, chosen)
-    rules = episode_rules(policy.contract, task, replace(config, films=1))
+    rules = episode_rules(policy.contract, task, safety=config.safety, films=1, logs=config.logs)
     flown: list[RobotEpisode] = []
     shots: list[np.ndarray] = []
     draws, count = can_render(), sum(reality.count for reality in chosen)

@@ -42,6 +42,7 @@ from mjx_s2r.sim.task import Task
 from mjx_s2r.transfer.camera.pictures import LEAST_POSES
 
 COUNT = 10  # robots, where nobody says how many
+RAMPED = SafetyConfig(ramp_s=0.3)  # the guard of an evaluation
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ class EvaluateConfig:
     the cameras as they come."""
     films: int = 1
     """Episodes per robot whose frames are kept."""
-    safety: SafetyConfig = field(default_factory=lambda: SafetyConfig(ramp_s=0.3))
+    safety: SafetyConfig = field(default_factory=lambda: RAMPED)
     """Settings of the guard."""
 
 
@@ -189,7 +190,9 @@ def _fly(
     """
     if config.logs is not None:
         check_local(config.logs)
-    rules = episode_rules(policy.contract, task, config)
+    rules = episode_rules(
+        policy.contract, task, safety=config.safety, films=config.films, logs=config.logs
+    )
     calibrate = None
     if config.calibrate and policy.contract.cameras:
         calibrate = partial(
@@ -210,7 +213,14 @@ def _fly(
     return done
 
 
-def episode_rules(contract: PolicyContract, task: Task, config: EvaluateConfig) -> EvalConfig:
+def episode_rules(
+    contract: PolicyContract,
+    task: Task,
+    *,
+    safety: SafetyConfig = RAMPED,
+    films: int = 0,
+    logs: Path | None = None,
+) -> EvalConfig:
     """Returns the rules of an episode of a task; says so where there is no OpenGL for cameras."""
     camera = None
     if contract.cameras and not can_render():
@@ -220,9 +230,9 @@ def episode_rules(contract: PolicyContract, task: Task, config: EvaluateConfig) 
         camera=camera,
         hold_s=task.hold_s,
         success_reward=task.success_reward,
-        films=config.films,
-        logs=config.logs,
-        controller=ControllerConfig(task.episode_s, config.safety),
+        films=films,
+        logs=logs,
+        controller=ControllerConfig(task.episode_s, safety),
     )
 
 

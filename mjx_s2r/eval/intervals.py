@@ -109,16 +109,16 @@ def rate_ratio(
 
 
 def mean_interval(
-    values: Sequence[float] | np.ndarray, groups: Sequence[str], confidence: float = 0.95
+    values: Sequence[float] | np.ndarray, groups: Sequence[str] = (), confidence: float = 0.95
 ) -> Interval:
     """Returns (low, high) of the mean behind ``values``: Student's t over the means of groups.
 
-    Where all are of one group they count as independent of each other. One value has no interval:
-    its ends are not finite.
+    Without groups, or where all are of one, they count as independent of each other. One value has
+    no interval: its ends are not finite.
 
     Args:
         values: (N,) figures.
-        groups: (N,) what each is of, e.g. the robot.
+        groups: (N,) what each is of, e.g. the robot; or none.
         confidence: probability that the interval holds the mean.
     """
     found, names = np.asarray(values, float), np.asarray(groups)

@@ -7,7 +7,7 @@ pixel of the camera stays a square.
 import base64
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 GAP = 2  # px between the tiles of a mosaic
 TITLE_PX = 13  # font size of a tile's title
+FILMS = "films.npz"  # what a pipeline calls the episodes that it kept, see `write_films`
 TITLE_HEIGHT = TITLE_PX + 7  # px above a tile with a title
 
 
@@ -145,3 +146,28 @@ def _shorten(title: str, font: Any, width: int) -> str:
 def data_url(kind: str, data: bytes) -> str:
     """Returns the data URL of an image file of a kind, e.g. "webp"."""
     return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
+
+
+def write_films(file: Path, films: Mapping[int, tuple[np.ndarray, bool]]) -> None:
+    """Keeps films in one file of arrays.
+
+    Args:
+        file: where to, ending in .npz.
+        films: number of the episode -> frames (F, H, W, 3) uint8, and whether it succeeded.
+    """
+    kept: dict[str, Any] = {}
+    for number, (frames, success) in films.items():
+        kept |= {f"film{number}": frames, f"end{number}": np.array(success)}
+    np.savez_compressed(file, **kept)
+
+
+def read_films(file: Path) -> Iterator[tuple[int, np.ndarray, bool]]:
+    """Yields number, frames (F, H, W, 3) and success of each film that `write_films` kept.
+
+    Raises:
+        OSError, ValueError, KeyError, zipfile.BadZipFile: no such file, or one of something else.
+    """
+    with np.load(file) as kept:
+        names = (name.removeprefix("film") for name in kept if name.startswith("film"))
+        for number in sorted(map(int, names)):
+            yield number, kept[f"film{number}"], bool(kept[f"end{number}"])

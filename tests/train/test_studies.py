@@ -29,7 +29,7 @@ from train.studies.page import mean_curve
 from train.studies.places import CARTPOLE_NOMINAL, CARTPOLE_OTHER
 from train.studies.plan import Arm, Job, Made, Panel, Preset, Study
 from train.studies.recipes import StatePolicy, TeacherRecipe
-from train.studies.robots import fly_policy, make_families
+from train.studies.robots import fly_policy, make_families, open_pilot
 from train.studies.run import StudyOptions, find_study, resolve, run_study
 
 A, B = Cell("a", "robots"), Cell("b", "robots")
@@ -383,4 +383,4 @@ def test_a_student_without_pictures_is_made_and_flown(tmp_path: Path) -> None:
     assert made.env_steps == 2 * 8 * 4 + 2 * 8 * 16
     families = make_families("cartpole", {"nominal robots": CARTPOLE_NOMINAL}, 1)
     (robot,) = families.families["nominal robots"]
-    assert len(fly_policy(families.rules, made.policy, robot, 1)) == 1
+    assert len(fly_policy(open_pilot(made.policy, families.task), robot, 1)) == 1

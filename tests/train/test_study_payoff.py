@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from docs.own_task.pendulum import Pendulum
+from mjx_s2r.eval.intervals import mean_interval
 from mjx_s2r.eval.reality import check_rows, load_reality
-from mjx_s2r.eval.robot_episodes import EvalConfig
 from mjx_s2r.eval.robot_motion import record_motion
 from mjx_s2r.params import ParamError, ParamSpace
 from mjx_s2r.robot.collect.plan import MotionConfig
@@ -24,7 +24,7 @@ from tests.sim.toy import Toy
 from train.payoff_tasks.reach_told import ToldReach
 from train.studies import payoff
 from train.studies.curricula_run import begin_with
-from train.studies.payoff import PayoffConfig, by_seed, student_interval
+from train.studies.payoff import PayoffConfig, by_seed
 from train.studies.payoff_run import Bench, make_bench, make_trainer
 
 MASS, DELAY = (1.6, 1.9), 0.013  # what a posterior says: an interval, and one value
@@ -52,7 +52,7 @@ def toy_posterior(path: Path) -> Path:
 
 def test_each_method_begins_where_it_says(tmp_path: Path, key: jax.Array) -> None:
     task = Toy()
-    bench = Bench(task, make(task), (), EvalConfig(task.hold_s))
+    bench = Bench(task, make(task), ())
     methods = ("nominal", "wide", "adr", "identified", "posterior", "posterior_adr")
     path = toy_posterior(tmp_path / "posterior.json")
     trainer = make_trainer(bench, "tests.sim.toy:Toy", methods, path)
@@ -105,8 +105,8 @@ def test_a_motion_goes_through_the_guard_into_a_log(tmp_path: Path) -> None:
 
 def test_the_interval_of_a_mean_is_students() -> None:
     """Of 1, 2, 3: t(0.975, 2) = 4.303, times the deviation 1 over the root of 3."""
-    assert student_interval([1.0, 2.0, 3.0]) == pytest.approx((2 - 2.484, 2 + 2.484), abs=1e-3)
-    assert student_interval([1.0]) == (-np.inf, np.inf)
+    assert mean_interval([1.0, 2.0, 3.0]) == pytest.approx((2 - 2.484, 2 + 2.484), abs=1e-3)
+    assert mean_interval([1.0]) == (-np.inf, np.inf)
 
 
 def test_a_seed_counts_once_however_many_robots_there_are() -> None:

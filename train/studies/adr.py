@@ -15,6 +15,7 @@ from mjx_s2r.envs.registry import make_task
 from mjx_s2r.params import Param, ParamSpace
 from mjx_s2r.params.ranges import changed_space
 from mjx_s2r.report.charts import draw_ranges, inline
+from mjx_s2r.transfer.unit_coordinates import unit_of
 from train.studies.conclusions import Cell, Comparison
 from train.studies.places import CARTPOLE_OTHER, QUICK_CARTPOLE, SWING_UP
 from train.studies.plan import Arm, Panel, Preset, Row, Study
@@ -39,15 +40,8 @@ def unit_places(space: ParamSpace, values: np.ndarray) -> np.ndarray:
 
     A row whose limits are one value is NaN.
     """
-    log = space.logarithmic
     low, high = space.limits
-
-    def flat(x: np.ndarray) -> np.ndarray:
-        """Returns the law coordinate."""
-        return np.where(log, np.log(np.where(log, x, 1.0)), x)
-
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.asarray((flat(values) - flat(low)) / (flat(high) - flat(low)))
+    return np.where(high > low, unit_of(space, values), np.nan)
 
 
 def traces(rows: Sequence[Row], space: ParamSpace) -> tuple[np.ndarray, np.ndarray]:

@@ -25,8 +25,8 @@ from mjx_s2r.learn.trainer import Trainer, fit
 from mjx_s2r.params.ranges import as_ranges, read_ranges
 from mjx_s2r.sim.env import require_native
 from mjx_s2r.transfer.fit import RowFitConfig
-from train import identify
-from train.studies.conclusions import Cell, Comparison, rate_of
+from train.studies.conclusions import Cell, Comparison, judged_of, rate_of
+from train.studies.identified import BRIEF_FIT, identify_robot
 from train.studies.places import CARTPOLE_OTHER, QUICK_CARTPOLE, SWING_UP
 from train.studies.plan import Arm, Job, Made, Preset, Row, Study
 from train.studies.recipes import (
@@ -38,12 +38,11 @@ from train.studies.recipes import (
     log_every,
     steps_of,
 )
-from train.studies.robots import fly_policy, make_robots, make_rules
+from train.studies.robots import fly_policy, make_robots, open_pilot
 
 OTHER = "other robots"
 A, B, C, D = "A randomization", "B identification", "C teacher-student", "D progressive"
 WIDTH = 0.5
-FIT = RowFitConfig(candidates=64, generations=10, search_windows=12, starts=2, iterations=10)
 # A student without pictures: it remembers, so that it can find out what world it is in.
 STUDENT = DistillConfig(
     num_envs=256,
@@ -86,13 +85,8 @@ class IdentifiedPolicy:
         (reality,) = job.preset.places.values()
         task = make_task(job.preset.task)
         (robot,) = make_robots(task, reality, 1, job.robot)
-        fly_policy(make_rules(task), pilot, robot, 1, folder)
-        words = [str(folder / log_name(robot.name)), "--task", job.preset.task]
-        words += ["--out", str(folder)]
-        for name, value in vars(self.fit).items():
-            words += [f"--fit.{name.replace('_', '-')}", str(value)]
-        identify.main(words)
-        return found
+        fly_policy(open_pilot(pilot, task, folder), robot, 1)
+        return identify_robot([folder / log_name(robot.name)], job.preset.task, folder, self.fit)
 
 
 @dataclass(frozen=True)
@@ -133,8 +127,6 @@ class StateStudent:
 
 def notes(rows: Sequence[Row], preset: Preset) -> list[str]:
     """Returns the order of the means, with the warning that it is one of means."""
-    from train.studies.run import judged_of  # which imports the studies' page
-
     judged = [*judged_of(rows)]
     found = {arm.name: rate_of(judged, Cell(arm.name, OTHER)) for arm in STUDY.arms}
     means = {name: rate.success for name, rate in found.items() if rate is not None}
@@ -158,7 +150,9 @@ STUDY = Study(
     ),
     arms=(
         Arm(A, "half-way to the limits, throughout", StatePolicy(Uniform(width=WIDTH))),
-        Arm(B, "nominal at what was identified", IdentifiedPolicy(PILOT, FIT), each_robot=True),
+        Arm(
+            B, "nominal at what was identified", IdentifiedPolicy(PILOT, BRIEF_FIT), each_robot=True
+        ),
         Arm(
             C,
             "privileged teacher as A, recurrent student by DAgger",

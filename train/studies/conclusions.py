@@ -12,7 +12,7 @@ at least 95 %.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,6 +50,11 @@ class Cell:
 
     arm: str
     place: str = ""
+
+    @property
+    def words(self) -> str:
+        """Arm and place in words."""
+        return f"{self.arm}{_on(self)}"
 
 
 @dataclass(frozen=True)
@@ -159,7 +164,7 @@ def rate_of(rows: Iterable[Judged], cell: Cell, confidence: float = LEVEL) -> Ra
         success=float(np.mean(values)),
         episodes=sum(row.episodes for row in mine),
         by_episodes=wilson(good, count, confidence),
-        by_trainings=_student(values, confidence),
+        by_trainings=mean_interval(values, confidence=confidence),
         each=each,
     )
 
@@ -176,17 +181,14 @@ def difference_of(
     one, other = _by_seed(first), _by_seed(second)
     pairs = [one[seed] - other[seed] for seed in seeds]
     by_episodes = newcombe(_effective(first), _effective(second), confidence)
-    by_trainings = _student(pairs, confidence)
-    ends = by_episodes
-    if len(pairs) > 1:
-        ends = min(ends[0], by_trainings[0]), max(ends[1], by_trainings[1])
-    low, high = (float(np.clip(end, -1.0, 1.0)) for end in ends)
+    by_trainings = mean_interval(pairs, confidence=confidence)
+    low, high = (float(np.clip(end, -1.0, 1.0)) for end in wider(by_episodes, by_trainings))
     return Difference(float(np.mean(pairs)), low, high, by_episodes, by_trainings, len(pairs))
 
 
 def conclude(rows: Sequence[Judged], comparisons: Sequence[Comparison]) -> tuple[Finding, ...]:
     """Returns what may be said of each comparison, all of them together with 95 %."""
-    confidence = 1 - (1 - LEVEL) / max(len(comparisons), 1)
+    confidence = level_of(len(comparisons))
     out = []
     for comparison in comparisons:
         found = difference_of(rows, comparison, confidence)
@@ -194,12 +196,41 @@ def conclude(rows: Sequence[Judged], comparisons: Sequence[Comparison]) -> tuple
     return tuple(out)
 
 
+def level_of(comparisons: int) -> float:
+    """Returns at which level each of some intervals is drawn, so that all together hold with 95 %.
+
+    It is Bonferroni's.
+    """
+    return 1 - (1 - LEVEL) / max(comparisons, 1)
+
+
+def wider(by_episodes: Interval, by_trainings: Interval) -> Interval:
+    """Returns the hull of both intervals; one training alone has only the first."""
+    if not all(math.isfinite(end) for end in by_trainings):
+        return by_episodes
+    return min(by_episodes[0], by_trainings[0]), max(by_episodes[1], by_trainings[1])
+
+
+def judged_of(rows: Sequence[Mapping[str, Any]]) -> Iterator[Judged]:
+    """Yields the verdicts in the rows of finished trainings."""
+    for row in rows:
+        for found in row["robots"]:
+            yield Judged(
+                arm=row["arm"],
+                seed=row["seed"],
+                place=found["place"],
+                robot=found["robot"],
+                successes=found["successes"],
+                episodes=found["episodes"],
+            )
+
+
 def sentence_of(comparison: Comparison, found: Difference | None) -> str:
     """Returns a sentence that is no stronger than the interval."""
     first, second = comparison.first, comparison.second
     begin = f"{comparison.says[0].upper()}{comparison.says[1:]}: " if comparison.says else ""
     if found is None:
-        return f"{begin}{_named(first)} and {_named(second)} have not both been measured."
+        return f"{begin}{first.words} and {second.words} have not both been measured."
     if found.shown:
         up = found.value if found.low > 0 else -found.value
         ends = (found.low, found.high) if found.low > 0 else (-found.high, -found.low)
@@ -235,32 +266,22 @@ def _effective(rows: Sequence[Judged]) -> tuple[float, float]:
     return sum(good) / scatter, sum(count) / scatter
 
 
-def _student(values: Sequence[float], confidence: float) -> Interval:
-    """Returns Student's interval of the mean behind independent values."""
-    return mean_interval(values, ["one"] * len(values), confidence)
-
-
 def _against(winner: Cell, loser: Cell) -> str:
     """Returns "A beats B on ...", whichever of arm and place they differ in."""
     if winner.place == loser.place:
-        return f"{winner.arm} beats {loser.arm}{_on(winner)}"
+        return f"{winner.arm} beats {loser.words}"
     if winner.arm == loser.arm:
         return f"{winner.arm} succeeds more often on {winner.place} than on {loser.place}"
-    return f"{winner.arm}{_on(winner)} beats {loser.arm}{_on(loser)}"
+    return f"{winner.words} beats {loser.words}"
 
 
 def _apart(first: Cell, second: Cell) -> str:
     """Returns what no difference is shown between."""
     if first.place == second.place:
-        return f"{first.arm} and {second.arm}{_on(first)}"
+        return f"{first.arm} and {second.words}"
     if first.arm == second.arm:
         return f"{first.place} and {second.place} for {first.arm}"
-    return f"{_named(first)} and {_named(second)}"
-
-
-def _named(cell: Cell) -> str:
-    """Returns arm and place in words."""
-    return f"{cell.arm}{_on(cell)}"
+    return f"{first.words} and {second.words}"
 
 
 def _on(cell: Cell) -> str:

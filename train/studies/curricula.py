@@ -48,9 +48,17 @@ from mjx_s2r.runtime.progress import console, progress
 from mjx_s2r.runtime.signals import sigterm_interrupts
 from mjx_s2r.sim.env import make
 from train.studies.conclusions import Cell, Comparison, Judged, conclude
-from train.studies.curricula_run import StudyRun, gathered_rows, read_rows, train_and_score
+from train.studies.curricula_run import StudyRun, train_and_score
 from train.studies.page import StudyResult, write_study_page
-from train.studies.plan import Arm, Preset, Study, StudySettings
+from train.studies.plan import (
+    ROWS,
+    Arm,
+    Preset,
+    Study,
+    StudySettings,
+    gathered_rows,
+    read_rows,
+)
 
 Row = dict[str, Any]
 METHOD = "schedule {}, see docs/curricula.md"
@@ -228,7 +236,7 @@ def _iterations(task: str) -> int:
 
 def _file(folder: Path, task: str, method: str, seed: int) -> Path:
     """Returns where the row of one training lies."""
-    return folder / "rows" / f"{task.replace(':', '.')}-{method}-{seed}.json"
+    return folder / ROWS / f"{task.replace(':', '.')}-{method}-{seed}.json"
 
 
 def publish(config: StudyConfig, rows: Sequence[Row]) -> None:

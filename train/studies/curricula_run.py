@@ -1,9 +1,7 @@
 """One training of a study, from a method's index and a seed to its success on the held-out grid."""
 
-import json
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -87,17 +85,3 @@ def train_and_score(trial: StudyRun, which: int, iterations: int, seed: int) -> 
             for i, at in enumerate(trial.widths)
         ],
     }
-
-
-def read_rows(folder: Path) -> list[dict[str, Any]]:
-    """Returns the row of every finished training of a study."""
-    return [json.loads(path.read_text()) for path in sorted((folder / "rows").glob("*.json"))]
-
-
-def gathered_rows(folder: Path, inner: str) -> list[dict[str, Any]]:
-    """Returns a row for each entry of the list ``inner`` of every finished training."""
-    rows = []
-    for held in read_rows(folder):
-        shared = {name: value for name, value in held.items() if name != inner}
-        rows += [shared | one for one in held[inner]]
-    return rows

@@ -22,7 +22,7 @@ from mjx_s2r.params import ParamError
 from mjx_s2r.robot.log.writer import remove_log
 from train.studies.plan import Job, Made
 from train.studies.recipes import CameraPolicy, TeacherRecipe, curve_of, export, log_every
-from train.studies.robots import fly_policy, make_robots, make_rules
+from train.studies.robots import fly_policy, make_robots, open_pilot
 
 FIRST = 1000  # number of the first robot that is flown for demonstrations; judged ones begin at 0
 LIST = "demonstrations.json"
@@ -61,8 +61,9 @@ class Expert:
         folder.mkdir(parents=True, exist_ok=True)
         kept: list[str] = []
         robots = make_robots(task, reality, TRIES * self.count, FIRST)
+        pilot = open_pilot(policy, task, folder)
         for robot in robots:
-            (episode,) = fly_policy(make_rules(task), policy, robot, 1, folder)
+            (episode,) = fly_policy(pilot, robot, 1)
             name = log_name(robot.name)
             if episode.success:
                 kept.append(name)
@@ -97,23 +98,10 @@ class TunedPolicy:
         start = self.start.make(job)
         if not self.count:
             return start
-        run, settings = job.named(), self.adapt
-        config = AdaptConfig(
-            student=start.policy.parent,
-            run=run,
-            data=self.expert.record(job),
-            count=self.count,
-            held_out=0.0,
-            seed=job.seed,
-            split_seed=job.seed,
-            log_every=log_every(settings.all_iterations),
-            keep=1,
-            resume=True,
-            adapt=settings,
-        )
-        trainer, state, _ = train_adapted(config)
+        logs, settings = self.expert.record(job), self.adapt
+        policy = _adapted(job, start.policy.parent, logs, settings, self.count)
         frames = settings.all_iterations * settings.num_envs * settings.num_steps
-        return Made(export(trainer, state, run), start.env_steps + frames, start.curve)
+        return Made(policy, start.env_steps + frames, start.curve)
 
 
 @dataclass(frozen=True)
@@ -153,20 +141,30 @@ class ClonedDemonstrations:
             resume=True,
         )
         train_student(begun)
-        run = job.named()
-        config = AdaptConfig(
-            student=begun.run,
-            run=run,
-            data=logs,
-            held_out=0.0,
-            seed=job.seed,
-            log_every=log_every(self.adapt.all_iterations),
-            keep=1,
-            resume=True,
-            adapt=self.adapt,
-        )
-        trainer, state, _ = train_adapted(config)
-        return Made(export(trainer, state, run), 0, curve_of(run))
+        policy = _adapted(job, begun.run, logs, self.adapt)
+        return Made(policy, 0, curve_of(policy.parent))
+
+
+def _adapted(
+    job: Job, student: Path, logs: tuple[Path, ...], adapt: AdaptationConfig, count: int = 0
+) -> Path:
+    """Trains a student on demonstrations, all of them or ``count``; returns the exported file."""
+    run = job.named()
+    config = AdaptConfig(
+        student=student,
+        run=run,
+        data=logs,
+        count=count,
+        held_out=0.0,
+        seed=job.seed,
+        split_seed=job.seed,
+        log_every=log_every(adapt.all_iterations),
+        keep=1,
+        resume=True,
+        adapt=adapt,
+    )
+    trainer, state, _ = train_adapted(config)
+    return export(trainer, state, run)
 
 
 def one_stage(

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from train.studies.arm_cameras import BOTH, VISUAL, camera_presets
-from train.studies.conclusions import Cell, Comparison, conclude
+from train.studies.conclusions import Cell, Comparison, conclude, judged_of
 from train.studies.demonstrations import Expert, TunedPolicy, one_stage, told
 from train.studies.places import FOLDER, SHARED
 from train.studies.plan import Arm, Preset, Row, Study
@@ -28,8 +28,6 @@ COMPARISONS = tuple(Comparison(Cell(n, ROBOT), Cell(NAMES[0], ROBOT)) for n in N
 
 def notes(rows: Sequence[Row], preset: Preset) -> list[str]:
     """Returns the smallest number of demonstrations whose gain is shown."""
-    from train.studies.run import judged_of  # which imports the studies' page
-
     found = [f.difference for f in conclude([*judged_of(rows)], COMPARISONS)]
     if any(x is None for x in found):
         return []

@@ -10,12 +10,19 @@ from typing import Any
 import markupsafe
 import numpy as np
 
-from mjx_s2r.eval.intervals import Interval
 from mjx_s2r.io.config import to_dict
 from mjx_s2r.report.charts import Curve, draw_curves, inline, short
 from mjx_s2r.report.findings import percent, span
 from mjx_s2r.report.page import duration, write_page
-from train.studies.conclusions import LEVEL, Cell, Finding, Judged, Rate, rate_of
+from train.studies.conclusions import (
+    Cell,
+    Finding,
+    Judged,
+    Rate,
+    level_of,
+    rate_of,
+    wider,
+)
 from train.studies.plan import Row, Study, StudySettings
 
 POINTS = 40  # of a curve
@@ -99,11 +106,11 @@ def fine_print(comparisons: int, seeds: int) -> str:
 
 def _level(comparisons: int) -> str:
     """Returns at which level the intervals of the comparisons are drawn."""
-    level = 1 - (1 - LEVEL) / max(comparisons, 1)
     return (
         f"Differences in points, first minus second, paired by seed. Each interval at "
-        f"{100 * level:.3g} %, so that all together hold with 95 % (Bonferroni). By episodes: "
-        "Newcombe's, counts divided by their design effect; by trainings: Student's over the pairs."
+        f"{100 * level_of(comparisons):.3g} %, so that all together hold with 95 % (Bonferroni). "
+        "By episodes: Newcombe's, counts divided by their design effect; by trainings: Student's "
+        "over the pairs."
     )
 
 
@@ -116,14 +123,6 @@ def _headline(shown: int, measured: int, notes: Sequence[str]) -> str:
     if shown == measured:
         return "The difference is shown" if shown == 1 else f"All {shown} differences are shown"
     return f"{shown} of {measured} differences are shown"
-
-
-def wider(rate: Rate) -> Interval:
-    """Returns the hull of a rate's two intervals, cut to what a share can be."""
-    low, high = rate.by_episodes
-    if all(math.isfinite(x) for x in rate.by_trainings):
-        low, high = min(low, rate.by_trainings[0]), max(high, rate.by_trainings[1])
-    return max(low, 0.0), min(high, 1.0)
 
 
 def _cells(found: StudyResult) -> Iterator[tuple[str, str, Rate]]:
@@ -141,7 +140,8 @@ def _places(found: StudyResult) -> Iterator[dict[str, Any]]:
     for place in dict.fromkeys(place for place, _, _ in cells):
         bars = []
         for _, arm, rate in (cell for cell in cells if cell[0] == place):
-            low, high = wider(rate)
+            low, high = wider(rate.by_episodes, rate.by_trainings)
+            low, high = max(low, 0.0), min(high, 1.0)  # what a share can be
             each = ", ".join(percent(x).removesuffix(" %") for x in rate.each.values())
             counts = f"{rate.episodes} episodes of {len(rate.each)} policies"
             bar = {"arm": arm, "rate": rate.success, "low": low, "high": high}
@@ -168,10 +168,7 @@ def _table(found: StudyResult) -> Iterator[tuple[str, ...]]:
 def _comparisons(findings: Sequence[Finding]) -> Iterator[tuple[str, ...]]:
     """Yields the rows of the table of comparisons."""
     for item in findings:
-        names = [
-            cell.arm + (f" on {cell.place}" if cell.place else "")
-            for cell in (item.comparison.first, item.comparison.second)
-        ]
+        names = (item.comparison.first.words, item.comparison.second.words)
         if item.difference is None:
             yield (*names, "not measured", "", "", "")
             continue

@@ -13,7 +13,6 @@ and seed. Each finished training leaves one file below rows/, as in every study.
 """
 
 import json
-import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -23,10 +22,9 @@ from typing import Any
 import numpy as np
 import tyro
 from rich.table import Table
-from scipy import stats
 
 from mjx_s2r.envs.registry import make_task, task_spec
-from mjx_s2r.eval.intervals import Interval, wilson
+from mjx_s2r.eval.intervals import Interval, mean_interval, wilson
 from mjx_s2r.eval.reality import draw_robot, load_reality
 from mjx_s2r.eval.robot_episodes import JudgedRobot
 from mjx_s2r.eval.robot_motion import record_motion
@@ -39,13 +37,12 @@ from mjx_s2r.runtime.progress import console, progress
 from mjx_s2r.runtime.signals import sigterm_interrupts
 from mjx_s2r.transfer.fit import RowFitConfig
 from mjx_s2r.transfer.posterior import Posterior
-from train import identify
 from train.studies.conclusions import Cell, Comparison, Judged, conclude
-from train.studies.curricula_run import gathered_rows, read_rows
+from train.studies.identified import BRIEF_FIT, identify_robot
 from train.studies.page import StudyResult, write_study_page
 from train.studies.payoff_run import METHODS, Bench, make_bench, make_trainer, train_policy
-from train.studies.plan import Arm, Preset, Study, StudySettings
-from train.studies.robots import fly_policy, robot_verdict
+from train.studies.plan import ROWS, Arm, Preset, Study, StudySettings, gathered_rows, read_rows
+from train.studies.robots import Pilot, fly_policy, open_pilot, robot_verdict
 
 Row = dict[str, Any]
 FIRST = "nominal"  # the method whose flights are logged where no motion can be planned
@@ -98,11 +95,7 @@ class PayoffConfig:
     flown by the policies of method nominal instead."""
     amplitude: float = 0.4
     """Its amplitude, in the command's unit, where the limits leave so much."""
-    fit: RowFitConfig = field(
-        default_factory=lambda: RowFitConfig(
-            candidates=64, generations=10, search_windows=12, starts=2, iterations=10
-        )
-    )
+    fit: RowFitConfig = field(default_factory=lambda: BRIEF_FIT)
     """Settings of the identification."""
     run: Path = Path("runs/payoff")
     """Folder of the study."""
@@ -161,7 +154,9 @@ class _Study:
                 missing = [robot for robot in self._robots(index) if robot.name not in judged]
                 if missing:
                     row = row or self._train(method, seed, index)
-                    row["robots"] += [self._judge(method, seed, index, r) for r in missing]
+                    pilot = self._pilot(method, seed, index)
+                    flown = ((r, fly_policy(pilot, r, self.config.episodes)) for r in missing)
+                    row["robots"] += [robot_verdict(*one) for one in flown]
                     path.parent.mkdir(parents=True, exist_ok=True)
                     write_json(path, row)
                     mean = float(np.mean([found["success"] for found in row["robots"]]))
@@ -208,24 +203,18 @@ class _Study:
             self._trainers[index] = make_trainer(self.bench, self.name, methods, posterior)
         return self._trainers[index], methods.index(method)
 
-    def _judge(self, method: str, seed: int, index: int | None, robot: JudgedRobot) -> Row:
-        """Returns the verdict on a policy by a robot; keeps the log of the first flights."""
+    def _pilot(self, method: str, seed: int, index: int | None) -> Pilot:
+        """Returns a policy, ready to be judged; the logs of the first method's flights are kept."""
         logs = self.config.run / "logs" / f"{self.label}-{seed}" if method == FIRST else None
-        path = self._policy(method, seed, index)
-        flown = fly_policy(self.bench.rules, path, robot, self.config.episodes, logs)
-        return robot_verdict(robot, flown)
+        return open_pilot(self._policy(method, seed, index), self.bench.task, logs)
 
     def posterior(self, index: int) -> Path:
         """Returns the posterior of a robot; records and identifies where there is none yet."""
         folder = self.config.run / "identified" / f"{self.label}-{index}"
         found = folder / "posterior.json"
         if not found.exists():
-            logs = [str(path) for path in self._logs(index)]
             rows = FITTED.get(self.label, ())
-            words = [*logs, "--task", self.name, "--out", str(folder), "--rows", *rows]
-            for name, value in vars(self.config.fit).items():
-                words += [f"--fit.{name.replace('_', '-')}", str(value)]
-            identify.main(words)
+            identify_robot(self._logs(index), self.name, folder, self.config.fit, rows)
         return found
 
     def _logs(self, index: int) -> list[Path]:
@@ -253,7 +242,7 @@ class _Study:
 
     def _file(self, method: str, seed: int, index: int | None) -> Path:
         """Returns where the row of one training lies."""
-        return self.config.run / "rows" / f"{self._name(method, seed, index)}.json"
+        return self.config.run / ROWS / f"{self._name(method, seed, index)}.json"
 
 
 def found_rows(config: PayoffConfig) -> list[Row]:
@@ -358,14 +347,6 @@ def cells(rows: Sequence[Row]) -> dict[tuple[str, int], float]:
     return {(row["robot"], row["seed"]): float(row["success"]) for row in rows}
 
 
-def student_interval(values: Sequence[float], confidence: float = 0.95) -> Interval:
-    """Returns (low, high) of the mean behind independent values, by Student's t."""
-    if len(values) < 2:
-        return -math.inf, math.inf
-    half = stats.t.ppf((1 + confidence) / 2, len(values) - 1) * stats.sem(values)
-    return float(np.mean(values) - half), float(np.mean(values) + half)
-
-
 def by_seed(found: Mapping[tuple[str, int], float]) -> list[float]:
     """Returns the mean over robots of each seed: one value per independent set of trainings."""
     seeds = sorted({seed for _, seed in found})
@@ -393,9 +374,9 @@ def summary_table(task: str, rows: Sequence[Row]) -> Table:
             method,
             f"{means[method]:.2f}",
             _span(wilson(good, flown)),
-            _span(student_interval(by_seed(found))),
+            _span(mean_interval(by_seed(found))),
             f"{min(found.values()):.2f}",
-            "" if method == best else _signed(student_interval(by_seed(pairs)), pairs),
+            "" if method == best else _signed(mean_interval(by_seed(pairs)), pairs),
         )
     return shown
 

@@ -17,7 +17,7 @@ from mjx_s2r.api.policy import TrainedPolicy, export_policy
 from mjx_s2r.curriculum.mixture import choice
 from mjx_s2r.curriculum.registry import CurriculumConfig
 from mjx_s2r.envs.registry import make_task, task_spec
-from mjx_s2r.eval.robot_episodes import EvalConfig, JudgedRobot
+from mjx_s2r.eval.robot_episodes import JudgedRobot
 from mjx_s2r.learn.ppo.ppo import make_ppo
 from mjx_s2r.learn.trainer import Trainer
 from mjx_s2r.params.ranges import changed_space, read_ranges
@@ -26,7 +26,7 @@ from mjx_s2r.sim.env import Env
 from mjx_s2r.sim.env import make as make_native_env
 from mjx_s2r.sim.task import Task
 from train.studies.curricula_run import begin_with
-from train.studies.robots import make_robots, make_rules
+from train.studies.robots import make_robots
 
 
 @dataclass(frozen=True)
@@ -60,13 +60,11 @@ class Bench:
         task: the task.
         env: what is trained in; its table is the task's.
         robots: the stand-ins.
-        rules: of an episode.
     """
 
     task: Task
     env: Env
     robots: tuple[JudgedRobot, ...]
-    rules: EvalConfig
 
 
 def make_bench(name: str, reality: Path, count: int) -> Bench:
@@ -78,7 +76,7 @@ def make_bench(name: str, reality: Path, count: int) -> Bench:
     task = make_task(name)
     robots = make_robots(task, reality, count)
     env = make_native_env(task, PhysicsConfig("auto"), task_spec(name).ppo.num_envs)
-    return Bench(task, env, robots, make_rules(task))
+    return Bench(task, env, robots)
 
 
 def make_trainer(

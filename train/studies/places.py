@@ -1,9 +1,10 @@
 """Tasks and families of robots that several studies share."""
 
+from dataclasses import replace
 from pathlib import Path
 
+from mjx_s2r.envs.registry import task_spec
 from mjx_s2r.learn.distill.config import DistillConfig
-from mjx_s2r.learn.ppo.config import PPOConfig
 
 FOLDER = Path("train/studies/realities")
 CARTPOLE_NOMINAL = FOLDER / "cartpole_nominal.toml"
@@ -16,16 +17,8 @@ AS_SIMULATED, DYNAMICS_GAP = FOLDER / "reach_as_simulated.toml", FOLDER / "reach
 VISUAL_GAP, BOTH_GAPS = FOLDER / "reach_visual_gap.toml", FOLDER / "reach_both_gaps.toml"
 EXERCISE, EXERCISE_X3 = FOLDER / "reach_exercise.toml", FOLDER / "reach_exercise_x3.toml"
 
-# Swing-up in few steps: the settings of the task, larger rollouts, an actor that the robot can run.
-SWING_UP = PPOConfig(
-    num_envs=512,
-    num_steps=32,
-    num_minibatches=8,
-    gamma=0.995,
-    entropy_coef=0.01,
-    init_std=1.0,
-    actor_obs="state",
-)
+# The settings of the task, and an actor that the robot can run.
+SWING_UP = replace(task_spec("cartpole").ppo, actor_obs="state")
 
 # A camera student of some minutes: fewer worlds than the task's recipe has.
 BRIEF = DistillConfig(num_envs=128, iterations=150)

@@ -5,6 +5,7 @@ returns the exported file. A place is a family of robots, named by words that fi
 made of a reality file (docs/reality.md).
 """
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,7 @@ from train.studies.conclusions import Comparison
 
 Row = dict[str, Any]  # a finished training and its verdicts, as its file holds it
 Size = Literal["small", "full"]
+ROWS = "rows"  # folder of a study with a file for each finished training
 
 
 @dataclass(frozen=True)
@@ -219,3 +221,17 @@ class StudySettings:
     arms: dict[str, Any] = field(default_factory=dict)
     places: dict[str, str] = field(default_factory=dict)
     weights: Path | None = None
+
+
+def read_rows(folder: Path) -> list[Row]:
+    """Returns the row of every finished training of a study."""
+    return [json.loads(path.read_text()) for path in sorted((folder / ROWS).glob("*.json"))]
+
+
+def gathered_rows(folder: Path, inner: str) -> list[Row]:
+    """Returns a row for each entry of the list ``inner`` of every finished training."""
+    rows = []
+    for held in read_rows(folder):
+        shared = {name: value for name, value in held.items() if name != inner}
+        rows += [shared | one for one in held[inner]]
+    return rows

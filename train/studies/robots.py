@@ -8,18 +8,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from mjx_s2r.api.robots import episode_rules
 from mjx_s2r.envs.registry import make_task
 from mjx_s2r.eval.reality import load_reality
 from mjx_s2r.eval.robot_episodes import EvalConfig, JudgedRobot, RobotEpisode, run_episodes
 from mjx_s2r.eval.stand_ins import stand_ins
-from mjx_s2r.render.cameras import RayCamera
-from mjx_s2r.robot.controller import ControllerConfig
-from mjx_s2r.robot.drivers.sim_robot import can_render
 from mjx_s2r.robot.policy import Policy
-from mjx_s2r.robot.safety import SafetyConfig
 from mjx_s2r.sim.task import Task
-
-RAMP_S = 0.3  # as `train evaluate` has it
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,18 +24,18 @@ class RobotFamilies:
     Attributes:
         task: the task.
         families: place -> its robots.
-        rules: of an episode.
     """
 
     task: Task
     families: Mapping[str, Sequence[JudgedRobot]]
+
+
+@dataclass(frozen=True, eq=False)
+class Pilot:
+    """A policy and the rules of its episodes."""
+
+    policy: Policy
     rules: EvalConfig
-
-
-def make_rules(task: Task) -> EvalConfig:
-    """Returns the rules of a task's episodes."""
-    control = ControllerConfig(task.episode_s, SafetyConfig(ramp_s=RAMP_S))
-    return EvalConfig(hold_s=task.hold_s, controller=control)
 
 
 def make_robots(task: Task, reality: Path, count: int, first: int = 0) -> tuple[JudgedRobot, ...]:
@@ -69,18 +64,22 @@ def make_families(name: str, places: Mapping[str, Path], count: int) -> RobotFam
     """
     task = make_task(name)
     families = {place: make_robots(task, file, count) for place, file in places.items()}
-    return RobotFamilies(task, families, make_rules(task))
+    return RobotFamilies(task, families)
 
 
-def fly_policy(
-    rules: EvalConfig, path: Path, robot: JudgedRobot, episodes: int, logs: Path | None = None
-) -> list[RobotEpisode]:
-    """Returns the episodes of an exported policy on a robot; ``logs`` gets the first one's log."""
+def open_pilot(path: Path, task: Task, logs: Path | None = None) -> Pilot:
+    """Returns an exported policy, ready to fly; ``logs`` gets each robot's first log.
+
+    Raises:
+        ContractError: a policy that cannot be read.
+    """
     policy = Policy.load(path)
-    rules = replace(rules, logs=logs)
-    if policy.contract.cameras and not can_render():
-        rules = replace(rules, camera=RayCamera(policy.contract))
-    return [*run_episodes(policy, [robot], episodes, rules)]
+    return Pilot(policy, episode_rules(policy.contract, task, logs=logs))
+
+
+def fly_policy(pilot: Pilot, robot: JudgedRobot, episodes: int) -> list[RobotEpisode]:
+    """Returns the episodes of a policy on a robot."""
+    return [*run_episodes(pilot.policy, [robot], episodes, pilot.rules)]
 
 
 def robot_verdict(robot: JudgedRobot, episodes: Sequence[RobotEpisode]) -> dict[str, Any]:

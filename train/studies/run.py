@@ -10,7 +10,7 @@ import importlib
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,20 +23,31 @@ from mjx_s2r.params import ParamError, unknown
 from mjx_s2r.runtime import devices
 from mjx_s2r.runtime.progress import print_line
 from mjx_s2r.runtime.signals import sigterm_interrupts
-from train.studies.conclusions import Finding, Judged, conclude
-from train.studies.curricula_run import read_rows
+from train.studies.conclusions import Finding, conclude, judged_of
 from train.studies.page import StudyResult, write_study_page
-from train.studies.plan import Arm, Job, Made, Preset, Row, Size, Study, StudySettings
+from train.studies.plan import (
+    ROWS,
+    Arm,
+    Job,
+    Made,
+    Preset,
+    Row,
+    Size,
+    Study,
+    StudySettings,
+    read_rows,
+)
 from train.studies.recipes import plain_preset
 from train.studies.robots import (
     RobotFamilies,
     fly_policy,
     make_families,
     make_robots,
+    open_pilot,
     robot_verdict,
 )
 
-ROWS = "rows"
+RUNS = Path("runs/study")
 
 
 @dataclass(frozen=True)
@@ -131,7 +142,7 @@ def resolve(study: Study, options: StudyOptions, name: str = "") -> StudySetting
         if not file.is_file():
             raise ParamError(f"study {study.name}: robots {place!r}: there is no file {file}")
     return StudySettings(
-        run=options.run or Path("runs/study") / f"{study.name}-{options.size}",
+        run=options.run or RUNS / f"{study.name}-{options.size}",
         study=name or study.name,
         size=options.size,
         preset=plain_preset(preset),
@@ -142,7 +153,7 @@ def resolve(study: Study, options: StudyOptions, name: str = "") -> StudySetting
 
 
 def run_study(study: Study, options: StudyOptions, name: str = "") -> tuple[Finding, ...]:
-    """Runs what is missing of a study; returns what may be concluded.
+    """Runs what is missing of a study; says and returns what may be concluded.
 
     Args:
         study: what is asked.
@@ -171,6 +182,9 @@ def run_study(study: Study, options: StudyOptions, name: str = "") -> tuple[Find
             if any(changed) or seed == settings.preset.seeds - 1:
                 findings = publish(study, settings, options)
             jax.clear_caches()  # programs of trainings that are over
+    for found in findings:
+        print_line(found.sentence)
+    print_line(f"page: {settings.run / REPORT}")
     return findings
 
 
@@ -211,9 +225,9 @@ def _one(
         return False
     began = time.perf_counter()
     good = count = 0
+    pilot = open_pilot(settings.run / row["policy"], families.task)
     for place, robot in missing:
-        rules, policy = families.rules, settings.run / row["policy"]
-        flown = fly_policy(rules, policy, robot, settings.preset.episodes)
+        flown = fly_policy(pilot, robot, settings.preset.episodes)
         found = {"place": place} | robot_verdict(robot, flown)
         row["robots"].append(found)
         good, count = good + found["successes"], count + found["episodes"]
@@ -282,20 +296,6 @@ def _finite(line: Mapping[str, Any]) -> dict[str, Any]:
         return value
 
     return {name: plain(value) for name, value in line.items()}
-
-
-def judged_of(rows: Sequence[Row]) -> Iterator[Judged]:
-    """Yields the verdicts of all rows."""
-    for row in rows:
-        for found in row["robots"]:
-            yield Judged(
-                arm=row["arm"],
-                seed=row["seed"],
-                place=found["place"],
-                robot=found["robot"],
-                successes=found["successes"],
-                episodes=found["episodes"],
-            )
 
 
 def publish(study: Study, settings: StudySettings, options: StudyOptions) -> tuple[Finding, ...]:

@@ -39,6 +39,7 @@ NAMED = (LOG, CONFIG, METRICS)
 MOST_LINKS = 24
 PARTS = ("browse.css", "browse.js")
 TEMPLATES = Path(__file__).parents[1] / "templates"
+FileStats = list[tuple[Path, os.stat_result]]
 # metric -> what it is, and its unit; of others their own name is shown.
 METRIC_WORDS = {
     "success": ("success while training", "%"),
@@ -116,8 +117,9 @@ class RunsPage:
         failures = find_failures(found)
         flight_room, room = ByteBudget(FLIGHTS_MB), ByteBudget(self.pictures_mb)
         shown = []
-        for run in sorted(found, key=_changed, reverse=True):
-            body = self._logged(run, detail, flight_room, problems)
+        stats = {run.path: _stats(run) for run in found}
+        for run in sorted(found, key=lambda run: _changed(stats[run.path]), reverse=True):
+            body = self._logged(run, stats[run.path], detail, flight_room, problems)
             word, note = status(run, float(body["last"].get("step", 0)), failures)
             shown.append(
                 {
@@ -143,21 +145,31 @@ class RunsPage:
         }
 
     def _logged(
-        self, run: RunFolder, detail: Detail, flight_room: ByteBudget, problems: list[UnusableFile]
+        self,
+        run: RunFolder,
+        stats: FileStats,
+        detail: Detail,
+        flight_room: ByteBudget,
+        problems: list[UnusableFile],
     ) -> dict[str, Any]:
         """Returns what the files of a run hold; read again only where one of them has changed."""
-        state = (detail, run.verb, *((f, s.st_mtime_ns, s.st_size) for f, s in _stats(run)))
+        state = (detail, run.verb, *((f, s.st_mtime_ns, s.st_size) for f, s in stats))
         kept = self._read.get(run.path)
         if kept is None or kept[0] != state:
             own: list[UnusableFile] = []
-            body = self._from_files(run, detail, flight_room, own)
+            body = self._from_files(run, stats, detail, flight_room, own)
             self._read[run.path] = kept = (state, body | {"problems": own})
         body = dict(kept[1])
         problems += body.pop("problems")
         return body
 
     def _from_files(
-        self, run: RunFolder, detail: Detail, flight_room: ByteBudget, problems: list[UnusableFile]
+        self,
+        run: RunFolder,
+        stats: FileStats,
+        detail: Detail,
+        flight_room: ByteBudget,
+        problems: list[UnusableFile],
     ) -> dict[str, Any]:
         """Reads the files of a run."""
         rows = read_metrics(run.path / METRICS, problems) if run.has(METRICS) else []
@@ -167,12 +179,11 @@ class RunsPage:
         if run.has(BOUNDS) and table:
             opened = ranges(run.path / BOUNDS, table, detail.times, problems)
         results = read_results(run, problems)
-        times = [stat.st_mtime for _, stat in _stats(run)]
         return {
             "name": run.name,
             "verb": run.verb,
-            "begun": round(min(times, default=0)),
-            "changed": round(max(times, default=0)),
+            "begun": round(min((stat.st_mtime for _, stat in stats), default=0)),
+            "changed": round(_changed(stats)),
             "planned": planned_iterations(run),
             "lines": len(rows),
             "last": last_figures(rows),
@@ -272,7 +283,7 @@ def _row(about: Mapping[str, Any]) -> list[Any]:
     return [unit, about.get("nominal"), low, high, group, log]
 
 
-def _stats(run: RunFolder) -> list[tuple[Path, os.stat_result]]:
+def _stats(run: RunFolder) -> FileStats:
     """Returns the files of a run that are there, with their size and time."""
     out = []
     for file in run.files:
@@ -283,9 +294,9 @@ def _stats(run: RunFolder) -> list[tuple[Path, os.stat_result]]:
     return out
 
 
-def _changed(run: RunFolder) -> float:
+def _changed(stats: FileStats) -> float:
     """Returns when a file of a run was last written, Unix time in s."""
-    return max((stat.st_mtime for _, stat in _stats(run)), default=0.0)
+    return max((stat.st_mtime for _, stat in stats), default=0.0)
 
 
 def watch(page: RunsPage, tell: Callable[[dict[str, Any]], None]) -> None:

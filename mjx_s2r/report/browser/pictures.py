@@ -4,16 +4,16 @@ A picture that is not embedded is still shown where the page lies beside the run
 that a pipeline keeps as arrays become small WebP files; without room they are only named.
 """
 
-import base64
 import zipfile
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from mjx_s2r.report.browser.folders import RunFolder, UnusableFile
-from mjx_s2r.report.media import mosaic, webp_url
+from mjx_s2r.report.media import FILMS, data_url, mosaic, read_films, webp_url
 
 KINDS = {
     ".svg": "svg+xml",
@@ -23,7 +23,7 @@ KINDS = {
     ".jpg": "jpeg",
     ".jpeg": "jpeg",
 }
-FILMS, MOSAIC = "films.npz", "mosaic.npz"
+MOSAIC = "mosaic.npz"
 FRAME_S = 0.04
 MOST_FRAMES, MOST_FILMS, MOST_TILES = 40, 4, 16
 MOST_PICTURES = 24  # of one run
@@ -97,22 +97,20 @@ def _from_arrays(
 @lru_cache(maxsize=256)
 def _file_url(file: Path, changed_ns: int) -> str:
     """Returns the data URL of a picture's file, once for each time it changes."""
-    data = base64.b64encode(file.read_bytes()).decode()
-    return f"data:image/{KINDS[file.suffix.lower()]};base64,{data}"
+    return data_url(KINDS[file.suffix.lower()], file.read_bytes())
 
 
 @lru_cache(maxsize=256)
 def _encoded(file: Path, changed_ns: int) -> tuple[tuple[str, str], ...]:
     """Returns (title, data URL) of the films or the mosaic in a file of arrays."""
-    with np.load(file) as kept:
-        if file.name == MOSAIC:
-            tiles = kept["images"][:MOST_TILES]
-            return (("what the student sees", webp_url(mosaic(tiles)[None], 1.0, quality=80)),)
-        names = sorted((n for n in kept if n.startswith("film")), key=lambda n: int(n[4:]))
+    if file.name == FILMS:
         return tuple(
             (
-                f"episode {int(name[4:]) + 1}, {'reached' if kept[f'end{name[4:]}'] else 'failed'}",
-                webp_url(kept[name], FRAME_S, most=MOST_FRAMES, quality=80),
+                f"episode {number + 1}, {'reached' if success else 'failed'}",
+                webp_url(frames, FRAME_S, most=MOST_FRAMES, quality=80),
             )
-            for name in names[:MOST_FILMS]
+            for number, frames, success in islice(read_films(file), MOST_FILMS)
         )
+    with np.load(file) as kept:
+        tiles = kept["images"][:MOST_TILES]
+    return (("what the student sees", webp_url(mosaic(tiles)[None], 1.0, quality=80)),)
