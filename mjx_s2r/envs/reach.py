@@ -14,6 +14,7 @@ import mujoco
 from mujoco import mjx
 
 from mjx_s2r.contract import CameraSignal, PolicyContract, Signal
+from mjx_s2r.envs.camera_pose import TOBIN, camera_pose
 from mjx_s2r.envs.registry import register
 from mjx_s2r.learn.ppo.config import PPOConfig
 from mjx_s2r.params import Param, ParamSpace, add, scale, set_to
@@ -43,7 +44,6 @@ CURVE = "no-load speed from 45 rpm up (STS3215): 1 / 4.7 rad/s"
 RNA = "random network adversary: DeXtreme's ADR ended at 0.16"
 COUNTS = "STS3215: 4096 counts a turn, 0.0015 rad; four of them"
 WARM = "magnetic encoder and links that warm up: 0.01 rad in an episode of 4 s"
-TOBIN = "Tobin et al. 2017: free light from above, camera pushed about, 5 % focal length"
 LAMP = "a lamp of 30 cm, 1 m away, fills 0.15 rad to either side"
 DAYLIGHT = "from incandescent lamps to an overcast sky"
 TINT = (0.88, 1.14)
@@ -95,22 +95,6 @@ def _colour(geom: str, nominal: tuple[float, ...], *limits: tuple[float, float])
     return [
         set_to(f"{geom}_{c}", "visual.geom_rgb", (geom,), limits[i], nominal=nominal[i], column=i)
         for i, c in enumerate("rgb")
-    ]
-
-
-def camera_pose(name: str, *cameras: str) -> list[Param]:
-    """Returns rows that push cameras about, of these names or all; ``name`` begins theirs."""
-    shift, turn = ({"unit": unit, "source": TOBIN} for unit in ("m", "rad"))
-    return [
-        *(
-            add(f"{name}_{c}", "visual.camera_pos", cameras, (-0.02, 0.02), column=i, **shift)
-            for i, c in enumerate("xyz")
-        ),
-        *(
-            add(f"{name}_{c}", "visual.camera_rot", cameras, (-0.04, 0.04), column=i, **turn)
-            for i, c in enumerate(("pitch", "yaw", "roll"))
-        ),
-        add(f"{name}_fovy", "visual.camera_fovy", cameras, (-2.5, 2.5), unit="deg", source=TOBIN),
     ]
 
 

@@ -22,6 +22,7 @@ import numpy as np
 from mujoco import mjx
 
 from mjx_s2r.contract import CameraSignal, PolicyContract, Signal
+from mjx_s2r.envs.camera_pose import TOBIN, camera_pose
 from mjx_s2r.envs.registry import register
 from mjx_s2r.learn.ppo.config import PPOConfig
 from mjx_s2r.params import ParamSpace, add, scale, set_to
@@ -63,7 +64,6 @@ NETWORK = "random network adversary: DeXtreme's ADR ended at 0.16"
 COUNTS = "XL330: 4096 counts a turn, 0.0015 rad; four of them"
 PLAY = "printed gears and links: up to a degree"
 MOUNT = "a hand clamped by eye: 6 degrees"
-ROOM = "Tobin et al. 2017: free light from above, camera pushed about, 5 % focal length"
 CONSUMER = "photometric spread of consumer cameras (mission ranges: noise 0.02, gain 0.7-1.3)"
 
 PHYSICS = (
@@ -114,23 +114,13 @@ LOOKS = (
         for i, c in enumerate("rgb")
     ),
     add("shell_grey", "visual.geom_rgb", ("palm_shell",), (-0.7, 0.1)),
-    set_to("floor_texture", "visual.texture", ("floor",), (0, 1), source=ROOM),
-    add("light_x", "visual.light_dir", ("sun",), (-0.6, 0.8), column=0, source=ROOM),
-    add("light_y", "visual.light_dir", ("sun",), (-0.5, 0.9), column=1, source=ROOM),
-    scale("light_strength", "visual.light_strength", ("sun",), (0.3, 1.6), source=ROOM),
-    scale("ambient", "visual.ambient", (), (0.5, 1.8), source=ROOM),
-    scale("headlight", "visual.headlight", (), (0.2, 1.8), source=ROOM),
-    *(
-        add(f"camera_{c}", "visual.camera_pos", (), (-0.02, 0.02), column=i, unit="m", source=ROOM)
-        for i, c in enumerate("xyz")
-    ),
-    *(
-        add(
-            f"camera_{c}", "visual.camera_rot", (), (-0.04, 0.04), column=i, unit="rad", source=ROOM
-        )
-        for i, c in enumerate(("pitch", "yaw", "roll"))
-    ),
-    add("camera_fovy", "visual.camera_fovy", (), (-2.5, 2.5), unit="deg", source=ROOM),
+    set_to("floor_texture", "visual.texture", ("floor",), (0, 1), source=TOBIN),
+    add("light_x", "visual.light_dir", ("sun",), (-0.6, 0.8), column=0, source=TOBIN),
+    add("light_y", "visual.light_dir", ("sun",), (-0.5, 0.9), column=1, source=TOBIN),
+    scale("light_strength", "visual.light_strength", ("sun",), (0.3, 1.6), source=TOBIN),
+    scale("ambient", "visual.ambient", (), (0.5, 1.8), source=TOBIN),
+    scale("headlight", "visual.headlight", (), (0.2, 1.8), source=TOBIN),
+    *camera_pose("camera"),
     scale("brightness", "visual.brightness", (), (0.7, 1.3), source=CONSUMER),
     scale("contrast", "visual.contrast", (), (0.8, 1.2), source=CONSUMER),
     scale("saturation", "visual.saturation", (), (0.7, 1.3), source=CONSUMER),
