@@ -48,6 +48,14 @@ class Settings:
     ppo: Ppo = field(default_factory=Ppo)
 
 
+@dataclass(frozen=True)
+class Asked:
+    """Settings as a study has them, in small."""
+
+    run: str = "runs/study"
+    study: str = "gap"
+
+
 def train(folder: Path, settings: Settings, done: int | None = None) -> Path:
     """Leaves a run of so many iterations, each with a line, in a folder."""
     with Run.create(folder, replace(settings, run=str(folder))) as run:
@@ -154,6 +162,20 @@ def test_a_long_log_is_thinned_to_means_of_neighbours(tmp_path: Path) -> None:
     assert np.allclose(values, steps / 500, rtol=1e-3)  # a mean of a line through the origin
     assert set(np.diff(steps)) <= {1.0, 1.5, 2.0}
     assert set(found["curves"]["return"]) == {None, 1}  # NaN counts for nothing in a mean
+
+
+@pytest.mark.parametrize("done", [False, True])
+def test_a_study_is_finished_when_its_result_says_so(tmp_path: Path, done: bool) -> None:
+    """It publishes a page after every seed."""
+    folder = tmp_path / "study"
+    with Run.create(folder, Asked()):
+        pass
+    (folder / "report.html").write_text("<p>so far</p>")
+    (folder / "result.json").write_text(json.dumps({"finished": done, "conclusion": []}))
+    for file in folder.iterdir():
+        os.utime(file, (1e9, 1e9))
+    found = by_name(browse(tmp_path))["study"]
+    assert found["status"] == ("finished" if done else "interrupted")
 
 
 def test_seconds_go_on_after_a_resume(tmp_path: Path) -> None:

@@ -223,6 +223,11 @@ def made(folder: Path) -> list[str]:
     return (folder / "policies" / "made.txt").read_text().split("\n")[:-1]
 
 
+def finished(folder: Path) -> bool:
+    """Returns whether a study's result says that nothing is missing."""
+    return bool(json.loads((folder / "result.json").read_text())["finished"])
+
+
 def test_a_study_leaves_rows_a_conclusion_and_a_page(policy: Path, tmp_path: Path) -> None:
     options = StudyOptions(run=tmp_path / "run", result=tmp_path / "kept" / "study_tiny.json")
     (finding,) = run_study(small_study(policy), options)
@@ -251,7 +256,7 @@ def test_a_study_that_was_stopped_goes_on(
     study, options = small_study(policy, stops_at=1), StudyOptions(run=folder)
     with pytest.raises(KeyboardInterrupt):
         run_study(study, options)
-    assert made(folder) == ["one 0", "other 0", "one 1", "other 1"]
+    assert made(folder) == ["one 0", "other 0", "one 1", "other 1"] and not finished(folder)
     (folder / "policies" / "stop").unlink()
     kept = {f: f.stat().st_mtime_ns for f in (folder / "rows").iterdir()}
     assert len(kept) == 3
@@ -266,9 +271,11 @@ def test_a_study_that_was_stopped_goes_on(
     monkeypatch.setattr(run, "fly_policy", real)
     run_study(study, options)
     assert made(folder)[4:] == ["other 1"], "trained once, and judged later"
+    assert finished(folder)
     assert all(f.stat().st_mtime_ns == stamp for f, stamp in kept.items())
     more = run_study(study, replace(options, seeds=3, arms=("one",)))
     assert made(folder)[5:] == ["one 2"] and more[0].difference is not None
+    assert not finished(folder), "the other arm has no third training"
     with pytest.raises(RunError, match="episodes"):
         run_study(study, replace(options, episodes=2))
 

@@ -203,6 +203,17 @@ def _robots_of(arm: Arm, preset: Preset) -> Sequence[int | None]:
     return range(preset.count) if arm.each_robot else (None,)
 
 
+def _finished(study: Study, preset: Preset, rows: Sequence[Row]) -> bool:
+    """Returns whether every arm has a row for each of its seeds, and robots if it knows them."""
+    made = {(row["arm"], row["robot"], row["seed"]) for row in rows}
+    return all(
+        (arm.name, robot, seed) in made
+        for arm in study.arms
+        for robot in _robots_of(arm, preset)
+        for seed in range(preset.seeds)
+    )
+
+
 def _one(
     study: Study,
     job: tuple[Arm, int | None],
@@ -313,6 +324,7 @@ def publish(study: Study, settings: StudySettings, options: StudyOptions) -> tup
         "study": to_dict(kept) | {"question": study.question},
         "conclusion": [found.sentence for found in findings] + notes,
         "findings": [found.to_json() for found in findings],
+        "finished": _finished(study, settings.preset, rows),
         "rows": rows,
     }
     body["study"]["preset"].pop("places")

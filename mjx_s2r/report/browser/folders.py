@@ -324,13 +324,13 @@ def _newest(run: RunFolder) -> Path | None:
 
 
 def _rows_done(run: RunFolder) -> bool:
-    """Returns whether a study has a row for every task, method and seed."""
+    """Returns whether a study has all its rows: its result says so, or they are counted."""
     settings = run.settings
     lists = [settings.get(name) for name in ("tasks", "methods")]
     if not all(isinstance(one, list) for one in lists) or not isinstance(
         settings.get("seeds"), int
     ):
-        return run.has(REPORT) or run.has(RESULT)
+        return run.has(RESULT) and read_object(run.path / RESULT).get("finished", True) is True
     rows = sum(file.parent.name == "rows" and file.suffix == ".json" for file in run.files)
     return rows >= len(lists[0] or ()) * len(lists[1] or ()) * int(settings["seeds"])
 
