@@ -322,7 +322,7 @@ def draw_curves(axes: "Axes", curves: Sequence[Curve], x_label: str) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(5, steps=ROUND))
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(lambda value, _: short(value))
-    axes.legend(loc="upper left")
+    axes.legend(loc="best")
 
 
 def draw_ranges(

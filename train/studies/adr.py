@@ -183,7 +183,7 @@ STUDY = Study(
             places={OTHER: CARTPOLE_OTHER},
             count=10,
             episodes=2,
-            minutes=9,
+            minutes=7,
             ppo=replace(SWING_UP, num_steps=64),
         ),
         "full": Preset(

@@ -163,12 +163,12 @@ STUDY = Study(
     presets={
         "small": Preset(
             task=QUICK_CARTPOLE,
-            iterations=200,
+            iterations=140,
             seeds=2,
             places={OTHER: CARTPOLE_OTHER},
             count=3,
             episodes=10,
-            minutes=10,
+            minutes=8,
             ppo=SWING_UP,
         ),
         "full": Preset(

@@ -156,7 +156,7 @@ STUDY = Study(
             places={},
             count=10,
             episodes=1,
-            minutes=8,
+            minutes=4,
             ppo=SWING_UP,
         ),
         "full": Preset(

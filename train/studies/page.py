@@ -176,9 +176,14 @@ def _comparisons(findings: Sequence[Finding]) -> Iterator[tuple[str, ...]]:
         yield (
             *names,
             f"{100 * item.difference.value:+.0f}",
-            *(f"{100 * a:+.0f} to {100 * b:+.0f}" if math.isfinite(a) else "none" for a, b in ends),
+            *(_points(*end) if math.isfinite(end[0]) else "none" for end in ends),
             str(item.difference.pairs),
         )
+
+
+def _points(low: float, high: float) -> str:
+    """Returns an interval of a difference of shares in points, cut to what it can be."""
+    return f"{100 * max(low, -1.0):+.0f} to {100 * min(high, 1.0):+.0f}"
 
 
 def _curves(found: StudyResult) -> markupsafe.Markup | str:
