@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from train.studies.arm_cameras import BOTH, VISUAL, camera_presets
+from train.studies.arm_cameras import BOTH, DYNAMICS, camera_presets
 from train.studies.conclusions import Cell, Comparison, conclude, judged_of
 from train.studies.demonstrations import Expert, TunedPolicy, one_stage, told
 from train.studies.places import FOLDER, SHARED
@@ -41,17 +41,17 @@ STUDY = Study(
     name="finetune",
     question="Does fine-tuning on demonstrations of the robot pay, and how many are needed?",
     about=(
-        "A camera student that was trained with random looks and nominal physics goes on from "
-        "demonstrations on one robot, which moves and looks otherwise. Demonstrations are the "
-        "successful flights of a student that was trained with everything randomized, on that "
-        "robot; those of a smaller number are among those of a larger one. The robot then judges, "
-        "from other starts."
+        "A camera student that was trained with random physics and nominal looks goes on from "
+        "demonstrations on one robot, which moves and looks otherwise: its eyes know nothing of "
+        "this room. Demonstrations are the successful flights of a student that was trained with "
+        "everything randomized, on that robot; those of a smaller number are among those of a "
+        "larger one. The robot then judges, from other starts."
     ),
     arms=tuple(
         Arm(
             name,
             "the student as it was" if not count else f"goes on from {count} demonstrations",
-            TunedPolicy(_policy(VISUAL), EXPERT, count, ADAPT),
+            TunedPolicy(_policy(DYNAMICS), EXPERT, count, ADAPT),
         )
         for name, count in zip(NAMES, COUNTS, strict=True)
     ),
