@@ -30,17 +30,17 @@ $(STAMP): pyproject.toml constraints.txt
 	@if [ -z "$(PYTHON)" ]; then echo "no python3 found; install Python 3.11" >&2; exit 1; fi
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo "$$($(PYTHON) --version) is too old; install Python 3.11 or say make PYTHON=/path/to/python3.11" >&2; exit 1; }
-	@echo "installing into $(VENV), about a minute ..."
+	@echo "installing into $(VENV), 1.8 GB, one or two minutes ..."
 	@[ -x $(BIN)/python ] || $(PYTHON) -m venv $(VENV) || { \
 	  echo "$(PYTHON) cannot make an environment; on Debian: apt-get install python3-venv" >&2; exit 1; }
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[train,robot,model,logs,dev]'
 	@touch $@
 
 demo: $(STAMP)
-	$(BIN)/python -m train demo --started $(STARTED)
+	MJX_S2R_STARTED=$(STARTED) $(BIN)/python -m train demo
 
 reach: $(STAMP)
-	$(BIN)/python -m train demo --budget full --run runs/reach --started $(STARTED)
+	MJX_S2R_STARTED=$(STARTED) $(BIN)/python -m train demo --budget full --run runs/reach
 
 # A file is one worker's, so that what it compiles it compiles once; tests/conftest.py orders them.
 SHARED := -n $(JOBS) --dist loadfile --no-loadscope-reorder

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from mjx_s2r.params import ParamError, unknown
 from mjx_s2r.runtime import devices
+from mjx_s2r.runtime.signals import end_with_parent
 from train.help_page import show_help, verb_list
 from train.verbs import VERBS
 
@@ -30,6 +31,7 @@ def main() -> int:
     if verb not in VERBS:
         print(f"error: {unknown('verb', verb, list(VERBS))}", file=sys.stderr)
         return 2
+    end_with_parent()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # that a program was cached is no news
     sys.argv[0] = f"python -m train {verb}"
     try:

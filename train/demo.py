@@ -3,11 +3,12 @@
 Two pipelines run beside each other, one randomized, one not, each on its own processor: a teacher,
 a camera student, one ONNX file, and its episodes on robots that training never saw. The page with
 the result is runs/demo/report.html; the figures are in result.json. An interrupted demo goes on
-where it stopped when the same command is given again.
+where it stopped when the same command is given again; a finished one only says again what it found.
 """
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -25,16 +26,23 @@ from mjx_s2r.envs.registry import make_task, require_robots
 from mjx_s2r.io.run import (
     REPORT,
     RESULT,
+    RunError,
     check_space,
     check_writable,
-    last_metrics,
+    lock_holder,
     write_json,
 )
 from mjx_s2r.runtime.progress import console
-from mjx_s2r.runtime.signals import sigterm_interrupts
+from mjx_s2r.runtime.signals import PARENT, sigterm_interrupts
 from train.demo_summary import write_report
 
 KINDS = ("randomized", "plain")
+LOG = "log.txt"  # of a pipeline
+SPENT = "seconds.json"  # time that a demo has taken so far, over all its starts
+STARTED = "MJX_S2R_STARTED"  # when make began, s since 1970, so that installing counts
+# Stages of a pipeline as its log names them: where each begins and ends on the bar.
+STAGES = {"teacher": (0.0, 0.4), "student": (0.4, 0.85), "robots": (0.85, 1.0)}
+COUNTED = re.compile(r"(teacher|student|robots)\b.*?(\d+)/(\d+)")
 
 
 @dataclass(frozen=True)
@@ -75,8 +83,8 @@ class DemoConfig:
     """small fits a coffee break, full is the recipe for a good policy, tiny is a smoke test."""
     seed: int = 0
     """Seed of everything."""
-    started: float = 0.0
-    """When the command began, s since 1970, so that installing counts; 0 means now."""
+    again: bool = False
+    """Train anew although the folder holds a finished demo, which is moved aside."""
 
 
 def run(config: DemoConfig) -> Path:
@@ -84,37 +92,96 @@ def run(config: DemoConfig) -> Path:
 
     Raises:
         ParamError: an unknown task, or one without robots; nothing has been trained.
+        RunError: a folder that another process writes, a finished demo of other settings, or a
+            pipeline that failed.
     """
     require_robots(config.task)
     make_task(config.task, ranges_given(config))  # a range that cannot be is refused here
-    started = config.started or time.time()
     check_writable(config.run)
+    if _finished(config):
+        return config.run / REPORT
     check_space(config.run, 1000)
-    _set_aside(config.run)
+    _check_free(config.run)
+    clock = Clock(config.run / SPENT)
     budget = BUDGETS[config.budget]
     children = {kind: _spawn(config, budget, kind) for kind in KINDS}
     try:
-        _watch(config.run, children, budget)
+        _watch(config.run, children, clock)
     except BaseException:
         _end(children)
         raise
     figures = {kind: _figures(config.run / kind) for kind in KINDS}
-    result = _result(figures, time.time() - started)
+    result = _result(config, figures, clock.keep())
     write_report(config.run, (config.task, config.seed), result, figures)
     write_json(config.run / RESULT, result)
     _tell(config.run, result)
     return config.run / REPORT
 
 
-def _set_aside(folder: Path) -> None:
-    """Moves a finished demo out of the way; nothing computed is lost."""
+class Clock:
+    """The time that a demo takes, over all its starts: it is kept in a file now and then."""
+
+    def __init__(self, path: Path) -> None:
+        """Reads what earlier starts took; a first start counts from when make began."""
+        self._path = path
+        told, now = os.environ.get(STARTED, ""), time.time()
+        began = float(told) if re.fullmatch(r"\d+(\.\d+)?", told) else now
+        self._before = float(json.loads(path.read_text())["seconds"]) if path.exists() else 0.0
+        self._began = min(began, now)
+
+    def keep(self) -> float:
+        """Keeps the seconds so far; returns them."""
+        seconds = self._before + time.time() - self._began
+        write_json(self._path, {"seconds": seconds})
+        return seconds
+
+
+def _settings(config: DemoConfig) -> dict[str, Any]:
+    """Returns what a demo's figures depend on."""
+    given = {"task": config.task, "budget": config.budget, "seed": config.seed}
+    return given | {"ranges": list(map(str, ranges_given(config)))}
+
+
+def _finished(config: DemoConfig) -> bool:
+    """Returns whether the folder's demo is finished, and says what it found; moves it if asked.
+
+    Raises:
+        RunError: it was made with other settings.
+    """
+    folder = config.run
     if not (folder / RESULT).exists():
-        return
-    stamp = time.strftime("%Y%m%d-%H%M%S", time.localtime((folder / RESULT).stat().st_mtime))
-    kept = folder.with_name(f"{folder.name}-{stamp}")
-    folder.rename(kept)
-    folder.mkdir(parents=True)
-    console.print(f"the finished demo was moved to {kept}")
+        return False
+    if config.again:
+        stamp = time.localtime((folder / RESULT).stat().st_mtime)
+        kept = folder.with_name(f"{folder.name}-{time.strftime('%Y%m%d-%H%M%S', stamp)}")
+        folder.rename(kept)
+        folder.mkdir(parents=True)
+        console.print(f"the finished demo was moved to {kept}")
+        return False
+    result, now = json.loads((folder / RESULT).read_text()), _settings(config)
+    then = result.get("settings", now)
+    if then != now:
+        other = [
+            f"{name} {then[name]!r}, now {now[name]!r}" for name in now if then[name] != now[name]
+        ]
+        raise RunError(
+            f"{folder} holds a finished demo of other settings ({'; '.join(other)}); name another "
+            "--run, or move it aside and train by --again"
+        )
+    console.print("this demo is finished; --again moves it aside and trains anew")
+    _tell(folder, result)
+    return True
+
+
+def _check_free(folder: Path) -> None:
+    """Checks that no process of an earlier start still trains in the folder.
+
+    Raises:
+        RunError: one does.
+    """
+    for stage in (folder / kind / name for kind in KINDS for name in ("teacher", "student")):
+        if holder := lock_holder(stage):
+            raise RunError(f"{stage} is in use: {holder} writes it; stop it, or wait for it")
 
 
 def _spawn(config: DemoConfig, budget: Budget, kind: str) -> subprocess.Popen[bytes]:
@@ -134,17 +201,22 @@ def _spawn(config: DemoConfig, budget: Budget, kind: str) -> subprocess.Popen[by
     command += ["--range", *ranges] if ranges else []
     if len(cores) >= 2:
         command += ["--core", str(cores[KINDS.index(kind)])]
-    with (folder / "log.txt").open("ab") as log:
+    with (folder / LOG).open("ab") as log:
         return subprocess.Popen(
-            command, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL
+            command,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            env=os.environ | {PARENT: str(os.getpid())},
         )
 
 
-def _watch(folder: Path, children: Mapping[str, subprocess.Popen[bytes]], budget: Budget) -> None:
+def _watch(folder: Path, children: Mapping[str, subprocess.Popen[bytes]], clock: Clock) -> None:
     """Shows both pipelines until they end.
 
     Raises:
-        RuntimeError: one of them failed; shows the end of its output.
+        RunError: one of them failed; shows why.
+        KeyboardInterrupt: one was interrupted.
     """
     columns = (
         TextColumn("{task.description}"),
@@ -153,53 +225,70 @@ def _watch(folder: Path, children: Mapping[str, subprocess.Popen[bytes]], budget
         TimeElapsedColumn(),
         TextColumn("{task.fields[note]}"),
     )
+    begun = {kind: (folder / kind / LOG).stat().st_size for kind in children}
     with (
         sigterm_interrupts(),
         Progress(*columns, console=console, disable=not console.is_terminal) as shown,
     ):
         bars = {k: shown.add_task(f"{k:<10}", total=1.0, note="starting") for k in children}
         said: dict[str, str] = {}
+        if not console.is_terminal:
+            console.print(f"each pipeline writes its progress into {folder}/*/{LOG}")
         while any(child.poll() is None for child in children.values()):
             for kind, bar in bars.items():
-                share, note = _standing(folder / kind, budget)
+                share, stage, note = _standing(folder / kind, begun[kind])
                 shown.update(bar, completed=share, note=note)
-                stage = note.split(":")[0]
                 if not console.is_terminal and said.get(kind) != stage:
                     console.print(f"{kind}: {stage}", highlight=False)
                     said[kind] = stage
             _check(folder, children)
+            clock.keep()
             time.sleep(1.0)
     _check(folder, children)
 
 
 def _check(folder: Path, children: Mapping[str, subprocess.Popen[bytes]]) -> None:
-    """Raises RuntimeError where a pipeline has failed."""
+    """Raises where a pipeline has failed or was interrupted.
+
+    Raises:
+        RunError: one has failed; tells its error, or the end of its output.
+        KeyboardInterrupt: one was interrupted.
+    """
     for kind, child in children.items():
-        if child.poll() not in (None, 0):
-            tail = (folder / kind / "log.txt").read_text(errors="replace")[-2000:]
-            raise RuntimeError(
-                f"the {kind} pipeline ended with status {child.returncode}; its last words "
-                f"({folder / kind / 'log.txt'}):\n{tail}"
+        status = child.poll()
+        if status in (130, -signal.SIGINT, -signal.SIGTERM):
+            raise KeyboardInterrupt
+        if status not in (None, 0):
+            path = folder / kind / LOG
+            text = path.read_text(errors="replace")
+            at = text.rfind("\nerror: ") + 1 if "\nerror: " in text else max(len(text) - 2000, 0)
+            at = 0 if text.startswith("error: ") and "\nerror: " not in text else at
+            raise RunError(
+                f"the {kind} pipeline ended with status {status} ({path}):\n{text[at:].rstrip()}"
             )
 
 
-def _standing(folder: Path, budget: Budget) -> tuple[float, str]:
-    """Returns how far a pipeline is, 0 to 1, and what it is doing."""
+def _standing(folder: Path, begun: int) -> tuple[float, str, str]:
+    """Returns how far a pipeline is, 0 to 1, its stage, and the last line of its log.
+
+    Args:
+        folder: of the pipeline.
+        begun: length of the log when the process began: earlier lines are of earlier starts.
+    """
     if (folder / RESULT).exists():
-        return 1.0, "done"
-    if (folder / "student.json").exists():
-        return 0.9, "robots: judging the policy on robots it never saw"
-    if (folder / "teacher.json").exists():
-        row = last_metrics(folder / "student")
-        share = row.get("step", 0) / budget.student_iterations
-        note = f"finds it within {100 * row['label_error_m']:.1f} cm" if row else "compiling"
-        return 0.4 + 0.5 * share, f"student: {note}"
-    row = last_metrics(folder / "teacher")
-    share = row.get("step", 0) / budget.teacher_iterations
-    note = (
-        f"success {row['success']:.2f} at {row['steps_per_s']:,.0f} steps/s" if row else "compiling"
-    )
-    return 0.4 * share, f"teacher: {note}"
+        return 1.0, "done", "done"
+    done = {"student.json": "robots", "teacher.json": "student"}
+    stage = next((name for file, name in done.items() if (folder / file).exists()), "teacher")
+    first, last = STAGES[stage]
+    with (folder / LOG).open("rb") as log:
+        log.seek(begun)
+        lines = log.read().decode(errors="replace").splitlines()
+    counted = [found for line in lines if (found := COUNTED.match(line)) and found[1] == stage]
+    if not counted:
+        resumed = any(folder.glob(f"{stage}/checkpoints/*")) and stage != "robots"
+        return first, stage, f"{stage}: {'going on' if resumed else 'compiling'}"
+    share = int(counted[-1][2]) / max(int(counted[-1][3]), 1)
+    return first + (last - first) * share, stage, counted[-1].string
 
 
 def _end(children: Mapping[str, subprocess.Popen[bytes]]) -> None:
@@ -217,10 +306,11 @@ def _figures(folder: Path) -> dict[str, Any]:
     return {k: v for name in names for k, v in json.loads((folder / name).read_text()).items()}
 
 
-def _result(figures: Mapping[str, Any], seconds: float) -> dict[str, Any]:
+def _result(config: DemoConfig, figures: Mapping[str, Any], seconds: float) -> dict[str, Any]:
     """Returns the content of result.json."""
     ours, plain = figures["randomized"], figures["plain"]
     return {
+        "settings": _settings(config),
         "seconds": seconds,
         "episodes": ours["student"]["episodes"],
         "teacher": ours["teacher"],

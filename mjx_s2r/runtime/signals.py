@@ -3,10 +3,15 @@
 Nothing here imports jax.
 """
 
+import os
 import signal
+import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from types import FrameType
+
+PARENT = "MJX_S2R_PARENT"  # process without which this one shall not go on
 
 
 @contextmanager
@@ -49,3 +54,21 @@ def defer_signals() -> Iterator[Callable[[], bool]]:
 
     with handled([signal.SIGTERM, signal.SIGINT], note):
         yield lambda: bool(asked)
+
+
+def end_with_parent() -> None:
+    """Has this process get SIGTERM when the one that `PARENT` names is gone, by kill -9, too.
+
+    Without that variable, or if it names a process that is not the parent, nothing is done.
+    """
+    asked = os.environ.pop(PARENT, "")  # not for processes that this one starts
+    if asked != str(os.getppid()):
+        return
+
+    def watch() -> None:
+        """Waits until the process has another parent."""
+        while str(os.getppid()) == asked:
+            time.sleep(0.5)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, name="parent watch", daemon=True).start()
