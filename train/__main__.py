@@ -5,10 +5,12 @@ must be set before jax starts, so nothing heavy is imported until the verb is kn
 """
 
 import contextlib
+import errno
 import importlib
 import os
 import sys
 from collections.abc import Sequence
+from importlib.metadata import version
 
 from mjx_s2r.params import ParamError, unknown
 from mjx_s2r.runtime import devices
@@ -16,7 +18,10 @@ from mjx_s2r.runtime.signals import end_with_parent
 from train.help_page import show_help, verb_list
 from train.verbs import VERBS
 
-RESUMED = ("teacher", "seeds", "student", "adapt")  # the others go on by themselves
+RESUMED = ("teacher", "seeds", "student", "adapt")  # go on with --resume
+CONTINUED = ("demo", "pipeline", "study", "sweep")  # go on by themselves
+# A path of the user's that does not exist, may not be touched, or lies on a full disk.
+OF_THE_DISK = (errno.ENOENT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
 LIGHT = ("browse", "fly", "completion")  # need no jax, or start it by themselves
 HELP = ("-h", "--help")
 
@@ -27,6 +32,9 @@ def main() -> int:
         with contextlib.suppress(BrokenPipeError):  # `| head` has read enough
             print(verb_list(), flush=True)
         return 0 if len(sys.argv) > 1 else 2
+    if sys.argv[1] == "--version":
+        print(f"mjx_s2r {version('mjx_s2r')}")
+        return 0
     verb, words = sys.argv[1], sys.argv[2:]
     if verb not in VERBS:
         print(f"error: {unknown('verb', verb, list(VERBS))}", file=sys.stderr)
@@ -47,7 +55,7 @@ def main() -> int:
         module = importlib.import_module(f"train.{verb}")
         return int(module.main(words) or 0)
     except KeyboardInterrupt:
-        print(f"\ninterrupted; what was saved is kept, {_remedy(sys.argv)}", file=sys.stderr)
+        print(f"\ninterrupted; {_remedy(sys.argv)}", file=sys.stderr)
         return 130
     except BrokenPipeError:  # `| head` has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -58,16 +66,32 @@ def main() -> int:
     except _user_errors() as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except OSError as error:
+        if error.errno not in OF_THE_DISK:
+            raise
+        print(f"error: {_told(error)}", file=sys.stderr)
+        return 2
 
 
 def _remedy(line: Sequence[str]) -> str:
     """Returns how to go on from where ``line``, the program and its options, was stopped."""
-    more = " with --resume" if line[0].split()[-1] in RESUMED and "--resume" not in line else ""
-    return f"run the same command{more} to go on"
+    verb = line[0].split()[-1]
+    if verb not in (*RESUMED, *CONTINUED):
+        return "the same command begins anew"
+    more = " with --resume" if verb in RESUMED and "--resume" not in line else ""
+    return f"what was saved is kept, run the same command{more} to go on"
+
+
+def _told(error: OSError) -> str:
+    """Returns what the system says of a file, and what helps where the disk is full."""
+    file = f"{error.filename}: " if error.filename else ""
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return f"{file}{error.strerror}" + ("; make room, then run the same command" if full else "")
 
 
 def _user_errors() -> tuple[type[Exception], ...]:
     """Returns the errors that name their own remedy; anything else keeps its traceback."""
+    devices.import_mjx_quietly()
     from mjx_s2r.contract import ContractError
     from mjx_s2r.io.checkpoints import CheckpointError
     from mjx_s2r.io.config import ConfigError

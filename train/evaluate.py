@@ -53,7 +53,8 @@ def main(argv: Sequence[str]) -> None:
     config = tyro.cli(EvaluateConfig, args=list(argv))
     path = config.json or config.policy.with_suffix(ENDING)
     if config.policy.is_file():
-        check_writable(path.parent)
+        for folder in filter(None, (path.parent, config.logs)):
+            check_writable(folder)
     episodes = evaluate_on_robots(config)
     figures = summary(episodes)
     console.print(table(figures))

@@ -81,6 +81,7 @@ def _fly(config: FlyConfig, path: Path, entry: GalleryPolicy | None) -> None:
     devices.import_mjx_quietly()
     from mjx_s2r.api.fly import show_flight
     from mjx_s2r.api.robots import EvaluateConfig
+    from mjx_s2r.io.run import POLICY, check_writable
     from mjx_s2r.robot.policy import Policy
 
     task = config.task or ("" if entry is None else entry.card.task)
@@ -98,7 +99,9 @@ def _fly(config: FlyConfig, path: Path, entry: GalleryPolicy | None) -> None:
             from train.viewer.window import MujocoWindow
 
             watch = stack.enter_context(MujocoWindow(Policy.load(path).contract.control_hz))
-        out = config.out / (config.name or path.stem)
+        own = path.resolve().parent.name if path.name == POLICY else path.stem
+        out = config.out / (config.name or own)
+        check_writable(out)
         done = show_flight(settings, out, entry=entry, watch=watch)
     print(f"{done.successes} of {len(done.episodes)} episodes reached the goal")
     for episode in done.episodes:

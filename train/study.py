@@ -39,7 +39,6 @@ def main(argv: Sequence[str]) -> None:
         return
     if argv[0] in ("-h", "--help"):
         print_line(__doc__ or "")
-        console.print(table())
         return
     name, rest = argv[0], argv[1:]
     settings = config_of(name)

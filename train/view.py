@@ -24,7 +24,7 @@ from mjx_s2r.api.look import see_worlds
 from mjx_s2r.bridge.registry import LIBRARIES
 from mjx_s2r.contract import CameraSignal, camera_signal
 from mjx_s2r.envs.registry import make_task
-from mjx_s2r.io.run import check_local
+from mjx_s2r.io.run import check_writable
 from mjx_s2r.params import ParamError
 from mjx_s2r.render.cameras import to_rgb
 from mjx_s2r.render.looks import textures
@@ -80,13 +80,12 @@ def main(argv: Sequence[str]) -> None:
     if config.browser:
         browse(config)
         return
+    check_writable(config.out)
     recording = (
         None if config.run is None else record_episode(config.run, config.seed, config.iteration)
     )
     task = _named(config.task) if recording is None else recording.task
     task = seen_by(task, [camera_signal(text) for text in config.cameras] or _found(task))
-    check_local(config.out)
-    config.out.mkdir(parents=True, exist_ok=True)
     if recording is not None:
         path = config.out / "episode.html"
         path.write_text(film_page(recording, task.contract.cameras[0], config.px, config.render))

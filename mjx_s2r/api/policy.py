@@ -127,6 +127,8 @@ def export_policy(
             computes; a variant that is unknown or too far from it.
         ParamError: a policy of another library's environment, which has no contract.
     """
+    if inputs < 1:
+        raise exporter.ExportError(f"inputs {inputs} must be at least 1, or nothing is compared")
     exporter_variants.check_names(variants)
     trainer, state = policy.trainer, policy.state
     env = require_native(trainer.env)

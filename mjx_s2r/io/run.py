@@ -372,7 +372,9 @@ def read_settings(folder: Path) -> dict[str, Any]:
     except OSError as error:
         raise RunError(f"{file} cannot be read ({error.strerror}); name another run") from error
     except ValueError as error:
-        raise RunError(f"{file} is not readable JSON ({error}); start a new run") from error
+        raise RunError(
+            f"{file} is not readable JSON ({error}); mend that line, or train anew"
+        ) from error
     schema = body.pop("schema", None) if isinstance(body, dict) else None
     if schema != SCHEMA:
         found = "without a schema number" if schema is None else f"of schema {schema!r}"
@@ -608,7 +610,11 @@ def check_same_settings(path: Path, body: Any, may_change: Sequence[str] = ()) -
         if not any(fnmatch.fnmatchcase(name, pattern) for pattern in may_change)
     ]
     if changed:
-        raise RunError(f"{path} was started with other settings:\n  " + "\n  ".join(changed))
+        raise RunError(
+            f"{path} was started with other settings:\n  "
+            + "\n  ".join(changed)
+            + "\nname another folder for these, or repeat the run's own to go on"
+        )
 
 
 def _append(path: Path, row: Mapping[str, Any]) -> None:

@@ -7,9 +7,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from io import StringIO
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from mjx_s2r.io.run import Run, RunError
 from mjx_s2r.runtime.signals import PARENT
@@ -49,11 +51,13 @@ def ended(status: int) -> subprocess.Popen[bytes]:
 
 
 def test_a_finished_demo_is_told_again_and_moved_where_asked(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    said = StringIO()
+    monkeypatch.setattr(demo, "console", Console(file=said))
     folder = finished(tmp_path / "demo")
     assert demo.run(DemoConfig(run=folder)) == folder / "report.html"
-    told = " ".join("".join(capfd.readouterr()).split())
+    told = " ".join(said.getvalue().split())
     assert "90% of 10 episodes" in told and "--again" in told
     with pytest.raises(RunError, match="seed 0, now 1"):
         demo.run(DemoConfig(run=folder, seed=1))

@@ -57,13 +57,13 @@ class StudyOptions:
     size: Size = "small"
     """small takes some minutes on two cores and answers roughly; full is what a claim needs."""
     seeds: int = 0
-    """Trainings of each arm; more of them add to what is there."""
+    """Trainings of each arm, 0 for as many as the size has; more add to what is there."""
     iterations: int = 0
-    """PPO iterations of every training."""
+    """PPO iterations of every training, 0 for as many as the size has."""
     count: int = 0
-    """Robots of each family; more of them add to what is there."""
+    """Robots of each family, 0 for as many as the size has; more add to what is there."""
     episodes: int = 0
-    """Episodes of each policy on each robot."""
+    """Episodes of each policy on each robot, 0 for as many as the size has."""
     arms: tuple[str, ...] = ()
     """Arms to train now, of those that the study has; all are reported."""
     weights: Path | None = None
@@ -176,6 +176,7 @@ def run_study(study: Study, options: StudyOptions, name: str = "") -> tuple[Find
         families = make_families(
             settings.preset.task, settings.preset.places, settings.preset.count
         )
+        print_line(plan_of(arms, settings))
         for seed in range(settings.preset.seeds):
             jobs = [(arm, robot) for arm in arms for robot in _robots_of(arm, settings.preset)]
             changed = [_one(study, job, seed, settings, families) for job in jobs]
@@ -186,6 +187,17 @@ def run_study(study: Study, options: StudyOptions, name: str = "") -> tuple[Find
         print_line(found.sentence)
     print_line(f"page: {settings.run / REPORT}")
     return findings
+
+
+def plan_of(arms: Sequence[Arm], settings: StudySettings) -> str:
+    """Returns what a study is about to do, in a sentence."""
+    preset = settings.preset
+    trainings = preset.seeds * sum(len(_robots_of(arm, preset)) for arm in arms)
+    return (
+        f"study {settings.study}, {settings.size}: {trainings} trainings, as far as they are not "
+        f"done, judged on {preset.count} robots of each family; about {preset.minutes:g} minutes "
+        f"on two cores as it is written; all of it goes to {settings.run}"
+    )
 
 
 def command(study: Study, settings: StudySettings) -> str:

@@ -36,7 +36,7 @@ EVALUATION = ".evaluation.json"
 MARKS = (CONFIG, METRICS, RESULT, REPORT, POLICY, SWEEP, GAP, IDENTIFICATION)
 SKIPPED = (CHECKPOINTS, "profile", "jobs", "nan", "__pycache__")  # folders not looked into
 PIPELINES = ("randomized", "plain")  # of a demo
-FRESH_S = 600.0  # a study or a pipeline that wrote a file so lately is taken to go on
+FRESH_S = 180.0  # a study or a pipeline that wrote a file so lately is taken to go on
 TAIL = 4000  # characters of a log in which the reason of a failure stands
 
 
