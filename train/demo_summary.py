@@ -9,7 +9,7 @@ import numpy as np
 
 from mjx_s2r.envs.registry import make_task, robots_of
 from mjx_s2r.eval.intervals import design_effect
-from mjx_s2r.io.run import BOUNDS, METRICS, REPORT
+from mjx_s2r.io.run import BOUNDS, METRICS, POLICY, REPORT
 from mjx_s2r.report import demo_report
 from mjx_s2r.report.findings import (
     NOMINAL,
@@ -53,6 +53,7 @@ def write_report(
         space=task.space,
         randomized=_pipeline(folder / "randomized", figures["randomized"]),
         plain=_pipeline(folder / "plain", figures["plain"]),
+        policy=str(folder / "randomized" / POLICY),
         provenance=Provenance(
             command="make demo",
             machine=str(about.get("machine", "")),
@@ -76,7 +77,8 @@ def _outcomes(figures: Mapping[str, Any]) -> tuple[Outcome, ...]:
         robots = student["per_robot"].values()
         counts = ([robot[count] for robot in robots] for count in ("successes", "episodes"))
         total = (student["successes"], student["episodes"])
-        rows.append(Outcome("student", kind, STAND_IN, *total, design_effect(*counts)))
+        effect = design_effect(*counts)
+        rows.append(Outcome("student", kind, STAND_IN, *total, effect, len(robots)))
     return tuple(rows)
 
 

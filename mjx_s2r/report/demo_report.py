@@ -49,6 +49,7 @@ SECTIONS = {
     "bounds": "Widening",
     "ranges": "Ranges",
     "robot": "Robot side",
+    "next": "Next",
     "provenance": "Provenance",
 }
 PLACE_WORDS = {

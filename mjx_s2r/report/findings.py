@@ -32,6 +32,7 @@ class Outcome:
         episodes: all of them.
         effect: their design effect (`mjx_s2r.eval.intervals.design_effect`), above 1 where episodes
             on one robot are alike.
+        robots: on how many robots, 0 where that is not told.
     """
 
     label: str
@@ -40,6 +41,7 @@ class Outcome:
     successes: int
     episodes: int
     effect: float = 1.0
+    robots: int = 0
 
     def __post_init__(self) -> None:
         """Checks the counts and the two names.
@@ -170,12 +172,13 @@ class DemoReport:
         total_s: duration of the whole run, s.
         outcomes: rows of the table of successes. The verdict compares the first row of each
             pipeline on the stand-in.
-        target: success rate that was asked for on the stand-in; None asks for nothing.
+        target: success rate on the stand-in that the project asks of itself; None asks nothing.
         stages_s: part of the run -> its duration, s, in order.
         space: the table of parameters.
         randomized: the training in worlds that differ.
         plain: the same training in the nominal world.
         provenance: where the numbers come from.
+        policy: path of the randomized policy's file, for what to do next.
         confidence: of every interval.
     """
 
@@ -189,6 +192,7 @@ class DemoReport:
     randomized: Pipeline = Pipeline()
     plain: Pipeline = Pipeline()
     provenance: Provenance = Provenance()
+    policy: str = ""
     confidence: float = 0.95
 
 
@@ -215,9 +219,10 @@ def verdict(report: DemoReport) -> Verdict:
             "open", "No verdict", ("The randomized policy did not run on the stand-in.",)
         )
     low, high = ours.interval(report.confidence)
+    robots = f"{ours.robots} simulated robots" if ours.robots else "the stand-in"
     measured = (
         f"The randomized {ours.label} reached the goal in {percent(ours.rate)} of {ours.episodes} "
-        f"episodes on the stand-in ({percent(report.confidence)} interval {span(low, high)})"
+        f"episodes on {robots} ({percent(report.confidence)} interval {span(low, high)})"
     )
     if bare is None:
         first = measured + ". The policy without randomization did not run there."

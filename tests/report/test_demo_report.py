@@ -27,7 +27,10 @@ from mjx_s2r.report.findings import (
     RobotSide,
 )
 
-SECTIONS = ["outcomes", "films", "worlds", "learning", "bounds", "ranges", "robot", "provenance"]
+SECTIONS = [
+    *("outcomes", "films", "worlds", "learning", "bounds", "ranges", "robot"),
+    *("next", "provenance"),
+]
 NOTHING = "No data for this section."
 VOID = {"meta", "link", "img", "br", "source"}
 SPACE = ParamSpace(
@@ -143,6 +146,7 @@ def full(tmp_path: Path) -> DemoReport:
             effects={"backlash_deg": 0.5},
             not_modelled=("Links do not bend.",),
         ),
+        policy="runs/<x>/policy.onnx",
     )
 
 
