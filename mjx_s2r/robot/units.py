@@ -16,8 +16,6 @@ BAND = 3.0  # a ratio is that of degrees when it is within this factor of 57.3
 TURN = 2 * math.pi + 0.1  # rad
 LEAST = 0.02  # rad; what moved less tells nothing
 NOISE = 0.004  # rad; less is an encoder's noise, a gear's play, or a servo that settles
-ALIKE = 0.7  # correlation, at some lag, of what is the same motion in two units
-LAG = 12  # rows by which readings may be late
 
 
 def suspect_reading(contract: PolicyContract, signals: Mapping[str, np.ndarray]) -> list[str]:
@@ -52,7 +50,7 @@ def suspect_reading(contract: PolicyContract, signals: Mapping[str, np.ndarray])
 
 
 def suspect_motion(joints: Sequence[str], commands: np.ndarray, positions: np.ndarray) -> list[str]:
-    """Returns the joints whose commands and readings move alike, and in different units.
+    """Returns the joints whose commands and readings move in different units.
 
     Args:
         joints: their names.
@@ -64,10 +62,11 @@ def suspect_motion(joints: Sequence[str], commands: np.ndarray, positions: np.nd
         sent, read = _spread(commands[:, j]), _spread(positions[:, j])
         if min(sent, read) < NOISE or max(sent, read) < LEAST:
             continue
-        if _alike(commands[:, j], positions[:, j]) < ALIKE:
-            continue
-        for ratio, which in ((sent / read, "commands"), (read / sent, "readings")):
-            if DEGREES / BAND < ratio < DEGREES * BAND:
+        # A short log whose joint moves at its start alone is told by the whole way.
+        ways = sent / read, np.ptp(_finite(commands[:, j])) / np.ptp(_finite(positions[:, j]))
+        for power, which in ((1, "commands"), (-1, "readings")):
+            ratio = ways[0] ** power
+            if all(DEGREES / BAND < way**power < DEGREES * BAND for way in ways):
                 found.append(
                     f"joint {joint!r}: {which} move {ratio:.0f} times as far as the other; one of "
                     "them is in degrees, convert it in the driver"
@@ -89,18 +88,12 @@ def _looks_like_degrees(value: np.ndarray, low: np.ndarray, high: np.ndarray) ->
     return bool(beyond.any() and inside.all())
 
 
-def _alike(sent: np.ndarray, read: np.ndarray) -> float:
-    """Returns the highest correlation of two columns, the second one up to `LAG` rows late."""
-    best = 0.0
-    for lag in range(min(LAG, len(sent) - 2) + 1):
-        pair = np.stack((sent[: len(sent) - lag], read[lag:]))
-        pair = pair[:, np.isfinite(pair).all(0)]
-        if pair.shape[1] > 2 and (np.ptp(pair, axis=1) > 0).all():
-            best = max(best, float(np.corrcoef(pair)[0, 1]))
-    return best
-
-
 def _spread(values: np.ndarray) -> float:
     """Returns the distance between the 5th and the 95th percentile of what is finite."""
-    known = values[np.isfinite(values)]
+    known = _finite(values)
     return float(np.subtract(*np.percentile(known, [95, 5]))) if known.size > 1 else 0.0
+
+
+def _finite(values: np.ndarray) -> np.ndarray:
+    """Returns the values that are finite."""
+    return values[np.isfinite(values)]

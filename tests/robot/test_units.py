@@ -35,6 +35,15 @@ def test_velocities_are_judged_by_what_training_met() -> None:
     assert not suspect_reading(CONTRACT, {"joint_vel": np.array([80.0, 0.0])})  # claims nothing
 
 
+def test_a_joint_that_moves_at_the_start_alone_is_no_unit_mistake() -> None:
+    """A short flight: the command is there in two steps, the servo follows in ten."""
+    command = np.full((30, 1), -0.127)
+    command[:2, 0] = -0.0686, -0.1215
+    position = -0.117 + 0.237 * np.exp(-np.arange(30) / 3.0)[:, None]
+    assert not suspect_motion(("gripper",), command, position)
+    assert suspect_motion(("gripper",), command, np.rad2deg(command) - 3.0)
+
+
 def test_motion_in_two_units_is_found() -> None:
     t = np.linspace(0, 10, 500)
     command = np.stack([0.4 * np.sin(t), 0.3 * np.sin(2 * t)], 1)
