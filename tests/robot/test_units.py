@@ -36,9 +36,9 @@ def test_velocities_are_judged_by_what_training_met() -> None:
 
 
 def test_a_joint_that_moves_at_the_start_alone_is_no_unit_mistake() -> None:
-    """A short flight: the command is there in two steps, the servo follows in ten."""
+    """A short flight: the command is there in three steps, the servo follows in ten."""
     command = np.full((30, 1), -0.127)
-    command[:2, 0] = -0.0686, -0.1215
+    command[:3, 0] = -0.0686, -0.1168, -0.12
     position = -0.117 + 0.237 * np.exp(-np.arange(30) / 3.0)[:, None]
     assert not suspect_motion(("gripper",), command, position)
     assert suspect_motion(("gripper",), command, np.rad2deg(command) - 3.0)
