@@ -330,7 +330,8 @@ def publish(study: Study, settings: StudySettings, options: StudyOptions) -> tup
     findings = conclude(judged, study.comparisons)
     notes = [*study.notes(rows, settings.preset)] if study.notes else []
     about = devices.describe()
-    kept = replace(settings, run=Path(settings.run.name))  # says nothing of where it was made
+    weights = settings.weights and Path(settings.weights.name)
+    kept = replace(settings, run=Path(settings.run.name), weights=weights)  # not where it was made
     body = {
         "about": about,
         "study": to_dict(kept) | {"question": study.question},
