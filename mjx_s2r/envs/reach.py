@@ -14,10 +14,10 @@ import mujoco
 from mujoco import mjx
 
 from mjx_s2r.contract import CameraSignal, PolicyContract, Signal
-from mjx_s2r.envs.camera_pose import TOBIN, camera_pose
 from mjx_s2r.envs.registry import register
 from mjx_s2r.learn.ppo.config import PPOConfig
 from mjx_s2r.params import Param, ParamSpace, add, scale, set_to
+from mjx_s2r.params.camera_rows import TOBIN, camera_pose
 from mjx_s2r.sim.model.model_contract import action_of
 from mjx_s2r.sim.task import InitialState, StepResult
 

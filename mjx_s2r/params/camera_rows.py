@@ -1,4 +1,4 @@
-"""Rows of group "visual" by camera: which of them touch the pictures of one camera.
+"""Rows of group "visual" by camera: its mounting, and which rows touch its pictures.
 
 It knows no simulator and no jax.
 """
@@ -6,6 +6,7 @@ It knows no simulator and no jax.
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from mjx_s2r.params.param import Param, add
 from mjx_s2r.params.space import ParamSpace, matching_elements
 
 # Arrays of group "visual" that each camera has for itself; all others are the scene's
@@ -17,6 +18,32 @@ COLOUR_ARRAYS = (
 )
 LENS_ARRAYS = ("camera_pos", "camera_rot", "camera_fovy", "camera_centre", "camera_distortion")
 CAMERA_ARRAYS = frozenset((*FRAME_ARRAYS, *DEPTH_ARRAYS, *COLOUR_ARRAYS, *LENS_ARRAYS))
+TOBIN = "Tobin et al. 2017: free light from above, camera pushed about, 5 % focal length"
+
+
+def camera_pose(
+    name: str, *cameras: str, angle: float = 0.04, source: str = TOBIN
+) -> tuple[Param, ...]:
+    """Returns the seven rows of a camera's mounting: x, y, z, pitch, yaw, roll, fovy.
+
+    Args:
+        name: what the rows' names begin with.
+        cameras: names of those that move, each the same way; none: all of the model.
+        angle: limit of each angle to either side, rad.
+        source: where the limits come from.
+    """
+    shift, turn, zoom = ({"unit": unit, "source": source} for unit in ("m", "rad", "deg"))
+    return (
+        *(
+            add(f"{name}_{c}", "visual.camera_pos", cameras, (-0.02, 0.02), column=i, **shift)
+            for i, c in enumerate("xyz")
+        ),
+        *(
+            add(f"{name}_{c}", "visual.camera_rot", cameras, (-angle, angle), column=i, **turn)
+            for i, c in enumerate(("pitch", "yaw", "roll"))
+        ),
+        add(f"{name}_fovy", "visual.camera_fovy", cameras, (-2.5, 2.5), **zoom),
+    )
 
 
 @dataclass(frozen=True)
