@@ -101,7 +101,7 @@ class TunedPolicy:
         logs, settings = self.expert.record(job), self.adapt
         policy = _adapted(job, start.policy.parent, logs, settings, self.count)
         frames = settings.all_iterations * settings.num_envs * settings.num_steps
-        return Made(policy, start.env_steps + frames, start.curve)
+        return Made(policy, start.env_steps + frames, curve_of(policy.parent))
 
 
 @dataclass(frozen=True)

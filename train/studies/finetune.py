@@ -57,7 +57,7 @@ STUDY = Study(
     ),
     presets={
         size: replace(preset, count=20)
-        for size, preset in camera_presets({ROBOT: FOLDER / "reach_target.toml"}, (12, 300)).items()
+        for size, preset in camera_presets({ROBOT: FOLDER / "reach_target.toml"}, (10, 300)).items()
     },
     comparisons=COMPARISONS,
     notes=notes,
