@@ -26,6 +26,7 @@ SOURCES = {
     "FINGER": "a cable that pulls, a finger: a guess",
     "GROUND": "MuJoCo Playground's Go1",
     "BUS": "delays of MuJoCo Playground's push cube, noise of its Go1",
+    "SLIDE": "half a percent of the least range of a slide, which shares the row with the hinges",
     "ZERO": "encoder zero against the link, reading and command together (Playground's qpos0)",
     "GEAR": "half of the play of a worn hobby servo, 1.5 degrees: a guess",
     "TOBIN": "Tobin et al. 2017: light from above, camera pushed about, 5 % focal length",
@@ -172,8 +173,11 @@ def _joints(facts: RobotFacts) -> Iterator[TableRow]:
         ("friction", "dof_frictionloss", (0.3, 3.0)),
         ("armature", "dof_armature", (0.7, 1.4)),
     ):
-        if np.ravel(getattr(m, array))[drives.dof].any():
-            yield TableRow("scale", name, f"model.{array}", "HINGES", limits, "SERVO", log)
+        has = np.ravel(getattr(m, array))[drives.dof] > 0
+        if has.any():
+            some = tuple(m.joint(int(j)).name for j in drives.joints[has])
+            which = "HINGES" if has.all() else some
+            yield TableRow("scale", name, f"model.{array}", which, limits, "SERVO", log)
     gains = (0.6, 1.5) if facts.kind == "arm" else (0.8, 1.3)
     source = "SERVO" if facts.kind == "arm" else "GAINS"
     if facts.servo:
@@ -202,13 +206,20 @@ def _signals(facts: RobotFacts) -> Iterator[TableRow]:
         rad = {"unit": "rad"}
         yield TableRow("set_to", "backlash", "actuator.backlash", ("*",), play, "GEAR", rad)
     angle, speed = {"unit": "rad"}, {"unit": "rad/s"}
-    if not facts.drives.hinge.all():
-        angle = speed = {}
+    noise, bias, rate, source = 0.01, 0.03, 0.2, "BUS"
+    hinge, ends = facts.drives.hinge, facts.model.jnt_range[facts.drives.joints]
+    if not hinge.all():
+        # A row of noise is one for all joints: no more than the slide of least range can bear.
+        angle, speed, source = {}, {}, "SLIDE"
+        least = float(np.ptp(ends[~hinge], axis=1).min())
+        if least > 0:
+            limits = zip((noise, bias, rate), (0.005, 0.01, 0.05), strict=True)
+            noise, bias, rate = (min(x, two_digits(share * least)) for x, share in limits)
     delay = (0.0, 0.04 if arm else 0.02)
     yield TableRow("set_to", "sensor_delay", "sensor.delay_s", (), delay, "BUS", second)
-    yield TableRow("set_to", "angle_noise", "sensor.noise", pos, (0.0, 0.01), "BUS", angle)
-    yield TableRow("set_to", "angle_bias", "sensor.bias", pos, (0.0, 0.03), "BUS", angle)
-    yield TableRow("set_to", "speed_noise", "sensor.noise", vel, (0.0, 0.2), "BUS", speed)
+    yield TableRow("set_to", "angle_noise", "sensor.noise", pos, (0.0, noise), source, angle)
+    yield TableRow("set_to", "angle_bias", "sensor.bias", pos, (0.0, bias), source, angle)
+    yield TableRow("set_to", "speed_noise", "sensor.noise", vel, (0.0, rate), source, speed)
     if not arm:
         gyro = ("gyro",)
         yield TableRow(

@@ -166,12 +166,16 @@ class Pilot:
     def _pose(self, reading: Reading) -> np.ndarray:
         """Returns the command (J,) that leaves the robot where it is held: its pose, or no effort.
 
-        That is the last command of the flight before, where it is within reach of the pose.
+        That is the last command of the flight before, where it is within reach of the pose. A pose
+        that lies beyond a joint's end by less than a period's motion, as noise does, is put there.
         """
         guard = self.guard
         if guard.contract.action.mode == "effort":
             return np.zeros(len(guard.contract.action.joints), np.float32)
         pose = np.asarray(reading.signals[guard.config.position_signal], np.float32)
+        inside = np.clip(pose, guard.limits.stop_low, guard.limits.stop_high)
+        stride = np.abs(inside - pose) <= guard.limits.rate * self._dt_s
+        pose = np.where(stride, inside, pose).astype(np.float32)
         start = self._start
         if start is None or np.shape(start) != pose.shape or not np.isfinite(start).all():
             return pose

@@ -99,13 +99,15 @@ def _signal(signal: Signal, info: DriverInfo, glances: Sequence[Glance]) -> Iter
 
 def _units(signal: Signal, info: DriverInfo, values: np.ndarray) -> Iterator[Remark]:
     """Yields the suspicion of degrees, where radians put every joint back into its range."""
-    if signal.name != "joint_pos" or signal.unit != "rad" or signal.size != len(info.joints):
+    if signal.name != "joint_pos" or signal.size != len(info.joints):
         return
+    units = [unit.strip() for unit in signal.unit.split(",")]
+    turns = np.array(units if len(units) == signal.size else units[:1] * signal.size) == "rad"
     low, high = np.array(info.low), np.array(info.high)
     slack = 0.1 * np.where(np.isfinite(high - low), high - low, 0.0)
     first = values[0]
     outside = (first < low - slack) | (first > high + slack)
-    as_degrees = first / DEGREES
+    as_degrees = np.where(turns, first / DEGREES, first)
     fits = np.all((as_degrees >= low - slack) & (as_degrees <= high + slack))
     if outside.any():
         joints = [info.joints[j] for j in np.flatnonzero(outside)]
@@ -114,7 +116,7 @@ def _units(signal: Signal, info: DriverInfo, values: np.ndarray) -> Iterator[Rem
             yield Remark(
                 "fault",
                 signal.name,
-                f"looks like degrees ({what}): divided by {DEGREES:.1f} every joint is in its "
+                f"looks like degrees ({what}): divided by {DEGREES:.1f} every hinge is in its "
                 "range; convert in the driver",
             )
         else:

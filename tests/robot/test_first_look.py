@@ -129,3 +129,16 @@ def test_looking_reads_often_and_sends_nothing() -> None:
     found = look(driver, clock, CONTRACT.control_hz, 2.0)
     assert len(found) == 80 and set(driver.calls) == {"read"}
     assert np.allclose(np.diff([g.got_s for g in found]), 0.025)
+
+
+def test_degrees_are_found_on_a_robot_of_hinges_and_slides() -> None:
+    """The slide is in metres either way."""
+    mixed = replace(CONTRACT.signals[0], unit="rad, m")
+    contract = replace(CONTRACT, signals=(mixed, *CONTRACT.signals[1:]))
+    info = replace(INFO, low=(-1.0, 0.02), high=(1.0, 0.06))
+
+    def degrees(_: int, reading: Reading) -> Reading:
+        return with_signal(reading, "joint_pos", np.array([np.rad2deg(0.03), 0.04]))
+
+    told = [r for r in remarks(contract, info, glances(degrees)) if r.about == "joint_pos"]
+    assert told[0].verdict == "fault" and "looks like degrees" in told[0].text

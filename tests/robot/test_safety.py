@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from mjx_s2r.contract import ContractError, PolicyContract
+from mjx_s2r.robot.decisions import Pilot
 from mjx_s2r.robot.driver import Reading
 from mjx_s2r.robot.safety import Decision, Guard, GuardState, Mode, SafetyConfig
-from tests.robot.fakes import CAMERA, contract_for, info_for, reading_at
+from tests.robot.fakes import CAMERA, JOINTS, FakePolicy, contract_for, info_for, reading_at
 
 CONTRACT = contract_for(cameras=True)
 NOW_S = 10.0
@@ -35,6 +36,26 @@ def once(
 
 GOOD = reading_at(NOW_S, CONTRACT)
 BLANK = np.zeros((CAMERA.height, CAMERA.width, 3), np.uint8)
+
+
+def test_a_joint_far_beyond_its_own_end_stops_by_name() -> None:
+    """The fake's joints end at 2 rad; a tenth of the range beyond is still believed."""
+    (event,) = guard_for().inspect(reading_at(NOW_S, CONTRACT, joint_pos=[0.1, 2.45]), NOW_S).events
+    assert (event.code, event.name, event.mode) == ("range", JOINTS[1], Mode.STOP)
+    assert event.value == pytest.approx(2.45) and event.limit == pytest.approx(2.4)
+    near = reading_at(NOW_S, CONTRACT, joint_pos=[-2.35, 2.35])
+    assert not guard_for().inspect(near, NOW_S).events
+    endless = guard_for(low=(-np.inf,) * 2, high=(np.inf,) * 2)
+    assert not endless.inspect(reading_at(NOW_S, CONTRACT, joint_pos=[2.9, 2.9]), NOW_S).events
+
+
+@pytest.mark.parametrize(("pose", "first"), [(2.001, 2.0), (2.3, 2.3), (1.2, 1.2)])
+def test_the_first_command_lies_inside_the_ends_where_that_is_no_jump(
+    pose: float, first: float
+) -> None:
+    pilot = Pilot(guard_for(), FakePolicy(CONTRACT, np.zeros(2)))
+    found = pilot._pose(reading_at(NOW_S, CONTRACT, joint_pos=[pose, -pose]))
+    np.testing.assert_allclose(found, [first, -first], atol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -471,10 +471,15 @@ def _limits_line(s: Session) -> str:
         top = s.fraction * min(max(action.max_effort), max(s.info.max_effort))
         return f"effort up to {top:.3g} {action.unit}{_changed_limits(s.safety)}"
     speeds = [min(a, b) for a, b in zip(action.max_rate, s.info.max_rate, strict=True)]
-    unit = action.unit.split(",")[0]
+    units = [unit.strip() for unit in action.unit.split(",")]
+    fastest = {
+        unit: max(v for v, own in zip(speeds, units * len(speeds), strict=False) if own == unit)
+        for unit in dict.fromkeys(units)
+    }
+    told = " and ".join(f"{s.fraction * speed:.3g} {unit}/s" for unit, speed in fastest.items())
     return (
         f"{100 * s.safety.soft_limit:.0f} % of the joints' ranges, up to "
-        f"{s.fraction * max(speeds):.3g} {unit}/s{_changed_limits(s.safety)}"
+        f"{told}{_changed_limits(s.safety)}"
     )
 
 

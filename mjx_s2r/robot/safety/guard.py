@@ -34,6 +34,7 @@ from mjx_s2r.robot.safety.limits import (
 )
 from mjx_s2r.robot.safety.workspace import Workspace, workspace_of
 
+BEYOND = 0.1  # share of a joint's range by which a reading may lie outside of it
 FINAL = ("estop", "clock", "blocked", "overrun")  # causes that are never tolerated
 
 
@@ -98,6 +99,7 @@ class Guard:
         motion: of the joints between two readings.
         max_effort: (J,) largest effort, N m or N.
         overspeed: (J,) largest velocity that is believed to be commanded, unit/s.
+        ends: lowest and highest position (J,) that is believed of each joint.
         seen: what was met in training.
         workspace: where the robot's points stay; None anywhere.
     """
@@ -108,6 +110,7 @@ class Guard:
     motion: MotionLimits
     max_effort: np.ndarray
     overspeed: np.ndarray
+    ends: tuple[np.ndarray, np.ndarray]
     seen: tuple[readings.SeenRange, ...] = ()
     workspace: Workspace | None = None
 
@@ -127,6 +130,9 @@ class Guard:
                 f"in the contract, which has {sizes}; set safety.position_signal"
             )
         moves = motion_limits(contract, info)
+        low, high = np.array(info.low, float), np.array(info.high, float)
+        span = high - low
+        room = BEYOND * np.where(np.isfinite(span), span, 0.0)
         return cls(
             config=config,
             contract=contract,
@@ -134,6 +140,7 @@ class Guard:
             motion=moves,
             max_effort=np.minimum(action.max_effort, info.max_effort),
             overspeed=config.overspeed * moves.rate,
+            ends=(low - room, high + room),
             seen=readings.seen_ranges(config, contract),
             workspace=workspace_of(config, contract),
         )
@@ -180,10 +187,32 @@ class Guard:
             return events, past
         found, past = judge(self.config, self.contract, self.motion, past, reading, now_s, command)
         events += found
-        events += self._speed(reading)
+        events += self._ends(reading) + self._speed(reading)
         events += readings.unlike_training(self.config, self.seen, reading)
         events += readings.bad_extras(self.config, self.max_effort, reading)
         return events, past
+
+    def _ends(self, reading: Reading) -> list[Event]:
+        """Returns the joints that read far beyond their own ends: another unit, order or zero.
+
+        Such a reading is no pose to begin from, or to go on from.
+        """
+        pose, (low, high) = reading.signals.get(self.config.position_signal), self.ends
+        if not readings.is_numeric(pose) or pose.shape != low.shape:
+            return []
+        if ((pose >= low) & (pose <= high)).all():
+            return []
+        beyond = np.flatnonzero((pose < low) | (pose > high))
+        return [
+            Event(
+                "range",
+                self.motion.joints[j],
+                float(pose[j]),
+                float(low[j] if pose[j] < low[j] else high[j]),
+                Mode.STOP,
+            )
+            for j in beyond
+        ]
 
     def _speed(self, reading: Reading) -> list[Event]:
         """Returns the joints that move faster, as measured, than any command may move them."""

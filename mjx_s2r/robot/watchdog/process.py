@@ -27,7 +27,7 @@ import numpy as np
 
 from mjx_s2r.contract import from_json
 from mjx_s2r.robot.clock import RealClock
-from mjx_s2r.robot.driver import Driver, Reading
+from mjx_s2r.robot.driver import Driver, Reading, check
 from mjx_s2r.robot.drivers.named import open_driver
 from mjx_s2r.robot.estop import LatchedStop, open_stop
 from mjx_s2r.robot.watchdog.board import ARMED, GONE, IDLE, TRIPPED, SentCommand, SharedBoard
@@ -84,6 +84,7 @@ class Watchdog:
         self._journal = Journal(self._config.log, realtime=self._config.realtime)
         self._driver: Driver = open_driver(setup["driver"], contract, RealClock(), setup["options"])
         self._info = self._driver.describe()
+        check(contract, self._info)  # before anything reckons with limits of other joints
         self._judge = CommandJudge(contract, self._info)
         self._board = SharedBoard(self._info)
         os.ftruncate(memory, self._board.size)
