@@ -57,7 +57,7 @@ CAUSES = (
     Cause("missing", "values", "contract", "stop", "a signal or picture is not there"),
     Cause("shape", "values", "contract", "stop", "a signal or picture of another size or type"),
     Cause("nan", "unit", "finite", "stop", "a signal that is not finite"),
-    Cause("range", "unit", "Signal.low, high", "stop", "a reading beyond what is believed"),
+    Cause("range", "unit", "Signal, DriverInfo.low", "stop", "a reading beyond what is believed"),
     Cause("stale", "s", "reading_*_periods, image_*_periods", "hold, stop", "too old"),
     Cause("future", "s", "future_s", "stop", "a time stamp ahead of the clock, or none"),
     Cause("backwards", "s", "last reading", "hold", "a reading older than the one before it"),
