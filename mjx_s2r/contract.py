@@ -281,6 +281,12 @@ class ActionSpec:
         for name in ("scale", "home", "low", "high", "max_rate", "max_effort", "kp", "kd"):
             object.__setattr__(self, name, _plain(getattr(self, name)))
 
+    @property
+    def units(self) -> tuple[str, ...]:
+        """The unit of each joint's command."""
+        words = tuple(word.strip() for word in self.unit.split(","))
+        return words if len(words) == len(self.joints) else words[:1] * len(self.joints)
+
 
 def _plain(values: Any) -> Any:
     """Returns an array or a sequence of numbers as a tuple of floats; all else as it is."""

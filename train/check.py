@@ -1,8 +1,10 @@
 """python -m train check --task module:Class: a task beside C MuJoCo, before it is trained.
 
 Every row of the group "model" at both of its ends, and every signal, privileged value, label and
-reward, in the engine of the training and in C MuJoCo, from random starts for half a second. Exit
-status 1 says that something differs, acts not, or is no number; each such thing gets a sentence.
+reward, in MJX (--physics.backend names another engine) and in C MuJoCo, from random starts for half
+a second. Exit status 1 says that something differs, acts not, or is no number; each such thing gets
+a sentence. MJX compiles a small robot in a minute, and one of many meshes in ten; where training
+takes engine c, --physics.backend c looks at the same rows and functions in seconds.
 """
 
 from collections.abc import Sequence

@@ -390,9 +390,11 @@ def _surround(
             seen = replace(seen, centre=seen.centre + np.array((0, 0, lift)))
         name = add_camera(spec, seen, root)
         work.note(f"camera {name!r}, three quarter view of the robot", "there was none")
-    if not named.nlight:
+    fixed = named.light_mode == int(mujoco.mjtCamLight.mjCAMLIGHT_FIXED)
+    if not fixed.any():
         add_light(spec, seen)
-        work.note("light 'sun' from above", "there was none")
+        why = "those of the file follow a body" if named.nlight else "there was none"
+        work.note("light 'sun' from above", why)
     for what, why in fit_solver(spec):
         work.note(what, why)
     return servos

@@ -10,6 +10,7 @@ from mjx_s2r.mjcf.pairs import ONE_NUMBER, penetration, random_poses
 from mjx_s2r.mjcf.plausible import FLAT
 
 POSES = 200  # tried for home
+INSIDE = 0.06  # share of a joint's range that home keeps from either end
 TOUCH = 1e-3  # m; a contact at home may be this deep
 FOVY = 45.0  # deg
 AZIMUTH, ELEVATION = np.radians(35.0), np.radians(25.0)  # of the camera, seen from the robot
@@ -32,11 +33,16 @@ class Framing:
 
 
 def pose_of_rest(m: mujoco.MjModel) -> np.ndarray:
-    """Returns (nq,) the maker's first keyframe, or the zero pose moved within the limits."""
+    """Returns (nq,) the maker's first keyframe, or the zero pose, moved well within the limits.
+
+    A policy's commands end 5 % before a joint does, so that is where a robot must not start.
+    """
     pose = m.key_qpos[0].copy() if m.nkey else m.qpos0.copy()
     for j in np.flatnonzero(m.jnt_limited):
         if m.jnt_type[j] in ONE_NUMBER:
-            pose[m.jnt_qposadr[j]] = np.clip(pose[m.jnt_qposadr[j]], *m.jnt_range[j])
+            low, high = m.jnt_range[j]
+            room = INSIDE * (high - low)
+            pose[m.jnt_qposadr[j]] = np.clip(pose[m.jnt_qposadr[j]], low + room, high - room)
     return np.asarray(pose)
 
 

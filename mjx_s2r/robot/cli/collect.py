@@ -171,6 +171,7 @@ def _make_motion(session: Session, asked: MotionConfig | MotionFile) -> None:
     seconds = plan.seconds + SPARE_S
     session.note(fly(cockpit, actor, seconds, "motion-1", lambda _: actor.done, start))
     if not session.over and not actor.done:
+        session.facts["unfinished"] = "the guard held too often"
         say(["the motion was not finished in its time: the guard held too often, see the log"])
 
 

@@ -251,7 +251,8 @@ class Session:
             return LATCHED
         if any(e.interrupted for e in self.episodes):
             return INTERRUPTED
-        return STOPPED if any(e.tally.stop for e in self.episodes) else OK
+        short = any(e.tally.stop for e in self.episodes) or "unfinished" in self.facts
+        return STOPPED if short else OK
 
     def finish(self) -> int:
         """Raises the stage where that is due, says what comes next; returns the exit status."""
@@ -471,10 +472,9 @@ def _limits_line(s: Session) -> str:
         top = s.fraction * min(max(action.max_effort), max(s.info.max_effort))
         return f"effort up to {top:.3g} {action.unit}{_changed_limits(s.safety)}"
     speeds = [min(a, b) for a, b in zip(action.max_rate, s.info.max_rate, strict=True)]
-    units = [unit.strip() for unit in action.unit.split(",")]
     fastest = {
-        unit: max(v for v, own in zip(speeds, units * len(speeds), strict=False) if own == unit)
-        for unit in dict.fromkeys(units)
+        unit: max(v for v, own in zip(speeds, action.units, strict=True) if own == unit)
+        for unit in dict.fromkeys(action.units)
     }
     told = " and ".join(f"{s.fraction * speed:.3g} {unit}/s" for unit, speed in fastest.items())
     return (

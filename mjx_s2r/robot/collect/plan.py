@@ -200,10 +200,11 @@ def _fit(config: MotionConfig, guard: Guard, j: int, centre: float, shape: np.nd
     tightest = min(allowed, key=lambda key: allowed[key])
     amplitude = min(config.amplitude, allowed[tightest])
     if amplitude < LEAST * config.amplitude:
+        unit = contract.action.units[j]
         slower_hz = config.last_hz * allowed[tightest] / config.amplitude
         remedy = {
             "position": "move the joint away from its end, or ask for a smaller amplitude",
-            "speed": f"commands may move at {max_speed:.3g} {contract.action.unit}/s now: ask for "
+            "speed": f"commands may move at {max_speed:.3g} {unit}/s now: ask for "
             f"frequencies up to {slower_hz:.2g} Hz, or for a higher stage of speed",
             "acceleration": "ask for lower frequencies or a smaller amplitude",
         }[tightest]

@@ -201,7 +201,7 @@ def position_steps(
     rng = np.random.default_rng(settings.seed)
     count, hz = settings.trials, guard.contract.control_hz
     rate = float(guard.limits.rate[room.index])
-    rise_s, unit = 2 * room.amplitude / rate, guard.contract.action.unit
+    rise_s, unit = 2 * room.amplitude / rate, guard.contract.action.units[room.index]
     if rise_s > 0.5 * settings.hold_s:
         raise DiagnosisError(
             f"joint {settings.joint!r} may move at {rate:.3g} {unit}/s now, so a "

@@ -80,9 +80,7 @@ class MotionLimits:
 def motion_limits(contract: PolicyContract, info: DriverInfo) -> MotionLimits:
     """Returns the limits of what the joints' positions may do between two readings."""
     joints = contract.action.joints
-    units = [unit.strip() for unit in contract.action.unit.split(",")]
-    turns = np.array([unit in ("rad", "N m") for unit in units])
-    turns = np.broadcast_to(turns, len(joints)) if turns.size in (1, len(joints)) else turns[:1]
+    turns = np.array([unit in ("rad", "N m") for unit in contract.action.units])
     span = np.array(info.high) - np.array(info.low)
     bounded = np.isfinite(span)
     size = np.where(bounded, span, OPEN_RANGE)

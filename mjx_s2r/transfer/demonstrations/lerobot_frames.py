@@ -290,10 +290,7 @@ def _signals(name: str, contract: PolicyContract, rows: LogRows) -> dict[str, np
 
 def _slides(contract: PolicyContract) -> list[bool]:
     """Returns whether each joint moves along a line."""
-    units = contract.action.unit.split(",")
-    return [x.strip() in ("m", "N") for x in (units * len(contract.action.joints))][
-        : len(contract.action.joints)
-    ]
+    return [unit in ("m", "N") for unit in contract.action.units]
 
 
 def _control_times(last_s: float, hz: float) -> np.ndarray:
