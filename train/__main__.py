@@ -18,8 +18,8 @@ from mjx_s2r.runtime.signals import end_with_parent
 from train.help_page import show_help, verb_list
 from train.verbs import VERBS
 
-RESUMED = ("teacher", "seeds", "student", "adapt")  # go on with --resume
-CONTINUED = ("demo", "pipeline", "study", "sweep")  # go on by themselves
+RESUMED = ("teacher", "seeds", "student", "adapt")  # the others go on by themselves
+BEGUN_ANEW = ("evaluate", "fly", "judge", "view", "check", "inspect")  # keep nothing half done
 # A path of the user's that does not exist, may not be touched, or lies on a full disk.
 OF_THE_DISK = (errno.ENOENT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
 LIGHT = ("browse", "fly", "completion")  # need no jax, or start it by themselves
@@ -76,7 +76,7 @@ def main() -> int:
 def _remedy(line: Sequence[str]) -> str:
     """Returns how to go on from where ``line``, the program and its options, was stopped."""
     verb = line[0].split()[-1]
-    if verb not in (*RESUMED, *CONTINUED):
+    if verb in BEGUN_ANEW:
         return "the same command begins anew"
     more = " with --resume" if verb in RESUMED and "--resume" not in line else ""
     return f"what was saved is kept, run the same command{more} to go on"
