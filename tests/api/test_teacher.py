@@ -88,6 +88,7 @@ def test_rows_that_are_named_go_before_what_the_actor_sees() -> None:
     assert np.ptp(looks(make_curriculum(config, SPACE, sees=False))) > 1
 
 
+@pytest.mark.slow
 def test_an_actor_that_sees_is_judged_by_its_pictures() -> None:
     """The oracle: an episode of two worlds by hand, with the same keys."""
     trainer = trainer_of("none", "pixels")

@@ -288,6 +288,7 @@ def randomized() -> WrappedEnv:
 NAMED = "tests.bridge.test_wrapper:randomized"
 
 
+@pytest.mark.slow
 def test_a_function_brings_it_to_the_command_line_with_its_rows(tmp_path: Path) -> None:
     config = recipe(NAMED)
     small = PPOConfig(num_envs=16, num_steps=20, num_minibatches=2, num_epochs=1, actor_hidden=(8,))

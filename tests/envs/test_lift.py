@@ -131,6 +131,7 @@ def test_the_grasp_holds_at_the_ends_of_the_cubes_rows(given: dict[str, float]) 
     assert path[-1, 8] - HALF > HEIGHT
 
 
+@pytest.mark.slow
 def test_mjx_lifts_it_too_and_keeps_to_c_on_the_way(engine: Engine) -> None:
     """The approach agrees closely; after the grasp, which is chaotic, both hold and lift."""
     start, targets = script(0.19, 0.0)

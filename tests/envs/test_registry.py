@@ -72,7 +72,7 @@ def wander(env: Env, key: jax.Array) -> tuple:
 
 
 BUILTIN = ("cartpole", "lift", "quadruped", "quadruped_rough", "reach", "reorient")
-DEAR = ("lift", "quadruped", "quadruped_rough", "reorient")  # to compile
+DEAR = ("reach", "lift", "quadruped", "quadruped_rough", "reorient")  # to compile
 TRIED = [pytest.param(n, marks=[pytest.mark.slow] if n in DEAR else []) for n in BUILTIN]
 
 

@@ -154,6 +154,7 @@ def test_a_cube_off_the_palm_is_lost(engine: Engine) -> None:
                     assert not bool(verdict.on_goal) and float(verdict.reward) < -3
 
 
+@pytest.mark.slow
 def test_the_cube_rests_on_the_palm_in_both_engines(engine: Engine) -> None:
     """Four seconds in the closed hand; the open hand lets it lie, too."""
     for hand in (HOME, (0.0,) * 12 + HOME[12:]):

@@ -149,6 +149,7 @@ def faulty() -> dict[str, CheckResult]:
         return checked(Divides(), "damping,mass")
 
 
+@pytest.mark.slow
 def test_a_field_that_is_off_in_the_engine_is_found_at_its_row(
     faulty: dict[str, CheckResult],
 ) -> None:

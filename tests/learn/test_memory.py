@@ -102,6 +102,7 @@ def seeing() -> Trainer:
     return Trainer(env, uniform(env.space), algorithm, lamp)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_an_actor_that_sees_finds_the_cue_in_the_picture() -> None:
     """The numbers do not tell; without the picture 0.75 would be the most."""
     assert paid(seeing(), 50) > 0.88

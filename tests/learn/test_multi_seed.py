@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from mjx_s2r.learn.multi_seed import Seeds, stack_seeds, take_seed
 from mjx_s2r.learn.ppo.config import PPOConfig
@@ -13,6 +14,7 @@ CONFIG = PPOConfig(
 )
 
 
+@pytest.mark.slow
 def test_each_seed_is_the_training_that_it_gives_alone() -> None:
     trainer = ppo_trainer(Cue(), CONFIG)
     seeds = Seeds(trainer)

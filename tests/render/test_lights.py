@@ -113,6 +113,7 @@ def test_lights_past_the_count_are_off(sun: tuple[Scene, Appearance, functools.p
     assert np.abs(np.asarray(draw(look)) - np.asarray(none)).max() > 0.1
 
 
+@pytest.mark.slow
 def test_a_wide_lamp_makes_a_wide_penumbra() -> None:
     """The share of a disk that an edge covers, against the rays that arrive across the shadow."""
     model, data = load("""<mujoco><statistic extent="1"/><worldbody>

@@ -48,6 +48,7 @@ def place(engine: Physics) -> tuple[jax.Array, jax.Array, jax.Array]:
     return qpos, engine.empty_data.mocap_pos + 0.1, engine.empty_data.mocap_quat
 
 
+@pytest.mark.slow
 def test_no_field_that_matters_is_left_out(engine: Physics) -> None:
     """Moves every float array of the model a little and looks whether anything moves."""
 

@@ -216,6 +216,7 @@ def test_sensors_of_acceleration_where_no_constraint_acts() -> None:
         np.testing.assert_allclose(np.asarray(state.obs["state"])[1:], true, atol=2e-3, rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_what_nobody_reads_is_not_computed() -> None:
     """A gyro adds little to a step, accelerations add the solver of another physics step."""
     held = FREE.replace('axis="0 1 0"', 'axis="0 1 0" range="-1 1" limited="true"')  # to solve

@@ -42,6 +42,7 @@ def test_the_hardest_worlds_are_written_with_the_rows_to_blame(run: Path) -> Non
         assert 0.25 <= world["params"]["mass"] <= 4 and world["params"]["noise"] == 0
 
 
+@pytest.mark.slow
 def test_a_search_stays_within_given_ranges(run: Path, tmp_path: Path) -> None:
     within = tmp_path / "posterior.json"
     within.write_text(json.dumps({"mass": [1.5, 2.0], "delay": 0.01}))

@@ -88,6 +88,7 @@ def alone(whole: Path) -> dict[str, np.ndarray]:
     return arrays(whole)
 
 
+@pytest.mark.slow
 def test_two_processes_train_as_one(alone: dict[str, np.ndarray], tmp_path: Path) -> None:
     """They write one folder, once."""
     run = tmp_path / "run"

@@ -35,6 +35,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_every_checkpoint_is_judged_in_the_same_worlds(run: Path) -> None:
     judge.main(["--run", str(run), "--episodes", "4"])
     told = json.loads((run / judge.JUDGED).read_text())
@@ -53,6 +54,7 @@ def test_every_checkpoint_is_judged_in_the_same_worlds(run: Path) -> None:
     assert best(found) == told["best"]
 
 
+@pytest.mark.slow
 def test_a_checkpoint_is_taken_by_its_number(run: Path) -> None:
     assert int(load_teacher(run)[2].iteration) == 3
     assert int(load_teacher(run, 2)[2].iteration) == 2

@@ -116,6 +116,7 @@ def _seen(offset: np.ndarray, turn: np.ndarray, fovy: float) -> np.ndarray:
     return PX / 2 / np.tan(np.deg2rad(45 + fovy) / 2) * local[:, :2] / -local[:, 2:]
 
 
+@pytest.mark.slow
 def test_the_camera_is_found(found: CalibratedCamera) -> None:
     xi, truth = found.posterior.best, _seen(OFFSET, TURN, FOVY)
     before = np.linalg.norm(_seen(np.zeros(3), np.zeros(3), 0.0) - truth, axis=1).mean()
@@ -125,6 +126,7 @@ def test_the_camera_is_found(found: CalibratedCamera) -> None:
     assert np.median(found.after_px) < 0.3 < np.median(found.before_px)
 
 
+@pytest.mark.slow
 def test_the_rows_are_those_of_the_table_and_their_intervals_hold_the_truth(
     found: CalibratedCamera, task: Scene
 ) -> None:

@@ -159,6 +159,7 @@ def test_who_acts(acts: str, trainer: Trainer, worlds: object, recurrent: Teache
     assert set(is_teacher.tolist()) == who
 
 
+@pytest.mark.slow
 def test_the_student_takes_over_when_it_is_near_enough(trainer: Trainer, worlds: object) -> None:
     state = jax.tree.map(jnp.copy, worlds)
     assert state.rnn_state.actor.shape == (4, UNITS + 10)

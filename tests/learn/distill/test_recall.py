@@ -61,6 +61,7 @@ def learnt(config: DistillConfig, devices: int = 1) -> tuple[TrainState, float]:
     return state, float(np.mean(errors[-5:]))
 
 
+@pytest.mark.slow
 def test_a_student_that_remembers_learns_what_one_that_forgets_cannot() -> None:
     assert learnt(CONFIG)[1] < 0.1 * FORGETFUL
     assert learnt(replace(CONFIG, rnn_hidden=0))[1] == pytest.approx(FORGETFUL, rel=0.15)

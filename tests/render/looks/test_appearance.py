@@ -51,6 +51,7 @@ def _moved(look: appearance.Appearance, name: str, world: int) -> jax.Array:
     return array.at[world].add(NUDGE.get(name, 0.2))
 
 
+@pytest.mark.slow
 def test_every_array_changes_pixels() -> None:
     lamp = '<light type="point" pos=".5 -.5 1"/><camera'
     model, data = load(EVERYTHING.replace("<camera", lamp))

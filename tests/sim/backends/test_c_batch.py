@@ -103,6 +103,7 @@ def test_a_result_depends_on_nothing_that_came_before(env: Env, worlds: dict[str
         np.testing.assert_array_equal(again[name], value)
 
 
+@pytest.mark.slow
 def test_environments_agree_with_those_of_mjx() -> None:
     """Delays, a torque-speed curve and pushes act alike; MJX differs by its precision."""
     task = Reading(mujoco.MjModel.from_xml_string(RICH), space=ParamSpace(ROWS))
@@ -151,6 +152,7 @@ def test_worlds_that_explode_are_counted() -> None:
     assert after.metrics["nan"] == 1 and after.done == 1
 
 
+@pytest.mark.slow
 def test_a_training_in_c_goes_on_bit_by_bit() -> None:
     config = PPOConfig(
         num_envs=8, num_steps=4, num_minibatches=2, actor_hidden=(8,), critic_hidden=(8,)

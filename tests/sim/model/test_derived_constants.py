@@ -138,6 +138,7 @@ CHAIN_SPACE = ParamSpace(
 UNREAD = {"actuator_length0", "dof_length", "geom_aabb", "geom_sameframe", "bvh_aabb"}
 
 
+@pytest.mark.slow
 def test_every_field_of_closed_chains_equals_what_c_computes() -> None:
     """All arrays of the model, touched or not, but those that MJX reads nothing of."""
     nominal = mujoco.MjModel.from_xml_string(CHAINS)

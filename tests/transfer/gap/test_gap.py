@@ -59,6 +59,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, 
     return folder, json.loads((folder / "gap" / "gap.json").read_text())
 
 
+@pytest.mark.slow
 def test_all_parts_are_measured(measured: tuple[Path, dict[str, Any]]) -> None:
     folder, told = measured
     assert set(told["places"]) == {"robot", "simulation", "nominal world"}
@@ -76,6 +77,7 @@ def test_all_parts_are_measured(measured: tuple[Path, dict[str, Any]]) -> None:
     assert page.count("data:image/png") == 18 and "No data for this section" not in page
 
 
+@pytest.mark.slow
 def test_pairs_show_the_same_moment(measured: tuple[Path, dict[str, Any]]) -> None:
     """Joints and ball are where they were, so bright places agree though the room is darker."""
     folder, _ = measured
