@@ -284,8 +284,13 @@ class ActionSpec:
     @property
     def units(self) -> tuple[str, ...]:
         """The unit of each joint's command."""
-        words = tuple(word.strip() for word in self.unit.split(","))
-        return words if len(words) == len(self.joints) else words[:1] * len(self.joints)
+        return units_of_each(self.unit, len(self.joints))
+
+
+def units_of_each(unit: str, size: int) -> tuple[str, ...]:
+    """Returns the unit of each of ``size`` values: one for all, or one for each with commas."""
+    words = tuple(word.strip() for word in unit.split(","))
+    return words if len(words) == size else words[:1] * size
 
 
 def _plain(values: Any) -> Any:

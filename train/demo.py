@@ -23,6 +23,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from mjx_s2r.api.teacher import ranges_given
 from mjx_s2r.envs.registry import make_task, require_robots
+from mjx_s2r.io.config import differences
 from mjx_s2r.io.run import (
     REPORT,
     RESULT,
@@ -38,6 +39,7 @@ from train.demo_summary import write_report
 
 KINDS = ("randomized", "plain")
 LOG = "log.txt"  # of a pipeline
+TAIL = 2000  # characters of it that are told of a failure without an error
 SPENT = "seconds.json"  # time that a demo has taken so far, over all its starts
 STARTED = "MJX_S2R_STARTED"  # when make began, s since 1970, so that installing counts
 # Stages of a pipeline as its log names them: where each begins and ends on the bar.
@@ -160,10 +162,8 @@ def _finished(config: DemoConfig) -> bool:
         return False
     result, now = json.loads((folder / RESULT).read_text()), _settings(config)
     then = result.get("settings", now)
-    if then != now:
-        other = [
-            f"{name} {then[name]!r}, now {now[name]!r}" for name in now if then[name] != now[name]
-        ]
+    if found := differences(then, now):
+        other = [f"{name} {was!r}, now {asked!r}" for name, (was, asked) in found.items()]
         raise RunError(
             f"{folder} holds a finished demo of other settings ({'; '.join(other)}); name another "
             "--run, or move it aside and train by --again"
@@ -241,14 +241,21 @@ def _watch(folder: Path, children: Mapping[str, subprocess.Popen[bytes]], clock:
                 if not console.is_terminal and said.get(kind) != stage:
                     console.print(f"{kind}: {stage}", highlight=False)
                     said[kind] = stage
-            _check(folder, children)
+            _check(folder, children, begun)
             clock.keep()
             time.sleep(1.0)
-    _check(folder, children)
+    _check(folder, children, begun)
 
 
-def _check(folder: Path, children: Mapping[str, subprocess.Popen[bytes]]) -> None:
+def _check(
+    folder: Path, children: Mapping[str, subprocess.Popen[bytes]], begun: Mapping[str, int]
+) -> None:
     """Raises where a pipeline has failed or was interrupted.
+
+    Args:
+        folder: of the demo.
+        children: the pipelines' processes.
+        begun: length of each log when its process began.
 
     Raises:
         RunError: one has failed; tells its error, or the end of its output.
@@ -260,12 +267,17 @@ def _check(folder: Path, children: Mapping[str, subprocess.Popen[bytes]]) -> Non
             raise KeyboardInterrupt
         if status not in (None, 0):
             path = folder / kind / LOG
-            text = path.read_text(errors="replace")
-            at = text.rfind("\nerror: ") + 1 if "\nerror: " in text else max(len(text) - 2000, 0)
-            at = 0 if text.startswith("error: ") and "\nerror: " not in text else at
-            raise RunError(
-                f"the {kind} pipeline ended with status {status} ({path}):\n{text[at:].rstrip()}"
-            )
+            text = _said(folder / kind, begun[kind])
+            told = [found.start() for found in re.finditer("^error: ", text, re.MULTILINE)]
+            last = text[told[-1] if told else -TAIL :].rstrip()
+            raise RunError(f"the {kind} pipeline ended with status {status} ({path}):\n{last}")
+
+
+def _said(folder: Path, begun: int) -> str:
+    """Returns what a pipeline has written into its log since it was ``begun`` bytes long."""
+    with (folder / LOG).open("rb") as log:
+        log.seek(begun)
+        return log.read().decode(errors="replace")
 
 
 def _standing(folder: Path, begun: int) -> tuple[float, str, str]:
@@ -280,9 +292,7 @@ def _standing(folder: Path, begun: int) -> tuple[float, str, str]:
     done = {"student.json": "robots", "teacher.json": "student"}
     stage = next((name for file, name in done.items() if (folder / file).exists()), "teacher")
     first, last = STAGES[stage]
-    with (folder / LOG).open("rb") as log:
-        log.seek(begun)
-        lines = log.read().decode(errors="replace").splitlines()
+    lines = _said(folder, begun).splitlines()
     counted = [found for line in lines if (found := COUNTED.match(line)) and found[1] == stage]
     if not counted:
         resumed = any(folder.glob(f"{stage}/checkpoints/*")) and stage != "robots"

@@ -93,15 +93,15 @@ def _fly(config: FlyConfig, path: Path, entry: GalleryPolicy | None) -> None:
         count=config.episodes,
         episodes=1,
     )
+    own = path.resolve().parent.name if path.name == POLICY else path.stem
+    out = config.out / (config.name or own)
+    check_writable(out)
     with ExitStack() as stack:
         watch = None
         if config.window:
             from train.viewer.window import MujocoWindow
 
             watch = stack.enter_context(MujocoWindow(Policy.load(path).contract.control_hz))
-        own = path.resolve().parent.name if path.name == POLICY else path.stem
-        out = config.out / (config.name or own)
-        check_writable(out)
         done = show_flight(settings, out, entry=entry, watch=watch)
     print(f"{done.successes} of {len(done.episodes)} episodes reached the goal")
     for episode in done.episodes:

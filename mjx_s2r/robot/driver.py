@@ -16,6 +16,7 @@ from mjx_s2r.contract import CameraSignal, ContractError, Optics, PolicyContract
 COMMAND = "command"  # the signal that the controller supplies: the last command that was sent
 FOV_SLACK_DEG = 1.0  # what a camera's calibration may be off by
 BEND_SLACK = 0.02  # likewise of k1 and k2: at 45 degrees off the axis a fiftieth of the radius
+BEYOND = 0.1  # share of a joint's range by which a reading may lie outside of it
 SLACK = 1e-6  # relative room for float32 limits that were written down in float64
 
 
@@ -138,6 +139,17 @@ class Driver(Protocol):
     def close(self) -> None:
         """Stops if needed and releases the bus and the cameras."""
         ...
+
+
+def believed_positions(info: DriverInfo) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the lowest and the highest position (J,) that is believed of each joint, rad or m.
+
+    A joint that reads beyond its ends by more than `BEYOND` of its range has another unit or zero.
+    """
+    low, high = np.array(info.low, float), np.array(info.high, float)
+    span = high - low
+    room = BEYOND * np.where(np.isfinite(span), span, 0.0)
+    return low - room, high + room
 
 
 def check(contract: PolicyContract, info: DriverInfo) -> None:

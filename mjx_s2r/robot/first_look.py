@@ -10,9 +10,9 @@ from typing import Literal
 
 import numpy as np
 
-from mjx_s2r.contract import CameraSignal, PolicyContract, Signal, TrainedRange
+from mjx_s2r.contract import CameraSignal, PolicyContract, Signal, TrainedRange, units_of_each
 from mjx_s2r.robot.clock import Clock
-from mjx_s2r.robot.driver import COMMAND, Driver, DriverInfo, Reading
+from mjx_s2r.robot.driver import COMMAND, Driver, DriverInfo, Reading, believed_positions
 from mjx_s2r.robot.frames import is_picture
 
 Verdict = Literal["ok", "note", "fault"]
@@ -101,14 +101,11 @@ def _units(signal: Signal, info: DriverInfo, values: np.ndarray) -> Iterator[Rem
     """Yields the suspicion of degrees, where radians put every joint back into its range."""
     if signal.name != "joint_pos" or signal.size != len(info.joints):
         return
-    units = [unit.strip() for unit in signal.unit.split(",")]
-    turns = np.array(units if len(units) == signal.size else units[:1] * signal.size) == "rad"
-    low, high = np.array(info.low), np.array(info.high)
-    slack = 0.1 * np.where(np.isfinite(high - low), high - low, 0.0)
-    first = values[0]
-    outside = (first < low - slack) | (first > high + slack)
+    turns = np.array(units_of_each(signal.unit, signal.size)) == "rad"
+    (low, high), first = believed_positions(info), values[0]
+    outside = (first < low) | (first > high)
     as_degrees = np.where(turns, first / DEGREES, first)
-    fits = np.all((as_degrees >= low - slack) & (as_degrees <= high + slack))
+    fits = np.all((as_degrees >= low) & (as_degrees <= high))
     if outside.any():
         joints = [info.joints[j] for j in np.flatnonzero(outside)]
         what = ", ".join(f"{j} {first[i]:.4g}" for i, j in enumerate(info.joints) if j in joints)

@@ -110,10 +110,15 @@ def test_a_failed_pipeline_is_told_by_its_error(tmp_path: Path) -> None:
     log = tmp_path / "plain" / "log.txt"
     log.write_text("teacher reach 5/120\nerror: the disk\n  is full\n")
     with pytest.raises(RunError, match=r"status 2 .*:\nerror: the disk\n  is full$"):
-        demo._check(tmp_path, {"plain": ended(2)})
+        demo._check(tmp_path, {"plain": ended(2)}, {"plain": 0})
+    begun = log.stat().st_size
+    with log.open("a") as file:
+        file.write("Traceback\nKeyError: 'x'\n")
+    with pytest.raises(RunError, match=r":\nTraceback\nKeyError: 'x'$"):
+        demo._check(tmp_path, {"plain": ended(1)}, {"plain": begun})
     with pytest.raises(KeyboardInterrupt):
-        demo._check(tmp_path, {"plain": ended(130)})
-    demo._check(tmp_path, {"plain": ended(0)})
+        demo._check(tmp_path, {"plain": ended(130)}, {"plain": 0})
+    demo._check(tmp_path, {"plain": ended(0)}, {"plain": 0})
 
 
 def test_the_time_of_all_starts_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

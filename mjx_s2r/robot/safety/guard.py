@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from mjx_s2r.contract import ContractError, PolicyContract, next_command
-from mjx_s2r.robot.driver import DriverInfo, Reading
+from mjx_s2r.robot.driver import DriverInfo, Reading, believed_positions
 from mjx_s2r.robot.safety import readings
 from mjx_s2r.robot.safety.causes import Event, Mode
 from mjx_s2r.robot.safety.config import SafetyConfig
@@ -34,7 +34,6 @@ from mjx_s2r.robot.safety.limits import (
 )
 from mjx_s2r.robot.safety.workspace import Workspace, workspace_of
 
-BEYOND = 0.1  # share of a joint's range by which a reading may lie outside of it
 FINAL = ("estop", "clock", "blocked", "overrun")  # causes that are never tolerated
 
 
@@ -130,9 +129,6 @@ class Guard:
                 f"in the contract, which has {sizes}; set safety.position_signal"
             )
         moves = motion_limits(contract, info)
-        low, high = np.array(info.low, float), np.array(info.high, float)
-        span = high - low
-        room = BEYOND * np.where(np.isfinite(span), span, 0.0)
         return cls(
             config=config,
             contract=contract,
@@ -140,7 +136,7 @@ class Guard:
             motion=moves,
             max_effort=np.minimum(action.max_effort, info.max_effort),
             overspeed=config.overspeed * moves.rate,
-            ends=(low - room, high + room),
+            ends=believed_positions(info),
             seen=readings.seen_ranges(config, contract),
             workspace=workspace_of(config, contract),
         )
@@ -200,9 +196,6 @@ class Guard:
         pose, (low, high) = reading.signals.get(self.config.position_signal), self.ends
         if not readings.is_numeric(pose) or pose.shape != low.shape:
             return []
-        if ((pose >= low) & (pose <= high)).all():
-            return []
-        beyond = np.flatnonzero((pose < low) | (pose > high))
         return [
             Event(
                 "range",
@@ -211,7 +204,7 @@ class Guard:
                 float(low[j] if pose[j] < low[j] else high[j]),
                 Mode.STOP,
             )
-            for j in beyond
+            for j in np.flatnonzero((pose < low) | (pose > high))
         ]
 
     def _speed(self, reading: Reading) -> list[Event]:
