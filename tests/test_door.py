@@ -99,7 +99,8 @@ def test_a_task_of_ones_own_needs_no_checkout(wheel: Path, tmp_path: Path) -> No
 @pytest.mark.slow
 def test_two_commands_lead_from_a_policy_to_a_moving_robot(wheel: Path, tmp_path: Path) -> None:
     """In an environment of its own that has the robot extra and nothing else: install, run."""
-    policy = write_onnx(tmp_path / "policy.onnx", contract_for())
+    # pictures of noise have a brightness, which this policy turns into steady motion
+    policy = write_onnx(tmp_path / "policy.onnx", contract_for(cameras=True))
     (built,) = wheel.parent.glob("*.whl")
     subprocess.run([sys.executable, "-m", "venv", tmp_path / "robot"], check=True)
     tools = tmp_path / "robot" / "bin"
@@ -114,7 +115,7 @@ def test_two_commands_lead_from_a_policy_to_a_moving_robot(wheel: Path, tmp_path
         assert done.returncode == 0, done.stderr[-3000:]
     assert "20 commands" in done.stdout and "next:" in done.stdout
     (kept,) = (tmp_path / "flights").glob("*/*/episode-1.log")
-    assert np.ptp(read(kept).signal("joint_pos"), axis=0).max() > 0.02, "it moves"
+    assert np.ptp(read(kept).signal("joint_pos"), axis=0).min() > 0.1, "it moves"
     listed = subprocess.run(
         [tools / "pip", "list", "--format=freeze", quiet[1]], capture_output=True, text=True
     ).stdout.casefold()
