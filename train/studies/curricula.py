@@ -36,7 +36,7 @@ from mjx_s2r.curriculum.registry import (
     Uniform,
 )
 from mjx_s2r.curriculum.scalar import DifficultyConfig
-from mjx_s2r.envs.registry import make_task, task_spec
+from mjx_s2r.envs.registry import make_env, task_spec
 from mjx_s2r.io.run import REPORT, Run, write_json
 from mjx_s2r.learn.ppo.config import PPOConfig
 from mjx_s2r.learn.ppo.ppo import make_ppo
@@ -46,7 +46,8 @@ from mjx_s2r.report.charts import Curve, comparison
 from mjx_s2r.runtime import devices
 from mjx_s2r.runtime.progress import console, progress
 from mjx_s2r.runtime.signals import sigterm_interrupts
-from mjx_s2r.sim.env import make
+from mjx_s2r.sim.backends.physics_config import PhysicsConfig
+from mjx_s2r.sim.env import require_native
 from train.studies.conclusions import Cell, Comparison, Judged, conclude
 from train.studies.curricula_run import StudyRun, train_and_score
 from train.studies.page import StudyResult, write_study_page
@@ -90,6 +91,12 @@ class StudyConfig:
     """Trainings per method and task."""
     iterations: int = 0
     """PPO iterations of every training; 0 takes the study's own number for the task."""
+    checks: int = 1
+    """How often each training is judged on the grid, evenly over its iterations."""
+    actor_obs: str = ""
+    """What every actor reads: state, privileged or inferable; empty: as the task's recipe."""
+    physics: PhysicsConfig = field(default_factory=lambda: PhysicsConfig("auto"))
+    """What takes the physics steps: --physics.backend auto, jax, warp or c."""
     widths: tuple[float, ...] = (0.25, 0.5, 0.75, 1.0)
     """Boxes of the held-out grid, as shares of the way to the limits."""
     points: int = 64
@@ -123,6 +130,10 @@ class StudyConfig:
                 raise unknown("method", method, known)
         if self.seeds < 1 or not self.methods or not self.tasks:
             raise ParamError("study: it needs a task, a method and a seed")
+        if not 1 <= self.checks <= (self.iterations or self.checks):
+            raise ParamError(
+                f"study.checks {self.checks} must be 1 to {self.iterations}, the iterations"
+            )
         if self.points < 1 or self.points & (self.points - 1):
             raise ParamError(f"study.points {self.points} must be a power of two (Sobol)")
         if self.corners < 1 or any(not 0 < w <= 1 for w in self.widths):
@@ -152,17 +163,26 @@ def _one_task(config: StudyConfig, task: str) -> None:
         return
     trial = build_trial(config, task)
     total = config.iterations or _iterations(task)
-    with progress(f"study {task}", len(plan), len(plan) - len(missing)) as bar:
-        for done, (method, seed) in enumerate(missing, len(plan) - len(missing) + 1):
+    first = total * (len(plan) - len(missing))
+    with progress(f"study {task}, iterations", total * len(plan), first) as bar:
+        for before, (method, seed) in enumerate(missing, len(plan) - len(missing)):
+
+            def tell(done: int, at: int = total * before, who: str = f"{method} {seed}") -> None:
+                """Shows how far it is."""
+                if console.is_terminal:
+                    bar.update(at + done, who)
+
             start_s = time.perf_counter()
-            found = train_and_score(trial, config.methods.index(method), total, seed)
+            which = config.methods.index(method)
+            found = train_and_score(trial, which, total, seed, config.checks, tell)
             about = {"task": task, "method": method, "seed": seed}
             row = about | found | {"seconds": time.perf_counter() - start_s}
             path = _file(config.run, task, method, seed)
             path.parent.mkdir(parents=True, exist_ok=True)
             write_json(path, row)
             widest = found["widths"][-1]
-            bar.update(done, f"{method} seed {seed}: success {widest['success']:.2f} at full width")
+            note = f"{method} seed {seed}: success {widest['success']:.2f} at full width"
+            bar.update(total * (before + 1), note)
 
 
 def build_trial(config: StudyConfig, task: str) -> StudyRun:
@@ -171,12 +191,13 @@ def build_trial(config: StudyConfig, task: str) -> StudyRun:
     Raises:
         ParamError: an unknown task, method or row.
     """
-    env = make(make_task(task))
+    ppo = config.ppo or task_spec(task).ppo
+    ppo = replace(ppo, actor_obs=config.actor_obs or ppo.actor_obs)
+    env = require_native(make_env(task, config.physics, ppo.num_envs))
     space = env.space
     rows = select_rows(space, config.rows or ALL_BUT_LOOKS)
     parts = [schedule(config, space, method) for method in config.methods]
-    algorithm = make_ppo(config.ppo or task_spec(task).ppo, env)
-    trainer = Trainer(env, choice(parts), algorithm)
+    trainer = Trainer(env, choice(parts), make_ppo(ppo, env))
     return StudyRun(
         trainer, config.widths, grid(config, space, rows), config.grid_seed, config.points
     )
