@@ -3,7 +3,9 @@
 Every method is trained from several seeds, exported, and flown on robots that no training saw:
 those of the task (`held_out`), and those of benchmarks/realities/reach_other_looks.toml, whose
 cameras and rooms lie outside of what students train with. A family whose name ends in "+calibrated"
-has each robot's camera calibrated from twelve poses before it is judged. Rows go to
+has each robot's camera calibrated from twelve poses before it is judged. Robots of `late_0` to
+`late_4` (benchmarks/realities/reach_late.toml) have pictures that are so many frames old; late,
+late_stack and late_memory are trained with pictures that come up to four frames late. Rows go to
 benchmarks/results/student.json as they are found; what is there already is not done again.
 """
 
@@ -24,6 +26,12 @@ from mjx_s2r.runtime.progress import console
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "student.json"
 POSES = 12
+STACK = ("--cameras", "front:64x64@25x3")
+MEMORY = (
+    *("--distill.rnn-hidden", "64"),
+    *("--distill.num-steps", "16", "--distill.num-envs", "64"),
+)
+LATE = ("--range", "camera_delay=0,0.16")  # s, four frames
 # What each method gives `train student` beside teacher, run and seed.
 METHODS: dict[str, tuple[str, ...]] = {
     "dagger": (),
@@ -32,21 +40,19 @@ METHODS: dict[str, tuple[str, ...]] = {
     "maxent": ("--curriculum", "maxent"),
     "fresh": ("--distill.steady-share", "0"),
     "unguided": ("--distill.place-weight", "0"),
-    "stack": ("--cameras", "front:64x64@25x3"),
-    "memory": (
-        "--distill.rnn-hidden",
-        "64",
-        "--distill.num-steps",
-        "16",
-        "--distill.num-envs",
-        "64",
-    ),
+    "stack": STACK,
+    "memory": MEMORY,
+    "late": LATE,
+    "late_stack": (*LATE, *STACK),
+    "late_memory": (*LATE, *MEMORY),
 }
 FAMILIES: dict[str, tuple[str, ...]] = {
     "held_out": (),
     "other_looks": ("--reality", str(HERE / "realities" / "reach_other_looks.toml")),
     "development": ("--reality", str(HERE / "realities" / "reach_development.toml")),
+    **{f"late_{frames}": () for frames in range(5)},
 }
+LATE_ROBOTS = HERE / "realities" / "reach_late.toml"
 CALIBRATED = "+calibrated"
 
 
@@ -59,9 +65,11 @@ class StudentsConfig:
     run: Path = Path("runs/students")
     """Folder of the students' runs."""
     methods: tuple[str, ...] = ("dagger", "clone", "adr")
-    """Methods, of dagger, clone, adr, maxent, fresh, unguided, stack, memory."""
+    """Methods, of dagger, clone, adr, maxent, fresh, unguided, stack, memory, and late, late_stack,
+    late_memory."""
     families: tuple[str, ...] = ("held_out", "other_looks")
-    """Families of robots: held_out, other_looks, development; each also with +calibrated."""
+    """Families of robots: held_out, other_looks, development, late_0 to late_4; each also with
+    +calibrated."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """Seeds of the trainings."""
     iterations: int = 300
@@ -132,7 +140,9 @@ def _judged(config: StudentsConfig, policy: Path, family: str) -> dict[str, Any]
     given += ["--episodes", str(config.episodes), "--simulated", "0", "--films", "0"]
     if family.endswith(CALIBRATED):
         given += ["--calibrate", str(POSES)]
-    _call("evaluate", *given, *FAMILIES[family.removesuffix(CALIBRATED)])
+    family = family.removesuffix(CALIBRATED)
+    late = ("--reality", str(_late(config.run, family))) if family.startswith("late_") else ()
+    _call("evaluate", *given, *late, *FAMILIES[family])
     body = json.loads(found.read_text())
     robots = {name: row["successes"] for name, row in body["per_robot"].items()}
     return {
@@ -142,6 +152,14 @@ def _judged(config: StudentsConfig, policy: Path, family: str) -> dict[str, Any]
         "episodes_each": config.episodes,
         "robots": list(robots.values()),
     }
+
+
+def _late(folder: Path, family: str) -> Path:
+    """Returns a reality file, below ``folder``, of robots whose pictures are late_N frames old."""
+    frames, text = family.removeprefix("late_"), LATE_ROBOTS.read_text()
+    path = folder / f"{family}.toml"
+    path.write_text(text.replace("camera_latency_frames = 1", f"camera_latency_frames = {frames}"))
+    return path
 
 
 def _call(verb: str, *given: str) -> None:

@@ -100,8 +100,29 @@ class TunedPolicy:
             return start
         logs, settings = self.expert.record(job), self.adapt
         policy = _adapted(job, start.policy.parent, logs, settings, self.count)
-        frames = settings.all_iterations * settings.num_envs * settings.num_steps
-        return Made(policy, start.env_steps + frames, curve_of(policy.parent))
+        return Made(policy, start.env_steps + _frames(settings), curve_of(policy.parent))
+
+
+@dataclass(frozen=True)
+class AlignedPolicy:
+    """A camera student that goes on from pictures of the robot, whatever was done in them.
+
+    Attributes:
+        start: the student that it begins as.
+        expert: whose flights show the room; its actions are not read.
+        adapt: settings of the adaptation, with an alignment.
+    """
+
+    start: CameraPolicy
+    expert: Expert
+    adapt: AdaptationConfig
+
+    def make(self, job: Job) -> Made:
+        """Trains the start, records flights, and aligns."""
+        start = self.start.make(job)
+        logs, settings = self.expert.record(job), self.adapt
+        policy = _adapted(job, start.policy.parent, (), settings, unlabelled=logs)
+        return Made(policy, start.env_steps + _frames(settings), curve_of(policy.parent))
 
 
 @dataclass(frozen=True)
@@ -145,8 +166,18 @@ class ClonedDemonstrations:
         return Made(policy, 0, curve_of(policy.parent))
 
 
+def _frames(settings: AdaptationConfig) -> int:
+    """Returns the simulated frames of an adaptation."""
+    return settings.all_iterations * settings.num_envs * settings.num_steps
+
+
 def _adapted(
-    job: Job, student: Path, logs: tuple[Path, ...], adapt: AdaptationConfig, count: int = 0
+    job: Job,
+    student: Path,
+    logs: tuple[Path, ...],
+    adapt: AdaptationConfig,
+    count: int = 0,
+    unlabelled: tuple[Path, ...] = (),
 ) -> Path:
     """Trains a student on demonstrations, all of them or ``count``; returns the exported file."""
     run = job.named()
@@ -154,6 +185,7 @@ def _adapted(
         student=student,
         run=run,
         data=logs,
+        unlabelled=unlabelled,
         count=count,
         held_out=0.0,
         seed=job.seed,
