@@ -40,6 +40,7 @@ def settings(folder: Path) -> StudyConfig:
         methods=("wide", "difficulty", "adr"),
         seeds=1,
         iterations=3,
+        checks=2,
         widths=(0.5, 1.0),
         points=4,
         corners=8,
@@ -69,7 +70,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[StudyConfig, lis
 def test_it_leaves_rows_and_a_picture(finished: tuple[StudyConfig, list[list[int]]]) -> None:
     config, _ = finished
     held = json.loads(config.result.read_text())
-    assert {"about", "study", "rows"} == set(held)
+    assert {"about", "study", "rows", "steps"} == set(held)
     found = {(r["task"], r["method"], r["seed"], r["width"]) for r in held["rows"]}
     assert found == {(TASK, m, 0, w) for m in config.methods for w in config.widths}
     for row in held["rows"]:
@@ -78,6 +79,12 @@ def test_it_leaves_rows_and_a_picture(finished: tuple[StudyConfig, list[list[int
         assert row["success"] == pytest.approx(part)
     widths = {r["method"]: r["entropy"] for r in held["rows"]}
     assert widths["wide"] == pytest.approx(0.0, abs=1e-5) and widths["adr"] < -1
+    judged = {(r["method"], r["env_steps"], r["width"]): r["success"] for r in held["steps"]}
+    assert {steps for _, steps, _ in judged} == {32, 3 * 32}  # after one iteration of three, and all
+    for row in held["rows"]:
+        assert judged[row["method"], 3 * 32, row["width"]] == row["success"]
+    page = (config.run / "report.html").read_text()
+    assert "success against steps, worlds of 100 % of the limits" in page
     assert config.result.with_suffix(".svg").read_text().count('<g id="curve-') == 3
 
 
@@ -127,6 +134,7 @@ def test_sizes_that_cannot_be_are_named() -> None:
         ({"points": 48}, "points 48"),
         ({"widths": (0.0,)}, "widths"),
         ({"methods": ()}, "it needs"),
+        ({"iterations": 3, "checks": 4}, "checks 4 must be 1 to 3"),
     ):
         with pytest.raises(ParamError, match=says):
             StudyConfig(**wrong)

@@ -42,7 +42,7 @@ from mjx_s2r.learn.ppo.config import PPOConfig
 from mjx_s2r.learn.ppo.ppo import make_ppo
 from mjx_s2r.learn.trainer import Trainer
 from mjx_s2r.params import ParamError, ParamSpace, unknown
-from mjx_s2r.report.charts import Curve, comparison
+from mjx_s2r.report.charts import Curve, comparison, draw_curves, inline
 from mjx_s2r.runtime import devices
 from mjx_s2r.runtime.progress import console, progress
 from mjx_s2r.runtime.signals import sigterm_interrupts
@@ -54,6 +54,7 @@ from train.studies.page import StudyResult, write_study_page
 from train.studies.plan import (
     ROWS,
     Arm,
+    Panel,
     Preset,
     Study,
     StudySettings,
@@ -265,9 +266,11 @@ def publish(config: StudyConfig, rows: Sequence[Row]) -> None:
     config.result.parent.mkdir(parents=True, exist_ok=True)
     # A file to be kept says nothing of where it was made.
     study = replace(config, run=Path(config.run.name), result=Path(config.result.name))
-    write_json(config.result, {"about": devices.describe(), "study": study, "rows": list(rows)})
+    brief = [{name: value for name, value in row.items() if name != "checks"} for row in rows]
+    body = {"about": devices.describe(), "study": study, "rows": brief}
+    write_json(config.result, body | {"steps": _steps(read_rows(config.run))})
     panels = {
-        task: [_curve(task, method, group) for method, group in methods.items()]
+        task: [_curve(method, group) for method, group in methods.items()]
         for task, methods in _grouped(rows).items()
     }
     picture = comparison(panels, "width of the worlds, share of the limits", "success")
@@ -314,6 +317,7 @@ def study_result(config: StudyConfig) -> StudyResult:
         arms=tuple(Arm(name, METHOD.format(name)) for name in config.methods),
         presets={},
         comparisons=tuple(comparisons),
+        panels=lambda rows, preset: _panels(rows),
     )
     sizes = Preset(
         task=", ".join(config.tasks),
@@ -327,10 +331,54 @@ def study_result(config: StudyConfig) -> StudyResult:
     settings = StudySettings(config.run, "curricula", "full", sizes)
     again = (
         f"python -m train study curricula --tasks {' '.join(config.tasks)} --methods "
-        f"{' '.join(config.methods)} --seeds {config.seeds} --iterations {config.iterations}"
+        f"{' '.join(config.methods)} --seeds {config.seeds} --iterations {config.iterations} "
+        f"--points {config.points} --corners {config.corners} --checks {config.checks}"
     )
+    again += f" --actor-obs {config.actor_obs}" if config.actor_obs else ""
     findings = conclude(judged, comparisons)
     return StudyResult(study, settings, rows, judged, findings, (), devices.describe(), again)
+
+
+def _steps(kept: Sequence[Row]) -> list[Row]:
+    """Returns a row for each box of each judgement on the way; empty where there was but one."""
+    return [
+        {name: row[name] for name in ("task", "method", "seed")}
+        | {name: check[name] for name in ("env_steps", "entropy")}
+        | {name: box[name] for name in ("width", "success")}
+        for row in kept
+        if len(row.get("checks", ())) > 1
+        for check in row["checks"]
+        for box in check["widths"]
+    ]
+
+
+def _panels(kept: Sequence[Row]) -> list[Panel]:
+    """Returns success against width, and against steps where trainings were judged on the way."""
+    boxes = [
+        {n: v for n, v in row.items() if n != "widths"} | box
+        for row in kept
+        for box in row["widths"]
+    ]
+    out = []
+    for task, methods in _grouped(boxes).items():
+        curves = [_curve(method, rows) for method, rows in methods.items()]
+        charts = [(f"{task}: success against the width of the worlds", _chart(curves, "width"))]
+        steps = [row for row in _steps(kept) if row["task"] == task]
+        for width in sorted({row["width"] for row in steps}, reverse=True)[:2]:
+            at = _grouped([row for row in steps if row["width"] == width])[task]
+            lines = [_curve(method, rows, "env_steps") for method, rows in at.items()]
+            title = f"{task}: success against steps, worlds of {100 * width:g} % of the limits"
+            charts.append((title, _chart(lines, "environment steps")))
+        text = "Means over trainings, with the lowest and the highest one."
+        out.append(Panel(f"Curves of {task}", text, tuple(charts)))
+    return out
+
+
+def _chart(curves: Sequence[Curve], x_label: str) -> str:
+    """Returns the <svg> of a chart of success."""
+    return inline(
+        f"success over {x_label}", (700, 300), lambda axes: draw_curves(axes, curves, x_label)
+    )
 
 
 def _grouped(rows: Sequence[Row]) -> dict[str, dict[str, list[Row]]]:
@@ -341,15 +389,15 @@ def _grouped(rows: Sequence[Row]) -> dict[str, dict[str, list[Row]]]:
     return out
 
 
-def _by_width(rows: Sequence[Row], name: str = "success") -> Mapping[float, list[float]]:
-    """Returns width -> one figure per seed."""
-    widths = sorted({row["width"] for row in rows})
-    return {w: [row[name] for row in rows if row["width"] == w] for w in widths}
+def _by(rows: Sequence[Row], over: str = "width") -> Mapping[float, list[float]]:
+    """Returns width, or what else is named, -> success per seed."""
+    places = sorted({row[over] for row in rows})
+    return {x: [row["success"] for row in rows if row[over] == x] for x in places}
 
 
-def _curve(task: str, method: str, rows: Sequence[Row]) -> Curve:
+def _curve(method: str, rows: Sequence[Row], over: str = "width") -> Curve:
     """Returns a method's mean over seeds against width, with the lowest and the highest seed."""
-    found = _by_width(rows)
+    found = _by(rows, over)
     figures: list[Callable[[list[float]], float]] = [lambda x: float(np.mean(x)), min, max]
     mean, low, high = (np.array([f(x) for x in found.values()]) for f in figures)
     return Curve(method, np.array([*found]), mean, low, high)
@@ -365,7 +413,7 @@ def table(rows: Sequence[Row]) -> Table:
     for task, methods in _grouped(rows).items():
         means = {m: float(np.mean([r["success"] for r in group])) for m, group in methods.items()}
         for method in sorted(methods, key=lambda m: -means[m]):
-            found = _by_width(methods[method])
+            found = _by(methods[method])
             cells = [f"{np.mean(x):.2f} ({min(x):.2f})" for x in found.values()]
             shown.add_row(task, method, *cells, f"{means[method]:.3f}")
     return shown
