@@ -45,7 +45,7 @@ TABLE = ((-0.12, -0.42), (0.52, 0.42))  # m, corners of the table
 CUBE = ("cube",)
 BLOCKS = "cubes of ManiSkill's SO100GraspCube: half edge 11 to 14 mm"
 STUFF = "foam 10 g, hard wood 40 g"
-GRIP = "mission ranges 0.5-1.5; below 0.65 the wedge of finger and jaw lets the cube slip out"
+GRIP = "usual is 0.5 to 1.5; below 0.65 the wedge of finger and jaw lets the cube slip out"
 RUBBER = "from wood on a desk to a rubber cube; texts on sim-to-real suggest 0 to 0.3"
 CENTRE = "Playground's LEAP cube: centre of mass off by 5 mm of 35"
 

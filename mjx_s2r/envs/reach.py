@@ -38,7 +38,7 @@ HAND, FLAT, LOG = ("gripper",), ("table", "floor"), "log_uniform"
 SERVO = "STS3215 figures of TheRobotStudio/SO-ARM100, spread as in DeXtreme (Handa et al. 2022)"
 BUS = "serial bus of hobby servos: delays of Playground's push cube, noise of its Go1"
 ZERO = "encoder zero against the link: reading and command shift together (Playground, qpos0)"
-DESK = "a desk or clamp off the level by 3 degrees (mission ranges: direction 5 degrees)"
+DESK = "judgement: a desk or clamp off the level by 3 degrees"
 GEAR = "half of the STS3215's play of about 0.5 degrees new, three times that worn"
 CURVE = "no-load speed from 45 rpm up (STS3215): 1 / 4.7 rad/s"
 RNA = "random network adversary: DeXtreme's ADR ended at 0.16"
@@ -47,7 +47,7 @@ WARM = "magnetic encoder and links that warm up: 0.01 rad in an episode of 4 s"
 LAMP = "a lamp of 30 cm, 1 m away, fills 0.15 rad to either side"
 DAYLIGHT = "from incandescent lamps to an overcast sky"
 TINT = (0.88, 1.14)
-CONSUMER = "photometric spread of consumer cameras (mission ranges: noise 0.02, gain 0.7-1.3)"
+CONSUMER = "judgement for consumer cameras: noise 0.02, brightness 0.7 to 1.3"
 
 PHYSICS = (
     scale("link_mass", "model.body_mass", LINKS, (0.8, 1.2), source="Playground, x0.9-1.1"),

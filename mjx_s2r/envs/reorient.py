@@ -64,7 +64,7 @@ NETWORK = "random network adversary: DeXtreme's ADR ended at 0.16"
 COUNTS = "XL330: 4096 counts a turn, 0.0015 rad; four of them"
 PLAY = "printed gears and links: up to a degree"
 MOUNT = "a hand clamped by eye: 6 degrees"
-CONSUMER = "photometric spread of consumer cameras (mission ranges: noise 0.02, gain 0.7-1.3)"
+CONSUMER = "judgement for consumer cameras: noise 0.02, brightness 0.7 to 1.3"
 
 PHYSICS = (
     scale("link_mass", "model.body_mass", LINKS, (0.8, 1.2), source=PLAYGROUND),
