@@ -1,4 +1,4 @@
-"""A small gap of physics and camera: what it costs a policy trained without it, and what recovers it.
+"""A small gap of physics and camera: what it costs without training for it, and what recovers it.
 
 Trained at friction 1.0, mass 1.0 and without noise; the robot has friction 0.8, mass 1.1 and camera
 noise 0.03. Beside it stands a gap three times as wide.
