@@ -94,8 +94,8 @@ def add_robot(parser: Parser, *, flies: bool, required: bool = True) -> None:
             type=positive,
             default=0.0,
             metavar="MS",
-            help="time without a command after which the watchdog stops the robot (20 to 50, or a "
-            "control period and 10)",
+            help="time without a command after which the watchdog stops the robot (by "
+            "default two control periods within 40 to 50, or one and 10 where that is longer)",
         )
         group.add_argument(
             "--no-watchdog",
