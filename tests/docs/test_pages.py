@@ -131,7 +131,7 @@ def test_options_in_the_text_exist() -> None:
         for page in PAGES
         for code in re.findall(r"`([^`\n]*(?:\n[^`\n]+)?)`", BLOCK.sub("", page.read_text()))
         for option in re.findall(r"(?<![\w-])--[a-z][\w.-]*", code)
-        if option not in known
+        if not {option, re.sub(r"(--|\.)no-(?=[\w-]+$)", r"\1", option)} & known
     ]
     assert not wrong
 
