@@ -31,7 +31,7 @@ MEMORY = (
     *("--distill.rnn-hidden", "64"),
     *("--distill.num-steps", "16", "--distill.num-envs", "64"),
 )
-LATE = ("--range", "camera_delay=0,0.16")  # s, four frames
+LATE = ("--range", "camera_delay=0,0.16;limits=0,0.16")  # s, four frames
 # What each method gives `train student` beside teacher, run and seed.
 METHODS: dict[str, tuple[str, ...]] = {
     "dagger": (),
