@@ -2,8 +2,8 @@
 
 Each stage leaves its result in the run folder; a stage that is done is not done again, an
 interrupted one goes on from its checkpoint. A policy is judged anew where the settings of its
-evaluation are others than those beside the result; its training is not repeated. A teacher whose actor reads what the robot has
-(ppo.actor_obs state) needs no student: it is exported itself.
+evaluation are others than those beside the result; its training is not repeated. A teacher whose
+actor reads what the robot has (ppo.actor_obs state) needs no student: it is exported itself.
 """
 
 import hashlib
@@ -160,7 +160,11 @@ def _stage(
     if kept is None or (other := differences(kept.get(SETTINGS, {}), now)):
         if kept is not None:
             told = [f"{name} {was!r}, now {asked!r}" for name, (was, asked) in other.items()]
-            why = f"of other settings ({'; '.join(told)})" if SETTINGS in kept else "without their settings"
+            why = (
+                f"of other settings ({'; '.join(told)})"
+                if SETTINGS in kept
+                else "without their settings"
+            )
             print_line(f"{path} holds figures {why}; they are measured anew")
         kept = work() | ({SETTINGS: now} if now else {})
         write_json(path, kept)
