@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -139,6 +140,43 @@ def test_settings_that_cannot_be_are_named() -> None:
         PayoffConfig(count=0)
     with pytest.raises(ParamError, match="nominal"):
         PayoffConfig(methods=("wide",))
+
+
+def test_a_training_is_kept_though_its_judging_is_interrupted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second robot's flight is interrupted: training and first verdict are on disk."""
+    name = "docs.own_task.pendulum:Pendulum"
+    config = PayoffConfig(
+        tasks=(name,), methods=("nominal",), count=2, seeds=1, iterations=1, run=tmp_path
+    )
+    flown: list[str] = []
+
+    def fly(pilot: object, robot: SimpleNamespace, episodes: int) -> list[object]:
+        """Is interrupted at the second flight."""
+        flown.append(robot.name)
+        if len(flown) == 2:
+            raise KeyboardInterrupt
+        return []
+
+    robots = tuple(SimpleNamespace(name=f"pendulum {index}") for index in range(2))
+    trainer = SimpleNamespace(config=SimpleNamespace(num_envs=4, num_steps=2))
+    monkeypatch.setattr(payoff, "make_bench", lambda *_: Bench(Pendulum(), None, robots))
+    monkeypatch.setattr(payoff, "make_trainer", lambda *_: trainer)
+    monkeypatch.setattr(payoff, "train_policy", lambda *_: 0.5)
+    monkeypatch.setattr(payoff, "open_pilot", lambda *_: None)
+    monkeypatch.setattr(payoff, "fly_policy", fly)
+    monkeypatch.setattr(
+        payoff, "robot_verdict", lambda robot, _: {"robot": robot.name, "success": 1.0}
+    )
+    with pytest.raises(KeyboardInterrupt):
+        payoff._Study(config, name).run()
+    monkeypatch.setattr(payoff, "train_policy", None)
+    payoff._Study(config, name).run()
+    assert flown == ["pendulum 0", "pendulum 1", "pendulum 1"]
+    (row,) = (json.loads(file.read_text()) for file in (tmp_path / "rows").iterdir())
+    assert [found["robot"] for found in row["robots"]] == ["pendulum 0", "pendulum 1"]
+    assert row["env_steps"] == 8 and row["train_success"] == 0.5
 
 
 @pytest.mark.slow

@@ -154,11 +154,13 @@ class _Study:
                 missing = [robot for robot in self._robots(index) if robot.name not in judged]
                 if missing:
                     row = row or self._train(method, seed, index)
-                    pilot = self._pilot(method, seed, index)
-                    flown = ((r, fly_policy(pilot, r, self.config.episodes)) for r in missing)
-                    row["robots"] += [robot_verdict(*one) for one in flown]
                     path.parent.mkdir(parents=True, exist_ok=True)
                     write_json(path, row)
+                    pilot = self._pilot(method, seed, index)
+                    for robot in missing:
+                        flown = fly_policy(pilot, robot, self.config.episodes)
+                        row["robots"].append(robot_verdict(robot, flown))
+                        write_json(path, row)
                     mean = float(np.mean([found["success"] for found in row["robots"]]))
                     bar.update(done, f"{method} seed {seed}: {mean:.2f}")
 
