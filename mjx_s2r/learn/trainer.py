@@ -533,7 +533,8 @@ def fit(
         JaxConfigError: a setting of jax under which trainings fail.
         MeshError: devices that are not there, or that do not divide the worlds.
         HostError: another process of the same run failed, or there are several and it sees.
-        ConfigError: no iterations, or none between two lines or checkpoints; an evaluation of an actor that sees.
+        ConfigError: no iterations, or none between two lines or checkpoints; an evaluation of an
+            actor that sees.
         ModelError: pictures that ask for more memory than there is.
         RunError: a folder that cannot be used, or a tracker that is not installed.
         KeyboardInterrupt: asked to stop; the state is saved.

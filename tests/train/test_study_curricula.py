@@ -86,10 +86,8 @@ def test_it_leaves_rows_and_a_picture(finished: tuple[StudyConfig, list[list[int
     widths = {r["method"]: r["entropy"] for r in held["rows"]}
     assert widths["wide"] == pytest.approx(0.0, abs=1e-5) and widths["adr"] < -1
     judged = {(r["method"], r["env_steps"], r["width"]): r["success"] for r in held["steps"]}
-    assert {steps for _, steps, _ in judged} == {
-        32,
-        3 * 32,
-    }  # after one of three, and all
+    after = {steps for _, steps, _ in judged}
+    assert after == {32, 3 * 32}, "one iteration of three, and all"
     for row in held["rows"]:
         assert judged[row["method"], 3 * 32, row["width"]] == row["success"]
     page = (config.run / "report.html").read_text()
