@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from mjx_s2r.contract import PolicyContract, next_command
-from mjx_s2r.robot.calibration import JointCalibration, write_calibration
+from mjx_s2r.robot.calibration import JointCalibration
 from mjx_s2r.robot.camera_warp import CameraCalibration, Lens, warps_of
 from mjx_s2r.robot.frames import FrameStack
 from mjx_s2r.robot.log import read
@@ -32,7 +32,7 @@ from mjx_s2r.transfer.demonstrations.frame_checks import (
 from mjx_s2r.transfer.demonstrations.read import DemonstrationFiles, read_demonstrations
 from mjx_s2r.transfer.demonstrations.recovered_actions import first_held, recover_actions
 from mjx_s2r.transfer.recording import RecordingError
-from tests.robot.fakes import contract_for, with_joints
+from tests.robot.fakes import contract_for, with_joints, write_calibration
 from tests.transfer.demonstrations.flown import CAMERA, CONTRACT, fly, picture
 
 DATA = "data/chunk-000/file-000.parquet"
