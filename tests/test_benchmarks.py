@@ -10,7 +10,7 @@ from pathlib import Path
 import jax.numpy as jnp
 import pytest
 
-from benchmarks import cli, compare, rows, timing
+from benchmarks import cli, compare, rows, students, timing
 from benchmarks.rows import BenchmarkError, Row, Settings
 from benchmarks.workload import finite_share
 
@@ -178,3 +178,11 @@ def test_a_file_without_a_run_is_refused(tmp_path: Path, text: str) -> None:
 def test_comparing_with_a_missing_file_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["--compare", "none.json", "none.json"]) == 2
     assert "none.json holds no benchmark run" in capsys.readouterr().err
+
+
+def test_kept_figures_of_students_count_each_policy_once() -> None:
+    """No verdict stands under two names, and the summary is that of the rows."""
+    kept = json.loads(students.RESULTS.read_text())
+    plain = [json.dumps({k: v for k, v in row.items() if k != "method"}) for row in kept["rows"]]
+    assert len(set(plain)) == len(plain)
+    assert kept["summary"] == students.summarize(kept["rows"])

@@ -29,7 +29,7 @@ from mjx_s2r.robot.drivers.sim_robot import SimRobot, can_render
 from mjx_s2r.robot.frames import FrameStack, as_read
 from mjx_s2r.robot.policy import Policy
 from mjx_s2r.robot.safety import Guard, SafetyConfig
-from tests.robot.fakes import contract_for, info_for, reading_at
+from tests.robot.fakes import contract_for, first_actions, info_for, reading_at
 
 ROOM = """
 <mujoco>
@@ -133,7 +133,7 @@ def test_the_file_reads_metres_and_computes_what_jax_computes(tmp_path: Path) ->
     obs = np.zeros((1, CONTRACT.size), np.float32)
     expected = np.tanh(0.0 * kernel.sum(0)) * np.array(CONTRACT.action.scale)  # the middle is 0
     np.testing.assert_allclose(
-        loaded.act_batch(obs, {"front": metres})[0],
+        first_actions(loaded, obs, {"front": metres})[0],
         expected,
         atol=1e-3 * max(CONTRACT.action.scale),
     )

@@ -22,7 +22,7 @@ from mjx_s2r.onnx_variants import SAMPLES, check_names, export_variants
 from mjx_s2r.robot.onnx_file import read_onnx
 from mjx_s2r.robot.policy import Policy
 from mjx_s2r.robot.runtime import runtime_needed
-from tests.robot.fakes import contract_for
+from tests.robot.fakes import contract_for, first_actions
 
 MEMORY = 5
 CAMERA = CameraSignal("front", 8, 12, 10.0)
@@ -85,7 +85,8 @@ def test_a_flight_is_what_the_trained_network_does(learner: object, exported: Ex
         actions = [policy.act(o, {"front": p}) for o, p in zip(obs, pictures, strict=True)]
         np.testing.assert_allclose(actions, expected, atol=1e-6)
     forgetful = [
-        policy.act_batch(o[None], {"front": p[None]})[0] for o, p in zip(obs, pictures, strict=True)
+        first_actions(policy, o[None], {"front": p[None]})[0]
+        for o, p in zip(obs, pictures, strict=True)
     ]
     assert np.abs(np.array(forgetful)[1:] - expected[1:]).max() > 1e-4
     assert np.abs(expected).max() > 0.01 and exported.parity < 1e-6

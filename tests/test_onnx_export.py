@@ -12,7 +12,7 @@ from mjx_s2r import onnx_export as module
 from mjx_s2r.io.run import RunError
 from mjx_s2r.onnx_export import ExportError, export_onnx
 from mjx_s2r.robot.policy import Policy
-from tests.robot.fakes import contract_for
+from tests.robot.fakes import contract_for, first_actions
 
 CONTRACT = contract_for(cameras=True)
 WEIGHTS = np.random.default_rng(0).normal(size=(CONTRACT.size, 2)).astype(np.float32)
@@ -33,7 +33,7 @@ def test_the_file_computes_what_jax_computes(tmp_path: Path) -> None:
     (camera,) = CONTRACT.cameras
     images = np.random.default_rng(2).integers(0, 256, (3, *camera.shape), np.uint8)
     expected = policy(jnp.asarray(obs), jnp.asarray(images)) * np.array(CONTRACT.action.scale)
-    action = loaded.act_batch(obs, {camera.name: images})
+    action = first_actions(loaded, obs, {camera.name: images})
     np.testing.assert_allclose(action, expected, atol=1e-5)
     assert [f.name for f in done.path.parent.iterdir()] == ["policy.onnx"]
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import tyro
 
-RANGES = re.compile(r"--(?:teacher\.)?(ranges?)(?:=(.*))?", re.S)
+RANGE = r"--(?:teacher\.)?range"
+RANGES_FILE = re.compile(r"^--(?:teacher\.)?ranges((?:=.*)?)$", re.S)
 
 
 @dataclass(frozen=True)
@@ -36,19 +37,29 @@ def gather_ranges(argv: Sequence[str], inside: str = "") -> list[str]:
         inside: the settings that the ranges are part of, e.g. "teacher."; --range and --ranges
             may be written without it.
     """
+    words = [RANGES_FILE.sub(rf"--{inside}ranges\1", word) for word in argv]
+    return gather_option(words, RANGE, f"--{inside}range")
+
+
+def gather_option(argv: Sequence[str], option: str, name: str) -> list[str]:
+    """Returns a command line in which an option that may come repeatedly stands once, with all.
+
+    Args:
+        argv: the command line.
+        option: pattern of its names.
+        name: what it is called in what is returned.
+    """
     rest: list[str] = []
     found: list[str] = []
     taking = False
     for word in argv:
-        match = RANGES.fullmatch(word)
-        if match and match[1] == "ranges":
-            rest.append(f"--{inside}ranges" + ("" if match[2] is None else f"={match[2]}"))
-        elif match and match[2] is not None:
-            found.append(match[2])
+        match = re.fullmatch(rf"{option}(?:=(.*))?", word, re.S)
+        if match and match[1] is not None:
+            found.append(match[1])
         elif not match and taking and not word.startswith("--"):
             found.append(word)
             continue
         elif not match:
             rest.append(word)
-        taking = match is not None and match[1] == "range" and match[2] is None
-    return [*rest, f"--{inside}range", *found] if found else rest
+        taking = match is not None and match[1] is None
+    return [*rest, name, *found] if found else rest

@@ -35,6 +35,7 @@ from mjx_s2r.io.run import (
 )
 from mjx_s2r.runtime.progress import console
 from mjx_s2r.runtime.signals import PARENT, sigterm_interrupts
+from train.command_line import gather_ranges
 from train.demo_summary import write_report
 
 KINDS = ("randomized", "plain")
@@ -345,4 +346,4 @@ def _tell(folder: Path, result: Mapping[str, Any]) -> None:
 
 def main(argv: Sequence[str]) -> None:
     """Parses the command line and runs the demo."""
-    run(tyro.cli(DemoConfig, args=list(argv)))
+    run(tyro.cli(DemoConfig, args=gather_ranges(argv)))

@@ -1,14 +1,16 @@
 """python -m train pipeline --run runs/reach: teacher, student, export and evaluation in one go.
 
 Each stage leaves its result in the run folder; a stage that is done is not done again, an
-interrupted one goes on from its checkpoint. A teacher whose actor reads what the robot has
-(ppo.actor_obs state) needs no student: it is exported itself.
+interrupted one goes on from its checkpoint. A policy is judged anew where the settings of its
+evaluation are others than those beside the result; its training is not repeated. A teacher whose
+actor reads what the robot has (ppo.actor_obs state) needs no student: it is exported itself.
 """
 
+import hashlib
 import json
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +35,7 @@ from mjx_s2r.api.teacher import (
 from mjx_s2r.envs.registry import make_task, require_robots, task_spec
 from mjx_s2r.eval.intervals import wilson
 from mjx_s2r.eval.stand_ins import stand_ins
-from mjx_s2r.io.config import to_dict
+from mjx_s2r.io.config import differences, to_dict
 from mjx_s2r.io.run import (
     POLICY,
     RESULT,
@@ -46,9 +48,11 @@ from mjx_s2r.io.run import (
 from mjx_s2r.learn.trainer import Trainer, TrainState
 from mjx_s2r.params import ParamError
 from mjx_s2r.report.media import FILMS, write_films
-from mjx_s2r.runtime.progress import console
+from mjx_s2r.runtime.progress import console, print_line
 from mjx_s2r.sim.interface import nominal_params
-from train.command_line import base, gather_ranges
+from train.command_line import base, gather_option, gather_ranges
+
+SETTINGS = "settings"  # in a stage's file: what its figures depend on
 
 
 @dataclass(frozen=True)
@@ -128,21 +132,53 @@ def run(config: PipelineConfig) -> dict[str, Any]:
     _check_finished(taught, with_engine_found(with_ranges_kept(teach)), TEACHER_MAY_CHANGE)
     if not alone:
         _check_finished(learnt, with_ranges_kept(learn), STUDENT_MAY_CHANGE)
-    figures = _stage(taught, lambda: _teach(teach, config.nominal_worlds))
+    counts = {"nominal_worlds": config.nominal_worlds}
+    figures = _stage(taught, counts, lambda: _teach(teach, config.nominal_worlds))
     if alone:
-        figures |= _stage(learnt, lambda: _export(teach.run, policy))
+        figures |= _stage(learnt, {}, lambda: _export(teach.run, policy))
     else:
-        figures |= _stage(learnt, lambda: _distil(learn, policy))
+        figures |= _stage(learnt, {}, lambda: _distil(learn, policy))
+    asked = _judged_with(judge)
     judge = replace(judge, policy=policy, logs=config.run / "flights")
-    figures |= _stage(config.run / RESULT, lambda: _judge(judge, config.run))
+    figures |= _stage(config.run / RESULT, asked, lambda: _judge(judge, config.run))
     return figures
 
 
-def _stage(path: Path, work: Any) -> dict[str, Any]:
-    """Returns the figures in ``path``, after doing the ``work`` that writes them if need be."""
-    if not path.exists():
-        write_json(path, work())
-    return dict(json.loads(path.read_text()))
+def _stage(
+    path: Path, settings: Mapping[str, Any], work: Callable[[], dict[str, Any]]
+) -> dict[str, Any]:
+    """Returns the figures in ``path``, after doing the ``work`` that writes them if need be.
+
+    Args:
+        path: of a JSON file.
+        settings: what the figures depend on beside the folder's runs; kept in the file, and the
+            work is done again where they are others.
+        work: returns the figures.
+    """
+    kept = json.loads(path.read_text()) if path.exists() else None
+    now = json.loads(json.dumps(settings), parse_constant=str)  # no limit is "Infinity"
+    if kept is None or (other := differences(kept.get(SETTINGS, {}), now)):
+        if kept is not None:
+            told = [f"{name} {was!r}, now {asked!r}" for name, (was, asked) in other.items()]
+            why = (
+                f"of other settings ({'; '.join(told)})"
+                if SETTINGS in kept
+                else "without their settings"
+            )
+            print_line(f"{path} holds figures {why}; they are measured anew")
+        kept = work() | ({SETTINGS: now} if now else {})
+        write_json(path, kept)
+    return {name: value for name, value in kept.items() if name != SETTINGS}
+
+
+def _judged_with(config: EvaluateConfig) -> dict[str, Any]:
+    """Returns what a verdict depends on beside the policy; a reality file counts by its content."""
+    own = ("policy", "task", "logs", "json")
+    found = {name: value for name, value in asdict(config).items() if name not in own}
+    if config.reality is not None:
+        content = hashlib.sha256(config.reality.read_bytes()).hexdigest()[:16]
+        found["reality"] = f"{config.reality.name}, sha256 {content}"
+    return found
 
 
 def _check_finished(figures: Path, config: Any, may_change: Sequence[str]) -> None:
@@ -215,7 +251,7 @@ def _judge(config: EvaluateConfig, folder: Path) -> dict[str, Any]:
 
 def main(argv: Sequence[str]) -> None:
     """Parses the command line and runs the pipeline."""
-    argv = gather_ranges(argv)
+    argv = gather_option(gather_ranges(argv), r"--student\.range", "--student.range")
     taught = recipe(*base(argv))
     default = PipelineConfig(
         task=taught.task,

@@ -39,7 +39,11 @@ from mjx_s2r.transfer.demonstrations.compositing import write_backgrounds
 from mjx_s2r.transfer.demonstrations.dataset import Demonstrations, EpisodeSplit, split_episodes
 from mjx_s2r.transfer.demonstrations.flight_frames import FlightLabels, PictureFit
 from mjx_s2r.transfer.demonstrations.frame_checks import check_colour_order
-from mjx_s2r.transfer.demonstrations.read import DemonstrationFiles, read_demonstrations
+from mjx_s2r.transfer.demonstrations.read import (
+    DemonstrationFiles,
+    check_all_is_read,
+    read_demonstrations,
+)
 
 DATA, UNLABELLED, BACKGROUNDS = "data", "unlabelled", "backgrounds"
 CHECKED = 64  # pictures whose colours are compared
@@ -60,9 +64,11 @@ class AdaptConfig:
     unlabelled: tuple[Path, ...] = ()
     """The same without their actions: pictures to align features with."""
     mapping: Path | None = None
-    """File that says which column and which video is what; by default by their names."""
+    """File that says which column and which video of a LeRobot dataset is what; by default by their
+    names."""
     calibration: Path | None = None
-    """File that makes motors' values joint angles, ours or LeRobot's."""
+    """File that makes a LeRobot dataset's motor values joint angles, ours or LeRobot's; a mapping
+    names its own instead."""
     camera_calibration: tuple[Path, ...] = ()
     """Files of train calibrate, of cameras whose pictures are turned into those of the model's; by
     default those that a flight log was flown with."""
@@ -200,20 +206,22 @@ def read_data(config: AdaptConfig, start: Trainer) -> AdaptData:
     """
     contract = require_native(start.env).task.contract
     files = DemonstrationFiles(
-        config.data,
+        (*config.data, *config.unlabelled),
         config.mapping,
         config.calibration,
         config.camera_calibration,
         config.labels,
         config.fit,
     )
+    check_all_is_read(files)
     labelled = split = unlabelled = None
     if config.data:
-        labelled = read_demonstrations(files, contract, config.run / DATA)
+        part = files.part(config.data, labelled=True)
+        labelled = read_demonstrations(part, contract, config.run / DATA)
         split = split_episodes(labelled, config.held_out, config.count, seed=config.split_seed)
     if config.unlabelled:
-        files = replace(files, paths=config.unlabelled, labelled=False)
-        unlabelled = read_demonstrations(files, contract, config.run / UNLABELLED)
+        part = files.part(config.unlabelled, labelled=False)
+        unlabelled = read_demonstrations(part, contract, config.run / UNLABELLED)
     found = [x for x in (labelled, unlabelled) if x is not None]
     ours = nominal_pictures(start, CHECKED)
     for demonstrations in found:

@@ -114,7 +114,7 @@ class CurriculumConfig:
         for entry in self.mix:
             if not all(entry.partition(":")):
                 raise ParamError(
-                    f"mix {entry!r}: write it as kind:pattern,pattern, e.g. adr:model.*"
+                    f"mix {entry!r}: write it as kind:pattern,pattern, e.g. 'adr:model.*'"
                 )
         for kind in (self.kind, *(entry.partition(":")[0] for entry in self.mix)):
             if kind not in CURRICULA:

@@ -533,7 +533,8 @@ def fit(
         JaxConfigError: a setting of jax under which trainings fail.
         MeshError: devices that are not there, or that do not divide the worlds.
         HostError: another process of the same run failed, or there are several and it sees.
-        ConfigError: no iterations; an evaluation of an actor that sees.
+        ConfigError: no iterations, or none between two lines or checkpoints; an evaluation of an
+            actor that sees.
         ModelError: pictures that ask for more memory than there is.
         RunError: a folder that cannot be used, or a tracker that is not installed.
         KeyboardInterrupt: asked to stop; the state is saved.
@@ -542,6 +543,7 @@ def fit(
     check_jax_config()
     if iterations < 1:
         raise ConfigError(f"iterations {iterations}: a training needs at least one")
+    _check_counts(config, ("log_every", "checkpoint_every", "keep"))
     mesh = device_mesh(config.devices)
     check_num_envs(mesh, trainer.config.num_envs)
     if trainer.cameras is not None:
@@ -628,6 +630,21 @@ class LoopConfig:
     iterate: Callable[[Any], tuple[Any, Any]]
     log: Callable[[Run, LogWindow], str]
     finished: Callable[[Any], bool] | None = None
+
+    def __post_init__(self) -> None:
+        """Checks the sizes.
+
+        Raises:
+            ConfigError: one below 1, named.
+        """
+        _check_counts(self, ("iterations", "log_every", "checkpoint_every"))
+
+
+def _check_counts(config: Any, names: Sequence[str]) -> None:
+    """Raises ConfigError for a number of settings that is below 1."""
+    for name in names:
+        if getattr(config, name) < 1:
+            raise ConfigError(f"{name} {getattr(config, name)} must be at least 1")
 
 
 def run_loop(loop: LoopConfig, run: Run, checkpoints: Checkpoints, fresh: Any) -> Any:

@@ -57,7 +57,9 @@ def require_warp_renderer() -> None:
             f"backend 'warp': MuJoCo Warp cannot be imported ({error}); {remedy}"
         ) from error
     if not mjx_warp.WARP_INSTALLED:
-        raise SceneError(f"backend 'warp' needs warp-lang; pip install mjx_s2r[warp], or {remedy}")
+        raise SceneError(
+            f"backend 'warp' needs warp-lang; pip install 'mjx_s2r[warp]', or {remedy}"
+        )
     if jax.default_backend() not in ("gpu", "cpu"):
         raise SceneError(
             f"backend 'warp' needs an NVIDIA GPU, jax runs on {jax.default_backend()!r}; {remedy}"

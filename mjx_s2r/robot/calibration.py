@@ -163,12 +163,6 @@ def read_calibration(
     return joints
 
 
-def write_calibration(path: str | Path, joints: tuple[JointCalibration, ...]) -> None:
-    """Writes a calibration as our JSON, to be completed by hand (sign, zero)."""
-    body = {x.joint: {f.name: getattr(x, f.name) for f in fields(x)[1:]} for x in joints}
-    Path(path).write_text(json.dumps({"joints": body}, indent=2) + "\n")
-
-
 def _read_file(path: Path) -> dict[str, Any]:
     """Returns the content of a JSON or TOML file.
 

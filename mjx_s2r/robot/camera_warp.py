@@ -154,8 +154,6 @@ class CameraWarp:
             )
         rows, columns, stretch = source_pixels(calibration, signal.height, signal.width)
         high, wide = signal.height - 1, signal.width - 1
-        inside = (rows > -0.5) & (rows < high + 0.5) & (columns > -0.5) & (columns < wide + 0.5)
-        self.outside = float(1 - inside.mean())
         rows, columns = np.clip(rows, 0, high), np.clip(columns, 0, wide)
         top, left = (
             np.minimum(x.astype(np.int64), most) for x, most in ((rows, high), (columns, wide))

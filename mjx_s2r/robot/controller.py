@@ -201,16 +201,15 @@ class Homing:
         return np.zeros(len(self.contract.action.joints), np.float32)
 
 
-def homing(contract: PolicyContract, target: tuple[float, ...] | None = None) -> Homing:
-    """Returns the actor that moves the joints to ``target`` (J,), or to the contract's home.
+def homing(contract: PolicyContract) -> Homing:
+    """Returns the actor that moves the joints to the contract's home.
 
     Raises:
         ContractError: the contract commands efforts, which lead to no pose.
     """
     if contract.action.mode == "effort":
         raise ContractError("a robot in effort mode cannot be sent home; move it by hand")
-    home = contract.action.home if target is None else target
-    action = replace(contract.action, mode="position", home=home)
+    action = replace(contract.action, mode="position")
     return Homing(replace(contract, action=action, cameras=()))
 
 

@@ -206,16 +206,6 @@ class Policy:
             self._inputs[MEMORY][:] = self._outputs[MEMORY_OUT]
         return self._outputs[ACTION][0].copy()
 
-    def act_batch(self, obs: np.ndarray, images: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Returns the actions (B, J) of B robots at their first step.
-
-        Args:
-            obs: (B, P).
-            images: (B, *shape) by camera name.
-        """
-        memory = np.zeros((len(obs), self.contract.memory), np.float32)
-        return self.step_batch(obs, images, memory)[0]
-
     def step_batch(
         self, obs: np.ndarray, images: Mapping[str, np.ndarray], memory: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:

@@ -18,29 +18,26 @@ TYPES = {
     "trajectory": "joint_trajectory_controller/JointTrajectoryController",
 }
 CONTROLLER = "policy_controller"  # name of the controller in the files
+MANAGER_HZ = 100.0  # rate of the controller manager, at least; else ten times the policy's
 
 
 def to_ros2_control(
     contract: PolicyContract,
     *,
     controller: RosController = "forward",
-    update_hz: float | None = None,
     max_acceleration: Sequence[float] = (),
-    max_jerk: Sequence[float] = (),
 ) -> dict[str, str]:
     """Returns the files: name -> YAML text, "joint_limits.yaml" and "controllers.yaml".
 
     Args:
         contract: of the policy.
         controller: which controller takes the commands.
-        update_hz: rate of the controller manager, Hz; None for ten times the policy's, at least
-            100.
-        max_acceleration: largest acceleration per joint, rad/s^2 or m/s^2; () sets no limit.
-        max_jerk: largest jerk per joint, rad/s^3 or m/s^3; () sets no limit.
+        max_acceleration: largest acceleration per joint, rad/s^2 or m/s^2, one for all joints or
+            one each; () sets no limit.
 
     Raises:
-        ContractError: an unknown controller, one that cannot take efforts, or limits that are not
-            one per joint.
+        ContractError: an unknown controller, one that cannot take efforts, or limits that are
+            neither one nor one per joint.
     """
     if controller not in get_args(RosController):
         raise ContractError(
@@ -49,23 +46,22 @@ def to_ros2_control(
     effort, joints = contract.action.mode == "effort", contract.action.joints
     if effort and controller == "trajectory":
         raise ContractError(
-            "a trajectory has positions, and the policy commands efforts; use controller='forward'"
+            "a trajectory has positions, and the policy commands efforts; take controller 'forward'"
         )
-    for name, values in (("max_acceleration", max_acceleration), ("max_jerk", max_jerk)):
-        if len(values) not in (0, len(joints)) or not all(x > 0 for x in values):
-            raise ContractError(
-                f"{name} {tuple(values)} must be one positive number for each of {list(joints)}"
-            )
-    rate = round(update_hz or max(100.0, 10 * contract.control_hz))
+    most = tuple(max_acceleration) * (len(joints) if len(max_acceleration) == 1 else 1)
+    if len(most) not in (0, len(joints)) or not all(x > 0 for x in most):
+        raise ContractError(
+            f"max_acceleration {tuple(max_acceleration)} must be one positive number, or one for "
+            f"each of {list(joints)}"
+        )
+    rate = round(max(MANAGER_HZ, 10 * contract.control_hz))
     return {
-        "joint_limits.yaml": _limits(contract, max_acceleration, max_jerk),
+        "joint_limits.yaml": _limits(contract, most),
         "controllers.yaml": _controllers(contract, controller, rate),
     }
 
 
-def _limits(
-    contract: PolicyContract, max_acceleration: Sequence[float], max_jerk: Sequence[float]
-) -> str:
+def _limits(contract: PolicyContract, max_acceleration: Sequence[float]) -> str:
     """Returns joint_limits.yaml."""
     action = contract.action
     effort = action.mode == "effort"
@@ -86,7 +82,7 @@ def _limits(
         for kind, value in (
             ("velocity", math.inf if effort else action.max_rate[j]),
             ("acceleration", max_acceleration[j] if max_acceleration else math.inf),
-            ("jerk", max_jerk[j] if max_jerk else math.inf),
+            ("jerk", math.inf),
             ("effort", math.inf if action.unit == "1" else strongest),
         ):
             limited = math.isfinite(value)

@@ -5,6 +5,7 @@ import re
 import shlex
 import subprocess
 import time
+import tomllib
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -27,6 +28,8 @@ from train.verbs import VERBS
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md")), *sorted(DOCS.glob("api/*.md"))]
+EXTRAS = "optional-dependencies"
+INSTALLS = re.compile(r"pip install (?:-e )?(['\"]?)(?:\.|mjx_s2r)\[([a-z_,]+)\]")
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.M | re.S)
 # Sizes in the programs of docs/python.md, and what they are here.
 SIZES = {"num_envs=512, num_steps=16": "num_envs=16, num_steps=4", "range(60)": "range(2)"}
@@ -151,6 +154,20 @@ def test_excerpts_are_those_of_the_example(page: str) -> None:
     example = "".join(f.read_text() for f in (ROOT / "docs" / page).glob("*.py"))
     lines = "".join(blocks(ROOT / "docs" / f"{page}.md", "python")).splitlines()
     assert lines and [line for line in lines if line not in example] == []
+
+
+def test_what_a_shell_would_expand_is_quoted() -> None:
+    """A shell as zsh takes [ and * for patterns, and refuses one that fits no file."""
+    known = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"][EXTRAS])
+    code = [f for f in (ROOT / "mjx_s2r").rglob("*.py") if "pip install" in f.read_text()]
+    found = 0
+    for file in (*PAGES, *DOCS.glob("*.ipynb"), *code):
+        text = file.read_text()
+        for quote, names in INSTALLS.findall(text):
+            assert quote and set(names.split(",")) <= known, f"{file.name}: [{names}]"
+            found += 1
+        assert not re.search(r"--(mix|rows) [^'\"`\s]*[*~]", text), file.name
+    assert found > 20
 
 
 @pytest.mark.slow

@@ -2,10 +2,13 @@
 
 import re
 import shlex
+from dataclasses import fields
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
+from mjx_s2r.robot.calibration import JointCalibration, MotorUnit, read_calibration
 from mjx_s2r.robot.cli.inspect import HEAD, cause_rows
 from mjx_s2r.robot.cli.main import VERBS
 from mjx_s2r.robot.cli.parser import Parser
@@ -45,3 +48,21 @@ def test_every_command_can_be_read(verb: str, words: str) -> None:
 def test_the_stages_are_the_codes() -> None:
     rows = re.findall(r"^\| (\d+) % \|", PAGE, re.M)
     assert [int(x) for x in rows] == [round(100 * s.fraction) for s in STAGES]
+
+
+def test_the_calibrations_on_the_page_load(tmp_path: Path) -> None:
+    """Ours and LeRobot's; the page names every key, and says what two values come to."""
+    page = (DOCS / "own_driver.md").read_text().partition("## Calibration of joints\n")[2]
+    ours, theirs = tmp_path / "arm.toml", tmp_path / "arm.json"
+    ours.write_text(page.partition("```toml\n")[2].partition("```")[0])
+    theirs.write_text(page.partition("```json\n")[2].partition("```")[0])
+    shoulder, jaw = read_calibration(ours)
+    assert (shoulder.motor, jaw.motor) == ("shoulder_pan", "gripper")
+    assert shoulder.to_joint(0.0) == pytest.approx(0.05)
+    assert jaw.to_joint(50.0) == pytest.approx(0.02)
+    units = [(x.motor, x.unit) for x in read_calibration(theirs)]
+    assert units == [("shoulder_pan", "range_m100_100"), ("gripper", "range_0_100")]
+    named = "".join(re.findall(r"^\|([^|]*)\|", page, re.M))
+    keys = [f.name for f in fields(JointCalibration)]
+    assert all(f"`{key}`" in named for key in keys[1:]), keys
+    assert all(f"`{unit}`" in page for unit in get_args(MotorUnit))

@@ -7,9 +7,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from mjx_s2r.curriculum.uniform import uniform
 from mjx_s2r.io.checkpoint_leaves import is_key
+from mjx_s2r.io.config import ConfigError
 from mjx_s2r.io.run import METRICS, read_jsonl
 from mjx_s2r.learn.trainer import Trainer, TrainState, fit
 from mjx_s2r.sim.interface import EpisodeParams
@@ -94,3 +96,11 @@ def test_a_run_in_two_parts_is_the_run_in_one(tmp_path: Path) -> None:
     lines = read_jsonl(config.run / METRICS)
     assert [line["step"] for line in lines] == [1, 2, 3, 4, 5, 6]
     assert {"actor_loss", "baseline_loss", "return", "steps_per_s"} <= set(lines[-1])
+
+
+@pytest.mark.parametrize("name", ["log_every", "checkpoint_every", "keep"])
+def test_a_run_without_lines_or_checkpoints_does_not_begin(name: str, tmp_path: Path) -> None:
+    wrong: dict[str, Any] = {name: 0}
+    with pytest.raises(ConfigError, match=f"{name} 0 must be at least 1"):
+        fitted(replace(ToyRun(tmp_path / "run"), **wrong), 3)
+    assert not (tmp_path / "run").exists()

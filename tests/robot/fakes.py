@@ -1,7 +1,8 @@
 """Small robots, contracts and ONNX files for the tests of the robot side."""
 
+import json
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,9 @@ from mjx_s2r.contract import (
     Signal,
     to_json,
 )
+from mjx_s2r.robot.calibration import JointCalibration
 from mjx_s2r.robot.driver import CameraInfo, DriverInfo, Reading
+from mjx_s2r.robot.policy import Policy
 
 JOINTS = ("a", "b")
 CAMERA = CameraSignal("front", 8, 6, 10.0)
@@ -130,6 +133,23 @@ class FakePolicy:
         """Returns the answer as float32."""
         self.seen.append(obs)
         return np.asarray(self.answer(obs), np.float32)
+
+
+def with_home(contract: PolicyContract, home: tuple[float, ...]) -> PolicyContract:
+    """Returns the contract with another home."""
+    return replace(contract, action=replace(contract.action, home=home))
+
+
+def first_actions(policy: Policy, obs: np.ndarray, images: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Returns the actions (B, J) of B robots at their first step, for obs (B, P)."""
+    memory = np.zeros((len(obs), policy.contract.memory), np.float32)
+    return policy.step_batch(obs, images, memory)[0]
+
+
+def write_calibration(path: Path, joints: tuple[JointCalibration, ...]) -> None:
+    """Writes a calibration as our JSON."""
+    tables = {x.joint: {f.name: getattr(x, f.name) for f in fields(x)[1:]} for x in joints}
+    path.write_text(json.dumps({"joints": tables}))
 
 
 def weights(contract: PolicyContract) -> tuple[np.ndarray, np.ndarray]:

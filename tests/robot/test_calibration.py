@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from mjx_s2r.contract import ContractError
-from mjx_s2r.robot.calibration import JointCalibration, read_calibration, write_calibration
+from mjx_s2r.robot.calibration import JointCalibration, read_calibration
+from tests.robot.fakes import write_calibration
 
 ONE = {"id": 1, "drive_mode": 0, "homing_offset": -12}
 LEROBOT = {

@@ -15,7 +15,14 @@ from mjx_s2r.robot.driver import Reading
 from mjx_s2r.robot.log import FlightLog, read
 from mjx_s2r.robot.policy import Policy
 from mjx_s2r.robot.safety import Mode, SafetyConfig
-from tests.robot.fakes import FakeDriver, FakePolicy, contract_for, with_joints, write_onnx
+from tests.robot.fakes import (
+    FakeDriver,
+    FakePolicy,
+    contract_for,
+    with_home,
+    with_joints,
+    write_onnx,
+)
 
 CONFIG = ControllerConfig(duration_s=1.0, safety=SafetyConfig(ramp_s=0.0))
 
@@ -229,7 +236,7 @@ def test_wrong_robot_is_never_commanded() -> None:
 
 def test_homing_goes_to_the_pose_at_the_allowed_speed() -> None:
     driver, _, clock = parts()
-    summary = run(driver, homing(driver.contract, (0.9, -0.2)), clock, CONFIG)
+    summary = run(driver, homing(with_home(driver.contract, (0.9, -0.2))), clock, CONFIG)
     np.testing.assert_allclose(
         np.array(driver.commands)[:5, 0], [0.3, 0.5, 0.7, 0.9, 0.9], atol=1e-6
     )

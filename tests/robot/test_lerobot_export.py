@@ -12,11 +12,12 @@ import pytest
 
 from mjx_s2r.contract import CameraSignal
 from mjx_s2r.robot.calibration import JointCalibration
+from mjx_s2r.robot.cli.main import main
 from mjx_s2r.robot.driver import Reading
 from mjx_s2r.robot.log import Flight, FlightLog, LogError, Step, read
 from mjx_s2r.robot.log.lerobot_export import export_lerobot
 from mjx_s2r.robot.safety import Mode
-from tests.robot.fakes import contract_for
+from tests.robot.fakes import contract_for, write_calibration
 
 CAMERA = CameraSignal("front", 16, 24, 10.0)
 CONTRACT = replace(contract_for(), cameras=(CAMERA,))
@@ -92,8 +93,10 @@ def test_a_calibration_gives_the_motors_units(tmp_path: Path) -> None:
         JointCalibration("b", "jaw", "range_0_100", 1000, 3048),
         JointCalibration("a", "pan", "range_m100_100", 1024, 3072),
     )
-    flight = fly(tmp_path / "a.log", 0.1 * np.arange(3))
-    export_lerobot([flight], tmp_path / "set", calibration=calibration)
+    fly(tmp_path / "a.log", 0.1 * np.arange(3))
+    write_calibration(tmp_path / "arm.json", calibration)
+    words = ["export", str(tmp_path / "a.log"), "--lerobot", str(tmp_path / "set")]
+    assert main([*words, "--calibration", str(tmp_path / "arm.json")]) == 0
     info = json.loads((tmp_path / "set/meta/info.json").read_text())["features"]
     assert info["action"]["names"] == ["jaw.pos", "pan.pos"]
     assert info["action"]["unit"] == "range_0_100, range_m100_100"

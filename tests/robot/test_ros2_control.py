@@ -2,13 +2,15 @@
 
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import yaml
 
 from mjx_s2r.contract import ContractError
+from mjx_s2r.robot.cli.main import main
 from mjx_s2r.robot.ros2_control import to_ros2_control
-from tests.robot.fakes import contract_for, with_joints
+from tests.robot.fakes import contract_for, with_joints, write_onnx
 
 
 def test_limits() -> None:
@@ -66,5 +68,21 @@ def test_refusals() -> None:
         to_ros2_control(contract_for(), controller="pid")  # type: ignore[arg-type]
     with pytest.raises(ContractError, match="efforts"):
         to_ros2_control(contract_for("effort"), controller="trajectory")
-    with pytest.raises(ContractError, match="max_jerk"):
-        to_ros2_control(contract_for(), max_jerk=(1.0,))
+    for wrong in ((1.0, 2.0, 3.0), (0.0,)):
+        with pytest.raises(ContractError, match=r"max_acceleration .* must be one positive number"):
+            to_ros2_control(contract_for(), max_acceleration=wrong)
+
+
+def test_the_verb_takes_controller_and_acceleration(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    policy = write_onnx(tmp_path / "policy.onnx", contract_for())
+    words = ["export", str(policy), "--ros2", str(tmp_path / "config")]
+    assert main([*words, "--controller", "trajectory", "--max-acceleration", "9"]) == 0
+    limits = yaml.safe_load((tmp_path / "config" / "joint_limits.yaml").read_text())
+    joints = limits["/**"]["ros__parameters"]["joint_limits"]
+    assert {name: found["max_acceleration"] for name, found in joints.items()} == {"a": 9, "b": 9}
+    body = yaml.safe_load((tmp_path / "config" / "controllers.yaml").read_text())
+    assert body["policy_controller"]["ros__parameters"]["command_interfaces"] == ["position"]
+    assert main([*words, "--calibration", "arm.toml"]) != 0
+    assert "--calibration is of --lerobot" in capsys.readouterr().err

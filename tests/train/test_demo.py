@@ -72,6 +72,13 @@ def test_a_finished_demo_is_told_again_and_moved_where_asked(
     assert (kept / "result.json").exists() and not (folder / "result.json").exists()
 
 
+def test_ranges_may_come_repeatedly(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[DemoConfig] = []
+    monkeypatch.setattr(demo, "run", asked.append)
+    demo.main(["--range", "gravity=0.9,1.1", "--seed", "3", "--range=friction=1"])
+    assert asked[0].range == ("gravity=0.9,1.1", "friction=1") and asked[0].seed == 3
+
+
 def test_a_folder_that_a_left_over_pipeline_writes_is_refused(tmp_path: Path) -> None:
     with (
         Run.create(tmp_path / "plain" / "teacher", DemoConfig()),

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shlex
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -10,10 +11,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tyro
 from scipy import stats
 
+from mjx_s2r.api.student import StudentConfig
 from mjx_s2r.curriculum.adversarial import SearchConfig
-from mjx_s2r.curriculum.registry import Uniform
+from mjx_s2r.curriculum.registry import CurriculumConfig, Uniform
 from mjx_s2r.envs.registry import make_task
 from mjx_s2r.eval.intervals import newcombe, wilson
 from mjx_s2r.eval.reality import check_rows, load_reality
@@ -23,12 +26,13 @@ from mjx_s2r.params import Param, ParamError, ParamSpace
 from mjx_s2r.robot.policy import Policy
 from mjx_s2r.runtime.progress import console
 from train import study as verb
-from train.studies import adr, approaches, critical, robots, run
+from train.studies import adr, approaches, critical, recipes, robots, run
+from train.studies.arm_cameras import camera_presets
 from train.studies.conclusions import Cell, Comparison, Judged, conclude, difference_of, rate_of
 from train.studies.page import mean_curve
 from train.studies.places import CARTPOLE_NOMINAL, CARTPOLE_OTHER
 from train.studies.plan import Arm, Job, Made, Panel, Preset, Study
-from train.studies.recipes import StatePolicy, TeacherRecipe
+from train.studies.recipes import CameraPolicy, StatePolicy, TeacherRecipe
 from train.studies.robots import fly_policy, make_families, open_pilot
 from train.studies.run import StudyOptions, find_study, resolve, run_study
 
@@ -244,6 +248,38 @@ def test_a_study_leaves_rows_a_conclusion_and_a_page(policy: Path, tmp_path: Pat
         assert words in page
     assert "http" not in page.replace("http://www.w3.org", "") and "<script" not in page
     assert verb.last_result("tiny", runs=tmp_path, kept=tmp_path / "kept").startswith("No diff")
+
+
+def test_a_page_says_what_to_type_to_get_the_same_again(tmp_path: Path) -> None:
+    """With a size, an option that changes it, and a network that had to be named."""
+    study = find_study("strength", verb.NAMES)
+    given = StudyOptions("small", seeds=7, weights=Path("net works.pt"), run=tmp_path)
+    words = shlex.split(run.command(study, resolve(study, given)))
+    assert words[:5] == ["python", "-m", "train", "study", "strength"]
+    assert tyro.cli(StudyOptions, args=words[5:]) == replace(given, run=None)
+    plain = run.command(study, resolve(study, StudyOptions()))
+    assert plain == "python -m train study strength --size small"
+
+
+def test_a_camera_student_has_its_whole_schedule(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Looks by one schedule and the rest of the rows by others, as the arm's curriculum says."""
+    begun: list[StudentConfig] = []
+
+    def stopped(config: StudentConfig) -> None:
+        """Keeps what is to be trained."""
+        begun.append(config)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(recipes, "train_teacher", lambda config: None)
+    monkeypatch.setattr(recipes, "train_student", stopped)
+    looks = CurriculumConfig("uniform", rows=("visual.*",), mix=("adr:camera.*",))
+    job = Job("arm", 0, camera_presets({}, (1, 1))["small"], tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        CameraPolicy("eyes", TeacherRecipe("plain"), looks).make(job)
+    (config,) = begun
+    assert CurriculumConfig(config.curriculum, config.rows, config.mix) == looks
 
 
 def test_a_study_that_was_stopped_goes_on(

@@ -1,6 +1,7 @@
 """The study: one compiled program for all methods, a fair grid, and nothing done twice."""
 
 import json
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,15 +10,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import tyro
 
 from mjx_s2r.io.run import RunError
 from mjx_s2r.learn.compiled_step import CompiledStep
 from mjx_s2r.learn.ppo.config import PPOConfig
 from mjx_s2r.params import Param, ParamError, ParamSpace
+from mjx_s2r.sim.backends.physics_config import PhysicsConfig
 from tests.learn.probes import programs
 from train.studies import curricula as study
 from train.studies.curricula import StudyConfig
 from train.studies.curricula_run import begin_with
+from train.studies.page import facts_of
 
 TASK = "tests.sim.toy:Toy"
 SMALL = PPOConfig(
@@ -69,7 +73,9 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[StudyConfig, lis
 
 def test_it_leaves_rows_and_a_picture(finished: tuple[StudyConfig, list[list[int]]]) -> None:
     config, _ = finished
+    assert config.result is not None
     held = json.loads(config.result.read_text())
+    assert held == json.loads((config.run / "curricula.json").read_text())
     assert {"about", "study", "rows", "steps"} == set(held)
     found = {(r["task"], r["method"], r["seed"], r["width"]) for r in held["rows"]}
     assert found == {(TASK, m, 0, w) for m in config.methods for w in config.widths}
@@ -80,12 +86,40 @@ def test_it_leaves_rows_and_a_picture(finished: tuple[StudyConfig, list[list[int
     widths = {r["method"]: r["entropy"] for r in held["rows"]}
     assert widths["wide"] == pytest.approx(0.0, abs=1e-5) and widths["adr"] < -1
     judged = {(r["method"], r["env_steps"], r["width"]): r["success"] for r in held["steps"]}
-    assert {steps for _, steps, _ in judged} == {32, 3 * 32}  # after one iteration of three, and all
+    after = {steps for _, steps, _ in judged}
+    assert after == {32, 3 * 32}, "one iteration of three, and all"
     for row in held["rows"]:
         assert judged[row["method"], 3 * 32, row["width"]] == row["success"]
     page = (config.run / "report.html").read_text()
     assert "success against steps, worlds of 100 % of the limits" in page
-    assert config.result.with_suffix(".svg").read_text().count('<g id="curve-') == 3
+    shown = study.study_result(config)
+    told = dict(facts_of(shown))
+    assert told["engine of the trainings"] == "jax"
+    assert told["iterations of a training"] == f"{TASK} 3" and "&#34;iterations&#34;: 3," in page
+    in_c = [row | {"engine": "c"} for row in shown.rows]
+    assert dict(facts_of(replace(shown, rows=in_c)))["engine of the trainings"] == "c"
+    for picture in (config.result, config.run / "curricula.json"):
+        assert picture.with_suffix(".svg").read_text().count('<g id="curve-') == 3
+
+
+def test_a_page_says_what_to_type_to_get_the_same_again(
+    tmp_path: Path,
+) -> None:
+    """Parsed again, the command is the settings, but for where they lie."""
+    config = replace(
+        settings(tmp_path),
+        rows=("~sensor.*", "model.*"),
+        grid_seed=7,
+        actor_obs="state",
+        physics=PhysicsConfig("c", cpu=True),
+        adr=replace(StudyConfig().adr, window=9),
+    )
+    words = shlex.split(study.study_result(config).command)
+    assert words[:5] == ["python", "-m", "train", "study", "curricula"]
+    again = tyro.cli(StudyConfig, args=words[5:])
+    assert replace(again, run=config.run, result=config.result) == config
+    plain = study.study_result(StudyConfig(run=config.run, result=config.result))
+    assert plain.command == "python -m train study curricula"
 
 
 def test_one_program_serves_all_methods(finished: tuple[StudyConfig, list[list[int]]]) -> None:

@@ -1,14 +1,17 @@
 """The payoff study: what its methods draw from, its robots, its intervals, nothing made twice."""
 
 import json
+import shlex
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
 import mujoco
 import numpy as np
 import pytest
+import tyro
 
 from docs.own_task.pendulum import Pendulum
 from mjx_s2r.eval.intervals import mean_interval
@@ -141,6 +144,57 @@ def test_settings_that_cannot_be_are_named() -> None:
         PayoffConfig(methods=("wide",))
 
 
+def test_the_page_says_what_to_type_to_get_the_same_again(tmp_path: Path) -> None:
+    """Parsed again, the command is the settings, but for where they lie."""
+    fit = replace(PayoffConfig().fit, candidates=32)
+    config = PayoffConfig(
+        methods=("nominal", "adr"), episodes=7, motion_s=3.0, amplitude=0.2, fit=fit, run=tmp_path
+    )
+    words = shlex.split(payoff.study_result(config).command)
+    assert words[:5] == ["python", "-m", "train", "study", "payoff"]
+    assert "--fit.candidates" in words and "--tasks" not in words
+    again = tyro.cli(PayoffConfig, args=words[5:])
+    assert replace(again, run=config.run) == config
+
+
+def test_a_training_is_kept_though_its_judging_is_interrupted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second robot's flight is interrupted: training and first verdict are on disk."""
+    name = "docs.own_task.pendulum:Pendulum"
+    config = PayoffConfig(
+        tasks=(name,), methods=("nominal",), count=2, seeds=1, iterations=1, run=tmp_path
+    )
+    flown: list[str] = []
+
+    def fly(pilot: object, robot: SimpleNamespace, episodes: int) -> list[object]:
+        """Is interrupted at the second flight."""
+        flown.append(robot.name)
+        if len(flown) == 2:
+            raise KeyboardInterrupt
+        return []
+
+    env = SimpleNamespace(physics=SimpleNamespace(backend="c"))
+    robots = tuple(SimpleNamespace(name=f"pendulum {index}") for index in range(2))
+    trainer = SimpleNamespace(config=SimpleNamespace(num_envs=4, num_steps=2))
+    monkeypatch.setattr(payoff, "make_bench", lambda *_: Bench(Pendulum(), env, robots))
+    monkeypatch.setattr(payoff, "make_trainer", lambda *_: trainer)
+    monkeypatch.setattr(payoff, "train_policy", lambda *_: 0.5)
+    monkeypatch.setattr(payoff, "open_pilot", lambda *_: None)
+    monkeypatch.setattr(payoff, "fly_policy", fly)
+    monkeypatch.setattr(
+        payoff, "robot_verdict", lambda robot, _: {"robot": robot.name, "success": 1.0}
+    )
+    with pytest.raises(KeyboardInterrupt):
+        payoff._Study(config, name).run()
+    monkeypatch.setattr(payoff, "train_policy", None)
+    payoff._Study(config, name).run()
+    assert flown == ["pendulum 0", "pendulum 1", "pendulum 1"]
+    (row,) = (json.loads(file.read_text()) for file in (tmp_path / "rows").iterdir())
+    assert [found["robot"] for found in row["robots"]] == ["pendulum 0", "pendulum 1"]
+    assert row["env_steps"] == 8 and row["train_success"] == 0.5
+
+
 @pytest.mark.slow
 def test_a_study_is_made_once_and_keeps_what_was_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -160,9 +214,10 @@ def test_a_study_is_made_once_and_keeps_what_was_found(
         ("identified", "pendulum 0", 2),
         ("nominal", "pendulum 0", 2),
     ]
-    held = json.loads(config.result.read_text())
+    held = json.loads((tmp_path / "payoff.json").read_text())
     assert {r["row"] for r in held["identified"]} >= {"mass", "length", "strength"}
-    assert str(tmp_path) not in config.result.read_text()
+    assert str(tmp_path) not in (tmp_path / "payoff.json").read_text()
+    assert held == json.loads((tmp_path / "run" / "payoff.json").read_text())
     monkeypatch.setattr(payoff, "train_policy", None)
     assert payoff.run(replace(config, result=tmp_path / "again.json")) == rows
     more = payoff.run(replace(config, methods=("nominal",), count=2))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mjx_s2r.contract import PolicyContract
-from mjx_s2r.robot.calibration import JointCalibration, write_calibration
+from mjx_s2r.robot.calibration import JointCalibration
 from mjx_s2r.robot.driver import Reading
 from mjx_s2r.robot.log import FlightLog, Step, read
 from mjx_s2r.robot.log.lerobot_export import export_lerobot
@@ -19,7 +19,7 @@ from mjx_s2r.robot.safety import Mode
 from mjx_s2r.transfer.mapping import LogMapping, read_mapping
 from mjx_s2r.transfer.readers import read_recordings
 from mjx_s2r.transfer.recording import RecordingError
-from tests.robot.fakes import contract_for
+from tests.robot.fakes import contract_for, write_calibration
 
 ROBOT = mujoco.MjModel.from_xml_string(
     """

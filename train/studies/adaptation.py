@@ -5,12 +5,11 @@ from dataclasses import replace
 
 from mjx_s2r.learn.adapt.alignment import AlignmentConfig, Method
 from mjx_s2r.learn.adapt.config import AdaptationConfig
-from train.studies.arm_cameras import BOTH, DYNAMICS, camera_presets
+from train.studies.arm_cameras import BOTH, DYNAMICS, camera_policy, camera_presets
 from train.studies.conclusions import Cell, Comparison, judged_of, rate_of
 from train.studies.demonstrations import AlignedPolicy, Expert, TunedPolicy, one_stage
 from train.studies.places import FOLDER, SHARED
 from train.studies.plan import Arm, Preset, Row, Study
-from train.studies.recipes import CameraPolicy
 
 ROBOT = "the robot"
 FLIGHTS, ITERATIONS, RATE, WORLDS = 20, 60, 3e-4, 64
@@ -25,13 +24,7 @@ SHARES = (0.8, 0.5, 0.2, 0.0)
 MIXED = {f"labelled, {100 * share:g} % simulated": share for share in SHARES}
 
 
-def _policy(arm: Arm) -> CameraPolicy:
-    """Returns the recipe of an arm of the camera's studies."""
-    assert isinstance(arm.recipe, CameraPolicy)
-    return arm.recipe
-
-
-START, EXPERT = _policy(DYNAMICS), Expert(_policy(BOTH), FLIGHTS)
+START, EXPERT = camera_policy(DYNAMICS), Expert(camera_policy(BOTH), FLIGHTS)
 
 
 def _aligning(method: Method) -> AdaptationConfig:
@@ -85,7 +78,7 @@ STUDY = Study(
             for name, share in MIXED.items()
             for mix in (TunedPolicy(START, EXPERT, FLIGHTS, _mixing(share)),)
         ),
-        Arm(RANDOMIZED, "random looks in simulation, nothing of the room", _policy(BOTH)),
+        Arm(RANDOMIZED, "random looks in simulation, nothing of the room", camera_policy(BOTH)),
     ),
     presets={
         size: replace(preset, count=20)

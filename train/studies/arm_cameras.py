@@ -29,6 +29,12 @@ CLONED = Arm(
 )
 
 
+def camera_policy(arm: Arm) -> CameraPolicy:
+    """Returns the recipe of one of these arms."""
+    assert isinstance(arm.recipe, CameraPolicy), f"arm {arm.name} trains no camera student"
+    return arm.recipe
+
+
 def camera_presets(places: dict[str, Path], minutes: tuple[float, float]) -> dict[Size, Preset]:
     """Returns the sizes of a study of the arm's camera student.
 

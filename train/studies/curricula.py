@@ -48,6 +48,7 @@ from mjx_s2r.runtime.progress import console, progress
 from mjx_s2r.runtime.signals import sigterm_interrupts
 from mjx_s2r.sim.backends.physics_config import PhysicsConfig
 from mjx_s2r.sim.env import require_native
+from train.studies.again import study_command
 from train.studies.conclusions import Cell, Comparison, Judged, conclude
 from train.studies.curricula_run import StudyRun, train_and_score
 from train.studies.page import StudyResult, write_study_page
@@ -63,6 +64,7 @@ from train.studies.plan import (
 )
 
 Row = dict[str, Any]
+FIGURES = "curricula.json"
 METHOD = "schedule {}, see docs/curricula.md"
 # Methods beside the schedules in `CURRICULA`.
 VARIANTS = {
@@ -110,8 +112,9 @@ class StudyConfig:
     """Rows that are randomized and judged, as patterns; empty: all but looks."""
     run: Path = Path("runs/curricula")
     """Folder of the study."""
-    result: Path = Path("benchmarks/results/curricula.json")
-    """Where the rows go; the picture lies beside it."""
+    result: Path | None = None
+    """A second place for the rows, a JSON file, and for their picture beside it; RUN/curricula.json
+    and RUN/curricula.svg are written always."""
     ppo: PPOConfig | None = None
     """Settings of PPO for every task; absent, each task's recipe."""
     adr: ADRConfig = field(default_factory=ADRConfig)
@@ -176,7 +179,7 @@ def _one_task(config: StudyConfig, task: str) -> None:
             start_s = time.perf_counter()
             which = config.methods.index(method)
             found = train_and_score(trial, which, total, seed, config.checks, tell)
-            about = {"task": task, "method": method, "seed": seed}
+            about = {"task": task, "method": method, "seed": seed, "engine": trial.engine}
             row = about | found | {"seconds": time.perf_counter() - start_s}
             path = _file(config.run, task, method, seed)
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -199,9 +202,8 @@ def build_trial(config: StudyConfig, task: str) -> StudyRun:
     rows = select_rows(space, config.rows or ALL_BUT_LOOKS)
     parts = [schedule(config, space, method) for method in config.methods]
     trainer = Trainer(env, choice(parts), make_ppo(ppo, env))
-    return StudyRun(
-        trainer, config.widths, grid(config, space, rows), config.grid_seed, config.points
-    )
+    worlds, engine = grid(config, space, rows), env.physics.backend
+    return StudyRun(trainer, config.widths, worlds, config.grid_seed, config.points, engine)
 
 
 def schedule(config: StudyConfig, space: ParamSpace, method: str) -> Curriculum:
@@ -263,18 +265,22 @@ def _file(folder: Path, task: str, method: str, seed: int) -> Path:
 
 def publish(config: StudyConfig, rows: Sequence[Row]) -> None:
     """Writes the rows with what they were measured on, and the picture beside them."""
-    config.result.parent.mkdir(parents=True, exist_ok=True)
     # A file to be kept says nothing of where it was made.
-    study = replace(config, run=Path(config.run.name), result=Path(config.result.name))
+    result = config.result and Path(config.result.name)
+    study = replace(config, run=Path(config.run.name), result=result)
     brief = [{name: value for name, value in row.items() if name != "checks"} for row in rows]
     body = {"about": devices.describe(), "study": study, "rows": brief}
-    write_json(config.result, body | {"steps": _steps(read_rows(config.run))})
+    body |= {"steps": _steps(read_rows(config.run))}
     panels = {
         task: [_curve(method, group) for method, group in methods.items()]
         for task, methods in _grouped(rows).items()
     }
     picture = comparison(panels, "width of the worlds, share of the limits", "success")
-    config.result.with_suffix(".svg").write_text(picture)
+    for file in (config.run / FIGURES, config.result):
+        if file is not None:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            write_json(file, body)
+            file.with_suffix(".svg").write_text(picture)
     write_study_page(config.run / REPORT, study_result(config))
 
 
@@ -327,16 +333,12 @@ def study_result(config: StudyConfig) -> StudyResult:
         count=config.points + config.corners,
         episodes=1,
         minutes=0,
+        engine=config.physics.backend,
     )
     settings = StudySettings(config.run, "curricula", "full", sizes)
-    again = (
-        f"python -m train study curricula --tasks {' '.join(config.tasks)} --methods "
-        f"{' '.join(config.methods)} --seeds {config.seeds} --iterations {config.iterations} "
-        f"--points {config.points} --corners {config.corners} --checks {config.checks}"
-    )
-    again += f" --actor-obs {config.actor_obs}" if config.actor_obs else ""
-    findings = conclude(judged, comparisons)
-    return StudyResult(study, settings, rows, judged, findings, (), devices.describe(), again)
+    again = study_command("curricula", config)
+    findings, about = conclude(judged, comparisons), devices.describe()
+    return StudyResult(study, settings, rows, judged, findings, (), about, again, config)
 
 
 def _steps(kept: Sequence[Row]) -> list[Row]:

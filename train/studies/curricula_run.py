@@ -41,6 +41,7 @@ class StudyRun:
         grid: (W, N, D) held-out worlds.
         seed: of the starts on the grid.
         points: how many of the N are Sobol points; the rest are corners.
+        engine: what takes the physics steps.
     """
 
     trainer: Trainer
@@ -48,6 +49,7 @@ class StudyRun:
     grid: np.ndarray
     seed: int
     points: int
+    engine: str
 
 
 def train_and_score(

@@ -3,25 +3,18 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from train.studies.arm_cameras import BOTH, DYNAMICS, camera_presets
+from train.studies.arm_cameras import BOTH, DYNAMICS, camera_policy, camera_presets
 from train.studies.conclusions import Cell, Comparison, conclude, judged_of
 from train.studies.demonstrations import Expert, TunedPolicy, one_stage, told
 from train.studies.places import FOLDER, SHARED
 from train.studies.plan import Arm, Preset, Row, Study
-from train.studies.recipes import CameraPolicy
 
 ROBOT = "the robot"
 COUNTS = (0, 5, 10, 20)
 NAMES = told(COUNTS)
 
 
-def _policy(arm: Arm) -> CameraPolicy:
-    """Returns the recipe of an arm of the camera's studies."""
-    assert isinstance(arm.recipe, CameraPolicy)
-    return arm.recipe
-
-
-EXPERT = Expert(_policy(BOTH), COUNTS[-1])
+EXPERT = Expert(camera_policy(BOTH), COUNTS[-1])
 ADAPT = one_stage(simulated=0.2, iterations=60, learning_rate=3e-4, replay=0.1, worlds=64)
 COMPARISONS = tuple(Comparison(Cell(n, ROBOT), Cell(NAMES[0], ROBOT)) for n in NAMES[1:])
 
@@ -51,7 +44,7 @@ STUDY = Study(
         Arm(
             name,
             "the student as it was" if not count else f"goes on from {count} demonstrations",
-            TunedPolicy(_policy(DYNAMICS), EXPERT, count, ADAPT),
+            TunedPolicy(camera_policy(DYNAMICS), EXPERT, count, ADAPT),
         )
         for name, count in zip(NAMES, COUNTS, strict=True)
     ),

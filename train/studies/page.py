@@ -41,6 +41,7 @@ class StudyResult:
         notes: further sentences from the rows.
         about: machine, versions, commit.
         command: what to type to get the same again.
+        config: settings that the page prints, of a study that is a program of its own.
     """
 
     study: Study
@@ -51,6 +52,7 @@ class StudyResult:
     notes: Sequence[str]
     about: Mapping[str, Any]
     command: str
+    config: Any = None
 
 
 def write_study_page(path: Path, found: StudyResult) -> None:
@@ -86,10 +88,17 @@ def write_study_page(path: Path, found: StudyResult) -> None:
         about=study.about,
         arms=[*_arms(found)],
         command=found.command,
-        facts=[*_facts(found)],
+        facts=[*facts_of(found)],
         files=[*settings.places.items()],
-        settings=json.dumps(to_dict(settings) | {"places": None}, indent=2),
+        settings=json.dumps(_printed(found), indent=2),
     )
+
+
+def _printed(found: StudyResult) -> dict[str, Any]:
+    """Returns the settings that the page prints; what places are made of stands on it already."""
+    if found.config is not None:
+        return dict(to_dict(found.config))
+    return dict(to_dict(found.settings) | {"places": None})
 
 
 def fine_print(comparisons: int, seeds: int) -> str:
@@ -243,13 +252,17 @@ def _arms(found: StudyResult) -> Iterator[tuple[str, ...]]:
             yield arm.name, arm.about, "0", "", ""
 
 
-def _facts(found: StudyResult) -> Iterator[tuple[str, str]]:
+def facts_of(found: StudyResult) -> Iterator[tuple[str, str]]:
     """Yields what a result must carry to be compared."""
     about, preset = found.about, found.settings.preset
     seeds = sorted({row["seed"] for row in found.rows})
     yield "task", preset.task
     yield "seeds", ", ".join(map(str, seeds))
-    yield "engine of the trainings", preset.engine
+    taken = dict.fromkeys(row["engine"] for row in found.rows if "engine" in row)
+    yield "engine of the trainings", ", ".join(taken) or preset.engine
+    long = {row["task"]: row["iterations"] for row in found.rows if "iterations" in row}
+    if long:
+        yield "iterations of a training", ", ".join(f"{task} {n}" for task, n in long.items())
     if any("robots" in row for row in found.rows):
         yield "robots", f"{preset.count} of each family, {preset.episodes} episodes on each"
         yield "engine of the robots", "C MuJoCo, through controller, guard and ONNX file"

@@ -37,6 +37,7 @@ from mjx_s2r.runtime.progress import console, progress
 from mjx_s2r.runtime.signals import sigterm_interrupts
 from mjx_s2r.transfer.fit import RowFitConfig
 from mjx_s2r.transfer.posterior import Posterior
+from train.studies.again import study_command
 from train.studies.conclusions import Cell, Comparison, Judged, conclude
 from train.studies.identified import BRIEF_FIT, identify_robot
 from train.studies.page import StudyResult, write_study_page
@@ -45,6 +46,7 @@ from train.studies.plan import ROWS, Arm, Preset, Study, StudySettings, gathered
 from train.studies.robots import Pilot, fly_policy, open_pilot, robot_verdict
 
 Row = dict[str, Any]
+FIGURES = "payoff.json"
 FIRST = "nominal"  # the method whose flights are logged where no motion can be planned
 FITTED = {  # rows that are fitted; of other tasks all that motion tells, which takes longer
     "reach_told": (
@@ -99,8 +101,8 @@ class PayoffConfig:
     """Settings of the identification."""
     run: Path = Path("runs/payoff")
     """Folder of the study."""
-    result: Path = Path("benchmarks/results/payoff.json")
-    """Where the rows go."""
+    result: Path | None = None
+    """A second place for the rows, a JSON file; RUN/payoff.json is written always."""
 
     def __post_init__(self) -> None:
         """Checks methods and sizes.
@@ -154,11 +156,13 @@ class _Study:
                 missing = [robot for robot in self._robots(index) if robot.name not in judged]
                 if missing:
                     row = row or self._train(method, seed, index)
-                    pilot = self._pilot(method, seed, index)
-                    flown = ((r, fly_policy(pilot, r, self.config.episodes)) for r in missing)
-                    row["robots"] += [robot_verdict(*one) for one in flown]
                     path.parent.mkdir(parents=True, exist_ok=True)
                     write_json(path, row)
+                    pilot = self._pilot(method, seed, index)
+                    for robot in missing:
+                        flown = fly_policy(pilot, robot, self.config.episodes)
+                        row["robots"].append(robot_verdict(robot, flown))
+                        write_json(path, row)
                     mean = float(np.mean([found["success"] for found in row["robots"]]))
                     bar.update(done, f"{method} seed {seed}: {mean:.2f}")
 
@@ -185,6 +189,8 @@ class _Study:
             "task": self.label,
             "method": method,
             "seed": seed,
+            "engine": self.bench.env.physics.backend,
+            "iterations": self.iterations,
             "env_steps": self.iterations * trainer.config.num_envs * trainer.config.num_steps,
             "train_success": score,
             "train_s": time.perf_counter() - began,
@@ -269,16 +275,19 @@ def found_rows(config: PayoffConfig) -> list[Row]:
 
 def publish(config: PayoffConfig) -> None:
     """Writes the rows, and what was identified, with what they were measured on."""
-    config.result.parent.mkdir(parents=True, exist_ok=True)
     # A file to be kept says nothing of where it was made.
     kept = replace(
         config,
         run=Path(config.run.name),
-        result=Path(config.result.name),
+        result=config.result and Path(config.result.name),
         robots=Path(config.robots.name),
     )
     body = {"about": devices.describe(), "study": kept, "rows": gathered_rows(config.run, "robots")}
-    write_json(config.result, body | {"identified": found_rows(config)})
+    body |= {"identified": found_rows(config)}
+    for file in (config.run / FIGURES, config.result):
+        if file is not None:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            write_json(file, body)
     write_study_page(config.run / REPORT, study_result(config))
 
 
@@ -334,12 +343,9 @@ def study_result(config: PayoffConfig) -> StudyResult:
     settings = StudySettings(
         config.run, "payoff", "full", sizes, places={n: t for n, t in files.items() if n in places}
     )
-    again = (
-        f"python -m train study payoff --tasks {' '.join(config.tasks)} --count {config.count} "
-        f"--seeds {config.seeds} --iterations {config.iterations}"
-    )
-    findings = conclude(judged, comparisons)
-    return StudyResult(study, settings, rows, judged, findings, (), devices.describe(), again)
+    again = study_command("payoff", config)
+    findings, about = conclude(judged, comparisons), devices.describe()
+    return StudyResult(study, settings, rows, judged, findings, (), about, again, config)
 
 
 def cells(rows: Sequence[Row]) -> dict[tuple[str, int], float]:

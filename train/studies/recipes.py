@@ -100,6 +100,7 @@ class CameraPolicy:
             seed=job.seed,
             curriculum=named.kind,
             rows=tuple(named.rows),
+            mix=named.mix,
             adr=named.adr,
             schedules=named.schedules,
             range=self.ranges,

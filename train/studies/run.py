@@ -23,6 +23,7 @@ from mjx_s2r.params import ParamError, unknown
 from mjx_s2r.runtime import devices
 from mjx_s2r.runtime.progress import print_line
 from mjx_s2r.runtime.signals import sigterm_interrupts
+from train.studies.again import study_command
 from train.studies.conclusions import Finding, conclude, judged_of
 from train.studies.page import StudyResult, write_study_page
 from train.studies.plan import (
@@ -75,6 +76,7 @@ class StudyOptions:
     always."""
 
 
+SIZES = ("seeds", "iterations", "count", "episodes")  # options that change a preset
 MAY_CHANGE = (
     "run",
     "size",
@@ -136,7 +138,7 @@ def resolve(study: Study, options: StudyOptions, name: str = "") -> StudySetting
     for asked in options.arms:
         if asked not in [arm.name for arm in study.arms]:
             raise unknown(f"arm of study {study.name}", asked, [arm.name for arm in study.arms])
-    given = {n: getattr(options, n) for n in ("seeds", "iterations", "count", "episodes")}
+    given = {n: getattr(options, n) for n in SIZES}
     preset = replace(study.presets[options.size], **{n: v for n, v in given.items() if v})
     for place, file in preset.places.items():
         if not file.is_file():
@@ -202,12 +204,11 @@ def plan_of(arms: Sequence[Arm], settings: StudySettings) -> str:
 
 def command(study: Study, settings: StudySettings) -> str:
     """Returns what to type to get the same again."""
-    words = [f"python -m train study {settings.study} --size {settings.size}"]
     base = resolve(study, StudyOptions(size=settings.size)).preset
-    for option in ("seeds", "iterations", "count", "episodes"):
-        if getattr(settings.preset, option) != getattr(base, option):
-            words.append(f"--{option} {getattr(settings.preset, option)}")
-    return " ".join(words)
+    given = {name: getattr(settings.preset, name) for name in SIZES}
+    asked = {name: size for name, size in given.items() if size != getattr(base, name)}
+    options = StudyOptions(size=settings.size, weights=settings.weights, **asked)
+    return study_command(settings.study, options, always=("size",))
 
 
 def _robots_of(arm: Arm, preset: Preset) -> Sequence[int | None]:

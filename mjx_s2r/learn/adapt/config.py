@@ -8,6 +8,7 @@ from typing import Literal, get_args
 
 from mjx_s2r.learn.adapt.alignment import AlignmentConfig
 from mjx_s2r.learn.networks.augment import AugmentConfig
+from mjx_s2r.learn.setting_checks import check_numbers
 
 Trained = Literal["all", "head", "last", "adapter", "residual"]
 STAGED = ("simulated", "iterations", "learning_rate", "trained")
@@ -76,24 +77,22 @@ class AdaptationConfig:
                     f"adapt.{name} has {len(values)} values for {stages} stages; give one, or one "
                     "per stage"
                 )
-        if not all(0 <= x <= 1 for x in self.simulated):
-            raise ValueError(f"adapt.simulated {self.simulated} must lie in [0, 1]")
-        if not all(x > 0 for x in self.learning_rate):
-            raise ValueError(f"adapt.learning_rate {self.learning_rate} must be above zero")
         for part in self.trained:
             if part not in get_args(Trained):
                 raise ValueError(
                     f"adapt.trained {part!r} must be one of {', '.join(get_args(Trained))}"
                 )
-        least = {"iterations": min(self.iterations), "adapter_rank": self.adapter_rank}
-        for name in ("real_batch", "real_steps", "check_every", "held_out_rows"):
-            least[name] = getattr(self, name)
-        for name, value in least.items():
-            if value < 1:
-                raise ValueError(f"adapt.{name} {getattr(self, name)} must be at least 1")
-        for name in ("real_weight", "replay_weight", "l2_weight", "patience", "shift_pixels"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"adapt.{name} {getattr(self, name)} must not be below zero")
+        check_numbers(
+            self,
+            "adapt",
+            sizes=(
+                *("iterations", "num_envs", "num_steps", "num_minibatches", "adapter_rank"),
+                *("real_batch", "real_steps", "check_every", "held_out_rows", "residual_hidden"),
+            ),
+            positive=("learning_rate",),
+            weights=("real_weight", "replay_weight", "l2_weight", "patience", "shift_pixels"),
+            shares=("simulated",),
+        )
         if (self.num_envs * self.num_steps) % self.num_minibatches:
             raise ValueError(
                 f"adapt: {self.num_envs} worlds x {self.num_steps} steps do not divide into "

@@ -6,6 +6,7 @@ from typing import Any, Literal, get_args, get_type_hints
 from mjx_s2r.learn import minibatches
 from mjx_s2r.learn.networks.augment import AugmentConfig
 from mjx_s2r.learn.networks.encoders.config import EncoderConfig
+from mjx_s2r.learn.setting_checks import check_numbers
 
 IMITATES = ("kl_weight", "reverse_kl_weight", "mean_weight", "precision_weight", "nll_weight")
 
@@ -87,11 +88,21 @@ class DistillConfig:
         Raises:
             ValueError: a setting that cannot work, named.
         """
-        for name in ("num_envs", "num_steps", "num_minibatches", "num_epochs", "cnn_channels"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"distill.{name} {getattr(self, name)} must be at least 1")
-        if self.rnn_hidden < 0:
-            raise ValueError(f"distill.rnn_hidden {self.rnn_hidden} must not be negative")
+        check_numbers(
+            self,
+            "distill",
+            sizes=(
+                *("num_envs", "num_steps", "num_minibatches", "num_epochs", "cnn_channels"),
+                *("iterations", "hidden"),
+            ),
+            positive=("learning_rate", "agrees_within"),
+            weights=(
+                *IMITATES,
+                *("value_weight", "label_weight", "place_weight", "action_noise"),
+                *("shift_pixels", "rnn_hidden"),
+            ),
+            shares=("beta_share", "beta_decay", "steady_share"),
+        )
         minibatches.check_items(
             self.num_envs,
             self.num_steps,
@@ -100,23 +111,10 @@ class DistillConfig:
             what="distill",
             who="the student remembers",
         )
-        for name in ("beta_share", "beta_decay", "steady_share"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"distill.{name} {getattr(self, name)} must lie in [0, 1]")
-        for name in (
-            *IMITATES,
-            "value_weight",
-            "label_weight",
-            "place_weight",
-            "action_noise",
-            "shift_pixels",
-        ):
-            if getattr(self, name) < 0:
-                raise ValueError(f"distill.{name} {getattr(self, name)} must not be negative")
         if not any(getattr(self, name) for name in IMITATES):
             raise ValueError(f"distill: one of {', '.join(IMITATES)} must be above 0")
-        if self.beta == "threshold" and self.beta_error <= 0:
-            raise ValueError(f"distill.beta_error {self.beta_error} must be above 0")
+        if self.beta == "threshold":
+            check_numbers(self, "distill", positive=("beta_error",))
         self._check_choice("acts")
         self._check_choice("beta")
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from mjx_s2r.learn import minibatches
+from mjx_s2r.learn.setting_checks import check_numbers
 
 
 @dataclass(frozen=True)
@@ -67,9 +68,22 @@ class PPOConfig:
         Raises:
             ValueError: a setting that cannot work, named.
         """
-        for name in ("num_envs", "num_steps", "num_minibatches", "num_epochs", "cnn_channels"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"ppo.{name} {getattr(self, name)} must be at least 1")
+        check_numbers(
+            self,
+            "ppo",
+            sizes=(
+                *("num_envs", "num_steps", "num_minibatches", "num_epochs", "cnn_channels"),
+                *("actor_hidden", "critic_hidden"),
+            ),
+            positive=(
+                *("learning_rate", "clip_epsilon", "max_grad_norm", "reward_scale", "init_std"),
+            ),
+            weights=(
+                *("value_coef", "entropy_coef", "target_kl", "value_clip", "imitation_coef"),
+                "rnn_hidden",
+            ),
+            shares=("gamma", "gae_lambda"),
+        )
         minibatches.check_items(
             self.num_envs,
             self.num_steps,
@@ -78,11 +92,6 @@ class PPOConfig:
             what="ppo",
             who="the networks remember",
         )
-        if self.init_std <= 0:
-            raise ValueError(f"ppo.init_std {self.init_std} must be above 0")
-        for name in ("rnn_hidden", "value_clip", "imitation_coef"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"ppo.{name} {getattr(self, name)} must not be negative")
         kinds = ("state", "privileged")
         self._check("actor_obs", (*kinds, "inferable", "pixels"))
         self._check("critic_obs", kinds)

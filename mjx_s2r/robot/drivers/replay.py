@@ -44,11 +44,6 @@ class ReplayDriver:
         self._next: Step | None = None
         self._shift_s = 0.0
 
-    @property
-    def is_over(self) -> bool:
-        """Whether the log has given its last reading."""
-        return self._next is None
-
     def describe(self) -> DriverInfo:
         """Returns the robot's data sheet as the log holds it, or what the contract implies."""
         return self._flight.driver or data_sheet_of(self._flight.contract, self._flight.robot)

@@ -21,5 +21,5 @@ def need(module: str, use: str) -> ModuleType:
     except ImportError as error:
         package = module.partition(".")[0]
         raise LogError(
-            f"{use} needs the package {package!r} ({error}); pip install mjx_s2r[logs]"
+            f"{use} needs the package {package!r} ({error}); pip install 'mjx_s2r[logs]'"
         ) from error

@@ -58,7 +58,7 @@ def require(config: PhysicsConfig) -> None:
     """
     if not mjx_warp.WARP_INSTALLED:
         raise ModelError(
-            f"physics.backend 'warp' needs warp-lang; pip install mjx_s2r[warp], or {REMEDY}"
+            f"physics.backend 'warp' needs warp-lang; pip install 'mjx_s2r[warp]', or {REMEDY}"
         )
     if not (_has_cuda() or (config.cpu and jax.default_backend() == "cpu")):
         raise ModelError(

@@ -15,7 +15,7 @@ from typing import Literal
 
 import numpy as np
 
-from mjx_s2r.contract import CameraSignal, ContractError, PolicyContract, encode_depth
+from mjx_s2r.contract import ActionSpec, CameraSignal, ContractError, PolicyContract, encode_depth
 from mjx_s2r.robot.camera_warp import CameraCalibration, CameraWarp, warps_of
 from mjx_s2r.robot.drivers.pictures import resize
 from mjx_s2r.robot.frames import as_read, is_picture
@@ -28,6 +28,7 @@ from mjx_s2r.transfer.demonstrations.recovered_actions import (
     CLIP_SLACK,
     RecoveredActions,
     assembled_readings,
+    first_held,
     recover_actions,
 )
 from mjx_s2r.transfer.recording import RecordingError
@@ -143,7 +144,9 @@ def _append(
     contract = writer.contract
     rows = [steps[i] for i in piece]
     signals = _signals(name, rows, contract)
-    held = np.array([_held(steps, i, signals, j) for j, i in enumerate(piece)], np.float32)
+    held = np.array(
+        [_held(contract.action, steps, i, signals, j) for j, i in enumerate(piece)], np.float32
+    )
     sent = np.array([step.command for step in rows], np.float32)
     positions = signals.get("joint_pos", np.zeros((0, 0)))
     if positions.shape == sent.shape:
@@ -179,17 +182,20 @@ def _signals(name: str, rows: Sequence[Step], contract: PolicyContract) -> dict[
 
 
 def _held(
-    steps: Sequence[Step], index: int, signals: dict[str, np.ndarray], row: int
+    action: ActionSpec,
+    steps: Sequence[Step],
+    index: int,
+    signals: dict[str, np.ndarray],
+    row: int,
 ) -> np.ndarray:
-    """Returns the command (J,) before a step: what was sent last, or the measured pose."""
+    """Returns the command (J,) before a step: what was sent last, or what a flight begins with."""
     command = steps[index].command
     assert command is not None
     if index and steps[index - 1].command is not None:
         return np.asarray(steps[index - 1].command)
     measured = signals.get("joint_pos")
-    if measured is not None and measured.shape[1:] == command.shape:
-        return measured[row]
-    return np.zeros_like(command)
+    fits = measured is not None and measured.shape[1:] == command.shape
+    return first_held(action, measured[row] if measured is not None and fits else None)
 
 
 def _proposed(

@@ -99,23 +99,32 @@ def check_joint_units(
         file: and episode, for the message.
         contract: of the policy; its limits are in rad or m.
         positions: (T, J) readings.
-        targets: (T, J) goal positions; empty where there are none.
+        targets: (T, J) goal positions; efforts are not compared with positions.
     """
     if not len(positions):
         return
+    action = contract.action
+    limits = (action.low, action.high), action.unit
+    if action.mode == "effort":
+        targets = targets[:0]
+        limits = next(
+            (
+                ((s.seen_low, s.seen_high), s.unit)
+                for s in contract.signals
+                if s.name == "joint_pos"
+            ),
+            limits,
+        )
     remedy = "degrees, or a motor's own units; give a calibration or a mapping file that says so"
     for name, values in (("observation", positions), ("action", targets)):
         if not len(values):
             continue
         row = int(np.abs(values).max(1).argmax())
         if suspect_reading(contract, {"joint_pos": values[row]}):
-            low, high = (
-                np.round(x, 2).tolist() for x in (contract.action.low, contract.action.high)
-            )
+            low, high = (np.round(x, 2).tolist() for x in limits[0])
             raise RecordingError(
                 f"{file} row {row}: the {name} {np.round(values[row], 1).tolist()} lies far beyond "
-                f"the joints' limits, {low} to {high} {contract.action.unit}; these look like "
-                + remedy
+                f"the joints' limits, {low} to {high} {limits[1]}; these look like " + remedy
             )
     if len(targets) and (found := suspect_motion(contract.action.joints, targets, positions)):
         raise RecordingError(f"{file}: {found[0].partition(';')[0]}; one of them is in {remedy}")

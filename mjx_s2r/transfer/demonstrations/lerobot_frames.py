@@ -27,7 +27,11 @@ from mjx_s2r.transfer.demonstrations.frame_checks import (
     check_no_missing,
     check_same_joints,
 )
-from mjx_s2r.transfer.demonstrations.recovered_actions import assembled_readings, recover_actions
+from mjx_s2r.transfer.demonstrations.recovered_actions import (
+    assembled_readings,
+    first_held,
+    recover_actions,
+)
 from mjx_s2r.transfer.mapping import CameraMapping, ColumnMapping, LogMapping, ReadingMapping
 from mjx_s2r.transfer.readers.array_tables import read_lerobot_log
 from mjx_s2r.transfer.readers.mapped import columns_wanted, rows_of_table
@@ -254,9 +258,8 @@ def _append(
     signals = _signals(name, contract, rows)
     signals = {k: _at(times, recorded_s, x) for k, x in signals.items()}
     positions = signals.get("joint_pos", np.zeros((0, targets.shape[1])))
-    if contract.action.mode != "effort":
-        check_joint_units(name, contract, positions, targets)
-    start = positions[0] if len(positions) else np.asarray(contract.action.home)
+    check_joint_units(name, contract, positions, targets)
+    start = first_held(contract.action, positions[0] if len(positions) else None)
     found = recover_actions(contract.action, targets, start)
     shown = np.rint(times * source.fps).astype(int)
     writer.append(

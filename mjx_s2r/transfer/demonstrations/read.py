@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mjx_s2r.contract import ContractError, PolicyContract
@@ -34,8 +34,9 @@ class DemonstrationFiles:
 
     Attributes:
         paths: flight logs, LeRobot dataset folders.
-        mapping: file that says which column and video is what.
-        calibration: file that makes motors' values joint angles.
+        mapping: file that says which column and video of a LeRobot dataset is what.
+        calibration: file that makes a LeRobot dataset's motor values joint angles; beside a
+            mapping, which names its own, there is none.
         cameras: files of `train calibrate` whose cameras' pictures are turned into those of the
             model's; () takes those that a flight log was flown with.
         labels: what flight logs teach: what was sent, or what the policy proposed.
@@ -50,6 +51,16 @@ class DemonstrationFiles:
     labels: FlightLabels = "sent"
     fit: PictureFit = "refuse"
     labelled: bool = True
+
+    def part(self, paths: tuple[Path, ...], *, labelled: bool) -> "DemonstrationFiles":
+        """Returns some of the recordings, without what is of LeRobot datasets if none is one."""
+        found = replace(self, paths=paths, labelled=labelled)
+        return found if found.has_datasets else replace(found, mapping=None, calibration=None)
+
+    @property
+    def has_datasets(self) -> bool:
+        """Whether a folder is among them."""
+        return any(path.is_dir() for path in self.paths)
 
     def key(self, contract: PolicyContract) -> str:
         """Returns a digest of settings and of the files' names, sizes and times of change."""
@@ -74,13 +85,14 @@ def read_demonstrations(
 
     Raises:
         RecordingError: a recording that cannot be used, named with file and row; recordings that
-            have changed since the folder was made.
+            have changed since the folder was made; a mapping or a calibration that nothing reads.
     """
     if not files.paths:
         raise RecordingError("there is no recording; name flight logs or LeRobot dataset folders")
     for path in files.paths:
         if not path.exists():
             raise RecordingError(f"{path} does not exist; name a flight log or a LeRobot dataset")
+    check_all_is_read(files)
     key = files.key(contract)
     if not (folder / INDEX).exists():
         _read(files, contract, folder, key)
@@ -88,6 +100,24 @@ def read_demonstrations(
     if found.actions is not None:
         check_actions_vary(found.source, contract.action.joints, found.actions)
     return found
+
+
+def check_all_is_read(files: DemonstrationFiles) -> None:
+    """Raises RecordingError for a mapping or a calibration that would change nothing."""
+    mapping, calibration = files.mapping, files.calibration
+    if mapping is not None and calibration is not None:
+        raise RecordingError(
+            f"calibration {calibration} is not read beside mapping {mapping}, which says what "
+            f'every column is; write calibration = "{calibration.name}" at the top of '
+            f'{mapping.name}, unit = "calibrated" in its columns, and give the mapping alone'
+        )
+    given = {"mapping": mapping, "calibration": calibration}
+    for name, file in given.items():
+        if file is not None and all(path.is_file() for path in files.paths):
+            raise RecordingError(
+                f"{name} {file} is of LeRobot datasets, and {', '.join(map(str, files.paths))} are "
+                f"flight logs, which say themselves what their values are; leave out the {name}"
+            )
 
 
 def _read(files: DemonstrationFiles, contract: PolicyContract, folder: Path, key: str) -> None:

@@ -64,6 +64,18 @@ def recover_actions(
     return RecoveredActions(found, before, outside / max(targets.size, 1))
 
 
+def first_held(action: ActionSpec, measured: np.ndarray | None) -> np.ndarray:
+    """Returns the command (J,) that a controller holds before its first row.
+
+    Args:
+        action: of the policy's contract.
+        measured: (J,) joint positions of the first row, where they were recorded.
+    """
+    if action.mode == "effort":
+        return np.zeros(len(action.joints))
+    return np.asarray(action.home if measured is None else measured)
+
+
 def assembled_readings(
     contract: PolicyContract, signals: Mapping[str, np.ndarray], held: np.ndarray, where: str
 ) -> np.ndarray:

@@ -182,6 +182,12 @@ def test_a_student_reads_bytes(run: tuple) -> None:
     [
         ({"num_envs": 5, "num_steps": 3}, "5 worlds x 3 steps do not divide into 8 minibatches"),
         ({"beta_share": 1.5}, r"distill.beta_share 1.5 must lie in \[0, 1\]"),
+        ({"iterations": 0}, "distill.iterations 0 must be at least 1"),
+        ({"learning_rate": -1.0}, "distill.learning_rate -1.0 must be above 0"),
+        ({"agrees_within": -1.0}, "distill.agrees_within -1.0 must be above 0"),
+        ({"label_weight": float("inf")}, "distill.label_weight inf must be finite"),
+        ({"hidden": (0,)}, r"distill.hidden \(0,\) must be at least 1"),
+        ({"beta": "threshold", "beta_error": 0.0}, "distill.beta_error 0.0 must be above 0"),
     ],
 )
 def test_settings_that_cannot_work_are_named(settings: dict, message: str) -> None:

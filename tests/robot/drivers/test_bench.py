@@ -12,7 +12,7 @@ from mjx_s2r.robot.driver import check
 from mjx_s2r.robot.drivers.bench import SERVO_RAD_S, BenchRobot
 from mjx_s2r.robot.drivers.conformance import check_driver
 from mjx_s2r.robot.drivers.imperfections import Imperfections
-from tests.robot.fakes import contract_for
+from tests.robot.fakes import contract_for, with_home
 
 PERFECT = Imperfections()
 
@@ -104,6 +104,8 @@ def test_a_homing_arrives() -> None:
     clock = VirtualClock()
     robot = BenchRobot(contract, clock)
     robot.connect()
-    summary = run(robot, homing(contract, (0.5, -0.5)), clock, ControllerConfig(duration_s=3.0))
+    summary = run(
+        robot, homing(with_home(contract, (0.5, -0.5))), clock, ControllerConfig(duration_s=3.0)
+    )
     assert summary.reason == "duration"
     np.testing.assert_allclose(robot.position, [0.5, -0.5], atol=0.01)

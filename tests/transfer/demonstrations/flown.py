@@ -31,8 +31,12 @@ def fly(
     seed: int = 0,
     contract: PolicyContract = CONTRACT,
     calibrations: tuple[CameraCalibration, ...] = (),
+    gain: float = 1.0,
 ) -> Path:
-    """Writes the log of a flight whose policy draws its actions."""
+    """Writes the log of a flight whose policy draws its actions.
+
+    Joints reach ``gain`` times a command.
+    """
     clock, rng, count = VirtualClock(100.0), np.random.default_rng(seed), [0]
     driver = FakeDriver(contract, clock.now_s)
 
@@ -40,7 +44,9 @@ def fly(
         """Adds a fresh picture."""
         count[0] += 1
         camera = contract.cameras[0]
-        return replace(reading, images={camera.name: picture(count[0], seed, camera)})
+        signals = {**reading.signals, "joint_pos": gain * reading.signals["joint_pos"]}
+        images = {camera.name: picture(count[0], seed, camera)}
+        return replace(reading, signals=signals, images=images)
 
     driver.on_read = seen
     scale = np.asarray(contract.action.scale)

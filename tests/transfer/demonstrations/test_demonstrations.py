@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from mjx_s2r.contract import PolicyContract, next_command
-from mjx_s2r.robot.calibration import JointCalibration, write_calibration
+from mjx_s2r.robot.calibration import JointCalibration
 from mjx_s2r.robot.camera_warp import CameraCalibration, Lens, warps_of
 from mjx_s2r.robot.frames import FrameStack
 from mjx_s2r.robot.log import read
@@ -24,11 +24,15 @@ from mjx_s2r.transfer.demonstrations.dataset import (
     open_demonstrations,
     split_episodes,
 )
-from mjx_s2r.transfer.demonstrations.frame_checks import check_actions_vary, check_colour_order
+from mjx_s2r.transfer.demonstrations.frame_checks import (
+    check_actions_vary,
+    check_colour_order,
+    check_joint_units,
+)
 from mjx_s2r.transfer.demonstrations.read import DemonstrationFiles, read_demonstrations
-from mjx_s2r.transfer.demonstrations.recovered_actions import recover_actions
+from mjx_s2r.transfer.demonstrations.recovered_actions import first_held, recover_actions
 from mjx_s2r.transfer.recording import RecordingError
-from tests.robot.fakes import with_joints
+from tests.robot.fakes import contract_for, with_joints, write_calibration
 from tests.transfer.demonstrations.flown import CAMERA, CONTRACT, fly, picture
 
 DATA = "data/chunk-000/file-000.parquet"
@@ -112,6 +116,44 @@ def test_a_calibration_undoes_the_motors_units(
         read_set(tmp_path / "none", tmp_path / "motors")
 
 
+EFFORTS = replace(contract_for("effort"), cameras=(CAMERA,))
+
+
+def test_efforts_are_not_compared_with_positions(tmp_path: Path) -> None:
+    """Joints move 1/50 rad per N m, as if commands were in degrees and readings in radians."""
+    strong = replace(EFFORTS.action, scale=(1.0, 1.0))
+    contract = replace(EFFORTS, action=strong)
+    log = fly(tmp_path / "a.log", contract=contract, gain=1 / 50)
+    found = read_set(tmp_path / "set", log, contract=contract)
+    sent = [s.command for s in read(log).steps if s.phase == Phase.RUN and s.command is not None]
+    assert found.actions is not None and np.ptp(found.actions) > 0.5
+    np.testing.assert_allclose(found.actions, np.array(sent)[-len(found) :], atol=1e-6)
+    seen = tuple(
+        replace(s, seen_low=(-1.0, -1.0), seen_high=(1.0, 1.0)) if s.name == "joint_pos" else s
+        for s in contract.signals
+    )
+    turned = np.full((3, 2), 57.3 * 0.9)
+    with pytest.raises(RecordingError, match=r"limits, \[-1.0, -1.0\] to \[1.0, 1.0\] rad; these"):
+        check_joint_units("a", replace(contract, signals=seen), turned, np.zeros((3, 2)))
+
+
+def test_a_policy_of_efforts_begins_with_none(dataset: Path, tmp_path: Path) -> None:
+    """As the controller does; a policy of positions begins at the measured pose."""
+    (tmp_path / "map.toml").write_text(
+        '[commands]\nmode = "effort"\n'
+        '[commands.joints]\na = "action[0]"\nb = "action[1]"\n'
+        '[readings.joint_pos]\na = "observation.state[0]"\nb = "observation.state[1]"\n'
+    )
+    settings = {"mapping": tmp_path / "map.toml", "contract": EFFORTS}
+    found = read_set(tmp_path / "set", dataset, **settings)  # type: ignore[arg-type]
+    firsts = found.readings[found.starts[:-1]]
+    assert np.abs(firsts[:, :2]).min() > 0.1
+    np.testing.assert_array_equal(firsts[:, 4:6], 0)
+    pose = np.array([0.3, -0.2])
+    assert first_held(CONTRACT.action, pose).tolist() == [0.3, -0.2]
+    assert first_held(EFFORTS.action, pose).tolist() == [0, 0]
+
+
 def test_a_mapping_names_columns_and_cameras(
     logs: tuple[Path, Path], dataset: Path, tmp_path: Path
 ) -> None:
@@ -133,6 +175,24 @@ def test_a_mapping_names_columns_and_cameras(
     # Velocities are not mapped: differences of positions, in units of 1 / 0.5 s.
     expected = 0.5 * np.diff(plain.readings[:12, 1]) * 10
     np.testing.assert_allclose(found.readings[1:12, 3], expected, atol=1e-4)
+
+
+def test_a_mapping_or_a_calibration_that_nothing_reads_is_refused(
+    logs: tuple[Path, Path], dataset: Path, tmp_path: Path
+) -> None:
+    mapping, arm = tmp_path / "map.toml", tmp_path / "arm.json"
+    both = r'arm\.json is not read beside mapping .*map\.toml.*; write calibration = "arm\.json" at'
+    with pytest.raises(RecordingError, match=both):
+        read_set(tmp_path / "set", dataset, mapping=mapping, calibration=arm)
+    for name, file in (("mapping", mapping), ("calibration", arm)):
+        with pytest.raises(RecordingError, match=rf"{name} .*{file.name} is of LeRobot.*a\.log"):
+            read_set(tmp_path / "set", logs[0], **{name: file})
+    write_calibration(arm, tuple(JointCalibration(j, j, "radians") for j in ("a", "b")))
+    found = read_set(tmp_path / "set", logs[0], dataset, calibration=arm)
+    assert len(found.episodes) == 3
+    files = DemonstrationFiles((logs[0], dataset), calibration=arm)
+    assert files.part((logs[0],), labelled=False) == DemonstrationFiles((logs[0],), labelled=False)
+    assert files.part((dataset,), labelled=True).calibration == arm
 
 
 def test_another_rate_is_interpolated(dataset: Path, tmp_path: Path) -> None:
