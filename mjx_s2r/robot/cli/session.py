@@ -338,7 +338,7 @@ def robot_session(
         check(contract, info)
         folder = state_folder(info.name)
         stack.enter_context(only_one(folder))
-        _require_unlatched(info.name, latch_path(folder))
+        refuse_latched(info.name, latch_path(folder))
         file = StageFile.of(folder, info.name, digest) if choice.needs_person else None
         state = file.load() if file else StageState(info.name, digest)
         fraction = _fraction(args, state, kept=file is not None)
@@ -379,7 +379,7 @@ def robot_session(
             raise
 
 
-def _require_unlatched(robot: str, latch: Path) -> None:
+def refuse_latched(robot: str, latch: Path) -> None:
     """Checks that no emergency stop of a robot is latched.
 
     Raises:

@@ -19,8 +19,11 @@ from mjx_s2r.robot.cli import session
 from mjx_s2r.robot.cli.main import VERBS, main
 from mjx_s2r.robot.cli.parser import INTERRUPTED, LATCHED, OK, REFUSED, STOPPED, WRONG
 from mjx_s2r.robot.collect.motion_file import MotionFile, write_motion
-from mjx_s2r.robot.state_folder import state_folder
-from tests.robot.fakes import CAMERA, contract_for, write_onnx
+from mjx_s2r.robot.drivers.named import DriverOrder
+from mjx_s2r.robot.latch import set_latch
+from mjx_s2r.robot.state_folder import latch_path, state_folder
+from tests.robot.cli import arms
+from tests.robot.fakes import CAMERA, FakeDriver, contract_for, write_onnx
 
 ARM = "tests.robot.cli.arms:"
 CONTRACT = replace(contract_for(), control_hz=50.0)
@@ -219,6 +222,23 @@ def test_an_emergency_stop_is_latched_until_a_person_clears_it(
     assert "no emergency stop" in capsys.readouterr().out
     steady = [w.replace("presses", "noisy") for w in words]
     assert main(steady) == OK
+
+
+def test_rules_are_not_tried_on_a_robot_whose_stop_is_latched(
+    policy: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made: list[FakeDriver] = []
+
+    def make(order: DriverOrder) -> FakeDriver:
+        made.append(arms.arm(order))
+        return made[-1]
+
+    monkeypatch.setattr(arms, "arm_made", make, raising=False)
+    set_latch(latch_path(state_folder("fake")), "fake", "a test")
+    for words in (["check"], ["check", policy, "--rules", *SHORT]):
+        assert main([*words, "--driver", f"{ARM}arm_made"]) == LATCHED
+        assert "mjx-s2r-robot reset 'fake'" in capsys.readouterr().err
+    assert made and all("write" not in robot.calls for robot in made)
 
 
 def test_a_stop_that_the_watchdog_feels_is_latched_too(policy: str, tmp_path: Path) -> None:
