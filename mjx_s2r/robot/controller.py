@@ -269,13 +269,16 @@ def _fly(parts: _Parts, guard: Guard, info: DriverInfo, start: np.ndarray | None
         try:
             _stop(driver)
         finally:
+            for event in _latch(parts, info.name, loop.felt()):
+                error.add_note(event.name)
             failed = Step(tally.step, clock.now_s(), Mode.STOP, phase=Phase.DAMP)
             _log_failure(parts.log, failed, error)
         raise
-    _stop(driver)
-    phase = loop.flight.phase
-    if phase is Phase.ESTOP and parts.config.latch is not None:
-        tally.stopped_by += _latch(parts.config.latch, info.name, tally.stopped_by)
+    phase, felt = loop.flight.phase, _estops(tally.stopped_by)
+    try:
+        _stop(driver)
+    finally:
+        tally.stopped_by += _latch(parts, info.name, felt)
     return FlightSummary(
         reason="estop" if phase is Phase.ESTOP else reason,
         steps=tally.sent,
@@ -292,11 +295,17 @@ def _fly(parts: _Parts, guard: Guard, info: DriverInfo, start: np.ndarray | None
     )
 
 
-def _latch(path: Path, robot: str, causes: tuple[Event, ...]) -> tuple[Event, ...]:
-    """Writes the latch; returns the event of one that cannot be written."""
-    why = ", ".join(event.name for event in causes if event.code == "estop") or "estop"
+def _estops(events: tuple[Event, ...]) -> tuple[Event, ...]:
+    """Returns the emergency stops among the events."""
+    return tuple(event for event in events if event.code == "estop")
+
+
+def _latch(parts: _Parts, robot: str, felt: tuple[Event, ...]) -> tuple[Event, ...]:
+    """Latches the emergency stops that were felt; returns the event of what cannot be written."""
+    if not felt or parts.config.latch is None:
+        return ()
     try:
-        set_latch(path, robot, why)
+        set_latch(parts.config.latch, robot, ", ".join(event.name for event in felt))
     except OSError as error:
         return (Event("estop", f"latch not written: {error}", math.nan, 0, Mode.STOP),)
     return ()
@@ -351,12 +360,18 @@ class _Loop:
             self.flight, reading, now_s, seen, faults, self, tally.watch, tally.step
         )
         if self.flight.deed is Deed.STOP:
+            tally.stopped_by = tuple(e for e in step.events if e.mode == Mode.STOP)
             _stop(parts.driver)
         elif step.command is not None:
             step = self._send(step, reading)
         tally.watch.lap(WRITE)
         self._record(step.after(parts.clock.now_s() - now_s))
         return self.flight.deed
+
+    def felt(self) -> tuple[Event, ...]:
+        """Returns the emergency stops of a flight that an error ended: felt so far, or down now."""
+        known = _estops((*self._tally.stopped_by, *self._faults))
+        return known or self._pressed()
 
     def later(self) -> tuple[float, tuple[Event, ...]]:
         """Returns the clock, s, and what has gone wrong since the policy was asked."""
@@ -452,8 +467,6 @@ class _Loop:
         tally.busy_s.append(step.busy_s)
         if step.events:
             tally.events.update(event.code for event in step.events)
-        if step.mode == Mode.STOP:
-            tally.stopped_by = tuple(event for event in step.events if event.mode == Mode.STOP)
         if log is not None:
             self._lookout.enter("log")
             try:

@@ -71,6 +71,47 @@ def test_an_emergency_stop_outlives_the_flight(tmp_path: Path) -> None:
     assert run(driver, policy, clock, config).reason == "duration"
 
 
+@pytest.mark.parametrize("error", [OSError("bus lost"), KeyboardInterrupt()])
+def test_an_emergency_stop_is_latched_though_the_driver_cannot_stop(
+    error: BaseException, tmp_path: Path
+) -> None:
+    config = replace(CONFIG, latch=tmp_path / "robot.stop")
+    driver, policy, clock = parts()
+
+    def fail() -> None:
+        raise error
+
+    driver.on_stop = fail
+    with pytest.raises(type(error)):
+        run(driver, policy, clock, config, stops=(Button(4),))
+    assert driver.calls.count("write") == 3 and driver.calls.count("stop") >= 2
+    with pytest.raises(LatchedError, match=r"latched .button"):
+        run(driver, policy, clock, config)
+
+
+def test_a_stop_whose_press_kills_the_bus_is_latched(tmp_path: Path) -> None:
+    config = replace(CONFIG, latch=tmp_path / "robot.stop")
+    driver, policy, clock = parts()
+
+    def lost(command: np.ndarray) -> None:
+        raise OSError("bus lost")
+
+    driver.on_write = lost
+    with pytest.raises(OSError, match="bus lost"):
+        run(driver, policy, clock, config, stops=(Button(2),))
+    with pytest.raises(LatchedError, match=r"latched .button"):
+        run(driver, policy, clock, config)
+
+
+def test_an_error_without_an_emergency_stop_latches_nothing(tmp_path: Path) -> None:
+    config = replace(CONFIG, latch=tmp_path / "robot.stop")
+    driver, policy, clock = parts()
+    policy.answer = lambda obs: 1 / 0
+    with pytest.raises(ZeroDivisionError):
+        run(driver, policy, clock, config, stops=(Button(99),))
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_first_picture_is_waited_for_and_nothing_is_sent() -> None:
     clock = VirtualClock(100.0)
     driver = FakeDriver(contract_for(cameras=True), clock.now_s)

@@ -74,20 +74,20 @@ class Episode:
         summary: of the controller; None where it ended in an error.
         error: what ended it, where that was no decision of the guard.
         interrupted: whether a person ended it by Ctrl-C; that is a normal stop.
-        watchdog_estop: whether the watchdog felt an emergency stop before the controller did.
+        latched: whether an emergency stop was felt in a flight that an error or Ctrl-C ended.
     """
 
     name: str
     summary: FlightSummary | None
     error: str = ""
     interrupted: bool = False
-    watchdog_estop: bool = False
+    latched: bool = False
 
     @property
     def estop(self) -> bool:
         """Whether an emergency stop was pressed."""
         felt = self.summary is not None and self.summary.phase is Phase.ESTOP
-        return felt or self.watchdog_estop
+        return felt or self.latched
 
     @property
     def command(self) -> np.ndarray | None:
@@ -209,15 +209,22 @@ def fly(
         try:
             done = run(cockpit.driver, actor, cockpit.clock, settings, log, until, stops, start)
         except KeyboardInterrupt:
-            return Episode(name, None, "ended by Ctrl-C, the robot was stopped", interrupted=True)
+            said = "ended by Ctrl-C, the robot was stopped"
+            return Episode(name, None, said, interrupted=True, latched=_is_latched(cockpit))
         except Exception as error:  # whatever a driver raises; the robot was stopped
             if isinstance(error, ContractError) and not log.gauge.started:
                 raise  # settings that do not fit; nothing was sent
             estop = isinstance(error, WatchdogError) and any(x in str(error) for x in PRESSED)
             if estop and cockpit.latch is not None:
                 set_latch(cockpit.latch, cockpit.info.name, str(error))
-            return Episode(name, None, f"{type(error).__name__}: {error}", watchdog_estop=estop)
+            estop = estop or _is_latched(cockpit)
+            return Episode(name, None, f"{type(error).__name__}: {error}", latched=estop)
     return Episode(name, done)
+
+
+def _is_latched(cockpit: Cockpit) -> bool:
+    """Returns whether a flight has latched an emergency stop; none is latched when one begins."""
+    return cockpit.latch is not None and cockpit.latch.exists()
 
 
 def fly_home(cockpit: Cockpit, actor: Actor, name: str, start: np.ndarray | None = None) -> Episode:

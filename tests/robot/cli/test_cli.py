@@ -224,6 +224,15 @@ def test_an_emergency_stop_is_latched_until_a_person_clears_it(
     assert main(steady) == OK
 
 
+def test_an_emergency_stop_counts_though_the_driver_cannot_stop(
+    policy: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["run", policy, "--driver", f"{ARM}presses_and_fails", *SHORT, *AS_ADA]
+    assert main([*words, "--estop", "file:stop"]) == LATCHED
+    assert "next: find the cause, then: mjx-s2r-robot reset" in capsys.readouterr().out
+    assert "file stop" in read(tmp_path / "robots" / "fake" / "estop.json")["why"]
+
+
 def test_rules_are_not_tried_on_a_robot_whose_stop_is_latched(
     policy: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
