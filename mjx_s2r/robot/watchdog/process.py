@@ -56,11 +56,10 @@ def serve(orders: socket.socket, wake: int, memory: int) -> None:
     setup = json.loads(lines.readline())
     try:
         watchdog = Watchdog(setup, memory)
+        _say(orders, info=watchdog.describe())
     except Exception as error:  # whatever a driver of somebody else raises is the controller's
         _say(orders, error=str(error), kind=type(error).__name__)
         return
-    info = watchdog.describe()
-    _say(orders, info=info)
     watchdog.run(orders, wake)
 
 

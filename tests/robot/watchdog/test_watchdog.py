@@ -256,6 +256,12 @@ def test_what_cannot_be_built_is_said_by_the_constructor(tmp_path: Path) -> None
         WatchedDriver("bench", contract, None, WatchdogConfig(log=str(tmp_path / "no" / "log")))
 
 
+def test_a_data_sheet_that_cannot_be_told_is_said_by_the_constructor(tmp_path: Path) -> None:
+    options = {"path": str(tmp_path / "calls"), "bytes": "yes"}
+    with pytest.raises(WatchdogError, match="cannot be used: TypeError: .*bytes"):
+        WatchedDriver(ROBOT, contract_at(HZ), options, PATIENT)
+
+
 def test_times_follow_from_the_rate() -> None:
     config = WatchdogConfig()
     limits = {hz: config.command_timeout_s(hz) for hz in (1000.0, 50.0, 25.0, 10.0)}
