@@ -2,7 +2,7 @@
 
 import argparse
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
@@ -118,7 +118,7 @@ class Session:
         folder: of this run.
         images: whether pictures are kept.
         facts: what the summary says of the run.
-        stops: emergency stops that are open; the keyboard opens for a flight alone.
+        stops: emergency stops that are open, by form; the keyboard opens for a flight alone.
         limits: of the guard, before the stage.
         inner_hz: commands per second; 0 is the rate of the contract.
         interpolation: how commands between two answers go.
@@ -141,7 +141,7 @@ class Session:
     folder: Path
     images: bool
     facts: dict[str, Any]
-    stops: Sequence[LatchedStop]
+    stops: Mapping[str, LatchedStop]
     promote: str
     limits: SafetyConfig
     inner_hz: float = 0.0
@@ -164,7 +164,7 @@ class Session:
             folder=self.folder,
             images=self.images,
             facts={"driver": self.choice.spec, "stage": self.fraction, "by": self.by},
-            stops=self.stops,
+            stops=tuple(self.stops.values()),
             keyboard="keyboard" in self.choice.stops,
             latch=latch_path(state_folder(self.info.name)),
             inner_hz=self.inner_hz,
@@ -513,7 +513,7 @@ def _items(s: Session) -> list[ChecklistItem]:
         ChecklistItem(
             "e-stop tested",
             "was the robot's own emergency stop pressed today, and did it take the power away?",
-            partial(press_all, s.choice.stops, watchdog),
+            partial(press_all, s.choice.stops, s.stops, watchdog),
         ),
         ChecklistItem("perimeter clear", "is nobody and nothing within the robot's reach?"),
         ChecklistItem(

@@ -19,8 +19,8 @@ class Recorder:
     """A robot that reaches commands at once; every call is a line in the file of option "path".
 
     Options: ``fail`` names the call that raises once it was made ``after`` times and until it was
-    made ``mended`` times, ``hang`` the one that then takes ``seconds``. ``bytes`` gives it a name that
-    JSON does not have.
+    made ``mended`` times, ``hang`` the one that then takes ``seconds``. ``bytes`` gives it a name
+    that JSON cannot hold.
     """
 
     def __init__(self, contract: PolicyContract, options: Mapping[str, str]) -> None:
@@ -46,7 +46,9 @@ class Recorder:
     def describe(self) -> DriverInfo:
         """Returns the data sheet."""
         info = info_for(self._contract)
-        return replace(info, name=b"fake") if "bytes" in self._options else info  # type: ignore[arg-type]
+        if "bytes" in self._options:
+            return replace(info, name=b"fake")  # type: ignore[arg-type]
+        return info
 
     def connect(self) -> None:
         """Notes it."""
