@@ -336,18 +336,25 @@ class _Loop:
         while True:
             if self.flight.phase in (Phase.PASSIVE, Phase.CHECK):
                 origin_s = parts.clock.now_s()
-            flown_s = parts.clock.now_s() - origin_s
-            if tally.sent >= steps or flown_s >= parts.config.duration_s - 1e-9:
+            flown_s, stops = parts.clock.now_s() - origin_s, self._has_stop()
+            is_over = tally.sent >= steps or flown_s >= parts.config.duration_s - 1e-9
+            if is_over and not stops:
                 return "duration"
             tally.watch.begin()
             reading = self._call("read", parts.driver.read)
-            if parts.until is not None and isinstance(reading, Reading) and parts.until(reading):
+            if not stops and self._is_done(reading):
                 return "until"
             tally.watch.lap(READ)
             if self._step(reading) is Deed.STOP:
                 return "guard"
-            self._wait()
+            if not self._has_stop():
+                self._wait()
             tally.step += 1
+
+    def _is_done(self, reading: Any) -> bool:
+        """Returns whether the caller's condition ends the flight at a reading."""
+        until = self._parts.until
+        return until is not None and isinstance(reading, Reading) and until(reading)
 
     def _step(self, reading: Reading) -> Deed:
         """Judges one reading, asks the policy and does what follows."""
@@ -355,7 +362,7 @@ class _Loop:
         now_s = parts.clock.now_s()
         faults = (*self._faults, *self._pressed(), *self._blocked())
         self._faults = ()
-        seen = _pictures(self._frames, reading)
+        seen = _pictures(self._frames, reading, now_s + parts.config.safety.future_s)
         step, self.flight = self._pilot.decide(
             self.flight, reading, now_s, seen, faults, self, tally.watch, tally.step
         )
@@ -406,7 +413,7 @@ class _Loop:
             self._wait()
             self._tally.watch.skip()
             self._faults += (*self._pressed(), *self._blocked())
-            if any(event.mode == Mode.STOP for event in self._faults):
+            if self._has_stop():
                 return step  # the next step, which follows at once, stops
             assert self.flight.guard is not None
             share = tick / self._parts.ticks
@@ -420,6 +427,10 @@ class _Loop:
             self._write(decision.command)
             step = replace(step, command=decision.command, events=(*step.events, *decision.events))
         return step
+
+    def _has_stop(self) -> bool:
+        """Returns whether a fault of this step asks for a stop; no deadline is waited for then."""
+        return any(event.mode == Mode.STOP for event in self._faults)
 
     def _write(self, command: np.ndarray) -> None:
         """Sends one command."""
@@ -496,10 +507,10 @@ class _Loop:
             self._faults += (Event("overrun", "without end", tally.late_s, limit_s, Mode.STOP),)
 
 
-def _pictures(frames: FrameStack, reading: Any) -> dict[str, np.ndarray]:
+def _pictures(frames: FrameStack, reading: Any, latest_s: float) -> dict[str, np.ndarray]:
     """Returns the last pictures of each camera; what is wrong with a reading says the guard."""
     try:
-        return frames.push(reading.images, reading.image_time_s)
+        return frames.push(reading.images, reading.image_time_s, latest_s)
     except Exception:  # a reading of any type
         return {}
 
