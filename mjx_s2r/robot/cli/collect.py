@@ -11,7 +11,7 @@ from typing import Any, cast, get_args
 import numpy as np
 
 from mjx_s2r.contract import ContractError, PolicyContract, to_json
-from mjx_s2r.robot.cli.flying import fly, fly_home
+from mjx_s2r.robot.cli.flying import fly
 from mjx_s2r.robot.cli.parser import Parser, Verb, positive, whole
 from mjx_s2r.robot.cli.robots import add_robot, choose_robot, open_unknown
 from mjx_s2r.robot.cli.session import Session, add_session, robot_session, say
@@ -163,9 +163,8 @@ def _make_motion(session: Session, asked: MotionConfig | MotionFile) -> None:
         return
     actor, cockpit, start = MotionActor(plan), session.cockpit(), None
     if plan.kind == FILED:
-        way = fly_home(cockpit, actor, "home-1")
-        if way.interrupted or way.tally.stop:
-            session.note(way)
+        way = session.go_home(actor, 1)
+        if way is None:
             return
         start = way.command
     seconds = plan.seconds + SPARE_S

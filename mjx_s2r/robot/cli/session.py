@@ -9,6 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from mjx_s2r.contract import PolicyContract
 from mjx_s2r.robot import checklist
 from mjx_s2r.robot.camera_warp import CameraCalibration, read_calibrations
@@ -205,19 +207,40 @@ class Session:
         if self.episodes:
             start = self.episodes[-1].command
         if home:
-            way = fly_home(cockpit, actor, f"home-{number}", start)
-            if way.interrupted or way.tally.stop:
-                self.note(way)
+            way = self.go_home(actor, number, start)
+            if way is None:
                 return False
             start = way.command
         self.note(fly(cockpit, actor, seconds, f"episode-{number}", start=start))
         return not self.over
 
-    def note(self, episode: Episode) -> None:
-        """Keeps an episode, in the summary and for the stage, and says what came of it."""
+    def go_home(self, actor: Actor, number: int, start: np.ndarray | None = None) -> Episode | None:
+        """Sends the robot home; returns the way, or None where it did not arrive, which is said.
+
+        Args:
+            actor: whose contract names the home.
+            number: of the way.
+            start: (J,) the last command of the episode before.
+        """
+        way = fly_home(self.cockpit(), actor, f"home-{number}", start)
+        if way.is_done:
+            return way
+        self.note(way, counts=bool(way.tally.stop))
+        if not self.over:
+            self.facts["unfinished"] = "the robot did not come home in the time that it should take"
+            say([f"{self.facts['unfinished']}: something holds it, or the guard did; see the log"])
+        return None
+
+    def note(self, episode: Episode, *, counts: bool = True) -> None:
+        """Keeps an episode, and says what came of it.
+
+        Args:
+            episode: that is over.
+            counts: whether for the stage, too.
+        """
         say(episode.lines())
         self.episodes.append(episode)
-        if self.stage_file is not None:
+        if counts and self.stage_file is not None:
             self.state = after_episode(self.state, episode.tally, utc_now())
             self.stage_file.save(self.state)
         self.write_summary()
@@ -245,14 +268,18 @@ class Session:
         last = self.episodes[-1:]
         return any(e.interrupted or e.tally.stop for e in last)
 
+    @property
+    def is_short(self) -> bool:
+        """Whether something was stopped, or not finished."""
+        return any(e.tally.stop for e in self.episodes) or "unfinished" in self.facts
+
     def status(self) -> int:
         """Returns the exit status that fits what was flown."""
         if any(e.estop for e in self.episodes):
             return LATCHED
         if any(e.interrupted for e in self.episodes):
             return INTERRUPTED
-        short = any(e.tally.stop for e in self.episodes) or "unfinished" in self.facts
-        return STOPPED if short else OK
+        return STOPPED if self.is_short else OK
 
     def finish(self) -> int:
         """Raises the stage where that is due, says what comes next; returns the exit status."""
@@ -263,7 +290,7 @@ class Session:
 
     def _raise_stage(self) -> None:
         """Raises the stage by the rule, or asks a person whether to."""
-        if self.stage_file is None or self.over or still_wanted(self.state):
+        if self.stage_file is None or self.over or self.is_short or still_wanted(self.state):
             return
         after = STAGES[self.state.stage + 1].percent
         by = "rule" if self.promote == "rule" else self.by
@@ -283,7 +310,7 @@ class Session:
                 "--watchdog-ms"
             )
         log = self.folder / f"{self.episodes[-1].name}.log" if self.episodes else self.folder
-        if any(e.tally.stop for e in self.episodes):
+        if self.is_short:
             return f"look at the log before the next flight: mjx-s2r-robot inspect {log}"
         if self.stage_file is None:
             return f"mjx-s2r-robot inspect {log}"
@@ -358,7 +385,7 @@ def robot_session(
             stage_file=file,
             state=state,
             fraction=fraction,
-            anyway=args.anyway,
+            anyway=args.anyway if file and fraction > state.speed_fraction else "",
             by=by,
             overridden=args.yes,
             folder=flight,
@@ -460,9 +487,10 @@ def _speed_line(s: Session) -> str:
     if s.fraction < stage.fraction and s.state.total_episodes < FIRST_EPISODES:
         return (
             f"{text}: half of stage {stage.percent} for the first {FIRST_EPISODES} episodes of a "
-            f"policy ({s.state.total_episodes} flown)"
+            f"policy ({s.state.total_episodes} flown), which do not count for the next stage"
         )
-    return f"{text}, stage {stage.percent} ({s.state.seconds:.0f} s flown at it)"
+    slow = ", slower, which does not count" if s.fraction < stage.fraction else ""
+    return f"{text}, stage {stage.percent} ({s.state.seconds:.0f} s flown at it){slow}"
 
 
 def _limits_line(s: Session) -> str:

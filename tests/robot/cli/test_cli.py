@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from mjx_s2r.robot import log
-from mjx_s2r.robot.cli import session
+from mjx_s2r.robot.cli import flying, session
 from mjx_s2r.robot.cli.main import VERBS, main
 from mjx_s2r.robot.cli.parser import INTERRUPTED, LATCHED, OK, REFUSED, STOPPED, WRONG
 from mjx_s2r.robot.collect.motion_file import MotionFile, write_motion
@@ -200,6 +200,11 @@ def test_more_speed_than_was_reached_needs_a_reason(
     assert main([*words, "--anyway", "measured on a twin"]) == OK
     body = read(flight(tmp_path) / "summary.json")
     assert (body["anyway"], body["speed_fraction"]) == ("measured on a twin", 0.5)
+    capsys.readouterr()
+    words[words.index("--stage") + 1] = "auto"
+    assert main([*words, "--anyway", "a habit"]) == OK
+    assert "more than was reached" not in capsys.readouterr().out
+    assert read(flight(tmp_path) / "summary.json")["anyway"] == "", "nothing more is flown"
 
 
 def test_an_emergency_stop_is_latched_until_a_person_clears_it(
@@ -268,6 +273,8 @@ def test_the_rule_raises_a_stage_that_was_flown_long_enough(
     slow = str(write_onnx(tmp_path / "policy.onnx", contract_for()))
     words = ["run", slow, "--driver", "bench", "--virtual", "--as-real", "--yes", "--by", "Ada"]
     words += ["--seconds", "13", "--promote", "rule", "--estop", "signal", "--no-home"]
+    assert main([*words, "--episodes", "3", "--seconds", "1"]) == OK
+    assert "stay at 10 %: 0 s of 60 s" in capsys.readouterr().out, "flown at half of it"
     assert main([*words, "--episodes", "4"]) == OK
     assert "stay at 10 %: 52 s of 60 s" in capsys.readouterr().out
     assert main(words) == OK
@@ -278,6 +285,25 @@ def test_the_rule_raises_a_stage_that_was_flown_long_enough(
     assert main(words) == OK
     out = capsys.readouterr().out
     assert "25 %, stage 25 %" in out and "13 s of 600 s flown at 25 %" in out
+
+
+@pytest.mark.parametrize("verb", ["run", "collect"])
+def test_a_robot_that_does_not_come_home_flies_no_further(
+    verb: str,
+    policy: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(flying, "NEAR", -1.0)  # of nothing is it near
+    motion = MotionFile("", "a test", 50.0, ("a", "b"), "rad", np.zeros((20, 2)))
+    write_motion(motion, "m.json")
+    words = {"run": ["run", policy], "collect": ["collect", "plan", "m.json", "--policy", policy]}
+    assert main([*words[verb], "--driver", "bench", "--virtual", "--flights", "f"]) == STOPPED
+    out = capsys.readouterr().out
+    assert "did not come home" in out and "next: look at the log" in out
+    (summary,) = (tmp_path / "f").glob("*/*/summary.json")
+    assert [e["log"] for e in read(summary)["episodes"]] == ["home-1"]
 
 
 def test_check_finds_degrees_and_moves_nothing(
