@@ -1,7 +1,7 @@
 """Speed stages of one policy on one robot: 10, 25, 50, 75 and 100 % of the speed, earned in turn.
 
-A stage is left upwards by a person, or by the rule when it is asked for: long enough at the speed of
-this stage, enough episodes, no stop since it was entered, few held steps. What was flown slower
+A stage is left upwards by a person, or by the rule when it is asked for: long enough at the speed
+of this stage, enough episodes, no stop since it was entered, few held steps. What was flown slower
 shows nothing of this speed, and does not count. A stop leads one stage down, at once.
 The functions are pure; `StageFile` keeps the state between runs, with everything that happened.
 """
@@ -14,6 +14,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
+
+from mjx_s2r.contract import PolicyContract, to_json
 
 SCHEMA = 1
 FIRST_EPISODES = 3  # of a new policy, flown at half the speed of the stage
@@ -222,6 +224,11 @@ def policy_digest(path: str | Path) -> str:
         return hashlib.sha256(Path(path).read_bytes()).hexdigest()
     except OSError as error:
         raise StageError(f"{path} cannot be read ({error.strerror}); name a policy") from error
+
+
+def contract_digest(contract: PolicyContract) -> str:
+    """Returns the sha256 of a contract, which the stage of a motion without a policy belongs to."""
+    return hashlib.sha256(to_json(contract).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
