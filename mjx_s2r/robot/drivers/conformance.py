@@ -198,7 +198,7 @@ class _Trial:
         """
         if info.command == "effort":
             return np.zeros(len(info.joints))
-        pose = self._driver.read().signals.get(POSITIONS)
+        pose: Any = self._driver.read().signals.get(POSITIONS)
         if np.shape(pose) != (len(info.joints),):
             raise _NoPoseError(
                 f"not tried: signal {POSITIONS!r} has shape {np.shape(pose)} instead of "
