@@ -268,13 +268,16 @@ def _fly(parts: _Parts, guard: Guard, info: DriverInfo, start: np.ndarray | None
         try:
             _stop(driver)
         finally:
+            for event in _latch(parts, info.name, loop.felt()):
+                error.add_note(event.name)
             failed = Step(tally.step, clock.now_s(), Mode.STOP, phase=Phase.DAMP)
             _log_failure(parts.log, failed, error)
         raise
-    _stop(driver)
-    phase = loop.flight.phase
-    if phase is Phase.ESTOP and parts.config.latch is not None:
-        tally.stopped_by += _latch(parts.config.latch, info.name, tally.stopped_by)
+    phase, felt = loop.flight.phase, _estops(tally.stopped_by)
+    try:
+        _stop(driver)
+    finally:
+        tally.stopped_by += _latch(parts, info.name, felt)
     return FlightSummary(
         reason="estop" if phase is Phase.ESTOP else reason,
         steps=tally.sent,
@@ -291,11 +294,17 @@ def _fly(parts: _Parts, guard: Guard, info: DriverInfo, start: np.ndarray | None
     )
 
 
-def _latch(path: Path, robot: str, causes: tuple[Event, ...]) -> tuple[Event, ...]:
-    """Writes the latch; returns the event of one that cannot be written."""
-    why = ", ".join(event.name for event in causes if event.code == "estop") or "estop"
+def _estops(events: tuple[Event, ...]) -> tuple[Event, ...]:
+    """Returns the emergency stops among the events."""
+    return tuple(event for event in events if event.code == "estop")
+
+
+def _latch(parts: _Parts, robot: str, felt: tuple[Event, ...]) -> tuple[Event, ...]:
+    """Latches the emergency stops that were felt; returns the event of what cannot be written."""
+    if not felt or parts.config.latch is None:
+        return ()
     try:
-        set_latch(path, robot, why)
+        set_latch(parts.config.latch, robot, ", ".join(event.name for event in felt))
     except OSError as error:
         return (Event("estop", f"latch not written: {error}", math.nan, 0, Mode.STOP),)
     return ()
@@ -326,18 +335,25 @@ class _Loop:
         while True:
             if self.flight.phase in (Phase.PASSIVE, Phase.CHECK):
                 origin_s = parts.clock.now_s()
-            flown_s = parts.clock.now_s() - origin_s
-            if tally.sent >= steps or flown_s >= parts.config.duration_s - 1e-9:
+            flown_s, stops = parts.clock.now_s() - origin_s, self._has_stop()
+            is_over = tally.sent >= steps or flown_s >= parts.config.duration_s - 1e-9
+            if is_over and not stops:
                 return "duration"
             tally.watch.begin()
             reading = self._call("read", parts.driver.read)
-            if parts.until is not None and isinstance(reading, Reading) and parts.until(reading):
+            if not stops and self._is_done(reading):
                 return "until"
             tally.watch.lap(READ)
             if self._step(reading) is Deed.STOP:
                 return "guard"
-            self._wait()
+            if not self._has_stop():
+                self._wait()
             tally.step += 1
+
+    def _is_done(self, reading: Any) -> bool:
+        """Returns whether the caller's condition ends the flight at a reading."""
+        until = self._parts.until
+        return until is not None and isinstance(reading, Reading) and until(reading)
 
     def _step(self, reading: Reading) -> Deed:
         """Judges one reading, asks the policy and does what follows."""
@@ -345,17 +361,23 @@ class _Loop:
         now_s = parts.clock.now_s()
         faults = (*self._faults, *self._pressed(), *self._blocked())
         self._faults = ()
-        seen = _pictures(self._frames, reading)
+        seen = _pictures(self._frames, reading, now_s + parts.config.safety.future_s)
         step, self.flight = self._pilot.decide(
             self.flight, reading, now_s, seen, faults, self, tally.watch, tally.step
         )
         if self.flight.deed is Deed.STOP:
+            tally.stopped_by = tuple(e for e in step.events if e.mode == Mode.STOP)
             _stop(parts.driver)
         elif step.command is not None:
             step = self._send(step, reading)
         tally.watch.lap(WRITE)
         self._record(step.after(parts.clock.now_s() - now_s))
         return self.flight.deed
+
+    def felt(self) -> tuple[Event, ...]:
+        """Returns the emergency stops of a flight that an error ended: felt so far, or down now."""
+        known = _estops((*self._tally.stopped_by, *self._faults))
+        return known or self._pressed()
 
     def later(self) -> tuple[float, tuple[Event, ...]]:
         """Returns the clock, s, and what has gone wrong since the policy was asked."""
@@ -390,7 +412,7 @@ class _Loop:
             self._wait()
             self._tally.watch.skip()
             self._faults += (*self._pressed(), *self._blocked())
-            if any(event.mode == Mode.STOP for event in self._faults):
+            if self._has_stop():
                 return step  # the next step, which follows at once, stops
             assert self.flight.guard is not None
             share = tick / self._parts.ticks
@@ -404,6 +426,10 @@ class _Loop:
             self._write(decision.command)
             step = replace(step, command=decision.command, events=(*step.events, *decision.events))
         return step
+
+    def _has_stop(self) -> bool:
+        """Returns whether a fault of this step asks for a stop; no deadline is waited for then."""
+        return any(event.mode == Mode.STOP for event in self._faults)
 
     def _write(self, command: np.ndarray) -> None:
         """Sends one command."""
@@ -451,8 +477,6 @@ class _Loop:
         tally.busy_s.append(step.busy_s)
         if step.events:
             tally.events.update(event.code for event in step.events)
-        if step.mode == Mode.STOP:
-            tally.stopped_by = tuple(event for event in step.events if event.mode == Mode.STOP)
         if log is not None:
             self._lookout.enter("log")
             try:
@@ -482,10 +506,10 @@ class _Loop:
             self._faults += (Event("overrun", "without end", tally.late_s, limit_s, Mode.STOP),)
 
 
-def _pictures(frames: FrameStack, reading: Any) -> dict[str, np.ndarray]:
+def _pictures(frames: FrameStack, reading: Any, latest_s: float) -> dict[str, np.ndarray]:
     """Returns the last pictures of each camera; what is wrong with a reading says the guard."""
     try:
-        return frames.push(reading.images, reading.image_time_s)
+        return frames.push(reading.images, reading.image_time_s, latest_s)
     except Exception:  # a reading of any type
         return {}
 

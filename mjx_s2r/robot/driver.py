@@ -7,7 +7,7 @@ are the guard's (`mjx_s2r.robot.safety`). Units and names are the contract's.
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -59,6 +59,18 @@ class CameraInfo:
     kind: str = "rgb"
     optics: Optics = field(default_factory=Optics)
 
+    def __post_init__(self) -> None:
+        """Makes plain numbers of numpy's, as `DriverInfo` does.
+
+        Raises:
+            ContractError: a size or rate that is no number above zero.
+        """
+        for name in ("height", "width", "rate_hz"):
+            value = _number(f"camera {self.name!r}: {name}", getattr(self, name))
+            if not value > 0:
+                raise ContractError(f"camera {self.name!r}: {name} = {value:g} must be above zero")
+            object.__setattr__(self, name, value if name == "rate_hz" else int(value))
+
 
 @dataclass(frozen=True)
 class DriverInfo:
@@ -93,18 +105,65 @@ class DriverInfo:
     timeout_s: float = math.inf
 
     def __post_init__(self) -> None:
-        """Checks that every limit has one value per joint.
+        """Checks the limits, and makes plain tuples and numbers of arrays.
+
+        A limit that is NaN would let everything through: no number is above it, and none below.
 
         Raises:
-            ContractError: a limit of another length; the message names it.
+            ContractError: a limit of another length, one that is NaN or no number, or two that are
+                the wrong way round; the message names robot, joint and value.
         """
+        here = f"driver {self.name!r}:"
+        object.__setattr__(self, "joints", tuple(str(joint) for joint in self.joints))
         for name in ("low", "high", "max_rate", "max_effort"):
-            values = getattr(self, name)
+            values = tuple(getattr(self, name))
             if len(values) != len(self.joints):
                 raise ContractError(
-                    f"driver {self.name!r}: {name} has {len(values)} values for "
-                    f"{len(self.joints)} joints; give one per joint"
+                    f"{here} {name} has {len(values)} values for {len(self.joints)} joints; give "
+                    "one per joint"
                 )
+            plain = tuple(
+                _number(f"{here} {name} of joint {joint!r}", x)
+                for joint, x in zip(self.joints, values, strict=True)
+            )
+            object.__setattr__(self, name, plain)
+        for joint, low, high, *most in zip(
+            self.joints, self.low, self.high, self.max_rate, self.max_effort, strict=True
+        ):
+            if low > high:
+                raise ContractError(
+                    f"{here} joint {joint!r} has low {low:g} above high {high:g}; the lower one "
+                    "belongs in low"
+                )
+            for name, x in zip(("max_rate", "max_effort"), most, strict=True):
+                if x < 0:
+                    raise ContractError(
+                        f"{here} {name} of joint {joint!r} is {x:g}, which is below zero; write "
+                        "its size, or inf where it is unknown"
+                    )
+        for name in ("max_hz", "timeout_s"):
+            value = _number(f"{here} {name}", getattr(self, name))
+            if not value > 0:
+                raise ContractError(f"{here} {name} = {value:g} must be above zero")
+            object.__setattr__(self, name, value)
+        sizes = {str(k): int(_number(f"{here} size of {k!r}", x)) for k, x in self.signals.items()}
+        object.__setattr__(self, "signals", sizes)
+        object.__setattr__(self, "cameras", tuple(self.cameras))
+
+
+def _number(what: str, value: Any) -> float:
+    """Returns a value as a plain number.
+
+    Raises:
+        ContractError: it is NaN, or no number.
+    """
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if number != value:
+        raise ContractError(f"{what} is {value!r}; write a number, inf where it is unknown")
+    return number
 
 
 class Driver(Protocol):

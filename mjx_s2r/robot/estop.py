@@ -13,7 +13,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -24,6 +24,7 @@ from mjx_s2r.contract import ContractError
 KEYS = b" q"  # space and q; Ctrl-C is a signal and the controller's
 SILENCE_S = 0.5  # time without a heartbeat that presses the stop
 BEAT_S = 0.1  # time between two heartbeats of the sender
+FIRST_BEAT_S = 3.0  # how long a first heartbeat is waited for
 ALIVE, PRESS = b"mjx_s2r alive", b"mjx_s2r stop"
 FORMS = "keyboard, signal, file:PATH, udp://[HOST]:PORT or udp://[HOST]:PORT?SECONDS"
 
@@ -237,6 +238,12 @@ class HeartbeatStop(_Latch):
         """Returns whether the last heartbeat is too old."""
         return self._now_s() - self._last_s > self._silence_s
 
+    @property
+    def awaited(self) -> bool:
+        """Whether the other machine has not been heard yet; then nobody has pressed anything."""
+        self._listen()
+        return self._asked
+
     def pressed(self) -> bool:
         """Returns whether the other machine pressed it or fell silent."""
         self._listen()
@@ -280,6 +287,24 @@ def open_stop(form: str) -> LatchedStop:
             raise ContractError(f"stop {form!r}: the silence must be seconds, e.g. ?0.5")
         return HeartbeatStop((host, port), silence_s)
     raise ContractError(f"unknown stop {form!r}; write {FORMS}")
+
+
+def hear_first(stops: Iterable[LatchedStop], limit_s: float = FIRST_BEAT_S) -> None:
+    """Waits until every other machine was heard, so that its silence means something.
+
+    Raises:
+        ContractError: one was not; the message says what to start there.
+    """
+    end_s = time.monotonic() + limit_s
+    for stop in stops:
+        while isinstance(stop, HeartbeatStop) and stop.awaited:
+            if time.monotonic() > end_s:
+                raise ContractError(
+                    f"no {stop.name} within {limit_s:g} s; start it on the other machine first, "
+                    f"python -m mjx_s2r.robot.estop THIS_MACHINE:{stop.port}, or leave this "
+                    "--estop out"
+                )
+            time.sleep(BEAT_S / 10)
 
 
 def parse_address(text: str) -> tuple[str, int]:

@@ -1,5 +1,6 @@
 """The last pictures of each camera, as the policy reads them: stacked, depth in metres."""
 
+import math
 from collections import deque
 from collections.abc import Mapping
 from numbers import Real
@@ -59,7 +60,10 @@ class FrameStack:
         self._newest_s: dict[str, float] = {}
 
     def push(
-        self, images: Mapping[str, np.ndarray], taken_s: Mapping[str, float]
+        self,
+        images: Mapping[str, np.ndarray],
+        taken_s: Mapping[str, float],
+        latest_s: float = math.inf,
     ) -> dict[str, np.ndarray]:
         """Adds what is new and returns `CameraSignal.shape` per camera, the newest picture first.
 
@@ -69,12 +73,14 @@ class FrameStack:
         Args:
             images: camera name -> (H, W, 3) uint8, or (H, W) of a depth camera.
             taken_s: camera name -> when it was taken, s.
+            latest_s: the latest stamp that is believed, s. A picture of the future is the guard's
+                to answer; kept, it would be the newest for ever, and all that follow it old.
         """
         for name in self._kept.keys() & images.keys():
             kept, now_s = self._kept[name], taken_s.get(name, 0.0)
             if not is_picture(self._cameras[name], images[name]) or not _is_time(now_s):
                 continue  # the guard answers this
-            if not kept or now_s > self._newest_s[name]:
+            if now_s <= latest_s and (not kept or now_s > self._newest_s[name]):
                 self._newest_s[name] = now_s
                 missing = (kept.maxlen or 1) - 1 if not kept else 0
                 picture = as_read(self._cameras[name], images[name])

@@ -10,7 +10,7 @@ watchdog, another process that owns the way to the robot.
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from mjx_s2r.robot.driver import Driver
 
@@ -26,7 +26,6 @@ class Lookout:
         self._since: tuple[str, float] | None = None
         self._over = threading.Event()
         self.blocked = ""
-        self.error: Exception | None = None
 
     @contextmanager
     def watching(self) -> Iterator[None]:
@@ -54,8 +53,6 @@ class Lookout:
             if call is None or time.monotonic() - call[1] <= self.limit_s:
                 continue
             self.blocked = call[0]
-            try:
+            with suppress(Exception):  # the loop's own stop follows, and raises it
                 self._driver.stop()
-            except Exception as error:  # the loop's own stop follows, and raises it
-                self.error = error
             return

@@ -9,8 +9,10 @@ from typing import Any
 
 from mjx_s2r.contract import CameraSignal, PolicyContract, Signal
 from mjx_s2r.robot.onnx_file import GRAPH_KEY, OnnxFile, read_onnx
+from mjx_s2r.robot.plain_json import plain_json
 from mjx_s2r.robot.policy import GOLDEN_KEY, Variant, read_contract, read_variant
 from mjx_s2r.robot.runtime import runtime_needed
+from mjx_s2r.robot.table import plain_table
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class PolicyDescription:
             "path": str(self.file.path),
             "bytes": self.file.size,
             "sha256": self.sha256,
-            "contract": _plain_json(asdict(self.contract)),
+            "contract": plain_json(asdict(self.contract)),
             "variant": asdict(self.variant),
             "ir_version": self.file.ir_version,
             "opset": self.file.opset,
@@ -86,42 +88,30 @@ def _lines(found: PolicyDescription) -> Iterator[str]:
     memory = f"{contract.memory} numbers, from step to step" if contract.memory else "none"
     yield f"  memory     {memory}"
     yield f"reads {contract.size} numbers"
-    yield from _table(
-        ("signal", "size", "unit", "believed", "met in training"), map(_signal, contract.signals)
-    )
+    head = ("signal", "size", "unit", "believed", "met in training")
+    yield from plain_table([head, *map(_signal, contract.signals)])
     if contract.cameras:
         yield "sees"
-        yield from _table(
-            ("camera", "picture", "rate", "kind", "lens"), map(_camera, contract.cameras)
-        )
+        head = ("camera", "picture", "rate", "kind", "lens")
+        yield from plain_table([head, *map(_camera, contract.cameras)])
     action = contract.action
     yield f"writes {action.mode}, {action.unit}"
     columns = ("joint", "scale", "home", "low", "high", "max rate", "max effort")
-    yield from _table(
-        columns,
-        zip(
-            action.joints,
-            *(
-                [f"{x:.6g}" for x in values]
-                for values in (
-                    *(action.scale, action.home, action.low, action.high),
-                    *(action.max_rate, action.max_effort),
-                )
-            ),
-            strict=True,
-        ),
+    values = (
+        *(action.scale, action.home, action.low, action.high),
+        *(action.max_rate, action.max_effort),
     )
+    cells = ([f"{x:.6g}" for x in one] for one in values)
+    yield from plain_table([columns, *zip(action.joints, *cells, strict=True)])
     if contract.chain.points:
         yield f"watched points: {', '.join(p.name for p in contract.chain.points)}"
     if contract.ranges:
         yield "trained on"
-        yield from _table(
-            ("row", "unit", "nominal", "from", "to"),
-            (
-                (r.name, r.unit, f"{r.nominal:.4g}", f"{r.low:.4g}", f"{r.high:.4g}")
-                for r in contract.ranges
-            ),
+        rows = (
+            (r.name, r.unit, f"{r.nominal:.4g}", f"{r.low:.4g}", f"{r.high:.4g}")
+            for r in contract.ranges
         )
+        yield from plain_table([("row", "unit", "nominal", "from", "to"), *rows])
 
 
 def _variant(variant: Variant) -> str:
@@ -164,21 +154,3 @@ def _camera(camera: CameraSignal) -> tuple[str, ...]:
         f"{camera.kind}{depth}",
         lens,
     )
-
-
-def _table(head: tuple[str, ...], rows: Iterator[tuple[str, ...]]) -> Iterator[str]:
-    """Yields lines with columns that are as wide as their widest cell."""
-    body = [head, *rows]
-    widths = [max(map(len, column)) for column in zip(*body, strict=True)]
-    for row in body:
-        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        yield f"  {'  '.join(cells)}".rstrip()
-
-
-def _plain_json(value: Any) -> Any:
-    """Returns values that JSON has: None in the place of infinities and NaN."""
-    if isinstance(value, dict):
-        return {k: _plain_json(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain_json(v) for v in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -121,7 +121,8 @@ def replay(flight: Flight, policy: Actor) -> ReplayReport:
         found.steps += 1
         if step.reading is None:
             continue
-        seen = frames.push(step.reading.images, step.reading.image_time_s)
+        reading, latest_s = step.reading, step.time_s + config.future_s
+        seen = frames.push(reading.images, reading.image_time_s, latest_s)
         around.begin(step)
         faults = tuple(event for event in step.events if event.code in OUTSIDE)
         before = state.guard

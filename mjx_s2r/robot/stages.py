@@ -1,7 +1,8 @@
 """Speed stages of one policy on one robot: 10, 25, 50, 75 and 100 % of the speed, earned in turn.
 
-A stage is left upwards by a person, or by the rule when it is asked for: long enough at this stage,
-enough episodes, no stop since it was entered, few held steps. A stop leads one stage down, at once.
+A stage is left upwards by a person, or by the rule when it is asked for: long enough at the speed
+of this stage, enough episodes, no stop since it was entered, few held steps. What was flown slower
+shows nothing of this speed, and does not count. A stop leads one stage down, at once.
 The functions are pure; `StageFile` keeps the state between runs, with everything that happened.
 """
 
@@ -14,9 +15,12 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from mjx_s2r.contract import PolicyContract, to_json
+
 SCHEMA = 1
 FIRST_EPISODES = 3  # of a new policy, flown at half the speed of the stage
 FIRST_FACTOR = 0.5
+SLACK = 1e-9  # of a fraction of the speed
 
 
 class StageError(ValueError):
@@ -61,12 +65,14 @@ class EpisodeTally:
         seconds: flown.
         steps: commands that were sent.
         held: steps in which the guard held the last command.
+        fraction: of the speed, that it was flown at.
         stop: why the guard or a person stopped the robot; "" for an episode that ended by itself.
     """
 
     seconds: float
     steps: int
     held: int
+    fraction: float
     stop: str = ""
 
 
@@ -89,9 +95,9 @@ class StageState:
         robot: name of the robot.
         policy: sha256 of the policy's file.
         stage: index of `STAGES`.
-        seconds: flown at this stage since it was entered or since the last stop, s.
-        episodes: flown at this stage since then.
-        steps: commands sent at this stage since then.
+        seconds: flown at this stage's speed since it was entered or since the last stop, s.
+        episodes: flown at this speed since then.
+        steps: commands sent at this speed since then.
         held: of these, steps in which the guard held.
         total_episodes: flown by this policy on this robot at all.
         history: every change of the stage.
@@ -117,7 +123,8 @@ class StageState:
 def after_episode(state: StageState, flown: EpisodeTally, at: str) -> StageState:
     """Returns the state after an episode; a stop leads one stage down and starts the count again.
 
-    An episode in which nothing was flown does not count.
+    An episode in which nothing was flown does not count, nor one that was slower than the stage; it
+    is one of the first episodes of a policy all the same.
 
     Args:
         state: before.
@@ -126,14 +133,15 @@ def after_episode(state: StageState, flown: EpisodeTally, at: str) -> StageState
     """
     if not flown.steps and not flown.stop:
         return state
-    state = replace(
-        state,
-        seconds=state.seconds + flown.seconds,
-        episodes=state.episodes + 1,
-        steps=state.steps + flown.steps,
-        held=state.held + flown.held,
-        total_episodes=state.total_episodes + 1,
-    )
+    state = replace(state, total_episodes=state.total_episodes + 1)
+    if flown.fraction >= STAGES[state.stage].fraction - SLACK:
+        state = replace(
+            state,
+            seconds=state.seconds + flown.seconds,
+            episodes=state.episodes + 1,
+            steps=state.steps + flown.steps,
+            held=state.held + flown.held,
+        )
     if not flown.stop:
         return state
     return _enter(state, max(0, state.stage - 1), "rule", f"stopped: {flown.stop}", at)
@@ -216,6 +224,11 @@ def policy_digest(path: str | Path) -> str:
         return hashlib.sha256(Path(path).read_bytes()).hexdigest()
     except OSError as error:
         raise StageError(f"{path} cannot be read ({error.strerror}); name a policy") from error
+
+
+def contract_digest(contract: PolicyContract) -> str:
+    """Returns the sha256 of a contract, which the stage of a motion without a policy belongs to."""
+    return hashlib.sha256(to_json(contract).encode()).hexdigest()
 
 
 @dataclass(frozen=True)

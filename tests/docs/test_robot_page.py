@@ -12,9 +12,9 @@ from mjx_s2r.robot.calibration import JointCalibration, MotorUnit, read_calibrat
 from mjx_s2r.robot.cli.inspect import HEAD, cause_rows
 from mjx_s2r.robot.cli.main import VERBS
 from mjx_s2r.robot.cli.parser import Parser
-from mjx_s2r.robot.cli.table import markdown_table
 from mjx_s2r.robot.safety import CAUSES
 from mjx_s2r.robot.stages import STAGES
+from mjx_s2r.robot.table import markdown_table
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE = (DOCS / "robot.md").read_text()

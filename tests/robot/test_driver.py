@@ -1,8 +1,10 @@
 """Every mismatch between a policy and a robot is found and named."""
 
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from mjx_s2r.contract import ContractError, PolicyContract
@@ -61,3 +63,43 @@ def test_limits_have_one_value_per_joint() -> None:
     info: DriverInfo = info_for(contract)
     with pytest.raises(ContractError, match="max_rate has 1 values for 2 joints"):
         replace(info, max_rate=(1.0,))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"low": (-2.0, np.nan)}, "low of joint 'b' is nan; write a number, inf where it is unkn"),
+        ({"high": (np.float32(np.nan), 2.0)}, "high of joint 'a' is .*nan"),
+        ({"max_rate": (2.0, np.nan)}, "max_rate of joint 'b' is nan"),
+        ({"max_effort": (None, 3.0)}, "max_effort of joint 'a' is None"),
+        ({"max_effort": (3.0, "3")}, "max_effort of joint 'b' is '3'"),
+        ({"low": (-2.0, 3.0)}, "joint 'b' has low 3 above high 2"),
+        ({"max_rate": (2.0, -1.0)}, "max_rate of joint 'b' is -1"),
+        ({"max_hz": np.nan}, "max_hz is nan"),
+        ({"max_hz": 0.0}, "max_hz = 0 must be above zero"),
+        ({"timeout_s": np.nan}, "timeout_s is nan"),
+    ],
+)
+def test_a_limit_that_lets_everything_through_is_refused(
+    change: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ContractError, match=f"driver 'fake': {message}"):
+        replace(info_for(contract_for()), **change)
+
+
+def test_a_data_sheet_of_arrays_is_one_of_plain_numbers() -> None:
+    plain = info_for(contract_for(cameras=True))
+    camera = CameraInfo("front", np.int64(8), np.int32(6), np.float32(10))  # type: ignore[arg-type]
+    arrays = replace(
+        plain,
+        joints=list(plain.joints),
+        low=np.float32(plain.low),
+        high=np.array(plain.high),
+        max_rate=np.float32(plain.max_rate),
+        max_effort=list(np.float32(plain.max_effort)),
+        max_hz=np.float32(plain.max_hz),
+        signals={name: np.int64(size) for name, size in plain.signals.items()},
+        cameras=[camera],
+    )
+    assert arrays == plain
+    assert json.dumps(asdict(arrays)) == json.dumps(asdict(plain))

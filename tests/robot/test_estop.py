@@ -110,6 +110,25 @@ def test_silence_and_a_word_press() -> None:
         sender.close()
 
 
+def test_a_machine_that_was_never_heard_is_named_and_has_pressed_nothing() -> None:
+    stop = estop.HeartbeatStop(("127.0.0.1", 0))
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        try:
+            assert stop.awaited
+            with pytest.raises(ContractError, match=rf"start it on .* THIS_MACHINE:{stop.port}"):
+                estop.hear_first([stop], 0.02)
+            sender.sendto(estop.ALIVE, ("127.0.0.1", stop.port))
+            estop.hear_first([stop], 1.0)
+            assert not stop.awaited and not stop.pressed()
+        finally:
+            stop.close()
+    pressed = estop.HeartbeatStop(("127.0.0.1", 0))
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        sender.sendto(estop.PRESS, ("127.0.0.1", pressed.port))
+        assert until(lambda: not pressed.awaited) and pressed.pressed()
+        pressed.close()
+
+
 def test_the_sender_keeps_a_robot_awake_and_stops_it_at_the_end() -> None:
     stop = estop.open_stop("udp://127.0.0.1:0?2.5")
     assert isinstance(stop, estop.HeartbeatStop)

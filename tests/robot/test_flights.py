@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from mjx_s2r.contract import Chain, ChainLink, ChainPoint, ContractError
 from mjx_s2r.params import ParamError
 from mjx_s2r.robot.clock import RealClock, VirtualClock
 from mjx_s2r.robot.controller import ControllerConfig, run
+from mjx_s2r.robot.driver import Reading
 from mjx_s2r.robot.latch import LatchedError, reset_latch
 from mjx_s2r.robot.phases import Phase
 from mjx_s2r.robot.safety import SafetyConfig
@@ -71,6 +73,74 @@ def test_an_emergency_stop_outlives_the_flight(tmp_path: Path) -> None:
     assert run(driver, policy, clock, config).reason == "duration"
 
 
+@pytest.mark.parametrize("error", [OSError("bus lost"), KeyboardInterrupt()])
+def test_an_emergency_stop_is_latched_though_the_driver_cannot_stop(
+    error: BaseException, tmp_path: Path
+) -> None:
+    config = replace(CONFIG, latch=tmp_path / "robot.stop")
+    driver, policy, clock = parts()
+
+    def fail() -> None:
+        raise error
+
+    driver.on_stop = fail
+    with pytest.raises(type(error)):
+        run(driver, policy, clock, config, stops=(Button(4),))
+    assert driver.calls.count("write") == 3 and driver.calls.count("stop") >= 2
+    with pytest.raises(LatchedError, match=r"latched .button"):
+        run(driver, policy, clock, config)
+
+
+def test_a_stop_whose_press_kills_the_bus_is_latched(tmp_path: Path) -> None:
+    config = replace(CONFIG, latch=tmp_path / "robot.stop")
+    driver, policy, clock = parts()
+
+    def lost(command: np.ndarray) -> None:
+        raise OSError("bus lost")
+
+    driver.on_write = lost
+    with pytest.raises(OSError, match="bus lost"):
+        run(driver, policy, clock, config, stops=(Button(2),))
+    with pytest.raises(LatchedError, match=r"latched .button"):
+        run(driver, policy, clock, config)
+
+
+@pytest.mark.parametrize("at", [5, 98])
+def test_an_emergency_stop_between_inner_commands_stops_at_once(at: int, tmp_path: Path) -> None:
+    """Also in the last control period, whose end is the end of the flight."""
+    driver, policy, clock = parts()
+    config = replace(CONFIG, inner_hz=100.0, latch=tmp_path / "robot.stop")
+    button = Button(at)
+    pressed_s: list[float] = []
+
+    class Timed:
+        """The button, and when it was first felt."""
+
+        name = "button"
+
+        def pressed(self) -> bool:
+            is_down = button.pressed()
+            if is_down:
+                pressed_s.append(clock.now_s())
+            return is_down
+
+    stopped_s: list[float] = []
+    driver.on_stop = lambda: stopped_s.append(clock.now_s())
+    summary = run(driver, policy, clock, config, stops=(Timed(),))
+    assert summary.phase is Phase.ESTOP and (tmp_path / "robot.stop").exists()
+    assert stopped_s[0] == pressed_s[0], "no deadline is waited for"
+    assert len(driver.commands) == at - 1
+
+
+def test_an_error_without_an_emergency_stop_latches_nothing(tmp_path: Path) -> None:
+    config = replace(CONFIG, latch=tmp_path / "robot.stop")
+    driver, policy, clock = parts()
+    policy.answer = lambda obs: 1 / 0
+    with pytest.raises(ZeroDivisionError):
+        run(driver, policy, clock, config, stops=(Button(99),))
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_first_picture_is_waited_for_and_nothing_is_sent() -> None:
     clock = VirtualClock(100.0)
     driver = FakeDriver(contract_for(cameras=True), clock.now_s)
@@ -84,6 +154,32 @@ def test_a_first_picture_is_waited_for_and_nothing_is_sent() -> None:
     summary = run(driver, policy, clock, CONFIG)
     assert summary.reason == "guard" and not driver.commands and summary.duration_s < 6
     assert {e.code for e in summary.stopped_by} == {"missing", "check"}
+
+
+def test_one_picture_of_the_future_does_not_blind_the_policy() -> None:
+    clock = VirtualClock(100.0)
+    driver = FakeDriver(contract_for(cameras=True), clock.now_s)
+    policy = FakePolicy(driver.contract, lambda obs: (0.0, 0.0))
+    seen: list[int] = []
+
+    def look(obs: np.ndarray, images: Mapping[str, np.ndarray]) -> np.ndarray:
+        seen.append(int(images["front"][0, 0, 0]))
+        return np.zeros(2, np.float32)
+
+    policy.act = look  # type: ignore[method-assign]
+
+    def shows(reading: Reading) -> Reading:
+        """Shows the number of the reading; the third picture is stamped an hour ahead."""
+        number = driver.calls.count("read")
+        images = {"front": np.full((8, 6, 3), number, np.uint8)}
+        ahead_s = 3600.0 if number == 3 else 0.0
+        return replace(reading, images=images, image_time_s={"front": reading.time_s + ahead_s})
+
+    driver.on_read = shows
+    tolerant = replace(CONFIG, safety=replace(PLAIN, tolerated_bad=1))
+    summary = run(driver, policy, clock, tolerant)
+    assert summary.events == {"future": 1} and summary.held == 1
+    assert seen == [2, 4, 5, 6, 7, 8, 9, 10]
 
 
 def test_pictures_that_never_change_hold() -> None:

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+import pytest
 
 from mjx_s2r.contract import CameraSignal, PolicyContract
 from mjx_s2r.robot.frames import FrameStack
@@ -51,3 +52,13 @@ def test_another_size_is_left_to_the_guard() -> None:
     stack.push(_picture(1), {"front": 0.0})
     seen = stack.push({"front": np.zeros((4, 4, 3), np.uint8)}, {"front": 1.0})
     assert seen["front"].shape == (2, 2, 6)
+
+
+@pytest.mark.parametrize("stamp", [9.0, float("inf"), float("nan")])
+def test_a_picture_of_the_future_does_not_keep_the_later_ones_out(stamp: float) -> None:
+    stack = _stack(1)
+    assert stack.push(_picture(9), {"front": stamp}, 0.05) == {}
+    for value, time_s in ((1, 0.1), (2, 0.2)):
+        seen = stack.push(_picture(value), {"front": time_s}, time_s)["front"]
+        assert seen[0, 0, 0] == value
+        stack.push(_picture(9), {"front": stamp}, time_s)

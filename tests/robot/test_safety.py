@@ -9,7 +9,7 @@ import pytest
 from mjx_s2r.contract import ContractError, PolicyContract
 from mjx_s2r.robot.decisions import Pilot
 from mjx_s2r.robot.driver import Reading
-from mjx_s2r.robot.safety import Decision, Guard, GuardState, Mode, SafetyConfig
+from mjx_s2r.robot.safety import Decision, Event, Guard, GuardState, Mode, SafetyConfig
 from tests.robot.fakes import CAMERA, JOINTS, FakePolicy, contract_for, info_for, reading_at
 
 CONTRACT = contract_for(cameras=True)
@@ -167,6 +167,31 @@ def test_bad_readings_are_tolerated_in_a_row() -> None:
         assert all(event.mode == decision.mode for event in decision.events)
     run, hold, stop = Mode.RUN, Mode.HOLD, Mode.STOP
     assert modes == [hold, hold, run, hold, hold, hold, hold, stop]
+
+
+@pytest.mark.parametrize("dt_s", [0.1, 0.01, 0.001])
+def test_a_hold_is_timed_in_seconds_at_every_inner_rate(dt_s: float) -> None:
+    """At 10 Hz the limit of 0.25 s is over in the third period, however many commands it has."""
+    guard = guard_for(replace(PLAIN, hold_stop_s=0.25))
+    old, state, modes = replace(GOOD, time_s=NOW_S - 0.3), guard.start(np.zeros(2)), []
+    for _ in range(3):
+        decision, state = guard.review(state, guard.inspect(old, NOW_S), old, None, dt_s)
+        modes.append(decision.mode)
+        for _ in range(round(0.1 / dt_s) - 1):
+            if decision.mode != Mode.STOP:
+                decision, state = guard.follow(state, np.zeros(2), old, dt_s)
+    assert modes == [Mode.HOLD, Mode.HOLD, Mode.STOP]
+
+
+@pytest.mark.parametrize(("overrun", "mode"), [(Mode.RUN, Mode.HOLD), (Mode.STOP, Mode.STOP)])
+def test_a_late_step_makes_no_tolerated_reading_final(overrun: Mode, mode: Mode) -> None:
+    guard = guard_for(replace(PLAIN, tolerated_bad=1))
+    bad = reading_at(NOW_S, CONTRACT, joint_pos=[np.nan, 0])
+    late = Event("overrun", "loop", 0.01, 0.1, overrun)
+    found = guard.inspect(bad, NOW_S)
+    found = replace(found, events=(late, *found.events))
+    decision, _ = guard.review(guard.start(np.zeros(2)), found, bad, None)
+    assert decision.mode == mode and decision.events[0].mode == overrun
 
 
 def test_speed_ramps_in() -> None:

@@ -11,7 +11,7 @@ from mjx_s2r.robot import stages, state_folder
 from mjx_s2r.robot.stages import STAGES, EpisodeTally, StageError, StageFile, StageState
 
 NOW = "2026-01-01T00:00:00+00:00"
-GOOD = EpisodeTally(seconds=600.0, steps=6000, held=0)
+GOOD = EpisodeTally(seconds=600.0, steps=6000, held=0, fraction=1.0)
 
 
 def flown(state: StageState, *episodes: EpisodeTally) -> StageState:
@@ -50,6 +50,18 @@ def test_every_stage_is_reached_by_the_rule_and_no_sooner() -> None:
     with pytest.raises(StageError, match="last stage"):
         stages.promote(state, "Ada", NOW, anyway="more")
     assert [c.end for c in state.history] == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("index", range(len(STAGES) - 1))
+def test_what_was_flown_slower_does_not_count(index: int) -> None:
+    stage = STAGES[index]
+    start = replace(new(), stage=index)
+    slow = EpisodeTally(9000.0, 90000, 90000, 0.5 * stage.fraction)
+    state = flown(start, *[slow] * 9)
+    assert state == replace(start, total_episodes=9)
+    assert flown(start, replace(slow, stop="a press")).stage == max(0, index - 1)
+    at_speed = EpisodeTally(9000.0, 90000, 0, round(100 * stage.fraction) / 100)
+    assert not stages.still_wanted(flown(state, *[at_speed] * stage.least_episodes))
 
 
 def test_a_person_may_go_ahead_with_a_reason_that_is_kept() -> None:
@@ -164,5 +176,5 @@ def test_the_folder_of_a_robot_does_not_depend_on_where_one_stands(
 def test_an_episode_without_a_step_does_not_count() -> None:
     """Three impatient Ctrl-Cs would have used up the episodes at half speed."""
     before = new()
-    assert stages.after_episode(before, EpisodeTally(0.0, 0, 0), "now") == before
-    assert stages.after_episode(before, EpisodeTally(1.0, 50, 0), "now").total_episodes == 1
+    assert stages.after_episode(before, EpisodeTally(0.0, 0, 0, 1.0), "now") == before
+    assert stages.after_episode(before, EpisodeTally(1.0, 50, 0, 1.0), "now").total_episodes == 1

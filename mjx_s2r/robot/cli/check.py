@@ -5,14 +5,15 @@ import argparse
 from mjx_s2r.contract import ContractError, PolicyContract
 from mjx_s2r.robot.cli.parser import OK, STOPPED, Parser, UsageError, Verb, positive
 from mjx_s2r.robot.cli.robots import add_robot, choose_robot, open_robot, open_unknown
-from mjx_s2r.robot.cli.session import say
+from mjx_s2r.robot.cli.session import refuse_latched, say
 from mjx_s2r.robot.clock import RealClock
 from mjx_s2r.robot.driver import check, lens_notes
 from mjx_s2r.robot.drivers.conformance import check_driver
-from mjx_s2r.robot.first_look import Remark, look, remarks
+from mjx_s2r.robot.first_look import Remark, Verdict, look, remarks
 from mjx_s2r.robot.policy import Policy
-from mjx_s2r.robot.state_folder import only_one, state_folder
+from mjx_s2r.robot.state_folder import latch_path, only_one, state_folder
 
+VERDICTS: dict[bool | None, Verdict] = {True: "ok", False: "fault", None: "note"}
 MARKS = {"ok": "ok", "note": "--", "fault": "NO"}
 
 
@@ -24,7 +25,7 @@ def _add(parser: Parser) -> None:
     parser.add_argument(
         "--rules",
         action="store_true",
-        help="try the rules of drivers, too: sends one command, to where the joints are",
+        help="try the rules of drivers, too: sends commands, all to where the joints are",
     )
     parser.add_argument(
         "--seconds",
@@ -57,17 +58,22 @@ def _do(args: argparse.Namespace) -> int:
 
 
 def _rules(args: argparse.Namespace) -> list[Remark]:
-    """Returns which rules of drivers a driver keeps."""
+    """Returns which rules of drivers a driver keeps.
+
+    Raises:
+        StillLatchedError: commands are sent, and the robot's emergency stop is latched.
+    """
     clock, choice = RealClock(), choose_robot(args)
     if args.policy is None:
         driver = open_unknown(choice, clock)
     else:
         driver = open_robot(choice, Policy.load(args.policy).contract, clock)
-    with only_one(state_folder(driver.describe().name)):
+    robot = driver.describe().name
+    folder = state_folder(robot)
+    with only_one(folder):
+        refuse_latched(robot, latch_path(folder))
         return [
-            Remark(
-                "ok" if f.is_kept else "fault", "driver", f"{f.rule}{f': {f.seen}' * bool(f.seen)}"
-            )
+            Remark(VERDICTS[f.is_kept], "driver", f"{f.rule}{f': {f.seen}' * bool(f.seen)}")
             for f in check_driver(driver, clock=clock)
         ]
 

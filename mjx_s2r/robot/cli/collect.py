@@ -4,14 +4,13 @@ A motion is planned from where the robot stands, shown, and made smaller where i
 """
 
 import argparse
-import hashlib
 import importlib
 from typing import Any, cast, get_args
 
 import numpy as np
 
-from mjx_s2r.contract import ContractError, PolicyContract, to_json
-from mjx_s2r.robot.cli.flying import fly, fly_home
+from mjx_s2r.contract import ContractError, PolicyContract
+from mjx_s2r.robot.cli.flying import fly
 from mjx_s2r.robot.cli.parser import Parser, Verb, positive, whole
 from mjx_s2r.robot.cli.robots import add_robot, choose_robot, open_unknown
 from mjx_s2r.robot.cli.session import Session, add_session, robot_session, say
@@ -27,7 +26,7 @@ from mjx_s2r.robot.collect.motion_file import MotionFile, plan_from_file, read_m
 from mjx_s2r.robot.collect.plan import MotionConfig, MotionKind, MotionPlan, plan_motion
 from mjx_s2r.robot.policy import Actor, Policy
 from mjx_s2r.robot.safety import Guard
-from mjx_s2r.robot.stages import policy_digest
+from mjx_s2r.robot.stages import contract_digest, policy_digest
 
 DEMONSTRATIONS = ("policy", "teleop")
 FILED = "plan"  # a motion from a file
@@ -90,7 +89,7 @@ def _do(args: argparse.Namespace) -> int:
     motion = None if args.what in DEMONSTRATIONS else _motion(args)
     rate_hz = motion.control_hz if isinstance(motion, MotionFile) else args.rate
     contract = policy.contract if policy else _own_contract(args, rate_hz)
-    digest = policy_digest(args.policy) if policy else _digest(contract)
+    digest = policy_digest(args.policy) if policy else contract_digest(contract)
     facts = {"verb": "collect", "what": args.what, "policy": args.policy, "sha256": digest}
     with robot_session(args, contract, digest, facts) as session:
         if motion is not None:
@@ -138,11 +137,6 @@ def _own_contract(args: argparse.Namespace, rate_hz: float) -> PolicyContract:
     return motion_contract(driver.describe(), rate_hz)
 
 
-def _digest(contract: PolicyContract) -> str:
-    """Returns what the stage of a motion belongs to: the contract."""
-    return hashlib.sha256(to_json(contract).encode()).hexdigest()
-
-
 def _make_motion(session: Session, asked: MotionConfig | MotionFile) -> None:
     """Plans a motion, shows it, asks, and makes it; one from a file begins where it says.
 
@@ -163,9 +157,8 @@ def _make_motion(session: Session, asked: MotionConfig | MotionFile) -> None:
         return
     actor, cockpit, start = MotionActor(plan), session.cockpit(), None
     if plan.kind == FILED:
-        way = fly_home(cockpit, actor, "home-1")
-        if way.interrupted or way.tally.stop:
-            session.note(way)
+        way = session.go_home(actor, 1)
+        if way is None:
             return
         start = way.command
     seconds = plan.seconds + SPARE_S

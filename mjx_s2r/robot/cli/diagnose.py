@@ -5,14 +5,13 @@ flight is logged and fitted at once; a log that was made so can be fitted again 
 """
 
 import argparse
-import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import cast, get_args
 
-from mjx_s2r.contract import PolicyContract, to_json
+from mjx_s2r.contract import PolicyContract
 from mjx_s2r.robot.cli.flying import fly
 from mjx_s2r.robot.cli.parser import OK, STOPPED, Parser, UsageError, Verb, positive, whole
 from mjx_s2r.robot.cli.robots import add_robot, choose_robot, open_unknown
@@ -27,6 +26,7 @@ from mjx_s2r.robot.diagnose.settings import DiagnosisSettings, Routine
 from mjx_s2r.robot.log import read
 from mjx_s2r.robot.policy import Policy
 from mjx_s2r.robot.safety import Guard
+from mjx_s2r.robot.stages import contract_digest
 
 BODIES = {"drop": drop, "slide": slide}
 
@@ -148,7 +148,7 @@ def _on_robot(args: argparse.Namespace) -> int:
         contract = diagnosis_contract(driver.describe(), args.rate)
     wanted = [_settings(args, joint) for joint in _joints(args, contract)]
     settings = [ROUTINES[args.what].complete(s, contract) for s in wanted]
-    digest = hashlib.sha256(to_json(contract).encode()).hexdigest()
+    digest = contract_digest(contract)
     facts = {"verb": "diagnose", "what": args.what, "policy": args.policy, "sha256": digest}
     found: list[Diagnosis] = []
     with robot_session(args, contract, digest, facts) as session:

@@ -72,22 +72,29 @@ class Episode:
     Attributes:
         name: of its log.
         summary: of the controller; None where it ended in an error.
+        fraction: of the speed, that it was flown at.
         error: what ended it, where that was no decision of the guard.
         interrupted: whether a person ended it by Ctrl-C; that is a normal stop.
-        watchdog_estop: whether the watchdog felt an emergency stop before the controller did.
+        latched: whether an emergency stop was felt in a flight that an error or Ctrl-C ended.
     """
 
     name: str
     summary: FlightSummary | None
+    fraction: float
     error: str = ""
     interrupted: bool = False
-    watchdog_estop: bool = False
+    latched: bool = False
 
     @property
     def estop(self) -> bool:
         """Whether an emergency stop was pressed."""
         felt = self.summary is not None and self.summary.phase is Phase.ESTOP
-        return felt or self.watchdog_estop
+        return felt or self.latched
+
+    @property
+    def is_done(self) -> bool:
+        """Whether it ended because it was done, and not because its time was over."""
+        return self.summary is not None and self.summary.reason == "until"
 
     @property
     def command(self) -> np.ndarray | None:
@@ -98,11 +105,11 @@ class Episode:
     def tally(self) -> EpisodeTally:
         """What counts for the stage."""
         if self.summary is None:
-            return EpisodeTally(0.0, 0, 0, "" if self.interrupted else self.error)
+            return EpisodeTally(0.0, 0, 0, self.fraction, "" if self.interrupted else self.error)
         done = self.summary
         stopped = done.phase in (Phase.DAMP, Phase.ESTOP)
         stop = "; ".join(map(event_text, done.stopped_by)) if stopped else ""
-        return EpisodeTally(done.duration_s, done.steps, done.held, stop)
+        return EpisodeTally(done.duration_s, done.steps, done.held, self.fraction, stop)
 
     def to_json(self) -> dict[str, Any]:
         """Returns the episode as JSON values."""
@@ -189,7 +196,7 @@ def fly(
         latch=cockpit.latch,
     )
     head = settings.to_json() | cockpit.facts
-    path = cockpit.folder / f"{name}.log"
+    path, fraction = cockpit.folder / f"{name}.log", cockpit.safety.speed_fraction
     with ExitStack() as stack:
         stops = [*cockpit.stops]
         if cockpit.keyboard:
@@ -209,19 +216,32 @@ def fly(
         try:
             done = run(cockpit.driver, actor, cockpit.clock, settings, log, until, stops, start)
         except KeyboardInterrupt:
-            return Episode(name, None, "ended by Ctrl-C, the robot was stopped", interrupted=True)
+            said = "ended by Ctrl-C, the robot was stopped"
+            return Episode(
+                name, None, fraction, said, interrupted=True, latched=_is_latched(cockpit)
+            )
         except Exception as error:  # whatever a driver raises; the robot was stopped
             if isinstance(error, ContractError) and not log.gauge.started:
                 raise  # settings that do not fit; nothing was sent
             estop = isinstance(error, WatchdogError) and any(x in str(error) for x in PRESSED)
             if estop and cockpit.latch is not None:
                 set_latch(cockpit.latch, cockpit.info.name, str(error))
-            return Episode(name, None, f"{type(error).__name__}: {error}", watchdog_estop=estop)
-    return Episode(name, done)
+            estop = estop or _is_latched(cockpit)
+            said = f"{type(error).__name__}: {error}"
+            return Episode(name, None, fraction, said, latched=estop)
+    return Episode(name, done, fraction)
+
+
+def _is_latched(cockpit: Cockpit) -> bool:
+    """Returns whether a flight has latched an emergency stop; none is latched when one begins."""
+    return cockpit.latch is not None and cockpit.latch.exists()
 
 
 def fly_home(cockpit: Cockpit, actor: Actor, name: str, start: np.ndarray | None = None) -> Episode:
-    """Moves the robot to the contract's home, as fast as the guard allows; see `fly`."""
+    """Moves the robot to the contract's home, as fast as the guard allows; see `fly`.
+
+    It is there where the episode `Episode.is_done`; else the time that it should take was over.
+    """
     action = actor.contract.action
     span = np.subtract(action.high, action.low)
     near = NEAR * np.where(np.isfinite(span), span, 1.0)

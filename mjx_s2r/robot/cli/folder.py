@@ -8,6 +8,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from mjx_s2r.robot.plain_json import plain_json
 from mjx_s2r.robot.stages import write_whole
 from mjx_s2r.robot.state_folder import plain_name
 
@@ -36,7 +37,7 @@ def new_folder(flights: Path, robot: str) -> Path:
 
 def write_record(path: Path, body: Mapping[str, Any]) -> None:
     """Writes JSON as a whole; a number that is not finite becomes its name."""
-    write_whole(path, json.dumps(_plain(body), indent=1, allow_nan=False) + "\n")
+    write_whole(path, json.dumps(plain_json(body, str), indent=1, allow_nan=False) + "\n")
 
 
 def about_machine() -> dict[str, Any]:
@@ -53,14 +54,3 @@ def about_machine() -> dict[str, Any]:
         "host": platform.node(),
         "versions": versions,
     }
-
-
-def _plain(value: Any) -> Any:
-    """Returns a value that strict JSON can hold."""
-    if isinstance(value, Mapping):
-        return {str(k): _plain(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
-    if isinstance(value, float) and value - value != 0:
-        return str(value)
-    return value

@@ -7,12 +7,12 @@ from pathlib import Path
 from mjx_s2r.contract import ContractError
 from mjx_s2r.robot.cli.parser import OK, Parser, Verb
 from mjx_s2r.robot.cli.session import say
-from mjx_s2r.robot.cli.table import markdown_table, plain_table
+from mjx_s2r.robot.log.records import FAMILY
 from mjx_s2r.robot.safety import CAUSES
+from mjx_s2r.robot.table import markdown_table, plain_table
 
 WORD = "causes"
 HEAD = ("cause", "meaning", "unit", "limit", "answer")
-MAGIC = b"mjx_s2r flight log"
 
 
 def cause_rows() -> list[tuple[str, ...]]:
@@ -74,7 +74,7 @@ def _is_log(path: Path) -> bool:
     """Returns whether a file begins as flight logs do."""
     try:
         with open(path, "rb") as file:
-            return file.read(len(MAGIC)) == MAGIC
+            return file.read(len(FAMILY)) == FAMILY
     except OSError:
         return False
 

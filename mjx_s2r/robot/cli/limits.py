@@ -1,9 +1,9 @@
 """Limits of the guard from a file: TOML with the names of `SafetyConfig`."""
 
 import tomllib
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 from mjx_s2r.contract import ContractError
 from mjx_s2r.params import unknown
@@ -28,32 +28,55 @@ def read_limits(path: Path | None) -> SafetyConfig:
         raise ContractError(
             f"{path} holds no limits ({error}); write TOML, e.g. floor = 0.02"
         ) from error
-    known = [f.name for f in fields(SafetyConfig) if f.name != STAGED]
+    kinds = get_type_hints(SafetyConfig)
+    known = [name for name in kinds if name != STAGED]
     values = {}
     for name, value in body.items():
         if name == STAGED:
             raise ContractError(f"{path}: {STAGED} comes from the stage; use --stage")
         if name not in known:
             raise unknown(f"limit in {path}", name, known)
-        values[name] = _fitting(f"{path}: {name}", value, getattr(usual, name))
+        values[name] = _fitting(f"{path}: {name}", value, kinds[name], getattr(usual, name))
     return replace(usual, **values)
 
 
-def _fitting(where: str, value: Any, usual: Any) -> Any:
-    """Returns a value as the default's type.
+def _fitting(where: str, value: Any, kind: Any, usual: Any) -> Any:
+    """Returns a value as a setting's type; a whole number may stand where any number may.
+
+    Args:
+        where: file and name.
+        value: of the file.
+        kind: type of the setting.
+        usual: its default.
 
     Raises:
         ContractError: another type.
     """
-    kind = "a number, e.g. 0.5"
     if isinstance(usual, tuple):
-        kind = "a list, e.g. [0.5, 0.5], with one value per joint or corner"
-        if isinstance(value, list) and all(type(x) is type(value[0]) for x in value):
-            return tuple(value)
-    elif isinstance(usual, str):
-        kind = f"a word in quotes, e.g. {usual!r}"
-        if isinstance(value, str):
-            return value
-    elif isinstance(value, int | float) and not isinstance(value, bool):
-        return type(usual)(value)
-    raise ContractError(f"{where} = {value!r} must be {kind}")
+        element = get_args(kind)[0]
+        is_word = element is str
+        what = (
+            'a list of names in quotes, e.g. ["joint_pos"]'
+            if is_word
+            else ("a list of numbers, e.g. [0.5, 0.5], with one per joint or corner")
+        )
+        fits = isinstance(value, list) and all(_fits(x, element) for x in value)
+        found = tuple(map(element, value)) if fits else None
+    else:
+        element = type(usual)
+        what = {
+            str: f"a word in quotes, e.g. {usual!r}",
+            int: "a whole number, e.g. 2",
+            float: "a number, e.g. 0.5",
+        }[element]
+        found = element(value) if _fits(value, element) else None
+    if found is None:
+        raise ContractError(f"{where} = {value!r} must be {what}")
+    return found
+
+
+def _fits(value: Any, kind: type) -> bool:
+    """Returns whether a value of TOML is one of a type."""
+    if kind is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    return type(value) is kind

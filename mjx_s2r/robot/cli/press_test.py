@@ -4,7 +4,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from mjx_s2r.robot.checklist import Finding, estop_press
@@ -16,11 +16,19 @@ SETTLE_S = 0.1  # until the watchdog has seen a file come and go
 HEARTBEAT_S = 10.0  # time in which another machine's heartbeat must be there
 
 
-def press_all(forms: Sequence[str], watchdog: WatchedDriver | None) -> Finding:
+def press_all(
+    forms: Sequence[str], stops: Mapping[str, LatchedStop], watchdog: WatchedDriver | None
+) -> Finding:
     """Presses every stop: signals and files by itself, the others are a person's to press.
 
-    A stop that the watchdog feels, too, latches it; it is released again. A heartbeat that only the
+    Each is released again, in the watchdog, too, where that feels it. A heartbeat that only the
     watchdog can hear is a question for the person.
+
+    Args:
+        forms: of all stops of the run.
+        stops: those that are open, by form; they are the ones to fly with, so they are pressed. The
+            others, as the keyboard's, are opened for the test.
+        watchdog: that asks some of them, too.
     """
     notes, sure = [], True
     for form in forms:
@@ -28,11 +36,14 @@ def press_all(forms: Sequence[str], watchdog: WatchedDriver | None) -> Finding:
             notes.append(f"whether {form} stops it, only a test by hand shows")
             sure = False
             continue
-        stop = open_stop(form)
+        stop = stops[form] if form in stops else open_stop(form)
         try:
             found = _press(form, stop)
+            if found.ok:
+                found = _release(stop, found)
         finally:
-            stop.close()
+            if form not in stops:
+                stop.close()
         if watchdog is not None and by_watchdog(form):
             time.sleep(SETTLE_S)
             watchdog.reset()
@@ -54,12 +65,39 @@ def _press(form: str, stop: LatchedStop) -> Finding:
         return found
     if isinstance(stop, HeartbeatStop):
         _say("waiting for the other machine's heartbeat")
-        if not _until(HEARTBEAT_S, lambda: not stop.pressed()):
-            return Finding(False, f"{stop.name}: no heartbeat within {HEARTBEAT_S:g} s")
+        if not _is_heard(stop):
+            return _unheard(stop)
         _say("now stop the heartbeat there (Ctrl-C)")
     else:
         _say("press the space bar now: the emergency stop is tested, nothing moves")
     return estop_press(stop, None)
+
+
+def _release(stop: LatchedStop, found: Finding) -> Finding:
+    """Releases a stop that was pressed as a test; returns the finding on it."""
+    if isinstance(stop, HeartbeatStop):
+        _say("it was felt; now start the heartbeat there again")
+        if not _is_heard(stop):
+            return _unheard(stop)
+    stop.reset()
+    if stop.pressed():
+        return Finding(False, f"{stop.name} is still pressed after the test; release it")
+    return found
+
+
+def _is_heard(stop: HeartbeatStop) -> bool:
+    """Returns whether a heartbeat comes in time; the stop is released then."""
+
+    def heard() -> bool:
+        stop.reset()
+        return not stop.pressed()
+
+    return _until(HEARTBEAT_S, heard)
+
+
+def _unheard(stop: HeartbeatStop) -> Finding:
+    """Returns the finding on a heartbeat that does not come."""
+    return Finding(False, f"{stop.name}: no heartbeat within {HEARTBEAT_S:g} s")
 
 
 def _until(seconds: float, done: Callable[[], bool]) -> bool:

@@ -4,9 +4,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from mjx_s2r.robot.watchdog.privileges import hurry
-
-PRIORITY = 5  # below the watchdog's, which must get its turn if this loop never sleeps
+from mjx_s2r.robot.watchdog.privileges import CONTROLLER, hurry
 
 
 @contextmanager
@@ -16,7 +14,7 @@ def precedence() -> Iterator[str]:
     if hasattr(os, "sched_getscheduler"):
         before = os.sched_getscheduler(0), os.sched_getparam(0)
     nice = os.getpriority(os.PRIO_PROCESS, 0)
-    got = hurry(PRIORITY)
+    got = hurry(CONTROLLER)
     try:
         yield got
     finally:

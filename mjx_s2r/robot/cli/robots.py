@@ -12,7 +12,7 @@ from mjx_s2r.robot.cli.parser import Parser, positive
 from mjx_s2r.robot.clock import Clock
 from mjx_s2r.robot.driver import Driver
 from mjx_s2r.robot.drivers.named import KNOWN, open_driver
-from mjx_s2r.robot.estop import LatchedStop, open_stop, terminal_here
+from mjx_s2r.robot.estop import LatchedStop, hear_first, open_stop, terminal_here
 from mjx_s2r.robot.watchdog.config import WatchdogConfig
 from mjx_s2r.robot.watchdog.proxy import WatchedDriver
 
@@ -132,7 +132,7 @@ def choose_robot(args: argparse.Namespace) -> RobotChoice:
         virtual=args.virtual,
         as_real=args.as_real,
         watchdog=not (args.virtual or args.no_watchdog),
-        stops=tuple(args.estop or _usual_stops()),
+        stops=tuple(dict.fromkeys(args.estop or _usual_stops())),
         timeout_s=args.watchdog_ms / 1000,
     )
     if choice.virtual and not choice.simulated:
@@ -192,16 +192,16 @@ def by_watchdog(form: str) -> bool:
 
 
 @contextmanager
-def open_stops(forms: Sequence[str]) -> Iterator[list[LatchedStop]]:
-    """Opens emergency stops and closes them again.
+def open_stops(forms: Sequence[str]) -> Iterator[dict[str, LatchedStop]]:
+    """Opens emergency stops, each form once, and closes them again.
 
     Raises:
-        ContractError: a stop that cannot be had here.
+        ContractError: a stop that cannot be had here, or a heartbeat that was never heard.
     """
     with ExitStack() as stack:
-        stops = []
-        for form in forms:
-            stop = open_stop(form)
-            stack.callback(stop.close)
-            stops.append(stop)
+        stops = {}
+        for form in dict.fromkeys(forms):
+            stops[form] = open_stop(form)
+            stack.callback(stops[form].close)
+        hear_first(stops.values())
         yield stops

@@ -2,12 +2,14 @@
 
 import argparse
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from mjx_s2r.contract import PolicyContract
 from mjx_s2r.robot import checklist
@@ -118,7 +120,7 @@ class Session:
         folder: of this run.
         images: whether pictures are kept.
         facts: what the summary says of the run.
-        stops: emergency stops that are open; the keyboard opens for a flight alone.
+        stops: emergency stops that are open, by form; the keyboard opens for a flight alone.
         limits: of the guard, before the stage.
         inner_hz: commands per second; 0 is the rate of the contract.
         interpolation: how commands between two answers go.
@@ -141,7 +143,7 @@ class Session:
     folder: Path
     images: bool
     facts: dict[str, Any]
-    stops: Sequence[LatchedStop]
+    stops: Mapping[str, LatchedStop]
     promote: str
     limits: SafetyConfig
     inner_hz: float = 0.0
@@ -164,7 +166,7 @@ class Session:
             folder=self.folder,
             images=self.images,
             facts={"driver": self.choice.spec, "stage": self.fraction, "by": self.by},
-            stops=self.stops,
+            stops=tuple(self.stops.values()),
             keyboard="keyboard" in self.choice.stops,
             latch=latch_path(state_folder(self.info.name)),
             inner_hz=self.inner_hz,
@@ -205,19 +207,40 @@ class Session:
         if self.episodes:
             start = self.episodes[-1].command
         if home:
-            way = fly_home(cockpit, actor, f"home-{number}", start)
-            if way.interrupted or way.tally.stop:
-                self.note(way)
+            way = self.go_home(actor, number, start)
+            if way is None:
                 return False
             start = way.command
         self.note(fly(cockpit, actor, seconds, f"episode-{number}", start=start))
         return not self.over
 
-    def note(self, episode: Episode) -> None:
-        """Keeps an episode, in the summary and for the stage, and says what came of it."""
+    def go_home(self, actor: Actor, number: int, start: np.ndarray | None = None) -> Episode | None:
+        """Sends the robot home; returns the way, or None where it did not arrive, which is said.
+
+        Args:
+            actor: whose contract names the home.
+            number: of the way.
+            start: (J,) the last command of the episode before.
+        """
+        way = fly_home(self.cockpit(), actor, f"home-{number}", start)
+        if way.is_done:
+            return way
+        self.note(way, counts=bool(way.tally.stop))
+        if not self.over:
+            self.facts["unfinished"] = "the robot did not come home in the time that it should take"
+            say([f"{self.facts['unfinished']}: something holds it, or the guard did; see the log"])
+        return None
+
+    def note(self, episode: Episode, *, counts: bool = True) -> None:
+        """Keeps an episode, and says what came of it.
+
+        Args:
+            episode: that is over.
+            counts: whether for the stage, too.
+        """
         say(episode.lines())
         self.episodes.append(episode)
-        if self.stage_file is not None:
+        if counts and self.stage_file is not None:
             self.state = after_episode(self.state, episode.tally, utc_now())
             self.stage_file.save(self.state)
         self.write_summary()
@@ -245,14 +268,18 @@ class Session:
         last = self.episodes[-1:]
         return any(e.interrupted or e.tally.stop for e in last)
 
+    @property
+    def is_short(self) -> bool:
+        """Whether something was stopped, or not finished."""
+        return any(e.tally.stop for e in self.episodes) or "unfinished" in self.facts
+
     def status(self) -> int:
         """Returns the exit status that fits what was flown."""
         if any(e.estop for e in self.episodes):
             return LATCHED
         if any(e.interrupted for e in self.episodes):
             return INTERRUPTED
-        short = any(e.tally.stop for e in self.episodes) or "unfinished" in self.facts
-        return STOPPED if short else OK
+        return STOPPED if self.is_short else OK
 
     def finish(self) -> int:
         """Raises the stage where that is due, says what comes next; returns the exit status."""
@@ -263,7 +290,7 @@ class Session:
 
     def _raise_stage(self) -> None:
         """Raises the stage by the rule, or asks a person whether to."""
-        if self.stage_file is None or self.over or still_wanted(self.state):
+        if self.stage_file is None or self.over or self.is_short or still_wanted(self.state):
             return
         after = STAGES[self.state.stage + 1].percent
         by = "rule" if self.promote == "rule" else self.by
@@ -283,7 +310,7 @@ class Session:
                 "--watchdog-ms"
             )
         log = self.folder / f"{self.episodes[-1].name}.log" if self.episodes else self.folder
-        if any(e.tally.stop for e in self.episodes):
+        if self.is_short:
             return f"look at the log before the next flight: mjx-s2r-robot inspect {log}"
         if self.stage_file is None:
             return f"mjx-s2r-robot inspect {log}"
@@ -338,7 +365,7 @@ def robot_session(
         check(contract, info)
         folder = state_folder(info.name)
         stack.enter_context(only_one(folder))
-        _require_unlatched(info.name, latch_path(folder))
+        refuse_latched(info.name, latch_path(folder))
         file = StageFile.of(folder, info.name, digest) if choice.needs_person else None
         state = file.load() if file else StageState(info.name, digest)
         fraction = _fraction(args, state, kept=file is not None)
@@ -358,7 +385,7 @@ def robot_session(
             stage_file=file,
             state=state,
             fraction=fraction,
-            anyway=args.anyway,
+            anyway=args.anyway if file and fraction > state.speed_fraction else "",
             by=by,
             overridden=args.yes,
             folder=flight,
@@ -379,7 +406,7 @@ def robot_session(
             raise
 
 
-def _require_unlatched(robot: str, latch: Path) -> None:
+def refuse_latched(robot: str, latch: Path) -> None:
     """Checks that no emergency stop of a robot is latched.
 
     Raises:
@@ -460,9 +487,10 @@ def _speed_line(s: Session) -> str:
     if s.fraction < stage.fraction and s.state.total_episodes < FIRST_EPISODES:
         return (
             f"{text}: half of stage {stage.percent} for the first {FIRST_EPISODES} episodes of a "
-            f"policy ({s.state.total_episodes} flown)"
+            f"policy ({s.state.total_episodes} flown), which do not count for the next stage"
         )
-    return f"{text}, stage {stage.percent} ({s.state.seconds:.0f} s flown at it)"
+    slow = ", slower, which does not count" if s.fraction < stage.fraction else ""
+    return f"{text}, stage {stage.percent} ({s.state.seconds:.0f} s flown at it){slow}"
 
 
 def _limits_line(s: Session) -> str:
@@ -513,7 +541,7 @@ def _items(s: Session) -> list[ChecklistItem]:
         ChecklistItem(
             "e-stop tested",
             "was the robot's own emergency stop pressed today, and did it take the power away?",
-            partial(press_all, s.choice.stops, watchdog),
+            partial(press_all, s.choice.stops, s.stops, watchdog),
         ),
         ChecklistItem("perimeter clear", "is nobody and nothing within the robot's reach?"),
         ChecklistItem(

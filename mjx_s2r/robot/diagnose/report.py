@@ -1,7 +1,6 @@
 """A diagnosis as files: one JSON for programs and one HTML page for people."""
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 from mjx_s2r.robot.diagnose.estimate import FORMAT, Diagnosis, IntervalEstimate
 from mjx_s2r.robot.log.page import html_page
 from mjx_s2r.robot.log.svg import point_chart
+from mjx_s2r.robot.plain_json import plain_json
 
 
 def write_diagnosis(folder: Path, found: Sequence[Diagnosis], facts: Mapping[str, Any]) -> Path:
@@ -42,8 +42,8 @@ def diagnosis_json(found: Sequence[Diagnosis], facts: Mapping[str, Any]) -> dict
                 "what": d.what,
                 "element": d.element,
                 "trials": d.trials,
-                "residual": _plain(d.residual),
-                "noise": _plain(d.noise),
+                "residual": plain_json(d.residual),
+                "noise": plain_json(d.noise),
                 "limits": list(d.limits),
             }
             for d in found
@@ -53,13 +53,8 @@ def diagnosis_json(found: Sequence[Diagnosis], facts: Mapping[str, Any]) -> dict
 
 def _numbers(estimate: IntervalEstimate) -> dict[str, Any]:
     """Returns value, interval and unit."""
-    ends = {n: _plain(getattr(estimate, n)) for n in ("value", "low", "high")}
+    ends = {n: plain_json(getattr(estimate, n)) for n in ("value", "low", "high")}
     return ends | {"unit": estimate.unit}
-
-
-def _plain(value: float) -> float | None:
-    """Returns a number that JSON knows; None for another."""
-    return value if math.isfinite(value) else None
 
 
 def diagnosis_page(found: Sequence[Diagnosis], facts: Mapping[str, Any]) -> str:

@@ -81,7 +81,6 @@ class BenchRobot:
         self._contract, self._clock, self._flaws = contract, clock, flaws
         self._noise_counts = noise_counts
         self._servo = contract.action.mode != "effort"
-        self._units = contract.action.unit.split(",")
         self._rng = np.random.default_rng(flaws.seed)
         joints = len(contract.action.joints)
         count = 2 * math.pi / flaws.encoder_counts if flaws.encoder_counts else 0.0

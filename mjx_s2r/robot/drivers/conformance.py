@@ -1,8 +1,9 @@
 """What a driver must do, tried on one: `check_driver`, for whoever writes a driver.
 
-Without ``moves`` the only command that is sent is where the joints are. With it joints move a
-little, and commands that no driver may pass on are tried; do that on a robot that may be wrong: a
-simulated one, or one with its motors off.
+Without ``moves`` every value that is sent is where a joint is (no effort in effort mode); where
+that cannot be read, nothing is sent. With it joints move a little, and commands that no driver may
+pass on are tried; do that on a robot that may be wrong: a simulated one, or one with its motors
+off.
 """
 
 import time
@@ -26,11 +27,21 @@ POSITIONS = "joint_pos"
 
 @dataclass(frozen=True)
 class DriverFinding:
-    """One rule of drivers, whether this one keeps it, and what was seen where it does not."""
+    """One rule of drivers, and what came of it.
+
+    Attributes:
+        rule: in words.
+        is_kept: whether this driver keeps it; None where it could not be tried.
+        seen: what was seen where it does not, or why it could not be tried.
+    """
 
     rule: str
-    is_kept: bool
+    is_kept: bool | None
     seen: str = ""
+
+
+class _NoPoseError(Exception):
+    """A robot of which nobody knows the command that leaves it where it is; says why."""
 
 
 def check_driver(
@@ -44,7 +55,7 @@ def check_driver(
 
     Args:
         driver: what to try.
-        moves: whether joints may move, and wrong commands may be sent.
+        moves: whether joints may move, and wrong values may be sent.
         clock: the time that its stamps are in; real time by default.
         wait: lets time pass, s.
 
@@ -161,12 +172,17 @@ class _Trial:
 
     def _commands(self, info: DriverInfo, moves: bool) -> Iterator[DriverFinding]:
         """Yields what `write` does."""
-        joints, here = len(info.joints), self._here(info)
-        before = here.copy()
+        joints = len(info.joints)
+        try:
+            here = self._here(info)
+        except _NoPoseError as error:
+            yield DriverFinding("write takes commands, and refuses wrong ones", None, str(error))
+            return
+        before, longer = here.copy(), np.append(here, here[-1:])
         sent = self._works("write takes the present command", lambda: self._driver.write(here))
         yield sent
         yield _found("write leaves its argument alone", bool(np.array_equal(here, before)))
-        yield self._refuses("write refuses another number of joints", np.zeros(joints + 1))
+        yield self._refuses("write refuses another number of joints", longer)
         if not moves or not sent.is_kept:
             return
         for name, value in (("NaN", np.nan), ("infinity", np.inf)):
@@ -175,11 +191,31 @@ class _Trial:
             yield from self._motion(info)
 
     def _here(self, info: DriverInfo) -> np.ndarray:
-        """Returns the command (J,) that leaves the robot where it is."""
-        signals = self._driver.read().signals
-        if info.command == "position" and info.signals.get(POSITIONS) == len(info.joints):
-            return np.clip(np.asarray(signals[POSITIONS], float), info.low, info.high)
-        return np.zeros(len(info.joints))
+        """Returns the command (J,) that leaves the robot where it is: its pose, or no effort.
+
+        Raises:
+            _NoPoseError: positions are commanded and the pose is not read, or is beyond the limits.
+        """
+        if info.command == "effort":
+            return np.zeros(len(info.joints))
+        pose: Any = self._driver.read().signals.get(POSITIONS)
+        if np.shape(pose) != (len(info.joints),):
+            raise _NoPoseError(
+                f"not tried: signal {POSITIONS!r} has shape {np.shape(pose)} instead of "
+                f"({len(info.joints)},), one value per commanded joint, so where the joints are is "
+                "unknown; nothing was sent"
+            )
+        pose = np.asarray(pose, float)
+        low, high = np.array(info.low, float), np.array(info.high, float)
+        here = np.clip(pose, low, high)
+        far = np.flatnonzero(~(np.abs(here - pose) <= SHIFT * _span(low, high)))
+        if len(far):
+            raise _NoPoseError(
+                f"not tried: joint {info.joints[far[0]]!r} reads {pose[far[0]]:g}, outside of "
+                f"{low[far[0]]:g} to {high[far[0]]:g}, so staying there is no command; nothing was "
+                "sent"
+            )
+        return here
 
     def _refuses(self, rule: str, command: np.ndarray) -> DriverFinding:
         """Returns whether a command raises."""
@@ -192,7 +228,7 @@ class _Trial:
     def _motion(self, info: DriverInfo) -> Iterator[DriverFinding]:
         """Yields whether joints go where they are told, within and beyond the limits."""
         low, high, here = np.array(info.low), np.array(info.high), self._here(info)
-        span = np.where(np.isfinite(high - low), high - low, 1.0)
+        span = _span(low, high)
         inward = np.where(here + SHIFT * span <= high, 1.0, -1.0)
         wanted = here + inward * SHIFT * span
         seen = self._go(wanted)
@@ -229,6 +265,11 @@ class _Trial:
             if np.all(np.abs(seen - wanted) < 0.1 * SHIFT):
                 break
         return np.asarray(self._driver.read().signals[POSITIONS], float)
+
+
+def _span(low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """Returns the ranges of joints (J,), 1 of one without ends."""
+    return np.where(np.isfinite(high - low), high - low, 1.0)
 
 
 def _found(rule: str, is_kept: bool, seen: str = "") -> DriverFinding:

@@ -233,10 +233,10 @@ class LeRobotRobot:
         if stamp is not None and stamp == last.stamp:
             return
         array = np.array(image)  # a copy: the camera may use its memory again
-        if stamp is None and last.source is not None and np.array_equal(array, last.source):
-            return
         if array.ndim == 3 and array.shape[2] == 1:
             array = array[..., 0]
+        if stamp is None and last.source is not None and _is_same(array, last.source):
+            return
         last.source, last.stamp = array, stamp
         last.image = resize(array, camera.height, camera.width, camera.optics.fit)
         last.time_s = now_s if stamp is None else min(now_s, self._in_clock(float(stamp)))
@@ -244,6 +244,11 @@ class LeRobotRobot:
     def _in_clock(self, stamp_s: float) -> float:
         """Returns a time of LeRobot's clock in the controller's."""
         return self._clock.now_s() - (time.perf_counter() - stamp_s)
+
+
+def _is_same(image: np.ndarray, last: np.ndarray) -> bool:
+    """Returns whether two pictures hold the same values; NaN, depth that is not known, is one."""
+    return np.array_equal(image, last, equal_nan=image.dtype.kind == "f")
 
 
 def _ordered(

@@ -9,13 +9,13 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
 
 import numpy as np
 
 from mjx_s2r.robot.log.reader import Flight
 from mjx_s2r.robot.log.records import LogError, Step
 from mjx_s2r.robot.phases import Phase
+from mjx_s2r.robot.plain_json import plain_json
 from mjx_s2r.robot.safety import Mode
 from mjx_s2r.robot.units import suspect_motion
 
@@ -124,7 +124,7 @@ class LogFacts:
 
     def to_json(self) -> str:
         """Returns the facts as JSON text; what is not known is null."""
-        return json.dumps(_without_nan(asdict(self)), indent=2)
+        return json.dumps(plain_json(asdict(self)), indent=2)
 
     def describe(self) -> str:
         """Returns the facts as lines of text."""
@@ -310,12 +310,3 @@ def _ms(name: str, spread: Percentiles) -> str:
 def _counted(counts: Mapping[str, int], unit: str = "") -> str:
     """Returns counts for people."""
     return ", ".join(f"{name} {count}{unit}" for name, count in counts.items())
-
-
-def _without_nan(value: Any) -> Any:
-    """Returns JSON values with null for what is not finite."""
-    if isinstance(value, dict):
-        return {k: _without_nan(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_without_nan(v) for v in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -44,8 +44,9 @@ from mjx_s2r.robot.log import png
 from mjx_s2r.robot.phases import Phase
 from mjx_s2r.robot.safety import Event, Mode
 
-MAGIC = b"mjx_s2r flight log 2\n"
-MAGIC_1 = b"mjx_s2r flight log 1\n"
+FAMILY = b"mjx_s2r flight log "  # that every format begins with
+MAGIC = FAMILY + b"2\n"
+MAGIC_1 = FAMILY + b"1\n"
 HEAD = struct.Struct("<II")
 SIZE = struct.Struct("<I")
 TRAILER = struct.Struct("<Q8s")

@@ -258,7 +258,7 @@ class Guard:
                 asks for that at once.
         """
         dt_s = dt_s or 1 / self.contract.control_hz
-        state, mode, events = self._verdict(state, inspection, dt_s)
+        state, mode, events = self._verdict(state, inspection)
         if mode == Mode.RUN:
             found = _output(self.contract, output)
             mode, events = max(mode, *(e.mode for e in found), Mode.RUN), (*events, *found)
@@ -287,11 +287,14 @@ class Guard:
         return self._send(state, state.mode, wish.astype(np.float32), reading, (), dt_s)
 
     def _verdict(
-        self, state: GuardState, inspection: Inspection, dt_s: float
+        self, state: GuardState, inspection: Inspection
     ) -> tuple[GuardState, Mode, tuple[Event, ...]]:
-        """Returns the state with its counts, and mode and events after tolerance and patience."""
+        """Returns the state with its counts, and mode and events after tolerance and patience.
+
+        A verdict holds for a control period, however many commands are sent in it.
+        """
         mode, events, bad = _tolerate(self.config, state, inspection)
-        held_s = state.held_s + dt_s if mode == Mode.HOLD else 0.0
+        held_s = state.held_s + 1 / self.contract.control_hz if mode == Mode.HOLD else 0.0
         if held_s > self.config.hold_stop_s:
             mode = Mode.STOP
             held = Event("held", "guard", held_s, self.config.hold_stop_s, Mode.STOP)
@@ -361,10 +364,11 @@ def _tolerate(
     if inspection.mode != Mode.STOP:
         return inspection.mode, inspection.events, 0
     bad = state.bad + 1
-    final = any(event.code in FINAL for event in inspection.events)
+    final = any(e.code in FINAL and e.mode == Mode.STOP for e in inspection.events)
     if final or bad > config.tolerated_bad:
         return Mode.STOP, inspection.events, bad
-    return Mode.HOLD, tuple(replace(e, mode=Mode.HOLD) for e in inspection.events), bad
+    events = tuple(replace(e, mode=min(e.mode, Mode.HOLD)) for e in inspection.events)
+    return Mode.HOLD, events, bad
 
 
 def _output(contract: PolicyContract, output: Any) -> list[Event]:

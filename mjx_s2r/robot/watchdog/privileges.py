@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 
 FIFO = 10  # real-time priority, of 1 to 99; the kernel's own interrupt threads have 50
-CONTROLLER = 5  # that of a controller: below its watchdog's
+CONTROLLER = 5  # that of a controller: its watchdog must get its turn if the loop never sleeps
 NICE = -10
 SPARED = "-900"  # of oom_score_adj: who is ended when memory runs out, -1000 to 1000
 CURRENT_AND_FUTURE = 3  # MCL_CURRENT | MCL_FUTURE of sys/mman.h

@@ -29,7 +29,7 @@ from mjx_s2r.contract import from_json
 from mjx_s2r.robot.clock import RealClock
 from mjx_s2r.robot.driver import Driver, Reading, check
 from mjx_s2r.robot.drivers.named import open_driver
-from mjx_s2r.robot.estop import LatchedStop, open_stop
+from mjx_s2r.robot.estop import FIRST_BEAT_S, HeartbeatStop, LatchedStop, hear_first, open_stop
 from mjx_s2r.robot.watchdog.board import ARMED, GONE, IDLE, TRIPPED, SentCommand, SharedBoard
 from mjx_s2r.robot.watchdog.config import WatchdogConfig
 from mjx_s2r.robot.watchdog.journal import Journal
@@ -56,11 +56,10 @@ def serve(orders: socket.socket, wake: int, memory: int) -> None:
     setup = json.loads(lines.readline())
     try:
         watchdog = Watchdog(setup, memory)
+        _say(orders, info=watchdog.describe())
     except Exception as error:  # whatever a driver of somebody else raises is the controller's
         _say(orders, error=str(error), kind=type(error).__name__)
         return
-    info = watchdog.describe()
-    _say(orders, info=info)
     watchdog.run(orders, wake)
 
 
@@ -186,8 +185,14 @@ class Watchdog:
         return True
 
     def _connect(self) -> None:
-        """Opens the robot and takes the first reading."""
+        """Opens the robot and takes the first reading.
+
+        Raises:
+            ContractError: a heartbeat that was never heard.
+            Exception: what the driver raises.
+        """
         if not self._connected:
+            hear_first(self._stops, min(FIRST_BEAT_S, self._config.start_s / 2))
             with self._lock:
                 self._driver.connect()
                 self._reading = self._driver.read()
@@ -327,6 +332,8 @@ class Watchdog:
         if state == TRIPPED:
             return ""
         for stop in self._stops:
+            if isinstance(stop, HeartbeatStop) and stop.awaited:
+                continue  # `_connect` refuses a robot whose other machine was never heard
             if stop.pressed():
                 return f"e-stop: {stop.name}"
         if state != ARMED:

@@ -62,6 +62,18 @@ def presses(order: DriverOrder) -> FakeDriver:
     return robot
 
 
+def presses_and_fails(order: DriverOrder) -> FakeDriver:
+    """Returns the robot of `presses`, whose stop fails from then on."""
+    robot = presses(order)
+
+    def stop() -> None:
+        if Path("stop").exists():
+            raise OSError("bus: no answer")
+
+    robot.on_stop = stop
+    return robot
+
+
 class Leader:
     """A leading arm with LeRobot's methods."""
 

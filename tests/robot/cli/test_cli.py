@@ -15,12 +15,15 @@ import numpy as np
 import pytest
 
 from mjx_s2r.robot import log
-from mjx_s2r.robot.cli import session
+from mjx_s2r.robot.cli import flying, session
 from mjx_s2r.robot.cli.main import VERBS, main
 from mjx_s2r.robot.cli.parser import INTERRUPTED, LATCHED, OK, REFUSED, STOPPED, WRONG
 from mjx_s2r.robot.collect.motion_file import MotionFile, write_motion
-from mjx_s2r.robot.state_folder import state_folder
-from tests.robot.fakes import CAMERA, contract_for, write_onnx
+from mjx_s2r.robot.drivers.named import DriverOrder
+from mjx_s2r.robot.latch import set_latch
+from mjx_s2r.robot.state_folder import latch_path, state_folder
+from tests.robot.cli import arms
+from tests.robot.fakes import CAMERA, FakeDriver, contract_for, write_onnx
 
 ARM = "tests.robot.cli.arms:"
 CONTRACT = replace(contract_for(), control_hz=50.0)
@@ -197,6 +200,11 @@ def test_more_speed_than_was_reached_needs_a_reason(
     assert main([*words, "--anyway", "measured on a twin"]) == OK
     body = read(flight(tmp_path) / "summary.json")
     assert (body["anyway"], body["speed_fraction"]) == ("measured on a twin", 0.5)
+    capsys.readouterr()
+    words[words.index("--stage") + 1] = "auto"
+    assert main([*words, "--anyway", "a habit"]) == OK
+    assert "more than was reached" not in capsys.readouterr().out
+    assert read(flight(tmp_path) / "summary.json")["anyway"] == "", "nothing more is flown"
 
 
 def test_an_emergency_stop_is_latched_until_a_person_clears_it(
@@ -221,6 +229,32 @@ def test_an_emergency_stop_is_latched_until_a_person_clears_it(
     assert main(steady) == OK
 
 
+def test_an_emergency_stop_counts_though_the_driver_cannot_stop(
+    policy: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["run", policy, "--driver", f"{ARM}presses_and_fails", *SHORT, *AS_ADA]
+    assert main([*words, "--estop", "file:stop"]) == LATCHED
+    assert "next: find the cause, then: mjx-s2r-robot reset" in capsys.readouterr().out
+    assert "file stop" in read(tmp_path / "robots" / "fake" / "estop.json")["why"]
+
+
+def test_rules_are_not_tried_on_a_robot_whose_stop_is_latched(
+    policy: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made: list[FakeDriver] = []
+
+    def make(order: DriverOrder) -> FakeDriver:
+        made.append(arms.arm(order))
+        return made[-1]
+
+    monkeypatch.setattr(arms, "arm_made", make, raising=False)
+    set_latch(latch_path(state_folder("fake")), "fake", "a test")
+    for words in (["check"], ["check", policy, "--rules", *SHORT]):
+        assert main([*words, "--driver", f"{ARM}arm_made"]) == LATCHED
+        assert "mjx-s2r-robot reset 'fake'" in capsys.readouterr().err
+    assert made and all("write" not in robot.calls for robot in made)
+
+
 def test_a_stop_that_the_watchdog_feels_is_latched_too(policy: str, tmp_path: Path) -> None:
     stop = tmp_path / "stop"
     presser = threading.Timer(2.0, stop.touch)
@@ -239,6 +273,8 @@ def test_the_rule_raises_a_stage_that_was_flown_long_enough(
     slow = str(write_onnx(tmp_path / "policy.onnx", contract_for()))
     words = ["run", slow, "--driver", "bench", "--virtual", "--as-real", "--yes", "--by", "Ada"]
     words += ["--seconds", "13", "--promote", "rule", "--estop", "signal", "--no-home"]
+    assert main([*words, "--episodes", "3", "--seconds", "1"]) == OK
+    assert "stay at 10 %: 0 s of 60 s" in capsys.readouterr().out, "flown at half of it"
     assert main([*words, "--episodes", "4"]) == OK
     assert "stay at 10 %: 52 s of 60 s" in capsys.readouterr().out
     assert main(words) == OK
@@ -249,6 +285,25 @@ def test_the_rule_raises_a_stage_that_was_flown_long_enough(
     assert main(words) == OK
     out = capsys.readouterr().out
     assert "25 %, stage 25 %" in out and "13 s of 600 s flown at 25 %" in out
+
+
+@pytest.mark.parametrize("verb", ["run", "collect"])
+def test_a_robot_that_does_not_come_home_flies_no_further(
+    verb: str,
+    policy: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(flying, "NEAR", -1.0)  # of nothing is it near
+    motion = MotionFile("", "a test", 50.0, ("a", "b"), "rad", np.zeros((20, 2)))
+    write_motion(motion, "m.json")
+    words = {"run": ["run", policy], "collect": ["collect", "plan", "m.json", "--policy", policy]}
+    assert main([*words[verb], "--driver", "bench", "--virtual", "--flights", "f"]) == STOPPED
+    out = capsys.readouterr().out
+    assert "did not come home" in out and "next: look at the log" in out
+    (summary,) = (tmp_path / "f").glob("*/*/summary.json")
+    assert [e["log"] for e in read(summary)["episodes"]] == ["home-1"]
 
 
 def test_check_finds_degrees_and_moves_nothing(

@@ -17,6 +17,21 @@ def test_what_a_file_names_is_in_force_and_the_rest_is_usual(tmp_path: Path) -> 
     assert read_limits(None) == SafetyConfig()
 
 
+def test_whole_numbers_stand_among_others(tmp_path: Path) -> None:
+    file = tmp_path / "limits.toml"
+    file.write_text(
+        "workspace_low = [-1, -1, 0.5]\nworkspace_high = [1, 1, 2]\nmax_jerk = [90]\n"
+        "noisy_signals = ['joint_pos']\nunseen = 'hold'\n"
+    )
+    assert read_limits(file) == SafetyConfig(
+        workspace_low=(-1.0, -1.0, 0.5),
+        workspace_high=(1.0, 1.0, 2.0),
+        max_jerk=(90.0,),
+        noisy_signals=("joint_pos",),
+        unseen="hold",
+    )
+
+
 @pytest.mark.parametrize(
     ("text", "kind", "said"),
     [
@@ -26,6 +41,13 @@ def test_what_a_file_names_is_in_force_and_the_rest_is_usual(tmp_path: Path) -> 
         ("soft_limit = true", ContractError, "must be a number"),
         ("speed_fraction = 1.0", ContractError, "use --stage"),
         ("soft_limit", ContractError, "holds no limits"),
+        ("tolerated_bad = 0.9", ContractError, r"tolerated_bad = 0.9 must be a whole number"),
+        ("workspace_low = [0, 'x', 1]", ContractError, "must be a list of numbers"),
+        ("max_jerk = ['fast']", ContractError, "must be a list of numbers"),
+        ("max_jerk = [true]", ContractError, "must be a list of numbers"),
+        ("max_jerk = 3.0", ContractError, "must be a list of numbers"),
+        ("noisy_signals = [1]", ContractError, "must be a list of names"),
+        ("unseen = 3", ContractError, "must be a word in quotes"),
     ],
 )
 def test_what_is_wrong_is_named(

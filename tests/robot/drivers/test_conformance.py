@@ -2,11 +2,12 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from mjx_s2r.robot.driver import Reading
+from mjx_s2r.robot.driver import DriverInfo, Reading
 from mjx_s2r.robot.drivers.conformance import DriverFinding, check_driver
 from mjx_s2r.robot.drivers.template import MyRobot
 
@@ -80,6 +81,60 @@ class TakesAll(MyRobot):
     def write(self, command: np.ndarray) -> None:
         """Sends without a look."""
         self._open().counts = np.nan_to_num(np.resize(command, 3) * 651.9 + 2048)
+
+
+class ServoByServo(MyRobot):
+    """Pairs servos with values, as a first driver does, and writes down what each is told."""
+
+    pose = (0.5, -0.4, 0.3)
+    told: list[tuple[float, ...]]
+
+    def __init__(self) -> None:
+        """Begins with nothing told."""
+        super().__init__()
+        self.told = []
+
+    def read(self) -> Reading:
+        """Returns the pose that the servos hold."""
+        return Reading(
+            time.monotonic(), {"joint_pos": np.array(self.pose), "joint_vel": np.zeros(3)}
+        )
+
+    def write(self, command: np.ndarray) -> None:
+        """Tells each servo its value."""
+        self.told.append(tuple(v for _, v in zip(range(3), command.tolist(), strict=False)))
+
+
+class PassiveToo(ServoByServo):
+    """Reads a joint more than it commands."""
+
+    def describe(self) -> DriverInfo:
+        """Returns the data sheet."""
+        return replace(super().describe(), signals={"joint_pos": 4, "joint_vel": 3})
+
+    pose = (0.5, -0.4, 0.3, 1.0)
+
+
+class InDegrees(ServoByServo):
+    """Forgot to convert."""
+
+    pose = (45.0, -40.0, 30.0)
+
+
+def test_no_servo_is_told_to_go_elsewhere_unless_it_may() -> None:
+    driver = ServoByServo()
+    broken = [f.rule for f in tried(driver, moves=False) if f.is_kept is False]
+    assert "write refuses another number of joints" in broken
+    assert set(driver.told) == {ServoByServo.pose}
+
+
+@pytest.mark.parametrize(
+    ("kind", "why"), [(PassiveToo, "shape (4,) instead of (3,)"), (InDegrees, "reads 45, outside")]
+)
+def test_nothing_is_sent_where_the_pose_is_not_known(kind: type[ServoByServo], why: str) -> None:
+    driver = kind()
+    untried = [f for f in tried(driver) if f.is_kept is None]
+    assert len(untried) == 1 and why in untried[0].seen and not driver.told
 
 
 @pytest.mark.parametrize(

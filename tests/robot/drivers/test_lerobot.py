@@ -171,6 +171,20 @@ def test_a_lost_frame_is_the_last_one_with_its_old_stamp() -> None:
     assert driver.read().image_time_s["front"] == clock.now_s()
 
 
+@pytest.mark.parametrize("hole", [0.5, np.nan])
+def test_a_depth_picture_that_came_before_is_old(hole: float) -> None:
+    arm = FakeArm()
+    arm.frame = np.full((8, 6, 1), 0.5, np.float32)
+    arm.frame[0, 0] = hole  # depth that is not known
+    driver, clock, _ = connected(arm)
+    first_s = driver.read().image_time_s["front"]
+    clock.advance(1.0)
+    arm.frame = arm.frame.copy()
+    assert driver.read().image_time_s["front"] == first_s
+    arm.frame = arm.frame + np.float32(0.1)
+    assert driver.read().image_time_s["front"] == clock.now_s()
+
+
 def test_velocity_is_filtered_differences() -> None:
     """At a constant speed the filter comes up as 1 - exp(-t / tau)."""
     arm = FakeArm()

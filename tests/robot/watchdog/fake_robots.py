@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -18,7 +19,8 @@ class Recorder:
     """A robot that reaches commands at once; every call is a line in the file of option "path".
 
     Options: ``fail`` names the call that raises once it was made ``after`` times and until it was
-    made ``mended`` times, ``hang`` the one that then takes ``seconds``.
+    made ``mended`` times, ``hang`` the one that then takes ``seconds``. ``bytes`` gives it a name
+    that JSON cannot hold.
     """
 
     def __init__(self, contract: PolicyContract, options: Mapping[str, str]) -> None:
@@ -43,7 +45,10 @@ class Recorder:
 
     def describe(self) -> DriverInfo:
         """Returns the data sheet."""
-        return info_for(self._contract)
+        info = info_for(self._contract)
+        if "bytes" in self._options:
+            return replace(info, name=b"fake")  # type: ignore[arg-type]
+        return info
 
     def connect(self) -> None:
         """Notes it."""
@@ -78,6 +83,4 @@ def recorder(order: DriverOrder) -> Recorder:
 
 def contract_at(control_hz: float, cameras: bool = False) -> PolicyContract:
     """Returns the contract of two joints at a rate."""
-    from dataclasses import replace
-
     return replace(contract_for(cameras=cameras), control_hz=control_hz)

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,8 +12,10 @@ import numpy as np
 import pytest
 
 from benchmarks.watchdog_trials import failure_times
-from mjx_s2r.contract import ContractError
+from mjx_s2r.contract import ContractError, to_json
+from mjx_s2r.robot import estop
 from mjx_s2r.robot.driver import DriverError
+from mjx_s2r.robot.watchdog import process
 from mjx_s2r.robot.watchdog.config import WatchdogConfig
 from mjx_s2r.robot.watchdog.proxy import WatchdogError, WatchedDriver
 from tests.robot.waiting import until
@@ -246,6 +249,29 @@ def test_a_stop_file_is_honoured_where_the_controller_is_stuck(
     go(driver)
 
 
+def test_a_heartbeat_that_never_came_is_no_press(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process, "FIRST_BEAT_S", 0.05)
+    config = WatchdogConfig(stops=("udp://127.0.0.1:0",), realtime=False)
+    setup = {"driver": ROBOT, "contract": to_json(contract_at(HZ)), "config": config.to_json()}
+    memory = os.memfd_create("test")
+    watchdog = process.Watchdog(setup | {"options": {"path": str(tmp_path / "calls")}}, memory)
+    (stop,) = watchdog._stops
+    assert watchdog._overdue(time.monotonic()) == ""
+    with pytest.raises(ContractError, match="no heartbeat at port"):
+        watchdog._connect()
+    assert calls(tmp_path / "calls") == [], "the robot is not opened"
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        sender.sendto(estop.ALIVE, ("127.0.0.1", stop.port))
+        watchdog._connect()
+        assert watchdog._overdue(time.monotonic()) == ""
+        sender.sendto(estop.PRESS, ("127.0.0.1", stop.port))
+        assert until(lambda: "e-stop: heartbeat" in watchdog._overdue(time.monotonic()))
+    watchdog._leave("the test is over")
+    os.close(memory)
+
+
 def test_what_cannot_be_built_is_said_by_the_constructor(tmp_path: Path) -> None:
     contract = contract_at(HZ)
     with pytest.raises(ContractError, match=r"did you mean 'bench'"):
@@ -254,6 +280,12 @@ def test_what_cannot_be_built_is_said_by_the_constructor(tmp_path: Path) -> None
         WatchedDriver("bench", contract, {"latency_ms": "much"})
     with pytest.raises(WatchdogError, match=r"No such file"):
         WatchedDriver("bench", contract, None, WatchdogConfig(log=str(tmp_path / "no" / "log")))
+
+
+def test_a_data_sheet_that_cannot_be_told_is_said_by_the_constructor(tmp_path: Path) -> None:
+    options = {"path": str(tmp_path / "calls"), "bytes": "yes"}
+    with pytest.raises(WatchdogError, match=r"cannot be used: TypeError: .*bytes"):
+        WatchedDriver(ROBOT, contract_at(HZ), options, PATIENT)
 
 
 def test_times_follow_from_the_rate() -> None:
