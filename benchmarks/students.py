@@ -4,8 +4,8 @@ Every method is trained from several seeds, exported, and flown on robots that n
 those of the task (`held_out`), and those of benchmarks/realities/reach_other_looks.toml, whose
 cameras and rooms lie outside of what students train with. A family whose name ends in "+calibrated"
 has each robot's camera calibrated from twelve poses before it is judged. Robots of `late_0` to
-`late_4` (benchmarks/realities/reach_late.toml) have pictures that are so many frames old; late,
-late_stack and late_memory are trained with pictures that come up to four frames late. Rows go to
+`late_4` (benchmarks/realities/reach_late.toml) have pictures that are so many frames old; a teacher
+of such students has the range "camera_delay=0,0.16;limits=0,0.16". Rows go to
 benchmarks/results/student.json as they are found; what is there already is not done again.
 """
 
@@ -26,12 +26,6 @@ from mjx_s2r.runtime.progress import console
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "student.json"
 POSES = 12
-STACK = ("--cameras", "front:64x64@25x3")
-MEMORY = (
-    *("--distill.rnn-hidden", "64"),
-    *("--distill.num-steps", "16", "--distill.num-envs", "64"),
-)
-LATE = ("--range", "camera_delay=0,0.16;limits=0,0.16")  # s, four frames
 # What each method gives `train student` beside teacher, run and seed.
 METHODS: dict[str, tuple[str, ...]] = {
     "dagger": (),
@@ -40,11 +34,11 @@ METHODS: dict[str, tuple[str, ...]] = {
     "maxent": ("--curriculum", "maxent"),
     "fresh": ("--distill.steady-share", "0"),
     "unguided": ("--distill.place-weight", "0"),
-    "stack": STACK,
-    "memory": MEMORY,
-    "late": LATE,
-    "late_stack": (*LATE, *STACK),
-    "late_memory": (*LATE, *MEMORY),
+    "stack": ("--cameras", "front:64x64@25x3"),
+    "memory": (
+        *("--distill.rnn-hidden", "64"),
+        *("--distill.num-steps", "16", "--distill.num-envs", "64"),
+    ),
 }
 FAMILIES: dict[str, tuple[str, ...]] = {
     "held_out": (),
@@ -65,8 +59,7 @@ class StudentsConfig:
     run: Path = Path("runs/students")
     """Folder of the students' runs."""
     methods: tuple[str, ...] = ("dagger", "clone", "adr")
-    """Methods, of dagger, clone, adr, maxent, fresh, unguided, stack, memory, and late, late_stack,
-    late_memory."""
+    """Methods, of dagger, clone, adr, maxent, fresh, unguided, stack, memory."""
     families: tuple[str, ...] = ("held_out", "other_looks")
     """Families of robots: held_out, other_looks, development, late_0 to late_4; each also with
     +calibrated."""

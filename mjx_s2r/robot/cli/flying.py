@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from mjx_s2r.robot.watchdog.proxy import WatchdogError
 
 PRESSED = ("e-stop: ", "own e-stop is pressed")  # the watchdog's words for an emergency stop
 NEAR = 0.02  # of a joint's range: this close, a robot is at home
+SAG = 0.25  # of its range: so far a joint under load may stand from where it is sent to
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,8 @@ class Episode:
         error: what ended it, where that was no decision of the guard.
         interrupted: whether a person ended it by Ctrl-C; that is a normal stop.
         latched: whether an emergency stop was felt in a flight that an error or Ctrl-C ended.
+        off_home: of a way home, how far the farthest joint is from home at the end, as a share of
+            its range, where the robot was sent all the way there; else nan.
     """
 
     name: str
@@ -84,6 +87,7 @@ class Episode:
     error: str = ""
     interrupted: bool = False
     latched: bool = False
+    off_home: float = math.nan
 
     @property
     def estop(self) -> bool:
@@ -92,9 +96,9 @@ class Episode:
         return felt or self.latched
 
     @property
-    def is_done(self) -> bool:
-        """Whether it ended because it was done, and not because its time was over."""
-        return self.summary is not None and self.summary.reason == "until"
+    def is_home(self) -> bool:
+        """Whether a way home ended there, or as near as a servo under load may stand."""
+        return self.summary is not None and not self.tally.stop and self.off_home <= SAG
 
     @property
     def command(self) -> np.ndarray | None:
@@ -240,7 +244,8 @@ def _is_latched(cockpit: Cockpit) -> bool:
 def fly_home(cockpit: Cockpit, actor: Actor, name: str, start: np.ndarray | None = None) -> Episode:
     """Moves the robot to the contract's home, as fast as the guard allows; see `fly`.
 
-    It is there where the episode `Episode.is_done`; else the time that it should take was over.
+    It ends at home, or when the time that it should take is over: `Episode.is_home` says which. A
+    servo under load, a leg that carries its robot, stands beside where it is sent to.
     """
     action = actor.contract.action
     span = np.subtract(action.high, action.low)
@@ -249,8 +254,17 @@ def fly_home(cockpit: Cockpit, actor: Actor, name: str, start: np.ndarray | None
     away = np.where(np.isfinite(span), span, 1.0) / np.where(np.isfinite(speed), speed, 1.0)
     seconds = float(np.max(away)) + 2 * cockpit.safety.ramp_s + 2.0
 
+    off = np.full(len(near), math.inf)
+
     def there(reading: Reading) -> bool:
         position = np.asarray(reading.signals.get(cockpit.safety.position_signal, math.nan))
-        return bool(np.all(np.abs(position - action.home) <= near))
+        off[:] = np.abs(position - action.home)
+        return bool(np.all(off <= near))
 
-    return fly(cockpit, homing(actor.contract), seconds, name, there, start)
+    way = fly(cockpit, homing(actor.contract), seconds, name, there, start)
+    if way.summary is None or way.command is None:
+        return way
+    was_sent = np.all(np.abs(way.command - action.home) <= near)
+    arrived = way.summary.reason == "until" or was_sent
+    share = float(np.max(off * NEAR / near)) if arrived else math.nan
+    return replace(way, off_home=share)

@@ -15,7 +15,7 @@ from mjx_s2r.contract import PolicyContract
 from mjx_s2r.robot import checklist
 from mjx_s2r.robot.camera_warp import CameraCalibration, read_calibrations
 from mjx_s2r.robot.checklist import ChecklistItem, ChecklistRecord
-from mjx_s2r.robot.cli.flying import Cockpit, Episode, fly, fly_home
+from mjx_s2r.robot.cli.flying import NEAR, Cockpit, Episode, fly, fly_home
 from mjx_s2r.robot.cli.folder import about_machine, new_folder, utc_now, write_record
 from mjx_s2r.robot.cli.limits import read_limits
 from mjx_s2r.robot.cli.parser import (
@@ -223,7 +223,9 @@ class Session:
             start: (J,) the last command of the episode before.
         """
         way = fly_home(self.cockpit(), actor, f"home-{number}", start)
-        if way.is_done:
+        if way.is_home:
+            if way.off_home > NEAR:
+                say([f"home, but for {100 * way.off_home:.0f} % of a joint's range under its load"])
             return way
         self.note(way, counts=bool(way.tally.stop))
         if not self.over:

@@ -19,6 +19,8 @@ from mjx_s2r.robot.cli import flying, session
 from mjx_s2r.robot.cli.main import VERBS, main
 from mjx_s2r.robot.cli.parser import INTERRUPTED, LATCHED, OK, REFUSED, STOPPED, WRONG
 from mjx_s2r.robot.collect.motion_file import MotionFile, write_motion
+from mjx_s2r.robot.driver import Reading
+from mjx_s2r.robot.drivers.bench import BenchRobot
 from mjx_s2r.robot.drivers.named import DriverOrder
 from mjx_s2r.robot.latch import set_latch
 from mjx_s2r.robot.state_folder import latch_path, state_folder
@@ -304,6 +306,24 @@ def test_a_robot_that_does_not_come_home_flies_no_further(
     assert "did not come home" in out and "next: look at the log" in out
     (summary,) = (tmp_path / "f").glob("*/*/summary.json")
     assert [e["log"] for e in read(summary)["episodes"]] == ["home-1"]
+
+
+def test_a_joint_that_sags_is_as_near_home_as_it_gets(
+    policy: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Joint b stands 0.2 rad below where it is sent to, 10 % of its range."""
+    plain = BenchRobot.read
+
+    def read(robot: BenchRobot) -> Reading:
+        """Reads the encoders of a robot under load."""
+        seen = plain(robot)
+        low = seen.signals["joint_pos"] - np.array([0.0, 0.2])
+        return replace(seen, signals=dict(seen.signals) | {"joint_pos": low})
+
+    monkeypatch.setattr(BenchRobot, "read", read)
+    assert main(["run", policy, "--driver", "bench", "--virtual", "--seconds", "0.5"]) == OK
+    out = capsys.readouterr().out
+    assert "home, but for 10 % of a joint's range under its load" in out and "episode-1: " in out
 
 
 def test_check_finds_degrees_and_moves_nothing(
