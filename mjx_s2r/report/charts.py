@@ -316,7 +316,8 @@ def draw_curves(axes: "Axes", curves: Sequence[Curve], x_label: str) -> None:
     for place, curve in enumerate(curves):
         color = METHODS[place % len(METHODS)]
         axes.fill_between(curve.x, curve.low, curve.high, facecolor=color, alpha=0.15, linewidth=0)
-        axes.plot(curve.x, curve.y, color=color, label=curve.name, clip_on=False)
+        dashes = "--" if place >= len(METHODS) else "-"  # of more methods than colours
+        axes.plot(curve.x, curve.y, dashes, color=color, label=curve.name, clip_on=False)
     axes.set(xlim=(0.0, max(float(curve.x.max()) for curve in curves) or 1.0), ylim=(0.0, 1.0))
     axes.set_xlabel(x_label)
     axes.xaxis.set_major_locator(MaxNLocator(5, steps=ROUND))

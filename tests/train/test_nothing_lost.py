@@ -100,6 +100,7 @@ def check_whole(run: Path, undisturbed: dict[str, bytes], iterations: int = ITER
     assert not [f.name for f in (run / "checkpoints").iterdir() if "tmp" in f.name]
 
 
+@pytest.mark.slow
 def test_two_kills_lose_nothing(undisturbed: dict[str, bytes], tmp_path: Path) -> None:
     """One between two checkpoints, one within the writing of one."""
     survive(tmp_path / "run", 2)

@@ -14,6 +14,7 @@ import pytest
 import tyro
 from scipy import stats
 
+from mjx_s2r import gallery
 from mjx_s2r.api.student import StudentConfig
 from mjx_s2r.curriculum.adversarial import SearchConfig
 from mjx_s2r.curriculum.registry import CurriculumConfig, Uniform
@@ -178,17 +179,18 @@ class Copied:
         return Made(Path(shutil.copy(self.policy, folder)), 20, curve, facts={"half": 0.5})
 
 
-@pytest.fixture(scope="module")
-def policy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cartpole's policy, trained for two iterations by the recipe of the studies."""
-    preset = small_preset(ppo=TINY)
-    made = StatePolicy(keeps_bounds=True).make(
-        Job("tiny", 0, preset, tmp_path_factory.mktemp("policies"))
-    )
-    assert made.env_steps == 2 * 8 * 4
+@pytest.fixture
+def policy() -> Path:
+    """A cartpole's policy."""
+    return gallery()["cartpole"].path
+
+
+@pytest.mark.slow
+def test_a_policy_is_trained_by_the_recipe_of_the_studies(tmp_path: Path) -> None:
+    made = StatePolicy(keeps_bounds=True).make(Job("tiny", 0, small_preset(ppo=TINY), tmp_path))
+    assert made.env_steps == 2 * 8 * 4 and Policy.load(made.policy).contract.task == "cartpole"
     assert [line["step"] for line in made.curve] == [1, 2]
     assert len(made.bounds) == 2 and "cart_mass" in made.bounds[0]["names"]
-    return made.policy
 
 
 def small_preset(**other: object) -> Preset:
