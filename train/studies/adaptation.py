@@ -12,8 +12,8 @@ from train.studies.places import FOLDER, SHARED
 from train.studies.plan import Arm, Preset, Row, Study
 
 ROBOT = "the robot"
-FLIGHTS, ITERATIONS, RATE, WORLDS = 20, 60, 3e-4, 64
-WEIGHT = 0.3  # highest strength of an alignment
+FLIGHTS, ITERATIONS, RATE, WORLDS = 20, 300, 1e-3, 64
+WEIGHT, RAMP = 1.0, 3.0  # of an alignment; a third of it, for a fifth of the time, moves nothing
 AS_IT_WAS, RANDOMIZED = "as it was", "random looks"
 ALIGNED: dict[str, Method] = {
     "unlabelled, adversary": "dann",
@@ -30,7 +30,7 @@ START, EXPERT = camera_policy(DYNAMICS), Expert(camera_policy(BOTH), FLIGHTS)
 def _aligning(method: Method) -> AdaptationConfig:
     """Returns an adaptation to pictures whose actions are not read."""
     plain = one_stage(1.0, ITERATIONS, RATE, replay=0.0, worlds=WORLDS)
-    return replace(plain, alignment=AlignmentConfig(method, weight=WEIGHT))
+    return replace(plain, alignment=AlignmentConfig(method, weight=WEIGHT, ramp=RAMP))
 
 
 def _mixing(share: float) -> AdaptationConfig:
@@ -82,7 +82,7 @@ STUDY = Study(
     ),
     presets={
         size: replace(preset, count=20)
-        for size, preset in camera_presets({ROBOT: FOLDER / "reach_target.toml"}, (16, 420)).items()
+        for size, preset in camera_presets({ROBOT: FOLDER / "reach_target.toml"}, (25, 600)).items()
     },
     comparisons=tuple(
         Comparison(Cell(name, ROBOT), Cell(AS_IT_WAS, ROBOT))
