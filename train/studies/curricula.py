@@ -366,7 +366,7 @@ def _panels(kept: Sequence[Row]) -> list[Panel]:
         curves = [_curve(method, rows) for method, rows in methods.items()]
         charts = [(f"{task}: success against the width of the worlds", _chart(curves, "width"))]
         steps = [row for row in _steps(kept) if row["task"] == task]
-        for width in sorted({row["width"] for row in steps}, reverse=True)[:2]:
+        for width in sorted({row["width"] for row in steps}, reverse=True):
             at = _grouped([row for row in steps if row["width"] == width])[task]
             lines = [_curve(method, rows, "env_steps") for method, rows in at.items()]
             title = f"{task}: success against steps, worlds of {100 * width:g} % of the limits"
@@ -379,7 +379,7 @@ def _panels(kept: Sequence[Row]) -> list[Panel]:
 def _chart(curves: Sequence[Curve], x_label: str) -> str:
     """Returns the <svg> of a chart of success."""
     return inline(
-        f"success over {x_label}", (700, 300), lambda axes: draw_curves(axes, curves, x_label)
+        f"success over {x_label}", (270, 190), lambda axes: draw_curves(axes, curves, x_label)
     )
 
 
