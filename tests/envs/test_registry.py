@@ -313,7 +313,7 @@ def test_a_task_that_cannot_import_says_its_own_error(
 
 def test_warp_is_refused_where_it_cannot_step(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mjx_warp, "WARP_INSTALLED", False)
-    with pytest.raises(ModelError, match=r"needs warp-lang; pip install mjx_s2r\[warp\]"):
+    with pytest.raises(ModelError, match=r"needs warp-lang; pip install 'mjx_s2r\[warp\]'"):
         make_env("cartpole", PhysicsConfig("warp"))
     with pytest.raises(ModelError, match="'brax:ant' is another library's environment"):
         make_env("brax:ant", PhysicsConfig("warp"))

@@ -69,13 +69,18 @@ def test_a_user_error_is_one_line_without_a_traceback() -> None:
     [
         (("--task", "mjx_s2r.envs.reach:Rech"), ParamError, "Reach"),
         (("--task", "nowhere:Task"), ParamError, "nowhere"),
-        (("--ppo.learning-rate", "nan"), ConfigError, "ppo.learning_rate"),
         (("--run", "/dev/null/run"), RunError, "cannot write here"),
     ],
 )
 def test_bad_teacher_settings(words: tuple[str, ...], error: type[Exception], says: str) -> None:
     with pytest.raises(error, match=says):
         teacher.main(words)
+
+
+def test_a_number_that_cannot_be_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        teacher.main(("--ppo.learning-rate", "nan"))
+    assert "ppo.learning_rate nan must be finite" in capsys.readouterr().err
 
 
 def test_settings_are_checked_one_by_one() -> None:

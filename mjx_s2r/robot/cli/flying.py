@@ -262,9 +262,10 @@ def fly_home(cockpit: Cockpit, actor: Actor, name: str, start: np.ndarray | None
         return bool(np.all(off <= near))
 
     way = fly(cockpit, homing(actor.contract), seconds, name, there, start)
-    if way.summary is None or way.command is None:
+    if way.summary is None:
         return way
-    was_sent = np.all(np.abs(way.command - action.home) <= near)
+    sent = way.command
+    was_sent = sent is not None and bool(np.all(np.abs(sent - action.home) <= near))
     arrived = way.summary.reason == "until" or was_sent
     share = float(np.max(off * NEAR / near)) if arrived else math.nan
     return replace(way, off_home=share)

@@ -97,7 +97,7 @@ def in_c(binding: model_leaves.ModelBinding, xi: np.ndarray) -> np.ndarray:
 
 def test_a_machine_that_cannot_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mjx_warp, "WARP_INSTALLED", False)
-    with pytest.raises(ModelError, match=r"mjx_s2r\[warp\], or use physics.backend jax"):
+    with pytest.raises(ModelError, match=r"'mjx_s2r\[warp\]', or use physics.backend jax"):
         physics.put_model(load(), PhysicsConfig("warp"))
     monkeypatch.setattr(mjx_warp, "WARP_INSTALLED", True)
     monkeypatch.setattr(warp, "_has_cuda", lambda: False)
