@@ -23,7 +23,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from mjx_s2r.api.teacher import ranges_given
 from mjx_s2r.envs.registry import make_task, require_robots
-from mjx_s2r.io.config import differences
+from mjx_s2r.io.config import differences, told_differences
 from mjx_s2r.io.run import (
     REPORT,
     RESULT,
@@ -164,10 +164,9 @@ def _finished(config: DemoConfig) -> bool:
     result, now = json.loads((folder / RESULT).read_text()), _settings(config)
     then = result.get("settings", now)
     if found := differences(then, now):
-        other = [f"{name} {was!r}, now {asked!r}" for name, (was, asked) in found.items()]
         raise RunError(
-            f"{folder} holds a finished demo of other settings ({'; '.join(other)}); name another "
-            "--run, or move it aside and train by --again"
+            f"{folder} holds a finished demo of other settings ({told_differences(found)}); name "
+            "another --run, or move it aside and train by --again"
         )
     console.print("this demo is finished; --again moves it aside and trains anew")
     _tell(folder, result)

@@ -35,7 +35,7 @@ from mjx_s2r.api.teacher import (
 from mjx_s2r.envs.registry import make_task, require_robots, task_spec
 from mjx_s2r.eval.intervals import wilson
 from mjx_s2r.eval.stand_ins import stand_ins
-from mjx_s2r.io.config import differences, to_dict
+from mjx_s2r.io.config import differences, to_dict, told_differences
 from mjx_s2r.io.run import (
     POLICY,
     RESULT,
@@ -159,12 +159,8 @@ def _stage(
     now = json.loads(json.dumps(settings), parse_constant=str)  # no limit is "Infinity"
     if kept is None or (other := differences(kept.get(SETTINGS, {}), now)):
         if kept is not None:
-            told = [f"{name} {was!r}, now {asked!r}" for name, (was, asked) in other.items()]
-            why = (
-                f"of other settings ({'; '.join(told)})"
-                if SETTINGS in kept
-                else "without their settings"
-            )
+            known = f"of other settings ({told_differences(other)})"
+            why = known if SETTINGS in kept else "without their settings"
             print_line(f"{path} holds figures {why}; they are measured anew")
         kept = work() | ({SETTINGS: now} if now else {})
         write_json(path, kept)

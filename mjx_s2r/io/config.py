@@ -80,6 +80,11 @@ def differences(old: Any, new: Any, where: str = "") -> dict[str, tuple[Any, Any
     return out
 
 
+def told_differences(found: Mapping[str, tuple[Any, Any]]) -> str:
+    """Returns the `differences` of settings as words for people."""
+    return "; ".join(f"{name} {was!r}, now {asked!r}" for name, (was, asked) in found.items())
+
+
 def _merged(old: Any, new: Any) -> Any:
     """Returns ``old`` with what ``new`` names put in its place, dict by dict."""
     if not (isinstance(old, dict) and isinstance(new, Mapping)):

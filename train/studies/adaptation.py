@@ -69,14 +69,20 @@ STUDY = Study(
     arms=(
         Arm(AS_IT_WAS, "nominal looks, nothing of the room", START),
         *(
-            Arm(name, f"pictures of {FLIGHTS} flights, alignment {kind}", aligned)
+            Arm(
+                name,
+                f"pictures of {FLIGHTS} flights, alignment {kind}",
+                AlignedPolicy(START, EXPERT, _aligning(kind)),
+            )
             for name, kind in ALIGNED.items()
-            for aligned in (AlignedPolicy(START, EXPERT, _aligning(kind)),)
         ),
         *(
-            Arm(name, f"{FLIGHTS} demonstrations, simulated frames have {share:g} of the loss", mix)
+            Arm(
+                name,
+                f"{FLIGHTS} demonstrations, simulated frames have {share:g} of the loss",
+                TunedPolicy(START, EXPERT, FLIGHTS, _mixing(share)),
+            )
             for name, share in MIXED.items()
-            for mix in (TunedPolicy(START, EXPERT, FLIGHTS, _mixing(share)),)
         ),
         Arm(RANDOMIZED, "random looks in simulation, nothing of the room", camera_policy(BOTH)),
     ),

@@ -61,6 +61,8 @@ from train.studies.plan import (
     StudySettings,
     gathered_rows,
     read_rows,
+    spread_rows,
+    write_figures,
 )
 
 Row = dict[str, Any]
@@ -276,11 +278,8 @@ def publish(config: StudyConfig, rows: Sequence[Row]) -> None:
         for task, methods in _grouped(rows).items()
     }
     picture = comparison(panels, "width of the worlds, share of the limits", "success")
-    for file in (config.run / FIGURES, config.result):
-        if file is not None:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            write_json(file, body)
-            file.with_suffix(".svg").write_text(picture)
+    for file in write_figures(body, config.run / FIGURES, config.result):
+        file.with_suffix(".svg").write_text(picture)
     write_study_page(config.run / REPORT, study_result(config))
 
 
@@ -356,13 +355,8 @@ def _steps(kept: Sequence[Row]) -> list[Row]:
 
 def _panels(kept: Sequence[Row]) -> list[Panel]:
     """Returns success against width, and against steps where trainings were judged on the way."""
-    boxes = [
-        {n: v for n, v in row.items() if n != "widths"} | box
-        for row in kept
-        for box in row["widths"]
-    ]
     out = []
-    for task, methods in _grouped(boxes).items():
+    for task, methods in _grouped(spread_rows(kept, "widths")).items():
         curves = [_curve(method, rows) for method, rows in methods.items()]
         charts = [(f"{task}: success against the width of the worlds", _chart(curves, "width"))]
         steps = [row for row in _steps(kept) if row["task"] == task]

@@ -179,7 +179,16 @@ def _adapted(
     count: int = 0,
     unlabelled: tuple[Path, ...] = (),
 ) -> Path:
-    """Trains a student on demonstrations, all of them or ``count``; returns the exported file."""
+    """Adapts a student; returns the exported file.
+
+    Args:
+        job: says seed and folders.
+        student: folder of the run to start from.
+        logs: demonstrations; of these, ``count`` are learned from, or all if it is 0.
+        adapt: settings of the adaptation.
+        count: of demonstrations.
+        unlabelled: flights of which the pictures alone are read.
+    """
     run = job.named()
     config = AdaptConfig(
         student=student,

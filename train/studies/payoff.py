@@ -42,7 +42,16 @@ from train.studies.conclusions import Cell, Comparison, Judged, conclude
 from train.studies.identified import BRIEF_FIT, identify_robot
 from train.studies.page import StudyResult, write_study_page
 from train.studies.payoff_run import METHODS, Bench, make_bench, make_trainer, train_policy
-from train.studies.plan import ROWS, Arm, Preset, Study, StudySettings, gathered_rows, read_rows
+from train.studies.plan import (
+    ROWS,
+    Arm,
+    Preset,
+    Study,
+    StudySettings,
+    gathered_rows,
+    read_rows,
+    write_figures,
+)
 from train.studies.robots import Pilot, fly_policy, open_pilot, robot_verdict
 
 Row = dict[str, Any]
@@ -284,10 +293,7 @@ def publish(config: PayoffConfig) -> None:
     )
     body = {"about": devices.describe(), "study": kept, "rows": gathered_rows(config.run, "robots")}
     body |= {"identified": found_rows(config)}
-    for file in (config.run / FIGURES, config.result):
-        if file is not None:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            write_json(file, body)
+    write_figures(body, config.run / FIGURES, config.result)
     write_study_page(config.run / REPORT, study_result(config))
 
 

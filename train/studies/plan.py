@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+from mjx_s2r.io.run import write_json
 from mjx_s2r.learn.distill.config import DistillConfig
 from mjx_s2r.learn.ppo.config import PPOConfig
 from mjx_s2r.params import ParamError
@@ -230,8 +231,22 @@ def read_rows(folder: Path) -> list[Row]:
 
 def gathered_rows(folder: Path, inner: str) -> list[Row]:
     """Returns a row for each entry of the list ``inner`` of every finished training."""
-    rows = []
-    for held in read_rows(folder):
+    return spread_rows(read_rows(folder), inner)
+
+
+def spread_rows(rows: Sequence[Row], inner: str) -> list[Row]:
+    """Returns a row for each entry of the list ``inner`` of each row."""
+    found = []
+    for held in rows:
         shared = {name: value for name, value in held.items() if name != inner}
-        rows += [shared | one for one in held[inner]]
-    return rows
+        found += [shared | one for one in held[inner]]
+    return found
+
+
+def write_figures(body: Mapping[str, Any], kept: Path, second: Path | None) -> list[Path]:
+    """Writes what a study found into its folder and to a second place; returns the files."""
+    files = [kept] if second is None else [kept, second]
+    for file in files:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_json(file, body)
+    return files

@@ -37,6 +37,7 @@ from train.studies.plan import (
     Study,
     StudySettings,
     read_rows,
+    write_figures,
 )
 from train.studies.recipes import plain_preset
 from train.studies.robots import (
@@ -342,10 +343,7 @@ def publish(study: Study, settings: StudySettings, options: StudyOptions) -> tup
         "rows": rows,
     }
     body["study"]["preset"].pop("places")
-    for file in (settings.run / RESULT, options.result):
-        if file is not None:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            write_json(file, body)
+    write_figures(body, settings.run / RESULT, options.result)
     again = command(study, settings)
     found = StudyResult(study, settings, rows, judged, findings, notes, about, again)
     write_study_page(settings.run / REPORT, found)

@@ -249,11 +249,10 @@ def fly_home(cockpit: Cockpit, actor: Actor, name: str, start: np.ndarray | None
     """
     action = actor.contract.action
     span = np.subtract(action.high, action.low)
-    near = NEAR * np.where(np.isfinite(span), span, 1.0)
-    speed = cockpit.safety.speed_fraction * np.asarray(action.max_rate)
-    away = np.where(np.isfinite(span), span, 1.0) / np.where(np.isfinite(speed), speed, 1.0)
+    span = np.where(np.isfinite(span), span, 1.0)
+    near, speed = NEAR * span, cockpit.safety.speed_fraction * np.asarray(action.max_rate)
+    away = span / np.where(np.isfinite(speed), speed, 1.0)
     seconds = float(np.max(away)) + 2 * cockpit.safety.ramp_s + 2.0
-
     off = np.full(len(near), math.inf)
 
     def there(reading: Reading) -> bool:
@@ -267,5 +266,5 @@ def fly_home(cockpit: Cockpit, actor: Actor, name: str, start: np.ndarray | None
     sent = way.command
     was_sent = sent is not None and bool(np.all(np.abs(sent - action.home) <= near))
     arrived = way.summary.reason == "until" or was_sent
-    share = float(np.max(off * NEAR / near)) if arrived else math.nan
+    share = float(np.max(off / span)) if arrived else math.nan
     return replace(way, off_home=share)

@@ -194,8 +194,9 @@ def _held(
     if index and steps[index - 1].command is not None:
         return np.asarray(steps[index - 1].command)
     measured = signals.get("joint_pos")
-    fits = measured is not None and measured.shape[1:] == command.shape
-    return first_held(action, measured[row] if measured is not None and fits else None)
+    if measured is None or measured.shape[1:] != command.shape:
+        return first_held(action, None)
+    return first_held(action, measured[row])
 
 
 def _proposed(
