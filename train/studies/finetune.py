@@ -1,4 +1,4 @@
-"""Fine-tuning on 0 to 20 demonstrations of one robot: does it pay, and how many are needed?"""
+"""Fine-tuning on 0 to 100 demonstrations of one robot: does it pay, and how many are needed?"""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -10,7 +10,7 @@ from train.studies.places import FOLDER, SHARED
 from train.studies.plan import Arm, Preset, Row, Study
 
 ROBOT = "the robot"
-COUNTS = (0, 5, 10, 20)
+COUNTS = (0, 5, 10, 20, 50, 100)
 NAMES = told(COUNTS)
 
 
