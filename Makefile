@@ -69,7 +69,7 @@ bench: $(STAMP)
 	$(BIN)/python -m benchmarks
 
 # Each goes on where it was stopped; one that cannot run here says why, and the others go on.
-STUDIES := strength gap adr randomized cloning approaches critical finetune adaptation
+STUDIES := strength gap adr randomized cloning approaches critical finetune adaptation cotraining
 
 studies: $(STAMP)
 	@for name in $(STUDIES); do $(BIN)/python -m train study $$name || failed="$$failed $$name"; done; \

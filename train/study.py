@@ -22,7 +22,7 @@ from mjx_s2r.runtime.progress import console, print_line
 # Names of studies in train/studies; those of `OWN` are programs with settings of their own.
 NAMES = (
     *("strength", "gap", "adr", "randomized", "cloning", "approaches", "critical"),
-    *("finetune", "adaptation", "encoder"),
+    *("finetune", "adaptation", "cotraining", "encoder"),
 )
 OWN = {
     "curricula": "Which curriculum makes a teacher that stands wide worlds best?",

@@ -33,10 +33,10 @@ from mjx_s2r.curriculum.interface import (
     CurriculumStats,
     Episodes,
     Report,
+    current_scores,
     init_stats,
     make_report,
     update_stats,
-    valid_scores,
 )
 from mjx_s2r.params import ParamError, ParamSpace
 from mjx_s2r.sim.interface import EpisodeParams
@@ -87,6 +87,7 @@ class ADRState:
         scores: (2D, M) collected scores, the first ``count`` of each row are valid.
         count: (2D,) int32 how many.
         moved: (2D,) int32 how often each bound has moved.
+        age: (2D,) int32 updates since it last did.
         stats: the figures.
     """
 
@@ -94,6 +95,7 @@ class ADRState:
     scores: jax.Array
     count: jax.Array
     moved: jax.Array
+    age: jax.Array
     stats: CurriculumStats
 
 
@@ -123,6 +125,7 @@ def adr(space: ParamSpace, config: ADRConfig, active: np.ndarray | None = None) 
             scores=jnp.zeros((size, config.window)),
             count=jnp.zeros((size,), jnp.int32),
             moved=jnp.zeros((size,), jnp.int32),
+            age=jnp.zeros((size,), jnp.int32),
             stats=init_stats(space),
         )
 
@@ -141,7 +144,8 @@ def adr(space: ParamSpace, config: ADRConfig, active: np.ndarray | None = None) 
 
     def update(state: ADRState, episodes: Episodes) -> ADRState:
         stats = update_stats(space, state.stats, episodes, *ends(state))
-        return replace(_move(_collect(state, episodes, config.window), limits, config), stats=stats)
+        state = replace(state, stats=stats, age=state.age + 1)
+        return _move(_collect(state, episodes, config.window), limits, config)
 
     def report(state: ADRState) -> Report:
         return make_report(space, state.stats, *ends(state), active)
@@ -164,8 +168,8 @@ def _collect(state: ADRState, episodes: Episodes, window: int) -> ADRState:
     is emptied in the same update.
     """
     kind, score = episodes.kind.reshape(-1), episodes.score.reshape(-1)
-    current = episodes.version.reshape(-1) == state.moved[kind]
-    use = valid_scores(episodes).reshape(-1) & (kind >= 0) & current
+    version, age = state.moved[episodes.kind], state.age[episodes.kind]
+    use = current_scores(episodes, version, age).reshape(-1) & (kind >= 0)
     mine = use[:, None] & (kind[:, None] == jnp.arange(state.count.shape[0]))
     slot = jnp.sum(jnp.where(mine, jnp.cumsum(mine, 0) - 1 + state.count, 0), 1)
     where = jnp.where(use & (slot < window), kind, state.count.shape[0])
@@ -194,4 +198,5 @@ def _move(state: ADRState, limits: Bounds, config: ADRConfig) -> ADRState:
         bounds=bounds,
         count=jnp.where(full, 0, state.count),
         moved=state.moved + (bounds != state.bounds),
+        age=jnp.where(bounds != state.bounds, 0, state.age),
     )

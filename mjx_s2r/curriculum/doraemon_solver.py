@@ -1,28 +1,31 @@
-"""The optimization inside the max-entropy schedule: penalized Adam, then an exact line search.
+"""The optimization inside the max-entropy schedule: feasible steps along the natural gradient.
 
-Both problems of `mjx_s2r.curriculum.maxent` move z = (log a, log b) of the active rows from the
-present density. Adam minimizes
+Both problems of `mjx_s2r.curriculum.maxent` move (a, b) of the active rows from the present
+density. A step of the main problem goes along
 
-    main     -H + 10 max(0, KL / trust - 1) + 100 max(0, success - G) + 100 max(0, share - ESS / N)
-    back-up  -100 G + 10 max(0, KL / trust - 1) + 100 max(0, share - ESS / N)
+    d = F^-1 (grad H + l_G grad G - l_K grad KL)
 
-The penalties are exact (of first order), so the answer lies at the border, a little to either side.
-The line search takes the last of 21 even points between start and answer that lies inside.
+where F is the Fisher information of the density where it stands (a 2 x 2 block for each row; Amari
+1998, Natural Gradient Works Efficiently in Learning), so that every row moves as its own width
+allows and a step of length s costs about s^2 / 2 nats. l_G and l_K, each zero or what keeps G, or
+KL, as it is, slide along a constraint. The back-up problem has grad G in place of grad H. Of the
+four steps the best one is taken that leaves no constraint; where none gains, the length is halved.
+So every point on the way is allowed, and none is worse than the start.
 """
 
 from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
-import optax
 from flax import struct
+from jax.scipy.special import polygamma
 
 from mjx_s2r.curriculum import beta
 from mjx_s2r.curriculum.beta import Betas
 from mjx_s2r.params import ParamError
 
-POINTS = 21
 SLACK = 1e-5  # of float32 sums
+FIRST, LONGER = 0.25, 1.5  # first step as a share of the trust region; growth of one that gained
 
 
 @dataclass(frozen=True)
@@ -39,10 +42,8 @@ class MaxentConfig:
     """Episodes per move."""
     start: float = 100.0
     """Largest concentration a + b - 2 at the start and ever after."""
-    steps: int = 100
-    """Adam steps per problem."""
-    learning_rate: float = 0.05
-    """Adam step size at first, in the logarithm of a and b; it falls to zero."""
+    steps: int = 60
+    """Steps of the optimizer per problem."""
     quantile: float = 0.05
     """Share of the density left out at either end where ranges are reported."""
 
@@ -54,11 +55,8 @@ class MaxentConfig:
         """
         if not 0 < self.success < 1:
             raise ParamError(f"maxent.success {self.success} must lie in (0, 1)")
-        if not (self.trust > 0 and self.start > 0 and self.learning_rate > 0):
-            raise ParamError(
-                f"maxent: trust {self.trust}, start {self.start} and learning_rate "
-                f"{self.learning_rate} must be above 0"
-            )
+        if not (self.trust > 0 and self.start > 0):
+            raise ParamError(f"maxent: trust {self.trust} and start {self.start} must be above 0")
         if not 0 < self.effective < 1 or not 0 < self.quantile < 0.5:
             raise ParamError(
                 f"maxent: effective {self.effective} must lie in (0, 1) and quantile "
@@ -121,46 +119,94 @@ def solve(problem: Problem, config: MaxentConfig) -> Betas:
     return jax.lax.fori_loop(0, 2, phase, problem.now)
 
 
-def _loss(figures: Estimate, main: jax.Array, config: MaxentConfig) -> jax.Array:
-    """Returns the penalized main or back-up problem."""
-    short = jnp.maximum(0.0, config.success - figures.success)
-    far = jnp.maximum(0.0, figures.kl / config.trust - 1)
-    few = jnp.maximum(0.0, config.effective - figures.effective)
-    wanted = jnp.where(main, 100 * short - figures.entropy, -100 * figures.success)
-    return wanted + 10 * far + 100 * few
-
-
 def _search(problem: Problem, start: Betas, main: jax.Array, config: MaxentConfig) -> Betas:
-    """Returns the best allowed density between ``start`` and what Adam finds from there."""
-    optimizer = optax.adam(optax.linear_schedule(config.learning_rate, 0.0, config.steps))
-    slope = jax.grad(lambda z: _loss(estimate(problem, _from_free(z, config)), main, config))
+    """Returns the best density that steps from ``start`` lead to, all of them allowed."""
+    longest = (2 * config.trust) ** 0.5
+    figures = estimate(problem, start)
 
-    def descend(_: int, carry: tuple[Betas, optax.OptState]) -> tuple[Betas, optax.OptState]:
-        """Takes one projected Adam step."""
-        free, state = carry
-        gradient = jax.tree.map(lambda g: jnp.where(problem.dense, g, 0.0), slope(free))
-        update, state = optimizer.update(gradient, state)
-        free = _to_free(_from_free(optax.apply_updates(free, update), config))
-        return free, state
+    def step(_: int, carry: tuple[Betas, Estimate, jax.Array]) -> tuple[Betas, Estimate, jax.Array]:
+        """Takes the best of four steps, or none."""
+        betas, now, length = carry
+        ways = _directions(problem, betas, main)
+        tried = jax.tree.map(
+            lambda x, d: jnp.where(
+                problem.dense, jnp.clip(x + length * d, 1.0, 1.0 + config.start), x
+            ),
+            betas,
+            ways,
+        )
+        found = jax.vmap(lambda b: estimate(problem, b))(tried)
+        value = jnp.where(_allowed(found, main, config), _objective(found, main), -jnp.inf)
+        best = jnp.argmax(value)
+        gains = value[best] > _objective(now, main) + SLACK
+        pick = lambda new, old: jnp.where(gains, new[best], old)  # noqa: E731
+        longer = jnp.minimum(LONGER * length, longest)
+        return (
+            jax.tree.map(pick, tried, betas),
+            jax.tree.map(pick, found, now),
+            jnp.where(gains, longer, length / 2),
+        )
 
-    first = _to_free(start)
-    last, _ = jax.lax.fori_loop(0, config.steps, descend, (first, optimizer.init(first)))
-    share = jnp.linspace(0.0, 1.0, POINTS)[:, None]
-    path = jax.tree.map(lambda a, b: a + share * (b - a), first, last)
-    betas = jax.tree.map(lambda x, x0: x.at[0].set(x0), _from_free(path, config), start)
-    found = jax.lax.map(lambda b: estimate(problem, b), betas)
-    allowed = (found.kl <= config.trust + SLACK) & (found.effective >= config.effective - SLACK)
-    allowed &= ~main | (found.success >= config.success)
-    value = jnp.where(main, found.entropy, found.success)
-    best = jnp.argmax(jnp.where(allowed.at[0].set(True), value, -jnp.inf))
-    return jax.tree.map(lambda x, old: jnp.where(problem.dense, x[best], old), betas, start)
+    begun = start, figures, jnp.float32(FIRST * longest)
+    return jax.lax.fori_loop(0, config.steps, step, begun)[0]
 
 
-def _to_free(betas: Betas) -> Betas:
-    """Returns the logarithms of a and b."""
-    return jax.tree.map(jnp.log, betas)
+def _objective(found: Estimate, main: jax.Array) -> jax.Array:
+    """Returns what a problem makes large."""
+    return jnp.where(main, found.entropy, found.success)
 
 
-def _from_free(free: Betas, config: MaxentConfig) -> Betas:
-    """Returns densities from logarithms, a and b between 1 and 1 + the largest concentration."""
-    return jax.tree.map(lambda z: jnp.clip(jnp.exp(z), 1.0, 1.0 + config.start), free)
+def _allowed(found: Estimate, main: jax.Array, config: MaxentConfig) -> jax.Array:
+    """Returns where the constraints hold."""
+    near = (found.kl <= config.trust + SLACK) & (found.effective >= config.effective - SLACK)
+    return near & (~main | (found.success >= config.success))
+
+
+def _directions(problem: Problem, betas: Betas, main: jax.Array) -> Betas:
+    """Returns four steps (4, D) of length 1: straight, along G, along KL, and along both."""
+
+    def figures(at: Betas) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """Returns objective, G and -KL: a step may lower neither of the last two."""
+        found = estimate(problem, at)
+        return _objective(found, main), found.success, -found.kl
+
+    wanted, success, near = jax.jacrev(figures)(betas)
+    plain = _natural(betas, wanted)
+    along_success = _sliding(betas, plain, success)
+    along_both = _sliding(betas, _sliding(betas, along_success, near), success)
+    ways = (plain, along_success, _sliding(betas, plain, near), along_both)
+    return jax.tree.map(lambda *x: jnp.stack(x), *[_unit(betas, way) for way in ways])
+
+
+def _fisher(betas: Betas) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Returns the entries aa, ab and bb (D,) of the Fisher information of each Beta density."""
+    both = polygamma(1, betas.a + betas.b)
+    return polygamma(1, betas.a) - both, -both, polygamma(1, betas.b) - both
+
+
+def _natural(betas: Betas, slope: Betas) -> Betas:
+    """Returns F^-1 times a gradient."""
+    aa, ab, bb = _fisher(betas)
+    size = aa * bb - ab**2
+    a = (bb * slope.a - ab * slope.b) / size
+    return Betas(a, (aa * slope.b - ab * slope.a) / size)
+
+
+def _sliding(betas: Betas, way: Betas, slope: Betas) -> Betas:
+    """Returns a step without the part of it that goes against a gradient, if any does."""
+    natural = _natural(betas, slope)
+    against = jnp.minimum(_dot(way, slope), 0.0)
+    share = against / jnp.maximum(_dot(natural, slope), 1e-12)
+    return jax.tree.map(lambda x, n: x - share * n, way, natural)
+
+
+def _unit(betas: Betas, way: Betas) -> Betas:
+    """Returns a step of length 1 in the norm of F; 0 where there is none."""
+    aa, ab, bb = _fisher(betas)
+    square = jnp.sum(aa * way.a**2 + 2 * ab * way.a * way.b + bb * way.b**2)
+    return jax.tree.map(lambda x: x / jnp.sqrt(jnp.maximum(square, 1e-12)), way)
+
+
+def _dot(one: Betas, two: Betas) -> jax.Array:
+    """Returns the inner product."""
+    return jnp.sum(one.a * two.a + one.b * two.b)

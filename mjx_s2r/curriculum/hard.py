@@ -23,10 +23,10 @@ from mjx_s2r.curriculum.interface import (
     CurriculumStats,
     Episodes,
     Report,
+    current_scores,
     init_stats,
     make_report,
     update_stats,
-    valid_scores,
 )
 from mjx_s2r.params import ParamError, ParamSpace
 from mjx_s2r.sim.interface import EpisodeParams
@@ -78,6 +78,7 @@ class HardState:
         fails: () sum of (1 - score).
         count: () int32 episodes.
         moved: () int32 how often it has moved.
+        age: () int32 updates since it last did.
         stats: the figures.
     """
 
@@ -88,6 +89,7 @@ class HardState:
     fails: jax.Array
     count: jax.Array
     moved: jax.Array
+    age: jax.Array
     stats: CurriculumStats
 
 
@@ -106,6 +108,7 @@ def hard(space: ParamSpace, config: HardConfig, active: np.ndarray | None = None
             fails=jnp.float32(0),
             count=jnp.int32(0),
             moved=jnp.int32(0),
+            age=jnp.int32(0),
             stats=init_stats(space),
         )
 
@@ -122,7 +125,8 @@ def hard(space: ParamSpace, config: HardConfig, active: np.ndarray | None = None
 
     def update(state: HardState, episodes: Episodes) -> HardState:
         stats = update_stats(space, state.stats, episodes, low, high)
-        return _move(replace(_add(space, state, episodes), stats=stats), config)
+        state = replace(state, stats=stats, age=state.age + 1)
+        return _move(_add(space, state, episodes), config)
 
     def report(state: HardState) -> Report:
         return make_report(space, state.stats, low, high, active)
@@ -132,7 +136,7 @@ def hard(space: ParamSpace, config: HardConfig, active: np.ndarray | None = None
 
 def _add(space: ParamSpace, state: HardState, episodes: Episodes) -> HardState:
     """Adds the hard episodes that carry the present version."""
-    mine = valid_scores(episodes) & (episodes.kind >= 0) & (episodes.version == state.moved)
+    mine = current_scores(episodes, state.moved, state.age) & (episodes.kind >= 0)
     failed = jnp.where(mine, 1 - episodes.score, 0.0).reshape(-1)
     unit = to_unit(space, episodes.xi.reshape(-1, len(space)))
     return replace(
@@ -164,4 +168,5 @@ def _move(state: HardState, config: HardConfig) -> HardState:
         fails=jnp.where(full, 0.0, state.fails),
         count=jnp.where(full, 0, state.count),
         moved=state.moved + full,
+        age=jnp.where(full, 0, state.age),
     )

@@ -5,6 +5,12 @@ colours the training's figures; from zero on it is a special one (a bound under 
 a hard world), counted apart. Their version is the schedule's own count of moves when the world was
 drawn, so that the scores of an old range are never mixed with those of a new one.
 
+Where the length of an episode depends on its success, those that end first after a move are not a
+fair sample: of a task that ends with success they are successes, of one that ends with a fall they
+are falls. So a schedule counts scores from the time on when the longest episode that began after
+the move has ended (`current_scores`). The same wait at the start of a training passes over the
+fragments of episodes that its worlds begin with.
+
 A curriculum is a record of four pure functions, its state is a pytree: it is jitted with the
 learner, checkpointed with it, and global over devices, because the world axis is only sharded.
 """
@@ -36,6 +42,8 @@ class Episodes:
         kind: int32 of the episode's `EpisodeParams`.
         version: int32 of them.
         xi: (T, B, D) parameters of the episode.
+        longest: rollouts until an episode that begins in the next one has surely ended; 0 where
+            all results take equally long.
     """
 
     ended: jax.Array
@@ -43,6 +51,7 @@ class Episodes:
     kind: jax.Array
     version: jax.Array
     xi: jax.Array
+    longest: int = struct.field(pytree_node=False, default=0)
 
 
 class Report(NamedTuple):
@@ -123,6 +132,18 @@ def valid_scores(episodes: Episodes) -> jax.Array:
     return episodes.ended & jnp.isfinite(score) & (score >= 0) & (score <= 1)
 
 
+def current_scores(episodes: Episodes, version: jax.Array, age: jax.Array) -> jax.Array:
+    """Returns (T, B) True where an episode's score counts for the ranges as they are now.
+
+    Args:
+        episodes: of a rollout.
+        version: () or (T, B) int32 how often what it was drawn from has moved.
+        age: () or (T, B) int32 updates since, this one included.
+    """
+    fair = age > episodes.longest
+    return valid_scores(episodes) & (episodes.version == version) & fair
+
+
 def update_stats(
     space: ParamSpace, stats: CurriculumStats, episodes: Episodes, low: jax.Array, high: jax.Array
 ) -> CurriculumStats:
@@ -195,9 +216,9 @@ def init_window() -> Window:
     return Window(jnp.float32(0), jnp.int32(0))
 
 
-def accumulate(window: Window, episodes: Episodes, version: jax.Array) -> Window:
-    """Returns the window with the sound scores of plain episodes that carry ``version``."""
-    mine = valid_scores(episodes) & (episodes.kind < 0) & (episodes.version == version)
+def accumulate(window: Window, episodes: Episodes, version: jax.Array, age: jax.Array) -> Window:
+    """Returns the window with the `current_scores` of plain episodes."""
+    mine = current_scores(episodes, version, age) & (episodes.kind < 0)
     total = jnp.sum(jnp.where(mine, episodes.score, 0.0))
     return replace(
         window, total=window.total + total, count=window.count + mine.sum(dtype=jnp.int32)

@@ -13,9 +13,8 @@ follows from its answer if that is feasible.
 
 Where this differs from the paper, and why:
 
-    solver  Adam on the penalized problem, then the furthest point between start and answer that
-            meets every constraint exactly: all inside jit, and no answer can violate one. The
-            paper calls scipy's trust-constr on the host.
+    solver  steps along the natural gradient that leave no constraint: all inside jit, and no answer
+            can violate one. The paper calls scipy's trust-constr on the host.
     G       self-normalized weights: G stays in [0, 1] and in many dimensions varies less.
     ESS     a guard that the paper does not have: without it, few episodes decide.
     shape   a, b >= 1 (the paper also allows 0.8): densities with one mode, widest when uniform.
@@ -42,10 +41,10 @@ from mjx_s2r.curriculum.interface import (
     CurriculumStats,
     Episodes,
     Report,
+    current_scores,
     init_stats,
     make_report,
     update_stats,
-    valid_scores,
 )
 from mjx_s2r.curriculum.uniform import plain_params
 from mjx_s2r.params import ParamSpace
@@ -62,6 +61,7 @@ class MaxentState:
         score: (N,) their scores.
         count: () int32 how many.
         moved: () int32 how often the density has moved.
+        age: () int32 updates since it last did.
         stats: the figures.
     """
 
@@ -70,6 +70,7 @@ class MaxentState:
     score: jax.Array
     count: jax.Array
     moved: jax.Array
+    age: jax.Array
     stats: CurriculumStats
 
 
@@ -96,6 +97,7 @@ def maxent(space: ParamSpace, config: MaxentConfig, active: np.ndarray | None = 
             score=jnp.zeros((config.window,)),
             count=jnp.int32(0),
             moved=jnp.int32(0),
+            age=jnp.int32(0),
             stats=init_stats(space),
         )
 
@@ -108,7 +110,8 @@ def maxent(space: ParamSpace, config: MaxentConfig, active: np.ndarray | None = 
 
     def update(state: MaxentState, episodes: Episodes) -> MaxentState:
         stats = update_stats(space, state.stats, episodes, *ends(state))
-        state = replace(add_episodes(space, state, episodes), stats=stats)
+        state = replace(state, stats=stats, age=state.age + 1)
+        state = add_episodes(space, state, episodes)
         full = state.count >= config.window
         return jax.lax.cond(full, lambda s: _move(s, dense, config), lambda s: s, state)
 
@@ -125,7 +128,7 @@ def _flat(betas: Betas) -> jax.Array:
 
 def add_episodes(space: ParamSpace, state: MaxentState, episodes: Episodes) -> MaxentState:
     """Files the episodes of the present density; those beyond the window are left out."""
-    mine = valid_scores(episodes) & (episodes.kind < 0) & (episodes.version == state.moved)
+    mine = current_scores(episodes, state.moved, state.age) & (episodes.kind < 0)
     mine = mine.reshape(-1)
     size = state.score.shape[0]
     slot = jnp.where(mine, state.count + jnp.cumsum(mine) - 1, size)
@@ -144,5 +147,9 @@ def _move(state: MaxentState, dense: jax.Array, config: MaxentConfig) -> MaxentS
     betas = solve(problem, config)
     changed = jnp.any((betas.a != state.betas.a) | (betas.b != state.betas.b))
     return replace(
-        state, betas=betas, count=jnp.int32(0), moved=state.moved + changed.astype(jnp.int32)
+        state,
+        betas=betas,
+        count=jnp.int32(0),
+        moved=state.moved + changed.astype(jnp.int32),
+        age=jnp.where(changed, 0, state.age),
     )

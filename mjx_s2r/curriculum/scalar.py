@@ -10,8 +10,6 @@ Four schedules are settings of this one: `ProgressiveConfig`, `ExpandConfig`, `D
 `StagedConfig`. With K stages stage k opens while s runs from k / K to (k + 1) / K.
 
 A draw's version is the number of moves before it, and only scores with the present one count.
-Where an episode's length depends on its success, the first scores after a move come from the short
-ones; a longer ``window`` or ``rest`` makes up for it.
 """
 
 from collections.abc import Sequence
@@ -144,6 +142,7 @@ class ScalarState:
         window: scores of plain episodes with the present version.
         waited: () int32 updates since the last decision.
         moved: () int32 how often s has moved.
+        age: () int32 updates since it last did.
         stats: the figures.
     """
 
@@ -151,6 +150,7 @@ class ScalarState:
     window: Window
     waited: jax.Array
     moved: jax.Array
+    age: jax.Array
     stats: CurriculumStats
 
 
@@ -176,6 +176,7 @@ def scalar(space: ParamSpace, config: ScalarConfig, active: np.ndarray | None = 
             window=init_window(),
             waited=jnp.int32(0),
             moved=jnp.int32(0),
+            age=jnp.int32(0),
             stats=init_stats(space),
         )
 
@@ -185,8 +186,9 @@ def scalar(space: ParamSpace, config: ScalarConfig, active: np.ndarray | None = 
 
     def update(state: ScalarState, episodes: Episodes) -> ScalarState:
         stats = update_stats(space, state.stats, episodes, *ends(state))
-        window = accumulate(state.window, episodes, state.moved)
-        state = replace(state, stats=stats, window=window, waited=state.waited + 1)
+        age = state.age + 1
+        window = accumulate(state.window, episodes, state.moved, age)
+        state = replace(state, stats=stats, window=window, waited=state.waited + 1, age=age)
         return _decide(state, config)
 
     def report(state: ScalarState) -> Report:
@@ -209,6 +211,7 @@ def _decide(state: ScalarState, config: ScalarConfig) -> ScalarState:
         window=jax.tree.map(lambda x: jnp.where(ready, 0, x), state.window),
         waited=jnp.where(ready, 0, state.waited),
         moved=state.moved + (scale != state.scale),
+        age=jnp.where(scale != state.scale, 0, state.age),
     )
 
 

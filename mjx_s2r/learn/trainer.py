@@ -25,6 +25,7 @@ from jax.stages import Lowered
 
 from mjx_s2r.curriculum.interface import Curriculum
 from mjx_s2r.curriculum.pictures import PictureSchedule, scored_pictures
+from mjx_s2r.curriculum.uniform import plain_params
 from mjx_s2r.io.checkpoints import Checkpoints, DiskFullError
 from mjx_s2r.io.config import ConfigError
 from mjx_s2r.io.run import Run
@@ -213,6 +214,7 @@ class Trainer:
         scored = batch.episodes
         if isinstance(self.algorithm, Imitator):
             scored = self.algorithm.scored_episodes(state.learner, batch)
+        scored = replace(scored, longest=-(-self.env.episode_steps // self.config.num_steps))
         state = replace(
             state,
             learner=learner,
@@ -275,8 +277,10 @@ class Trainer:
         None of them tests a bound.
         """
         key_params, key_reset = jax.random.split(key)
-        params = self.curriculum.sample(state.curriculum, EVAL_EPISODES, key_params)
-        params = replace(params, kind=jnp.full_like(params.kind, -1))
+        report = self.curriculum.report(state.curriculum)
+        unit = jax.random.uniform(key_params, (EVAL_EPISODES, len(self.env.space)))
+        xi = self.env.space.sample(jnp, unit, report.low, report.high)
+        params = plain_params(xi, jnp.int32(0))
         return self.evaluate(state, params, key=key_reset)
 
     @cached_property

@@ -1,7 +1,8 @@
 """Pairs of bodies whose contacts a model does not need, found by sampling the joints' ranges.
 
 As the self-collision matrix of MoveIt's Setup Assistant has it: pairs that touch in the pose of
-rest, that touch in every pose, and that never come near one another.
+rest, that touch in every pose, and that never come near one another. What travels (a cube on a
+table, a robot on legs) may come anywhere, so its contacts with all that is not part of it are kept.
 """
 
 import copy
@@ -10,10 +11,12 @@ from typing import Literal
 
 import mujoco
 import numpy as np
+from scipy.spatial.transform import Rotation
 
 Reason = Literal["parent and child", "touches at rest", "always touches", "never touches", "kept"]
 ALWAYS = 0.99  # share of poses in which a pair touches that is always in contact
 # Joints of one number; an element of a MuJoCo array is never `in` a tuple of enums
+BALL = int(mujoco.mjtJoint.mjJNT_BALL)
 ONE_NUMBER = (int(mujoco.mjtJoint.mjJNT_HINGE), int(mujoco.mjtJoint.mjJNT_SLIDE))
 TURN = np.pi  # range of a hinge without limits, both ways [rad]
 
@@ -59,7 +62,7 @@ def find_pairs(
     wide = _with_margin(mj_model, clearance)
     data = mujoco.MjData(wide)
     at_rest = _distances(wide, data, rest)
-    links = _links(mj_model)
+    links, free = _links(mj_model), _travelling(mj_model)
     touched: dict[tuple[int, int], int] = {}
     nearest: dict[tuple[int, int], float] = {}
     for pose in random_poses(mj_model, rest, poses):
@@ -71,11 +74,12 @@ def find_pairs(
         names = (mj_model.body(a).name, mj_model.body(b).name)
         share = touched.get((a, b), 0) / max(poses, 1)
         rest_gap, near = at_rest.get((a, b)), nearest.get((a, b))
+        apart = free[a] != free[b]  # one travels, or they travel each by itself
         found.append(
             Pair(
                 bodies=names,
                 reason="kept"
-                if {names, names[::-1]} & set(kept)
+                if apart or {names, names[::-1]} & set(kept)
                 else _reason(links, a, b, share, rest_gap, near),
                 touching=share,
                 rest_mm=None if rest_gap is None else 1e3 * rest_gap,
@@ -116,13 +120,17 @@ def candidates(m: mujoco.MjModel) -> list[tuple[int, int]]:
 def random_poses(m: mujoco.MjModel, rest: np.ndarray, count: int) -> np.ndarray:
     """Returns poses (N, nq) drawn over the joints' ranges, the same ones each time.
 
-    Free and ball joints stay at rest, and so do slides without limits; joints that an equality ties
-    to another one follow it.
+    Ball joints turn any way, within their limit where they have one. Free joints stay at rest, and
+    so do slides without limits; joints that an equality ties to another one follow it.
     """
     rng = np.random.default_rng(0)
     poses = np.tile(rest, (count, 1))
     for j in range(m.njnt):
         at, kind = m.jnt_qposadr[j], m.jnt_type[j]
+        if kind == BALL:
+            poses[:, at : at + 4] = _turned(
+                rng, count, m.jnt_range[j, 1] if m.jnt_limited[j] else 0
+            )
         if kind not in ONE_NUMBER:
             continue
         if m.jnt_limited[j]:
@@ -138,6 +146,15 @@ def random_poses(m: mujoco.MjModel, rest: np.ndarray, count: int) -> np.ndarray:
             away = poses[:, source] - m.qpos0[source]
         poses[:, to] = m.qpos0[to] + np.polynomial.polynomial.polyval(away, m.eq_data[e, :5])
     return poses
+
+
+def _turned(rng: np.random.Generator, count: int, limit: float) -> np.ndarray:
+    """Returns quaternions (N, 4) turned by at most ``limit`` [rad] about any axis; any way if 0."""
+    if not limit:
+        return np.asarray(Rotation.random(count, rng).as_quat(scalar_first=True))
+    axes = rng.normal(size=(count, 3))
+    axes *= rng.uniform(0, limit, (count, 1)) / np.linalg.norm(axes, axis=1, keepdims=True)
+    return np.asarray(Rotation.from_rotvec(axes).as_quat(scalar_first=True))
 
 
 def penetration(m: mujoco.MjModel, pose: np.ndarray) -> float:
@@ -193,6 +210,23 @@ def _links(m: mujoco.MjModel) -> list[tuple[int, int]]:
         part[b] = part[parent] if fixed else b
         above[b] = above[parent] if fixed else part[parent]
     return list(zip(part, above, strict=True))
+
+
+def _travelling(m: mujoco.MjModel) -> list[int]:
+    """Returns per body the topmost one of its tree that goes anywhere; 0 where none does.
+
+    That is one with a free joint, a slide without limits, or a place that a program sets (mocap).
+    """
+    free, slide = int(mujoco.mjtJoint.mjJNT_FREE), int(mujoco.mjtJoint.mjJNT_SLIDE)
+    out = [0] * m.nbody
+    for b in range(1, m.nbody):
+        joints = range(m.body_jntadr[b], m.body_jntadr[b] + m.body_jntnum[b])
+        goes = m.body_mocapid[b] >= 0 or any(
+            m.jnt_type[j] == free or (m.jnt_type[j] == slide and not m.jnt_limited[j])
+            for j in joints
+        )
+        out[b] = out[m.body_parentid[b]] or (b if goes else 0)
+    return out
 
 
 def _reason(

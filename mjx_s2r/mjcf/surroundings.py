@@ -131,7 +131,10 @@ def _extremes(m: mujoco.MjModel, data: mujoco.MjData, g: int) -> np.ndarray:
 
 
 def add_floor(spec: mujoco.MjSpec, height: float, radius: float) -> None:
-    """Adds a floor at a height [m], wide enough for a robot of a radius [m]."""
+    """Adds a floor at a height [m], wide enough for a robot of a radius [m].
+
+    It touches whatever touches anything, and is seen, whatever defaults the file has for its geoms.
+    """
     names = {texture.name for texture in spec.textures} | {one.name for one in spec.materials}
     if "floor" not in names:
         spec.add_texture(
@@ -149,6 +152,9 @@ def add_floor(spec: mujoco.MjSpec, height: float, radius: float) -> None:
     geom.size = [0, 0, 0.05]
     geom.pos = [0, 0, round(height, 6)]
     geom.material = "floor"
+    geom.contype = geom.conaffinity = ALL_BITS
+    geom.condim, geom.group, geom.friction = 3, 0, FRICTION
+    geom.margin = geom.gap = 0.0
 
 
 def add_camera(spec: mujoco.MjSpec, seen: Framing, root: str | None) -> str:

@@ -1,6 +1,7 @@
 """What every schedule promises: limits, initial ranges, sound figures, and one result anywhere."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,7 @@ ACTIVE = np.arange(len(SPACE)) != LEFT_OUT
 WORLDS = 40
 
 ADR = ADRConfig(window=4)
-MAXENT = MaxentConfig(window=32, steps=15, learning_rate=0.2)
+MAXENT = MaxentConfig(window=32, steps=15)
 SCALAR = ScalarConfig(step=0.1, back=0.05, widen_above=0.6, narrow_below=0.4, window=16)
 BUILT: dict[str, Callable[[ParamSpace, np.ndarray | None], Curriculum]] = {
     "uniform": lambda space, _: uniform(space),
@@ -189,3 +190,57 @@ def test_a_choice_is_the_schedule_that_it_names(key: jax.Array) -> None:
         np.testing.assert_allclose(also[3], seen[3], rtol=1e-6)
         for a, b in zip(jax.tree.leaves(theirs.states[which]), jax.tree.leaves(mine), strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+
+
+SLOW, QUICK, ROLLOUT = 96, 32, 16  # control steps
+OPEN = ParamSpace((Param("mass", "model.body_mass", ("a",), limits=(0.5, 2.5)),))
+OPENING: dict[str, Callable[[], Curriculum]] = {
+    "adr": lambda: adr(OPEN, ADRConfig(window=16, step=0.2)),
+    "expand": lambda: scalar(
+        OPEN, ScalarConfig(step=0.1, back=0.1, widen_above=0.7, narrow_below=0.7)
+    ),
+    "maxent": lambda: maxent(OPEN, MaxentConfig(window=128, success=0.7)),
+}
+
+
+def opened(schedule: Curriculum, chance: float, lengths: tuple[int, int], key: jax.Array) -> float:
+    """Returns the mean entropy of a schedule over the last updates, where success is pure chance.
+
+    Args:
+        schedule: over one row.
+        chance: of success, whatever the row is.
+        lengths: control steps of an episode that fails, and of one that succeeds.
+        key: random key.
+    """
+    worlds, longest = 256, -(-SLOW // ROLLOUT)
+
+    def one(carry: tuple, key: jax.Array) -> tuple[tuple, jax.Array]:
+        state, params, score, left = carry
+        keys = jax.random.split(key, 2)
+        fresh = schedule.sample(state, worlds, keys[0])
+        ended = left <= ROLLOUT
+        what = Episodes(ended, score, params.kind, params.version, params.xi)
+        what = jax.tree.map(lambda x: x[None], what)
+        state = schedule.update(state, replace(what, longest=longest))
+        good = jax.random.bernoulli(keys[1], chance, (worlds,)).astype(jnp.float32)
+        length = jnp.where(good > 0, lengths[1], lengths[0])
+        pick = lambda new, old: jnp.where(ended.reshape(-1, *[1] * (new.ndim - 1)), new, old)  # noqa: E731
+        params = jax.tree.map(pick, fresh, params)
+        left = jnp.where(ended, left - ROLLOUT + length, left - ROLLOUT)
+        return (state, params, pick(good, score), left), schedule.report(state).entropy
+
+    key_draw, key_left, key = jax.random.split(key, 3)
+    state = schedule.init()
+    left = jax.random.randint(key_left, (worlds,), 1, SLOW)
+    start = (state, schedule.sample(state, worlds, key_draw), jnp.zeros(worlds), left)
+    run = jax.jit(lambda k: jax.lax.scan(one, start, jax.random.split(k, 400))[1])
+    return float(run(key)[-100:].mean())
+
+
+@pytest.mark.parametrize("name", OPENING)
+def test_the_length_of_episodes_does_not_bias_what_opens(name: str, key: jax.Array) -> None:
+    """Success that comes quickly opens no range too far, and failure that does closes none."""
+    schedule = OPENING[name]()
+    rare = opened(schedule, 0.55, (SLOW, QUICK), key)
+    often = opened(schedule, 0.9, (QUICK, SLOW), key)
+    assert rare < -1.0 and often > -0.1

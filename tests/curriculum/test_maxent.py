@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy import stats
+from scipy import optimize, stats
 
 from mjx_s2r.curriculum import beta
 from mjx_s2r.curriculum.beta import Betas
@@ -93,6 +93,39 @@ def test_where_nothing_succeeds_it_stays() -> None:
     np.testing.assert_array_equal(betas.a, NOW.a)
 
 
+@pytest.mark.parametrize("shape", [(30.0, 30.0), (26.0, 76.0), (3.0, 60.0), (1.5, 1.2)])
+@pytest.mark.parametrize("edge", [0.0, 0.9])
+def test_the_answer_is_nearly_that_of_scipy(shape: tuple[float, float], edge: float) -> None:
+    """Densities in the middle and at the side, where all succeeds and where a side of one fails."""
+    rng, now = np.random.default_rng(1), Betas(*(jnp.full(3, x) for x in shape))
+    unit = rng.beta(*shape, (256, 3)).astype(np.float32)
+    score = (unit[:, 0] > np.quantile(unit[:, 0], 0.35 * edge)).astype(np.float32)
+    task = Problem(now, DENSE, jnp.asarray(unit), jnp.asarray(score))
+    start, (_, mine) = figures(task, now), found(task)
+
+    def told(x: np.ndarray, what: str) -> float:
+        """Returns a figure of a and b of the two rows that move."""
+        a, b = jnp.append(x[:2], shape[0]), jnp.append(x[2:], shape[1])
+        return float(getattr(figures(task, Betas(a, b)), what))
+
+    begin = np.repeat(shape, 2)
+    limits = [
+        {"type": "ineq", "fun": lambda x: CONFIG.trust - told(x, "kl")},
+        {"type": "ineq", "fun": lambda x: told(x, "success") - CONFIG.success},
+        {"type": "ineq", "fun": lambda x: told(x, "effective") - CONFIG.effective},
+    ]
+    best = optimize.minimize(
+        lambda x: -told(x, "entropy"),
+        begin,
+        method="SLSQP",
+        bounds=[(1.0, 1.0 + CONFIG.start)] * 4,
+        constraints=limits,
+        options={"eps": 1e-2, "maxiter": 60},
+    )
+    gain, mine_gain = -best.fun - float(start.entropy), float(mine.entropy - start.entropy)
+    assert mine_gain > 0.8 * gain - 0.01 and gain > 0.02
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_no_answer_breaks_a_constraint(seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -146,6 +179,7 @@ def test_it_starts_around_the_initial_ranges(key: jax.Array) -> None:
 
 def test_scores_of_an_older_density_are_left_out() -> None:
     state = replace(maxent(SPACE, replace(CONFIG, window=8)).init(), moved=jnp.int32(2))
+    state = replace(state, age=jnp.int32(1))
     xi = jnp.tile(jnp.asarray(SPACE.nominal), (1, 4, 1)).at[0, 3, 0].set(1.25)
     fine, kind = jnp.ones((1, 4), bool), jnp.array([[-1, -1, -1, -1]])
     score, version = jnp.array([[1.0, 1.0, jnp.nan, 0.5]]), jnp.array([[2, 1, 2, 2]])
