@@ -14,6 +14,8 @@ INSIDE = 0.06  # share of a joint's range that home keeps from either end
 TOUCH = 1e-3  # m; a contact at home may be this deep
 FOVY = 45.0  # deg
 AZIMUTH, ELEVATION = np.radians(35.0), np.radians(25.0)  # of the camera, seen from the robot
+ALL_BITS = 2**31 - 1  # of contype and conaffinity
+FRICTION = (1.0, 0.005, 0.0001)  # MuJoCo's own default
 ITERATIONS, LINE_SEARCH = 6, 12  # of the solver, as the tasks with contacts here have them
 
 
