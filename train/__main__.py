@@ -19,7 +19,10 @@ from train.help_page import show_help, verb_list
 from train.verbs import VERBS
 
 RESUMED = ("teacher", "seeds", "student", "adapt")  # the others go on by themselves
-BEGUN_ANEW = ("evaluate", "fly", "judge", "view", "check", "inspect")  # keep nothing half done
+BEGUN_ANEW = (  # keep nothing half done
+    *("evaluate", "fly", "judge", "view", "check", "inspect"),
+    *("prepare", "calibrate", "excite", "gap"),
+)
 # A path of the user's that does not exist, may not be touched, or lies on a full disk.
 OF_THE_DISK = (errno.ENOENT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
 LIGHT = ("browse", "fly", "completion")  # need no jax, or start it by themselves

@@ -265,6 +265,7 @@ def _add_geom(spec: mujoco.MjSpec, thing: ExtraGeom) -> None:
         rgba=(*thing.rgb, 1),
         contype=masks[0],
         conaffinity=masks[1],
+        group=0,
         **where,
         **more,
     )

@@ -36,7 +36,8 @@ from mjx_s2r.mjcf.surroundings import (
 )
 from mjx_s2r.sim.backends.physics_config import ModelError
 
-MODEL = "robot.xml"
+MODEL, FACTS = "robot.xml", "prepare.json"
+WRITTEN = (MODEL, FACTS, "report.html", "meshes", "textures", "hfields", "skins")
 EXTRA = ("manifold3d", "vhacdx")  # the extra `model`
 Tell = Callable[[str, str], None]
 
@@ -145,8 +146,8 @@ def check_options(options: PrepareOptions) -> None:
             raise ModelError(f"keep_pairs {pair!r} is no pair; write BODY:BODY")
 
 
-def claim_folder(folder: Path, original: Path, overwrite: bool) -> None:
-    """Makes an empty folder for a prepared model.
+def check_folder(folder: Path, original: Path, overwrite: bool) -> None:
+    """Checks that a prepared model may be written to a folder.
 
     Raises:
         ModelError: it is there and not to be overwritten, is no folder, is no prepared model's
@@ -163,13 +164,25 @@ def claim_folder(folder: Path, original: Path, overwrite: bool) -> None:
         inside = {path.name for path in folder.iterdir()}
         if inside and not overwrite:
             raise ModelError(f"{folder} is there already; name another one, or add --overwrite")
-        if inside and "prepare.json" not in inside:
+        if inside and FACTS not in inside:
             raise ModelError(
                 f"{folder} holds other things than a prepared model; name another folder"
             )
-        for path in folder.iterdir():
-            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
-    folder.mkdir(parents=True, exist_ok=True)
+
+
+def _remove(path: Path) -> None:
+    """Removes a file or a folder, if it is there."""
+    shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
+
+
+def _put_in_place(made: Path, folder: Path) -> None:
+    """Moves a finished model to its folder, for the one there; what else lies there stays."""
+    folder.mkdir(exist_ok=True)
+    for name in WRITTEN:
+        _remove(folder / name)
+    for path in sorted(made.iterdir()):
+        path.rename(folder / path.name)
+    made.rmdir()
 
 
 def prepare(
@@ -182,7 +195,8 @@ def prepare(
     """Writes a model made ready for training to ``folder``, and returns what was done.
 
     The folder is self-contained: robot.xml, meshes/, textures/ and prepare.json. Two runs write
-    the same bytes.
+    the same bytes. The model is made in a folder of its own beside, and takes the place of an
+    earlier one when it is complete; other files in the folder stay.
 
     Args:
         path: the original, MJCF or URDF.
@@ -192,17 +206,40 @@ def prepare(
         tell: is told what is being done: the stage, and the element.
 
     Raises:
-        ModelError: a model or options that cannot be used; nothing is written then.
+        ModelError: a model or options that cannot be used; an earlier model stays then.
     """
     options = options or PrepareOptions()
     check_options(options)
     tell("reading", path.name)
     original = load(path)
-    m = original.model
     _check_floating(original, options)
-    _check_kept(m, options)
-    claim_folder(folder, path, overwrite)
-    (folder / "prepare.json").write_text("{}\n")  # what --overwrite may replace, if this ends here
+    _check_kept(original.model, options)
+    check_folder(folder, path, overwrite)
+    whole = folder.resolve()
+    made = whole.with_name(f".{whole.name}.part")  # an earlier run may have ended in it
+    _remove(made)
+    made.mkdir(parents=True)
+    try:
+        done = _prepare(original, path.parent, made, options, tell)
+        _put_in_place(made, folder)
+    finally:
+        _remove(made)
+    return replace(done, path=folder / MODEL)
+
+
+def _prepare(
+    original: LoadedModel, origin: Path, folder: Path, options: PrepareOptions, tell: Tell
+) -> Prepared:
+    """Writes the model to an empty folder, and returns what was done.
+
+    Args:
+        original: as it was loaded.
+        origin: its folder.
+        folder: of the new model.
+        options: what is done.
+        tell: as that of `prepare`.
+    """
+    m = original.model
     work = _Work(original.spec.copy())
     for note in original.notes:
         work.note(note, "found while reading")
@@ -237,7 +274,7 @@ def prepare(
             f"meshes of {before} faces became {sum(mesh.faces_left for mesh in drawn)}",
             f"drawn within {options.visual_error_mm:g} mm of the original",
         )
-    copy_files(work.spec, path.parent, folder)
+    copy_files(work.spec, origin, folder)
     tell("completing", "actuators, floor, camera")
     servos = _surround(work, named, folder, options)
     tell("trying poses", f"{options.poses}")
@@ -258,7 +295,7 @@ def prepare(
         changes=tuple(work.changes),
         checks=tuple(compare(named, model, home)),
     )
-    (folder / "prepare.json").write_text(json.dumps(_facts(done, options), indent=1) + "\n")
+    (folder / FACTS).write_text(json.dumps(_facts(done, options), indent=1) + "\n")
     return done
 
 

@@ -223,6 +223,77 @@ def test_pairs_are_told_apart() -> None:
     assert {pair.bodies: pair.reason for pair in kept}["tip", "core"] == "kept"
 
 
+TRAVELLERS = """<mujoco><worldbody>
+  <body name="table" pos="0 0 -1"><geom type="box" size=".4 .4 .02"/></body>
+  <body name="lamp" pos="0 5 0"><geom size=".1"/></body>
+  <body name="arm" pos="3 0 0"><joint axis="0 0 1"/><geom size=".02"/></body>
+  <body name="red" pos="1 0 1"><freejoint/><geom size=".02"/></body>
+  <body name="blue" pos="-1 0 1"><freejoint/><geom size=".02"/></body>
+</worldbody></mujoco>"""
+
+
+def test_what_travels_keeps_its_contacts() -> None:
+    """Balls, a table and an arm that never come near one another as the file has them."""
+    m = mujoco.MjModel.from_xml_string(TRAVELLERS)
+    found = {pair.bodies: pair.reason for pair in find_pairs(m, m.qpos0, 100, 0.01)}
+    apart = {pair for pair in found if "red" in pair or "blue" in pair}
+    assert len(apart) == 7 and {found[pair] for pair in apart} == {"kept"}
+    assert found["lamp", "arm"] == found["table", "arm"] == "never touches"
+
+
+SHOULDER = """<mujoco><worldbody>
+  <body name="base"><geom size=".01"/><body name="hip"><geom size=".01"/>
+    <body name="rod"><joint type="ball"/>
+      <geom type="capsule" fromto="0 0 .1 0 0 .5" size=".02"/></body></body></body>
+  <body name="post" pos=".4 0 0"><geom type="box" size=".02 .3 .3"/></body>
+</worldbody></mujoco>"""
+
+
+def test_ball_joints_turn_in_the_poses_tried() -> None:
+    """Straight up, a rod on a ball joint is far from the post that it hits when it lies."""
+    m = mujoco.MjModel.from_xml_string(SHOULDER)
+    found = {pair.bodies: pair for pair in find_pairs(m, m.qpos0, 400, 0.01)}
+    assert found["rod", "post"].reason == "kept"
+    assert 0.02 < found["rod", "post"].touching < 0.3
+
+
+def test_an_added_floor_holds_whatever_the_defaults_are(tmp_path: Path) -> None:
+    """Robots of gym have no self-collision by a default that a floor must not take over."""
+    path = tmp_path / "gym.xml"
+    path.write_text(
+        '<mujoco><default><geom conaffinity="0" group="4" friction="0 0 0" margin=".5"/></default>'
+        f'<worldbody><body name="trunk" pos="0 0 1"><freejoint/>{BOX}</body></worldbody></mujoco>'
+    )
+    m = prepare(path, tmp_path / "out", QUICK).model
+    data, floor = mujoco.MjData(m), m.geom("floor")
+    mujoco.mj_step(m, data, nstep=int(1.0 / m.opt.timestep))
+    assert 0.0 < data.qpos[2] < 0.7
+    assert floor.group == 0 and floor.friction[0] == 1.0 and floor.margin == 0
+
+
+def test_an_earlier_model_stays_until_the_new_one_is_complete(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    maker, folder = tmp_path / "maker.xml", tmp_path / "robot"
+    maker.write_text(f"<mujoco><worldbody><body>{BOX}</body></worldbody></mujoco>")
+    prepare(maker, folder, QUICK)
+    (folder / "my_task.py").write_text("mine")
+    before = files(folder)
+
+    def fails(*_: object) -> None:
+        raise ModelError("no")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("mjx_s2r.mjcf.prepare.compare", fails)
+        with pytest.raises(ModelError, match="no"):
+            prepare(maker, folder, QUICK, overwrite=True)
+    assert files(folder) == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["maker.xml", "robot"]
+    (folder / "meshes" / "old.stl").write_text("of another robot")
+    prepare(maker, folder, QUICK, overwrite=True)
+    assert files(folder) == before
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
