@@ -46,6 +46,10 @@ class Settings:
     """Simulated robots of each kind that are identified."""
     peer_return: float = 700.0
     """Return that both libraries are timed to: of 1,000, held upright for most of an episode."""
+    peer_pictures: int = 102_400
+    """Pictures of each student in comparisons with others."""
+    peer_error: float = 0.05
+    """Error that students are timed to: squared difference of an action in [-1, 1]."""
 
     def __post_init__(self) -> None:
         """Checks the sizes.
@@ -54,7 +58,7 @@ class Settings:
             ValueError: a size below one, named.
         """
         for name, value in asdict(self).items():
-            if name != "min_s" and value < 1:
+            if name not in ("min_s", "peer_error") and value < 1:
                 raise ValueError(f"{name} {value} must be at least 1")
 
 
