@@ -57,6 +57,8 @@ class LearningCurve:
         amount: environment steps in one stretch, or pictures.
         shares: part of the library -> its share of the time once compiled, where it was watched.
         measure: what amount and scores are.
+        cpu_seconds: (K,) processor time of each stretch, where it was watched: of all threads, and
+            less at the mercy of other programs.
     """
 
     start_s: float
@@ -65,11 +67,12 @@ class LearningCurve:
     amount: int
     shares: Mapping[str, float] = field(default_factory=dict)
     measure: Measure = RETURN
+    cpu_seconds: tuple[float, ...] = ()
 
     @property
     def typical_s(self) -> float:
         """Median time of a stretch in which nothing is compiled, s."""
-        return float(np.median(self.seconds[COMPILING:] or self.seconds[-1:]))
+        return _typical(self.seconds)
 
     @property
     def compile_s(self) -> float:
@@ -81,6 +84,11 @@ class LearningCurve:
     def speed(self) -> float:
         """Amount per second once compiled."""
         return self.amount / self.typical_s
+
+    @property
+    def cpu_speed(self) -> float:
+        """Amount per second of processor time once compiled, NaN where that was not watched."""
+        return self.amount / _typical(self.cpu_seconds) if self.cpu_seconds else math.nan
 
     @property
     def whole_speed(self) -> float:
@@ -113,6 +121,8 @@ class LearningCurve:
         yield Row(case, speed, self.speed, f"{m.amount}/s")
         yield Row(case, f"{speed}.compile", self.compile_s, "s")
         yield Row(case, f"{speed}_with_compile", self.whole_speed, f"{m.amount}/s")
+        if self.cpu_seconds:
+            yield Row(case, f"{name}.{m.amount}_per_cpu_s", self.cpu_speed, f"{m.amount}/s")
         for part, share in self.shares.items():
             yield Row(case, f"{name}.{part}_share", share, "1")
         yield Row(case, f"{name}.final_{m.score}", self.scores[-1], "1")
@@ -123,9 +133,7 @@ class LearningCurve:
             yield Row(case, f"curve.{name}.{k * self.amount}.{m.score}", value, "1")
 
 
-def medians(
-    case: str, side: str, courses: Sequence[LearningCurve], wanted: float
-) -> Iterator[Row]:
+def medians(case: str, side: str, courses: Sequence[LearningCurve], wanted: float) -> Iterator[Row]:
     """Yields the medians of one side's trainings, and the share of them that got there."""
     m = courses[0].measure
     finals = [c.scores[-1] for c in courses]
@@ -133,6 +141,9 @@ def medians(
     speed = f"{side}.{m.amount}_per_s"
     yield Row(case, speed, _median([c.speed for c in courses]), f"{m.amount}/s")
     yield Row(case, f"{speed}.compile", _median([c.compile_s for c in courses]), "s")
+    if courses[0].cpu_seconds:
+        cpu_speed = _median([c.cpu_speed for c in courses])
+        yield Row(case, f"{side}.{m.amount}_per_cpu_s", cpu_speed, f"{m.amount}/s")
     for part in courses[0].shares:
         yield Row(case, f"{side}.{part}_share", _median([c.shares[part] for c in courses]), "1")
     yield Row(case, f"{side}.final_{m.score}", _median(finals), "1")
@@ -161,6 +172,8 @@ def ratios(
         f"{time_to}_ratio": lambda c: c.time_to(wanted, False),
         f"{time_to}_with_compile_ratio": lambda c: c.time_to(wanted, True),
     }
+    if ours[0].cpu_seconds and theirs[0].cpu_seconds:
+        asked["cpu_speed_ratio"] = lambda c: c.cpu_speed
     for metric, figure in asked.items():
         pairs = zip(ours, theirs, strict=True)
         value = _median([ratio(figure(b), figure(a)) for a, b in pairs])
@@ -191,6 +204,11 @@ def _at_most(ours: LearningCurve, theirs: LearningCurve, wanted: float, compilin
     reached = theirs.time_to(wanted, compiling)
     limit = reached if math.isfinite(reached) else float(theirs.clock(compiling)[-1])
     return ours.time_to(wanted, compiling) / limit
+
+
+def _typical(seconds: Sequence[float]) -> float:
+    """Returns the median time of a stretch in which nothing is compiled, s."""
+    return float(np.median(seconds[COMPILING:] or seconds[-1:]))
 
 
 def _median(values: Sequence[float]) -> float:

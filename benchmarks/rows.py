@@ -46,17 +46,19 @@ class Settings:
     """Simulated robots of each kind that are identified."""
     peer_return: float = 700.0
     """Return that both libraries are timed to: of 1,000, held upright for most of an episode."""
-    peer_pictures: int = 102_400
+    peer_pictures: int = 40_960
     """Pictures of each student in comparisons with others."""
-    peer_error: float = 0.05
+    peer_error: float = 0.02
     """Error that students are timed to: squared difference of an action in [-1, 1]."""
 
     def __post_init__(self) -> None:
         """Checks the sizes.
 
         Raises:
-            ValueError: a size below one, named.
+            ValueError: a size below one, or an error that nobody can reach, named.
         """
+        if self.peer_error <= 0:
+            raise ValueError(f"peer_error {self.peer_error} must be above 0")
         for name, value in asdict(self).items():
             if name not in ("min_s", "peer_error") and value < 1:
                 raise ValueError(f"{name} {value} must be at least 1")
