@@ -10,8 +10,8 @@ clipped to a norm of 1 here and in rsl_rl; the student acts. All have the same c
 Each library keeps what is its own. Ours ends in the expected place of each feature map, as Brax's
 can; rsl_rl has no such layer and hands all maps on, 2,048 numbers instead of 64. Ours takes bytes;
 rsl_rl and Brax get floats, made beforehand for rsl_rl. Ours and Brax shuffle a rollout's pictures,
-rsl_rl takes those of a step together. Our step size falls, theirs stay: rsl_rl has the best of four
-(`RATE`), ours the one that `train student` has. rsl_rl's student learns the action itself, ours its
+rsl_rl takes those of a step together. Our step size falls, theirs stay: rsl_rl has `--peer-rate`,
+ours the one that `train student` has. rsl_rl's student learns the action itself, ours its
 inverse tanh. Torch gets one thread or as many as there are cores, whichever a trial finds faster.
 
 "whole" is ours with what it has besides, as `train student` uses it: pictures are shifted, the
@@ -64,7 +64,6 @@ from mjx_s2r.learn.networks.augment import to_float
 CASE = "distill_vs_rsl_rl"
 TRIAL = 2  # iterations
 HELD_OUT, STOCK = 2048, 16384  # pictures
-RATE = 6e-3  # rsl_rl's step size, the best of 1e-3, 3e-3, 6e-3 and 1.2e-2 on one seed
 NEEDED = {"torch": "torch", "rsl_rl": "rsl-rl-lib", "brax": "brax"}
 
 
@@ -75,7 +74,7 @@ def run(settings: Settings) -> Iterator[Row]:
         return
     race = stocked(settings, STOCK, HELD_OUT)
     yield Row(CASE, "blind_error", blind_error(race.stock, race.held_out), "1")
-    theirs = RslRl(race)
+    theirs = RslRl(race, settings.peer_rate)
     yield Row(CASE, "rsl_rl.threads", theirs.threads, "1")
     sides: dict[str, Side] = {
         "ours": Ours(race, bare(race)),
@@ -94,7 +93,7 @@ def _unfit() -> str:
     return ""
 
 
-def recipe(joints: int, rate: float = RATE) -> dict[str, Any]:
+def recipe(joints: int, rate: float) -> dict[str, Any]:
     """Returns the settings of rsl_rl's runner (5.5) that come nearest to ours.
 
     Its teacher is a network too: one that returns what it is given.
@@ -134,7 +133,7 @@ class RslRl:
     """rsl_rl's side: its runner and its algorithm, untouched."""
 
     race: Race
-    rate: float = RATE
+    rate: float
 
     def train(self, seed: int) -> LearningCurve:
         """Trains once and judges every stretch."""

@@ -196,10 +196,11 @@ def test_rsl_rl_takes_the_recipe_and_learns(monkeypatch: pytest.MonkeyPatch) -> 
     pytest.importorskip("rsl_rl")
     race = a_race(48)
     monkeypatch.setattr(RslRl, "threads", 1)
-    side = RslRl(race)
+    side = RslRl(race, 6e-3)
     runner = side.runner(0)
-    asked, learner = recipe(JOINTS)["algorithm"], runner.alg
+    asked, learner = recipe(JOINTS, 6e-3)["algorithm"], runner.alg
     assert learner.num_learning_epochs == asked["num_learning_epochs"]
+    assert learner.optimizer.param_groups[0]["lr"] == 6e-3
     assert learner.gradient_length == 1 and learner.max_grad_norm == 1.0
     obs = runner.env.get_observations()
     np.testing.assert_array_equal(learner.teacher(obs).detach().numpy(), obs["teacher"].numpy())
