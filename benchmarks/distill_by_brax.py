@@ -6,9 +6,9 @@ recipe can be the same one. Its own networks for pictures cannot be asked for by
 not have), so they are put together here from its parts. Its students come out by checkpoints alone,
 and one step of every world is judged each time; its clock leaves both out.
 
-It runs for `STRETCHES` iterations of one seed, which on two cores take longer than all other
-trainings: XLA computes the gradients of its strided convolutions on a CPU pixel by pixel (see
-`mjx_s2r.learn.networks.conv`), with or without this project's compiler switches.
+It runs for `STRETCHES` iterations of one seed: on two cores they take longer than the twenty times
+as many of another side, with or without this project's compiler switches. Most likely that is XLA's
+gradient of convolutions with strides (see `mjx_s2r.learn.networks.conv`).
 """
 
 from collections.abc import Mapping
