@@ -23,14 +23,13 @@ pictures of the same kind that nobody learned from, from copies made between str
 Processor time stands beside duration: other programs on a machine change it less.
 """
 
-import os
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import redirect_stdout
 from copy import deepcopy
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from importlib.util import find_spec
 from typing import Any
 
@@ -55,9 +54,8 @@ from benchmarks.distill_race import (
 from benchmarks.head_to_head import STRETCHES, Side, run_all
 from benchmarks.learning_curve import ERROR, LearningCurve
 from benchmarks.picture_stock import PictureStock, blind_error, error
-from benchmarks.ppo_vs_rsl_rl import TimedStep, shares
+from benchmarks.ppo_vs_rsl_rl import TimedStep, faster_threads, shares
 from benchmarks.rows import Row, Settings
-from benchmarks.timing import measure
 from mjx_s2r.bridge.registry import require
 from mjx_s2r.learn.networks.augment import to_float
 
@@ -163,15 +161,7 @@ class RslRl:
     @cached_property
     def threads(self) -> int:
         """How many threads make torch faster here: one, or one per core."""
-        runner, torch = self.runner(0), require("torch")
-
-        def trial(threads: int) -> None:
-            torch.set_num_threads(threads)
-            runner.learn(TRIAL)
-
-        counts = sorted({1, os.cpu_count() or 1})
-        timings = measure({str(n): partial(trial, n) for n in counts}, repeat=3)
-        return min(counts, key=lambda n: timings[str(n)].median_s)
+        return faster_threads(self.runner(0), TRIAL)
 
     def runner(self, seed: int) -> Any:
         """Returns rsl_rl's runner with its networks and worlds."""

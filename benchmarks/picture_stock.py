@@ -19,7 +19,7 @@ from flax import struct
 
 from benchmarks.workload import initial_states, reach, widest
 from mjx_s2r.contract import CameraSignal
-from mjx_s2r.envs.reach import HOME, SPACE
+from mjx_s2r.envs.reach import HOME, SPACE, Reach
 from mjx_s2r.learn.camera_schedule import CameraSchedule
 from mjx_s2r.learn.distill.teachers import MAX_TEACHER_MEAN
 from mjx_s2r.learn.networks.gaussian import Gaussian, gaussian
@@ -71,7 +71,7 @@ def draw_stock(count: int, *, key: jax.Array) -> PictureStock:
     def located(core: PhysicsState, xi: jax.Array) -> tuple[Any, PictureStock]:
         """Returns where everything is, and what is to be known about the pictures."""
         data = jax.vmap(lambda c: physics.forward_positions(env.physics, {}, c))(core)
-        where, points = poses(cameras, data), jax.vmap(task.keypoints)(data)
+        where, points = poses(cameras, data), jax.vmap(cast(Reach, task).keypoints)(data)
         way = jax.vmap(task.privileged)(data)[:, -3:]
         return where, PictureStock(
             pictures=jnp.zeros(()),
