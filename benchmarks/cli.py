@@ -39,12 +39,13 @@ CASES = {
     "camera": "intervals of calibrated cameras against the truth; pixels left (ten minutes)",
     "ppo_vs_brax": "PPO here and in Brax: speed, compile time, time to a return (half an hour)",
     "ppo_vs_rsl_rl": "the same against rsl_rl, and where its time goes (half an hour)",
+    "distill_vs_rsl_rl": "a camera student here, in rsl_rl and in Brax, on one stock (ten minutes)",
     "identify": "robots of known numbers identified: coverage, errors, mujoco.sysid (half an hour)",
 }
 # Run only where they are named.
 LONG = (
     *("camera", "encoders", "encoder_labels"),
-    *("ppo_vs_brax", "ppo_vs_rsl_rl", "identify"),
+    *("ppo_vs_brax", "ppo_vs_rsl_rl", "distill_vs_rsl_rl", "identify"),
 )
 
 

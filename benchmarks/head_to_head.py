@@ -14,7 +14,7 @@ a pair, the side that goes first changes with the seed.
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol
@@ -23,7 +23,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks.learning_curve import LearningCurve, verdicts
+from benchmarks.learning_curve import RETURN, LearningCurve, Measure, verdicts
 from benchmarks.rows import Row, Settings
 from mjx_s2r.bridge.wrapper import WrappedEnv
 from mjx_s2r.curriculum.uniform import uniform
@@ -39,25 +39,40 @@ Judge = Callable[[Any], jax.Array]
 
 
 class Side(Protocol):
-    """One library's PPO."""
+    """One library's training."""
 
     def train(self, seed: int) -> LearningCurve:
         """Trains once, compiling included, and judges every stretch."""
         ...
 
 
-def run_both(case: str, ours: Side, theirs: Side, name: str, settings: Settings) -> Iterator[Row]:
-    """Yields the figures of each seed as soon as it is done, then those of all."""
-    sides = {"ours": ours, name: theirs}
+def run_all(
+    case: str, sides: Mapping[str, Side], seeds: int, measure: Measure, wanted: float
+) -> Iterator[Row]:
+    """Yields the figures of each seed as soon as it is done, then those of all.
+
+    Args:
+        case: the benchmark.
+        sides: libraries by name, ours first.
+        seeds: trainings of each.
+        measure: what they are compared by.
+        wanted: score that all are timed to.
+    """
     courses: dict[str, list[LearningCurve]] = {side: [] for side in sides}
-    for seed in range(settings.seeds):
+    for seed in range(seeds):
         for side in list(sides)[:: -1 if seed % 2 else 1]:
             course = sides[side].train(seed)
             courses[side].append(course)
             print(f"{case} {side} seed {seed}: {course.note()}", file=sys.stderr, flush=True)
-            yield from course.rows(case, f"{side}.seed{seed}", settings.peer_return)
-    yield Row(case, "return_asked", settings.peer_return, "1")
-    yield from verdicts(case, courses["ours"], courses[name], name, settings.peer_return)
+            yield from course.rows(case, f"{side}.seed{seed}", wanted)
+    yield Row(case, f"{measure.score}_asked", wanted, "1")
+    yield from verdicts(case, courses, wanted)
+
+
+def run_both(case: str, ours: Side, theirs: Side, name: str, settings: Settings) -> Iterator[Row]:
+    """Yields the figures of our PPO and another library's, which is called ``name``."""
+    sides = {"ours": ours, name: theirs}
+    yield from run_all(case, sides, settings.seeds, RETURN, settings.peer_return)
 
 
 def shared(settings: Settings) -> PPOConfig:

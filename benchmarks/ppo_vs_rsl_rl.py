@@ -183,15 +183,7 @@ class _RslRl:
     @cached_property
     def threads(self) -> int:
         """How many threads make torch faster here: one, or one per core."""
-        runner, torch = self._runner(0), require("torch")
-
-        def trial(threads: int) -> None:
-            torch.set_num_threads(threads)
-            runner.learn(TRIAL)
-
-        counts = sorted({1, os.cpu_count() or 1})
-        timings = measure({str(n): partial(trial, n) for n in counts}, repeat=3)
-        return min(counts, key=lambda n: timings[str(n)].median_s)
+        return faster_threads(self._runner(0), TRIAL)
 
     def _runner(self, seed: int) -> Any:
         """Returns rsl_rl's runner with its networks and worlds."""
@@ -210,6 +202,19 @@ class _RslRl:
 
         score = judge(self.env, act)
         return tuple(float(score(actor)) for actor in kept)
+
+
+def faster_threads(runner: Any, iterations: int) -> int:
+    """Returns with how many threads torch is faster, one or one per core, in so many iterations."""
+    torch = require("torch")
+
+    def trial(threads: int) -> None:
+        torch.set_num_threads(threads)
+        runner.learn(iterations)
+
+    counts = sorted({1, os.cpu_count() or 1})
+    timings = measure({str(n): partial(trial, n) for n in counts}, repeat=3)
+    return min(counts, key=lambda n: timings[str(n)].median_s)
 
 
 def copy(policy: Any) -> Copy:

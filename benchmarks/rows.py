@@ -14,6 +14,7 @@ from typing import Any
 from benchmarks.timing import Timing
 
 PEERS = ("brax", "playground", "rsl-rl-lib", "torch")  # libraries that are compared with
+FRACTIONS = ("peer_rate", "peer_error")  # settings that may be below one
 
 
 class BenchmarkError(RuntimeError):
@@ -46,15 +47,24 @@ class Settings:
     """Simulated robots of each kind that are identified."""
     peer_return: float = 700.0
     """Return that both libraries are timed to: of 1,000, held upright for most of an episode."""
+    peer_pictures: int = 40_960
+    """Pictures of each student in comparisons with others."""
+    peer_rate: float = 3e-3
+    """Step size of rsl_rl's student, from first to last."""
+    peer_error: float = 0.02
+    """Error that students are timed to: squared difference of an action in [-1, 1]."""
 
     def __post_init__(self) -> None:
         """Checks the sizes.
 
         Raises:
-            ValueError: a size below one, named.
+            ValueError: a size below one, or a rate or an error that is not above 0, named.
         """
+        for name in FRACTIONS:
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} {getattr(self, name)} must be above 0")
         for name, value in asdict(self).items():
-            if name != "min_s" and value < 1:
+            if name not in ("min_s", *FRACTIONS) and value < 1:
                 raise ValueError(f"{name} {value} must be at least 1")
 
 

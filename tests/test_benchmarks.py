@@ -82,6 +82,9 @@ def test_every_case_is_there(name: str) -> None:
 def test_sizes_below_one_are_refused() -> None:
     with pytest.raises(ValueError, match="num_envs 0 must be at least 1"):
         Settings(num_envs=0)
+    for name in ("peer_error", "peer_rate"):
+        with pytest.raises(ValueError, match=rf"{name} 0\.0 must be above 0"):
+            Settings(**{name: 0.0})
 
 
 def test_a_run_holds_the_versions_of_the_libraries_compared_with(

@@ -90,7 +90,8 @@ def test_shares_are_told_of_each_training_and_of_all() -> None:
     plain = dataclasses.replace(course, shares={})
     told = {row.metric: row.value for row in course.rows("a", "x", 1.0)}
     assert told["x.env_share"] == 0.25
-    all_of_them = {r.metric: r.value for r in verdicts("a", [plain] * 2, [course, other], "x", 1.0)}
+    both = {"ours": [plain] * 2, "x": [course, other]}
+    all_of_them = {row.metric: row.value for row in verdicts("a", both, 1.0)}
     assert all_of_them["x.env_share"] == 0.5
     assert "ours.env_share" not in all_of_them
 
@@ -211,8 +212,8 @@ def test_rsl_rl_learns_through_the_worlds(side: Any, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(ppo_vs_rsl_rl, "measure", timed)
     assert side.threads == 1  # the quicker
     course = side.train(0)
-    assert course.steps == 4 * 30 and len(course.seconds) == 20
+    assert course.amount == 4 * 30 and len(course.seconds) == 20
     assert sum(course.shares.values()) == pytest.approx(1.0)
     assert min(course.shares.values()) > 0
     best = LENGTH + sum(range(LENGTH))
-    assert course.returns[0] < course.returns[-1] == pytest.approx(best, abs=0.1)
+    assert course.scores[0] < course.scores[-1] == pytest.approx(best, abs=0.1)

@@ -17,7 +17,7 @@ NEVER = LearningCurve(1.0, (4.0, 4.0, 4.0, 4.0, 4.0), (0.0,) * 5, 1000)
 
 def test_compiling_is_told_from_running() -> None:
     assert FAST.typical_s == 1.0  # median of 1, 1, 2
-    assert FAST.steps_per_s == 1000.0
+    assert FAST.speed == 1000.0
     assert FAST.compile_s == 3.0 + 5.0 + 1.0
     assert FAST.clock(compiling=True).tolist() == [9, 11, 12, 13, 15]
     assert FAST.clock(compiling=False).tolist() == [1, 2, 3, 4, 6]
@@ -37,7 +37,7 @@ def figures(rows: object) -> dict[str, float]:
 
 
 def test_ratios_are_of_ours_to_theirs_and_of_pairs_that_both_arrived() -> None:
-    got = figures(verdicts("a", [FAST, FAST], [SLOW, NEVER], "brax", 700.0))
+    got = figures(verdicts("a", {"ours": [FAST, FAST], "brax": [SLOW, NEVER]}, 700.0))
     assert got["speed_ratio"] == 4.0
     assert got["time_to_return_ratio"] == 0.25  # 4 s / 16 s; the second pair has none
     assert got["time_to_return_with_compile_ratio"] == pytest.approx(13 / 25)
@@ -45,7 +45,8 @@ def test_ratios_are_of_ours_to_theirs_and_of_pairs_that_both_arrived() -> None:
     assert got["speed_with_compile_ratio"] == pytest.approx((29 / 15 + 21 / 15) / 2)
     assert got["ours.reached"] == 1.0 and got["brax.reached"] == 0.5
     assert got["brax.final_return"] == 450.0 and got["brax.worst_final_return"] == 0.0
-    assert math.isnan(figures(verdicts("a", [FAST], [NEVER], "b", 700.0))["time_to_return_ratio"])
+    alone = figures(verdicts("a", {"ours": [FAST], "b": [NEVER]}, 700.0))
+    assert math.isnan(alone["time_to_return_ratio"])
 
 
 def test_the_rows_of_a_training_hold_its_curve() -> None:
