@@ -21,6 +21,12 @@ from mjx_s2r.params import Param, ParamError, ParamSpace, add, scale, set_to, un
 from mjx_s2r.sim.model.fields import ELEMENTS, element_names
 from mjx_s2r.sim.model.leaves import bind_model, write
 from mjx_s2r.transfer.recording import Channel, CommandMode, Recording, RecordingError
+from mjx_s2r.transfer.unread_joints import (
+    floating_words,
+    is_floating,
+    read_hinges,
+    unread_carriers,
+)
 
 FITTED_ARRAYS = {
     "actuator": ("delay_s", "offset", "backlash", "speed_loss"),
@@ -488,7 +494,7 @@ def _alike(mj_model: mujoco.MjModel, recordings: Sequence[Recording]) -> tuple[R
 
 
 def _check_channels(mj_model: mujoco.MjModel, name: str, channels: Sequence[Channel]) -> None:
-    """Raises RecordingError for channels that the model does not have."""
+    """Raises RecordingError for channels that the model lacks, or that do not tell its pose."""
     for channel in channels:
         kind = "sensor" if channel.kind == "sensor" else "joint"
         known = [
@@ -511,6 +517,11 @@ def _check_channels(mj_model: mujoco.MjModel, name: str, channels: Sequence[Chan
             f"{name}: no joint's position is read, so no window has a start; read "
             "joint_pos in the mapping"
         )
+    read = read_hinges(mj_model, {c.element for c in channels if c.kind == "joint_pos"})
+    for joint in unread_carriers(mj_model, read):
+        if is_floating(mj_model, joint):
+            what, remedy = floating_words(mj_model, joint)
+            raise RecordingError(f"{name}: {what}; {remedy}")
 
 
 def _taking(

@@ -18,6 +18,7 @@ from mjx_s2r.transfer.telemetry.model_checks import (
     check_joints,
     check_positions,
     check_speeds,
+    check_unread,
     is_hinge,
 )
 from mjx_s2r.transfer.telemetry.pairing import check_pairs
@@ -79,7 +80,8 @@ def check_recordings(
     """
     if not recordings:
         raise RecordingError("there is no recording to check; name at least one log")
-    found = [*findings, *check_joints(recordings, model), *check_length(recordings)]
+    found = [*findings, *check_joints(recordings, model), *check_unread(recordings, model)]
+    found += check_length(recordings)
     for r in recordings:
         found += _rates(r) + _silence(r)
     seen: dict[Channel, tuple[float, float]] = {}

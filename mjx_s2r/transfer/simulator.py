@@ -36,6 +36,7 @@ from mjx_s2r.sim.model.leaves import ModelBinding, bind_model, expand
 from mjx_s2r.sim.model.virtual_fields import MOVES_BOXES
 from mjx_s2r.transfer.problem import IdentifyProblem, with_constants
 from mjx_s2r.transfer.recording import Recording, held_commands
+from mjx_s2r.transfer.unread_joints import follow_ties, read_hinges
 from mjx_s2r.transfer.windows import Windows
 
 MOST_VALUES = 3e7  # doubles that one call of the engine may record
@@ -99,6 +100,7 @@ class ReplaySimulator:
         )
         self._qpos = np.array([int(model.joint(j).qposadr[0]) for j in windows.joints])
         self._qvel = np.array([int(model.joint(j).dofadr[0]) for j in windows.joints])
+        self._read_joints = read_hinges(model, windows.joints)
         self._columns = [_column(model, c.kind, c.element, c.column) for c in first.channels]
         self._integrals = [_integral(r) for r in problem.recordings]
         self._groups = self._grouped(problem)
@@ -186,13 +188,13 @@ class ReplaySimulator:
         now = [apply(np, self._actuator.nominal, self._actuator.edits, x) for x in xi]
         acting: list[dict[str, Any]] = [{**self._actuator.nominal, **n} for n in now]
         ctrl = self._controls(group, acting, mine)
-        self._begin(group, worlds, start, acting, mine)
+        begun = self._begin(group, worlds, start, acting, mine)
         full = np.tile(drives.rest_controls(group.model)[0], (count * each, self.steps, 1))
         full[:, :, self._drives.actuators] = ctrl.reshape(count * each, self.steps, -1)
         losses = [a["speed_loss"] for a in acting]
         with quiet_warnings():
             track = self._track(group, worlds, full, np.repeat(losses, each, axis=0))
-        return self._read(group, track, xi, start, mine)
+        return self._read(track, xi, begun, mine)
 
     def _worlds(self, group: _Group, count: int) -> batch.Batch:
         """Returns an engine with ``count`` worlds of a group's model."""
@@ -278,17 +280,25 @@ class ReplaySimulator:
         start: np.ndarray,
         acting: list[dict[str, Any]],
         mine: np.ndarray,
-    ) -> None:
-        """Puts every world into its start state; filters hold what came before the window."""
+    ) -> dict[str, np.ndarray]:
+        """Puts every world into its start state; filters hold what came before the window.
+
+        Returns:
+            "qpos" (B, nq) and "qvel" (B, nv) of that state.
+        """
         m, count = group.model, start.shape[0] * start.shape[1]
         joints = len(self.windows.joints)
         qpos, qvel = np.tile(m.qpos0, (count, 1)), np.zeros((count, m.nv))
         flat = start.reshape(count, -1)
         qpos[:, self._qpos], qvel[:, self._qvel] = flat[:, :joints], flat[:, joints:]
+        shifted = any(edit.array == "qpos0" for edit in group.binding.edits)
+        rest = np.array(worlds.expand("qpos0")) if shifted else m.qpos0
+        follow_ties(m, self._read_joints, qpos, qvel, rest)
         worlds.bind("qpos")[:], worlds.bind("qvel")[:] = qpos, qvel
         worlds.bind("time")[:], worlds.bind("qacc_warmstart")[:] = 0.0, 0.0
+        begun = {"qpos": qpos, "qvel": qvel}
         if not m.na:
-            return
+            return begun
         act = np.tile(drives.rest_controls(m)[1], (count, 1))
         constants = worlds.expand("actuator_dynprm") if count else None
         for j, address in enumerate(self._drives.act):
@@ -302,6 +312,7 @@ class ReplaySimulator:
                     lag = max(float(constants[world, actuator, 0]), 1e-6)
                     act[world, address] = self._filtered(int(w), j, lag, values)
         worlds.bind("act")[:] = act
+        return begun
 
     def _filtered(self, w: int, j: int, lag: float, values: Mapping[str, Any]) -> float:
         """Returns a first-order filter's state at a window's begin, after all commands before.
@@ -343,15 +354,13 @@ class ReplaySimulator:
 
     def _read(
         self,
-        group: _Group,
         track: Mapping[str, np.ndarray],
         xi: np.ndarray,
-        start: np.ndarray,
+        begun: Mapping[str, np.ndarray],
         mine: np.ndarray,
     ) -> np.ndarray:
         """Returns (P, G, K, C) readings interpolated between physics steps."""
         count, each = len(xi), len(mine)
-        joints = len(self.windows.joints)
         late, gains = [], []
         for x in xi:
             now = {
@@ -375,7 +384,7 @@ class ReplaySimulator:
                 if name == "sensordata":  # a sensor is read before the step that it is recorded in
                     before, after = after, np.concatenate([after[:, 1:], after[:, -1:]], 1)
                 else:
-                    before[:, 0] = self._first(name, address, start[p], joints)
+                    before[:, 0] = begun[name][rows, address]
                 low = np.take_along_axis(before, step, 1)
                 high = np.take_along_axis(after, step, 1)
                 channel = self.windows.channels[c]
@@ -385,14 +394,6 @@ class ReplaySimulator:
         wild = ~np.isfinite(out) | (np.abs(out) > FAR)
         out[wild & ~late_rows[None, :, :, None]] = FAR
         return out
-
-    def _first(self, name: str, address: int, start: np.ndarray, joints: int) -> Any:
-        """Returns (G,) the start value of a column that the start state holds; else zero."""
-        known = self._qpos if name == "qpos" else self._qvel
-        at = np.flatnonzero(known == address)
-        if not len(at):
-            return 0.0
-        return start[:, int(at[0]) + (0 if name == "qpos" else joints)]
 
 
 def _column(model: mujoco.MjModel, kind: str, element: str, column: int) -> tuple[str, int]:

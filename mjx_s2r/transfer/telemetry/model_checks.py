@@ -9,6 +9,12 @@ import numpy as np
 from mjx_s2r.robot.units import DEGREES
 from mjx_s2r.transfer.recording import Recording
 from mjx_s2r.transfer.telemetry.finding import TelemetryFinding, TelemetrySeverity
+from mjx_s2r.transfer.unread_joints import (
+    floating_words,
+    is_floating,
+    read_hinges,
+    unread_carriers,
+)
 
 TURN = 2 * math.pi
 BEYOND = 0.25  # of a joint's range that a reading may lie outside, for play and a poor zero
@@ -180,3 +186,23 @@ def check_joints(recordings: Sequence[Recording], model: mujoco.MjModel) -> list
     remedy = "name their columns too; if this is another robot's log, name another model"
     severity: TelemetrySeverity = "error" if len(left) == model.nu else "warning"
     return [TelemetryFinding(severity, "uncommanded", "", what, remedy)]
+
+
+def check_unread(recordings: Sequence[Recording], model: mujoco.MjModel) -> list[TelemetryFinding]:
+    """Returns joints that carry those that are read, and whose own place no log tells."""
+    named = {c.element for r in recordings for c in r.channels if c.kind == "joint_pos"}
+    found = []
+    for joint in unread_carriers(model, read_hinges(model, named)):
+        if is_floating(model, joint):
+            what, remedy = floating_words(model, joint)
+            body = model.body(int(model.jnt_bodyid[joint])).name
+            found.append(TelemetryFinding("error", "floating robot", "", what, remedy, body))
+            continue
+        what = (
+            "no log reads it, and it carries joints that are read: every window starts it at "
+            f"{float(model.qpos0[model.jnt_qposadr[joint]]):.4g}, at rest"
+        )
+        remedy = "read its position too, or hold it there and say so by an equality in the model"
+        name = model.joint(joint).name
+        found.append(TelemetryFinding("warning", "unread joint", "", what, remedy, name))
+    return found
