@@ -11,6 +11,10 @@ the force of step k stands for the time from half a step before t_k to half a st
 velocity after it for t_k plus half a step. The means are taken there and velocities are read there,
 so that a delay comes out as it is and not half a step longer.
 
+A start state is read like everything after it: late by the sensor's delay and with its gain. So a
+window begins that much earlier than its first reading was logged, and a log tells only the sum of
+the delays of commands and of readings, which is all that acts on a policy's loop, too.
+
 The model's own time step and integrator are used; what a step's damping adds to the inertia is
 taken off the armature, so that rows come out as they are in continuous time. The model's constraint
 solver is run until it has converged: what a solver with few iterations leaves open changes with
@@ -187,14 +191,19 @@ class ReplaySimulator:
         self._write(group, worlds, xi, each)
         now = [apply(np, self._actuator.nominal, self._actuator.edits, x) for x in xi]
         acting: list[dict[str, Any]] = [{**self._actuator.nominal, **n} for n in now]
-        ctrl = self._controls(group, acting, mine)
-        begun = self._begin(group, worlds, start, acting, mine)
+        sensing = [
+            {**self._sensor_nominal, **apply(np, self._sensor_nominal, self._sensor_edits, x)}
+            for x in xi
+        ]
+        late = [float(s["delay_s"]) + float(a["delay_s"]) for s, a in zip(sensing, acting, strict=True)]
+        ctrl = self._controls(acting, late, mine)
+        begun = self._begin(group, worlds, self._true_start(start, sensing), acting, late, mine)
         full = np.tile(drives.rest_controls(group.model)[0], (count * each, self.steps, 1))
         full[:, :, self._drives.actuators] = ctrl.reshape(count * each, self.steps, -1)
         losses = [a["speed_loss"] for a in acting]
         with quiet_warnings():
             track = self._track(group, worlds, full, np.repeat(losses, each, axis=0))
-        return self._read(track, xi, begun, mine)
+        return self._read(track, sensing, begun, mine)
 
     def _worlds(self, group: _Group, count: int) -> batch.Batch:
         """Returns an engine with ``count`` worlds of a group's model."""
@@ -241,15 +250,28 @@ class ReplaySimulator:
             damping[driven.dof] -= bias[driven.actuators, 2] * gear**2
         return np.maximum(armature - 0.5 * self.dt_s * damping, LEAST_ARMATURE * armature)
 
+    def _true_start(self, start: np.ndarray, sensing: list[dict[str, Any]]) -> np.ndarray:
+        """Returns (P, G, S) where the robot was, of start states (P, G, S) as its readings say."""
+        if "joint_pos" not in self._sensed:
+            return start
+        gain = [float(s["gain"][self._sensed.index("joint_pos")]) for s in sensing]
+        return start / np.array(gain)[:, None, None]
+
     def _controls(
-        self, group: _Group, acting: list[dict[str, Any]], mine: np.ndarray
+        self, acting: list[dict[str, Any]], late: list[float], mine: np.ndarray
     ) -> np.ndarray:
-        """Returns (P, G, N, J) the mean control of every physics step."""
+        """Returns (P, G, N, J) the mean control of every physics step.
+
+        Args:
+            acting: of each candidate, the values of the actuator rows.
+            late: of each, by how much its commands come late for its readings, s.
+            mine: (G,) numbers of the windows.
+        """
         grid = (np.arange(self.steps + 1) - 0.5) * self.dt_s
         out = np.empty((len(acting), len(mine), self.steps, len(self._drives.names)))
         made: dict[Any, np.ndarray] = {}
         for p, values in enumerate(acting):
-            key = (float(values["delay_s"]), tuple(np.ravel(values["backlash"]).tolist()))
+            key = (late[p], tuple(np.ravel(values["backlash"]).tolist()))
             if key not in made:
                 found = np.empty(out.shape[1:])
                 recordings = self.windows.recording[mine].tolist()
@@ -279,6 +301,7 @@ class ReplaySimulator:
         worlds: batch.Batch,
         start: np.ndarray,
         acting: list[dict[str, Any]],
+        late: list[float],
         mine: np.ndarray,
     ) -> dict[str, np.ndarray]:
         """Puts every world into its start state; filters hold what came before the window.
@@ -310,18 +333,20 @@ class ReplaySimulator:
                     world = p * len(mine) + g
                     assert constants is not None
                     lag = max(float(constants[world, actuator, 0]), 1e-6)
-                    act[world, address] = self._filtered(int(w), j, lag, values)
+                    act[world, address] = self._filtered(int(w), j, lag, values, late[p])
         worlds.bind("act")[:] = act
         return begun
 
-    def _filtered(self, w: int, j: int, lag: float, values: Mapping[str, Any]) -> float:
+    def _filtered(
+        self, w: int, j: int, lag: float, values: Mapping[str, Any], late: float
+    ) -> float:
         """Returns a first-order filter's state at a window's begin, after all commands before.
 
         For commands u_i held from s_i to s_(i+1): sum u_i (exp(-(t - s_(i+1))/lag) -
         exp(-(t - s_i)/lag)).
         """
         times, _, commands = self._integrals[int(self.windows.recording[w])]
-        at = self.windows.start_s[w] - float(values["delay_s"])
+        at = self.windows.start_s[w] - late
         edges = np.minimum(times, at)
         gone = np.exp((edges - at) / lag)
         gone[0] = 0.0
@@ -355,27 +380,19 @@ class ReplaySimulator:
     def _read(
         self,
         track: Mapping[str, np.ndarray],
-        xi: np.ndarray,
+        sensing: list[dict[str, Any]],
         begun: Mapping[str, np.ndarray],
         mine: np.ndarray,
     ) -> np.ndarray:
         """Returns (P, G, K, C) readings interpolated between physics steps."""
-        count, each = len(xi), len(mine)
-        late, gains = [], []
-        for x in xi:
-            now = {
-                **self._sensor_nominal,
-                **apply(np, self._sensor_nominal, self._sensor_edits, x),
-            }
-            late.append(float(now["delay_s"]))
-            gains.append(now["gain"])
+        count, each = len(sensing), len(mine)
         since = self.windows.time_s[mine]
         out = np.full((count, each, *self.windows.readings.shape[1:]), np.nan)
         place = {n: i for i, n in enumerate(self._sensed)}
         for p in range(count):
             rows = slice(p * each, (p + 1) * each)
             for c, (name, address) in enumerate(self._columns):
-                when = (since - late[p]) / self.dt_s + (0.5 if name == "qvel" else 0.0)
+                when = since / self.dt_s + (0.5 if name == "qvel" else 0.0)
                 step = np.clip(np.nan_to_num(np.floor(when)), 0, self.steps - 1).astype(int)
                 share = np.minimum(when - step, 1.0)
                 after = track[name][rows, :, address]
@@ -389,7 +406,7 @@ class ReplaySimulator:
                 high = np.take_along_axis(after, step, 1)
                 channel = self.windows.channels[c]
                 key = channel.element if channel.kind == "sensor" else channel.kind
-                out[p, :, :, c] = gains[p][place[key]] * (low + share * (high - low))
+                out[p, :, :, c] = sensing[p]["gain"][place[key]] * (low + share * (high - low))
         late_rows = np.isnan(since)
         wild = ~np.isfinite(out) | (np.abs(out) > FAR)
         out[wild & ~late_rows[None, :, :, None]] = FAR

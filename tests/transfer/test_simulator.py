@@ -114,15 +114,39 @@ def test_force_falls_with_speed_and_no_loss_changes_nothing() -> None:
 
 
 def test_a_sensor_is_read_late_and_with_its_gain() -> None:
-    log = record(pendulum(), *wave(2.0))
-    rows = (
-        set_to("late", "sensor.delay_s", (), (0.0, 0.05), unit="s"),
-        scale("gain", "sensor.gain", ("joint_pos",), (0.5, 2.0)),
+    """Of the start state, too: the robot's own, a row later and a tenth larger, fits exactly."""
+    time_s, commands = wave(2.0)
+    commands[1] = commands[0]  # the log below begins with the second row, and held it before
+    true = record(pendulum(), time_s, commands, delay_s=0.011)
+    late = replace(
+        true,
+        time_s=time_s[1:],
+        commands=commands[1:],
+        driven=true.driven[1:],
+        readings=1.1 * true.readings[:-1],
     )
-    found = simulator([log], rows)
-    here = found.predict(found.space.values({}).astype(float))[0, 0, :, 0]
-    there = found.predict(found.space.values({"late": 0.02, "gain": 1.1}).astype(float))[0, 0, :, 0]
-    assert there[1:] == pytest.approx(1.1 * here[:-1], abs=1e-3)
+    rows = (
+        *ROWS,
+        set_to("late", "sensor.delay_s", (), (0.0, 0.05), unit="s"),
+        scale("read", "sensor.gain", ("joint_pos",), (0.5, 2.0)),
+    )
+    found = simulator([late], rows)
+    added = {"armature": WRITTEN["armature"] + 0.5 * 0.002 * (WRITTEN["damping"] + WRITTEN["kd"])}
+    right = misfit(found, delay=0.011, late=0.02, read=1.1, **added)
+    assert right < 1e-6 and misfit(found, delay=0.011, late=0.0, read=1.1, **added) > 0.05
+    assert misfit(found, delay=0.011, late=0.02, **added) > 0.01
+
+
+@pytest.mark.parametrize("slow", [{}, {"filter": "filterexact", "lag": 0.1}])
+def test_a_log_tells_the_sum_of_both_delays(slow: dict[str, object]) -> None:
+    """No log parts them, wherever a window begins: not even that its start is read late."""
+    rows = (*ROWS, set_to("late", "sensor.delay_s", (), (0.0, 0.05), unit="s"))
+    found = simulator([record(pendulum(**slow), *wave(2.0), delay_s=0.03)], rows, 0.25, **slow)
+    parted = [(0.03, 0.0), (0.01, 0.02), (0.0, 0.03)]
+    xi = [found.space.values({"delay": d, "late": s}).astype(float) for d, s in parted]
+    one, two, three = found.predict(np.array(xi))
+    assert one == pytest.approx(two, abs=1e-6, nan_ok=True)
+    assert one == pytest.approx(three, abs=1e-6, nan_ok=True)
 
 
 def test_numbers_of_a_logs_head_enter_its_model() -> None:
