@@ -195,6 +195,16 @@ def not_a_motor(mj_model: mujoco.MjModel, actuator: int) -> str:
     return ""
 
 
+def cannot_take(mj_model: mujoco.MjModel, actuator: int, mode: str) -> str:
+    """Returns why an actuator does not take "position", "velocity" or "effort"; "" where it does."""
+    if mode == "position":
+        return not_a_servo(mj_model, actuator)
+    if mode == "effort":
+        return not_a_motor(mj_model, actuator)
+    bias = mj_model.actuator_biasprm[actuator]
+    return "" if bias[2] < 0 and bias[1] == 0 else "its actuator is no velocity servo"
+
+
 def command_unit(mj_model: mujoco.MjModel, drives: Drives, servo: bool) -> str:
     """Returns the unit of commands; one per joint, comma-separated, where hinges meet slides.
 

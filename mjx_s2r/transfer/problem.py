@@ -78,7 +78,8 @@ def task_problem(
 
     Raises:
         ParamError: a row that no recording can tell of, such as a noise.
-        RecordingError: recordings that do not fit each other or the model.
+        RecordingError: recordings that do not fit each other or the model, or commands of a kind
+            that its actuators do not take.
     """
     rows = [row for row, wanted in zip(table.rows, chosen, strict=True) if wanted]
     for row in rows:
@@ -89,6 +90,8 @@ def task_problem(
                 + ", ".join(f"{g}.{a}" for g, arrays in FITTED_ARRAYS.items() for a in arrays)
             )
     recordings = _alike(mj_model, recordings)
+    _check_mode(mj_model, recordings[0])
+    recordings = _as_controls(mj_model, recordings)
     alone = tuple(replace(row, correlation="", rho=1.0, resample="episode") for row in rows)
     fine, notes = (mj_model, ()) if own_step else _finer(mj_model)
     fine, notes = _released(fine, recordings, notes)
@@ -119,6 +122,7 @@ def model_problem(
     fine, finer = _finer(mj_model)
     fine, finer = _released(fine, recordings, finer)
     model, notes = _taking(fine, first.joints, first.mode, recordings)
+    recordings = _as_controls(model, recordings)
     rows = rows_of_model(model, recordings)
     return IdentifyProblem(name, model, rows, recordings, (*finer, *notes))
 
@@ -197,14 +201,15 @@ def rows_of_model(mj_model: mujoco.MjModel, recordings: Sequence[Recording]) -> 
         rows += _rows_of_joint(mj_model, int(found.joints[i]), suffix, load)
         if mode == "effort":
             rows.append(_ratio(f"strength{suffix}", "model.actuator_strength", motor))
-            reach = load.effort
+            force = abs(drives.motor_gain(mj_model, actuator))
+            reach = load.effort / force
             rows.append(
                 add(
                     f"offset{suffix}",
                     "actuator.offset",
                     (joint,),
                     (-reach, reach),
-                    unit=unit,
+                    unit=unit if np.isclose(force, 1.0) else "1",
                     source=GUESS,
                 )
             )
@@ -493,6 +498,38 @@ def _alike(mj_model: mujoco.MjModel, recordings: Sequence[Recording]) -> tuple[R
     return tuple(found)
 
 
+def _check_mode(mj_model: mujoco.MjModel, recording: Recording) -> None:
+    """Raises RecordingError where an actuator of the model takes something else than was sent."""
+    found = drives.resolve(mj_model, recording.joints)
+    for joint, actuator in zip(recording.joints, found.actuators.tolist(), strict=True):
+        wrong = drives.cannot_take(mj_model, actuator, recording.mode)
+        if wrong:
+            raise RecordingError(
+                f"{recording.name}: {recording.mode} commands of {joint!r} do not fit the model: "
+                f"{drives.called(mj_model, actuator)} does not take them, {wrong}; name the column "
+                "of what it takes and its mode in [commands], or change the task's actuator (a "
+                "model without a task is made to take them, --model)"
+            )
+
+
+def _as_controls(
+    mj_model: mujoco.MjModel, recordings: Sequence[Recording]
+) -> tuple[Recording, ...]:
+    """Returns recordings whose efforts are controls: N m or N over a motor's gain times gear."""
+    if recordings[0].mode != "effort":
+        return tuple(recordings)
+    actuators = drives.resolve(mj_model, recordings[0].joints).actuators.tolist()
+    found = []
+    for r in recordings:
+        model = with_constants(mj_model, r.constants)
+        forces = [
+            1.0 if joint in r.own_control else drives.motor_gain(model, a)
+            for joint, a in zip(r.joints, actuators, strict=True)
+        ]
+        found.append(replace(r, commands=r.commands / forces, own_control=r.joints))
+    return tuple(found)
+
+
 def _check_channels(mj_model: mujoco.MjModel, name: str, channels: Sequence[Channel]) -> None:
     """Raises RecordingError for channels that the model lacks, or that do not tell its pose."""
     for channel in channels:
@@ -540,7 +577,7 @@ def _taking(
         actuator, dof, load = int(found.actuators[i]), int(found.dof[i]), loads[i]
         if model.dof_frictionloss[dof] < TINY:
             model.dof_frictionloss[dof] = TINY
-        wrong = _refusal(model, actuator, mode)
+        wrong = drives.cannot_take(model, actuator, mode)
         if not wrong:
             continue
         if mode == "velocity":
@@ -568,13 +605,3 @@ def _taking(
             )
     mujoco.mj_setConst(model, mujoco.MjData(model))
     return model, notes
-
-
-def _refusal(mj_model: mujoco.MjModel, actuator: int, mode: CommandMode) -> str:
-    """Returns why an actuator does not take commands of a mode; "" where it does."""
-    if mode == "position":
-        return drives.not_a_servo(mj_model, actuator)
-    if mode == "effort":
-        return drives.not_a_motor(mj_model, actuator)
-    bias = mj_model.actuator_biasprm[actuator]
-    return "" if bias[2] < 0 and bias[1] == 0 else "its actuator is no velocity servo"

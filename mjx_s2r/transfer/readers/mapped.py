@@ -81,6 +81,7 @@ def rows_of_table(
         channels=tuple(channels),
         readings=np.stack(readings, 1),
         usable=usable,
+        own_control=tuple(joint for joint, x in mapping.commands.items() if x.unit == "1"),
     )
     return rows, found
 

@@ -26,6 +26,7 @@ class LogRows:
         channels: (C,).
         readings: (T, C).
         usable: (T,) bool, rows that may be in a recording.
+        own_control: joints whose effort is the actuator's own control, see `Recording`.
     """
 
     label: str
@@ -37,6 +38,7 @@ class LogRows:
     channels: tuple[Channel, ...]
     readings: np.ndarray
     usable: np.ndarray
+    own_control: tuple[str, ...] = ()
 
     def recording(self, rows: np.ndarray, name: str) -> Recording:
         """Returns some rows as a recording."""
@@ -49,6 +51,7 @@ class LogRows:
             driven=self.driven[rows],
             channels=self.channels,
             readings=self.readings[rows],
+            own_control=self.own_control,
         )
 
 

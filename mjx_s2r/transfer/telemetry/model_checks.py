@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import mujoco
 import numpy as np
 
+from mjx_s2r import drives
 from mjx_s2r.robot.units import DEGREES
 from mjx_s2r.transfer.recording import Recording
 from mjx_s2r.transfer.telemetry.finding import TelemetryFinding, TelemetrySeverity
@@ -135,10 +136,12 @@ def check_commands(
         return [TelemetryFinding("error", "no actuator", "", what, remedy, joint)]
     if not x.size or not model.actuator_ctrllimited[i]:
         return []
+    if drives.cannot_take(model, i, recordings[0].mode):
+        return []  # its range is of something else; who needs the actuator says so
     low, high = map(float, model.actuator_ctrlrange[i])
-    if recordings[0].mode == "effort" and is_hinge(model, joint):
-        gear = abs(float(model.actuator_gear[i, 0]))
-        low, high = low * gear, high * gear
+    if recordings[0].mode == "effort" and joint not in recordings[0].own_control:
+        force = drives.motor_gain(model, i)
+        low, high = sorted((low * force, high * force))
     room = 0.01 * (high - low)
     outside = float(((x < low - room) | (x > high + room)).mean())
     if outside <= SOME:
@@ -147,7 +150,8 @@ def check_commands(
         f"{100 * outside:.0f} % of its commands, {x.min():.4g} to {x.max():.4g}, are beyond the "
         f"actuator's ctrlrange {low:.4g} to {high:.4g} and would be clipped"
     )
-    degrees = _fits(x / DEGREES, low - room, high + room) and float(np.ptp(x)) > 3 * (high - low)
+    degrees = recordings[0].mode != "effort" and float(np.ptp(x)) > 3 * (high - low)
+    degrees = degrees and _fits(x / DEGREES, low - room, high + room)
     remedy = (
         'these are degrees: write unit = "deg" for the column'
         if degrees
