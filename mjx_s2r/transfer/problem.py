@@ -473,7 +473,7 @@ def _released(
 
 
 def _alike(mj_model: mujoco.MjModel, recordings: Sequence[Recording]) -> tuple[Recording, ...]:
-    """Returns recordings with the same channels; what one did not read is missing in it.
+    """Returns recordings with the same channels, NaN where one did not read one.
 
     Raises:
         RecordingError: recordings of other joints, or that do not fit the model.

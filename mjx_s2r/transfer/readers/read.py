@@ -20,6 +20,7 @@ from mjx_s2r.transfer.readers.array_tables import (
 from mjx_s2r.transfer.readers.flight import rows_of_flight
 from mjx_s2r.transfer.readers.mapped import columns_wanted, head_constants, rows_of_table
 from mjx_s2r.transfer.readers.mcap_table import read_mcap_log
+from mjx_s2r.transfer.readers.repeats import without_repeats
 from mjx_s2r.transfer.readers.segments import LEAST_ROWS, LogRows, cut_stretches
 from mjx_s2r.transfer.readers.table import LogTable, split_by
 from mjx_s2r.transfer.readers.text_tables import read_csv_log, read_json_log, read_jsonl_log
@@ -82,6 +83,8 @@ def read_recordings(
         if not path.exists():
             raise RecordingError(f"{path} does not exist; name a log")
         for table, rows, found in _clips(path, names, mapping):
+            findings += found
+            rows, found = without_repeats(rows)
             findings += found
             made, found = _recordings(table, rows, mapping)
             recordings += made
