@@ -16,7 +16,9 @@ window begins that much earlier than its first reading was logged, and a log tel
 the delays of commands and of readings, which is all that acts on a policy's loop, too.
 
 The model's own time step and integrator are used; what a step's damping adds to the inertia is
-taken off the armature, so that rows come out as they are in continuous time. The model's constraint
+taken off the armature, and what it takes off is added where the step takes it explicitly (Euler,
+with a servo's kv), so that rows come out as they are in continuous time. RK4 needs none of this:
+means over whole steps from t_k on, velocities and inertia as they are. The model's constraint
 solver is run until it has converged: what a solver with few iterations leaves open changes with
 every row, and differences would take that for information. C MuJoCo is the engine of the robot
 stand-in too; a training by MJX that follows takes the same fields.
@@ -49,6 +51,7 @@ IMPLICIT = (
     int(mujoco.mjtIntegrator.mjINT_IMPLICIT),
     int(mujoco.mjtIntegrator.mjINT_IMPLICITFAST),
 )
+RK4 = int(mujoco.mjtIntegrator.mjINT_RK4)
 LEAST_ARMATURE = 0.1  # of the armature, what is left of it after that of a step is taken off
 CONVERGED = 50, 20  # iterations of the constraint solver and of its line search, at most
 
@@ -89,6 +92,7 @@ class ReplaySimulator:
         self._drives = drives.resolve(problem.mj_model, first.joints)
         model = problem.mj_model
         self.dt_s = float(model.opt.timestep)
+        self._half = 0.0 if model.opt.integrator == RK4 else 0.5  # of a step, that leapfrogs are off
         steps = [float(np.median(np.diff(r.time_s))) for r in problem.recordings]
         self._actuator = bind_actuator(
             self.space, first.joints, max(steps), self.dt_s, first.mode == "effort"
@@ -237,17 +241,27 @@ class ReplaySimulator:
     def _without_step(self, group: _Group, fields: Mapping[str, Any]) -> np.ndarray:
         """Returns (nv,) the armature with which steps do what the given one does without steps.
 
-        A semi-implicit step, v' = v + h (F - D v') / M and q' = q + h v', has the transfer function
-        of (M + h D / 2) q'' + D q' = F up to second order in h: its damping adds to the inertia.
+        A semi-implicit step, v' = v + h (F - D v' - E v) / M and q' = q + h v', has the transfer
+        function of (M + h (D - E) / 2) q'' + (D + E) q' = F up to second order in h: damping that
+        is taken at the step's end adds to the inertia, that at its begin takes from it. Euler takes
+        joints' damping implicitly and that of actuators explicitly.
         """
         model, driven = group.model, self._drives
         armature = np.array(fields.get("dof_armature", model.dof_armature), float)
         damping = np.array(fields.get("dof_damping", model.dof_damping), float)
         damping = damping.reshape(len(armature), -1)[:, 0].copy()
-        if group.driven and model.opt.integrator in IMPLICIT:
+        if model.opt.integrator == RK4:
+            return armature
+        implicit = model.opt.integrator in IMPLICIT
+        if model.opt.disableflags & mujoco.mjtDisableBit.mjDSBL_DAMPER:
+            damping[:] = 0.0
+        if model.opt.disableflags & mujoco.mjtDisableBit.mjDSBL_EULERDAMP and not implicit:
+            damping = -damping
+        if group.driven:
             bias = np.array(fields.get("actuator_biasprm", model.actuator_biasprm), float)
             gear = model.actuator_gear[driven.actuators, 0]
-            damping[driven.dof] -= bias[driven.actuators, 2] * gear**2
+            sign = 1.0 if implicit else -1.0
+            damping[driven.dof] -= sign * bias[driven.actuators, 2] * gear**2
         return np.maximum(armature - 0.5 * self.dt_s * damping, LEAST_ARMATURE * armature)
 
     def _true_start(self, start: np.ndarray, sensing: list[dict[str, Any]]) -> np.ndarray:
@@ -267,7 +281,7 @@ class ReplaySimulator:
             late: of each, by how much its commands come late for its readings, s.
             mine: (G,) numbers of the windows.
         """
-        grid = (np.arange(self.steps + 1) - 0.5) * self.dt_s
+        grid = (np.arange(self.steps + 1) - self._half) * self.dt_s
         out = np.empty((len(acting), len(mine), self.steps, len(self._drives.names)))
         made: dict[Any, np.ndarray] = {}
         for p, values in enumerate(acting):
@@ -392,7 +406,7 @@ class ReplaySimulator:
         for p in range(count):
             rows = slice(p * each, (p + 1) * each)
             for c, (name, address) in enumerate(self._columns):
-                when = since / self.dt_s + (0.5 if name == "qvel" else 0.0)
+                when = since / self.dt_s + (self._half if name == "qvel" else 0.0)
                 step = np.clip(np.nan_to_num(np.floor(when)), 0, self.steps - 1).astype(int)
                 share = np.minimum(when - step, 1.0)
                 after = track[name][rows, :, address]

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import mujoco
 import numpy as np
 import pytest
 
@@ -20,6 +21,7 @@ ROWS = (
     set_to("delay", "actuator.delay_s", (), (0.0, 0.1)),
 )
 OTHER = {"damping": 0.05, "friction": 0.04, "armature": 0.01, "gain": 1.5}
+EXPLICIT = int(mujoco.mjtDisableBit.mjDSBL_EULERDAMP)
 ADDED = 0.5 * 0.002 * (0.05 + 0.05)  # to the armature by a step: h / 2 (damping + kd)
 
 
@@ -61,6 +63,30 @@ def test_what_a_step_adds_to_the_inertia_is_taken_off() -> None:
     right = misfit(found, armature=0.01, **values)
     added = misfit(found, armature=0.01 + 0.5 * 0.002 * (0.3 + 0.05), **values)
     assert right < 0.5 * added
+
+
+@pytest.mark.parametrize(
+    ("word", "disabled", "most"),
+    [("EULER", 0, 3e-3), ("EULER", EXPLICIT, 3e-3), ("IMPLICITFAST", 0, 3e-3), ("RK4", 0, 1e-4)],
+)
+def test_rows_are_those_of_continuous_time_by_any_integrator(
+    word: str, disabled: int, most: float
+) -> None:
+    """The truth is RK4 at a twentieth of the step; a step's kd adds or takes h kd / 2."""
+    rk4 = int(mujoco.mjtIntegrator.mjINT_RK4)
+    robot = pendulum(damping=0.1, armature=0.01, kp=9.0, kd=0.3, limit=500.0)
+    robot.opt.integrator = rk4
+    log = record(robot, *wave(2.0), delay_s=0.01, finer=20)
+    model = pendulum(limit=500.0, kd=0.3)
+    model.opt.integrator = int(getattr(mujoco.mjtIntegrator, f"mjINT_{word}"))
+    model.opt.disableflags |= disabled
+    problem = IdentifyProblem("p", model, ParamSpace(ROWS), (log,))
+    found = ReplaySimulator(problem, cut_windows((log,), 100.0))
+    values = {"damping": 0.1, "gain": 1.5, "delay": 0.01}
+    less, right, more = (
+        misfit(found, armature=0.01 + part * 0.002 * 0.3 / 2, **values) for part in (-1, 0, 1)
+    )
+    assert right < most and right < 0.7 * min(less, more)
 
 
 def test_a_delay_between_two_physics_steps_lies_between_their_replays() -> None:
