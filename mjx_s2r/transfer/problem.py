@@ -48,6 +48,8 @@ class IdentifyProblem:
         space: the D rows that are fitted.
         recordings: at least one; all with the same joints and channels.
         notes: what was changed in the model so that it takes the recorded commands.
+        as_simulated: the replay is what a simulation by these time steps does, with the inertia
+            that they add or take; else rows are the robot's, in continuous time.
     """
 
     name: str
@@ -55,6 +57,7 @@ class IdentifyProblem:
     space: ParamSpace
     recordings: tuple[Recording, ...]
     notes: tuple[str, ...] = ()
+    as_simulated: bool = False
 
 
 def task_problem(

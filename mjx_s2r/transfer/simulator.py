@@ -17,7 +17,8 @@ the delays of commands and of readings, which is all that acts on a policy's loo
 
 The model's own time step and integrator are used; what a step's damping adds to the inertia is
 taken off the armature, and what it takes off is added where the step takes it explicitly (Euler,
-with a servo's kv), so that rows come out as they are in continuous time. RK4 needs none of this:
+with a servo's kv), so that rows come out as they are in continuous time; a problem that asks what
+the simulation does, as the measured gap does, keeps what steps add. RK4 needs none of this:
 means over whole steps from t_k on, velocities and inertia as they are. The model's constraint
 solver is run until it has converged: what a solver with few iterations leaves open changes with
 every row, and differences would take that for information. C MuJoCo is the engine of the robot
@@ -92,7 +93,9 @@ class ReplaySimulator:
         self._drives = drives.resolve(problem.mj_model, first.joints)
         model = problem.mj_model
         self.dt_s = float(model.opt.timestep)
-        self._half = 0.0 if model.opt.integrator == RK4 else 0.5  # of a step, that leapfrogs are off
+        self._half = (
+            0.0 if model.opt.integrator == RK4 else 0.5
+        )  # of a step, that leapfrogs are off
         steps = [float(np.median(np.diff(r.time_s))) for r in problem.recordings]
         self._actuator = bind_actuator(
             self.space, first.joints, max(steps), self.dt_s, first.mode == "effort"
@@ -199,7 +202,9 @@ class ReplaySimulator:
             {**self._sensor_nominal, **apply(np, self._sensor_nominal, self._sensor_edits, x)}
             for x in xi
         ]
-        late = [float(s["delay_s"]) + float(a["delay_s"]) for s, a in zip(sensing, acting, strict=True)]
+        late = [
+            float(s["delay_s"]) + float(a["delay_s"]) for s, a in zip(sensing, acting, strict=True)
+        ]
         ctrl = self._controls(acting, late, mine)
         begun = self._begin(group, worlds, self._true_start(start, sensing), acting, late, mine)
         full = np.tile(drives.rest_controls(group.model)[0], (count * each, self.steps, 1))
@@ -250,7 +255,7 @@ class ReplaySimulator:
         armature = np.array(fields.get("dof_armature", model.dof_armature), float)
         damping = np.array(fields.get("dof_damping", model.dof_damping), float)
         damping = damping.reshape(len(armature), -1)[:, 0].copy()
-        if model.opt.integrator == RK4:
+        if model.opt.integrator == RK4 or self._problem.as_simulated:
             return armature
         implicit = model.opt.integrator in IMPLICIT
         if model.opt.disableflags & mujoco.mjtDisableBit.mjDSBL_DAMPER:

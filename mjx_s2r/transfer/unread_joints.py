@@ -107,12 +107,16 @@ def unread_carriers(mj_model: mujoco.MjModel, read: Collection[int]) -> list[int
     """
     placed = set(map(int, read))
     while True:  # whatever hangs together by ties with what is read
-        more = {
-            j
-            for first, second, _ in _ties(mj_model)
-            for j in (first, second)
-            if second < 0 or {first, second} & placed
-        } - placed - {-1}
+        more = (
+            {
+                j
+                for first, second, _ in _ties(mj_model)
+                for j in (first, second)
+                if second < 0 or {first, second} & placed
+            }
+            - placed
+            - {-1}
+        )
         if not more:
             break
         placed |= more

@@ -324,9 +324,7 @@ def test_no_recording_is_refused() -> None:
 
 
 @pytest.mark.parametrize("times", [(10,), (2,), (1, 2)])
-def test_readings_that_are_written_again_count_once(
-    times: tuple[int, ...], tmp_path: Path
-) -> None:
+def test_readings_that_are_written_again_count_once(times: tuple[int, ...], tmp_path: Path) -> None:
     """A table of 500 rows/s that was filled forward from encoders of 50, 250 and 333 Hz."""
     rows = 3000
     fresh = np.cumsum(np.resize(times, rows)) - times[0]

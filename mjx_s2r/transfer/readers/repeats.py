@@ -42,9 +42,7 @@ def without_repeats(rows: LogRows) -> tuple[LogRows, list[TelemetryFinding]]:
         )
         remedy = "they are left out; log it at its own rate, or leave gaps where nothing was read"
         found.append(
-            TelemetryFinding(
-                "warning", "repeated readings", rows.label, what, remedy, str(channel)
-            )
+            TelemetryFinding("warning", "repeated readings", rows.label, what, remedy, str(channel))
         )
     return (replace(rows, readings=readings) if found else rows), found
 
