@@ -95,7 +95,9 @@ def cut_stretches(
     usual = float(np.median(rising)) if rising.size else 0.0
     gap_s = gap_s or max(USUAL_STEPS * usual, LEAST_GAP_S)
     breaks = (steps < 0) | (steps > gap_s)
-    consecutive = np.diff(numbers) == 1
+    # Rows that are not usable split; those that repeat a time or have none do not.
+    unusable = np.append(0, np.cumsum(~rows.usable))
+    holes = unusable[numbers[1:]] > unusable[numbers[:-1]]
     back = np.flatnonzero(steps < 0)
     if back.size:
         at, step = numbers[back[0] + 1], steps[back[0]]
@@ -107,7 +109,7 @@ def cut_stretches(
                 "the recording is split there; use a clock that is not set while it records",
             )
         )
-    gaps = np.flatnonzero((steps > gap_s) & consecutive)
+    gaps = np.flatnonzero((steps > gap_s) & ~holes)
     if gaps.size:
         longest = gaps[np.argmax(steps[gaps])]
         found.append(
@@ -119,9 +121,6 @@ def cut_stretches(
                 "the recording is split there; set gap_s in [time] where that is wrong",
             )
         )
-    # Rows that are not usable split; those that repeat a time do not.
-    unusable = np.append(0, np.cumsum(~usable))
-    holes = unusable[numbers[1:]] > unusable[numbers[:-1]]
     edges = np.flatnonzero(breaks | holes) + 1
     stretches = [x for x in np.split(numbers, edges) if len(x) >= LEAST_ROWS]
     return stretches, found
