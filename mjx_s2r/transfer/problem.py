@@ -314,8 +314,7 @@ def _rows_of_joint(mj_model: mujoco.MjModel, joint: int, suffix: str, load: "_Lo
 def _passive(mj_model: mujoco.MjModel, recording: Recording) -> list[int]:
     """Returns the joints that are read and that nothing drives."""
     read = {c.element for c in recording.channels if c.kind == "joint_pos"}
-    on_joint = mj_model.actuator_trntype == int(mujoco.mjtTrn.mjTRN_JOINT)
-    driven = set(mj_model.actuator_trnid[on_joint, 0].tolist()) if recording.joints else set()
+    driven = set(drives.driven_joints(mj_model).tolist()) if recording.joints else set()
     return [j for j in range(mj_model.njnt) if mj_model.joint(j).name in read and j not in driven]
 
 

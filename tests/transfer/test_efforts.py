@@ -14,6 +14,7 @@ from mjx_s2r.transfer.readers import read_recordings
 from mjx_s2r.transfer.recording import Channel, Recording, RecordingError
 from mjx_s2r.transfer.recording_checks import check_recordings
 from mjx_s2r.transfer.simulator import ReplaySimulator
+from mjx_s2r.transfer.telemetry.model_checks import actuator_of
 from mjx_s2r.transfer.windows import cut_windows
 from tests.transfer.rig import pendulum, record, wave
 
@@ -106,3 +107,17 @@ def test_the_range_of_a_motor_is_none_of_the_positions_it_is_sent() -> None:
     positions = replace(log, mode="position", commands=2 + log.readings)
     found = {f.code for f in check_recordings([positions], model).findings}
     assert not found & {"commands out of range", "degrees for radians"}
+
+
+def test_an_actuator_in_the_parents_frame_drives_its_joint() -> None:
+    """Of a hinge it is the same as one on the joint, so the joint is not passive."""
+    text = MOTOR.format(kind="hinge", gear=50, damping=1).replace(
+        'name="drive" joint=', 'name="drive" jointinparent='
+    )
+    model, (_, log) = mujoco.MjModel.from_xml_string(text), pushed(*KINDS[0])
+    assert actuator_of(model, "joint") == 0
+    named = replace(log, joints=("joint",))
+    assert "no actuator" not in {f.code for f in check_recordings([named], model).findings}
+    names = model_problem(model, [log], "arm").space.names
+    assert len(names) == len(set(names)) and names.count("damping_joint") <= 1
+    assert misfit(task_problem("arm", model, TABLE, np.ones(1, bool), [named])) < 0.02

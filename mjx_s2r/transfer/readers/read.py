@@ -8,6 +8,7 @@ from typing import Any, get_args
 import mujoco
 import numpy as np
 
+from mjx_s2r.drives import ON_JOINT
 from mjx_s2r.params.param import unknown
 from mjx_s2r.robot.log.records import MAGIC, MAGIC_1
 from mjx_s2r.transfer.mapping import LogFormat, LogMapping, TimeRange
@@ -233,7 +234,7 @@ def _names(model: mujoco.MjModel) -> _Names:
     moving = {name: kind == SLIDE for name, kind in kinds.items() if kind in (HINGE, SLIDE)}
     slides = dict(moving)
     for i in range(model.nu):
-        on_joint = int(model.actuator_trntype[i]) == int(mujoco.mjtTrn.mjTRN_JOINT)
+        on_joint = int(model.actuator_trntype[i]) in ON_JOINT
         joint = model.joint(int(model.actuator_trnid[i, 0])).name if on_joint else ""
         slides.setdefault(model.actuator(i).name, moving.get(joint, False))
     sensors = {model.sensor(i).name: int(model.sensor_dim[i]) for i in range(model.nsensor)}

@@ -38,8 +38,7 @@ def actuator_of(model: mujoco.MjModel, name: str) -> int:
     joint = mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_JOINT, name)
     if i >= 0 or joint < 0:
         return int(i)
-    on_joint = model.actuator_trntype == int(mujoco.mjtTrn.mjTRN_JOINT)
-    driving = np.flatnonzero(on_joint & (model.actuator_trnid[:, 0] == joint))
+    driving = drives.actuators_of_joint(model, joint)
     return int(driving[0]) if driving.size else -1
 
 
