@@ -196,7 +196,7 @@ def not_a_motor(mj_model: mujoco.MjModel, actuator: int) -> str:
 
 
 def cannot_take(mj_model: mujoco.MjModel, actuator: int, mode: str) -> str:
-    """Returns why an actuator does not take "position", "velocity" or "effort"; "" where it does."""
+    """Returns why an actuator takes no "position", "velocity" or "effort"; "" where it does."""
     if mode == "position":
         return not_a_servo(mj_model, actuator)
     if mode == "effort":

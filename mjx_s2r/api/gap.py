@@ -25,7 +25,7 @@ from mjx_s2r.api.robots import (
     open_policy,
     performance,
 )
-from mjx_s2r.contract import ContractError, PolicyContract
+from mjx_s2r.contract import CameraSignal, ContractError, PolicyContract
 from mjx_s2r.curriculum.coordinates import select_rows
 from mjx_s2r.envs.registry import name_of
 from mjx_s2r.eval.gap_verdict import judge_gap
@@ -153,7 +153,12 @@ class _Measured:
         self._report = GapReport(task.name, name, task.space, (), None, None, None, None, (), ())
 
     def add(self, after: str, **parts: Any) -> None:
-        """Takes fields of `GapReport`, and writes all that there are; ``after`` what, for who reads."""
+        """Takes fields of `GapReport` and writes all that there are.
+
+        Args:
+            after: what was measured last, for who reads an unfinished file.
+            parts: the fields.
+        """
         self._report = replace(self._report, **parts)
         stopped = f"unfinished: the measurement was interrupted after {after}"
         told = replace(self._report, missing=(*self._missing, stopped))
@@ -482,13 +487,8 @@ def _seen(
         assert things is not None
         known = [{n: x for n, x in each.items() if n in movable} for each in things]
         console.print(f"pictures of camera {camera.name!r}", highlight=False)
-        pairs: PicturePairs | None = None
-        with _left_out(f"pictures of camera {camera.name!r}", missing):
-            pairs = pair_pictures(task, contract, camera, flown.robot, known, config.pictures)
+        pairs = _paired(task, contract, camera, flown.robot, known, config.pictures, missing)
         if pairs is None:
-            continue
-        if not len(pairs):
-            missing.append(f"pictures: the flights hold none of camera {camera.name!r}")
             continue
         action: np.ndarray | None = None
         with _left_out("difference of actions", missing):
@@ -496,6 +496,24 @@ def _seen(
         paired = _domains(pairs, None, missing)
         varied = _domains(pairs, flown.simulated, missing, config.pictures)
         yield PictureGap(pairs, action, paired, varied)
+
+
+def _paired(
+    task: Task,
+    contract: PolicyContract,
+    camera: CameraSignal,
+    flights: Sequence[Flight],
+    objects: Sequence[Objects],
+    most: int,
+    missing: list[str],
+) -> PicturePairs | None:
+    """Returns the pictures of one camera beside renders; None where there are none."""
+    found: PicturePairs | None = None
+    with _left_out(f"pictures of camera {camera.name!r}", missing):
+        found = pair_pictures(task, contract, camera, flights, objects, most)
+        if not len(found):
+            raise ValueError("the flights hold none")
+    return found if found is not None and len(found) else None
 
 
 def _domains(

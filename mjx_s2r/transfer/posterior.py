@@ -106,7 +106,9 @@ class Posterior:
         return found
 
     def save(self, path: Path, table: ParamSpace | None = None) -> None:
-        """Writes the posterior as JSON, whole or not at all; of the logs only names, without their folders.
+        """Writes the posterior as JSON, whole or not at all.
+
+        Of the logs only names are written, without their folders.
 
         Args:
             path: of the file.

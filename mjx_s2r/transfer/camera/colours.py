@@ -49,8 +49,8 @@ def colour_space(
     Of a row that changes the sensors of ``others``, cameras of the policy, a copy is taken that
     changes this one's alone.
     """
-    mine, shared = rows_of_camera(space, camera, known), set()
-    shared.update(shared_by_cameras(space, camera, known, others))
+    mine = rows_of_camera(space, camera, known)
+    shared = shared_by_cameras(space, camera, known, others)
     rows = []
     for i in mine.chosen:
         row = replace(space.rows[i], correlation="", rho=1.0)

@@ -3,9 +3,10 @@
 The error of a replay is its mean square error less what the readings' noise makes of it, over that
 of the nominal model: 1 where nothing changes, 0 where only noise is left. Channels of one kind (all
 angles) are added as they are, kinds over their mean square motion. A row explains the share of it
-that goes away when that row alone goes to its best value. Then rows are added greedily, each time the one that helps most together with those before
-it: two rows are looked at on a grid of both, since a gain and a delay may help only together, and
-all that were taken are adjusted at once by the cross-entropy method.
+that goes away when that row alone goes to its best value. Then rows are added greedily, each time
+the one that helps most together with those before it: two rows are looked at on a grid of both,
+since a gain and a delay may help only together, and all that were taken are adjusted at once by the
+cross-entropy method.
 
 Rows that do the same to these recordings (a gain and a strength) explain the same share and can
 stand for each other; the posterior of an identification says so better than any ranking.

@@ -2,11 +2,12 @@
 
 A column is "/topic:field", with "a.b" for nested fields. In messages that hold a list of names
 beside a list of values (sensor_msgs/JointState does), "/joint_states:position[elbow]" finds the
-number by its name, message by message: several publishers on one topic may name other joints, or the
-same ones in another order, and what a message does not name it does not hold. Rows are the messages of one topic, by default the one with the most columns.
-A message of another topic belongs to the row that is nearest in time, and the last one counts: a
-topic that is slower than the rows leaves gaps, which are no readings. So a command that was sent a
-moment after the reading belongs to its row. The clock is the time of logging.
+number by its name, message by message: several publishers on one topic may name other joints, or
+the same ones in another order, and what a message does not name it does not hold. Rows are the
+messages of one topic, by default the one with the most columns. A message of another topic belongs
+to the row that is nearest in time, and the last one counts: a topic that is slower than the rows
+leaves gaps, which are no readings. So a command that was sent a moment after the reading belongs to
+its row. The clock is the time of logging.
 
 Source: mcap.dev, MCAP specification.
 """
@@ -152,7 +153,7 @@ def _names_in(body: Mapping[str, Any]) -> list[str]:
 
 
 def _by_name(body: Mapping[str, Any], order: list[str]) -> Mapping[str, Any]:
-    """Returns a message whose lists have one value for each name of ``order``; None for no value."""
+    """Returns a message whose lists have a value for each name of ``order``, perhaps None."""
     names = _names_in(body)
     if not names or names == order:
         return body

@@ -24,7 +24,7 @@ def test_pictures_of_one_kind_cannot_be_told_apart() -> None:
 
 
 def test_the_interval_counts_flights_and_not_pictures() -> None:
-    """Flights differ by their light alone, so of 12 intervals at 95 % two at most leave out 50 %."""
+    """Flights differ by their light alone, so of 12 intervals two at most leave out 50 %."""
     flight, left_out = np.repeat(np.arange(5), 20), 0
     for seed in range(12):
         rng = np.random.default_rng(seed)

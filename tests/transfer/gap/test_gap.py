@@ -127,8 +127,7 @@ def test_flights_of_a_robot_are_counted_by_a_person(
 def test_what_is_measured_is_kept_when_the_rest_is_not(
     measured: tuple[Path, dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Ctrl-C in the fit of all rows leaves flights, replay and blame; a scene that cannot be drawn
-    leaves out its pictures alone."""
+    """After Ctrl-C flights, replay and blame stay; a scene that is not drawn costs its pictures."""
     folder, _ = measured
     flights = tuple(sorted((folder / "gap" / "flights" / "robot").iterdir()))
     config = GapConfig(

@@ -86,7 +86,7 @@ def test_the_rows_to_blame_are_those_of_the_robot(simulator: ReplaySimulator) ->
 
 @dataclass(frozen=True)
 class KnownReplay:
-    """A simulator that is off by the row's value times a wave in one joint of six, and nowhere else.
+    """A simulator that is off by the row's value times a wave, in one joint of six.
 
     Attributes:
         windows: readings are waves with noise.
@@ -99,7 +99,7 @@ class KnownReplay:
     clean: np.ndarray
 
     def predict(self, xi: np.ndarray, which: np.ndarray) -> np.ndarray:
-        """Returns (P, W, K, C); the error is 0.05 times a wave, in the fourth joint and its speed."""
+        """Returns (P, W, K, C), off in the fourth joint and its speed."""
         sizes = np.array([0, 0, 0, 0.05, 0, 0, 2.0])
         wave = np.sin(30 * self.windows.time_s)[..., None] * sizes
         return self.clean + xi[:, None, None] * wave
