@@ -119,9 +119,9 @@ def find_actuator(mj_model: mujoco.MjModel, name: str) -> int:
         return int(actuator)
     if joint < 0:
         known = [mj_model.actuator(i).name for i in range(mj_model.nu)]
-        known += [mj_model.joint(int(j)).name for j in _driven(mj_model)]
+        known += [mj_model.joint(int(j)).name for j in driven_joints(mj_model)]
         raise unknown("actuator or joint", name, list(dict.fromkeys(filter(None, known))))
-    found = _actuators_of(mj_model, int(joint))
+    found = actuators_of_joint(mj_model, int(joint))
     if len(found) == 1:
         return int(found[0])
     if not len(found):
@@ -193,6 +193,16 @@ def not_a_motor(mj_model: mujoco.MjModel, actuator: int) -> str:
     if not motor_gain(mj_model, actuator):
         return "gain times gear is zero, so its control does nothing"
     return ""
+
+
+def cannot_take(mj_model: mujoco.MjModel, actuator: int, mode: str) -> str:
+    """Returns why an actuator takes no "position", "velocity" or "effort"; "" where it does."""
+    if mode == "position":
+        return not_a_servo(mj_model, actuator)
+    if mode == "effort":
+        return not_a_motor(mj_model, actuator)
+    bias = mj_model.actuator_biasprm[actuator]
+    return "" if bias[2] < 0 and bias[1] == 0 else "its actuator is no velocity servo"
 
 
 def command_unit(mj_model: mujoco.MjModel, drives: Drives, servo: bool) -> str:
@@ -295,7 +305,7 @@ def _refuse_transmission(mj_model: mujoco.MjModel, name: str, actuator: int) -> 
 
 def _refuse_company(mj_model: mujoco.MjModel, name: str, actuator: int, joint: int) -> None:
     """Raises ContractError where another actuator drives the same joint."""
-    found = _actuators_of(mj_model, joint)
+    found = actuators_of_joint(mj_model, joint)
     if len(found) != 1:
         raise _several(mj_model, name, found)
 
@@ -309,7 +319,7 @@ def _several(mj_model: mujoco.MjModel, name: str, found: np.ndarray) -> Contract
     )
 
 
-def _actuators_of(mj_model: mujoco.MjModel, joint: int) -> np.ndarray:
+def actuators_of_joint(mj_model: mujoco.MjModel, joint: int) -> np.ndarray:
     """Returns the actuators that act on a joint alone."""
     on_joint = np.isin(mj_model.actuator_trntype, ON_JOINT)
     return np.flatnonzero(on_joint & (mj_model.actuator_trnid[:, 0] == joint))
@@ -329,7 +339,7 @@ def _through_tendons(mj_model: mujoco.MjModel, joint: int) -> list[int]:
     return found
 
 
-def _driven(mj_model: mujoco.MjModel) -> np.ndarray:
+def driven_joints(mj_model: mujoco.MjModel) -> np.ndarray:
     """Returns the joints that have an actuator."""
     return np.unique(mj_model.actuator_trnid[np.isin(mj_model.actuator_trntype, ON_JOINT), 0])
 

@@ -2,14 +2,15 @@
 
 One file flies robots (or a person says how its flights went) and worlds of its training; the
 flights' logs do the rest. Each part stands alone: what it needs and is not there is said, and the
-others go on.
+others go on. The figures are written after each part, so an interruption loses only the part that
+is being measured.
 """
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import jax
 import mujoco
@@ -24,7 +25,7 @@ from mjx_s2r.api.robots import (
     open_policy,
     performance,
 )
-from mjx_s2r.contract import ContractError, PolicyContract
+from mjx_s2r.contract import CameraSignal, ContractError, PolicyContract
 from mjx_s2r.curriculum.coordinates import select_rows
 from mjx_s2r.envs.registry import name_of
 from mjx_s2r.eval.gap_verdict import judge_gap
@@ -34,7 +35,7 @@ from mjx_s2r.eval.robot_episodes import RobotEpisode, log_name
 from mjx_s2r.eval.simulated_worlds import trained_bounds
 from mjx_s2r.eval.world_judge import judge_worlds
 from mjx_s2r.io.config import ConfigError
-from mjx_s2r.io.run import POLICY, RunError
+from mjx_s2r.io.run import POLICY, RunError, write_json
 from mjx_s2r.params import ParamError
 from mjx_s2r.robot.driver import COMMAND
 from mjx_s2r.robot.drivers.mujoco_wiring import placed_bodies
@@ -42,7 +43,7 @@ from mjx_s2r.robot.log import Flight, LogError, read
 from mjx_s2r.robot.policy import Policy
 from mjx_s2r.runtime.progress import console, progress
 from mjx_s2r.sim.task import Task
-from mjx_s2r.transfer.gap.blame import Blame, explained_together, find_blame, replay_error
+from mjx_s2r.transfer.gap.blame import explained_together, find_blame, replay_error
 from mjx_s2r.transfer.gap.domains import DomainGap, compare_domains
 from mjx_s2r.transfer.gap.objects import Objects, read_objects
 from mjx_s2r.transfer.gap.observations import (
@@ -56,7 +57,7 @@ from mjx_s2r.transfer.gap.pictures import (
     flown_pictures,
     pair_pictures,
 )
-from mjx_s2r.transfer.gap.replay import EXACT, ReplayGap, measure_replay, replayer
+from mjx_s2r.transfer.gap.replay import EXACT, measure_replay, replayer
 from mjx_s2r.transfer.gap.result import GapReport, PictureGap, Place
 from mjx_s2r.transfer.mapping import read_mapping
 from mjx_s2r.transfer.readers import read_recordings
@@ -65,6 +66,7 @@ from mjx_s2r.transfer.recording_checks import check_recordings
 
 SIMULATED, NOMINAL, ROBOT, OWN = "simulation", "nominal world", "robot", "training's engine"
 WORLDS = 256  # that the training's own engine plays
+FIGURES_FILE = "gap.json"
 BY_MOTION = ("model.*", "actuator.delay_s", "actuator.offset")
 
 
@@ -141,6 +143,35 @@ class GapConfig:
         return self.out or self.file.parent / "gap"
 
 
+class _Measured:
+    """What is measured so far, written to the folder's `FIGURES_FILE` after each part."""
+
+    def __init__(self, config: GapConfig, task: Task, missing: list[str]) -> None:
+        """Begins with nothing; ``missing`` is what was left out, and grows."""
+        self._file, self._missing = config.folder / FIGURES_FILE, missing
+        name = config.file.name
+        self._report = GapReport(task.name, name, task.space, (), None, None, None, None, (), ())
+
+    def add(self, after: str, **parts: Any) -> None:
+        """Takes fields of `GapReport` and writes all that there are.
+
+        Args:
+            after: what was measured last, for who reads an unfinished file.
+            parts: the fields.
+        """
+        self._report = replace(self._report, **parts)
+        stopped = f"unfinished: the measurement was interrupted after {after}"
+        told = replace(self._report, missing=(*self._missing, stopped))
+        self._file.parent.mkdir(parents=True, exist_ok=True)
+        write_json(self._file, told.to_json())
+
+    def report(self) -> GapReport:
+        """Returns all, and writes it."""
+        self._report = replace(self._report, missing=tuple(self._missing))
+        write_json(self._file, self._report.to_json())
+        return self._report
+
+
 @dataclass(frozen=True, eq=False)
 class _Flown:
     """What was flown.
@@ -183,26 +214,23 @@ def measure_gap(config: GapConfig) -> GapReport:
     missing: list[str] = []
     if not policy.contract.ranges:
         missing.append("ranges: the file does not say what it was trained on; nominal is taken")
+    measured = _Measured(config, task, missing)
     flown = _fly_both(config, given, objects, trained, missing)
-    verdict = None
     by_name = {place.name: place.performance for place in flown.places}
     if ROBOT in by_name:
         verdict = judge_gap(by_name[SIMULATED], by_name[ROBOT])
+        measured.add("the flights", places=flown.places, verdict=verdict)
     else:
         missing.append("verdict: say by --successes how many of the flights reached the goal")
-    replay, blame = _replayed(config, task, rows, bounds, flown, more, missing)
-    return GapReport(
-        task=task.name,
-        policy=config.file.name,
-        space=task.space,
-        places=flown.places,
-        verdict=verdict,
-        replay=replay,
-        blame=blame,
-        observations=_observed(policy.contract, flown, missing),
-        pictures=tuple(_seen(config, policy, task, flown, missing)),
-        missing=tuple(missing),
-    )
+        measured.add("the flights", places=flown.places)
+    _replayed(config, task, rows, bounds, flown, more, missing, measured)
+    observations = _observed(policy.contract, flown, missing)
+    measured.add("the observations", observations=observations)
+    pictures: tuple[PictureGap, ...] = ()
+    for one in _seen(config, policy, task, flown, missing):
+        pictures = (*pictures, one)
+        measured.add("pictures", pictures=pictures)
+    return measured.report()
 
 
 def _told_by_motion(task: Task) -> tuple[str, ...]:
@@ -389,10 +417,9 @@ def _replayed(
     flown: _Flown,
     more: tuple[Recording, ...],
     missing: list[str],
-) -> tuple[ReplayGap | None, Blame | None]:
-    """Returns the replay of all recordings, and the rows to blame."""
-    replay: ReplayGap | None = None
-    blame: Blame | None = None
+    measured: _Measured,
+) -> None:
+    """Measures the replay of all recordings, and the rows to blame."""
     with _left_out("replay and blame", missing), progress("replaying", 100) as bar:
         recordings = (*read_recordings(flown.paths, task.mj_model).recordings, *more)
         doubts = check_recordings(recordings, task.mj_model).errors
@@ -405,13 +432,14 @@ def _replayed(
         inner = bounds[:, places]
         bar.update(5, f"{len(simulator.windows)} windows")
         replay = measure_replay(simulator, *inner)
+        measured.add("the replay", replay=replay)
         if replay.is_exact():
             missing.append(
                 f"blame: the replayed positions are off by less than {EXACT:.0%} of their motion, "
                 "so there is nothing to explain"
             )
             bar.update(100, "done")
-            return replay, None
+            return
         error = replay_error(simulator)
 
         def tell(share: float, note: str) -> None:
@@ -419,11 +447,12 @@ def _replayed(
             bar.update(20 + round(50 * share), note)
 
         blame = find_blame(error, simulator.space, inner, tell)
+        measured.add("the search for rows to blame", blame=blame)
         if config.together:
             together, best = explained_together(simulator, error)
             blame = replace(blame, together=together, together_best=best)
+            measured.add("the fit of all rows", blame=blame)
         bar.update(100, "done")
-    return replay, blame
 
 
 def _observed(contract: PolicyContract, flown: _Flown, missing: list[str]) -> ObservationGap | None:
@@ -458,9 +487,8 @@ def _seen(
         assert things is not None
         known = [{n: x for n, x in each.items() if n in movable} for each in things]
         console.print(f"pictures of camera {camera.name!r}", highlight=False)
-        pairs = pair_pictures(task, contract, camera, flown.robot, known, config.pictures)
-        if not len(pairs):
-            missing.append(f"pictures: the flights hold none of camera {camera.name!r}")
+        pairs = _paired(task, contract, camera, flown.robot, known, config.pictures, missing)
+        if pairs is None:
             continue
         action: np.ndarray | None = None
         with _left_out("difference of actions", missing):
@@ -468,6 +496,24 @@ def _seen(
         paired = _domains(pairs, None, missing)
         varied = _domains(pairs, flown.simulated, missing, config.pictures)
         yield PictureGap(pairs, action, paired, varied)
+
+
+def _paired(
+    task: Task,
+    contract: PolicyContract,
+    camera: CameraSignal,
+    flights: Sequence[Flight],
+    objects: Sequence[Objects],
+    most: int,
+    missing: list[str],
+) -> PicturePairs | None:
+    """Returns the pictures of one camera beside renders; None where there are none."""
+    found: PicturePairs | None = None
+    with _left_out(f"pictures of camera {camera.name!r}", missing):
+        found = pair_pictures(task, contract, camera, flights, objects, most)
+        if not len(found):
+            raise ValueError("the flights hold none")
+    return found if found is not None and len(found) else None
 
 
 def _domains(

@@ -253,7 +253,7 @@ class Run:
             file = self.path / name
             if file.exists():
                 kept = [row for row in read_jsonl(file) if step is None or row["step"] <= step]
-                _replace(file, "".join(_line(row) for row in kept))
+                write_text_whole(file, "".join(_line(row) for row in kept))
 
     def close(self) -> None:
         """Ends the TensorBoard file and lets go of the folder, which another run may then open."""
@@ -507,7 +507,7 @@ def write_json(path: Path, body: Any) -> None:
     Raises:
         ConfigError: NaN, infinity or a value that JSON cannot hold, named by its path.
     """
-    _replace(path, json.dumps(to_dict(body), indent=2, allow_nan=False) + "\n")
+    write_text_whole(path, json.dumps(to_dict(body), indent=2, allow_nan=False) + "\n")
 
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
@@ -647,8 +647,8 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _replace(path: Path, text: str) -> None:
-    """Writes ``text`` beside ``path``, then renames it into place."""
+def write_text_whole(path: Path, text: str) -> None:
+    """Writes ``text`` whole or not at all: beside ``path``, then renamed into place."""
     beside = path.with_name(path.name + ".tmp")
     with beside.open("w") as file:
         file.write(text)

@@ -45,9 +45,11 @@ def quick_replay(
     windows = simulator.windows
     seen, values = np.isfinite(residual), values_at(simulator.space, z[None])
     count = np.maximum(seen.sum(1), 1)
-    away = windows.readings[which] - windows.readings[which][:, :1]
-    moved = np.sqrt(np.nanmean(np.square(away), axis=(0, 1)))
-    moved = np.maximum(np.nan_to_num(moved), channel_noise(windows))
+    readings, known = windows.readings[which], np.isfinite(windows.readings[which])
+    first = np.take_along_axis(readings, known.argmax(1)[:, None], 1)
+    away = np.where(known, readings - first, 0.0)
+    moved = np.sqrt((away**2).sum((0, 1)) / np.maximum(known.sum((0, 1)), 1))
+    moved = np.maximum(moved, channel_noise(windows))
     shortest_s = simulator.shortest_lag_s(values[0])
     for factor in LONGER:
         if factor * simulator.dt_s > shortest_s:

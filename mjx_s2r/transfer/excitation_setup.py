@@ -105,7 +105,7 @@ def experiment_of_model(
     joints = tuple(
         model.joint(int(model.actuator_trnid[i, 0])).name
         for i in range(model.nu)
-        if model.actuator_trntype[i] == mujoco.mjtTrn.mjTRN_JOINT
+        if model.actuator_trntype[i] in drives.ON_JOINT
     )
     if not joints:
         raise ContractError(f"model {path} has no actuator at a joint; nothing can be moved")

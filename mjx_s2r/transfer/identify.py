@@ -28,7 +28,13 @@ from mjx_s2r.transfer.problem import IdentifyProblem
 from mjx_s2r.transfer.result import Identification, SignalFit
 from mjx_s2r.transfer.simulator import ReplaySimulator
 from mjx_s2r.transfer.unit_coordinates import nominal_z, unit_of, values_at
-from mjx_s2r.transfer.windows import Windows, channel_noise, cut_windows, some_windows
+from mjx_s2r.transfer.windows import (
+    Windows,
+    channel_noise,
+    cut_windows,
+    some_windows,
+    unread_in,
+)
 
 PROBES = 4  # points at which it is asked what the logs can tell, beside the nominal one
 PROBED = 32  # windows that are looked at there, evenly over the recordings
@@ -132,7 +138,7 @@ def identify(
         noise_std=made.noise_std,
         channels=windows.channels,
         seconds=time.perf_counter() - began,
-        warnings=_warnings(posterior, fits),
+        warnings=(*_warnings(posterior, fits), *_windowless(windows)),
     )
 
 
@@ -230,6 +236,17 @@ def _warnings(posterior: Posterior, fits: Sequence[SignalFit]) -> tuple[str, ...
                 "out; it moves otherwise than what was fitted"
             )
     return tuple(found)
+
+
+def _windowless(windows: Windows) -> list[str]:
+    """Returns what there is to say of recordings in which no window begins."""
+    used = set(windows.recording.tolist())
+    left = [r for number, r in enumerate(windows.recordings) if number not in used]
+    return [
+        unread_in(r, windows.joints)
+        or f"{r.name} is too short, or has too few readings, for a window; it was not fitted"
+        for r in left
+    ]
 
 
 def _fingerprint(prepared: PreparedWindows, config: RowFitConfig) -> str:

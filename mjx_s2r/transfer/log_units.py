@@ -16,6 +16,7 @@ LOG_UNITS: dict[str, tuple[str, float]] = {
     "cm": ("length", 1e-2),
     "mm": ("length", 1e-3),
     "rad/s": ("rate", 1.0),
+    "mrad/s": ("rate", 1e-3),
     "deg/s": ("rate", math.pi / 180),
     "turn/s": ("rate", 2 * math.pi),
     "rpm": ("rate", 2 * math.pi / 60),

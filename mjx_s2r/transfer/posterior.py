@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from mjx_s2r.io.run import write_text_whole
 from mjx_s2r.params import Param, ParamError, ParamSpace, Range
 from mjx_s2r.params.ranges import POSTERIOR, kind_of_row
 
@@ -105,7 +106,9 @@ class Posterior:
         return found
 
     def save(self, path: Path, table: ParamSpace | None = None) -> None:
-        """Writes the posterior as JSON; of the logs only names, without their folders.
+        """Writes the posterior as JSON, whole or not at all.
+
+        Of the logs only names are written, without their folders.
 
         Args:
             path: of the file.
@@ -129,7 +132,7 @@ class Posterior:
             "samples": [[float(f"{x:.{DIGITS}g}") for x in one] for one in self.samples],
         }
         lines = (f" {json.dumps(k)}: {json.dumps(v, allow_nan=False)}" for k, v in body.items())
-        path.write_text("{\n" + ",\n".join(lines) + "\n}\n")
+        write_text_whole(path, "{\n" + ",\n".join(lines) + "\n}\n")
 
     @classmethod
     def load(cls, path: Path) -> "Posterior":

@@ -21,6 +21,12 @@ from mjx_s2r.params import Param, ParamError, ParamSpace, add, scale, set_to, un
 from mjx_s2r.sim.model.fields import ELEMENTS, element_names
 from mjx_s2r.sim.model.leaves import bind_model, write
 from mjx_s2r.transfer.recording import Channel, CommandMode, Recording, RecordingError
+from mjx_s2r.transfer.unread_joints import (
+    floating_words,
+    is_floating,
+    read_hinges,
+    unread_carriers,
+)
 
 FITTED_ARRAYS = {
     "actuator": ("delay_s", "offset", "backlash", "speed_loss"),
@@ -42,6 +48,8 @@ class IdentifyProblem:
         space: the D rows that are fitted.
         recordings: at least one; all with the same joints and channels.
         notes: what was changed in the model so that it takes the recorded commands.
+        as_simulated: the replay is what a simulation by these time steps does, with the inertia
+            that they add or take; else rows are the robot's, in continuous time.
     """
 
     name: str
@@ -49,6 +57,7 @@ class IdentifyProblem:
     space: ParamSpace
     recordings: tuple[Recording, ...]
     notes: tuple[str, ...] = ()
+    as_simulated: bool = False
 
 
 def task_problem(
@@ -72,7 +81,8 @@ def task_problem(
 
     Raises:
         ParamError: a row that no recording can tell of, such as a noise.
-        RecordingError: recordings that do not fit each other or the model.
+        RecordingError: recordings that do not fit each other or the model, or commands of a kind
+            that its actuators do not take.
     """
     rows = [row for row, wanted in zip(table.rows, chosen, strict=True) if wanted]
     for row in rows:
@@ -83,6 +93,8 @@ def task_problem(
                 + ", ".join(f"{g}.{a}" for g, arrays in FITTED_ARRAYS.items() for a in arrays)
             )
     recordings = _alike(mj_model, recordings)
+    _check_mode(mj_model, recordings[0])
+    recordings = _as_controls(mj_model, recordings)
     alone = tuple(replace(row, correlation="", rho=1.0, resample="episode") for row in rows)
     fine, notes = (mj_model, ()) if own_step else _finer(mj_model)
     fine, notes = _released(fine, recordings, notes)
@@ -113,6 +125,7 @@ def model_problem(
     fine, finer = _finer(mj_model)
     fine, finer = _released(fine, recordings, finer)
     model, notes = _taking(fine, first.joints, first.mode, recordings)
+    recordings = _as_controls(model, recordings)
     rows = rows_of_model(model, recordings)
     return IdentifyProblem(name, model, rows, recordings, (*finer, *notes))
 
@@ -191,14 +204,15 @@ def rows_of_model(mj_model: mujoco.MjModel, recordings: Sequence[Recording]) -> 
         rows += _rows_of_joint(mj_model, int(found.joints[i]), suffix, load)
         if mode == "effort":
             rows.append(_ratio(f"strength{suffix}", "model.actuator_strength", motor))
-            reach = load.effort
+            force = abs(drives.motor_gain(mj_model, actuator))
+            reach = load.effort / force
             rows.append(
                 add(
                     f"offset{suffix}",
                     "actuator.offset",
                     (joint,),
                     (-reach, reach),
-                    unit=unit,
+                    unit=unit if np.isclose(force, 1.0) else "1",
                     source=GUESS,
                 )
             )
@@ -300,8 +314,7 @@ def _rows_of_joint(mj_model: mujoco.MjModel, joint: int, suffix: str, load: "_Lo
 def _passive(mj_model: mujoco.MjModel, recording: Recording) -> list[int]:
     """Returns the joints that are read and that nothing drives."""
     read = {c.element for c in recording.channels if c.kind == "joint_pos"}
-    on_joint = mj_model.actuator_trntype == int(mujoco.mjtTrn.mjTRN_JOINT)
-    driven = set(mj_model.actuator_trnid[on_joint, 0].tolist()) if recording.joints else set()
+    driven = set(drives.driven_joints(mj_model).tolist()) if recording.joints else set()
     return [j for j in range(mj_model.njnt) if mj_model.joint(j).name in read and j not in driven]
 
 
@@ -462,7 +475,7 @@ def _released(
 
 
 def _alike(mj_model: mujoco.MjModel, recordings: Sequence[Recording]) -> tuple[Recording, ...]:
-    """Returns recordings with the same channels; what one did not read is missing in it.
+    """Returns recordings with the same channels, NaN where one did not read one.
 
     Raises:
         RecordingError: recordings of other joints, or that do not fit the model.
@@ -487,8 +500,40 @@ def _alike(mj_model: mujoco.MjModel, recordings: Sequence[Recording]) -> tuple[R
     return tuple(found)
 
 
+def _check_mode(mj_model: mujoco.MjModel, recording: Recording) -> None:
+    """Raises RecordingError where an actuator of the model takes something else than was sent."""
+    found = drives.resolve(mj_model, recording.joints)
+    for joint, actuator in zip(recording.joints, found.actuators.tolist(), strict=True):
+        wrong = drives.cannot_take(mj_model, actuator, recording.mode)
+        if wrong:
+            raise RecordingError(
+                f"{recording.name}: {recording.mode} commands of {joint!r} do not fit the model: "
+                f"{drives.called(mj_model, actuator)} does not take them, {wrong}; name the column "
+                "of what it takes and its mode in [commands], or change the task's actuator (a "
+                "model without a task is made to take them, --model)"
+            )
+
+
+def _as_controls(
+    mj_model: mujoco.MjModel, recordings: Sequence[Recording]
+) -> tuple[Recording, ...]:
+    """Returns recordings whose efforts are controls: N m or N over a motor's gain times gear."""
+    if recordings[0].mode != "effort":
+        return tuple(recordings)
+    actuators = drives.resolve(mj_model, recordings[0].joints).actuators.tolist()
+    found = []
+    for r in recordings:
+        model = with_constants(mj_model, r.constants)
+        forces = [
+            1.0 if joint in r.own_control else drives.motor_gain(model, a)
+            for joint, a in zip(r.joints, actuators, strict=True)
+        ]
+        found.append(replace(r, commands=r.commands / forces, own_control=r.joints))
+    return tuple(found)
+
+
 def _check_channels(mj_model: mujoco.MjModel, name: str, channels: Sequence[Channel]) -> None:
-    """Raises RecordingError for channels that the model does not have."""
+    """Raises RecordingError for channels that the model lacks, or that do not tell its pose."""
     for channel in channels:
         kind = "sensor" if channel.kind == "sensor" else "joint"
         known = [
@@ -511,6 +556,11 @@ def _check_channels(mj_model: mujoco.MjModel, name: str, channels: Sequence[Chan
             f"{name}: no joint's position is read, so no window has a start; read "
             "joint_pos in the mapping"
         )
+    read = read_hinges(mj_model, {c.element for c in channels if c.kind == "joint_pos"})
+    for joint in unread_carriers(mj_model, read):
+        if is_floating(mj_model, joint):
+            what, remedy = floating_words(mj_model, joint)
+            raise RecordingError(f"{name}: {what}; {remedy}")
 
 
 def _taking(
@@ -529,7 +579,7 @@ def _taking(
         actuator, dof, load = int(found.actuators[i]), int(found.dof[i]), loads[i]
         if model.dof_frictionloss[dof] < TINY:
             model.dof_frictionloss[dof] = TINY
-        wrong = _refusal(model, actuator, mode)
+        wrong = drives.cannot_take(model, actuator, mode)
         if not wrong:
             continue
         if mode == "velocity":
@@ -557,13 +607,3 @@ def _taking(
             )
     mujoco.mj_setConst(model, mujoco.MjData(model))
     return model, notes
-
-
-def _refusal(mj_model: mujoco.MjModel, actuator: int, mode: CommandMode) -> str:
-    """Returns why an actuator does not take commands of a mode; "" where it does."""
-    if mode == "position":
-        return drives.not_a_servo(mj_model, actuator)
-    if mode == "effort":
-        return drives.not_a_motor(mj_model, actuator)
-    bias = mj_model.actuator_biasprm[actuator]
-    return "" if bias[2] < 0 and bias[1] == 0 else "its actuator is no velocity servo"

@@ -56,6 +56,8 @@ class Recording:
         constants: numbers of the log's head that enter its model before the rows do, by
             "array.element" (e.g. "actuator_kp.servo"), see `mjx_s2r.transfer.mapping`.
         held_out: whether it is kept for judging the fit.
+        own_control: of the joints, those whose effort is no N m or N but the control of the
+            actuator itself, a share of its force.
     """
 
     name: str
@@ -68,6 +70,7 @@ class Recording:
     readings: np.ndarray
     constants: Mapping[str, float] = field(default_factory=dict)
     held_out: bool = False
+    own_control: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         """Number of rows, T."""

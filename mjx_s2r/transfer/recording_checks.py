@@ -18,12 +18,14 @@ from mjx_s2r.transfer.telemetry.model_checks import (
     check_joints,
     check_positions,
     check_speeds,
+    check_unread,
     is_hinge,
 )
 from mjx_s2r.transfer.telemetry.pairing import check_pairs
 from mjx_s2r.transfer.telemetry.signals import noise_deviation, runs_of, usual_quantum
 from mjx_s2r.transfer.telemetry.single_channels import check_channel, check_stuck, rough_ends
 from mjx_s2r.transfer.telemetry.tracks import tracks_of
+from mjx_s2r.transfer.windows import unread_in
 
 MIXED = 1.8  # 90th over 10th percentile of the steps of one recording
 LONG_S = 3.0  # recordings whose signals are compared by themselves
@@ -79,7 +81,8 @@ def check_recordings(
     """
     if not recordings:
         raise RecordingError("there is no recording to check; name at least one log")
-    found = [*findings, *check_joints(recordings, model), *check_length(recordings)]
+    found = [*findings, *check_joints(recordings, model), *check_unread(recordings, model)]
+    found += check_length(recordings) + _windowless(recordings)
     for r in recordings:
         found += _rates(r) + _silence(r)
     seen: dict[Channel, tuple[float, float]] = {}
@@ -161,6 +164,18 @@ def _rates(r: Recording) -> list[TelemetryFinding]:
     what = f"its rows are {1e3 * fast:.3g} to {1e3 * slow:.3g} ms apart (10th, 90th percentile)"
     remedy = "that is allowed; if the clock is that of the disk and not of the robot, use another"
     return [TelemetryFinding("warning", "mixed rates", r.name, what, remedy)]
+
+
+def _windowless(recordings: Sequence[Recording]) -> list[TelemetryFinding]:
+    """Returns recordings that lack a joint's position which others read."""
+    channels = dict.fromkeys(c for r in recordings for c in r.channels)
+    joints = [c.element for c in channels if c.kind == "joint_pos"]
+    found = []
+    for r in recordings:
+        what, _, remedy = unread_in(r, joints).partition("; ")
+        if what:
+            found.append(TelemetryFinding("warning", "not fitted", r.name, what, remedy))
+    return found
 
 
 def _silence(r: Recording) -> list[TelemetryFinding]:

@@ -11,8 +11,15 @@ the force of step k stands for the time from half a step before t_k to half a st
 velocity after it for t_k plus half a step. The means are taken there and velocities are read there,
 so that a delay comes out as it is and not half a step longer.
 
+A start state is read like everything after it: late by the sensor's delay and with its gain. So a
+window begins that much earlier than its first reading was logged, and a log tells only the sum of
+the delays of commands and of readings, which is all that acts on a policy's loop, too.
+
 The model's own time step and integrator are used; what a step's damping adds to the inertia is
-taken off the armature, so that rows come out as they are in continuous time. The model's constraint
+taken off the armature, and what it takes off is added where the step takes it explicitly (Euler,
+with a servo's kv), so that rows come out as they are in continuous time; a problem that asks what
+the simulation does, as the measured gap does, keeps what steps add. RK4 needs none of this:
+means over whole steps from t_k on, velocities and inertia as they are. The model's constraint
 solver is run until it has converged: what a solver with few iterations leaves open changes with
 every row, and differences would take that for information. C MuJoCo is the engine of the robot
 stand-in too; a training by MJX that follows takes the same fields.
@@ -36,6 +43,7 @@ from mjx_s2r.sim.model.leaves import ModelBinding, bind_model, expand
 from mjx_s2r.sim.model.virtual_fields import MOVES_BOXES
 from mjx_s2r.transfer.problem import IdentifyProblem, with_constants
 from mjx_s2r.transfer.recording import Recording, held_commands
+from mjx_s2r.transfer.unread_joints import follow_ties, read_hinges
 from mjx_s2r.transfer.windows import Windows
 
 MOST_VALUES = 3e7  # doubles that one call of the engine may record
@@ -44,6 +52,7 @@ IMPLICIT = (
     int(mujoco.mjtIntegrator.mjINT_IMPLICIT),
     int(mujoco.mjtIntegrator.mjINT_IMPLICITFAST),
 )
+RK4 = int(mujoco.mjtIntegrator.mjINT_RK4)
 LEAST_ARMATURE = 0.1  # of the armature, what is left of it after that of a step is taken off
 CONVERGED = 50, 20  # iterations of the constraint solver and of its line search, at most
 
@@ -84,6 +93,9 @@ class ReplaySimulator:
         self._drives = drives.resolve(problem.mj_model, first.joints)
         model = problem.mj_model
         self.dt_s = float(model.opt.timestep)
+        self._half = (
+            0.0 if model.opt.integrator == RK4 else 0.5
+        )  # of a step, that leapfrogs are off
         steps = [float(np.median(np.diff(r.time_s))) for r in problem.recordings]
         self._actuator = bind_actuator(
             self.space, first.joints, max(steps), self.dt_s, first.mode == "effort"
@@ -99,6 +111,7 @@ class ReplaySimulator:
         )
         self._qpos = np.array([int(model.joint(j).qposadr[0]) for j in windows.joints])
         self._qvel = np.array([int(model.joint(j).dofadr[0]) for j in windows.joints])
+        self._read_joints = read_hinges(model, windows.joints)
         self._columns = [_column(model, c.kind, c.element, c.column) for c in first.channels]
         self._integrals = [_integral(r) for r in problem.recordings]
         self._groups = self._grouped(problem)
@@ -185,14 +198,21 @@ class ReplaySimulator:
         self._write(group, worlds, xi, each)
         now = [apply(np, self._actuator.nominal, self._actuator.edits, x) for x in xi]
         acting: list[dict[str, Any]] = [{**self._actuator.nominal, **n} for n in now]
-        ctrl = self._controls(group, acting, mine)
-        self._begin(group, worlds, start, acting, mine)
+        sensing = [
+            {**self._sensor_nominal, **apply(np, self._sensor_nominal, self._sensor_edits, x)}
+            for x in xi
+        ]
+        late = [
+            float(s["delay_s"]) + float(a["delay_s"]) for s, a in zip(sensing, acting, strict=True)
+        ]
+        ctrl = self._controls(acting, late, mine)
+        begun = self._begin(group, worlds, self._true_start(start, sensing), acting, late, mine)
         full = np.tile(drives.rest_controls(group.model)[0], (count * each, self.steps, 1))
         full[:, :, self._drives.actuators] = ctrl.reshape(count * each, self.steps, -1)
         losses = [a["speed_loss"] for a in acting]
         with quiet_warnings():
             track = self._track(group, worlds, full, np.repeat(losses, each, axis=0))
-        return self._read(group, track, xi, start, mine)
+        return self._read(track, sensing, begun, mine)
 
     def _worlds(self, group: _Group, count: int) -> batch.Batch:
         """Returns an engine with ``count`` worlds of a group's model."""
@@ -226,28 +246,51 @@ class ReplaySimulator:
     def _without_step(self, group: _Group, fields: Mapping[str, Any]) -> np.ndarray:
         """Returns (nv,) the armature with which steps do what the given one does without steps.
 
-        A semi-implicit step, v' = v + h (F - D v') / M and q' = q + h v', has the transfer function
-        of (M + h D / 2) q'' + D q' = F up to second order in h: its damping adds to the inertia.
+        A semi-implicit step, v' = v + h (F - D v' - E v) / M and q' = q + h v', has the transfer
+        function of (M + h (D - E) / 2) q'' + (D + E) q' = F up to second order in h: damping that
+        is taken at the step's end adds to the inertia, that at its begin takes from it. Euler takes
+        joints' damping implicitly and that of actuators explicitly.
         """
         model, driven = group.model, self._drives
         armature = np.array(fields.get("dof_armature", model.dof_armature), float)
         damping = np.array(fields.get("dof_damping", model.dof_damping), float)
         damping = damping.reshape(len(armature), -1)[:, 0].copy()
-        if group.driven and model.opt.integrator in IMPLICIT:
+        if model.opt.integrator == RK4 or self._problem.as_simulated:
+            return armature
+        implicit = model.opt.integrator in IMPLICIT
+        if model.opt.disableflags & mujoco.mjtDisableBit.mjDSBL_DAMPER:
+            damping[:] = 0.0
+        if model.opt.disableflags & mujoco.mjtDisableBit.mjDSBL_EULERDAMP and not implicit:
+            damping = -damping
+        if group.driven:
             bias = np.array(fields.get("actuator_biasprm", model.actuator_biasprm), float)
             gear = model.actuator_gear[driven.actuators, 0]
-            damping[driven.dof] -= bias[driven.actuators, 2] * gear**2
+            sign = 1.0 if implicit else -1.0
+            damping[driven.dof] -= sign * bias[driven.actuators, 2] * gear**2
         return np.maximum(armature - 0.5 * self.dt_s * damping, LEAST_ARMATURE * armature)
 
+    def _true_start(self, start: np.ndarray, sensing: list[dict[str, Any]]) -> np.ndarray:
+        """Returns (P, G, S) where the robot was, of start states (P, G, S) as its readings say."""
+        if "joint_pos" not in self._sensed:
+            return start
+        gain = [float(s["gain"][self._sensed.index("joint_pos")]) for s in sensing]
+        return start / np.array(gain)[:, None, None]
+
     def _controls(
-        self, group: _Group, acting: list[dict[str, Any]], mine: np.ndarray
+        self, acting: list[dict[str, Any]], late: list[float], mine: np.ndarray
     ) -> np.ndarray:
-        """Returns (P, G, N, J) the mean control of every physics step."""
-        grid = (np.arange(self.steps + 1) - 0.5) * self.dt_s
+        """Returns (P, G, N, J) the mean control of every physics step.
+
+        Args:
+            acting: of each candidate, the values of the actuator rows.
+            late: of each, by how much its commands come late for its readings, s.
+            mine: (G,) numbers of the windows.
+        """
+        grid = (np.arange(self.steps + 1) - self._half) * self.dt_s
         out = np.empty((len(acting), len(mine), self.steps, len(self._drives.names)))
         made: dict[Any, np.ndarray] = {}
         for p, values in enumerate(acting):
-            key = (float(values["delay_s"]), tuple(np.ravel(values["backlash"]).tolist()))
+            key = (late[p], tuple(np.ravel(values["backlash"]).tolist()))
             if key not in made:
                 found = np.empty(out.shape[1:])
                 recordings = self.windows.recording[mine].tolist()
@@ -277,18 +320,27 @@ class ReplaySimulator:
         worlds: batch.Batch,
         start: np.ndarray,
         acting: list[dict[str, Any]],
+        late: list[float],
         mine: np.ndarray,
-    ) -> None:
-        """Puts every world into its start state; filters hold what came before the window."""
+    ) -> dict[str, np.ndarray]:
+        """Puts every world into its start state; filters hold what came before the window.
+
+        Returns:
+            "qpos" (B, nq) and "qvel" (B, nv) of that state.
+        """
         m, count = group.model, start.shape[0] * start.shape[1]
         joints = len(self.windows.joints)
         qpos, qvel = np.tile(m.qpos0, (count, 1)), np.zeros((count, m.nv))
         flat = start.reshape(count, -1)
         qpos[:, self._qpos], qvel[:, self._qvel] = flat[:, :joints], flat[:, joints:]
+        shifted = any(edit.array == "qpos0" for edit in group.binding.edits)
+        rest = np.array(worlds.expand("qpos0")) if shifted else m.qpos0
+        follow_ties(m, self._read_joints, qpos, qvel, rest)
         worlds.bind("qpos")[:], worlds.bind("qvel")[:] = qpos, qvel
         worlds.bind("time")[:], worlds.bind("qacc_warmstart")[:] = 0.0, 0.0
+        begun = {"qpos": qpos, "qvel": qvel}
         if not m.na:
-            return
+            return begun
         act = np.tile(drives.rest_controls(m)[1], (count, 1))
         constants = worlds.expand("actuator_dynprm") if count else None
         for j, address in enumerate(self._drives.act):
@@ -300,17 +352,20 @@ class ReplaySimulator:
                     world = p * len(mine) + g
                     assert constants is not None
                     lag = max(float(constants[world, actuator, 0]), 1e-6)
-                    act[world, address] = self._filtered(int(w), j, lag, values)
+                    act[world, address] = self._filtered(int(w), j, lag, values, late[p])
         worlds.bind("act")[:] = act
+        return begun
 
-    def _filtered(self, w: int, j: int, lag: float, values: Mapping[str, Any]) -> float:
+    def _filtered(
+        self, w: int, j: int, lag: float, values: Mapping[str, Any], late: float
+    ) -> float:
         """Returns a first-order filter's state at a window's begin, after all commands before.
 
         For commands u_i held from s_i to s_(i+1): sum u_i (exp(-(t - s_(i+1))/lag) -
         exp(-(t - s_i)/lag)).
         """
         times, _, commands = self._integrals[int(self.windows.recording[w])]
-        at = self.windows.start_s[w] - float(values["delay_s"])
+        at = self.windows.start_s[w] - late
         edges = np.minimum(times, at)
         gone = np.exp((edges - at) / lag)
         gone[0] = 0.0
@@ -343,30 +398,20 @@ class ReplaySimulator:
 
     def _read(
         self,
-        group: _Group,
         track: Mapping[str, np.ndarray],
-        xi: np.ndarray,
-        start: np.ndarray,
+        sensing: list[dict[str, Any]],
+        begun: Mapping[str, np.ndarray],
         mine: np.ndarray,
     ) -> np.ndarray:
         """Returns (P, G, K, C) readings interpolated between physics steps."""
-        count, each = len(xi), len(mine)
-        joints = len(self.windows.joints)
-        late, gains = [], []
-        for x in xi:
-            now = {
-                **self._sensor_nominal,
-                **apply(np, self._sensor_nominal, self._sensor_edits, x),
-            }
-            late.append(float(now["delay_s"]))
-            gains.append(now["gain"])
+        count, each = len(sensing), len(mine)
         since = self.windows.time_s[mine]
         out = np.full((count, each, *self.windows.readings.shape[1:]), np.nan)
         place = {n: i for i, n in enumerate(self._sensed)}
         for p in range(count):
             rows = slice(p * each, (p + 1) * each)
             for c, (name, address) in enumerate(self._columns):
-                when = (since - late[p]) / self.dt_s + (0.5 if name == "qvel" else 0.0)
+                when = since / self.dt_s + (self._half if name == "qvel" else 0.0)
                 step = np.clip(np.nan_to_num(np.floor(when)), 0, self.steps - 1).astype(int)
                 share = np.minimum(when - step, 1.0)
                 after = track[name][rows, :, address]
@@ -375,24 +420,16 @@ class ReplaySimulator:
                 if name == "sensordata":  # a sensor is read before the step that it is recorded in
                     before, after = after, np.concatenate([after[:, 1:], after[:, -1:]], 1)
                 else:
-                    before[:, 0] = self._first(name, address, start[p], joints)
+                    before[:, 0] = begun[name][rows, address]
                 low = np.take_along_axis(before, step, 1)
                 high = np.take_along_axis(after, step, 1)
                 channel = self.windows.channels[c]
                 key = channel.element if channel.kind == "sensor" else channel.kind
-                out[p, :, :, c] = gains[p][place[key]] * (low + share * (high - low))
+                out[p, :, :, c] = sensing[p]["gain"][place[key]] * (low + share * (high - low))
         late_rows = np.isnan(since)
         wild = ~np.isfinite(out) | (np.abs(out) > FAR)
         out[wild & ~late_rows[None, :, :, None]] = FAR
         return out
-
-    def _first(self, name: str, address: int, start: np.ndarray, joints: int) -> Any:
-        """Returns (G,) the start value of a column that the start state holds; else zero."""
-        known = self._qpos if name == "qpos" else self._qvel
-        at = np.flatnonzero(known == address)
-        if not len(at):
-            return 0.0
-        return start[:, int(at[0]) + (0 if name == "qpos" else joints)]
 
 
 def _column(model: mujoco.MjModel, kind: str, element: str, column: int) -> tuple[str, int]:

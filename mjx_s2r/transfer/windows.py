@@ -17,6 +17,8 @@ from mjx_s2r.transfer.recording import Channel, Recording, RecordingError
 
 ABOUT_S = 0.03  # half of the stretch that a start state is estimated from
 LEAST_ROWS = 6  # of a window
+LEAST_PLACES = 4  # readings of a joint that a start state is estimated from
+NEXT = 1.6  # usual distances between two readings of a joint, over which its place is known
 SPEED_SLACK = 3.0  # factor on the deviation of a start speed: a local quadratic is a model, too
 
 
@@ -83,15 +85,16 @@ def cut_windows(recordings: Sequence[Recording], window_s: float, held_out: floa
     for number, r in enumerate(recordings):
         mine = []
         noise = [reading_noise(r, c) for c in range(len(channels))]
-        for first, last in _runs(r, positions):
+        placed = _placed(r, positions)
+        for first, last in _runs(r, placed):
             length = r.time_s[last] - r.time_s[first]
             count = max(1, round(length / window_s))
             edges = np.linspace(r.time_s[first], r.time_s[last], count + 1)
             for a, b in pairwise(edges):
                 begin, end = np.searchsorted(r.time_s, (a - 1e-9, np.nextafter(b + 1e-9, np.inf)))
                 rows = np.arange(max(begin, first), min(end, last + 1))
-                while len(rows) and not np.isfinite(r.readings[rows[0]][positions]).all():
-                    rows = rows[1:]
+                rows = rows[int(np.argmax(placed[rows])) :] if placed[rows].any() else rows[:0]
+                rows = rows[np.isfinite(r.readings[rows]).any(1)]
                 if len(rows) >= LEAST_ROWS:
                     mine.append(rows)
         kept = len(mine) - (0 if whole else round(held_out * len(mine)))
@@ -115,9 +118,10 @@ def cut_windows(recordings: Sequence[Recording], window_s: float, held_out: floa
         found = [(*f[:5], i % every == every - 1) for i, f in enumerate(found)]
     if not found or all(f[5] for f in found):
         names = ", ".join(r.name for r in recordings)
+        unread = [x for x in (unread_in(r, joints) for r in recordings) if x]
         raise RecordingError(
-            f"{names}: no stretch with at least {LEAST_ROWS} readings is left to fit; record more, "
-            "or hold out less"
+            f"{names}: no stretch with at least {LEAST_ROWS} readings is left to fit; "
+            + ("; ".join(unread[:3]) if unread else "record more, or hold out less")
         )
     most = max(len(f[2]) for f in found)
     time_s = np.full((len(found), most), np.nan)
@@ -183,13 +187,59 @@ def reading_quantum(values: np.ndarray) -> float:
     return float(np.percentile(steps, 10))
 
 
-def _runs(r: Recording, positions: Sequence[int]) -> list[tuple[int, int]]:
-    """Returns first and last row of the stretches in which the actuators stay on or off."""
+def unread_in(recording: Recording, joints: Sequence[str]) -> str:
+    """Returns why no window can begin in a recording: joints that it does not read; "" for none.
+
+    Args:
+        recording: one of several.
+        joints: whose positions are read in any of them.
+    """
+    read = {
+        c.element: int(np.isfinite(recording.readings[:, i]).sum())
+        for i, c in enumerate(recording.channels)
+        if c.kind == "joint_pos"
+    }
+    lost = [joint for joint in joints if read.get(joint, 0) < LEAST_PLACES]
+    if not lost:
+        return ""
+    return (
+        f"{recording.name} holds no position of {', '.join(map(repr, lost))}, so no window can "
+        "begin in it; map that reading, or leave it out of all (--channels), or fit the log alone"
+    )
+
+
+def _placed(r: Recording, positions: Sequence[int]) -> np.ndarray:
+    """Returns (T,) the rows that read a position, and at which the place of every joint is known.
+
+    It is known where it is read and between two readings that are as near as they usually are:
+    joints may be read in turn, or at rates of their own.
+    """
+    rows, placed = np.arange(len(r)), np.isfinite(r.readings[:, list(positions)]).any(1)
+    for c in positions:
+        read = np.isfinite(r.readings[:, c])
+        known = np.flatnonzero(read)
+        if len(known) < LEAST_PLACES:
+            return np.zeros(len(r), bool)
+        after = np.searchsorted(known, rows)
+        inside = (after > 0) & (after < len(known))
+        ends = known[np.clip(after - 1, 0, None)], known[np.clip(after, None, len(known) - 1)]
+        usual_s = float(np.median(np.diff(r.time_s[known])))
+        placed &= read | (inside & (r.time_s[ends[1]] - r.time_s[ends[0]] <= NEXT * usual_s))
+    return placed
+
+
+def _runs(r: Recording, placed: np.ndarray) -> list[tuple[int, int]]:
+    """Returns first and last row of the stretches in which the actuators stay on or off.
+
+    Args:
+        r: the recording.
+        placed: (T,) rows at which a window may begin.
+    """
     edges = np.flatnonzero(np.diff(r.driven.astype(int))) + 1
     ends = [0, *edges.tolist(), len(r)]
     found = []
     for a, b in pairwise(ends):
-        seen = np.flatnonzero(np.isfinite(r.readings[a:b][:, list(positions)]).all(1)) + a
+        seen = np.flatnonzero(placed[a:b]) + a
         if len(seen) > LEAST_ROWS:
             found.append((int(seen[0]), int(seen[-1])))
     return found

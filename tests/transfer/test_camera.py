@@ -9,7 +9,7 @@ import pytest
 
 from mjx_s2r.contract import CameraSignal, PolicyContract
 from mjx_s2r.envs.reach import camera_pose
-from mjx_s2r.params import ParamError, ParamSpace
+from mjx_s2r.params import ParamError, ParamSpace, scale
 from mjx_s2r.robot.camera_warp import rotation_of
 from mjx_s2r.transfer.camera.calibrate import (
     CalibratedCamera,
@@ -17,6 +17,7 @@ from mjx_s2r.transfer.camera.calibrate import (
     calibrate_camera,
     shift_px,
 )
+from mjx_s2r.transfer.camera.colours import colour_space
 from mjx_s2r.transfer.camera.fit import LONGEST_MOVE, CameraFitConfig, even_moves
 from mjx_s2r.transfer.camera.intervals import (
     RowEstimate,
@@ -25,7 +26,7 @@ from mjx_s2r.transfer.camera.intervals import (
     with_prior,
 )
 from mjx_s2r.transfer.camera.pictures import CalibrationError, PosedPictures
-from mjx_s2r.transfer.camera.rows import camera_space
+from mjx_s2r.transfer.camera.rows import camera_space, shared_words
 from tests.robot.fakes import contract_for
 
 SCENE = """
@@ -163,6 +164,27 @@ def test_a_camera_without_rows_gets_some(task: Scene) -> None:
     space = camera_space(ParamSpace(()), task.mj_model, "front", distortion=True, centre=True)
     assert space.names[:2] == ("front_x", "front_y") and len(space) == 10
     assert set(space.names[-3:]) == {"front_centre_x", "front_centre_y", "front_k1"}
+
+
+def test_one_camera_of_two_is_calibrated_alone() -> None:
+    """Rows without elements move both cameras; what is found of one must not move the other."""
+    model = mujoco.MjModel.from_xml_string(
+        SCENE.replace('<geom name="floor"', '<camera name="wrist" pos="0 0 1"/><geom name="floor"')
+    )
+    exposure = scale("exposure", "visual.exposure", (), (0.5, 2.0))
+    lamp = scale("lamp", "visual.light_strength", (), (0.5, 2.0))
+    common = ParamSpace((*camera_pose("camera"), *camera_pose("front", "*"), exposure, lamp))
+    own = ParamSpace((*camera_pose("front", "front"), *camera_pose("wrist", "wrist")))
+    known, both = ["front", "wrist"], ["front", "wrist"]
+    alone = camera_space(common, model, "front", others=both)
+    assert not set(alone.names) & set(common.names)
+    assert {row.elements for row in alone.rows} == {("front",)}
+    assert camera_space(own, model, "front", others=both).names == own.names[:7]
+    assert camera_space(common, model, "front", others=["front"]).names == common.names[:7]
+    assert colour_space(common, "front", known, both).names == ("front_exposure", "lamp")
+    assert colour_space(common, "front", known).names == ("exposure", "lamp")
+    assert "camera_x, camera_y" in shared_words(common, "front", both, known)
+    assert not shared_words(own, "front", both, known)
 
 
 def test_a_shift_is_measured_to_a_fraction_of_a_pixel() -> None:

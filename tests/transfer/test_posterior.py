@@ -63,6 +63,18 @@ def test_a_posterior_reads_as_it_was_written(file: Path) -> None:
     assert "/home" not in file.read_text()
 
 
+def test_a_disk_that_fails_leaves_the_posterior_that_was_there(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("mjx_s2r.io.run.os.fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        posterior(notes=("a second one",)).save(file)
+    assert Posterior.load(file).notes == posterior().notes
+
+
 def test_training_starts_from_the_intervals_and_draws_tied_rows_together(file: Path) -> None:
     config = with_ranges_kept(TeacherConfig(task=NAME, ranges=file, curriculum="initial"))
     file.unlink()

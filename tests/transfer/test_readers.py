@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from mjx_s2r.transfer.log_units import LOG_UNITS
 from mjx_s2r.transfer.mapping import read_mapping
 from mjx_s2r.transfer.readers import LogBook, read_recordings
 from mjx_s2r.transfer.recording import RecordingError
@@ -192,6 +193,46 @@ def test_clocks_of_nanoseconds_and_of_dates(tmp_path: Path) -> None:
         text = COLUMNS.replace('column = "t"', f'column = "t"\nunit = "{unit}"')
         (one,) = book(tmp_path, text, "a.csv").recordings
         np.testing.assert_allclose(one.time_s, TIME, atol=1e-12)
+
+
+def test_hours_of_one_digit_are_times_of_day(tmp_path: Path) -> None:
+    times = [f"9:59:59.{round(1000 * t):03d}" for t in TIME]
+    csv(tmp_path / "a.csv", {"t": times, "u": SENT, "q": READ})
+    mapping = COLUMNS.replace('"t"', '"t"\nunit = "iso"')
+    expect_the_waves(book(tmp_path, mapping, "a.csv"))
+
+
+def test_a_row_without_a_time_does_not_split(tmp_path: Path) -> None:
+    times: list[Any] = TIME.tolist()
+    times[10] = ""
+    csv(tmp_path / "a.csv", {"t": times, "u": SENT, "q": READ})
+    found = book(tmp_path, COLUMNS, "a.csv")
+    (one,) = found.recordings
+    np.testing.assert_allclose(one.time_s, np.delete(TIME, 10), atol=1e-9)
+    np.testing.assert_allclose(one.readings[:, 0], np.delete(READ, 10))
+    assert [f.code for f in found.findings] == ["clock lost"]
+
+
+def test_an_array_of_another_length_is_told(tmp_path: Path) -> None:
+    """One action less than observations; names of joints are no rows either."""
+    names = np.array(["elbow", "wrist"])
+    np.savez(tmp_path / "a.npz", t=TIME, q=READ, u=SENT[:-1], few=names)
+    with pytest.raises(RecordingError, match=rf"'u' is no column of {ROWS} rows: it holds .*0.0"):
+        book(tmp_path, COLUMNS, "a.npz")
+    long = {"t": np.arange(200) / 50, "q": np.zeros(200), "u": np.zeros(199)}
+    np.savez(tmp_path / "b.npz", **long)
+    with pytest.raises(RecordingError, match="'u' is no column of 200 rows: it holds '199 rows'"):
+        book(tmp_path, COLUMNS, "b.npz")
+    np.savez(tmp_path / "c.npz", t=TIME, q=READ, u=SENT, few=names)
+    assert book(tmp_path, COLUMNS, "c.npz").recordings
+
+
+def test_every_unit_of_a_length_has_its_rate() -> None:
+    """docs/recordings.md: "the same per second"."""
+    for unit, (kind, size) in LOG_UNITS.items():
+        if kind in ("angle", "length"):
+            rate = LOG_UNITS[f"{unit}/s"]
+            assert rate == ({"angle": "rate", "length": "speed"}[kind], size)
 
 
 def test_a_clock_that_jumps_stands_and_gaps(tmp_path: Path) -> None:

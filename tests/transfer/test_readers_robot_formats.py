@@ -1,5 +1,6 @@
 """Flight logs, MCAP and LeRobot datasets, written by our own writers, read as recordings."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import mujoco
 import numpy as np
 import pytest
+from mcap.writer import Writer
 
 from mjx_s2r.contract import PolicyContract
 from mjx_s2r.robot.calibration import JointCalibration
@@ -194,6 +196,40 @@ def test_mcap_that_is_torn_or_lacks_a_topic(tmp_path: Path) -> None:
     (tmp_path / "b.mcap").write_bytes(data[: len(data) // 3])
     with pytest.raises(RecordingError, match=r"b\.mcap is no whole MCAP file"):
         read_recordings([tmp_path / "b.mcap"], ROBOT, mapped(tmp_path, MCAP))
+
+
+def test_mcap_finds_numbers_by_the_names_of_their_own_message(tmp_path: Path) -> None:
+    """Two publishers on one topic name other joints, and one of them in changing order."""
+    true = {"a": lambda k: 0.1 * k, "b": lambda k: -1.0 - 0.1 * k, "grip": lambda k: 50.0}
+    with (tmp_path / "a.mcap").open("wb") as file:
+        out = Writer(file)
+        out.start()
+        schema = out.register_schema("any", "jsonschema", b"{}")
+        topics = {t: out.register_channel(t, "json", schema) for t in ("/state", "/goal")}
+        for k in range(20):
+            at = 10**18 + 20_000_000 * k
+            arm = ["a", "b"] if k % 2 else ["b", "a"]
+            state = {"name": arm, "position": [true[n](k) for n in arm]}
+            grip = {"name": ["grip"], "position": [true["grip"](k)]}
+            goal = {"data": [k, k]}
+            for topic, body, late in (
+                ("/goal", goal, 0),
+                ("/state", state, 1000),
+                ("/state", grip, 2000),
+            ):
+                at_ns = at + late
+                out.add_message(topics[topic], at_ns, json.dumps(body).encode(), at_ns)
+        out.finish()
+    for rows in ("/goal", "/state"):
+        text = (
+            f'[file]\nrows = "{rows}"\n[commands]\njoints.a = "/goal:data[0]"\n[readings]\n'
+            'joint_pos.a = "/state:position[a]"\njoint_pos.b = "/state:position[b]"\n'
+        )
+        (one,) = read_recordings([tmp_path / "a.mcap"], ROBOT, mapped(tmp_path, text)).recordings
+        arm = one.readings if rows == "/goal" else one.readings[::2]
+        np.testing.assert_allclose(arm[:, 0], [true["a"](k) for k in range(20)])
+        np.testing.assert_allclose(arm[:, 1], [true["b"](k) for k in range(20)])
+        assert rows == "/goal" or np.isnan(one.readings[1::2]).all()
 
 
 def test_mcap_of_ros2(tmp_path: Path) -> None:

@@ -2,15 +2,20 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import mujoco
 import numpy as np
 import pytest
 
+from mjx_s2r.transfer.mapping import read_mapping
+from mjx_s2r.transfer.readers import read_recordings
+from mjx_s2r.transfer.readers.repeats import repeat_period
 from mjx_s2r.transfer.recording import Recording, RecordingError
 from mjx_s2r.transfer.recording_checks import TelemetryReport, check_recordings
 from mjx_s2r.transfer.telemetry.finding import TelemetryFinding
-from tests.transfer.logged_arm import STEP, arm, arm_recording, reading, with_readings
+from mjx_s2r.transfer.windows import cut_windows
+from tests.transfer.logged_arm import RATE_HZ, STEP, arm, arm_recording, reading, with_readings
 from tests.transfer.rig import pendulum, record, wave
 
 DEGREES = 180 / np.pi
@@ -316,3 +321,65 @@ def test_degrees_of_a_joint_without_a_range_show_by_speed_and_turns() -> None:
 def test_no_recording_is_refused() -> None:
     with pytest.raises(RecordingError, match="no recording"):
         checked()
+
+
+@pytest.mark.parametrize("times", [(10,), (2,), (1, 2)])
+def test_readings_that_are_written_again_count_once(times: tuple[int, ...], tmp_path: Path) -> None:
+    """A table of 500 rows/s that was filled forward from encoders of 50, 250 and 333 Hz."""
+    rows = 3000
+    fresh = np.cumsum(np.resize(times, rows)) - times[0]
+    time_s = np.arange(rows) * 0.002
+    true = 0.8 * np.sin(2.1 * time_s) + 0.3 * np.sin(7.3 * time_s)
+    true[1000:1500] = true[1000]  # a rest
+    true = np.round(true / STEP) * STEP
+    held = true[fresh[np.searchsorted(fresh, np.arange(rows), side="right") - 1]]
+    for values, kept in ((held, fresh[fresh < rows]), (true, np.arange(rows))):
+        lines = [f"{t:.3f},{c:.6f},{q:.9f}" for t, c, q in zip(time_s, true, values, strict=True)]
+        (tmp_path / "a.csv").write_text("\n".join(["t,u,q", *lines]))
+        (tmp_path / "m.toml").write_text(
+            '[time]\ncolumn = "t"\n[commands]\njoints.servo = "u"\n[readings]\n'
+            'joint_pos.servo = "q"\n'
+        )
+        mapping = read_mapping(tmp_path / "m.toml")
+        book = read_recordings([tmp_path / "a.csv"], pendulum(), mapping)
+        codes = {f.code for f in book.findings}
+        assert codes == ({"repeated readings"} if values is held else set())
+        read = np.flatnonzero(np.isfinite(book.recordings[0].readings[:, 0]))
+        moving, told = (x[(x < 990) | (x > 1510)] for x in (read, kept))
+        # Where it turns around, neighbours are equal and may stand for each other.
+        assert len(moving) == pytest.approx(len(told), rel=0.02)
+        assert np.abs(values - true)[moving].max() < 1.01 * STEP
+        assert np.array_equal(moving, told) or times == (1, 2)
+        resting = (read >= 1000) & (read < 1500)
+        assert resting.sum() == pytest.approx(500 / max(times) if values is held else 500, abs=3)
+        found = {f.code for f in check_recordings(book.recordings, pendulum()).findings}
+        assert "missing values" not in found
+
+
+def test_a_gripper_that_opens_and_shuts_is_read_in_every_row() -> None:
+    values = np.tile(np.repeat([0.0, 0.04], 5), 60)
+    assert repeat_period(values) == 0.0
+    assert repeat_period(np.repeat(reading("pos_elbow"), 3)) == pytest.approx(3)
+
+
+def test_a_recording_that_lacks_a_joint_is_named() -> None:
+    whole = arm_recording()
+    lost = replace(with_readings(pos_elbow=np.full(len(whole), np.nan)), name="second.log")
+    report = checked(whole, lost)
+    (told,) = [f for f in report.findings if f.code == "not fitted"]
+    assert told.where == "second.log" and "'elbow'" in told.what
+    assert len(cut_windows([whole, lost], 0.5)) == len(cut_windows([whole], 0.5))
+    with pytest.raises(RecordingError, match=r"second\.log holds no position of 'elbow'"):
+        cut_windows([lost], 0.5)
+
+
+def test_windows_begin_where_joints_are_read_in_turn() -> None:
+    """Row by row one joint or the other; start states are those of the whole log."""
+    whole = arm_recording()
+    turns = whole.readings.copy()
+    turns[::2, 0], turns[1::2, 1] = np.nan, np.nan
+    found = cut_windows([replace(whole, readings=turns)], 0.5)
+    usual = cut_windows([whole], 0.5)
+    assert len(found) == len(usual)
+    at = np.round(found.start_s * RATE_HZ).astype(int)
+    assert np.median(np.abs(found.start[:, :2] - whole.readings[at, :2])) < STEP

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import mujoco
 import numpy as np
 import pytest
 
@@ -20,6 +21,7 @@ ROWS = (
     set_to("delay", "actuator.delay_s", (), (0.0, 0.1)),
 )
 OTHER = {"damping": 0.05, "friction": 0.04, "armature": 0.01, "gain": 1.5}
+EXPLICIT = int(mujoco.mjtDisableBit.mjDSBL_EULERDAMP)
 ADDED = 0.5 * 0.002 * (0.05 + 0.05)  # to the armature by a step: h / 2 (damping + kd)
 
 
@@ -61,6 +63,30 @@ def test_what_a_step_adds_to_the_inertia_is_taken_off() -> None:
     right = misfit(found, armature=0.01, **values)
     added = misfit(found, armature=0.01 + 0.5 * 0.002 * (0.3 + 0.05), **values)
     assert right < 0.5 * added
+
+
+@pytest.mark.parametrize(
+    ("word", "disabled", "most"),
+    [("EULER", 0, 3e-3), ("EULER", EXPLICIT, 3e-3), ("IMPLICITFAST", 0, 3e-3), ("RK4", 0, 1e-4)],
+)
+def test_rows_are_those_of_continuous_time_by_any_integrator(
+    word: str, disabled: int, most: float
+) -> None:
+    """The truth is RK4 at a twentieth of the step; a step's kd adds or takes h kd / 2."""
+    rk4 = int(mujoco.mjtIntegrator.mjINT_RK4)
+    robot = pendulum(damping=0.1, armature=0.01, kp=9.0, kd=0.3, limit=500.0)
+    robot.opt.integrator = rk4
+    log = record(robot, *wave(2.0), delay_s=0.01, finer=20)
+    model = pendulum(limit=500.0, kd=0.3)
+    model.opt.integrator = int(getattr(mujoco.mjtIntegrator, f"mjINT_{word}"))
+    model.opt.disableflags |= disabled
+    problem = IdentifyProblem("p", model, ParamSpace(ROWS), (log,))
+    found = ReplaySimulator(problem, cut_windows((log,), 100.0))
+    values = {"damping": 0.1, "gain": 1.5, "delay": 0.01}
+    less, right, more = (
+        misfit(found, armature=0.01 + part * 0.002 * 0.3 / 2, **values) for part in (-1, 0, 1)
+    )
+    assert right < most and right < 0.7 * min(less, more)
 
 
 def test_a_delay_between_two_physics_steps_lies_between_their_replays() -> None:
@@ -114,15 +140,39 @@ def test_force_falls_with_speed_and_no_loss_changes_nothing() -> None:
 
 
 def test_a_sensor_is_read_late_and_with_its_gain() -> None:
-    log = record(pendulum(), *wave(2.0))
-    rows = (
-        set_to("late", "sensor.delay_s", (), (0.0, 0.05), unit="s"),
-        scale("gain", "sensor.gain", ("joint_pos",), (0.5, 2.0)),
+    """Of the start state, too: the robot's own, a row later and a tenth larger, fits exactly."""
+    time_s, commands = wave(2.0)
+    commands[1] = commands[0]  # the log below begins with the second row, and held it before
+    true = record(pendulum(), time_s, commands, delay_s=0.011)
+    late = replace(
+        true,
+        time_s=time_s[1:],
+        commands=commands[1:],
+        driven=true.driven[1:],
+        readings=1.1 * true.readings[:-1],
     )
-    found = simulator([log], rows)
-    here = found.predict(found.space.values({}).astype(float))[0, 0, :, 0]
-    there = found.predict(found.space.values({"late": 0.02, "gain": 1.1}).astype(float))[0, 0, :, 0]
-    assert there[1:] == pytest.approx(1.1 * here[:-1], abs=1e-3)
+    rows = (
+        *ROWS,
+        set_to("late", "sensor.delay_s", (), (0.0, 0.05), unit="s"),
+        scale("read", "sensor.gain", ("joint_pos",), (0.5, 2.0)),
+    )
+    found = simulator([late], rows)
+    added = {"armature": WRITTEN["armature"] + 0.5 * 0.002 * (WRITTEN["damping"] + WRITTEN["kd"])}
+    right = misfit(found, delay=0.011, late=0.02, read=1.1, **added)
+    assert right < 1e-6 and misfit(found, delay=0.011, late=0.0, read=1.1, **added) > 0.05
+    assert misfit(found, delay=0.011, late=0.02, **added) > 0.01
+
+
+@pytest.mark.parametrize("slow", [{}, {"filter": "filterexact", "lag": 0.1}])
+def test_a_log_tells_the_sum_of_both_delays(slow: dict[str, object]) -> None:
+    """No log parts them, wherever a window begins: not even that its start is read late."""
+    rows = (*ROWS, set_to("late", "sensor.delay_s", (), (0.0, 0.05), unit="s"))
+    found = simulator([record(pendulum(**slow), *wave(2.0), delay_s=0.03)], rows, 0.25, **slow)
+    parted = [(0.03, 0.0), (0.01, 0.02), (0.0, 0.03)]
+    xi = [found.space.values({"delay": d, "late": s}).astype(float) for d, s in parted]
+    one, two, three = found.predict(np.array(xi))
+    assert one == pytest.approx(two, abs=1e-6, nan_ok=True)
+    assert one == pytest.approx(three, abs=1e-6, nan_ok=True)
 
 
 def test_numbers_of_a_logs_head_enter_its_model() -> None:

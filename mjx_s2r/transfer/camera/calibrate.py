@@ -31,7 +31,7 @@ from mjx_s2r.transfer.camera.pictures import (
     spread_out,
 )
 from mjx_s2r.transfer.camera.regions import SHADES, PosedScene, pose_scene
-from mjx_s2r.transfer.camera.rows import as_calibration, camera_space
+from mjx_s2r.transfer.camera.rows import as_calibration, camera_space, shared_words
 from mjx_s2r.transfer.posterior import Posterior
 
 EXPLAINED = 0.5  # share of the pictures' variance that a fit must explain
@@ -125,8 +125,14 @@ def calibrate_camera(
     for name in settings.unknown:
         if name not in bodies:
             raise unknown("body", name, bodies)
+    others = [signal.name for signal in task.contract.cameras]
     space = camera_space(
-        task.space, model, camera, distortion=settings.distortion, centre=settings.centre
+        task.space,
+        model,
+        camera,
+        distortion=settings.distortion,
+        centre=settings.centre,
+        others=others,
     )
     size = contract_size(task, camera, pictures)
     informed_positions(pictures, model, size)
@@ -157,7 +163,9 @@ def calibrate_camera(
     _refuse_unexplained(found, used, explained)
     warnings = _colour_order(posed, xi, coefficients, used)
     parts, drawn = [geometry], None
-    rows = colour_space(task.space, camera, known) if settings.colours else ParamSpace(())
+    if shared := shared_words(task.space, camera, others, known):
+        warnings = (*warnings, shared)
+    rows = colour_space(task.space, camera, known, others) if settings.colours else ParamSpace(())
     if len(rows):
         tell("fitting light and colours")
         estimate, drawn = fit_colours(posed, space, xi, rows, used.images, model)

@@ -32,7 +32,7 @@ from mjx_s2r.sim.task import Task
 from mjx_s2r.transfer.camera.fit import PRIOR_STDS, to_units, to_values
 from mjx_s2r.transfer.camera.intervals import RowEstimate, joint_posterior
 from mjx_s2r.transfer.camera.pictures import CalibrationError, PosedPictures, model_positions
-from mjx_s2r.transfer.camera.rows import as_calibration, camera_space
+from mjx_s2r.transfer.camera.rows import as_calibration, camera_space, shared_words
 from mjx_s2r.transfer.posterior import Posterior
 
 Mounting = Literal["fixed", "held", "free"]
@@ -286,7 +286,9 @@ def calibrate_by_board(
         ParamError: a camera, a joint or a body that the model does not have.
     """
     model, size = task.mj_model, (pictures.images.shape[1], pictures.images.shape[2])
-    space = camera_space(task.space, model, camera, distortion=True, centre=centre)
+    others = [signal.name for signal in task.contract.cameras]
+    space = camera_space(task.space, model, camera, distortion=True, centre=centre, others=others)
+    shared = shared_words(task.space, camera, others, element_names(model, "camera"))
     bodies = element_names(model, "body")
     if body not in bodies:
         raise unknown("body", body, bodies)
@@ -305,8 +307,9 @@ def calibrate_by_board(
         pose=pose,
     )
     note = f"camera calibrated from {len(used)} pictures of a {mounting} checkerboard"
+    notes = (note, shared) if shared else (note,)
     posterior = joint_posterior(
-        (found.estimate,), len(used) - 1, logs=(pictures.source,), task=task.name, notes=(note,)
+        (found.estimate,), len(used) - 1, logs=(pictures.source,), task=task.name, notes=notes
     )
     calibration = as_calibration(
         posterior.space, posterior.best, posterior.interval, model, camera, size

@@ -6,7 +6,7 @@ say the same only together (a darker lamp, a darker table, a shorter exposure) a
 prior alone, and their intervals stay wide; nothing is invented.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import jax
@@ -29,6 +29,7 @@ from mjx_s2r.transfer.camera.fit import (
 )
 from mjx_s2r.transfer.camera.intervals import RowEstimate, picture_covariance
 from mjx_s2r.transfer.camera.regions import PosedScene, blur_of
+from mjx_s2r.transfer.camera.rows import shared_by_cameras
 
 PHOTOMETRIC = (
     *("exposure", "white_balance", "brightness", "contrast", "gamma", "saturation", "hue"),
@@ -40,11 +41,24 @@ STEP = 0.15  # of difference quotients, in unit coordinates
 MOST_STEPS = 8
 
 
-def colour_space(space: ParamSpace, camera: str, known: list[str]) -> ParamSpace:
-    """Returns the table's rows of light, colours and sensor that touch a camera's pictures."""
+def colour_space(
+    space: ParamSpace, camera: str, known: list[str], others: Sequence[str] = ()
+) -> ParamSpace:
+    """Returns the table's rows of light, colours and sensor that touch a camera's pictures.
+
+    Of a row that changes the sensors of ``others``, cameras of the policy, a copy is taken that
+    changes this one's alone.
+    """
     mine = rows_of_camera(space, camera, known)
-    rows = [space.rows[i] for i in mine.chosen if space.rows[i].array in PHOTOMETRIC]
-    return ParamSpace(tuple(replace(row, correlation="", rho=1.0) for row in rows))
+    shared = shared_by_cameras(space, camera, known, others)
+    rows = []
+    for i in mine.chosen:
+        row = replace(space.rows[i], correlation="", rho=1.0)
+        if i in shared:
+            row = replace(row, name=f"{camera}_{row.name}", elements=(camera,))
+        if row.array in PHOTOMETRIC:
+            rows.append(row)
+    return ParamSpace(tuple(rows))
 
 
 def fit_colours(

@@ -16,6 +16,7 @@ from PIL import Image
 from mjx_s2r.drives import resolve
 from mjx_s2r.params import unknown
 from mjx_s2r.robot.log import read
+from mjx_s2r.transfer.unread_joints import follow_ties
 
 LEAST_POSES = 4  # fewer do not tell the camera's place from its turn
 SAME_POSE = 0.02  # rad or m: poses nearer than this are one
@@ -212,7 +213,9 @@ def informed_positions(
 
 
 def model_positions(pictures: PosedPictures, mj_model: mujoco.MjModel) -> np.ndarray:
-    """Returns (M, nq) positions of the model; joints that were not read stay at qpos0.
+    """Returns (M, nq) positions of the model.
+
+    Joints that were not read follow those that an equality ties them to, else stay at qpos0.
 
     Raises:
         CalibrationError: readings far outside of a joint's range.
@@ -242,6 +245,7 @@ def model_positions(pictures: PosedPictures, mj_model: mujoco.MjModel) -> np.nda
             )
     qpos = np.tile(mj_model.qpos0, (len(pictures), 1))
     qpos[:, mj_model.jnt_qposadr[ids]] = pictures.joint_pos
+    follow_ties(mj_model, ids.tolist(), qpos)
     return qpos
 
 

@@ -1,12 +1,13 @@
 """The rows that a calibration of a camera fits: those of the task's table, or ones made for it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import mujoco
 import numpy as np
 
 from mjx_s2r.params import Param, ParamSpace, Range, unknown
-from mjx_s2r.params.camera_rows import rows_of_camera
+from mjx_s2r.params.camera_rows import CAMERA_ARRAYS, rows_of_camera
 from mjx_s2r.render.looks.appearance import nominal_look
 from mjx_s2r.robot.camera_warp import CameraCalibration, Lens
 from mjx_s2r.sim.model.fields import element_names
@@ -41,11 +42,13 @@ def camera_space(
     *,
     distortion: bool = False,
     centre: bool = False,
+    others: Sequence[str] = (),
 ) -> ParamSpace:
     """Returns the rows of a camera's place, turn and lens, with limits to search in.
 
     A row of the table that adds to the same number is taken under its name, its limits widened to
-    what a mounted camera may be off by; where the table has none, one is made.
+    what a mounted camera may be off by; where the table has none, one is made. So it is where the
+    table's row moves another camera as well, for what is found holds for this one alone.
 
     Args:
         space: the task's table.
@@ -53,6 +56,7 @@ def camera_space(
         camera: name of the camera.
         distortion: whether k1 of the lens is fitted.
         centre: whether the optical centre is fitted.
+        others: further cameras of the policy.
 
     Raises:
         ParamError: no such camera, or a row of the table that names another one that is not there.
@@ -60,10 +64,59 @@ def camera_space(
     known = element_names(mj_model, "camera")
     if camera not in known:
         raise unknown("camera", camera, [name for name in known if name])
-    mine = rows_of_camera(space, camera, known)
+    mine = alone_of_camera(space, camera, known, others)
     slots = (*PLACE, *TURN, *FIELD, *(CENTRE * centre), *(BEND * distortion))
-    found = [_row(slot, camera, [space.rows[i] for i in mine.chosen]) for slot in slots]
-    return ParamSpace(tuple(found))
+    found = [_row(slot, camera, [space.rows[i] for i in mine]) for slot in slots]
+    return ParamSpace(tuple(own_name(space, row) for row in found))
+
+
+def alone_of_camera(
+    space: ParamSpace, camera: str, known: Sequence[str], others: Sequence[str]
+) -> tuple[int, ...]:
+    """Returns the visual rows of one camera, less those that change what other cameras are.
+
+    Args:
+        space: the table.
+        camera: name of the camera.
+        known: names of the model's cameras.
+        others: cameras of the policy; this one may be among them.
+
+    Raises:
+        ParamError: a row that names a camera that does not exist.
+    """
+    shared = shared_by_cameras(space, camera, known, others)
+    return tuple(i for i in rows_of_camera(space, camera, known).chosen if i not in shared)
+
+
+def shared_by_cameras(
+    space: ParamSpace, camera: str, known: Sequence[str], others: Sequence[str]
+) -> tuple[int, ...]:
+    """Returns the rows on what belongs to a camera that act on this one and on another of these."""
+    mine = set(rows_of_camera(space, camera, known).chosen)
+    more = {
+        i for other in others if other != camera for i in rows_of_camera(space, other, known).chosen
+    }
+    return tuple(i for i in sorted(mine & more) if space.rows[i].array in CAMERA_ARRAYS)
+
+
+def shared_words(space: ParamSpace, camera: str, others: Sequence[str], known: list[str]) -> str:
+    """Returns what it means that rows of the table act on several cameras; "" where none does."""
+    names = [space.rows[i].name for i in shared_by_cameras(space, camera, known, others)]
+    if not names:
+        return ""
+    return (
+        f"{', '.join(names[:3])}{' ...' if len(names) > 3 else ''} of the table act on "
+        f"{', '.join(dict.fromkeys((camera, *others)))} alike, so what was found has names of its "
+        f"own: the robot's {camera} takes it (camera.json), a training does not; write a row for "
+        f"each camera into the table, elements = ({camera!r},), to train from it"
+    )
+
+
+def own_name(space: ParamSpace, row: Param) -> Param:
+    """Returns a row that was made, under a name that no other row of the table has."""
+    taken = {one.name for one in space.rows if (one.array, one.column) != (row.array, row.column)}
+    taken |= {one.name for one in space.rows if one.elements != row.elements}
+    return row if row.name not in taken else replace(row, name=f"{row.name}_alone")
 
 
 def _row(slot: _Slot, camera: str, rows: list[Param]) -> Param:

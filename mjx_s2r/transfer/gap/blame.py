@@ -1,10 +1,12 @@
 """Blame: which rows, moved how far inside their limits, explain what simulation got wrong.
 
-The error of a replay is the mean over channels of (error / error of the nominal model)^2, 1 where
-nothing moved. A row explains the share of it that goes away when that row alone goes to its best
-value. Then rows are added greedily, each time the one that helps most together with those before
-it: two rows are looked at on a grid of both, since a gain and a delay may help only together, and
-all that were taken are adjusted at once by the cross-entropy method.
+The error of a replay is its mean square error less what the readings' noise makes of it, over that
+of the nominal model: 1 where nothing changes, 0 where only noise is left. Channels of one kind (all
+angles) are added as they are, kinds over their mean square motion. A row explains the share of it
+that goes away when that row alone goes to its best value. Then rows are added greedily, each time
+the one that helps most together with those before it: two rows are looked at on a grid of both,
+since a gain and a delay may help only together, and all that were taken are adjusted at once by the
+cross-entropy method.
 
 Rows that do the same to these recordings (a gain and a strength) explain the same share and can
 stand for each other; the posterior of an identification says so better than any ranking.
@@ -18,10 +20,10 @@ import numpy as np
 
 from mjx_s2r.params import ParamSpace
 from mjx_s2r.transfer.fit import RowFitConfig, fit_rows
-from mjx_s2r.transfer.gap.replay import root_mean_square
+from mjx_s2r.transfer.gap.replay import motion_in_windows, root_mean_square
 from mjx_s2r.transfer.simulator import ReplaySimulator
 from mjx_s2r.transfer.unit_coordinates import nominal_z, values_at
-from mjx_s2r.transfer.windows import Windows
+from mjx_s2r.transfer.windows import Windows, channel_noise, some_windows
 
 # (P, D) row values -> (P,) error, 1 for the nominal model
 ReplayError = Callable[[np.ndarray], np.ndarray]
@@ -83,31 +85,37 @@ class Blame:
 def replay_error(simulator: ReplaySimulator, most: int = MOST_WINDOWS) -> ReplayError:
     """Returns the error of a simulator's candidates over at most so many windows."""
     windows, space = simulator.windows, simulator.space
-    which = _evenly(windows, most)
+    which = some_windows(np.ones(len(windows), bool), most)
     readings = windows.readings[which]
+    weights = 1 / _motion_of_kind(windows, readings)
+    floor = channel_noise(windows) ** 2
 
-    def rms(xi: np.ndarray) -> np.ndarray:
-        """Returns (P, C) the error of each channel."""
-        return root_mean_square(readings - simulator.predict(xi, which=which)[:, which])
+    def beyond_noise(xi: np.ndarray) -> np.ndarray:
+        """Returns (P,) the weighted sum over channels of what is left beyond noise."""
+        left = root_mean_square(readings - simulator.predict(xi, which=which)[:, which]) ** 2
+        return np.asarray(np.nansum(weights * (left - floor), axis=1))
 
-    usual = rms(space.nominal[None])[0]
-    counted = np.isfinite(usual) & (usual > 0)
+    usual = float(beyond_noise(space.nominal[None])[0])
 
     def error(xi: np.ndarray) -> np.ndarray:
-        """Returns (P,) the mean over channels."""
-        if not counted.any():
-            return np.ones(len(xi))
-        return np.asarray(((rms(xi) / usual)[:, counted] ** 2).mean(1))
+        """Returns (P,) the share of the nominal model's error that is left."""
+        return beyond_noise(xi) / usual if usual > 0 else np.ones(len(xi))
 
     return error
 
 
-def _evenly(windows: Windows, most: int) -> np.ndarray:
-    """Returns (W,) True for at most so many windows, evenly over the recordings."""
-    mask = np.zeros(len(windows), bool)
-    count = min(most, len(windows))
-    mask[np.linspace(0, len(windows) - 1, count).round().astype(int)] = True
-    return mask
+def _motion_of_kind(windows: Windows, readings: np.ndarray) -> np.ndarray:
+    """Returns (C,) the mean square motion of each channel's kind, in its unit squared.
+
+    Args:
+        windows: whose channels and noise, below which nothing moved.
+        readings: (W, K, C) of some of them.
+    """
+    each = np.fmax(motion_in_windows(readings), channel_noise(windows)) ** 2
+    kinds = [(c.kind if c.kind != "sensor" else c.element, c.unit) for c in windows.channels]
+    return np.array(
+        [np.mean([x for x, k in zip(each, kinds, strict=True) if k == mine]) for mine in kinds]
+    )
 
 
 def find_blame(
@@ -147,8 +155,8 @@ def find_blame(
             break
         z, left = candidate, cost
         taken.append(best)
-        shares.append(1 - left)
-        tell(0.4 + 0.6 * (step + 1) / MOST_ROWS, f"{len(taken)} rows explain {1 - left:.0%}")
+        shares.append(min(1.0, 1 - left))
+        tell(0.4 + 0.6 * (step + 1) / MOST_ROWS, f"{len(taken)} rows explain {shares[-1]:.0%}")
     greedy = tuple(
         _row(space, i, float(z[i]), 1 - share, bounds)
         for i, share in zip(taken, shares, strict=True)
@@ -162,7 +170,7 @@ def explained_together(
     """Returns the share of the error that all rows together explain by a fit, and their values."""
     found = fit_rows(simulator, config)
     values = values_at(simulator.space, found.z)
-    share = 1 - float(error(values[None])[0])
+    share = min(1.0, 1 - float(error(values[None])[0]))
     return share, dict(zip(simulator.space.names, map(float, values), strict=True))
 
 
@@ -258,4 +266,6 @@ def _row(
     if bounds is not None:
         slack = 1e-6 * (row.limits[1] - row.limits[0])
         trained = bool(bounds[0, i] - slack <= best <= bounds[1, i] + slack)
-    return BlamedRow(row.name, row.unit, row.nominal, best, place, max(0.0, 1 - cost), trained)
+    return BlamedRow(
+        row.name, row.unit, row.nominal, best, place, min(1.0, max(0.0, 1 - cost)), trained
+    )

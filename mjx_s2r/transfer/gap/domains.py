@@ -13,11 +13,13 @@ texture it does not see.
 
 from dataclasses import dataclass
 from itertools import pairwise
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
+from scipy.stats import t as student_t
 
-from mjx_s2r.eval.intervals import wilson
+from mjx_s2r.eval.intervals import design_effect, wilson
 from mjx_s2r.eval.performance import EpisodeFigure
 
 THUMB = 8  # side of the thumbnail
@@ -84,7 +86,10 @@ def compare_domains(
     both = both @ np.linalg.svd(both, full_matrices=False)[2][:AXES].T
     label = np.concatenate((np.ones(len(robot)), np.zeros(len(simulated))))
     fold = np.concatenate((robot_flight, simulated_flight)) % FOLDS
-    right, judged = np.zeros(2), np.zeros(2)
+    flights, flight = np.unique(
+        np.concatenate((robot_flight, simulated_flight)), return_inverse=True
+    )
+    right, judged = np.zeros((len(flights), 2)), np.zeros((len(flights), 2))
     for k in np.unique(fold):
         train, test = fold != k, fold == k
         if len(np.unique(label[train])) < 2:
@@ -93,12 +98,11 @@ def compare_domains(
         guess = both[test] @ w[:-1] + w[-1] > 0
         for side in (0, 1):
             mine = label[test] == side
-            right[side] += (guess[mine] == bool(side)).sum()
-            judged[side] += mine.sum()
-    rates = right / np.maximum(judged, 1)
-    accuracy = float(rates.mean())  # both sides count alike, however many pictures they have
-    count = 2 * float(judged.min())
-    low, high = wilson(accuracy * count, count)
+            np.add.at(right[:, side], flight[test][mine], guess[mine] == bool(side))
+            np.add.at(judged[:, side], flight[test][mine], 1)
+    # Both sides count alike, however many pictures they have.
+    weight = judged.sum(0).min() / np.maximum(judged.sum(0), 1)
+    accuracy, low, high = _rate_over_flights(right @ weight, judged @ weight)
     ours, theirs = both[: len(robot)], both[len(robot) :]
     return DomainGap(
         accuracy=EpisodeFigure(accuracy, low, high),
@@ -106,6 +110,24 @@ def compare_domains(
         robot=len(robot),
         simulated=len(simulated),
     )
+
+
+def _rate_over_flights(right: np.ndarray, judged: np.ndarray) -> tuple[float, float, float]:
+    """Returns a rate and its 95 % interval, of pictures that are alike within a flight.
+
+    Counts are divided by how much more than by chance flights differ (Rao and Scott 1992), which
+    few flights do not tell well: Student's quantile stands for the normal one.
+
+    Args:
+        right: (C,) pictures of each flight that were told.
+        judged: (C,) of how many.
+    """
+    right, judged = right[judged > 0], judged[judged > 0]
+    rate, flights = float(right.sum() / judged.sum()), len(judged)
+    alike = design_effect(right.tolist(), judged.tolist())
+    wider = float(student_t.ppf(0.975, max(1, flights - 1))) / NormalDist().inv_cdf(0.975)
+    count = max(1.0, float(judged.sum()) / alike / wider**2)  # Wilson's depends on quantile^2 / n
+    return rate, *wilson(rate * count, count)
 
 
 def _logistic(features: np.ndarray, label: np.ndarray) -> np.ndarray:

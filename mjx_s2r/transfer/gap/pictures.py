@@ -1,8 +1,9 @@
 """Frames of flights paired with renders of the same moment.
 
 A robot's picture shows the scene when it was taken. The render shows the task's nominal model with
-the joints where the encoders said they were then, and things where `Objects` says; so what differs
-is the looks, the mounting of the camera, and whatever the model has wrong.
+the joints where the encoders said they were then, those that an equality ties to them where it
+says, and things where `Objects` says; so what differs is the looks, the mounting of the camera, and
+whatever the model has wrong.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,13 +13,14 @@ import mujoco
 import numpy as np
 
 from mjx_s2r.contract import CameraSignal, PolicyContract
-from mjx_s2r.drives import rest_controls
+from mjx_s2r.drives import resolve, rest_controls
 from mjx_s2r.render.cameras import WorldCamera
 from mjx_s2r.robot.frames import as_read, is_picture
 from mjx_s2r.robot.log import Flight
 from mjx_s2r.robot.policy import Policy
 from mjx_s2r.sim.task import Task
 from mjx_s2r.transfer.gap.objects import Objects, put_objects
+from mjx_s2r.transfer.unread_joints import follow_ties
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +66,7 @@ def pair_pictures(
     """
     model = task.mj_model
     draw = WorldCamera(task.space, model, contract)
+    driven = resolve(model, contract.action.joints)
     each = max(1, most // max(len(flights), 1))
     robot: list[np.ndarray] = []
     simulated: list[np.ndarray] = []
@@ -74,8 +77,8 @@ def pair_pictures(
             picture, joints, observation = moment
             data = mujoco.MjData(model)
             data.ctrl[:], data.act[:] = rest_controls(model)
-            for name, value in joints.items():
-                data.qpos[model.joint(name).qposadr[0]] = value
+            data.qpos[driven.qpos] = [joints[name] for name in driven.names]
+            follow_ties(model, driven.joints.tolist(), data.qpos[None])
             put_objects(model, data, things)
             mujoco.mj_kinematics(model, data)
             mujoco.mj_comPos(model, data)

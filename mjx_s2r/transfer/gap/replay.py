@@ -1,9 +1,10 @@
 """Paired replay: what a robot did under recorded commands, beside what simulation does.
 
 A recording is cut into windows; each is simulated in open loop from the state that was measured at
-its begin, by the commands that were sent (`mjx_s2r.transfer.simulator`). The error is that of the
-nominal model. Candidates drawn from the ranges that a policy was trained on span a band, and the
-share of the readings inside it says whether the training has met a robot like this one.
+its begin, by the commands that were sent (`mjx_s2r.transfer.simulator`), in the time steps of the
+training and with all that they do. The error is that of the nominal model. Candidates drawn from
+the ranges that a policy was trained on span a band, and the share of the readings inside it says
+whether the training has met a robot like this one.
 """
 
 from dataclasses import dataclass, replace
@@ -17,7 +18,7 @@ from mjx_s2r.transfer.problem import is_fitted, task_problem
 from mjx_s2r.transfer.recording import Channel, Recording
 from mjx_s2r.transfer.simulator import ReplaySimulator
 from mjx_s2r.transfer.unit_coordinates import values_at
-from mjx_s2r.transfer.windows import Windows, cut_windows, reading_noise
+from mjx_s2r.transfer.windows import Windows, channel_noise, cut_windows
 
 DRAWS = 64  # candidates that span the band
 CHOOSERS = 16  # that choose between two estimates of the start states
@@ -54,10 +55,7 @@ class ReplayGap:
 
     def motion(self) -> np.ndarray:
         """Returns (C,) the root mean square motion of a reading about its window's mean."""
-        seen = np.isfinite(self.windows.readings)
-        total = np.where(seen, self.windows.readings, 0.0).sum(1, keepdims=True)
-        mean = total / np.maximum(seen.sum(1, keepdims=True), 1)
-        return root_mean_square(self.windows.readings - mean)
+        return motion_in_windows(self.windows.readings)
 
     def share(self) -> np.ndarray:
         """Returns (C,) the error as a share of the motion; NaN where nothing moved."""
@@ -78,6 +76,13 @@ class ReplayGap:
         good = seen & (self.low <= readings) & (readings <= self.high)
         count = seen.sum((0, 1))
         return good.sum((0, 1)) / np.where(count > 0, count, np.nan)
+
+
+def motion_in_windows(readings: np.ndarray) -> np.ndarray:
+    """Returns (C,) the root mean square motion of readings (W, K, C) about each window's mean."""
+    seen = np.isfinite(readings)
+    total = np.where(seen, readings, 0.0).sum(1, keepdims=True)
+    return root_mean_square(readings - total / np.maximum(seen.sum(1, keepdims=True), 1))
 
 
 def root_mean_square(apart: np.ndarray) -> np.ndarray:
@@ -122,7 +127,8 @@ def replayer(
             "model.*, actuator.delay_s or actuator.offset"
         )
     problem = task_problem(name, mj_model, table, chosen, recordings, own_step=True)
-    windows = cut_windows(recordings, window_s)
+    problem = replace(problem, as_simulated=True)
+    windows = cut_windows(problem.recordings, window_s)
     usual, direct = (ReplaySimulator(problem, w) for w in (windows, read_starts(windows)))
     some = values_at(problem.space, _spread(problem.space, CHOOSERS))
     tried = np.concatenate((problem.space.nominal[None], some))
@@ -165,11 +171,6 @@ def measure_replay(simulator: ReplaySimulator, low: np.ndarray, high: np.ndarray
     space, windows = simulator.space, simulator.windows
     drawn = space.sample(np, _spread(space, DRAWS), low, high)
     found = simulator.predict(np.concatenate((space.nominal[None], drawn)))
-    noise = np.array(
-        [
-            np.median([reading_noise(r, c) for r in windows.recordings])
-            for c in range(len(windows.channels))
-        ]
-    )
+    noise = channel_noise(windows)
     reach = NOISE_REACH * noise
     return ReplayGap(windows, found[0], found.min(0) - reach, found.max(0) + reach, noise_std=noise)

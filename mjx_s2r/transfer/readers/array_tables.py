@@ -18,6 +18,7 @@ from mjx_s2r.transfer.readers.table import LogTable, bases_of, column_of, split_
 from mjx_s2r.transfer.recording import RecordingError
 
 UNREADABLE = (OSError, ValueError, EOFError, KeyError, AttributeError, NotImplementedError)
+MOST_IN_HEAD = 64  # values of an array of another length than the rows
 EPISODE, LEROBOT_TIME = "episode_index", "timestamp"
 
 
@@ -44,6 +45,10 @@ def read_npz_log(path: Path) -> list[LogTable]:
         for k, x in arrays.items()
         if x.ndim and len(x) == longest
     }
+    for k, x in arrays.items():  # names of joints, or one row less: a column that is asked for
+        if x.ndim and len(x) != longest:
+            few = x.size <= MOST_IN_HEAD
+            head[k] = tuple(map(str, x.ravel().tolist())) if few else f"{len(x)} rows"
     return [LogTable(path.name, 0, rows, head)]
 
 

@@ -63,6 +63,7 @@ def rows_of_flight(
         channels=tuple(channels),
         readings=readings,
         usable=in_flight & np.isfinite(commands).all(1),
+        own_control=action.joints if action.mode == "effort" and action.unit == "1" else (),
     )
     if not rows.usable.any():
         raise RecordingError(

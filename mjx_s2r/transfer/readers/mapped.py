@@ -16,7 +16,7 @@ from mjx_s2r.transfer.readers.table import LogTable
 from mjx_s2r.transfer.recording import Channel, ChannelKind, RecordingError, held_commands
 from mjx_s2r.transfer.telemetry.finding import TelemetryFinding
 
-_TIME_OF_DAY = re.compile(r"\d\d?:\d\d")
+_TIME_OF_DAY = re.compile(r"(\d\d?):(\d\d.*)")
 SOME_DAY = "2000-01-01"  # of a clock that shows the time of day alone
 TIME_UNITS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
 
@@ -81,6 +81,7 @@ def rows_of_table(
         channels=tuple(channels),
         readings=np.stack(readings, 1),
         usable=usable,
+        own_control=tuple(joint for joint, x in mapping.commands.items() if x.unit == "1"),
     )
     return rows, found
 
@@ -162,7 +163,8 @@ def _moment(value: Any, table: LogTable, name: str) -> datetime | None:
         return None
     try:
         text = str(value).strip().replace("/", "-")
-        text = f"{SOME_DAY} {text}" if _TIME_OF_DAY.match(text) else text
+        if found := _TIME_OF_DAY.match(text):
+            text = f"{SOME_DAY} {found[1]:0>2}:{found[2]}"
         moment = value if isinstance(value, datetime) else datetime.fromisoformat(text)
     except ValueError:
         raise RecordingError(

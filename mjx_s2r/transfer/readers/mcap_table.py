@@ -2,10 +2,12 @@
 
 A column is "/topic:field", with "a.b" for nested fields. In messages that hold a list of names
 beside a list of values (sensor_msgs/JointState does), "/joint_states:position[elbow]" finds the
-number by its name. Rows are the messages of one topic, by default the one with the most columns.
-A message of another topic belongs to the row that is nearest in time, and the last one counts: a
-topic that is slower than the rows leaves gaps, which are no readings. So a command that was sent a
-moment after the reading belongs to its row. The clock is the time of logging.
+number by its name, message by message: several publishers on one topic may name other joints, or
+the same ones in another order, and what a message does not name it does not hold. Rows are the
+messages of one topic, by default the one with the most columns. A message of another topic belongs
+to the row that is nearest in time, and the last one counts: a topic that is slower than the rows
+leaves gaps, which are no readings. So a command that was sent a moment after the reading belongs to
+its row. The clock is the time of logging.
 
 Source: mcap.dev, MCAP specification.
 """
@@ -51,16 +53,17 @@ def read_mcap_log(path: Path, layout: FileLayout, columns: Sequence[str]) -> lis
     found: dict[str, np.ndarray] = {LOG_TIME: times}
     names: dict[str, Sequence[str]] = {}
     for topic, rows in messages.items():
-        picked: list[Mapping[str, Any]] = [body for _, body in rows]
+        called = list(dict.fromkeys(name for _, body in rows for name in _names_in(body)))
+        named = [(at, _by_name(body, called)) for at, body in rows]
+        picked: list[Mapping[str, Any]] = [body for _, body in named]
         if topic != base:
-            picked = _beside(times, rows)
+            picked = _beside(times, named)
         fields = dict.fromkeys(key for body in picked for key in body)
-        called = next((body[NAMES] for body in picked if isinstance(body.get(NAMES), list)), None)
         for key in fields:
             values = [body.get(key) for body in picked]
             found[f"{topic}:{key}"] = column_of(values)
-            if called is not None and found[f"{topic}:{key}"].ndim == 2:
-                names[f"{topic}:{key}"] = list(map(str, called))
+            if called and found[f"{topic}:{key}"].ndim == 2:
+                names[f"{topic}:{key}"] = called
     return [LogTable(path.name, 0, found, names=names, notes=notes)]
 
 
@@ -143,10 +146,42 @@ def _fields_of(message: Any) -> Any:
     return message
 
 
+def _names_in(body: Mapping[str, Any]) -> list[str]:
+    """Returns the names of a message's numbers; [] for none."""
+    names = body.get(NAMES)
+    return list(map(str, names)) if isinstance(names, list) else []
+
+
+def _by_name(body: Mapping[str, Any], order: list[str]) -> Mapping[str, Any]:
+    """Returns a message whose lists have a value for each name of ``order``, perhaps None."""
+    names = _names_in(body)
+    if not names or names == order:
+        return body
+    places = [names.index(name) if name in names else -1 for name in order]
+    return {
+        key: [value[i] if i >= 0 else None for i in places]
+        if isinstance(value, list | tuple) and len(value) == len(names)
+        else value
+        for key, value in body.items()
+    }
+
+
 def _beside(times: np.ndarray, rows: Rows) -> list[Mapping[str, Any]]:
-    """Returns (T,) the last of the messages that are nearest to each row; {} for none."""
+    """Returns (T,) the last of the messages that are nearest to each row; {} for none.
+
+    What that one does not hold (the joints of another publisher) is that of the one before.
+    """
     middles = times[:-1] + np.diff(times) // 2
     found: list[Mapping[str, Any]] = [{} for _ in times]
     for at, body in rows:
-        found[int(np.searchsorted(middles, at))] = body
+        row = int(np.searchsorted(middles, at))
+        found[row] = {**found[row], **{k: _filled(x, found[row].get(k)) for k, x in body.items()}}
     return found
+
+
+def _filled(value: Any, before: Any) -> Any:
+    """Returns a value; of a list with None in it, those of the one before where it has them."""
+    both = isinstance(value, list) and isinstance(before, list) and len(value) == len(before)
+    if not both or None not in value:
+        return value
+    return [old if new is None else new for new, old in zip(value, before, strict=True)]

@@ -8,6 +8,7 @@ from typing import Any, get_args
 import mujoco
 import numpy as np
 
+from mjx_s2r.drives import ON_JOINT
 from mjx_s2r.params.param import unknown
 from mjx_s2r.robot.log.records import MAGIC, MAGIC_1
 from mjx_s2r.transfer.mapping import LogFormat, LogMapping, TimeRange
@@ -20,6 +21,7 @@ from mjx_s2r.transfer.readers.array_tables import (
 from mjx_s2r.transfer.readers.flight import rows_of_flight
 from mjx_s2r.transfer.readers.mapped import columns_wanted, head_constants, rows_of_table
 from mjx_s2r.transfer.readers.mcap_table import read_mcap_log
+from mjx_s2r.transfer.readers.repeats import without_repeats
 from mjx_s2r.transfer.readers.segments import LEAST_ROWS, LogRows, cut_stretches
 from mjx_s2r.transfer.readers.table import LogTable, split_by
 from mjx_s2r.transfer.readers.text_tables import read_csv_log, read_json_log, read_jsonl_log
@@ -82,6 +84,8 @@ def read_recordings(
         if not path.exists():
             raise RecordingError(f"{path} does not exist; name a log")
         for table, rows, found in _clips(path, names, mapping):
+            findings += found
+            rows, found = without_repeats(rows)
             findings += found
             made, found = _recordings(table, rows, mapping)
             recordings += made
@@ -230,7 +234,7 @@ def _names(model: mujoco.MjModel) -> _Names:
     moving = {name: kind == SLIDE for name, kind in kinds.items() if kind in (HINGE, SLIDE)}
     slides = dict(moving)
     for i in range(model.nu):
-        on_joint = int(model.actuator_trntype[i]) == int(mujoco.mjtTrn.mjTRN_JOINT)
+        on_joint = int(model.actuator_trntype[i]) in ON_JOINT
         joint = model.joint(int(model.actuator_trnid[i, 0])).name if on_joint else ""
         slides.setdefault(model.actuator(i).name, moving.get(joint, False))
     sensors = {model.sensor(i).name: int(model.sensor_dim[i]) for i in range(model.nsensor)}

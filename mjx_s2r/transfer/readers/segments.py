@@ -26,6 +26,7 @@ class LogRows:
         channels: (C,).
         readings: (T, C).
         usable: (T,) bool, rows that may be in a recording.
+        own_control: joints whose effort is the actuator's own control, see `Recording`.
     """
 
     label: str
@@ -37,6 +38,7 @@ class LogRows:
     channels: tuple[Channel, ...]
     readings: np.ndarray
     usable: np.ndarray
+    own_control: tuple[str, ...] = ()
 
     def recording(self, rows: np.ndarray, name: str) -> Recording:
         """Returns some rows as a recording."""
@@ -49,6 +51,7 @@ class LogRows:
             driven=self.driven[rows],
             channels=self.channels,
             readings=self.readings[rows],
+            own_control=self.own_control,
         )
 
 
@@ -92,7 +95,9 @@ def cut_stretches(
     usual = float(np.median(rising)) if rising.size else 0.0
     gap_s = gap_s or max(USUAL_STEPS * usual, LEAST_GAP_S)
     breaks = (steps < 0) | (steps > gap_s)
-    consecutive = np.diff(numbers) == 1
+    # Rows that are not usable split; those that repeat a time or have none do not.
+    unusable = np.append(0, np.cumsum(~rows.usable))
+    holes = unusable[numbers[1:]] > unusable[numbers[:-1]]
     back = np.flatnonzero(steps < 0)
     if back.size:
         at, step = numbers[back[0] + 1], steps[back[0]]
@@ -104,7 +109,7 @@ def cut_stretches(
                 "the recording is split there; use a clock that is not set while it records",
             )
         )
-    gaps = np.flatnonzero((steps > gap_s) & consecutive)
+    gaps = np.flatnonzero((steps > gap_s) & ~holes)
     if gaps.size:
         longest = gaps[np.argmax(steps[gaps])]
         found.append(
@@ -116,9 +121,6 @@ def cut_stretches(
                 "the recording is split there; set gap_s in [time] where that is wrong",
             )
         )
-    # Rows that are not usable split; those that repeat a time do not.
-    unusable = np.append(0, np.cumsum(~usable))
-    holes = unusable[numbers[1:]] > unusable[numbers[:-1]]
     edges = np.flatnonzero(breaks | holes) + 1
     stretches = [x for x in np.split(numbers, edges) if len(x) >= LEAST_ROWS]
     return stretches, found

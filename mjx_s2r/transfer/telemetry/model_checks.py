@@ -6,9 +6,16 @@ from collections.abc import Sequence
 import mujoco
 import numpy as np
 
+from mjx_s2r import drives
 from mjx_s2r.robot.units import DEGREES
 from mjx_s2r.transfer.recording import Recording
 from mjx_s2r.transfer.telemetry.finding import TelemetryFinding, TelemetrySeverity
+from mjx_s2r.transfer.unread_joints import (
+    floating_words,
+    is_floating,
+    read_hinges,
+    unread_carriers,
+)
 
 TURN = 2 * math.pi
 BEYOND = 0.25  # of a joint's range that a reading may lie outside, for play and a poor zero
@@ -31,8 +38,7 @@ def actuator_of(model: mujoco.MjModel, name: str) -> int:
     joint = mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_JOINT, name)
     if i >= 0 or joint < 0:
         return int(i)
-    on_joint = model.actuator_trntype == int(mujoco.mjtTrn.mjTRN_JOINT)
-    driving = np.flatnonzero(on_joint & (model.actuator_trnid[:, 0] == joint))
+    driving = drives.actuators_of_joint(model, joint)
     return int(driving[0]) if driving.size else -1
 
 
@@ -129,10 +135,12 @@ def check_commands(
         return [TelemetryFinding("error", "no actuator", "", what, remedy, joint)]
     if not x.size or not model.actuator_ctrllimited[i]:
         return []
+    if drives.cannot_take(model, i, recordings[0].mode):
+        return []  # its range is of something else; who needs the actuator says so
     low, high = map(float, model.actuator_ctrlrange[i])
-    if recordings[0].mode == "effort" and is_hinge(model, joint):
-        gear = abs(float(model.actuator_gear[i, 0]))
-        low, high = low * gear, high * gear
+    if recordings[0].mode == "effort" and joint not in recordings[0].own_control:
+        force = drives.motor_gain(model, i)
+        low, high = sorted((low * force, high * force))
     room = 0.01 * (high - low)
     outside = float(((x < low - room) | (x > high + room)).mean())
     if outside <= SOME:
@@ -141,7 +149,8 @@ def check_commands(
         f"{100 * outside:.0f} % of its commands, {x.min():.4g} to {x.max():.4g}, are beyond the "
         f"actuator's ctrlrange {low:.4g} to {high:.4g} and would be clipped"
     )
-    degrees = _fits(x / DEGREES, low - room, high + room) and float(np.ptp(x)) > 3 * (high - low)
+    degrees = recordings[0].mode != "effort" and float(np.ptp(x)) > 3 * (high - low)
+    degrees = degrees and _fits(x / DEGREES, low - room, high + room)
     remedy = (
         'these are degrees: write unit = "deg" for the column'
         if degrees
@@ -180,3 +189,23 @@ def check_joints(recordings: Sequence[Recording], model: mujoco.MjModel) -> list
     remedy = "name their columns too; if this is another robot's log, name another model"
     severity: TelemetrySeverity = "error" if len(left) == model.nu else "warning"
     return [TelemetryFinding(severity, "uncommanded", "", what, remedy)]
+
+
+def check_unread(recordings: Sequence[Recording], model: mujoco.MjModel) -> list[TelemetryFinding]:
+    """Returns joints that carry those that are read, and whose own place no log tells."""
+    named = {c.element for r in recordings for c in r.channels if c.kind == "joint_pos"}
+    found = []
+    for joint in unread_carriers(model, read_hinges(model, named)):
+        if is_floating(model, joint):
+            what, remedy = floating_words(model, joint)
+            body = model.body(int(model.jnt_bodyid[joint])).name
+            found.append(TelemetryFinding("error", "floating robot", "", what, remedy, body))
+            continue
+        what = (
+            "no log reads it, and it carries joints that are read: every window starts it at "
+            f"{float(model.qpos0[model.jnt_qposadr[joint]]):.4g}, at rest"
+        )
+        remedy = "read its position too, or hold it there and say so by an equality in the model"
+        name = model.joint(joint).name
+        found.append(TelemetryFinding("warning", "unread joint", "", what, remedy, name))
+    return found

@@ -56,8 +56,9 @@ def _missing(r: Recording, x: np.ndarray, channel: Channel) -> list[TelemetryFin
         return []
     holes = runs_of(unread)
     long = [(a, b) for a, b in holes if r.time_s[min(b, len(x) - 1)] - r.time_s[a] > LONG_S]
-    share = float(unread.mean())
-    if share < 0.5 and not long:
+    share, sizes = float(unread.mean()), [b - a for a, b in holes]
+    slow = max(sizes) <= 2 * np.median(sizes) + 1  # than the rows, and read in time all the same
+    if not long and (share < 0.5 or slow):
         return []
     a, b = max(holes, key=lambda hole: hole[1] - hole[0])
     what = (

@@ -23,6 +23,18 @@ def test_pictures_of_one_kind_cannot_be_told_apart() -> None:
     assert (found[0].robot, found[0].simulated) == (200, 200)
 
 
+def test_the_interval_counts_flights_and_not_pictures() -> None:
+    """Flights differ by their light alone, so of 12 intervals two at most leave out 50 %."""
+    flight, left_out = np.repeat(np.arange(5), 20), 0
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        light = 120 + rng.normal(0, 10, (2, 5, 1, 1, 3))[:, flight]
+        robot, simulated = np.clip(light + rng.normal(0, 8, (2, 100, 8, 8, 3)), 0, 255)
+        accuracy = compare_domains(robot, simulated, flight, flight).accuracy
+        left_out += not accuracy.low <= 0.5 <= accuracy.high
+    assert left_out <= 2
+
+
 def test_darker_pictures_of_the_same_scenes_are_told_apart() -> None:
     same = scenes(np.random.default_rng(1)).astype(float)
     dark = np.clip(0.4 * same, 0, 255)

@@ -14,6 +14,7 @@ from mjx_s2r.api.robots import open_policy
 from mjx_s2r.contract import CameraSignal, ContractError, PolicyContract, TrainedRange
 from mjx_s2r.io.config import ConfigError
 from mjx_s2r.params import ParamError
+from mjx_s2r.render.geometry.scene import SceneError
 from mjx_s2r.robot.log import read
 from mjx_s2r.sim.task import Task
 from mjx_s2r.transfer.gap.objects import read_objects
@@ -71,7 +72,7 @@ def test_all_parts_are_measured(measured: tuple[Path, dict[str, Any]]) -> None:
     assert len(told["observations"]["signals"]) == CONTRACT.size
     (eye,) = told["pictures"]
     assert eye["camera"] == "eye" and 20 <= eye["pairs"] <= 40
-    assert eye["paired"]["accuracy"][1] > 0.5  # the robot's room is dark
+    assert eye["paired"]["accuracy"][0] > 0.7  # the robot's room is dark; 3 flights are few
     assert told["missing"] == []
     page = (folder / "gap" / "gap.html").read_text()
     assert page.count("data:image/png") == 18 and "No data for this section" not in page
@@ -121,6 +122,43 @@ def test_flights_of_a_robot_are_counted_by_a_person(
     assert report.missing == ("pictures: the policy sees nothing",)
     uncounted = measure_gap(replace(config, successes=None))
     assert uncounted.verdict is None and "--successes" in uncounted.missing[0]
+
+
+def test_what_is_measured_is_kept_when_the_rest_is_not(
+    measured: tuple[Path, dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After Ctrl-C flights, replay and blame stay; a scene that is not drawn costs its pictures."""
+    folder, _ = measured
+    flights = tuple(sorted((folder / "gap" / "flights" / "robot").iterdir()))
+    config = GapConfig(
+        chaser(tmp_path / "p.onnx"),
+        flights=flights,
+        count=1,
+        episodes=1,
+        rows=("kp",),
+        successes=2,
+        out=tmp_path / "out",
+    )
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    def undrawn(*_: object) -> None:
+        raise SceneError("geom 'cable' is of a kind that is not drawn")
+
+    monkeypatch.setattr("mjx_s2r.api.gap.explained_together", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        measure_gap(config)
+    told = json.loads((tmp_path / "out" / gap.FIGURES).read_text())
+    assert told["places"]["robot"]["successes"] == 2 and told["verdict"] is not None
+    assert told["replay"] and told["blame"]["single"][0]["name"] == "kp"
+    assert "interrupted after the search for rows to blame" in told["missing"][-1]
+    monkeypatch.setattr("mjx_s2r.api.gap.pair_pictures", undrawn)
+    report = measure_gap(replace(config, together=False))
+    assert report.observations is not None and not report.pictures
+    assert "pictures of camera 'eye': geom 'cable' is of a kind" in report.missing[-1]
+    written = (tmp_path / "out" / gap.FIGURES).read_text()
+    assert json.loads(written) == json.loads(json.dumps(report.to_json()))
 
 
 def test_further_logs_of_the_robot_are_replayed_beside_its_flights(

@@ -1,5 +1,6 @@
 """Replay and blame, on flights of a simulated robot whose rows are known."""
 
+from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
@@ -16,7 +17,9 @@ from mjx_s2r.sim.task import Task
 from mjx_s2r.transfer.gap.blame import explained_together, find_blame, replay_error
 from mjx_s2r.transfer.gap.replay import measure_replay, replayer
 from mjx_s2r.transfer.readers import read_recordings
+from mjx_s2r.transfer.recording import Channel, Recording
 from mjx_s2r.transfer.simulator import ReplaySimulator
+from mjx_s2r.transfer.windows import Windows, cut_windows
 from tests.robot.fakes import write_onnx
 from tests.transfer.gap.calm_arm import CalmArm
 
@@ -79,6 +82,49 @@ def test_the_rows_to_blame_are_those_of_the_robot(simulator: ReplaySimulator) ->
     assert found.greedy[1].share > 0.995 > shares[0] and shares == sorted(shares, reverse=True)
     together, values = explained_together(simulator, error)
     assert together > 0.995 and values["delay"] == pytest.approx(TRUE["delay"], abs=HALF_STEP_S)
+
+
+@dataclass(frozen=True)
+class KnownReplay:
+    """A simulator that is off by the row's value times a wave, in one joint of six.
+
+    Attributes:
+        windows: readings are waves with noise.
+        space: one row, nominal 1.
+        clean: (W, K, C) the readings without noise.
+    """
+
+    windows: Windows
+    space: ParamSpace
+    clean: np.ndarray
+
+    def predict(self, xi: np.ndarray, which: np.ndarray) -> np.ndarray:
+        """Returns (P, W, K, C), off in the fourth joint and its speed."""
+        sizes = np.array([0, 0, 0, 0.05, 0, 0, 2.0])
+        wave = np.sin(30 * self.windows.time_s)[..., None] * sizes
+        return self.clean + xi[:, None, None] * wave
+
+
+def test_one_bad_joint_of_six_counts_for_what_it_does() -> None:
+    """Of 0.05^2 / 2 in one angle, at noise of 1e-3 in all: x^2 is left, not (5 + x^2) / 6."""
+    rng, time_s = np.random.default_rng(0), np.arange(1000) / 100
+    phases = np.arange(6.0)
+    clean = 0.5 * np.sin(3 * time_s[:, None] + phases)
+    speed = 1.5 * np.cos(3 * time_s[:, None] + phases[3:4])
+    clean = np.concatenate([clean, speed], 1)
+    readings = clean + 1e-3 * rng.standard_normal(clean.shape)
+    joints = tuple(f"j{i}" for i in range(6))
+    channels = tuple(Channel("joint_pos", j) for j in joints)
+    channels += (Channel("joint_vel", "j3", unit="rad/s"),)
+    driven, commands = np.ones(1000, bool), clean[:, :6]
+    log = Recording("six", time_s, joints, "position", commands, driven, channels, readings)
+    windows = cut_windows([log], 0.5)
+    at = np.searchsorted(time_s, windows.start_s[:, None] + windows.time_s - 1e-6)
+    whole = np.where(np.isnan(windows.time_s)[..., None], np.nan, clean[np.minimum(at, 999)])
+    row = scale("one", "model.a", ("x",), (0.0, 1.0))
+    error = replay_error(KnownReplay(windows, ParamSpace((row,)), whole))  # type: ignore[arg-type]
+    for x in (1.0, 0.5, 0.0):
+        assert error(np.array([[x]])) == pytest.approx([x**2], abs=0.01)
 
 
 def test_blame_finds_the_bottom_of_a_known_bowl() -> None:
