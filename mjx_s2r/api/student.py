@@ -1,6 +1,6 @@
 """Students: settings of a run, the trainer that they describe, and loading a trained one."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -27,6 +27,7 @@ from mjx_s2r.io import tracker
 from mjx_s2r.io.checkpoints import Checkpoints
 from mjx_s2r.io.config import ConfigError
 from mjx_s2r.io.run import CHECKPOINTS, is_adapted, read_config
+from mjx_s2r.learn.camera_schedule import CameraSchedule, check_picture_memory
 from mjx_s2r.learn.distill.config import DistillConfig
 from mjx_s2r.learn.distill.distillation import Distillation, make_distillation
 from mjx_s2r.learn.distill.teachers import ppo_teacher
@@ -40,7 +41,8 @@ from mjx_s2r.params.ranges import changed_space, read_range
 from mjx_s2r.render.cameras import to_rgb
 from mjx_s2r.render.looks.assets import RenderConfig
 from mjx_s2r.runtime import distributed
-from mjx_s2r.sim.env import require_native
+from mjx_s2r.sim.backends.step_cost import memory_here
+from mjx_s2r.sim.env import Env, require_native
 from mjx_s2r.sim.interface import Environment
 
 
@@ -123,9 +125,18 @@ def student_space(trainer: Trainer, state: TrainState, given: Sequence[str] = ()
     Raises:
         ParamError: a range that its row cannot have.
     """
-    space = trainer.env.space
-    ranges = trainer.reached_ranges(state)
-    looks: list[str] = []
+    return _student_table(trainer.env.space, trainer.reached_ranges(state), given)
+
+
+def _student_table(
+    space: ParamSpace, reached: Mapping[str, tuple[float, float]], given: Sequence[str]
+) -> ParamSpace:
+    """Returns the table of a student whose teacher has ``reached`` ranges, by row.
+
+    Raises:
+        ParamError: a range that its row cannot have.
+    """
+    ranges, looks = dict(reached), list[str]()
     for change in map(read_range, given):
         changed = changed_space(space, (str(change),))
         row = changed.rows[changed.index(change.name)]
@@ -186,11 +197,7 @@ def student_trainer(
     _check_teacher(config, env)
     weights = None if trained else load_weights(config.distill.encoder)
     _, teacher, state = load_teacher(config.teacher, config.teacher_iteration, env)
-    native = with_cameras(require_native(teacher.env), config.cameras)
-    check_encoder(config.distill.encoder, native.task.contract.cameras)
-    cameras = camera_schedule(
-        native, config.render, config.distill.changes_looks, config.distill.steady_share
-    )
+    native, cameras = _with_eyes(config, require_native(teacher.env))
     shapes = tuple(c.shape for c in cameras.signals)
     given = ranges_given(config)
     space = student_space(teacher, state, given)
@@ -198,6 +205,42 @@ def student_trainer(
     taught = ppo_teacher(cast(PPO, teacher.algorithm), state.learner)
     algorithm = make_distillation(native, shapes, taught, config.distill, weights)
     return Trainer(native, curriculum, algorithm, cameras, looks)
+
+
+def _with_eyes(config: StudentConfig, env: Env) -> tuple[Env, CameraSchedule]:
+    """Returns a teacher's environment with the student's cameras, and these bound to it."""
+    distill, env = config.distill, with_cameras(env, config.cameras)
+    check_encoder(distill.encoder, env.task.contract.cameras)
+    cameras = camera_schedule(env, config.render, distill.changes_looks, distill.steady_share)
+    return env, cameras
+
+
+def check_student(config: StudentConfig, env: Env) -> None:
+    """Checks all that can be known of a student before there is a teacher.
+
+    Args:
+        config: settings; there need be no run at ``config.teacher``.
+        env: what its teacher will be trained in.
+
+    Raises:
+        RunError: a tracker that is not installed.
+        ContractError: pictures that a network cannot take, or a camera's rate that does not divide
+            the control rate.
+        EncoderError: pretrained weights that are not there or of another network, or pictures that
+            a pretrained encoder cannot take.
+        ParamError: a camera, range, row or schedule that does not exist or fit.
+        ModelError: pictures that ask for more memory than there is.
+        ValueError: worlds that do not divide by the control steps between two pictures.
+    """
+    if config.wandb:
+        tracker.require()
+    given, distill = ranges_given(config), config.distill
+    load_weights(distill.encoder)
+    cameras = _with_eyes(config, env)[1]
+    cameras.check_num_envs(distill.num_envs)
+    check_picture_memory(cameras.signals, distill.num_envs, distill.num_steps, memory_here())
+    space = _student_table(env.space, {row.name: row.limits for row in env.space.rows}, given)
+    student_curriculum(config, space, by_pictures=cameras.look_each_step)
 
 
 def _check_teacher(config: StudentConfig, env: Environment | None) -> None:
