@@ -210,11 +210,12 @@ class Trainer:
     ) -> tuple[TrainState, Metrics]:
         """Takes the gradient steps on a batch and moves the curriculum."""
         batch, before, key = collected
+        longest = -(-self.env.episode_steps // self.config.num_steps)
+        batch = replace(batch, episodes=replace(batch.episodes, longest=longest))
         learner, critic, loss = self.algorithm.update(state.learner, batch, before, key=key)
         scored = batch.episodes
         if isinstance(self.algorithm, Imitator):
             scored = self.algorithm.scored_episodes(state.learner, batch)
-        scored = replace(scored, longest=-(-self.env.episode_steps // self.config.num_steps))
         state = replace(
             state,
             learner=learner,
