@@ -23,7 +23,13 @@ import tyro
 from mjx_s2r.api.policy import TrainedPolicy, export_policy, load_policy
 from mjx_s2r.api.robots import EvaluateConfig, evaluate_on_robots, realities, summary
 from mjx_s2r.api.student import MAY_CHANGE as STUDENT_MAY_CHANGE
-from mjx_s2r.api.student import StudentConfig, check_student, student_mosaic, train_student
+from mjx_s2r.api.student import (
+    StudentConfig,
+    check_student,
+    student_mosaic,
+    train_student,
+    with_origins_found,
+)
 from mjx_s2r.api.teacher import MAY_CHANGE as TEACHER_MAY_CHANGE
 from mjx_s2r.api.teacher import (
     TeacherConfig,
@@ -135,7 +141,8 @@ def run(config: PipelineConfig) -> dict[str, Any]:
     taught, learnt = config.run / "teacher.json", config.run / "student.json"
     _check_finished(taught, with_engine_found(with_ranges_kept(teach)), TEACHER_MAY_CHANGE)
     if not alone:
-        _check_finished(learnt, with_ranges_kept(learn), STUDENT_MAY_CHANGE)
+        known = with_origins_found(with_ranges_kept(learn))
+        _check_finished(learnt, known, STUDENT_MAY_CHANGE)
         if not taught.exists():
             worlds, ranges = teach.ppo.num_envs, ranges_given(teach)
             env = make_env(teach.task, teach.physics, worlds, ranges)

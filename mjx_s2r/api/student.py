@@ -26,10 +26,11 @@ from mjx_s2r.envs.registry import name_of, task_spec
 from mjx_s2r.io import tracker
 from mjx_s2r.io.checkpoints import Checkpoints
 from mjx_s2r.io.config import ConfigError
-from mjx_s2r.io.run import CHECKPOINTS, is_adapted, read_config
+from mjx_s2r.io.origin import with_origin_found, with_origin_kept
+from mjx_s2r.io.run import CHECKPOINTS, CONFIG, is_adapted, read_config
 from mjx_s2r.learn.camera_schedule import CameraSchedule, check_picture_memory
 from mjx_s2r.learn.distill.config import DistillConfig
-from mjx_s2r.learn.distill.distillation import Distillation, make_distillation
+from mjx_s2r.learn.distill.distillation import make_distillation
 from mjx_s2r.learn.distill.teachers import ppo_teacher
 from mjx_s2r.learn.networks.encoders.config import check_encoder
 from mjx_s2r.learn.networks.encoders.pretrained import load_weights, with_checksum
@@ -53,7 +54,9 @@ class StudentConfig:
     teacher: Path = Path("runs/teacher")
     """Folder of the teacher's run."""
     teacher_iteration: int | None = None
-    """Checkpoint of the teacher; by default the newest."""
+    """Checkpoint of the teacher; by default the newest when the run begins, which it keeps."""
+    teacher_sha256: Annotated[str, tyro.conf.Suppress] = ""
+    """Checksum of what the teacher had learnt; a run keeps that of the one it began with."""
     run: Path = Path("runs/student")
     """Folder of this run."""
     seed: int = 0
@@ -188,15 +191,25 @@ def student_trainer(
 
     Raises:
         RunError: no teacher's run there.
+        CheckpointError: the teacher's run has no such checkpoint.
         ContractError: a camera whose rate does not divide the control rate.
-        ConfigError: a teacher that sees, or of another task.
+        ConfigError: a teacher that sees, of another task, or another one than the run began with.
         EncoderError: pretrained weights that are not there or of another network, or pictures that
             a pretrained encoder cannot take.
         ValueError: worlds that do not divide by the control steps between two pictures.
     """
+    return _begin(config, env, trained)[1]
+
+
+def _begin(
+    config: StudentConfig, env: Environment | None, trained: bool
+) -> tuple[StudentConfig, Trainer]:
+    """Returns settings that hold the checksums of what a student begins with, and its trainer."""
     _check_teacher(config, env)
     weights = None if trained else load_weights(config.distill.encoder)
     _, teacher, state = load_teacher(config.teacher, config.teacher_iteration, env)
+    reached = config.teacher, int(state.iteration), state.learner
+    config = with_origin_kept(config, "teacher", *reached)
     native, cameras = _with_eyes(config, require_native(teacher.env))
     shapes = tuple(c.shape for c in cameras.signals)
     given = ranges_given(config)
@@ -204,7 +217,22 @@ def student_trainer(
     curriculum, looks = student_curriculum(config, space, by_pictures=cameras.look_each_step)
     taught = ppo_teacher(cast(PPO, teacher.algorithm), state.learner)
     algorithm = make_distillation(native, shapes, taught, config.distill, weights)
-    return Trainer(native, curriculum, algorithm, cameras, looks)
+    encoder = with_checksum(config.distill.encoder, weights)
+    config = replace(config, distill=replace(config.distill, encoder=encoder))
+    return config, Trainer(native, curriculum, algorithm, cameras, looks)
+
+
+def with_origins_found(config: StudentConfig) -> StudentConfig:
+    """Returns settings with the teacher and the weights that the run in their folder began with.
+
+    What the settings say themselves stays. Without a run there they are returned as they are.
+    """
+    config = with_origin_found(config, "teacher")
+    if config.distill.encoder.sha256 or not (config.run / CONFIG).exists():
+        return config
+    kept = read_config(StudentConfig, config.run).distill.encoder.sha256
+    encoder = replace(config.distill.encoder, sha256=kept)
+    return replace(config, distill=replace(config.distill, encoder=encoder))
 
 
 def _with_eyes(config: StudentConfig, env: Env) -> tuple[Env, CameraSchedule]:
@@ -265,12 +293,6 @@ def _check_teacher(config: StudentConfig, env: Environment | None) -> None:
         )
 
 
-def _with_encoder_kept(config: StudentConfig, algorithm: Distillation) -> StudentConfig:
-    """Returns settings that hold the checksum of the pretrained weights."""
-    encoder = with_checksum(config.distill.encoder, algorithm.weights)
-    return replace(config, distill=replace(config.distill, encoder=encoder))
-
-
 def train_student(
     config: StudentConfig, env: Environment | None = None
 ) -> tuple[Trainer, TrainState]:
@@ -280,13 +302,13 @@ def train_student(
         MeshError: devices that are not there, or that do not divide the worlds.
         HostError: several processes; a student trains in one, on all its devices.
         RunError: no teacher's run, a folder that cannot be used, a tracker that is not installed.
+        ConfigError: a run that goes on with another teacher than it began with.
     """
-    config = with_ranges_kept(config)
+    config = with_origins_found(with_ranges_kept(config))
     distributed.require_single(f"student {config.run}")
     if config.wandb:
         tracker.require()
-    trainer = student_trainer(config, env)
-    config = _with_encoder_kept(config, cast(Distillation, trainer.algorithm))
+    config, trainer = _begin(config, env, trained=False)
     state = fit(
         trainer,
         config,
