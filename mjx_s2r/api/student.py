@@ -42,6 +42,7 @@ from mjx_s2r.params.ranges import changed_space, read_range
 from mjx_s2r.render.cameras import to_rgb
 from mjx_s2r.render.looks.assets import RenderConfig
 from mjx_s2r.runtime import distributed
+from mjx_s2r.runtime.random_keys import FRAMES
 from mjx_s2r.sim.backends.step_cost import memory_here
 from mjx_s2r.sim.env import Env, require_native
 from mjx_s2r.sim.interface import Environment
@@ -354,7 +355,7 @@ def load_student(
 def student_mosaic(trainer: Trainer, state: TrainState, count: int) -> np.ndarray:
     """Returns (count, H, W, 3) uint8: what the first camera shows in ``count`` fresh worlds."""
     assert trainer.cameras is not None, "a student sees"
-    keys = jax.random.split(jax.random.fold_in(state.key, 1), 3)
+    keys = jax.random.split(jax.random.fold_in(state.key, FRAMES), 3)
     params = trainer.curriculum.sample(state.curriculum, count, keys[0])
     worlds = reset_envs(trainer.env, params, key=keys[1])
     return to_rgb(np.asarray(trainer.cameras.pictures(worlds, params.xi, keys[2])[0]))

@@ -22,6 +22,7 @@ from mjx_s2r.learn.networks.actor_critic import Images
 from mjx_s2r.render.cameras import Cameras, places, poses, take_pictures
 from mjx_s2r.render.geometry.pose import ScenePose
 from mjx_s2r.runtime.devices import gradient_compiler_options
+from mjx_s2r.runtime.random_keys import LOST
 from mjx_s2r.sim.backends.physics_config import ModelError
 from mjx_s2r.sim.effects.frame_timing import (
     FrameQueue,
@@ -320,7 +321,7 @@ def _wind(
             out.append(queue)
             continue
         due, (xi, begins) = _turn(every, (queue, worlds), turn)
-        lost = jax.random.fold_in(jax.random.fold_in(key, 3), index)
+        lost = jax.random.fold_in(jax.random.fold_in(key, LOST), index)
         taken = take_frames(spec, due, new, xi, begins, key=lost)
         out.append(jax.tree.map(partial(_put_back, every, turn), queue, taken))
     return tuple(out)

@@ -14,7 +14,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, NamedTuple, Protocol, cast
 
 import jax
 import jax.numpy as jnp
@@ -55,6 +55,7 @@ from mjx_s2r.learn.train_logger import LogWindow, MetricsWindow, TrainLogger
 from mjx_s2r.runtime import distributed
 from mjx_s2r.runtime.devices import check_jax_config
 from mjx_s2r.runtime.progress import ProgressBar, compile_ahead, progress
+from mjx_s2r.runtime.random_keys import FRAMES
 from mjx_s2r.runtime.sharding import (
     check_num_envs,
     device_mesh,
@@ -108,6 +109,20 @@ class Metrics:
     episodes: EpisodeStats
     nan_snapshot: NanSnapshot
     loss: Any
+
+
+class SeenStepKeys(NamedTuple):
+    """The random keys of one control step that begins with a picture.
+
+    Attributes:
+        looks: which look every world wears.
+        see: noise of the pictures, and which are lost.
+        act: the action.
+    """
+
+    looks: jax.Array
+    see: jax.Array
+    act: jax.Array
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,7 +183,7 @@ class Trainer:
         if self.cameras is None:
             return state
         xi = state.env_state.pipeline_state.episode_params.xi
-        frames = self.cameras.initial(state.env_state, xi, jax.random.fold_in(key, 1))
+        frames = self.cameras.initial(state.env_state, xi, jax.random.fold_in(key, FRAMES))
         return replace(state, frames=frames)
 
     def state_shapes(self) -> TrainState:
@@ -344,7 +359,7 @@ class Trainer:
         """Runs one iteration whose every step begins with a picture."""
         fresh, (key_next, key_rollout, key_update) = self.prepare(state)
         fresh_xi = fresh.pipeline_state.episode_params.xi
-        fresh_frames = cameras.fresh(fresh, fresh_xi, jax.random.fold_in(key_update, 1))
+        fresh_frames = cameras.fresh(fresh, fresh_xi, jax.random.fold_in(key_update, FRAMES))
         before, frames, worlds = state.rnn_state, state.frames, state.env_state
         carry = (before.actor, worlds, self._empty_snapshot(worlds))
         steps: list[StepRecord] = []
@@ -352,13 +367,13 @@ class Trainer:
         keys = self._step_keys(key_rollout)
         drawn: list[tuple[EpisodeParams, jax.Array]] = []
         for index, key in enumerate(keys):
-            looks = self._looks(state.curriculum, carry[1], key)
-            frames, images = cameras.observe(frames, carry[1], looks.xi, first + index, key)
+            looks = self._looks(state.curriculum, carry[1], key.looks)
+            frames, images = cameras.observe(frames, carry[1], looks.xi, first + index, key.see)
             age = cameras.picture_age(frames, carry[1])
             if self._picture_schedule is not None:
                 drawn.append((looks, age))
             places = cameras.places(carry[1], looks.xi, age)
-            shown = (images, places, jnp.int32(index), key)
+            shown = (images, places, jnp.int32(index), key.act)
             carry, step = self._step(state.learner, carry, fresh, *shown)
             frames = cameras.auto_reset(frames, fresh_frames, carry[1])
             steps.append(step)
@@ -371,8 +386,9 @@ class Trainer:
         return replace(state, frames=frames), metrics
 
     @partial(jax.jit, static_argnums=0)
-    def _step_keys(self, key: jax.Array) -> list[jax.Array]:
-        return list(jax.random.split(key, self.config.num_steps))
+    def _step_keys(self, key: jax.Array) -> list[SeenStepKeys]:
+        keys = jax.random.split(key, (self.config.num_steps, len(SeenStepKeys._fields)))
+        return [SeenStepKeys(*step) for step in keys]
 
     @partial(jax.jit, static_argnums=0)
     def _looks(self, schedule: Any, worlds: State, key: jax.Array) -> EpisodeParams:
@@ -382,7 +398,7 @@ class Trainer:
         if self._picture_schedule is None:
             return kept
         count = self.config.num_envs
-        fresh = self._picture_schedule.sample(schedule, count, jax.random.fold_in(key, 2))
+        fresh = self._picture_schedule.sample(schedule, count, key)
         steady = jnp.asarray(self._steady)
         return jax.tree.map(partial(where_world, steady), kept, fresh)
 
@@ -401,7 +417,7 @@ class Trainer:
         index: jax.Array,
         key: jax.Array,
     ) -> tuple[tuple[jax.Array, State, NanSnapshot], StepRecord]:
-        act, key = partial(self.algorithm.act, learner), jax.random.fold_in(key, 1)
+        act = partial(self.algorithm.act, learner)
         given = (self.env, act, carry, fresh, images, index)
         return rollout_step(*given, places=places, key=key)
 
