@@ -195,6 +195,7 @@ def train_adapted(
         iterations=config.adapt.all_iterations,
         may_change=MAY_CHANGE,
         finished=lambda state: int(state.learner.stage) >= config.adapt.num_stages,
+        part=lambda state: int(state.learner.stage),
     )
     return trainer, state, data
 

@@ -538,6 +538,7 @@ def fit(
     iterations: int,
     may_change: Sequence[str] = (),
     finished: Callable[[TrainState], bool] | None = None,
+    part: Callable[[TrainState], int] | None = None,
 ) -> TrainState:
     """Runs or resumes a training in its run folder; returns the last state.
 
@@ -549,6 +550,7 @@ def fit(
         iterations: how many in all.
         may_change: settings that a resumed run may change.
         finished: whether a state needs no further iteration; None runs all of them.
+        part: which part of the training a state begins; no line tells of two of them.
 
     Raises:
         JaxConfigError: a setting of jax under which trainings fail.
@@ -606,6 +608,7 @@ def fit(
             iterate=profiler if config.profile else iterate,
             log=logger.write,
             finished=finished,
+            part=part,
         )
         key = jax.random.key(config.seed)
         compile_ahead(mesh, trainer.programs(key))
@@ -641,6 +644,8 @@ class LoopConfig:
         iterate: state -> (state, metrics).
         log: writes the lines of a window and returns a short note for the screen.
         finished: whether a state needs no further iteration; None runs all of them.
+        part: which part of the training a state begins: where another one begins, a line is written
+            though none is due; None where there are no parts. It is asked after every iteration.
     """
 
     what: str
@@ -651,6 +656,7 @@ class LoopConfig:
     iterate: Callable[[Any], tuple[Any, Any]]
     log: Callable[[Run, LogWindow], str]
     finished: Callable[[Any], bool] | None = None
+    part: Callable[[Any], int] | None = None
 
     def __post_init__(self) -> None:
         """Checks the sizes.
@@ -700,6 +706,7 @@ def _iterations(
 ) -> Any:
     window = MetricsWindow(time.perf_counter())
     over = loop.finished is not None and loop.finished(state)
+    part = None if loop.part is None else loop.part(state)
     for done in range(first + 1, loop.iterations + 1):
         if over:
             break
@@ -707,7 +714,8 @@ def _iterations(
         window.add(metrics)
         over = loop.finished is not None and loop.finished(state)
         last = done == loop.iterations or over
-        due = done % loop.log_every == 0 or last
+        before, part = part, None if loop.part is None else loop.part(state)
+        due = done % loop.log_every == 0 or last or part != before
         if due:
             note = loop.log(run, window.close(done, state))
             if distributed.is_writer():

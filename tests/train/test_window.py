@@ -1,6 +1,7 @@
 """What the lines of a training say: its speed without compiling, and every evaluation."""
 
 import time
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -9,10 +10,13 @@ import numpy as np
 import pytest
 
 from mjx_s2r.curriculum.interface import Report
+from mjx_s2r.io.checkpoints import Checkpoints
+from mjx_s2r.io.run import Run
 from mjx_s2r.learn import train_logger
 from mjx_s2r.learn.evaluation import EpisodeScores
 from mjx_s2r.learn.rollout import EpisodeStats
 from mjx_s2r.learn.train_logger import LogWindow, MetricsWindow, TrainLogger
+from mjx_s2r.learn.trainer import LoopConfig, run_loop
 from mjx_s2r.params import ParamSpace
 
 
@@ -90,6 +94,32 @@ def test_evaluations_do_not_depend_on_where_a_training_was_resumed(
     whole = judged(range(5, 205, 5))
     assert whole == [50, 100, 150, 200]
     assert judged(range(5, stop + 5, 5)) + judged(range(stop + 5, 205, 5)) == whole
+
+
+def test_no_line_tells_of_two_stages(tmp_path: Path) -> None:
+    """Stages of 10, 20 and 6 iterations; a line is due every 20."""
+    ends, lines = np.cumsum((10, 20, 6)), []
+
+    def iterate(state: np.ndarray) -> tuple[np.ndarray, int]:
+        return state + 1, int(np.searchsorted(ends, state, side="right"))
+
+    def log(run: Run, window: LogWindow) -> str:
+        lines.append((window.done, sorted(set(window.metrics.tolist()))))
+        return ""
+
+    loop = LoopConfig(
+        what="counting",
+        iterations=36,
+        log_every=20,
+        checkpoint_every=36,
+        resume=False,
+        iterate=iterate,
+        log=log,
+        part=lambda state: int(np.searchsorted(ends, state, side="right")),
+    )
+    kept = Checkpoints(tmp_path / "checkpoints", task="counting", rows=())
+    run_loop(loop, Run(tmp_path), kept, np.int64(0))
+    assert lines == [(10, [0]), (20, [1]), (30, [1]), (36, [2])]
 
 
 def test_a_line_of_the_first_iteration_alone_counts_its_compiling(
