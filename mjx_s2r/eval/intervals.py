@@ -11,8 +11,8 @@ interval right again (Rao and Scott, A simple method for the analysis of cluster
 Biometrics 48 (1992) 577-585). A few robots say little of how much robots differ: with C of them the
 interval reaches as far as Student's t with C - 1 degrees of freedom (Korn and Graubard, Confidence
 intervals for proportions with small expected number of positive counts estimated from survey data,
-Survey Methodology 24 (1998) 193-201). Episodes of one trained policy tell how good that policy is, not how
-much policies of different training seeds differ.
+Survey Methodology 24 (1998) 193-201). Episodes of one trained policy tell how good that policy is,
+not how much policies of different training seeds differ.
 """
 
 import math
@@ -25,9 +25,7 @@ from scipy.stats import t as student_t
 Interval = tuple[float, float]
 
 
-def wilson(
-    successes: float, n: float, confidence: float = 0.95, *, clusters: int = 0
-) -> Interval:
+def wilson(successes: float, n: float, confidence: float = 0.95, *, clusters: int = 0) -> Interval:
     """Returns (low, high) of the probability behind ``successes`` in ``n`` trials.
 
     The ends are the p that solve (k/n - p)^2 = z^2 p (1 - p) / n. Counts that were divided by a

@@ -51,8 +51,8 @@ def with_origin_kept(config: C, who: str, folder: Path, iteration: int, learnt: 
     if kept not in ("", found):
         raise ConfigError(
             f"{who} {folder}: what it had learnt by iteration {iteration} has the SHA-256 "
-            f"{found[:16]}, and {config.run} began with one of {kept[:16]}; name the folder of that "
-            "one, or another folder for a new run"
+            f"{found[:16]}, and {config.run} began with one of {kept[:16]}; name the folder of "
+            "that one, or another folder for a new run"
         )
     return replace(config, **{f"{who}_iteration": iteration, f"{who}_sha256": found})
 

@@ -40,26 +40,27 @@ from mjx_s2r.sim.interface import State
 from mjx_s2r.sim.model.fields import element_names
 
 Frames = tuple[FrameQueue, ...]  # per camera
+COPIES = 3  # of a rollout's pictures at an update: by steps, stacked, and in minibatches' order
 _PICTURE_TYPES = {"rgb": jnp.uint8, "depth": jnp.uint16}  # of a camera's kind, as it is drawn
 
 
 def check_picture_memory(
     cameras: Sequence[CameraSignal], worlds: int, steps: int, memory: float
 ) -> None:
-    """Checks that the pictures of a rollout fit into ``memory`` bytes.
+    """Checks that the pictures of a rollout fit into ``memory`` bytes, in all their copies.
 
     Raises:
         ModelError: they do not; names the camera that asks for most.
     """
     sizes = [
-        math.prod(c.shape) * np.dtype(_PICTURE_TYPES[c.kind]).itemsize * worlds * steps
+        COPIES * math.prod(c.shape) * np.dtype(_PICTURE_TYPES[c.kind]).itemsize * worlds * steps
         for c in cameras
     ]
     if sum(sizes) > memory:
         size, camera = max(zip(sizes, cameras, strict=True), key=lambda pair: pair[0])
         raise ModelError(
             f"camera {camera.name!r}: pictures of {camera.height}x{camera.width} of {worlds} "
-            f"worlds over {steps} steps take {size / 1e9:.1f} GB, and here are "
+            f"worlds over {steps} steps take {size / 1e9:.1f} GB in {COPIES} copies, and here are "
             f"{memory / 1e9:.1f} GB; take smaller pictures, fewer worlds or shorter rollouts"
         )
 

@@ -62,6 +62,6 @@ def test_a_student_that_goes_on_refuses_another_teacher(
         return None, None, SimpleNamespace(iteration=np.int32(iteration or 80), learner=learnt)
 
     monkeypatch.setattr(student, "load_teacher", load)
-    with pytest.raises(ConfigError, match="teacher .*/b: .* began with"):
+    with pytest.raises(ConfigError, match=r"teacher .*/b: .* began with"):
         student.train_student(replace(asked, teacher=tmp_path / "b"))
     assert loaded == [(tmp_path / "b", 40)]

@@ -109,14 +109,15 @@ def test_sensors_do_not_touch_the_command(toy: Worlds) -> None:
             readings = {"position": before.qpos[world], "speed": before.qvel[world]}
             told = filled.fill(jax.tree.map(np.asarray, readings), np.array([2.0 * action]))
             np.testing.assert_allclose(state.obs["state"][world], told, rtol=1e-5, atol=1e-6)
-    with pytest.raises(ParamError, match="'blind'.*'command'"):
+    with pytest.raises(ParamError, match=r"'blind'.*'command'"):
         sensor.bind_sensor(
             ParamSpace((set_to("blind", "sensor.noise", ("command",), (0, 1)),)), {"speed": 1}, DT
         )
 
 
 def test_a_row_per_world_survives_its_episodes(toy: Worlds) -> None:
-    first = toy.at(SPACE.nominal + np.outer(np.arange(B), np.eye(len(SPACE))[0]).astype(np.float32) / 4)
+    mass = np.eye(len(SPACE), dtype=np.float32)[SPACE.index("mass")]
+    first = toy.at(SPACE.nominal + np.outer(np.arange(B, dtype=np.float32) / 4, mass))
     drawn = EpisodeParams(
         *(x + 0 for x in jax.tree.leaves(toy.start(push=1.0).pipeline_state.episode_params))
     )

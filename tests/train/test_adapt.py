@@ -233,7 +233,8 @@ def test_means_of_a_stage_are_over_its_iterations() -> None:
     rest = {"held_out_error": 1.0, "episodes": 0.0, "success": np.nan, "domain_accuracy": np.nan}
 
     def found(*lines: tuple[int, float]) -> tuple[float, float | None, int]:
-        said = [rest | {"step": n, "stage": 0.0, "mean_error": x, "real_error": x} for n, x in lines]
+        known = rest | {"stage": 0.0}
+        said = [known | {"step": n, "mean_error": x, "real_error": x} for n, x in lines]
         (stage,) = stage_figures(AdaptConfig(adapt=SETTINGS), said)
         return stage.simulated_error, stage.real_error, stage.iterations
 

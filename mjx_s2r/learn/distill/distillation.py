@@ -38,7 +38,6 @@ from mjx_s2r.learn.rollout import Images, Rollout, is_first
 from mjx_s2r.sim.env import Env
 from mjx_s2r.sim.interface import State
 
-
 ALONE = 0.02  # the teacher's share of the acting below which the student counts as acting alone
 
 

@@ -219,6 +219,4 @@ def _spread(spec: SensorSpec, per_signal: jax.Array) -> jax.Array:
 
 def _join(spec: SensorSpec, readings: Mapping[str, jax.Array]) -> jax.Array:
     """Returns (P,) the readings in order."""
-    return jnp.concatenate(
-        [jnp.zeros(0), *(jnp.atleast_1d(readings[name]) for name in spec.sizes)]
-    )
+    return jnp.concatenate([jnp.zeros(0), *(jnp.atleast_1d(readings[name]) for name in spec.sizes)])
