@@ -157,7 +157,7 @@ class CameraSchedule:
         return cast(Frames, _begun(self.timing, self.pictures(worlds, xi, key)))
 
     def observe(
-        self, frames: Frames, worlds: State, xi: jax.Array, step: int, key: jax.Array
+        self, frames: Frames, worlds: State, xi: jax.Array, step: int | jax.Array, key: jax.Array
     ) -> tuple[Frames, Images]:
         """Draws the worlds whose turn it is; returns the frames and what the policy sees.
 

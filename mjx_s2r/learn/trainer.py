@@ -363,7 +363,8 @@ class Trainer:
         before, frames, worlds = state.rnn_state, state.frames, state.env_state
         carry = (before.actor, worlds, self._empty_snapshot(worlds))
         steps: list[StepRecord] = []
-        first = int(state.iteration) * self.config.num_steps if cameras.keeps_frames else 0
+        # Kept on the device: who reads it there waits for the update before.
+        first = state.iteration * self.config.num_steps if cameras.keeps_frames else 0
         keys = self._step_keys(key_rollout)
         drawn: list[tuple[EpisodeParams, jax.Array]] = []
         for index, key in enumerate(keys):
