@@ -449,6 +449,14 @@ class PolicyContract:
         """Length of the assembled observation vector."""
         return sum(s.size for s in self.signals)
 
+    @property
+    def sensed(self) -> dict[str, int]:
+        """Sizes by name of the signals that sensors read: all but the last "command".
+
+        That one is known exactly: whoever sends commands fills it in.
+        """
+        return {s.name: s.size for s in self.signals if s.name != "command"}
+
 
 def _check_names(label: str, names: Any) -> None:
     """Raises ContractError for a name that is empty or there twice."""

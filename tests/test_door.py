@@ -9,7 +9,11 @@ import numpy as np
 import pytest
 
 import mjx_s2r as s2r
+from mjx_s2r.api import door
+from mjx_s2r.api.teacher import TeacherConfig, make_curriculum
+from mjx_s2r.curriculum.coordinates import select_rows
 from mjx_s2r.robot.log import read
+from mjx_s2r.sim.env import Env
 from tests.robot.fakes import contract_for, write_onnx
 
 ROOT = Path(__file__).parents[1]
@@ -136,6 +140,30 @@ def test_it_shows_its_names() -> None:
     assert names <= set(dir(s2r)) and names <= set(s2r.__all__)
     with pytest.raises(AttributeError, match="'mjx_s2r' has no attribute 'teach'"):
         s2r.teach  # noqa: B018
+
+
+def test_rows_of_a_curriculum_may_be_one_text(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it trains is what the same curriculum schedules by itself."""
+    asked: list[TeacherConfig] = []
+
+    def taught(config: TeacherConfig, env: Env) -> tuple[None, None]:
+        asked.append(config)
+        return None, None
+
+    monkeypatch.setattr(door, "train_teacher", taught)
+    monkeypatch.setattr(door, "TrainedPolicy", lambda *of: None)
+    env = s2r.make("cartpole")
+    for rows in ("model.*, ~gravity", ("model.*", "~gravity"), ""):
+        named = s2r.Uniform(rows=rows)
+        s2r.train(env, curriculum=named, run=tmp_path / "run")
+        mine = make_curriculum(asked[-1], env.space, sees=False)
+        for theirs in (mine, named.build(env.space)):
+            report = theirs.report(theirs.init())
+            fixed = np.isclose(report.low, report.high)
+            wanted = select_rows(env.space, rows or "~visual.*")
+            np.testing.assert_array_equal(~fixed, wanted)
 
 
 def test_a_setting_that_does_not_exist_is_named_before_any_work(tmp_path: Path) -> None:

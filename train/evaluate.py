@@ -4,7 +4,8 @@ Runs the file through controller, guard and driver on simulated robots: the task
 reality file (--reality my_robot.toml, docs/reality.md), or the task's model with usual flaws. The
 same file then plays in worlds of its training from the same starts, and the share of its success
 that the robots lose is judged: below 10 % good, above 30 % poor (`mjx_s2r.eval.gap_verdict`); why
-it is lost is the business of `train gap`. The figures also go into a JSON file beside the policy.
+it is lost is the business of `train gap`. The figures also go into a JSON file beside the policy:
+those of the robots at once, the verdict when it is known.
 """
 
 from collections.abc import Mapping, Sequence
@@ -56,7 +57,9 @@ def main(argv: Sequence[str]) -> None:
         for folder in filter(None, (path.parent, config.logs)):
             check_writable(folder)
     episodes = evaluate_on_robots(config)
-    figures = summary(episodes)
+    given = {"policy": config.policy, "task": config.task, "reality": config.reality}
+    figures = {**given, **summary(episodes)}
+    write_json(path, figures)  # kept whatever becomes of the simulated part
     console.print(table(figures))
     for name in ("interventions", "overruns", "act_p50_us", "act_p99_us"):
         console.print(f"{name}: {figures[name]}", highlight=False)
@@ -69,9 +72,8 @@ def main(argv: Sequence[str]) -> None:
         verdict = judge_gap(performance(played), performance(episodes))
         figures["simulation"] = performance(played).to_json()
         figures["verdict"] = verdict.to_json()
+        write_json(path, figures)
         console.print(f"gap to simulation: {verdict.sentence}", highlight=False)
-    given = {"policy": config.policy, "task": config.task, "reality": config.reality}
-    write_json(path, {**given, **figures})
     console.print(f"written to {path}", highlight=False)
 
 

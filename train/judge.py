@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
-import jax
 import tyro
 from rich.table import Table
 
@@ -22,6 +21,7 @@ from mjx_s2r.eval.world_judge import judge_worlds
 from mjx_s2r.io.checkpoints import CheckpointError
 from mjx_s2r.io.run import write_json
 from mjx_s2r.runtime.progress import console, print_line, progress
+from mjx_s2r.runtime.random_keys import evaluation_keys
 
 JUDGED = "judged.json"
 NOMINAL, OPENED, WHOLE = KINDS = get_args(Worlds)
@@ -78,7 +78,7 @@ def score_checkpoints(config: JudgeConfig) -> list[CheckpointScore]:
     trainer, checkpoints = open_policy_run(config.run)
     like = trainer.state_shapes()
     newest = checkpoints.restore(like)[0]
-    key_draw, key_play = jax.random.split(jax.random.key(config.seed))
+    key_draw, key_play = evaluation_keys(config.seed)
     policy = TrainedPolicy(trainer, newest)
     kinds = {name: policy.evaluation_params(name, config.episodes, key=key_draw) for name in KINDS}
     found, steps = [], checkpoints.steps()

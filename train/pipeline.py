@@ -3,7 +3,8 @@
 Each stage leaves its result in the run folder; a stage that is done is not done again, an
 interrupted one goes on from its checkpoint. A policy is judged anew where the settings of its
 evaluation are others than those beside the result; its training is not repeated. A teacher whose
-actor reads what the robot has (ppo.actor_obs state) needs no student: it is exported itself.
+actor reads what the robot has (ppo.actor_obs state or pixels) needs no student: it is exported
+itself.
 """
 
 import hashlib
@@ -22,7 +23,13 @@ import tyro
 from mjx_s2r.api.policy import TrainedPolicy, export_policy, load_policy
 from mjx_s2r.api.robots import EvaluateConfig, evaluate_on_robots, realities, summary
 from mjx_s2r.api.student import MAY_CHANGE as STUDENT_MAY_CHANGE
-from mjx_s2r.api.student import StudentConfig, student_mosaic, train_student
+from mjx_s2r.api.student import (
+    StudentConfig,
+    check_student,
+    student_mosaic,
+    train_student,
+    with_origins_found,
+)
 from mjx_s2r.api.teacher import MAY_CHANGE as TEACHER_MAY_CHANGE
 from mjx_s2r.api.teacher import (
     TeacherConfig,
@@ -32,7 +39,7 @@ from mjx_s2r.api.teacher import (
     with_engine_found,
     with_ranges_kept,
 )
-from mjx_s2r.envs.registry import make_task, require_robots, task_spec
+from mjx_s2r.envs.registry import make_env, make_task, require_robots, task_spec
 from mjx_s2r.eval.intervals import wilson
 from mjx_s2r.eval.stand_ins import stand_ins
 from mjx_s2r.io.config import differences, to_dict, told_differences
@@ -49,6 +56,7 @@ from mjx_s2r.learn.trainer import Trainer, TrainState
 from mjx_s2r.params import ParamError
 from mjx_s2r.report.media import FILMS, write_films
 from mjx_s2r.runtime.progress import console, print_line
+from mjx_s2r.sim.env import require_native
 from mjx_s2r.sim.interface import nominal_params
 from train.command_line import base, gather_option, gather_ranges
 
@@ -71,7 +79,8 @@ class PipelineConfig:
     range: tuple[str, ...] = ()
     """Ranges of rows, each as name=low,high or name=value; they go before those of the file."""
     randomize: bool = True
-    """Randomize; off trains the same pipeline on the nominal model and look."""
+    """Randomize; off trains the same pipeline on the nominal model and look, whatever schedules
+    teacher and student name."""
     nominal_worlds: int = 512
     """Worlds in which the teacher is counted at nominal parameters."""
     core: int | None = None
@@ -94,12 +103,13 @@ def run(config: PipelineConfig) -> dict[str, Any]:
     Raises:
         ParamError: an unknown task, one that no robot can see, or robots that do not fit it.
         ConfigError: a reality file that cannot be used. Nothing has been trained.
+        Others: what `check_student` finds in the student's settings, before its teacher is trained.
     """
     require_robots(config.task)
     judge, task = replace(config.evaluate, task=config.task), make_task(config.task)
     judge = replace(judge, reality=config.reality or judge.reality)
     robots = realities(config.task, judge)
-    alone = config.teacher.ppo.actor_obs == "state"
+    alone = config.teacher.ppo.actor_obs in ("state", "pixels")
     if not (alone or task.contract.cameras or config.student.cameras):
         raise ParamError(
             f"task {config.task!r} has no camera, and its teacher reads "
@@ -118,20 +128,25 @@ def run(config: PipelineConfig) -> dict[str, Any]:
         seed=config.seed,
         range=(*ranges_given(config.teacher), *ranges_given(config)),
         ranges=None,
-        curriculum=config.teacher.curriculum if config.randomize else "none",
     )
     learn = replace(
         config.student,
         teacher=teach.run,
         run=config.run / "student",
         seed=config.seed,
-        curriculum=config.student.curriculum if config.randomize else "none",
     )
+    if not config.randomize:
+        teach, learn = _nominal(teach), _nominal(learn)
     policy = config.run / POLICY
     taught, learnt = config.run / "teacher.json", config.run / "student.json"
     _check_finished(taught, with_engine_found(with_ranges_kept(teach)), TEACHER_MAY_CHANGE)
     if not alone:
-        _check_finished(learnt, with_ranges_kept(learn), STUDENT_MAY_CHANGE)
+        known = with_origins_found(with_ranges_kept(learn))
+        _check_finished(learnt, known, STUDENT_MAY_CHANGE)
+        if not taught.exists():
+            worlds, ranges = teach.ppo.num_envs, ranges_given(teach)
+            env = make_env(teach.task, teach.physics, worlds, ranges)
+            check_student(learn, require_native(env))
     counts = {"nominal_worlds": config.nominal_worlds}
     figures = _stage(taught, counts, lambda: _teach(teach, config.nominal_worlds))
     if alone:
@@ -142,6 +157,11 @@ def run(config: PipelineConfig) -> dict[str, Any]:
     judge = replace(judge, policy=policy, logs=config.run / "flights")
     figures |= _stage(config.run / RESULT, asked, lambda: _judge(judge, config.run))
     return figures
+
+
+def _nominal(config: Any) -> Any:
+    """Returns a stage's settings under which no row leaves its nominal value."""
+    return replace(config, curriculum="none", mix=())
 
 
 def _stage(

@@ -22,6 +22,7 @@ from mjx_s2r.curriculum.uniform import uniform
 from mjx_s2r.io import tracker
 from mjx_s2r.io.checkpoints import Checkpoints
 from mjx_s2r.io.config import ConfigError
+from mjx_s2r.io.origin import with_origin_found, with_origin_kept
 from mjx_s2r.io.run import CHECKPOINTS, RunError, check_vacant, read_config
 from mjx_s2r.learn.adapt.adaptation import Adaptation, AdaptState
 from mjx_s2r.learn.adapt.adapted_student import AdaptedStudent
@@ -56,7 +57,9 @@ class AdaptConfig:
     student: Path = Path("runs/student")
     """Folder of the student's run to start from."""
     student_iteration: int | None = None
-    """Checkpoint of the student; by default the newest."""
+    """Checkpoint of the student; by default the newest when the run begins, which it keeps."""
+    student_sha256: Annotated[str, tyro.conf.Suppress] = ""
+    """Checksum of what the student had learnt; a run keeps that of the one it began with."""
     run: Path = Path("runs/adapted")
     """Folder of this run."""
     data: tuple[Path, ...] = ()
@@ -169,6 +172,7 @@ def train_adapted(
         MeshError: devices that are not there, or that do not divide the worlds.
         HostError: several processes; an adaptation runs in one, on all its devices.
         RunError: no student's run, a folder that cannot be used, a tracker that is not installed.
+        ConfigError: a run that goes on with another student than it began with.
     """
     distributed.require_single(f"adaptation {config.run}")
     if not (config.data or config.unlabelled):
@@ -176,7 +180,8 @@ def train_adapted(
     check_vacant(config.run, config.resume)
     if config.wandb:
         tracker.require()
-    student, start, state = load_student(config.student, config.student_iteration, env)
+    config = with_origin_found(config, "student")
+    config, student, start, state = _load_origin(config, env)
     data = read_data(config, start)
     trainer = adapted_trainer(config, student, start, state)
     algorithm = cast(Adaptation, trainer.algorithm)
@@ -190,8 +195,24 @@ def train_adapted(
         iterations=config.adapt.all_iterations,
         may_change=MAY_CHANGE,
         finished=lambda state: int(state.learner.stage) >= config.adapt.num_stages,
+        part=lambda state: int(state.learner.stage),
     )
     return trainer, state, data
+
+
+def _load_origin(
+    config: AdaptConfig, env: Environment | None
+) -> tuple[AdaptConfig, StudentConfig, Trainer, TrainState]:
+    """Returns settings that name the student's checkpoint; its settings, trainer and state.
+
+    Raises:
+        RunError: no student's run there, or its teacher's is gone.
+        CheckpointError: no checkpoint, or one of another task or table.
+        ConfigError: another student than the run began with.
+    """
+    student, start, state = load_student(config.student, config.student_iteration, env)
+    reached = config.student, int(state.iteration), state.learner
+    return with_origin_kept(config, "student", *reached), student, start, state
 
 
 def read_data(config: AdaptConfig, start: Trainer) -> AdaptData:
@@ -291,7 +312,7 @@ def open_adapted(
         CheckpointError: the student's run has no checkpoint, or one of another task or table.
     """
     config = replace(read_config(AdaptConfig, run), run=run)
-    student, start, state = load_student(config.student, config.student_iteration, env)
+    config, student, start, state = _load_origin(config, env)
     trainer = adapted_trainer(config, student, start, state)
     task = require_native(trainer.env).task
     checkpoints = Checkpoints(run / CHECKPOINTS, task=task.name, rows=task.space.names)

@@ -154,7 +154,7 @@ def adapt_report(
             held_out_error=known.get("held_out_error"),
             learned_error=known.get("learned_error"),
             simulated_error=float(against_teacher),
-            discernibility=_mean([float(apart)]),
+            discernibility=_mean([float(apart)], [1]),
         )
 
     start = replace(first, alignment=learner.params.alignment)
@@ -176,19 +176,24 @@ def adapt_report(
 def stage_figures(
     config: AdaptConfig, lines: Sequence[Mapping[str, Any]]
 ) -> tuple[StageFigures, ...]:
-    """Returns the figures of each stage; a line of metrics is of the stage that it ended in.
+    """Returns the figures of each stage, means over its iterations, however many a line tells of.
+
+    A line of metrics is of one stage alone.
 
     Args:
         config: settings of the run.
         lines: of its metrics.
     """
     by_stage: defaultdict[int, list[Mapping[str, Any]]] = defaultdict(list)
+    counts, last = defaultdict[int, list[int]](list), 0
     for line in lines:
         by_stage[int(line["stage"])].append(line)
+        counts[int(line["stage"])].append(line["step"] - last)
+        last = line["step"]
     trained, shares = (config.adapt.per_stage(name) for name in ("trained", "simulated"))
-    found, before = [], 0
+    found = []
     for stage, own in sorted(by_stage.items()):
-        looked = _known([x["held_out_error"] for x in own])
+        looked = _known(_of("held_out_error", own))
         episodes = sum(x["episodes"] for x in own)
         won = sum(x["episodes"] * x["success"] for x in own if x["episodes"])
         found.append(
@@ -196,15 +201,14 @@ def stage_figures(
                 stage=stage,
                 simulated=shares[stage],
                 trained=trained[stage],
-                iterations=own[-1]["step"] - before,
-                simulated_error=float(np.mean([x["mean_error"] for x in own])),
-                real_error=_mean([x["real_error"] for x in own]),
+                iterations=sum(counts[stage]),
+                simulated_error=float(np.average(_of("mean_error", own), weights=counts[stage])),
+                real_error=_mean(_of("real_error", own), counts[stage]),
                 held_out_error=looked[-1] if looked else None,
                 success=won / episodes if episodes else None,
-                domain_accuracy=_mean([x["domain_accuracy"] for x in own]),
+                domain_accuracy=_mean(_of("domain_accuracy", own), counts[stage]),
             )
         )
-        before = own[-1]["step"]
     return tuple(found)
 
 
@@ -215,10 +219,17 @@ def _lengths(split: EpisodeSplit | None, learned: str, held_out: str) -> tuple[i
     return len(getattr(split, learned)), len(getattr(split, held_out))
 
 
-def _mean(values: Sequence[float]) -> float | None:
-    """Returns the mean of what is known."""
-    known = _known(values)
-    return float(np.mean(known)) if known else None
+def _of(name: str, lines: Sequence[Mapping[str, Any]]) -> list[float]:
+    """Returns a figure of every line."""
+    return [line[name] for line in lines]
+
+
+def _mean(values: Sequence[float], counts: Sequence[int]) -> float | None:
+    """Returns the mean of what is known, each value counted so many times."""
+    known = np.isfinite(values)
+    if not known.any():
+        return None
+    return float(np.average(np.asarray(values)[known], weights=np.asarray(counts)[known]))
 
 
 def _known(values: Sequence[float]) -> list[float]:

@@ -31,6 +31,7 @@ from mjx_s2r.api.robots import evaluate_on_robots as evaluate_on_robots
 from mjx_s2r.api.student import StudentConfig, student_recipe, train_student
 from mjx_s2r.api.teacher import recipe, train_teacher
 from mjx_s2r.contract import camera_signal
+from mjx_s2r.curriculum.coordinates import row_patterns
 from mjx_s2r.curriculum.registry import ADR as ADR
 from mjx_s2r.curriculum.registry import CurriculumConfig
 from mjx_s2r.curriculum.registry import NoCurriculum as NoCurriculum
@@ -42,6 +43,7 @@ from mjx_s2r.io.run import CHECKPOINTS, CONFIG, POLICY, RunError, is_student
 from mjx_s2r.onnx_export import Exported
 from mjx_s2r.params import unknown
 from mjx_s2r.params.ranges import as_ranges
+from mjx_s2r.runtime.random_keys import evaluation_keys
 from mjx_s2r.sim.backends.physics_config import PhysicsConfig
 from mjx_s2r.sim.env import Env
 from mjx_s2r.sim.interface import Environment
@@ -197,7 +199,7 @@ class Teacher(_Trained):
             ParamError: another kind of worlds.
             ValueError: an actor that sees, and episodes that cannot take turns before its cameras.
         """
-        key_params, key_play = jax.random.split(jax.random.key(seed))
+        key_params, key_play = evaluation_keys(seed)
         params = self.trained.evaluation_params(worlds, episodes, key=key_params)
         trainer, state = self.trained.trainer, self.trained.state
         scores = judge_worlds(trainer, state, params.xi, key=key_play)
@@ -316,7 +318,6 @@ def train(
     ppo = (algorithm or PPO()).over(config.ppo)
     if isinstance(curriculum, str):
         curriculum = CurriculumConfig(curriculum)
-    rows = (curriculum.rows,) if isinstance(curriculum.rows, str) else curriculum.rows
     config = Overrides(
         ppo=ppo,
         run=Path(run),
@@ -324,7 +325,7 @@ def train(
         resume=resume,
         iterations=config.iterations if iterations is None else iterations,
         curriculum=curriculum.kind,
-        rows=tuple(rows),
+        rows=row_patterns(curriculum.rows) if curriculum.rows else (),
         mix=curriculum.mix,
         adr=curriculum.adr,
         schedules=curriculum.schedules,

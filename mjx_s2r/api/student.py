@@ -1,6 +1,6 @@
 """Students: settings of a run, the trainer that they describe, and loading a trained one."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -26,9 +26,11 @@ from mjx_s2r.envs.registry import name_of, task_spec
 from mjx_s2r.io import tracker
 from mjx_s2r.io.checkpoints import Checkpoints
 from mjx_s2r.io.config import ConfigError
-from mjx_s2r.io.run import CHECKPOINTS, is_adapted, read_config
+from mjx_s2r.io.origin import with_origin_found, with_origin_kept
+from mjx_s2r.io.run import CHECKPOINTS, CONFIG, is_adapted, read_config
+from mjx_s2r.learn.camera_schedule import CameraSchedule, check_picture_memory
 from mjx_s2r.learn.distill.config import DistillConfig
-from mjx_s2r.learn.distill.distillation import Distillation, make_distillation
+from mjx_s2r.learn.distill.distillation import make_distillation
 from mjx_s2r.learn.distill.teachers import ppo_teacher
 from mjx_s2r.learn.networks.encoders.config import check_encoder
 from mjx_s2r.learn.networks.encoders.pretrained import load_weights, with_checksum
@@ -40,7 +42,9 @@ from mjx_s2r.params.ranges import changed_space, read_range
 from mjx_s2r.render.cameras import to_rgb
 from mjx_s2r.render.looks.assets import RenderConfig
 from mjx_s2r.runtime import distributed
-from mjx_s2r.sim.env import require_native
+from mjx_s2r.runtime.random_keys import FRAMES
+from mjx_s2r.sim.backends.step_cost import memory_here
+from mjx_s2r.sim.env import Env, require_native
 from mjx_s2r.sim.interface import Environment
 
 
@@ -51,7 +55,9 @@ class StudentConfig:
     teacher: Path = Path("runs/teacher")
     """Folder of the teacher's run."""
     teacher_iteration: int | None = None
-    """Checkpoint of the teacher; by default the newest."""
+    """Checkpoint of the teacher; by default the newest when the run begins, which it keeps."""
+    teacher_sha256: Annotated[str, tyro.conf.Suppress] = ""
+    """Checksum of what the teacher had learnt; a run keeps that of the one it began with."""
     run: Path = Path("runs/student")
     """Folder of this run."""
     seed: int = 0
@@ -123,9 +129,18 @@ def student_space(trainer: Trainer, state: TrainState, given: Sequence[str] = ()
     Raises:
         ParamError: a range that its row cannot have.
     """
-    space = trainer.env.space
-    ranges = trainer.reached_ranges(state)
-    looks: list[str] = []
+    return _student_table(trainer.env.space, trainer.reached_ranges(state), given)
+
+
+def _student_table(
+    space: ParamSpace, reached: Mapping[str, tuple[float, float]], given: Sequence[str]
+) -> ParamSpace:
+    """Returns the table of a student whose teacher has ``reached`` ranges, by row.
+
+    Raises:
+        ParamError: a range that its row cannot have.
+    """
+    ranges, looks = dict(reached), list[str]()
     for change in map(read_range, given):
         changed = changed_space(space, (str(change),))
         row = changed.rows[changed.index(change.name)]
@@ -177,27 +192,84 @@ def student_trainer(
 
     Raises:
         RunError: no teacher's run there.
+        CheckpointError: the teacher's run has no such checkpoint.
         ContractError: a camera whose rate does not divide the control rate.
-        ConfigError: a teacher that sees, or of another task.
+        ConfigError: a teacher that sees, of another task, or another one than the run began with.
         EncoderError: pretrained weights that are not there or of another network, or pictures that
             a pretrained encoder cannot take.
         ValueError: worlds that do not divide by the control steps between two pictures.
     """
+    return _begin(config, env, trained)[1]
+
+
+def _begin(
+    config: StudentConfig, env: Environment | None, trained: bool
+) -> tuple[StudentConfig, Trainer]:
+    """Returns settings that hold the checksums of what a student begins with, and its trainer."""
     _check_teacher(config, env)
     weights = None if trained else load_weights(config.distill.encoder)
     _, teacher, state = load_teacher(config.teacher, config.teacher_iteration, env)
-    native = with_cameras(require_native(teacher.env), config.cameras)
-    check_encoder(config.distill.encoder, native.task.contract.cameras)
-    cameras = camera_schedule(
-        native, config.render, config.distill.changes_looks, config.distill.steady_share
-    )
+    reached = config.teacher, int(state.iteration), state.learner
+    config = with_origin_kept(config, "teacher", *reached)
+    native, cameras = _with_eyes(config, require_native(teacher.env))
     shapes = tuple(c.shape for c in cameras.signals)
     given = ranges_given(config)
     space = student_space(teacher, state, given)
     curriculum, looks = student_curriculum(config, space, by_pictures=cameras.look_each_step)
     taught = ppo_teacher(cast(PPO, teacher.algorithm), state.learner)
     algorithm = make_distillation(native, shapes, taught, config.distill, weights)
-    return Trainer(native, curriculum, algorithm, cameras, looks)
+    encoder = with_checksum(config.distill.encoder, weights)
+    config = replace(config, distill=replace(config.distill, encoder=encoder))
+    return config, Trainer(native, curriculum, algorithm, cameras, looks)
+
+
+def with_origins_found(config: StudentConfig) -> StudentConfig:
+    """Returns settings with the teacher and the weights that the run in their folder began with.
+
+    What the settings say themselves stays. Without a run there they are returned as they are.
+    """
+    config = with_origin_found(config, "teacher")
+    if config.distill.encoder.sha256 or not (config.run / CONFIG).exists():
+        return config
+    kept = read_config(StudentConfig, config.run).distill.encoder.sha256
+    encoder = replace(config.distill.encoder, sha256=kept)
+    return replace(config, distill=replace(config.distill, encoder=encoder))
+
+
+def _with_eyes(config: StudentConfig, env: Env) -> tuple[Env, CameraSchedule]:
+    """Returns a teacher's environment with the student's cameras, and these bound to it."""
+    distill, env = config.distill, with_cameras(env, config.cameras)
+    check_encoder(distill.encoder, env.task.contract.cameras)
+    cameras = camera_schedule(env, config.render, distill.changes_looks, distill.steady_share)
+    return env, cameras
+
+
+def check_student(config: StudentConfig, env: Env) -> None:
+    """Checks all that can be known of a student before there is a teacher.
+
+    Args:
+        config: settings; there need be no run at ``config.teacher``.
+        env: what its teacher will be trained in.
+
+    Raises:
+        RunError: a tracker that is not installed.
+        ContractError: pictures that a network cannot take, or a camera's rate that does not divide
+            the control rate.
+        EncoderError: pretrained weights that are not there or of another network, or pictures that
+            a pretrained encoder cannot take.
+        ParamError: a camera, range, row or schedule that does not exist or fit.
+        ModelError: pictures that ask for more memory than there is.
+        ValueError: worlds that do not divide by the control steps between two pictures.
+    """
+    if config.wandb:
+        tracker.require()
+    given, distill = ranges_given(config), config.distill
+    load_weights(distill.encoder)
+    cameras = _with_eyes(config, env)[1]
+    cameras.check_num_envs(distill.num_envs)
+    check_picture_memory(cameras.signals, distill.num_envs, distill.num_steps, memory_here())
+    space = _student_table(env.space, {row.name: row.limits for row in env.space.rows}, given)
+    student_curriculum(config, space, by_pictures=cameras.look_each_step)
 
 
 def _check_teacher(config: StudentConfig, env: Environment | None) -> None:
@@ -222,12 +294,6 @@ def _check_teacher(config: StudentConfig, env: Environment | None) -> None:
         )
 
 
-def _with_encoder_kept(config: StudentConfig, algorithm: Distillation) -> StudentConfig:
-    """Returns settings that hold the checksum of the pretrained weights."""
-    encoder = with_checksum(config.distill.encoder, algorithm.weights)
-    return replace(config, distill=replace(config.distill, encoder=encoder))
-
-
 def train_student(
     config: StudentConfig, env: Environment | None = None
 ) -> tuple[Trainer, TrainState]:
@@ -237,13 +303,13 @@ def train_student(
         MeshError: devices that are not there, or that do not divide the worlds.
         HostError: several processes; a student trains in one, on all its devices.
         RunError: no teacher's run, a folder that cannot be used, a tracker that is not installed.
+        ConfigError: a run that goes on with another teacher than it began with.
     """
-    config = with_ranges_kept(config)
+    config = with_origins_found(with_ranges_kept(config))
     distributed.require_single(f"student {config.run}")
     if config.wandb:
         tracker.require()
-    trainer = student_trainer(config, env)
-    config = _with_encoder_kept(config, cast(Distillation, trainer.algorithm))
+    config, trainer = _begin(config, env, trained=False)
     state = fit(
         trainer,
         config,
@@ -289,7 +355,7 @@ def load_student(
 def student_mosaic(trainer: Trainer, state: TrainState, count: int) -> np.ndarray:
     """Returns (count, H, W, 3) uint8: what the first camera shows in ``count`` fresh worlds."""
     assert trainer.cameras is not None, "a student sees"
-    keys = jax.random.split(jax.random.fold_in(state.key, 1), 3)
+    keys = jax.random.split(jax.random.fold_in(state.key, FRAMES), 3)
     params = trainer.curriculum.sample(state.curriculum, count, keys[0])
     worlds = reset_envs(trainer.env, params, key=keys[1])
     return to_rgb(np.asarray(trainer.cameras.pictures(worlds, params.xi, keys[2])[0]))

@@ -7,6 +7,7 @@ import jax
 from mjx_s2r.api.student import load_student
 from mjx_s2r.api.teacher import TeacherConfig, load_teacher
 from mjx_s2r.io.config import ConfigError
+from mjx_s2r.io.origin import with_origin_kept
 from mjx_s2r.learn.distill.distillation import Distillation
 from mjx_s2r.learn.distill.teachers import bounded
 from mjx_s2r.learn.networks.gaussian import Gaussian
@@ -33,14 +34,16 @@ def student_start(
     Raises:
         RunError: no student's run there, or its teacher's is gone.
         ConfigError: a student of another task, other cameras or another memory; an actor that does
-            not read pixels; a student whose teacher has a memory or cameras.
+            not read pixels; a student whose teacher has a memory or cameras; another one than the
+            run began with.
     """
     if config.ppo.actor_obs != "pixels":
         raise ConfigError(
             f"start {run}: ppo.actor_obs is {config.ppo.actor_obs!r}, and a student sees; give "
             "--ppo.actor-obs pixels"
         )
-    student, trainer, state = load_student(run)
+    student, trainer, state = load_student(run, config.start_iteration)
+    begun = with_origin_kept(config, "start", run, int(state.iteration), state.learner)
     if not isinstance(trainer.algorithm, Distillation):
         raise ConfigError(
             f"start {run}: a student that was adapted has more than the network that PPO goes on "
@@ -84,6 +87,8 @@ def student_start(
         teacher=teacher,
         critic=_taught_critic(before, config, taught),
         updates=config.iterations,
+        iteration=begun.start_iteration,
+        sha256=begun.start_sha256,
     )
 
 

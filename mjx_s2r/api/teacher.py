@@ -3,7 +3,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Annotated, Any, Protocol, TypeVar
+
+import tyro
 
 from mjx_s2r.contract import camera_signal
 from mjx_s2r.curriculum.adr import ADRConfig
@@ -14,6 +16,7 @@ from mjx_s2r.envs.registry import make_env, task_spec
 from mjx_s2r.io import tracker
 from mjx_s2r.io.checkpoints import Checkpoints
 from mjx_s2r.io.config import ConfigError, over
+from mjx_s2r.io.origin import with_origin_found
 from mjx_s2r.io.run import CHECKPOINTS, CONFIG, read_config, read_recipe, read_settings
 from mjx_s2r.learn.camera_schedule import CameraSchedule, bind_camera_schedule
 from mjx_s2r.learn.networks.modules import check_pictures
@@ -73,6 +76,10 @@ class TeacherConfig:
     start: Path | None = None
     """Folder of a student's run that an actor reading pixels begins as: PPO goes on from its
     network, and imitates its teacher less and less (ppo.imitation_coef)."""
+    start_iteration: int | None = None
+    """Checkpoint of that student; by default the newest when the run begins, which it keeps."""
+    start_sha256: Annotated[str, tyro.conf.Suppress] = ""
+    """Checksum of what that student had learnt; a run keeps that of the one it began as."""
     seed: int = 0
     """Seed of everything."""
     iterations: int = 140
@@ -244,8 +251,10 @@ def train_teacher(
         MeshError: devices that are not there, or that do not divide the worlds.
         HostError: another process of the same run failed.
         RunError: a folder that cannot be used, or a tracker that is not installed.
+        ConfigError: a run that goes on with another student to begin as than it began with.
     """
     config = with_ranges_kept(config)
+    config = with_origin_found(config, "start") if config.start is not None else config
     distributed.join()
     if config.wandb:
         tracker.require()
@@ -258,6 +267,9 @@ def train_teacher(
         config = _with_engine(config, "jax")
     trainer = teacher_trainer(config, env)
     config = with_engine_taken(config, trainer.env)
+    start = getattr(trainer.algorithm, "start", None)
+    if start is not None:
+        config = replace(config, start_iteration=start.iteration, start_sha256=start.sha256)
     state = fit(
         trainer,
         config,

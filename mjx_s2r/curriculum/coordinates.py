@@ -32,8 +32,7 @@ def select_rows(space: ParamSpace, patterns: str | Sequence[str]) -> np.ndarray:
         ParamError: a pattern that fits no row; lists the near names and fields. A whole group may
             be taken out of a table that has none of it.
     """
-    given = patterns.split(",") if isinstance(patterns, str) else patterns
-    given = [pattern.strip() for pattern in given]
+    given = row_patterns(patterns)
     wanted = [pattern for pattern in given if not pattern.startswith("~")]
     unwanted = [pattern[1:] for pattern in given if pattern.startswith("~")]
     mask = np.full(len(space), not wanted and bool(unwanted))
@@ -43,6 +42,12 @@ def select_rows(space: ParamSpace, patterns: str | Sequence[str]) -> np.ndarray:
         find = matching_rows if pattern in _WHOLE_GROUPS else _fitting_rows
         mask &= ~find(space, pattern)
     return mask
+
+
+def row_patterns(patterns: str | Sequence[str]) -> tuple[str, ...]:
+    """Returns patterns of rows one by one, of one text with commas between them or of several."""
+    given = patterns.split(",") if isinstance(patterns, str) else patterns
+    return tuple(pattern.strip() for pattern in given)
 
 
 def _fitting_rows(space: ParamSpace, pattern: str) -> np.ndarray:

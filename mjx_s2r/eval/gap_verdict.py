@@ -80,7 +80,8 @@ def _gap(simulated: Performance, robot: Performance, times: float) -> EpisodeFig
     sides = []
     for side in (robot, simulated):
         count = times * side.effective
-        sides.append((side.success.value, wilson(side.success.value * count, count)))
+        ends = wilson(side.success.value * count, count, clusters=side.clusters)
+        sides.append((side.success.value, ends))
     ratio, (low, high) = rate_ratio(*sides)
     return EpisodeFigure(1 - ratio, 1 - high, 1 - low)
 

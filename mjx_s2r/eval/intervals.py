@@ -8,8 +8,11 @@ estimation for the difference between independent proportions, Statistics in Med
 Both count episodes that are independent of each other. Episodes on one robot are not: robots differ
 more than chance, and `design_effect` says by how much; dividing counts by it makes Wilson's
 interval right again (Rao and Scott, A simple method for the analysis of clustered binary data,
-Biometrics 48 (1992) 577-585). Episodes of one trained policy tell how good that policy is, not how
-much policies of different training seeds differ.
+Biometrics 48 (1992) 577-585). A few robots say little of how much robots differ: with C of them the
+interval reaches as far as Student's t with C - 1 degrees of freedom (Korn and Graubard, Confidence
+intervals for proportions with small expected number of positive counts estimated from survey data,
+Survey Methodology 24 (1998) 193-201). Episodes of one trained policy tell how good that policy is,
+not how much policies of different training seeds differ.
 """
 
 import math
@@ -22,11 +25,18 @@ from scipy.stats import t as student_t
 Interval = tuple[float, float]
 
 
-def wilson(successes: float, n: float, confidence: float = 0.95) -> Interval:
+def wilson(successes: float, n: float, confidence: float = 0.95, *, clusters: int = 0) -> Interval:
     """Returns (low, high) of the probability behind ``successes`` in ``n`` trials.
 
     The ends are the p that solve (k/n - p)^2 = z^2 p (1 - p) / n. Counts that were divided by a
     design effect need not be whole.
+
+    Args:
+        successes: of the trials.
+        n: trials.
+        confidence: probability that the interval holds the one behind them.
+        clusters: of several trials each, whose scatter is in the counts: z is then Student's. Below
+            2 the trials are independent, or all of one cluster, which the interval is then about.
 
     Raises:
         ValueError: no trials, successes outside 0..n, or a confidence outside (0, 1).
@@ -37,7 +47,8 @@ def wilson(successes: float, n: float, confidence: float = 0.95) -> Interval:
         )
     if not 0 < confidence < 1:
         raise ValueError(f"confidence {confidence} must lie between 0 and 1, e.g. 0.95")
-    z = NormalDist().inv_cdf((1 + confidence) / 2)
+    tail = (1 + confidence) / 2
+    z = NormalDist().inv_cdf(tail) if clusters < 2 else float(student_t.ppf(tail, clusters - 1))
     rate = successes / n
     middle = rate + z * z / (2 * n)
     half = z * math.sqrt(rate * (1 - rate) / n + z * z / (4 * n * n))
@@ -47,7 +58,11 @@ def wilson(successes: float, n: float, confidence: float = 0.95) -> Interval:
 
 
 def newcombe(
-    first: tuple[float, float], second: tuple[float, float], confidence: float = 0.95
+    first: tuple[float, float],
+    second: tuple[float, float],
+    confidence: float = 0.95,
+    *,
+    clusters: tuple[int, int] = (0, 0),
 ) -> Interval:
     """Returns (low, high) of the difference of two probabilities, first minus second.
 
@@ -57,11 +72,13 @@ def newcombe(
         first: (successes, trials).
         second: (successes, trials), independent of the first.
         confidence: probability that the interval holds the difference.
+        clusters: of each, as in `wilson`.
 
     Raises:
         ValueError: as in `wilson`.
     """
-    (low1, high1), (low2, high2) = wilson(*first, confidence), wilson(*second, confidence)
+    low1, high1 = wilson(*first, confidence, clusters=clusters[0])
+    low2, high2 = wilson(*second, confidence, clusters=clusters[1])
     rate1, rate2 = first[0] / first[1], second[0] / second[1]
     down = math.hypot(rate1 - low1, high2 - rate2)
     up = math.hypot(high1 - rate1, rate2 - low2)
@@ -84,6 +101,11 @@ def design_effect(successes: Sequence[int], trials: Sequence[int]) -> float:
         return 1.0
     scatter = clusters / (clusters - 1) * ((good - rate * count) ** 2).sum() / total
     return max(1.0, float(scatter / (rate * (1 - rate))))
+
+
+def clusters_of(groups: int, trials: int) -> int:
+    """Returns how many clusters so many ``groups`` of ``trials`` are; 0 where each has just one."""
+    return groups if trials > groups else 0
 
 
 def rate_ratio(

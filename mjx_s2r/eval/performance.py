@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from mjx_s2r.eval.intervals import Interval, design_effect, mean_interval, wilson
+from mjx_s2r.eval.intervals import Interval, clusters_of, design_effect, mean_interval, wilson
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,11 @@ class Performance:
     episode_return: EpisodeFigure
     length: EpisodeFigure
 
+    @property
+    def clusters(self) -> int:
+        """Groups of several episodes, which may resemble each other; 0 where all are of one."""
+        return clusters_of(self.groups, self.episodes)
+
     def to_json(self) -> dict[str, Any]:
         """Returns the figures as JSON values; estimates are [value, low, high]."""
         return {
@@ -95,7 +100,8 @@ def performance_of(
     names = np.asarray(groups)
     scatter = design_effect([int(good[names == g].sum()) for g in trials], list(trials.values()))
     count, hits = len(good), int(good.sum())
-    low, high = wilson(hits / scatter, count / scatter)
+    clusters = clusters_of(len(trials), count)
+    low, high = wilson(hits / scatter, count / scatter, clusters=clusters)
 
     def mean(values: Sequence[float] | np.ndarray) -> EpisodeFigure:
         """Returns the mean with its interval."""

@@ -105,9 +105,7 @@ class TaskFunctions:
         self._pushers: dict[Any, tuple[WorldSpec, Callable[..., Any]]] = {}
         spec, table = task.contract, task.space
         self.control_dt = 1 / spec.control_hz
-        self._sensor = sensor.bind_sensor(
-            self._group("sensor"), {s.name: s.size for s in spec.signals}, self.control_dt
-        )
+        self._sensor = sensor.bind_sensor(self._group("sensor"), spec.sensed, self.control_dt)
         self._scatter = world.bind_world(self._group("world"), task.mj_model, self.control_dt)
         self.actuator_rows, self.world_rows = self._group("actuator"), self._group("world")
         self._columns = {
@@ -129,11 +127,6 @@ class TaskFunctions:
         if not count:
             return values
         return space.resample_steps(jnp, values, jax.random.uniform(key, (count,)))
-
-    @cached_property
-    def sizes(self) -> Mapping[str, int]:
-        """Sizes of the task's signals by name, without "command"."""
-        return {s.name: s.size for s in self.task.contract.signals if s.name != "command"}
 
     @cached_property
     def blank(self) -> Mapping[str, np.ndarray]:
@@ -186,11 +179,11 @@ class TaskFunctions:
             return told, said, memory, kept
         key_init, key_read, key_now = jax.random.split(key, 3)
         fresh = self._fresh_sensors(told, key_init)
-        later = sensor.push(self._sensor, kept, self._readings(told))
+        later = sensor.push(self._sensor, kept, told)
         kept = jax.tree.map(lambda a, b: jnp.where(first, a, b), fresh, later)
         values = self.now("sensor", xi, key_now)
         kept, told = sensor.read(self._sensor, kept, values, key=key_read)
-        return {name: told[name] for name in self.sizes}, said, memory, kept
+        return told, said, memory, kept
 
     def sender(self, physics_dt: float, steps: int) -> tuple[ActuatorSpec, Callable[..., Any]]:
         """Returns the actuator rows bound to a time step, and what sends a command through them.
@@ -235,18 +228,14 @@ class TaskFunctions:
             self._pushers[names] = spec, _on_processor(jax.jit(blow))
         return self._pushers[names]
 
-    def _readings(self, told: Mapping[str, Any]) -> dict[str, Any]:
-        """Returns the readings of all signals; the command is the controller's, and not sensed."""
-        return {**told, "command": jnp.zeros(len(self.task.contract.action.joints))}
-
     def _fresh_sensors(self, told: Mapping[str, Any], key: jax.Array) -> sensor.SensorState:
         """Returns the state of sensors at the start of an episode."""
-        return sensor.init(self._sensor, self._readings(told), key=key)
+        return sensor.init(self._sensor, told, key=key)
 
     @cached_property
     def no_sensors(self) -> sensor.SensorState:
         """The state of the sensors before the first reading, which it does not act on."""
-        told = {name: jnp.zeros(size) for name, size in self.sizes.items()}
+        told = {name: jnp.zeros(size) for name, size in self.task.contract.sensed.items()}
         return jax.tree.map(np.asarray, self._fresh_sensors(told, jax.random.key(0)))
 
 
@@ -294,9 +283,9 @@ class TaskJudge:
             ModelError: a joint or body of the task's start that the robot does not have.
             ParamError: a row that does not fit the robot.
         """
-        self.sizes, self.state = functions.sizes, GoalState()
         self._functions, self._values = functions, dict(values)
         task = functions.task
+        self.sizes, self.state = task.contract.sensed, GoalState()
         self._xi = jnp.asarray(task.space.values(values))
         self._places = _Places(task.mj_model, model)
         self._places.check_start(task.name)

@@ -148,7 +148,10 @@ class Checkpoints:
         """Returns the newest whole tree and its step, or that of a given ``step``."""
         held = self.steps()
         if step is not None and step not in held:
-            raise CheckpointError(f"{self.folder} holds no checkpoint {step}; it holds {held}")
+            raise CheckpointError(
+                f"{self.folder} holds no checkpoint {step}; it holds {held}: name one of them, or "
+                "put that one back"
+            )
         steps = [step] if step is not None else held[::-1]
         for candidate in steps:
             try:

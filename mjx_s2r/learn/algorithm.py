@@ -93,7 +93,7 @@ class Imitator(Protocol):
 
         Args:
             state: the algorithm's state while they were acted.
-            rollout: T steps in B worlds.
+            rollout: T steps in B worlds; its episodes say how long one may take.
         """
         ...
 

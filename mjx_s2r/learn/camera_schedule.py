@@ -22,6 +22,7 @@ from mjx_s2r.learn.networks.actor_critic import Images
 from mjx_s2r.render.cameras import Cameras, places, poses, take_pictures
 from mjx_s2r.render.geometry.pose import ScenePose
 from mjx_s2r.runtime.devices import gradient_compiler_options
+from mjx_s2r.runtime.random_keys import LOST
 from mjx_s2r.sim.backends.physics_config import ModelError
 from mjx_s2r.sim.effects.frame_timing import (
     FrameQueue,
@@ -39,26 +40,27 @@ from mjx_s2r.sim.interface import State
 from mjx_s2r.sim.model.fields import element_names
 
 Frames = tuple[FrameQueue, ...]  # per camera
+COPIES = 3  # of a rollout's pictures at an update: by steps, stacked, and in minibatches' order
 _PICTURE_TYPES = {"rgb": jnp.uint8, "depth": jnp.uint16}  # of a camera's kind, as it is drawn
 
 
 def check_picture_memory(
     cameras: Sequence[CameraSignal], worlds: int, steps: int, memory: float
 ) -> None:
-    """Checks that the pictures of a rollout fit into ``memory`` bytes.
+    """Checks that the pictures of a rollout fit into ``memory`` bytes, in all their copies.
 
     Raises:
         ModelError: they do not; names the camera that asks for most.
     """
     sizes = [
-        math.prod(c.shape) * np.dtype(_PICTURE_TYPES[c.kind]).itemsize * worlds * steps
+        COPIES * math.prod(c.shape) * np.dtype(_PICTURE_TYPES[c.kind]).itemsize * worlds * steps
         for c in cameras
     ]
     if sum(sizes) > memory:
         size, camera = max(zip(sizes, cameras, strict=True), key=lambda pair: pair[0])
         raise ModelError(
             f"camera {camera.name!r}: pictures of {camera.height}x{camera.width} of {worlds} "
-            f"worlds over {steps} steps take {size / 1e9:.1f} GB, and here are "
+            f"worlds over {steps} steps take {size / 1e9:.1f} GB in {COPIES} copies, and here are "
             f"{memory / 1e9:.1f} GB; take smaller pictures, fewer worlds or shorter rollouts"
         )
 
@@ -155,7 +157,7 @@ class CameraSchedule:
         return cast(Frames, _begun(self.timing, self.pictures(worlds, xi, key)))
 
     def observe(
-        self, frames: Frames, worlds: State, xi: jax.Array, step: int, key: jax.Array
+        self, frames: Frames, worlds: State, xi: jax.Array, step: int | jax.Array, key: jax.Array
     ) -> tuple[Frames, Images]:
         """Draws the worlds whose turn it is; returns the frames and what the policy sees.
 
@@ -320,7 +322,7 @@ def _wind(
             out.append(queue)
             continue
         due, (xi, begins) = _turn(every, (queue, worlds), turn)
-        lost = jax.random.fold_in(jax.random.fold_in(key, 3), index)
+        lost = jax.random.fold_in(jax.random.fold_in(key, LOST), index)
         taken = take_frames(spec, due, new, xi, begins, key=lost)
         out.append(jax.tree.map(partial(_put_back, every, turn), queue, taken))
     return tuple(out)

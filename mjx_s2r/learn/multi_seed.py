@@ -4,13 +4,11 @@ Small networks leave most of a GPU idle; S trainings side by side then take litt
 (Lu et al. 2022, PureJaxRL). Each is, but for rounding, the training that its seed gives alone.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from mjx_s2r.learn.compiled_step import CompiledStep
 from mjx_s2r.learn.trainer import Trainer
@@ -42,8 +40,3 @@ class Seeds:
 def take_seed(tree: Any, index: int) -> Any:
     """Returns one seed's part of a tree (S, ...); compiled once for all leaves and seeds."""
     return jax.tree.map(lambda leaf: leaf[index], tree)
-
-
-def stack_seeds(trees: Sequence[Any]) -> Any:
-    """Returns the trees of S seeds as one tree (S, ...)."""
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)

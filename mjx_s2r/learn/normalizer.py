@@ -1,10 +1,18 @@
-"""Running mean and variance of observations (Welford, merged by Chan et al. 1979)."""
+"""Running mean and variance of observations (Welford, merged by Chan et al. 1979).
+
+A single reading of a world that bursts could make a column's deviation so large that the column
+reads zero for the rest of the training. So, once enough has been seen, what lies far off counts as
+if it lay `FAR` deviations from the mean: one reading can hardly move them, and those of a column
+whose scale has changed, which are many, still do.
+"""
 
 import jax
 import jax.numpy as jnp
 from flax import struct
 
 CLIP = 5.0  # standard deviations; beyond them readings look alike
+FAR = 20.0  # standard deviations; what lies beyond counts as if it lay there
+ENOUGH = 1000  # readings after which moments are trusted to say what is far
 
 
 @struct.dataclass
@@ -22,7 +30,9 @@ def init(size: int) -> Normalizer:
 
 
 def update(state: Normalizer, batch: jax.Array) -> Normalizer:
-    """Returns the moments with a ``batch`` (..., P) merged in."""
+    """Returns the moments with a ``batch`` (..., P) merged in; see above for what lies far off."""
+    reach = jnp.where(state.count >= ENOUGH, FAR * std(state), jnp.inf)
+    batch = jnp.clip(batch, state.mean - reach, state.mean + reach)
     axes, new = tuple(range(batch.ndim - 1)), batch.size // batch.shape[-1]
     count = state.count + new
     mean = batch.mean(axes)

@@ -98,7 +98,6 @@ class TrainLogger:
     tracker: Tracker | None = None
     line: dict[str, float] = field(default_factory=dict, init=False)
     _pending: tuple[int, EpisodeScores] | None = field(default=None, init=False)
-    _evaluated_at: int = field(default=0, init=False)
 
     def write(self, run: Run, window: LogWindow) -> str:
         """Writes one line of metrics and one of bounds; returns a short note for the screen."""
@@ -109,7 +108,7 @@ class TrainLogger:
         if self.sees:
             line |= {"images": line["env_steps"], "images_per_s": line["steps_per_s"]}
         line |= {"entropy": float(report.entropy), "bad_scores": float(report.dropped)}
-        line |= self._evaluation(window)
+        line |= self._evaluation(run, window)
         self.line = line
         run.log(window.done, line)
         nan_replay.save_snapshots(run, window.done, window.metrics.nan_snapshot, names)
@@ -124,20 +123,26 @@ class TrainLogger:
             _log_episodes(run, window.done, window.state.curriculum)
         return _note(line)
 
-    def _evaluation(self, window: LogWindow) -> dict[str, float]:
+    def _evaluation(self, run: Run, window: LogWindow) -> dict[str, float]:
         """Returns the figures of the evaluation begun before, and begins one where it is due.
 
-        One that has been begun runs beside the training and is read a line later; the last one is
-        waited for.
+        One is due at the first line at or after every ``eval_every`` iterations of the training,
+        however often it was resumed. It runs beside the training and is read a line later; the last
+        one is waited for, and the one before gets a line of its own.
         """
         out, self._pending = _read(self._pending), None
-        due = self.eval_every and window.done - self._evaluated_at >= self.eval_every
-        last = window.done == self.iterations
-        if self.evaluate is not None and (due or (last and self.eval_every)):
-            self._evaluated_at = window.done
+        if self.evaluate is None or not self.eval_every:
+            return out
+        before, last = window.done - window.iterations, window.done == self.iterations
+        if last or window.done // self.eval_every > before // self.eval_every:
             key = jax.random.key(1_000_003 + window.done)
             self._pending = (window.done, self.evaluate(window.state, key))
-        return _read(self._pending) if last and self._pending else out
+        if not last:
+            return out
+        if out:
+            at = int(out["eval_at"])
+            run.log(at, out | {"env_steps": float(at * self.steps_per_iteration)})
+        return _read(self._pending)
 
 
 def _note(line: dict[str, float]) -> str:

@@ -14,7 +14,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, NamedTuple, Protocol, cast
 
 import jax
 import jax.numpy as jnp
@@ -55,6 +55,7 @@ from mjx_s2r.learn.train_logger import LogWindow, MetricsWindow, TrainLogger
 from mjx_s2r.runtime import distributed
 from mjx_s2r.runtime.devices import check_jax_config
 from mjx_s2r.runtime.progress import ProgressBar, compile_ahead, progress
+from mjx_s2r.runtime.random_keys import FRAMES
 from mjx_s2r.runtime.sharding import (
     check_num_envs,
     device_mesh,
@@ -108,6 +109,20 @@ class Metrics:
     episodes: EpisodeStats
     nan_snapshot: NanSnapshot
     loss: Any
+
+
+class SeenStepKeys(NamedTuple):
+    """The random keys of one control step that begins with a picture.
+
+    Attributes:
+        looks: which look every world wears.
+        see: noise of the pictures, and which are lost.
+        act: the action.
+    """
+
+    looks: jax.Array
+    see: jax.Array
+    act: jax.Array
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,7 +183,7 @@ class Trainer:
         if self.cameras is None:
             return state
         xi = state.env_state.pipeline_state.episode_params.xi
-        frames = self.cameras.initial(state.env_state, xi, jax.random.fold_in(key, 1))
+        frames = self.cameras.initial(state.env_state, xi, jax.random.fold_in(key, FRAMES))
         return replace(state, frames=frames)
 
     def state_shapes(self) -> TrainState:
@@ -210,11 +225,12 @@ class Trainer:
     ) -> tuple[TrainState, Metrics]:
         """Takes the gradient steps on a batch and moves the curriculum."""
         batch, before, key = collected
+        longest = -(-self.env.episode_steps // self.config.num_steps)
+        batch = replace(batch, episodes=replace(batch.episodes, longest=longest))
         learner, critic, loss = self.algorithm.update(state.learner, batch, before, key=key)
         scored = batch.episodes
         if isinstance(self.algorithm, Imitator):
             scored = self.algorithm.scored_episodes(state.learner, batch)
-        scored = replace(scored, longest=-(-self.env.episode_steps // self.config.num_steps))
         state = replace(
             state,
             learner=learner,
@@ -343,21 +359,22 @@ class Trainer:
         """Runs one iteration whose every step begins with a picture."""
         fresh, (key_next, key_rollout, key_update) = self.prepare(state)
         fresh_xi = fresh.pipeline_state.episode_params.xi
-        fresh_frames = cameras.fresh(fresh, fresh_xi, jax.random.fold_in(key_update, 1))
+        fresh_frames = cameras.fresh(fresh, fresh_xi, jax.random.fold_in(key_update, FRAMES))
         before, frames, worlds = state.rnn_state, state.frames, state.env_state
         carry = (before.actor, worlds, self._empty_snapshot(worlds))
         steps: list[StepRecord] = []
-        first = int(state.iteration) * self.config.num_steps if cameras.keeps_frames else 0
+        # Kept on the device: who reads it there waits for the update before.
+        first = state.iteration * self.config.num_steps if cameras.keeps_frames else 0
         keys = self._step_keys(key_rollout)
         drawn: list[tuple[EpisodeParams, jax.Array]] = []
         for index, key in enumerate(keys):
-            looks = self._looks(state.curriculum, carry[1], key)
-            frames, images = cameras.observe(frames, carry[1], looks.xi, first + index, key)
+            looks = self._looks(state.curriculum, carry[1], key.looks)
+            frames, images = cameras.observe(frames, carry[1], looks.xi, first + index, key.see)
             age = cameras.picture_age(frames, carry[1])
             if self._picture_schedule is not None:
                 drawn.append((looks, age))
             places = cameras.places(carry[1], looks.xi, age)
-            shown = (images, places, jnp.int32(index), key)
+            shown = (images, places, jnp.int32(index), key.act)
             carry, step = self._step(state.learner, carry, fresh, *shown)
             frames = cameras.auto_reset(frames, fresh_frames, carry[1])
             steps.append(step)
@@ -370,8 +387,9 @@ class Trainer:
         return replace(state, frames=frames), metrics
 
     @partial(jax.jit, static_argnums=0)
-    def _step_keys(self, key: jax.Array) -> list[jax.Array]:
-        return list(jax.random.split(key, self.config.num_steps))
+    def _step_keys(self, key: jax.Array) -> list[SeenStepKeys]:
+        keys = jax.random.split(key, (self.config.num_steps, len(SeenStepKeys._fields)))
+        return [SeenStepKeys(*step) for step in keys]
 
     @partial(jax.jit, static_argnums=0)
     def _looks(self, schedule: Any, worlds: State, key: jax.Array) -> EpisodeParams:
@@ -381,7 +399,7 @@ class Trainer:
         if self._picture_schedule is None:
             return kept
         count = self.config.num_envs
-        fresh = self._picture_schedule.sample(schedule, count, jax.random.fold_in(key, 2))
+        fresh = self._picture_schedule.sample(schedule, count, key)
         steady = jnp.asarray(self._steady)
         return jax.tree.map(partial(where_world, steady), kept, fresh)
 
@@ -400,7 +418,7 @@ class Trainer:
         index: jax.Array,
         key: jax.Array,
     ) -> tuple[tuple[jax.Array, State, NanSnapshot], StepRecord]:
-        act, key = partial(self.algorithm.act, learner), jax.random.fold_in(key, 1)
+        act = partial(self.algorithm.act, learner)
         given = (self.env, act, carry, fresh, images, index)
         return rollout_step(*given, places=places, key=key)
 
@@ -521,6 +539,7 @@ def fit(
     iterations: int,
     may_change: Sequence[str] = (),
     finished: Callable[[TrainState], bool] | None = None,
+    part: Callable[[TrainState], int] | None = None,
 ) -> TrainState:
     """Runs or resumes a training in its run folder; returns the last state.
 
@@ -532,6 +551,7 @@ def fit(
         iterations: how many in all.
         may_change: settings that a resumed run may change.
         finished: whether a state needs no further iteration; None runs all of them.
+        part: which part of the training a state begins; no line tells of two of them.
 
     Raises:
         JaxConfigError: a setting of jax under which trainings fail.
@@ -589,6 +609,7 @@ def fit(
             iterate=profiler if config.profile else iterate,
             log=logger.write,
             finished=finished,
+            part=part,
         )
         key = jax.random.key(config.seed)
         compile_ahead(mesh, trainer.programs(key))
@@ -624,6 +645,8 @@ class LoopConfig:
         iterate: state -> (state, metrics).
         log: writes the lines of a window and returns a short note for the screen.
         finished: whether a state needs no further iteration; None runs all of them.
+        part: which part of the training a state begins: where another one begins, a line is written
+            though none is due; None where there are no parts. It is asked after every iteration.
     """
 
     what: str
@@ -634,6 +657,7 @@ class LoopConfig:
     iterate: Callable[[Any], tuple[Any, Any]]
     log: Callable[[Run, LogWindow], str]
     finished: Callable[[Any], bool] | None = None
+    part: Callable[[Any], int] | None = None
 
     def __post_init__(self) -> None:
         """Checks the sizes.
@@ -683,6 +707,7 @@ def _iterations(
 ) -> Any:
     window = MetricsWindow(time.perf_counter())
     over = loop.finished is not None and loop.finished(state)
+    part = None if loop.part is None else loop.part(state)
     for done in range(first + 1, loop.iterations + 1):
         if over:
             break
@@ -690,7 +715,8 @@ def _iterations(
         window.add(metrics)
         over = loop.finished is not None and loop.finished(state)
         last = done == loop.iterations or over
-        due = done % loop.log_every == 0 or last
+        before, part = part, None if loop.part is None else loop.part(state)
+        due = done % loop.log_every == 0 or last or part != before
         if due:
             note = loop.log(run, window.close(done, state))
             if distributed.is_writer():

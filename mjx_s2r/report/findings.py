@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from mjx_s2r.eval.intervals import Interval, newcombe, wilson
+from mjx_s2r.eval.intervals import Interval, clusters_of, newcombe, wilson
 from mjx_s2r.params import ParamSpace
 
 RANDOMIZED, PLAIN = "randomized", "plain"
@@ -69,9 +69,14 @@ class Outcome:
         """Successes and episodes, divided by the design effect: as if all were independent."""
         return self.successes / self.effect, self.episodes / self.effect
 
+    @property
+    def clusters(self) -> int:
+        """Robots with several episodes each; 0 where there are none or that is not told."""
+        return clusters_of(self.robots, self.episodes)
+
     def interval(self, confidence: float) -> Interval:
         """Returns Wilson's interval of the rate."""
-        return wilson(*self.independent, confidence)
+        return wilson(*self.independent, confidence, clusters=self.clusters)
 
 
 @dataclass(frozen=True)
@@ -253,7 +258,8 @@ def span(low: float, high: float) -> str:
 def _difference(report: DemoReport, ours: Outcome, bare: Outcome) -> Verdict:
     """Returns what can be said about randomized against plain."""
     counts = ours.independent, bare.independent
-    low, high = (100 * end for end in newcombe(*counts, report.confidence))
+    clusters = ours.clusters, bare.clusters
+    low, high = (100 * x for x in newcombe(*counts, report.confidence, clusters=clusters))
     points = 100 * (ours.rate - bare.rate)
     if low > 0:
         gain = f"{points:.0f} points ({low:.0f} to {high:.0f})"

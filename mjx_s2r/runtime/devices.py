@@ -34,12 +34,8 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from jax.sharding import NamedSharding
-
-WORLDS = "worlds"  # name of the mesh axis that environments are split over
 CACHE_ENV = "MJX_S2R_CACHE"
 EMITTERS_OFF = "--xla_cpu_use_fusion_emitters=false"
 SCHEDULER_OFF = "--xla_cpu_enable_concurrency_optimized_scheduler=false"
@@ -86,10 +82,6 @@ REFUSED: tuple[tuple[str, tuple[Any, ...], str], ...] = (
 
 class JaxConfigError(ValueError):
     """A setting of jax under which trainings fail; the message names it, why and the remedy."""
-
-
-class DeviceError(ValueError):
-    """Devices that cannot be used as asked; the message names the sizes and the remedy."""
 
 
 def cpu_flags(version: str) -> tuple[str, ...]:
@@ -206,43 +198,6 @@ def default_cache_dir() -> Path:
     """Returns the folder for compiled programs: $MJX_S2R_CACHE, else ~/.cache/mjx_s2r/xla."""
     given = os.environ.get(CACHE_ENV)
     return Path(given) if given else Path.home() / ".cache" / "mjx_s2r" / "xla"
-
-
-def world_sharding() -> "NamedSharding":
-    """Returns the placement that splits the first axis, the worlds, over all devices."""
-    import jax
-
-    mesh = jax.sharding.Mesh(jax.devices(), (WORLDS,))
-    return jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(WORLDS))
-
-
-def shard_worlds(tree: Any) -> Any:
-    """Returns ``tree``, every leaf (N, ...), with N split evenly over all devices.
-
-    Raises:
-        DeviceError: a leaf without a first axis, or N that the devices do not divide.
-    """
-    import jax
-
-    sharding = world_sharding()
-    count = sharding.mesh.size
-    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
-        shape = jax.numpy.shape(leaf)
-        if not shape or shape[0] % count:
-            worlds = f"{shape[0]} worlds" if shape else "no world axis"
-            raise DeviceError(
-                f"leaf {jax.tree_util.keystr(path) or '(root)'} has {worlds} for {count} devices; "
-                f"use a number of worlds that {count} divides"
-            )
-    return jax.device_put(tree, sharding)
-
-
-def replicate(tree: Any) -> Any:
-    """Returns ``tree`` with a full copy of every leaf on each device."""
-    import jax
-
-    mesh = world_sharding().mesh
-    return jax.device_put(tree, jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec()))
 
 
 def describe() -> dict[str, Any]:

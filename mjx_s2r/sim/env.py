@@ -24,6 +24,7 @@ world's random key.
 
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -90,6 +91,32 @@ class EnvState:
     invalid: jax.Array
     push: Push | None = None
     adversary: Adversary | None = None
+
+
+class StepKeys(NamedTuple):
+    """The random keys of one control step of a world: one split, each for one thing.
+
+    A key taken from the world's by another call, as `jax.random.fold_in` of a small number, may
+    equal one of these.
+
+    Attributes:
+        next: the world's key from the next step on.
+        issue: what becomes of the command.
+        read: errors of the sensors.
+        push: pushes from outside.
+        rows: values of the rows per step.
+    """
+
+    next: jax.Array
+    issue: jax.Array
+    read: jax.Array
+    push: jax.Array
+    rows: jax.Array
+
+
+def step_keys(key: jax.Array) -> StepKeys:
+    """Returns the keys of the step that a world of ``key`` takes next."""
+    return StepKeys(*jax.random.split(key, len(StepKeys._fields)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,7 +186,7 @@ class Env:
         core = replace(core, ctrl=ctrl, act=self._settled(core.act, ctrl))
         sim = replace(sim, physics_state=core)
         data = self._task_data(sim, self._current_params(sim))
-        true = {**task_calls.signals(self.task, data), "command": command}
+        true = task_calls.signals(self.task, data)
         sim = replace(sim, sensor=sensor.init(self.sensor, true, key=key_sensor))
         sim, obs = self._observe(sim, data, key_read)
         invalid = ~self._finite(sim, data, obs)
@@ -177,22 +204,21 @@ class Env:
     def step(self, state: State, action: jax.Array) -> State:
         """Returns the state one control step later under ``action`` (J,) in [-1, 1]."""
         sim, task = state.pipeline_state, self.task
-        key_next, key_issue, key_read, key_push = jax.random.split(sim.key, 4)
+        keys = step_keys(sim.key)
         xi, action = self._current_params(sim), jnp.clip(action, -1.0, 1.0)
         output = self._perturb_action(sim, xi, action, state.obs["state"])
         output = output * jnp.asarray(task.contract.action.scale)
         command = next_command(jnp, task.contract.action, sim.command, output)
-        moving = actuator.issue(self.actuator, sim.actuator, xi, command, key=key_issue)
-        pushed = None if sim.push is None else world.push(self.world, sim.push, xi, key=key_push)
+        moving = actuator.issue(self.actuator, sim.actuator, xi, command, key=keys.issue)
+        pushed = None if sim.push is None else world.push(self.world, sim.push, xi, key=keys.push)
         sim = replace(sim, actuator=moving, push=pushed, command=command)
         sim = replace(sim, physics_state=self._simulate(sim, xi))
         data = self._task_data(sim, xi)
         verdict = task_calls.reward(task, data, action)
         core, data = physics.with_memory(sim.physics_state, data, verdict.memory)
-        true = {**task_calls.signals(task, data), "command": command}
-        kept = sensor.push(self.sensor, sim.sensor, true)
-        sim = replace(sim, physics_state=core, sensor=kept, key=key_next)
-        sim, obs = self._observe(sim, data, key_read)
+        kept = sensor.push(self.sensor, sim.sensor, task_calls.signals(task, data))
+        sim = replace(sim, physics_state=core, sensor=kept, key=keys.next)
+        sim, obs = self._observe(sim, data, keys.read)
         nan = sim.invalid | ~self._finite(sim, data, obs, verdict.reward)
         goal_steps = jnp.where(verdict.on_goal & ~nan, sim.goal_steps + 1, 0)
         steps = sim.steps + 1
@@ -272,7 +298,7 @@ class Env:
         count = int(self.task.space.where("resample", "step").sum())
         if not count:
             return sim.episode_params.xi
-        unit = jax.random.uniform(jax.random.fold_in(sim.key, 1), (count,))
+        unit = jax.random.uniform(step_keys(sim.key).rows, (count,))
         return self.task.space.resample_steps(jnp, sim.episode_params.xi, unit)
 
     def _sample_adversary(self, key: jax.Array) -> Adversary | None:
@@ -354,16 +380,17 @@ class Env:
         """Returns the world after the sample, and the observations of policy and teacher."""
         contract, space = self.task.contract, self.task.space
         reading, told = sensor.read(self.sensor, sim.sensor, self._current_params(sim), key=key)
-        true = {**task_calls.signals(self.task, data), "command": sim.command}
+        true, sent = task_calls.signals(self.task, data), {"command": sim.command}
         behind = sim.command - sim.actuator.history[1:]
         hidden = ~space.in_group("visual")
         parts = (
-            assemble(jnp, contract, true),
+            assemble(jnp, contract, {**true, **sent}),
             task_calls.privileged(self.task, data),
             (behind / jnp.asarray(contract.action.scale)).reshape(-1),
             space.normalize(jnp, sim.episode_params.xi)[hidden],
         )
-        obs = {"state": assemble(jnp, contract, told), "privileged": jnp.concatenate(parts)}
+        state = assemble(jnp, contract, {**told, **sent})
+        obs = {"state": state, "privileged": jnp.concatenate(parts)}
         # Kept once made: the check of what is finite would have the compiler make them twice.
         return replace(sim, sensor=reading), jax.lax.optimization_barrier(obs)
 
@@ -476,9 +503,7 @@ def make(task: Task, config: PhysicsConfig | None = None, worlds: int = 1) -> En
         physics=engine,
         binding=binding,
         actuator=actuator.bind_actuator(task.space, joints, control_dt, physics_dt, effort),
-        sensor=sensor.bind_sensor(
-            task.space, {s.name: s.size for s in contract.signals}, control_dt
-        ),
+        sensor=sensor.bind_sensor(task.space, contract.sensed, control_dt),
         world=world.bind_world(task.space, mj_model, control_dt),
         motor=motor.bind_motor(task.space, mj_model, joints),
         drives=drives,

@@ -202,7 +202,7 @@ def signals(task: Task, data: mjx.Data) -> dict[str, jax.Array]:
             f"{task.name}.signals returns {_described(found)}; return a dict of the contract's "
             "signals by name"
         )
-    sizes = {s.name: s.size for s in task.contract.signals if s.name != "command"}
+    sizes = task.contract.sensed
     for name in sizes:
         if name not in found:
             raise TaskError(

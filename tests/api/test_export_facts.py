@@ -149,10 +149,12 @@ def test_pictures_that_a_network_cannot_take_are_named(size: tuple[int, int], ta
 def test_pictures_that_find_no_room_are_named() -> None:
     large = CameraSignal("top", 3000, 4000, 10.0)
     with pytest.raises(
-        ModelError, match=r"'top'.*3000x4000 of 512 worlds over 16 steps.*294\.9 GB"
+        ModelError, match=r"'top'.*3000x4000 of 512 worlds over 16 steps.*884\.7 GB in 3 copies"
     ):
         check_picture_memory([FRONT, large], 512, 16, 64e9)
-    check_picture_memory([FRONT, large], 64, 16, 64e9)
+    with pytest.raises(ModelError, match=r"110\.6 GB"):  # one copy alone would fit
+        check_picture_memory([FRONT, large], 64, 16, 64e9)
+    check_picture_memory([FRONT, large], 32, 16, 64e9)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Runs of students: one that remembers is trained, judged, exported, and continued by PPO."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from mjx_s2r.api.policy import export_policy, load_policy
 from mjx_s2r.api.student import StudentConfig, load_student, student_trainer, train_student
 from mjx_s2r.api.teacher import TeacherConfig, load_teacher, teacher_trainer, train_teacher
 from mjx_s2r.io.config import ConfigError
+from mjx_s2r.io.origin import checksum
+from mjx_s2r.io.run import read_config
 from mjx_s2r.learn.distill.config import DistillConfig
 from mjx_s2r.learn.ppo.config import PPOConfig
 from mjx_s2r.learn.ppo.ppo import PPO
@@ -81,6 +84,21 @@ def test_a_student_that_remembers_leaves_as_one_file(student: Path) -> None:
     actions = [flown.act(x, {"fixed": image}) for x, image in zip(obs, images, strict=True)]
     np.testing.assert_allclose(actions, expected, atol=1e-5)
     assert np.abs(np.diff(np.asarray(expected), axis=0)).max() > 1e-4
+
+
+def test_a_student_keeps_its_teacher(teacher: Path, student: Path, tmp_path: Path) -> None:
+    """The checkpoint, in a folder that was moved and trained on; not what came later."""
+    kept = read_config(StudentConfig, student)
+    begun = load_teacher(teacher)[2]
+    assert kept.teacher_iteration == int(begun.iteration) == 1
+    assert kept.teacher_sha256 == checksum(begun.learner)
+    moved = tmp_path / "moved"
+    shutil.copytree(teacher, moved)
+    train_teacher(replace(TEACHER, run=moved, iterations=2, resume=True))
+    taught = student_trainer(replace(kept, teacher=moved), trained=True)
+    assert taught.env.space == student_trainer(kept, trained=True).env.space
+    with pytest.raises(ConfigError, match=f"teacher {moved}.*iteration 2"):
+        student_trainer(replace(kept, teacher=moved, teacher_iteration=2))
 
 
 def test_a_student_is_judged_as_a_teacher_is(student: Path) -> None:

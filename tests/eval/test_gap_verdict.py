@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mjx_s2r.eval.gap_verdict import UNKNOWN, judge_gap
-from mjx_s2r.eval.intervals import design_effect, mean_interval, rate_ratio, wilson
+from mjx_s2r.eval.intervals import design_effect, mean_interval, newcombe, rate_ratio, wilson
 from mjx_s2r.eval.performance import Performance, performance_of
 
 
@@ -40,6 +40,37 @@ def test_robots_that_differ_widen_the_interval() -> None:
         low, high = wilson(int(good.sum()), 240)
         plain += low <= 4 / 6 <= high
     assert plain / 400 < 0.75 and 0.90 <= clustered / 400 <= 0.99
+
+
+@pytest.mark.parametrize("robots", [3, 5, 10])
+def test_few_robots_are_no_less_sure_than_they_say(robots: int) -> None:
+    """Rates of robots are from a Beta whose mean is 0.8; one episode each needs no wider ones."""
+    rng = np.random.default_rng(3)
+    names = [f"{robot}" for robot in range(robots) for _ in range(20)]
+    count, inside = len(names), 0
+    for _ in range(500):
+        good = rng.random(count) < np.repeat(rng.beta(2.4, 0.6, robots), 20)
+        found = performance_of(good, np.zeros(count), np.zeros(count), names)
+        inside += found.success.low <= 0.8 <= found.success.high
+    assert inside / 500 > 0.915
+    apart = performance_of(good, good, good, [str(i) for i in range(count)])
+    assert apart.clusters == 0 and found.clusters == robots
+    assert apart.success.interval == pytest.approx(
+        wilson(apart.effective * good.mean(), apart.effective)
+    )
+
+
+def test_wilson_of_clusters_solves_the_score_equation_with_students_quantile() -> None:
+    """t(0.975, 4) = 2.776445; so it is where all have succeeded, whose scatter says nothing."""
+    for good, count in ((43, 50), (25.5, 30.2), (60, 60)):
+        for p in wilson(good, count, clusters=5)[: 1 if good == count else 2]:
+            reach = 2.776445**2 * p * (1 - p) / count
+            assert (good / count - p) ** 2 == pytest.approx(reach, rel=1e-5)
+    assert wilson(5, 9, clusters=1) == wilson(5, 9)
+    low, high = newcombe((8, 10), (3, 10), clusters=(5, 7))
+    (low1, high1), (low2, high2) = wilson(8, 10, clusters=5), wilson(3, 10, clusters=7)
+    assert low == pytest.approx(0.5 - math.hypot(0.8 - low1, high2 - 0.3))
+    assert high == pytest.approx(0.5 + math.hypot(high1 - 0.8, 0.3 - low2))
 
 
 def test_the_interval_of_a_mean_is_students() -> None:

@@ -113,6 +113,21 @@ def test_evaluate_says_a_verdict(tmp_path: Path) -> None:
     assert told["verdict"]["sentence"].startswith(told["verdict"]["word"])
 
 
+def test_the_robots_figures_stay_where_the_verdict_is_interrupted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*given: object, **more: object) -> None:
+        raise KeyboardInterrupt
+
+    policy = write_onnx(tmp_path / "p.onnx", CONTRACT)
+    monkeypatch.setattr(evaluate, "evaluate_in_simulation", interrupted)
+    words = ["--policy", str(policy), "--task", "tests.eval.toy_task:ToyArm", "--count", "1"]
+    with pytest.raises(KeyboardInterrupt):
+        evaluate.main([*words, "--episodes", "1"])
+    told = json.loads((tmp_path / "p.evaluation.json").read_text())
+    assert told["episodes"] == 1 and "verdict" not in told and told["policy"] == str(policy)
+
+
 def test_the_judge_of_a_world_knows_its_rows() -> None:
     (world,) = simulated_worlds(TASK, CONTRACT, [11])
     assert isinstance(world.judge, TaskJudge)

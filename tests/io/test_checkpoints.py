@@ -14,11 +14,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import NamedSharding, PartitionSpec
 
 from mjx_s2r.io import checkpoints as module
 from mjx_s2r.io.checkpoint_leaves import is_key
 from mjx_s2r.io.checkpoints import CheckpointError, Checkpoints
-from mjx_s2r.runtime.devices import shard_worlds
+from mjx_s2r.runtime.sharding import WORLDS, device_mesh
 
 
 @flax.struct.dataclass
@@ -112,7 +113,9 @@ def test_at_least_one_stays(tmp_path: Path) -> None:
 
 
 def test_restores_placement(tmp_path: Path) -> None:
-    tree = shard_worlds({"q": jnp.arange(4.0), "key": jax.random.split(jax.random.key(0), 4)})
+    split = NamedSharding(device_mesh(), PartitionSpec(WORLDS))
+    tree = {"q": jnp.arange(4.0), "key": jax.random.split(jax.random.key(0), 4)}
+    tree = jax.device_put(tree, split)
     store(tmp_path).save(1, tree)
     back, _ = store(tmp_path).restore(tree)
     assert bits(back) == bits(tree)

@@ -123,14 +123,21 @@ CONFIG = DistillConfig(
 
 
 @pytest.mark.slow
-def test_a_student_learns_from_stacks_of_a_slow_camera() -> None:
+def test_a_student_learns_from_stacks_of_a_slow_camera(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An iteration is begun without waiting for a number of the one before."""
+
+    def read(array: jax.Array) -> int:
+        raise AssertionError("a number was read from the device")
+
     task = _task(CONTRACT.control_hz / 2, 2)
     trainer = student_of(_teacher, task, CONFIG)
     state = trainer.init(jax.random.key(0))
     assert [x.pictures.shape for x in state.frames] == [(4, 2, 16, 16, 3)]
     kernel = state.learner.params["params"]["ImageEncoder_0"]["Conv_0"]["kernel"]
     assert kernel.shape[-2] == 16 * 6
-    after, metrics = trainer.iterate(state)
+    with monkeypatch.context() as watch:
+        watch.setattr(type(state.iteration), "__int__", read)
+        after, metrics = trainer.iterate(state)
     assert all(np.isfinite(x).all() for x in jax.tree.leaves(jax.device_get(metrics)))
     assert after.frames[0].pictures.shape == state.frames[0].pictures.shape
     images = (jnp.zeros((3, 16, 16, 6), jnp.uint8),)
@@ -150,7 +157,8 @@ def _shown(view: CameraSchedule, steps: int) -> np.ndarray:
     frames, seen = view.initial(_worlds(255), XI, KEY), []
     for step in range(steps):
         keys = jax.random.fold_in(KEY, step)
-        frames, images = view.observe(frames, _worlds(step), XI, step, keys)
+        number = step if step % 2 else jnp.int32(step)  # a number of the host or of the device
+        frames, images = view.observe(frames, _worlds(step), XI, number, keys)
         seen.append(_greys(images))
     return np.array(seen)
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mjx_s2r.learn.multi_seed import Seeds, stack_seeds, take_seed
+from mjx_s2r.learn.multi_seed import Seeds, take_seed
 from mjx_s2r.learn.ppo.config import PPOConfig
 from tests.learn.probes import Cue, ppo_trainer
 
@@ -29,7 +29,8 @@ def test_each_seed_is_the_training_that_it_gives_alone() -> None:
     mine = take_seed(states, 1)
     for a, b in zip(*(jax.tree.leaves(x.learner.actor) for x in (mine, alone)), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
-    again = stack_seeds([take_seed(states, i) for i in range(3)])
+    parts = [take_seed(states, i) for i in range(3)]
+    again = jax.tree.map(lambda *leaves: jnp.stack(leaves), *parts)
     assert jax.tree.structure(again) == jax.tree.structure(states)
     for a, b in zip(*(jax.tree.leaves(x.learner.actor) for x in (again, states)), strict=True):
         np.testing.assert_array_equal(a, b)

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from mjx_s2r.learn import normalizer
 
@@ -49,6 +50,28 @@ def test_a_constant_does_not_explode_when_it_first_moves() -> None:
     """The spread counts as at least 0.1: a step of 0.05 from a constant is 0.5."""
     state = seen(np.full((100, 1), 0.7))
     np.testing.assert_allclose(normalizer.apply(state, jnp.array([[0.75]])), [[0.5]], rtol=1e-4)
+
+
+def test_one_burst_does_not_blind_a_column() -> None:
+    """A reading of 1e8 counts as 20 deviations; the mean and the deviation hardly feel it."""
+    rng = np.random.default_rng(2)
+    batches = [rng.normal(3.0, 2.0, (8192, 2)) for _ in range(3)]
+    batches[1][17, 0] = 1e8
+    state, near = seen(*batches), batches[1].copy()
+    near[17, 0] = batches[0][:, 0].mean() + 20 * batches[0][:, 0].std()
+    flat = np.concatenate([batches[0], near, batches[2]])
+    np.testing.assert_allclose(normalizer.std(state), flat.std(0), rtol=1e-3)
+    np.testing.assert_allclose(state.mean, flat.mean(0), rtol=1e-3)
+    assert float(normalizer.std(state)[0]) < 2.1
+
+
+@pytest.mark.parametrize("scale", [10.0, 1000.0])
+def test_a_change_of_scale_comes_in(scale: float) -> None:
+    """Twenty batches of deviation 1, then ten of another; unbounded moments are the oracle."""
+    rng = np.random.default_rng(3)
+    batches = [rng.normal(0.0, 1.0 if i < 20 else scale, (500, 1)) for i in range(30)]
+    found = float(normalizer.std(seen(*batches))[0])
+    assert found == pytest.approx(np.std(batches), rel=0.3)
 
 
 def test_update_keeps_its_types_and_runs_in_jit() -> None:

@@ -50,7 +50,7 @@ def test_episodes_on_robots_that_differ_count_for_less() -> None:
     # Ten robots of ten episodes, five always and five never right: ten coins, not a hundred.
     good, played = [10] * 5 + [0] * 5, [10] * 10
     effect = design_effect(good, played)
-    row = Outcome("student", RANDOMIZED, STAND_IN, sum(good), sum(played), effect)
+    row = Outcome("student", RANDOMIZED, STAND_IN, sum(good), sum(played), effect, 10)
     names = [f"robot {i // 10}" for i in range(100)]
     success = [i // 10 < 5 for i in range(100)]
     same = performance_of(success, [0.0] * 100, [1] * 100, names).success.interval

@@ -9,8 +9,6 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 import pytest
 
 from mjx_s2r.api.teacher import TeacherConfig, train_teacher
@@ -244,24 +242,6 @@ def test_log_rests_for_all_holders_and_gets_its_level_back(
     with pytest.raises(OSError), rest.hold(), rest.hold():  # a reading that fails
         raise OSError
     assert said == levels
-
-
-def test_worlds_are_split_and_parameters_copied() -> None:
-    tree = {"q": jnp.arange(8.0).reshape(4, 2), "key": jax.random.split(jax.random.key(1), 4)}
-    worlds = devices.shard_worlds(tree)
-    assert [s.data.shape for s in worlds["q"].addressable_shards] == [(2, 2), (2, 2)]
-    assert worlds["key"].sharding.is_equivalent_to(devices.world_sharding(), 1)
-    np.testing.assert_array_equal(worlds["q"], np.arange(8.0).reshape(4, 2))
-    weights = devices.replicate(jnp.ones(3))
-    assert [s.data.shape for s in weights.addressable_shards] == [(3,), (3,)]
-    assert jax.jit(lambda w, q: (w[:2] * q).sum())(weights, worlds["q"]) == 28.0
-
-
-def test_worlds_that_do_not_divide_are_named() -> None:
-    with pytest.raises(devices.DeviceError, match=r"\['q'\] has 3 worlds for 2 devices"):
-        devices.shard_worlds({"q": jnp.zeros((3, 1))})
-    with pytest.raises(devices.DeviceError, match="no world axis"):
-        devices.shard_worlds(jnp.float32(1))
 
 
 def test_describe_is_json_and_names_versions() -> None:

@@ -8,7 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mjx_s2r.params import Param, ParamSpace, set_to
+from mjx_s2r.params import Param, ParamError, ParamSpace, set_to
+from mjx_s2r.robot.observation import ObservationBuffer
+from mjx_s2r.sim.effects import sensor
 from mjx_s2r.sim.env import Env, make
 from mjx_s2r.sim.interface import EpisodeParams, State, auto_reset, keep_per_env_rows
 from tests.sim.toy import Toy
@@ -17,12 +19,14 @@ B, DT = 4, 0.02
 SPACE = ParamSpace(
     (
         Param("mass", "model.body_mass", ("block",), limits=(0.25, 4), resample="world"),
+        set_to("hold", "actuator.hold", (), (0, 0.9), resample="step"),
         Param("gain", "sensor.gain", ("position",), limits=(0.5, 2.0), resample="step"),
         set_to("push", "world.push", ("block",), (0, 5), unit="N"),
         set_to("rate", "world.push_rate_hz", (), (0, 100), nominal=1.0, unit="Hz"),
         set_to("adversary", "actuator.adversary", (), (0, 1)),
         set_to("count", "actuator.delay_s", (), (0, 1), law="categorical", unit="s"),
         set_to("start", "world.start_pos", ("rail",), (0, 1), unit="m"),
+        set_to("late", "sensor.delay_s", (), (0, DT), unit="s"),
     )
 )
 
@@ -64,24 +68,56 @@ def toy() -> Worlds:
 
 def test_a_row_per_step_is_drawn_anew_and_seen_by_the_policy(toy: Worlds) -> None:
     """What is read is the position times the gain of now; xi itself stays."""
-    state, gains = toy.start(gain=2.0), []
+    state, gains, place = toy.start(gain=2.0), [], SPACE.index("gain")
     for _ in range(6):
         state = toy.step(state, jnp.zeros((B, 1)))
         now = np.asarray(jax.vmap(toy.env.current_params)(state))
         sim = state.pipeline_state
         np.testing.assert_allclose(
-            state.obs["state"][:, 0], sim.physics_state.qpos[:, 0] * now[:, 1], rtol=1e-5
+            state.obs["state"][:, 0], sim.physics_state.qpos[:, 0] * now[:, place], rtol=1e-5
         )
-        np.testing.assert_allclose(np.delete(now, 1, 1), np.delete(sim.episode_params.xi, 1, 1))
-        np.testing.assert_allclose(sim.episode_params.xi[:, 1], 2.0)
-        gains.append(now[:, 1])
+        xi = np.asarray(sim.episode_params.xi)
+        np.testing.assert_allclose(np.delete(now, place, 1), np.delete(xi, place, 1))
+        np.testing.assert_allclose(xi[:, place], 2.0)
+        gains.append(now[:, place])
     drawn = np.array(gains)
     assert (drawn >= 1).all() and (drawn <= 2).all()
     assert len(np.unique(drawn)) == drawn.size and drawn.std() > 0.1
 
 
+def test_commands_are_lost_as_often_as_the_row_per_step_says(toy: Worlds) -> None:
+    """The draw that loses a command is not the one that says how likely that is."""
+    state, held, lost = toy.start(hold=0.9), [], []
+    for index in range(60):
+        held.append(jax.vmap(toy.env.current_params)(state)[:, SPACE.index("hold")])
+        state = toy.step(state, jnp.full((B, 1), index / 60, jnp.float32))
+        sim = state.pipeline_state
+        lost.append(sim.actuator.history[:, 0, 0] != sim.command[:, 0])
+    likely, found = np.mean(held), np.mean(lost)
+    spread = np.sqrt(likely * (1 - likely) / np.size(lost))
+    assert 0.35 < likely < 0.55
+    assert abs(found - likely) < 4 * spread
+
+
+def test_sensors_do_not_touch_the_command(toy: Worlds) -> None:
+    """Readings come a step late; the command is the last one sent, as a robot fills it in."""
+    state, filled = toy.start(late=DT), ObservationBuffer(toy.env.task.contract)
+    for action in (1.0, -0.5, 0.25):
+        before = state.pipeline_state.physics_state
+        state = toy.step(state, jnp.full((B, 1), action, jnp.float32))
+        for world in range(B):
+            readings = {"position": before.qpos[world], "speed": before.qvel[world]}
+            told = filled.fill(jax.tree.map(np.asarray, readings), np.array([2.0 * action]))
+            np.testing.assert_allclose(state.obs["state"][world], told, rtol=1e-5, atol=1e-6)
+    with pytest.raises(ParamError, match=r"'blind'.*'command'"):
+        sensor.bind_sensor(
+            ParamSpace((set_to("blind", "sensor.noise", ("command",), (0, 1)),)), {"speed": 1}, DT
+        )
+
+
 def test_a_row_per_world_survives_its_episodes(toy: Worlds) -> None:
-    first = toy.at(SPACE.nominal + np.outer(np.arange(B), np.eye(7)[0]).astype(np.float32) / 4)
+    mass = np.eye(len(SPACE), dtype=np.float32)[SPACE.index("mass")]
+    first = toy.at(SPACE.nominal + np.outer(np.arange(B, dtype=np.float32) / 4, mass))
     drawn = EpisodeParams(
         *(x + 0 for x in jax.tree.leaves(toy.start(push=1.0).pipeline_state.episode_params))
     )
@@ -91,7 +127,7 @@ def test_a_row_per_world_survives_its_episodes(toy: Worlds) -> None:
     fresh = toy.reset(jax.random.split(jax.random.key(5), B), kept)
     over = auto_reset(first.replace(done=jnp.ones(B)), fresh)
     np.testing.assert_allclose(over.pipeline_state.leaves["body_mass"][:, 1], (1, 1.25, 1.5, 1.75))
-    np.testing.assert_allclose(over.pipeline_state.episode_params.xi[:, 2], 1.0)
+    np.testing.assert_allclose(over.pipeline_state.episode_params.xi[:, SPACE.index("push")], 1.0)
     plain = ParamSpace(tuple(r for r in SPACE.rows if r.resample != "world"))
     assert keep_per_env_rows(plain, drawn, first.pipeline_state.episode_params) is drawn
 
@@ -123,8 +159,9 @@ def test_the_adversary_takes_its_share_of_the_action(toy: Worlds) -> None:
 
 def test_a_schedule_that_stops_between_whole_numbers_is_settled(toy: Worlds) -> None:
     xi = np.tile(SPACE.nominal, (B, 1))
-    xi[:, 5] = (0.0, 0.4, 0.99, 1.0)
-    settled = toy.at(xi).pipeline_state.episode_params.xi[:, 5]
+    count = SPACE.index("count")
+    xi[:, count] = (0.0, 0.4, 0.99, 1.0)
+    settled = toy.at(xi).pipeline_state.episode_params.xi[:, count]
     np.testing.assert_array_equal(settled, (0, 0, 0, 1))
 
 

@@ -228,6 +228,19 @@ def test_stages_are_told_apart_in_the_log() -> None:
     assert (second.iterations, second.real_error, second.domain_accuracy) == (1, None, 0.75)
 
 
+def test_means_of_a_stage_are_over_its_iterations() -> None:
+    """Three iterations with errors 1, 1 and 4, in lines of one, and in lines of two and one."""
+    rest = {"held_out_error": 1.0, "episodes": 0.0, "success": np.nan, "domain_accuracy": np.nan}
+
+    def found(*lines: tuple[int, float]) -> tuple[float, float | None, int]:
+        known = rest | {"stage": 0.0}
+        said = [known | {"step": n, "mean_error": x, "real_error": x} for n, x in lines]
+        (stage,) = stage_figures(AdaptConfig(adapt=SETTINGS), said)
+        return stage.simulated_error, stage.real_error, stage.iterations
+
+    assert found((1, 1.0), (2, 1.0), (3, 4.0)) == found((2, 1.0), (3, 4.0)) == (2.0, 2.0, 3)
+
+
 def test_a_loop_ends_when_its_state_is_finished(tmp_path: Path) -> None:
     """After the fifth of ten iterations, which is saved; a resumed one does nothing more."""
     saved: list[int] = []

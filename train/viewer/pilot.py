@@ -20,6 +20,7 @@ from mjx_s2r.learn.camera_schedule import Frames
 from mjx_s2r.learn.networks.actor_critic import Images
 from mjx_s2r.learn.rollout import reset_envs
 from mjx_s2r.runtime.progress import progress
+from mjx_s2r.runtime.random_keys import FRAMES
 from mjx_s2r.sim.env import Env, require_native
 from mjx_s2r.sim.interface import EpisodeParams, State
 from mjx_s2r.sim.task import Task
@@ -68,7 +69,7 @@ class PolicyViewer:
         worlds = reset_envs(self.env, params, key=key)
         frames: Frames = ()
         if trainer.cameras is not None:
-            frames = trainer.cameras.initial(worlds, params.xi, jax.random.fold_in(key, 1))
+            frames = trainer.cameras.initial(worlds, params.xi, jax.random.fold_in(key, FRAMES))
         count = params.kind.shape[0]
         memory = trainer.algorithm.zero_rnn_state(count).actor
         return ViewerState(worlds, jnp.zeros(count, bool), memory, frames)
@@ -150,7 +151,7 @@ def record_episode(run: Path, seed: int, iteration: int | None = None) -> Record
         RunError: no run there.
     """
     viewer = load_viewer(run, iteration)
-    key_params, key_reset = jax.random.split(jax.random.key(seed))
+    key_params, key_reset, key_steps = jax.random.split(jax.random.key(seed), 3)
     params = viewer.sample_params(WORLDS, key_params)
     states: list[State] = []
     steps = viewer.env.episode_steps
@@ -158,7 +159,7 @@ def record_episode(run: Path, seed: int, iteration: int | None = None) -> Record
         now = viewer.begin(params, key_reset)
         states.append(now.worlds)
         for index in range(steps):
-            now = viewer.step(now, index, jax.random.fold_in(key_reset, index))
+            now = viewer.step(now, index, jax.random.fold_in(key_steps, index))
             states.append(now.worlds)
             over = bool(now.over.all())
             if over or index % STEPS_PER_NOTE == 0 or index + 1 == steps:

@@ -38,6 +38,8 @@ from mjx_s2r.learn.rollout import Images, Rollout, is_first
 from mjx_s2r.sim.env import Env
 from mjx_s2r.sim.interface import State
 
+ALONE = 0.02  # the teacher's share of the acting below which the student counts as acting alone
+
 
 @struct.dataclass
 class DistillState:
@@ -49,6 +51,8 @@ class DistillState:
         obs_norm: moments of the readings.
         updates: () int32 updates done; beta falls with them.
         taken_over: () bool, the student has come near enough; None where nobody asks.
+        alone: () int32 rollouts for which the student has acted alone by now; None where it is the
+            same one who acts throughout.
     """
 
     params: Any
@@ -56,6 +60,7 @@ class DistillState:
     obs_norm: Normalizer
     updates: jax.Array
     taken_over: jax.Array | None = None
+    alone: jax.Array | None = None
 
 
 @struct.dataclass
@@ -106,6 +111,7 @@ class Distillation:
             obs_norm=normalizer.init(obs["state"].shape[-1]),
             updates=jnp.int32(0),
             taken_over=jnp.bool_(False) if self._waits else None,
+            alone=jnp.int32(0) if self.config.acts == "mixture" else None,
         )
 
     def zero_rnn_state(self, num_envs: int) -> RnnState:
@@ -191,10 +197,12 @@ class Distillation:
         state = replace(state, obs_norm=normalizer.update(state.obs_norm, obs))
         batch = self.batch(state.obs_norm, rollout, rnn_state)
         state, loss = self._run_epochs(state, batch, key)
-        taken_over = state.taken_over
+        taken_over, alone = state.taken_over, state.alone
         if taken_over is not None:
             taken_over |= loss.mean_error < self.config.beta_error
-        state = replace(state, updates=state.updates + 1, taken_over=taken_over)
+        if alone is not None:
+            alone = jnp.where(beta < ALONE, alone + 1, 0)
+        state = replace(state, updates=state.updates + 1, taken_over=taken_over, alone=alone)
         agreed = self.picture_scores(rollout).mean()
         return state, rnn_state.critic, DistillMetrics(**vars(loss), beta=beta, agreement=agreed)
 
@@ -223,9 +231,17 @@ class Distillation:
         return replace(out, rnn_state=jnp.zeros((*out.is_first.shape, 0)))
 
     def scored_episodes(self, state: DistillState, rollout: Rollout) -> Episodes:
-        """Returns the episodes that end once the student acts alone; others are the teacher's."""
-        alone = self.beta(state) < 0.02
-        return replace(rollout.episodes, ended=rollout.episodes.ended & alone)
+        """Returns the episodes that the student acted alone from their start on.
+
+        These are the ones that end once the longest episode in which the teacher had a part has
+        surely ended: before that, those that have ended are the short ones.
+        """
+        episodes = rollout.episodes
+        if state.alone is None:
+            own = jnp.bool_(self.config.acts == "student")
+        else:
+            own = (self.beta(state) < ALONE) & (state.alone >= episodes.longest)
+        return replace(episodes, ended=episodes.ended & own)
 
     def picture_scores(self, rollout: Rollout) -> jax.Array:
         """Returns (T, B) the `agreement` of student and teacher about each picture."""

@@ -35,6 +35,8 @@ class StudentStart:
         teacher: observations (..., P) -> its teacher's distribution of raw actions (..., J).
         critic: the teacher's critic, to begin with; None begins with a new one.
         updates: over how many updates the imitation fades.
+        iteration: of the student's checkpoint.
+        sha256: checksum of what it had learnt by then.
     """
 
     student: StudentNetwork
@@ -43,3 +45,5 @@ class StudentStart:
     teacher: Callable[[dict[str, jax.Array]], Gaussian]
     critic: TaughtCritic | None
     updates: int
+    iteration: int = 0
+    sha256: str = ""

@@ -111,7 +111,7 @@ class BenchRobot:
             max_rate=action.max_rate,
             max_effort=action.max_effort,
             max_hz=max(1000.0, self._contract.control_hz),
-            signals={s.name: s.size for s in self._contract.signals if s.name != COMMAND},
+            signals=self._contract.sensed,
             cameras=tuple(
                 CameraInfo(c.name, c.height, c.width, c.rate_hz, c.kind, c.optics)
                 for c in self._contract.cameras

@@ -440,7 +440,7 @@ def data_sheet_of(contract: PolicyContract, name: str) -> DriverInfo:
         max_rate=action.max_rate,
         max_effort=action.max_effort,
         max_hz=contract.control_hz,
-        signals={s.name: s.size for s in contract.signals if s.name != "command"},
+        signals=contract.sensed,
         cameras=tuple(_camera_info(c) for c in contract.cameras),
     )
 

@@ -139,23 +139,8 @@ def warn_of_lost_contacts(mj_model: mujoco.MjModel) -> None:
         named = " and ".join(f"{name}={value}" for name, value in found.limits.items())
         warnings.warn(
             f"the model's {named} keep {found.kept} of {found.possible} possible contacts; when "
-            "more touch, MJX drops the farthest without a word. Check with contacts.lost_at, or "
-            "raise the numbers",
+            "more touch, MJX drops the farthest without a word. Raise the numbers, or look whether "
+            "a training counts steps without room (full_contacts in its metrics)",
             RuntimeWarning,
             stacklevel=2,
         )
-
-
-def lost_at(mj_model: mujoco.MjModel, qpos: np.ndarray) -> int:
-    """Returns how many touching contacts max_contact_points drops in the posture ``qpos`` (nq,).
-
-    C MuJoCo, which has no such limit, counts them.
-    """
-    most = room(mj_model).limits.get("max_contact_points", -1)
-    if most < 0:
-        return 0
-    data = mujoco.MjData(mj_model)
-    data.qpos[:] = qpos
-    mujoco.mj_forward(mj_model, data)
-    touching = Counter(int(c.dim) for c in data.contact[: data.ncon] if c.dist < 0)
-    return sum(max(count - most, 0) for count in touching.values())

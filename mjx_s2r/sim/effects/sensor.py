@@ -8,7 +8,8 @@ with b ~ N(0, 1) drawn once per episode and component, n ~ N(0, 1) and u ~ U(0, 
 w a random walk that starts at zero and gains unit variance per second (the bias instability of
 inertial sensors, IEEE Std 952). The delay is linearly interpolated between the kept readings.
 Deviations, gain and quantum are rows of the table, one per signal, in the signal's unit; what no
-row touches is not computed.
+row touches is not computed. The signal "command" is no reading and stays as it is: the robot, too,
+fills in the command that it has just sent.
 """
 
 import math
@@ -55,7 +56,7 @@ class SensorSpec:
         for edit in self.edits:
             if edit.array == array:
                 signals |= edit.mask
-        return np.flatnonzero(np.repeat(signals, list(self.sizes.values())))
+        return np.flatnonzero(np.repeat(signals, np.array(list(self.sizes.values()), int)))
 
 
 @struct.dataclass
@@ -81,9 +82,10 @@ def bind_sensor(space: ParamSpace, sizes: Mapping[str, int], control_dt: float) 
     """Binds the "sensor" rows of the table to signals ``sizes`` (name -> components).
 
     Raises:
-        ParamError: an unknown array or signal; limits that reach what cannot be; a period that is
-            never longer than a control step.
+        ParamError: an unknown array or signal, or the command, which no sensor reads; limits that
+            reach what cannot be; a period that is never longer than a control step.
     """
+    _refuse_command(space)
     count = len(sizes)
     nominal = {name: np.full(count, x, np.float32) for name, x in PER_SIGNAL.items()}
     nominal |= {name: np.zeros((), np.float32) for name in SINGLE}
@@ -94,6 +96,16 @@ def bind_sensor(space: ParamSpace, sizes: Mapping[str, int], control_dt: float) 
     longest = sum(row.limits[1] for row in space.rows if row.field in late)
     depth = 1 + math.ceil(round(longest / control_dt, 6))
     return SensorSpec(edits, nominal, dict(sizes), control_dt, depth)
+
+
+def _refuse_command(space: ParamSpace) -> None:
+    """Raises ParamError for a sensor's row of the signal "command"."""
+    for row in space.rows:
+        if row.group == "sensor" and "command" in row.elements:
+            raise ParamError(
+                f"parameter {row.name!r}: no sensor reads 'command', which is what was sent last; "
+                "name other signals"
+            )
 
 
 def _refuse_short_periods(space: ParamSpace, edits: Sequence[Edit], control_dt: float) -> None:
@@ -151,8 +163,8 @@ def read(
         fresh = (waited >= now["period_s"] - 1e-6) & ~gone
         reading = jnp.where(fresh, reading, state.told)
         state = replace(state, told=reading, age_s=jnp.where(fresh, 0.0, waited))
-    ends = np.cumsum(list(spec.sizes.values()))[:-1]
-    return state, dict(zip(spec.sizes, jnp.split(reading, ends), strict=True))
+    ends = np.cumsum([0, *spec.sizes.values()])[:-1]
+    return state, dict(zip(spec.sizes, jnp.split(reading, ends)[1:], strict=True))
 
 
 def _chances(spec: SensorSpec, key: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -201,10 +213,10 @@ def _plus(
 
 def _spread(spec: SensorSpec, per_signal: jax.Array) -> jax.Array:
     """Returns (P,) one value per component from one per signal."""
-    repeat = np.array(list(spec.sizes.values()))
+    repeat = np.array(list(spec.sizes.values()), int)
     return jnp.repeat(jnp.asarray(per_signal), repeat, total_repeat_length=int(repeat.sum()))
 
 
 def _join(spec: SensorSpec, readings: Mapping[str, jax.Array]) -> jax.Array:
     """Returns (P,) the readings in order."""
-    return jnp.concatenate([jnp.atleast_1d(readings[name]) for name in spec.sizes])
+    return jnp.concatenate([jnp.zeros(0), *(jnp.atleast_1d(readings[name]) for name in spec.sizes)])

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +18,9 @@ from mjx_s2r.curriculum.uniform import uniform
 from mjx_s2r.envs.cartpole import CONTRACT, Cartpole
 from mjx_s2r.learn.distill.config import DistillConfig
 from mjx_s2r.learn.distill.distillation import DistillMetrics, agreement
+from mjx_s2r.learn.networks.actor_critic import RnnState
 from mjx_s2r.learn.networks.gaussian import Gaussian, gaussian
+from mjx_s2r.learn.rollout import Rollout
 from mjx_s2r.learn.trainer import Trainer, TrainState
 from mjx_s2r.params import ParamSpace, scale
 from mjx_s2r.runtime.compilation import compile_all
@@ -160,14 +162,50 @@ def test_agreement_is_a_distance_of_squashed_actions() -> None:
     assert far[2] < 0.25 < far[3], "the test has cases on both sides"
 
 
-def test_episodes_count_once_the_student_acts_alone(run: tuple) -> None:
+@pytest.mark.parametrize("longest", [0, 1, 3])
+def test_episodes_count_that_the_student_acted_alone(longest: int, run: tuple) -> None:
+    """The teacher acts in the first two rollouts; episodes take up to ``longest`` more."""
     trainer, states, *_ = run
     ended = jnp.ones((2, 3), bool)
     rest = jnp.zeros((2, 3))
-    rollout: Any = SimpleNamespace(episodes=Episodes(ended, rest, rest, rest, rest))
-    for state, counts in ((states[0], False), (states[1], False), (states[2], True)):
+    rollout: Any = SimpleNamespace(episodes=Episodes(ended, rest, rest, rest, rest, longest))
+    for number, state in enumerate(states[:7]):
         found = trainer.algorithm.scored_episodes(state.learner, rollout).ended
-        assert bool(found.all()) == counts and bool(found.any()) == counts
+        begun = [number - rollouts for rollouts in range(longest + 1)]  # in which it may have begun
+        assert (np.asarray(found) == (min(begun) >= 2)).all()
+
+
+def test_the_trainer_says_how_long_episodes_take_before_they_are_scored() -> None:
+    """Of 10 steps, in rollouts of 4: three rollouts."""
+    heard: list[int] = []
+
+    class Listener:
+        """An algorithm that learns nothing."""
+
+        config = SimpleNamespace(num_envs=2, num_steps=4)
+
+        def update(self, state: None, rollout: Any, rnn_state: Any, *, key: None) -> tuple:
+            heard.append(rollout.episodes.longest)
+            return state, rnn_state, None
+
+        def scored_episodes(self, state: None, rollout: Any) -> Episodes:
+            heard.append(rollout.episodes.longest)
+            return rollout.episodes
+
+        def picture_scores(self, rollout: Any) -> None: ...
+
+    def moved(state: None, episodes: Episodes) -> None:
+        heard.append(episodes.longest)
+
+    schedule: Any = SimpleNamespace(update=moved)
+    env: Any = SimpleNamespace(episode_steps=10)
+    trainer = Trainer(env, schedule, cast(Any, Listener()))
+    rest = jnp.zeros((4, 2))
+    batch: Any = Rollout(None, Episodes(rest > 0, rest, rest, rest, rest), None, None)
+    rnn: Any = RnnState(rest, rest)
+    state = TrainState(None, None, rnn, None, None, jnp.int32(0))
+    trainer.update(state, (batch, rnn, cast(Any, None)))
+    assert heard == [3, 3, 3]
 
 
 def test_a_student_reads_bytes(run: tuple) -> None:

@@ -1,0 +1,66 @@
+"""The checkpoint of another run that a run began with or learns from.
+
+A run's settings name the folder of the other one, which may be moved, and keep two things beside
+it: WHO_iteration, which checkpoint that was, and WHO_sha256, a checksum of what was learnt by then.
+So a run that goes on, or is read again, finds the same one although the other run has been trained
+on, and does not take another for it.
+"""
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import jax
+import numpy as np
+
+from mjx_s2r.io.config import ConfigError
+from mjx_s2r.io.run import CONFIG, read_settings
+
+C = TypeVar("C", bound=Any)
+
+
+def with_origin_found(config: C, who: str) -> C:
+    """Returns settings whose origin, where they leave it open, is that of the run in their folder.
+
+    Args:
+        config: settings with a folder ``run``, WHO_iteration and WHO_sha256.
+        who: "teacher", "student" or "start".
+    """
+    if not (config.run / CONFIG).exists():
+        return config
+    kept, names = read_settings(config.run), (f"{who}_iteration", f"{who}_sha256")
+    open_ones = [n for n in names if getattr(config, n) in (None, "") and n in kept]
+    return replace(config, **{name: kept[name] for name in open_ones})
+
+
+def with_origin_kept(config: C, who: str, folder: Path, iteration: int, learnt: Any) -> C:
+    """Returns settings that name the checkpoint that was loaded.
+
+    Args:
+        config: settings with WHO_iteration and WHO_sha256.
+        who: "teacher", "student" or "start".
+        folder: of the other run.
+        iteration: of its checkpoint.
+        learnt: what its algorithm had learnt, a pytree.
+
+    Raises:
+        ConfigError: the settings name the checksum of another.
+    """
+    found, kept = checksum(learnt), getattr(config, f"{who}_sha256")
+    if kept not in ("", found):
+        raise ConfigError(
+            f"{who} {folder}: what it had learnt by iteration {iteration} has the SHA-256 "
+            f"{found[:16]}, and {config.run} began with one of {kept[:16]}; name the folder of "
+            "that one, or another folder for a new run"
+        )
+    return replace(config, **{f"{who}_iteration": iteration, f"{who}_sha256": found})
+
+
+def checksum(tree: Any) -> str:
+    """Returns the SHA-256 of the bits, shapes and types of a pytree's arrays."""
+    digest = hashlib.sha256()
+    for leaf in map(np.asarray, jax.tree.leaves(tree)):
+        digest.update(f"{leaf.dtype}{leaf.shape}".encode())
+        digest.update(np.ascontiguousarray(leaf).tobytes())
+    return digest.hexdigest()
