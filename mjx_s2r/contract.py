@@ -450,7 +450,7 @@ class PolicyContract:
         return sum(s.size for s in self.signals)
 
     @property
-    def sensed(self) -> dict[str, int]:
+    def sensed(self) -> Mapping[str, int]:
         """Sizes by name of the signals that sensors read: all but the last "command".
 
         That one is known exactly: whoever sends commands fills it in.

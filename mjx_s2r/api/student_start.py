@@ -43,7 +43,8 @@ def student_start(
             "--ppo.actor-obs pixels"
         )
     student, trainer, state = load_student(run, config.start_iteration)
-    begun = with_origin_kept(config, "start", run, int(state.iteration), state.learner)
+    iteration = int(state.iteration)
+    begun = with_origin_kept(config, "start", run, iteration, state.learner)
     if not isinstance(trainer.algorithm, Distillation):
         raise ConfigError(
             f"start {run}: a student that was adapted has more than the network that PPO goes on "
@@ -87,7 +88,7 @@ def student_start(
         teacher=teacher,
         critic=_taught_critic(before, config, taught),
         updates=config.iterations,
-        iteration=begun.start_iteration,
+        iteration=iteration,
         sha256=begun.start_sha256,
     )
 
