@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
-import jax
 import mujoco
 import numpy as np
 import tyro
@@ -42,6 +41,7 @@ from mjx_s2r.robot.drivers.mujoco_wiring import placed_bodies
 from mjx_s2r.robot.log import Flight, LogError, read
 from mjx_s2r.robot.policy import Policy
 from mjx_s2r.runtime.progress import console, progress
+from mjx_s2r.runtime.random_keys import evaluation_keys
 from mjx_s2r.sim.task import Task
 from mjx_s2r.transfer.gap.blame import explained_together, find_blame, replay_error
 from mjx_s2r.transfer.gap.domains import DomainGap, compare_domains
@@ -394,7 +394,7 @@ def _own_engine(trained: TrainedPolicy | None, missing: list[str]) -> Iterator[P
     if trained.trainer.cameras is not None:
         missing.append(f"{OWN}: a policy that sees is played by its file alone")
         return
-    key_draw, key_play = jax.random.split(jax.random.key(0))
+    key_draw, key_play = evaluation_keys(0)
     params = trained.evaluation_params("opened", WORLDS, key=key_draw)
     scores = judge_worlds(trained.trainer, trained.state, params.xi, key=key_play)
     yield Place(OWN, f"{WORLDS} worlds of the training, no guard", scores.performance())

@@ -139,7 +139,7 @@ def test_two_devices_teach_the_same_student(run: tuple) -> None:
     obs = jax.random.normal(key, (8, CONTRACT.size))
     images = (jax.random.randint(key, (8, 16, 16, 3), 0, 256).astype(jnp.uint8),)
     mine, one, still = (answer(trainer, s, obs, images) for s in (state, states[2], states[0]))
-    np.testing.assert_allclose(mine.mean, one.mean, rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(mine.mean, one.mean, rtol=1e-3, atol=5e-3)
     assert np.abs(one.mean - still.mean).max() > 0.03  # there was something to differ in
 
 
