@@ -13,13 +13,13 @@ from collections.abc import Sequence
 
 import tyro
 
-from mjx_s2r.api.gap import GapConfig, measure_gap
-from mjx_s2r.io.run import check_writable, write_json
+from mjx_s2r.api.gap import FIGURES_FILE, GapConfig, measure_gap
+from mjx_s2r.io.run import check_writable
 from mjx_s2r.runtime.progress import console
 from mjx_s2r.transfer.gap.page import write_gap_page
 from mjx_s2r.transfer.gap.result import GapReport
 
-PAGE, FIGURES = "gap.html", "gap.json"
+PAGE = "gap.html"
 
 
 def main(argv: Sequence[str]) -> None:
@@ -31,10 +31,9 @@ def main(argv: Sequence[str]) -> None:
     report = measure_gap(config)
     command = shlex.join(["python", "-m", "train", "gap", *argv])
     page = write_gap_page(config.folder / PAGE, report, command)
-    write_json(config.folder / FIGURES, report.to_json())
     for line in _told(report):
         console.print(line, highlight=False, markup=False)
-    console.print(f"{page}, {config.folder / FIGURES}", highlight=False)
+    console.print(f"{page}, {config.folder / FIGURES_FILE}", highlight=False)
 
 
 def _told(report: GapReport) -> list[str]:

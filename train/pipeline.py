@@ -9,6 +9,7 @@ itself.
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -43,6 +44,7 @@ from mjx_s2r.envs.registry import make_env, make_task, require_robots, task_spec
 from mjx_s2r.eval.intervals import wilson
 from mjx_s2r.eval.stand_ins import stand_ins
 from mjx_s2r.io.config import differences, to_dict, told_differences
+from mjx_s2r.io.origin import with_origin_found
 from mjx_s2r.io.run import (
     POLICY,
     RESULT,
@@ -139,10 +141,11 @@ def run(config: PipelineConfig) -> dict[str, Any]:
         teach, learn = _nominal(teach), _nominal(learn)
     policy = config.run / POLICY
     taught, learnt = config.run / "teacher.json", config.run / "student.json"
-    _check_finished(taught, with_engine_found(with_ranges_kept(teach)), TEACHER_MAY_CHANGE)
+    known = with_origin_found(with_engine_found(with_ranges_kept(teach)), "start")
+    _check_finished(taught, known, TEACHER_MAY_CHANGE)
     if not alone:
-        known = with_origins_found(with_ranges_kept(learn))
-        _check_finished(learnt, known, STUDENT_MAY_CHANGE)
+        eyes = with_origins_found(with_ranges_kept(learn))
+        _check_finished(learnt, eyes, STUDENT_MAY_CHANGE)
         if not taught.exists():
             worlds, ranges = teach.ppo.num_envs, ranges_given(teach)
             env = make_env(teach.task, teach.physics, worlds, ranges)
@@ -228,6 +231,9 @@ def _resuming(config: Any) -> Any:
 def _teach(config: TeacherConfig, worlds: int) -> dict[str, Any]:
     """Trains the teacher and counts its successes at nominal parameters, without exploration."""
     trainer, state = train_teacher(_resuming(config))
+    if trainer.cameras is not None:  # worlds take turns before them
+        turns = math.lcm(*trainer.cameras.period)
+        worlds = -(-worlds // turns) * turns
     good = nominal_success(trainer, state, worlds, seed=config.seed + 1)
     interval = list(wilson(good, worlds))
     console.print(f"teacher at nominal: {good} of {worlds} episodes")

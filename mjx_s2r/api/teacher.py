@@ -254,7 +254,7 @@ def train_teacher(
         ConfigError: a run that goes on with another student to begin as than it began with.
     """
     config = with_ranges_kept(config)
-    config = with_origin_found(config, "start") if config.start is not None else config
+    config = with_origin_found(config, "start")
     distributed.join()
     if config.wandb:
         tracker.require()

@@ -14,6 +14,7 @@ So every point on the way is allowed, and none is worse than the start.
 """
 
 from dataclasses import dataclass
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -171,40 +172,48 @@ def _directions(problem: Problem, betas: Betas, main: jax.Array) -> Betas:
         return _objective(found, main), found.success, -found.kl
 
     wanted, success, near = jax.jacrev(figures)(betas)
-    plain = _natural(betas, wanted)
-    along_success = _sliding(betas, plain, success)
-    along_both = _sliding(betas, _sliding(betas, along_success, near), success)
-    ways = (plain, along_success, _sliding(betas, plain, near), along_both)
-    return jax.tree.map(lambda *x: jnp.stack(x), *[_unit(betas, way) for way in ways])
+    fisher = _fisher(betas)
+    plain = _natural(fisher, wanted)
+    along_success = _sliding(fisher, plain, success)
+    along_both = _sliding(fisher, _sliding(fisher, along_success, near), success)
+    ways = (plain, along_success, _sliding(fisher, plain, near), along_both)
+    return jax.vmap(partial(_unit, fisher))(jax.tree.map(lambda *x: jnp.stack(x), *ways))
 
 
-def _fisher(betas: Betas) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Returns the entries aa, ab and bb (D,) of the Fisher information of each Beta density."""
-    both = polygamma(1, betas.a + betas.b)
-    return polygamma(1, betas.a) - both, -both, polygamma(1, betas.b) - both
+@struct.dataclass
+class _Fisher:
+    """Entries (D,) of the Fisher information of each Beta density, by aa, ab and bb."""
+
+    aa: jax.Array
+    ab: jax.Array
+    bb: jax.Array
 
 
-def _natural(betas: Betas, slope: Betas) -> Betas:
+def _fisher(betas: Betas) -> _Fisher:
+    """Returns the Fisher information."""
+    a, b, both = polygamma(1, jnp.stack((betas.a, betas.b, betas.a + betas.b)))
+    return _Fisher(a - both, -both, b - both)
+
+
+def _natural(fisher: _Fisher, slope: Betas) -> Betas:
     """Returns F^-1 times a gradient."""
-    aa, ab, bb = _fisher(betas)
-    size = aa * bb - ab**2
-    a = (bb * slope.a - ab * slope.b) / size
-    return Betas(a, (aa * slope.b - ab * slope.a) / size)
+    size = fisher.aa * fisher.bb - fisher.ab**2
+    a = (fisher.bb * slope.a - fisher.ab * slope.b) / size
+    return Betas(a, (fisher.aa * slope.b - fisher.ab * slope.a) / size)
 
 
-def _sliding(betas: Betas, way: Betas, slope: Betas) -> Betas:
+def _sliding(fisher: _Fisher, way: Betas, slope: Betas) -> Betas:
     """Returns a step without the part of it that goes against a gradient, if any does."""
-    natural = _natural(betas, slope)
+    natural = _natural(fisher, slope)
     against = jnp.minimum(_dot(way, slope), 0.0)
     share = against / jnp.maximum(_dot(natural, slope), 1e-12)
     return jax.tree.map(lambda x, n: x - share * n, way, natural)
 
 
-def _unit(betas: Betas, way: Betas) -> Betas:
+def _unit(fisher: _Fisher, way: Betas) -> Betas:
     """Returns a step of length 1 in the norm of F; 0 where there is none."""
-    aa, ab, bb = _fisher(betas)
-    square = jnp.sum(aa * way.a**2 + 2 * ab * way.a * way.b + bb * way.b**2)
-    return jax.tree.map(lambda x: x / jnp.sqrt(jnp.maximum(square, 1e-12)), way)
+    square = fisher.aa * way.a**2 + 2 * fisher.ab * way.a * way.b + fisher.bb * way.b**2
+    return jax.tree.map(lambda x: x / jnp.sqrt(jnp.maximum(square.sum(), 1e-12)), way)
 
 
 def _dot(one: Betas, two: Betas) -> jax.Array:

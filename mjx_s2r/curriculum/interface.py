@@ -7,9 +7,9 @@ drawn, so that the scores of an old range are never mixed with those of a new on
 
 Where the length of an episode depends on its success, those that end first after a move are not a
 fair sample: of a task that ends with success they are successes, of one that ends with a fall they
-are falls. So a schedule counts scores from the time on when the longest episode that began after
-the move has ended (`current_scores`). The same wait at the start of a training passes over the
-fragments of episodes that its worlds begin with.
+are falls. So a schedule that moves counts scores from the time on when the longest episode that
+began after the move has ended (`current_scores`). The same wait at the start of a training passes
+over the fragments of episodes that its worlds begin with.
 
 A curriculum is a record of four pure functions, its state is a pytree: it is jitted with the
 learner, checkpointed with it, and global over devices, because the world axis is only sharded.

@@ -31,6 +31,8 @@ def with_origin_found(config: C, who: str) -> C:
         return config
     kept, names = read_settings(config.run), (f"{who}_iteration", f"{who}_sha256")
     open_ones = [n for n in names if getattr(config, n) in (None, "") and n in kept]
+    if getattr(config, who) is None and kept.get(who):
+        config = replace(config, **{who: Path(kept[who])})
     return replace(config, **{name: kept[name] for name in open_ones})
 
 

@@ -52,7 +52,8 @@ REPORT = "report.html"
 LOCK = ".lock"
 LOCK_WAIT_S = 0.5  # a process that is just ending, or another that opens and closes the folder
 FREE_MB = 200
-ONCE = ("run", "resume", "recipe")  # settings of one run, which a recipe does not hand on
+# Settings of one run, which a recipe does not hand on.
+ONCE = ("run", "resume", "recipe", "start_iteration", "start_sha256")
 
 # An address as pathlib keeps it ("gs:/bucket/run") or as it was written. One letter is a drive.
 _ADDRESS = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]+):/+(?P<rest>.*)")

@@ -288,9 +288,9 @@ class Trainer:
 
     @partial(jax.jit, static_argnums=0)
     def evaluate_now(self, state: TrainState, key: jax.Array) -> EpisodeScores:
-        """Returns the scores of `EVAL_EPISODES` worlds drawn as those of training are now.
+        """Returns the scores of `EVAL_EPISODES` worlds of the ranges that training draws from now.
 
-        None of them tests a bound.
+        They are drawn by the table's laws; none tests a bound, is hard or is drawn again.
         """
         key_params, key_reset = jax.random.split(key)
         report = self.curriculum.report(state.curriculum)

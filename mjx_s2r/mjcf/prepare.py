@@ -37,6 +37,7 @@ from mjx_s2r.mjcf.surroundings import (
 from mjx_s2r.sim.backends.physics_config import ModelError
 
 MODEL, FACTS = "robot.xml", "prepare.json"
+PART, OLD = ".part", ".old"  # folders of a model that is being made, and of the one before
 WRITTEN = (MODEL, FACTS, "report.html", "meshes", "textures", "hfields", "skins")
 EXTRA = ("manifold3d", "vhacdx")  # the extra `model`
 Tell = Callable[[str, str], None]
@@ -164,7 +165,7 @@ def check_folder(folder: Path, original: Path, overwrite: bool) -> None:
         inside = {path.name for path in folder.iterdir()}
         if inside and not overwrite:
             raise ModelError(f"{folder} is there already; name another one, or add --overwrite")
-        if inside and FACTS not in inside:
+        if inside and not inside & {FACTS, PART, OLD}:
             raise ModelError(
                 f"{folder} holds other things than a prepared model; name another folder"
             )
@@ -175,14 +176,14 @@ def _remove(path: Path) -> None:
     shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
 
 
-def _put_in_place(made: Path, folder: Path) -> None:
-    """Moves a finished model to its folder, for the one there; what else lies there stays."""
-    folder.mkdir(exist_ok=True)
+def _put_in_place(folder: Path) -> None:
+    """Puts a finished model in the place of the one before; what else lies there stays."""
+    (folder / OLD).mkdir()
     for name in WRITTEN:
-        _remove(folder / name)
-    for path in sorted(made.iterdir()):
-        path.rename(folder / path.name)
-    made.rmdir()
+        if (folder / name).exists():
+            (folder / name).rename(folder / OLD / name)
+        if (folder / PART / name).exists():
+            (folder / PART / name).rename(folder / name)
 
 
 def prepare(
@@ -195,8 +196,8 @@ def prepare(
     """Writes a model made ready for training to ``folder``, and returns what was done.
 
     The folder is self-contained: robot.xml, meshes/, textures/ and prepare.json. Two runs write
-    the same bytes. The model is made in a folder of its own beside, and takes the place of an
-    earlier one when it is complete; other files in the folder stay.
+    the same bytes. The model is made in a hidden folder inside, and takes the place of an earlier
+    one when it is complete; other files stay.
 
     Args:
         path: the original, MJCF or URDF.
@@ -215,15 +216,18 @@ def prepare(
     _check_floating(original, options)
     _check_kept(original.model, options)
     check_folder(folder, path, overwrite)
-    whole = folder.resolve()
-    made = whole.with_name(f".{whole.name}.part")  # an earlier run may have ended in it
-    _remove(made)
-    made.mkdir(parents=True)
+    new = not folder.exists()
+    for name in (PART, OLD):  # an earlier run may have ended in it
+        _remove(folder / name)
+    (folder / PART).mkdir(parents=True)
     try:
-        done = _prepare(original, path.parent, made, options, tell)
-        _put_in_place(made, folder)
+        done = _prepare(original, path.parent, folder / PART, options, tell)
+        _put_in_place(folder)
     finally:
-        _remove(made)
+        for name in (PART, OLD):
+            _remove(folder / name)
+        if new and not any(folder.iterdir()):
+            folder.rmdir()
     return replace(done, path=folder / MODEL)
 
 

@@ -87,13 +87,13 @@ def replay_error(simulator: ReplaySimulator, most: int = MOST_WINDOWS) -> Replay
     windows, space = simulator.windows, simulator.space
     which = some_windows(np.ones(len(windows), bool), most)
     readings = windows.readings[which]
-    weights = 1 / _motion_of_kind(windows, readings)
+    weights = _weights(windows, readings)
     floor = channel_noise(windows) ** 2
 
     def beyond_noise(xi: np.ndarray) -> np.ndarray:
         """Returns (P,) the weighted sum over channels of what is left beyond noise."""
         left = root_mean_square(readings - simulator.predict(xi, which=which)[:, which]) ** 2
-        return np.asarray(np.nansum(weights * (left - floor), axis=1))
+        return np.asarray(np.nansum(weights * np.maximum(left - floor, 0.0), axis=1))
 
     usual = float(beyond_noise(space.nominal[None])[0])
 
@@ -104,18 +104,19 @@ def replay_error(simulator: ReplaySimulator, most: int = MOST_WINDOWS) -> Replay
     return error
 
 
-def _motion_of_kind(windows: Windows, readings: np.ndarray) -> np.ndarray:
-    """Returns (C,) the mean square motion of each channel's kind, in its unit squared.
+def _weights(windows: Windows, readings: np.ndarray) -> np.ndarray:
+    """Returns (C,) one over the mean square motion of each channel's kind; 0 where it stands still.
 
     Args:
-        windows: whose channels and noise, below which nothing moved.
+        windows: whose channels and noise, below twice of which nothing moved.
         readings: (W, K, C) of some of them.
     """
-    each = np.fmax(motion_in_windows(readings), channel_noise(windows)) ** 2
     kinds = [(c.kind if c.kind != "sensor" else c.element, c.unit) for c in windows.channels]
-    return np.array(
-        [np.mean([x for x, k in zip(each, kinds, strict=True) if k == mine]) for mine in kinds]
-    )
+    alike = np.array([[a == b for b in kinds] for a in kinds], float)
+    alike /= alike.sum(1, keepdims=True)
+    motion = alike @ np.nan_to_num(motion_in_windows(readings)) ** 2
+    noise = alike @ channel_noise(windows) ** 2
+    return np.where(motion > 4 * noise, 1 / np.maximum(motion, 1e-300), 0.0)
 
 
 def find_blame(

@@ -13,11 +13,9 @@ texture it does not see.
 
 from dataclasses import dataclass
 from itertools import pairwise
-from statistics import NormalDist
 from typing import Any
 
 import numpy as np
-from scipy.stats import t as student_t
 
 from mjx_s2r.eval.intervals import design_effect, wilson
 from mjx_s2r.eval.performance import EpisodeFigure
@@ -124,10 +122,8 @@ def _rate_over_flights(right: np.ndarray, judged: np.ndarray) -> tuple[float, fl
     """
     right, judged = right[judged > 0], judged[judged > 0]
     rate, flights = float(right.sum() / judged.sum()), len(judged)
-    alike = design_effect(right.tolist(), judged.tolist())
-    wider = float(student_t.ppf(0.975, max(1, flights - 1))) / NormalDist().inv_cdf(0.975)
-    count = max(1.0, float(judged.sum()) / alike / wider**2)  # Wilson's depends on quantile^2 / n
-    return rate, *wilson(rate * count, count)
+    count = max(1.0, float(judged.sum()) / design_effect(right.tolist(), judged.tolist()))
+    return rate, *wilson(rate * count, count, clusters=flights)
 
 
 def _logistic(features: np.ndarray, label: np.ndarray) -> np.ndarray:

@@ -149,7 +149,7 @@ def test_what_is_measured_is_kept_when_the_rest_is_not(
     monkeypatch.setattr("mjx_s2r.api.gap.explained_together", interrupted)
     with pytest.raises(KeyboardInterrupt):
         measure_gap(config)
-    told = json.loads((tmp_path / "out" / gap.FIGURES).read_text())
+    told = json.loads((tmp_path / "out" / gap.FIGURES_FILE).read_text())
     assert told["places"]["robot"]["successes"] == 2 and told["verdict"] is not None
     assert told["replay"] and told["blame"]["single"][0]["name"] == "kp"
     assert "interrupted after the search for rows to blame" in told["missing"][-1]
@@ -157,7 +157,7 @@ def test_what_is_measured_is_kept_when_the_rest_is_not(
     report = measure_gap(replace(config, together=False))
     assert report.observations is not None and not report.pictures
     assert "pictures of camera 'eye': geom 'cable' is of a kind" in report.missing[-1]
-    written = (tmp_path / "out" / gap.FIGURES).read_text()
+    written = (tmp_path / "out" / gap.FIGURES_FILE).read_text()
     assert json.loads(written) == json.loads(json.dumps(report.to_json()))
 
 

@@ -21,7 +21,7 @@ from tests.transfer.gap.held_pole import GOAL, KP, START, TORQUE
 from train import gap
 
 TASK = "tests.transfer.gap.held_pole:HeldPole"
-ROBOTS, EPISODES = 3, 8
+ROBOTS, EPISODES = 8, 3
 
 
 def trained(folder: Path, actor_obs: str = "state", seed: int = 0) -> Path:
@@ -62,7 +62,7 @@ def told(run: Path, reality: str) -> dict[str, Any]:
     file.write_text(f"count = {ROBOTS}\n{reality}")
     words = ["--run", str(run), "--reality", str(file), "--episodes", str(EPISODES)]
     gap.main([*words, "--out", str(run / "out"), "--no-together"])
-    return dict(json.loads((run / "out" / gap.FIGURES).read_text()))
+    return dict(json.loads((run / "out" / gap.FIGURES_FILE).read_text()))
 
 
 def test_a_robot_like_the_training_has_no_gap(run: Path) -> None:

@@ -99,8 +99,8 @@ class KnownReplay:
     clean: np.ndarray
 
     def predict(self, xi: np.ndarray, which: np.ndarray) -> np.ndarray:
-        """Returns (P, W, K, C), off in the fourth joint and its speed."""
-        sizes = np.array([0, 0, 0, 0.05, 0, 0, 2.0])
+        """Returns (P, W, K, C), off in the fourth joint and its speed, a hair in an idle slide."""
+        sizes = np.array([0, 0, 0, 0.05, 0, 0, 2.0, 1e-5])
         wave = np.sin(30 * self.windows.time_s)[..., None] * sizes
         return self.clean + xi[:, None, None] * wave
 
@@ -113,9 +113,10 @@ def test_one_bad_joint_of_six_counts_for_what_it_does() -> None:
     speed = 1.5 * np.cos(3 * time_s[:, None] + phases[3:4])
     clean = np.concatenate([clean, speed], 1)
     readings = clean + 1e-3 * rng.standard_normal(clean.shape)
+    clean, readings = (np.pad(x, ((0, 0), (0, 1))) for x in (clean, readings))  # a slide at rest
     joints = tuple(f"j{i}" for i in range(6))
     channels = tuple(Channel("joint_pos", j) for j in joints)
-    channels += (Channel("joint_vel", "j3", unit="rad/s"),)
+    channels += (Channel("joint_vel", "j3", unit="rad/s"), Channel("joint_pos", "s", unit="m"))
     driven, commands = np.ones(1000, bool), clean[:, :6]
     log = Recording("six", time_s, joints, "position", commands, driven, channels, readings)
     windows = cut_windows([log], 0.5)
