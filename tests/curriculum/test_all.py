@@ -195,9 +195,9 @@ def test_a_choice_is_the_schedule_that_it_names(key: jax.Array) -> None:
 SLOW, QUICK, ROLLOUT = 96, 32, 16  # control steps
 OPEN = ParamSpace((Param("mass", "model.body_mass", ("a",), limits=(0.5, 2.5)),))
 OPENING: dict[str, Callable[[], Curriculum]] = {
-    "adr": lambda: adr(OPEN, ADRConfig(window=16, step=0.2)),
+    "adr": lambda: adr(OPEN, ADRConfig(window=8, step=0.2)),
     "expand": lambda: scalar(
-        OPEN, ScalarConfig(step=0.1, back=0.1, widen_above=0.7, narrow_below=0.7)
+        OPEN, ScalarConfig(step=0.1, back=0.1, widen_above=0.7, narrow_below=0.7, window=48)
     ),
     "maxent": lambda: maxent(OPEN, MaxentConfig(window=128, success=0.7)),
 }
