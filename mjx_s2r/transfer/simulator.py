@@ -93,9 +93,8 @@ class ReplaySimulator:
         self._drives = drives.resolve(problem.mj_model, first.joints)
         model = problem.mj_model
         self.dt_s = float(model.opt.timestep)
-        self._half = (
-            0.0 if model.opt.integrator == RK4 else 0.5
-        )  # of a step, that leapfrogs are off
+        # The share of a step that positions and velocities are apart.
+        self._half = 0.0 if model.opt.integrator == RK4 else 0.5
         steps = [float(np.median(np.diff(r.time_s))) for r in problem.recordings]
         self._actuator = bind_actuator(
             self.space, first.joints, max(steps), self.dt_s, first.mode == "effort"

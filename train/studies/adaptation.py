@@ -47,35 +47,51 @@ def notes(rows: Sequence[Row], preset: Preset) -> list[str]:
     return [told, *([f"Won back of these: {'; '.join(shares)}."] if shares else [])]
 
 
-STUDY = Study(
-    name="adaptation",
-    question="What do pictures of the robot's room win back without labels?",
-    about=(
+def room_study(name: str, question: str, about: str, adapted: Sequence[Arm]) -> Study:
+    """Returns a study of adaptations to the robot's room.
+
+    Beside the adapted students it has the one that they begin as, and one with random looks.
+
+    Args:
+        name: of the study.
+        question: that it answers.
+        about: what is done, in sentences.
+        adapted: an arm for each way to adapt.
+    """
+    presets = camera_presets({ROBOT: FOLDER / "reach_target.toml"}, (12, 320))
+    judged = (*(arm.name for arm in adapted), RANDOMIZED)
+    return Study(
+        name=name,
+        question=question,
+        about=about,
+        arms=(
+            Arm(AS_IT_WAS, "nominal looks, nothing of the room", START),
+            *adapted,
+            Arm(RANDOMIZED, "random looks in simulation, nothing of the room", camera_policy(BOTH)),
+        ),
+        presets={size: replace(preset, count=20) for size, preset in presets.items()},
+        comparisons=tuple(Comparison(Cell(x, ROBOT), Cell(AS_IT_WAS, ROBOT)) for x in judged),
+        notes=notes,
+        shares=SHARED,
+    )
+
+
+STUDY = room_study(
+    "adaptation",
+    "What do pictures of the robot's room win back without labels?",
+    (
         "A camera student that was trained with random physics and nominal looks goes on, on a "
         "robot in a room of another look. It is given the pictures of 20 flights without what was "
         "done in them, and its features are aligned with those of simulated pictures. The flights "
         "are those of a student that was trained with everything randomized, which is also what "
         "randomization alone can do here. The robot then judges, from other starts."
     ),
-    arms=(
-        Arm(AS_IT_WAS, "nominal looks, nothing of the room", START),
-        *(
-            Arm(
-                name,
-                f"pictures of {FLIGHTS} flights, alignment {kind}",
-                AlignedPolicy(START, EXPERT, _aligning(kind)),
-            )
-            for name, kind in ALIGNED.items()
-        ),
-        Arm(RANDOMIZED, "random looks in simulation, nothing of the room", camera_policy(BOTH)),
-    ),
-    presets={
-        size: replace(preset, count=20)
-        for size, preset in camera_presets({ROBOT: FOLDER / "reach_target.toml"}, (12, 320)).items()
-    },
-    comparisons=tuple(
-        Comparison(Cell(name, ROBOT), Cell(AS_IT_WAS, ROBOT)) for name in (*ALIGNED, RANDOMIZED)
-    ),
-    notes=notes,
-    shares=SHARED,
+    [
+        Arm(
+            name,
+            f"pictures of {FLIGHTS} flights, alignment {kind}",
+            AlignedPolicy(START, EXPERT, _aligning(kind)),
+        )
+        for name, kind in ALIGNED.items()
+    ],
 )
