@@ -177,7 +177,8 @@ def learning(metrics: Rows) -> str:
 def comparison(panels: Mapping[str, Sequence[Curve]], x_label: str, y_label: str) -> str:
     """Returns an SVG file with a panel per task: a curve per method with whiskers over seeds."""
     names = list(dict.fromkeys(curve.name for curves in panels.values() for curve in curves))
-    legend = 20 * math.ceil(len(names) / 5)
+    columns = min(len(names), 4 * len(panels))  # that fit below the panels
+    legend = 20 * math.ceil(len(names) / max(columns, 1))
     width, height = 440 * max(len(panels), 1), 326 + legend
     with theme():
         figure = _figure(width, height)
@@ -197,7 +198,7 @@ def comparison(panels: Mapping[str, Sequence[Curve]], x_label: str, y_label: str
                 names,
                 loc="lower left",
                 bbox_to_anchor=(50 / width, 0),
-                ncols=min(len(names), 5 * len(panels)),
+                ncols=columns,
             )
         return to_svg(figure, f"{y_label} against {x_label}")
 

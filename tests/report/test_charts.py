@@ -1,6 +1,7 @@
 """Charts: numbers at their places, complete, and the same text for the same numbers."""
 
 import math
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -131,6 +132,15 @@ def test_a_comparison_has_a_curve_and_whiskers_per_method(axes: Axes) -> None:
         picture.split('<g id="curve-none"')[i].split("stroke: ")[1][:7] for i in (1, 2)
     )
     assert first == second == charts.METHODS[1], "a method has one colour in all panels"
+
+
+def test_a_legend_of_many_methods_stays_inside_its_picture() -> None:
+    x = np.array((0.5, 1.0))
+    names = [f"method{i}" for i in range(8)]
+    picture = comparison({"reach": [Curve(n, x, x, x, x) for n in names]}, "width", "success")
+    width = float(re.search(r'viewBox="0 0 (\S+)', picture)[1])  # type: ignore[index]
+    legend = re.findall(r'<text[^>]* x="(\S+)"[^>]*>method\d<', picture)
+    assert len(legend) == 8 and max(map(float, legend)) < width - 40
 
 
 def test_learning_shows_an_evaluation_where_it_judged(monkeypatch: pytest.MonkeyPatch) -> None:
