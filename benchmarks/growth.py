@@ -21,7 +21,7 @@ from mjx_s2r.render.geometry.pose import scene_pose
 from mjx_s2r.render.geometry.scene import build_scene
 from mjx_s2r.render.looks.appearance import appearance, bind_appearance
 from mjx_s2r.render.looks.assets import RenderConfig, build_assets
-from mjx_s2r.runtime.devices import gradient_compiler_options
+from mjx_s2r.runtime.devices import picture_compiler_options
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ def painter(variant: Scenery) -> Callable[[], Any]:
     poses = jax.tree.map(lambda x: jnp.repeat(x[None], variant.worlds, axis=0), one)
     draw = jax.jit(
         lambda poses, looks, key: raycast.render(scene, poses, looks, assets=assets, key=key).rgb,
-        compiler_options=gradient_compiler_options(),
+        compiler_options=picture_compiler_options(),
     )
     key = jax.random.key(1)
     return lambda: draw(poses, looks, key)

@@ -27,7 +27,7 @@ from mjx_s2r.render.geometry.pose import scene_pose
 from mjx_s2r.render.geometry.scene import build_scene
 from mjx_s2r.render.looks.appearance import appearance, bind_appearance
 from mjx_s2r.render.looks.assets import RenderConfig, build_assets
-from mjx_s2r.runtime.devices import gradient_compiler_options
+from mjx_s2r.runtime.devices import picture_compiler_options
 
 FACES = 320_000  # of all mesh files together
 PX = 64
@@ -112,6 +112,6 @@ def _drawing(model: mujoco.MjModel, worlds: list[mujoco.MjData]) -> Drawing:
     look = jax.vmap(lambda _: appearance(binding, jnp.zeros(0)))(jnp.arange(len(worlds)))
     draw = jax.jit(
         lambda pose, look: raycast.render(scene, pose, look, assets=assets).rgb,
-        compiler_options=gradient_compiler_options(),
+        compiler_options=picture_compiler_options(),
     )
     return Drawing(scene, pose, look, assets, lambda: draw(pose, look))

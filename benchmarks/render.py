@@ -25,7 +25,7 @@ from mjx_s2r.render.geometry.pose import ScenePose, scene_pose
 from mjx_s2r.render.geometry.scene import Scene, build_scene
 from mjx_s2r.render.looks.appearance import Appearance, appearance, bind_appearance
 from mjx_s2r.render.looks.assets import RenderAssets
-from mjx_s2r.runtime.devices import gradient_compiler_options
+from mjx_s2r.runtime.devices import picture_compiler_options
 from mjx_s2r.sim import physics
 from mjx_s2r.sim.env import make
 from mjx_s2r.sim.physics import PhysicsState
@@ -63,7 +63,7 @@ def run(settings: Settings) -> list[Row]:
     varied = looks(widest(task.space), task.mj_model, settings.images)
     draw = jax.jit(
         lambda pose, look, key: raycast.render(drawing.scene, pose, look, key=key).rgb,
-        compiler_options=gradient_compiler_options(),
+        compiler_options=picture_compiler_options(),
     )
     ours: dict[str, Callable[[], Any]] = {
         "plain": drawing.draw,
@@ -100,7 +100,7 @@ def _drawing(task: Task, core: PhysicsState) -> Drawing:
     look = looks(ParamSpace(()), task.mj_model, core.qpos.shape[0])
     draw = jax.jit(
         lambda pose, look: raycast.render(scene, pose, look).rgb,
-        compiler_options=gradient_compiler_options(),
+        compiler_options=picture_compiler_options(),
     )
     return Drawing(scene, pose, look, RenderAssets(), lambda: draw(pose, look))
 

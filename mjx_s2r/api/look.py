@@ -10,7 +10,7 @@ import numpy as np
 from mjx_s2r.params import ParamError
 from mjx_s2r.render.cameras import bind_cameras, poses, take_pictures
 from mjx_s2r.render.looks.assets import RenderConfig
-from mjx_s2r.runtime.devices import gradient_compiler_options
+from mjx_s2r.runtime.devices import picture_compiler_options
 from mjx_s2r.sim.env import Env
 from mjx_s2r.sim.interface import State
 
@@ -49,6 +49,6 @@ def see_worlds(
     where = poses(bound, data, worlds.pipeline_state.leaves)
     draw = jax.jit(
         lambda where, xi, key: take_pictures(bound, where, xi, key=key),
-        compiler_options=gradient_compiler_options(),
+        compiler_options=picture_compiler_options(),
     )
     return tuple(np.asarray(pictures) for pictures in draw(where, xi, key))

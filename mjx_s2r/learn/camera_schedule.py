@@ -21,7 +21,7 @@ from mjx_s2r.contract import CameraSignal, ContractError, PolicyContract
 from mjx_s2r.learn.networks.actor_critic import Images
 from mjx_s2r.render.cameras import Cameras, places, poses, take_pictures
 from mjx_s2r.render.geometry.pose import ScenePose
-from mjx_s2r.runtime.devices import gradient_compiler_options
+from mjx_s2r.runtime.devices import picture_compiler_options
 from mjx_s2r.runtime.random_keys import LOST
 from mjx_s2r.sim.backends.physics_config import ModelError
 from mjx_s2r.sim.effects.frame_timing import (
@@ -256,7 +256,7 @@ def bind_camera_schedule(
 
     paint = jax.jit(
         lambda where, xi, key: take_pictures(cameras, where, xi, key=key),
-        compiler_options=gradient_compiler_options(),
+        compiler_options=picture_compiler_options(),
     )
     known = element_names(env.task.mj_model, "camera")
     timing = tuple(

@@ -53,7 +53,7 @@ from mjx_s2r.learn.rollout import (
 )
 from mjx_s2r.learn.train_logger import LogWindow, MetricsWindow, TrainLogger
 from mjx_s2r.runtime import distributed
-from mjx_s2r.runtime.devices import check_jax_config
+from mjx_s2r.runtime.devices import check_jax_config, gradient_compiler_options
 from mjx_s2r.runtime.progress import ProgressBar, compile_ahead, progress
 from mjx_s2r.runtime.random_keys import FRAMES
 from mjx_s2r.runtime.sharding import (
@@ -383,7 +383,7 @@ class Trainer:
         host = None if self.host_batch is None else self.host_batch(int(state.iteration))
         state = replace(state, env_state=worlds, rnn_state=after, key=key_next, frames=())
         given = (state, steps, snapshot, before, drawn, key_update, host)
-        state, metrics = self._update_from_steps(*given)
+        state, metrics = self._update_compiled(*given)
         return replace(state, frames=frames), metrics
 
     @partial(jax.jit, static_argnums=0)
@@ -422,7 +422,11 @@ class Trainer:
         given = (self.env, act, carry, fresh, images, index)
         return rollout_step(*given, places=places, key=key)
 
-    @partial(jax.jit, static_argnums=0)
+    @cached_property
+    def _update_compiled(self) -> Any:
+        """`_update_from_steps`, compiled."""
+        return jax.jit(self._update_from_steps, compiler_options=gradient_compiler_options())
+
     def _update_from_steps(
         self,
         state: TrainState,
@@ -469,7 +473,7 @@ class Trainer:
         age = jax.ShapeDtypeStruct((count,), jnp.int32)
         drawn = [(looks, age)] * self.config.num_steps if self._picture_schedule is not None else []
         collected = (steps, carry[2], state.rnn_state, drawn, key, host)
-        yield Trainer._update_from_steps.lower(self, state, *collected)
+        yield self._update_compiled.lower(state, *collected)
 
     def sharded_iterate(self, mesh: Mesh) -> Callable[[TrainState], tuple[TrainState, Metrics]]:
         """Returns `iterate` whose state stays split over the devices of ``mesh``."""

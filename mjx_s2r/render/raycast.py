@@ -28,6 +28,7 @@ from mjx_s2r.render.looks.assets import RenderAssets
 from mjx_s2r.render.sensor import depth_camera, optics, photometry
 from mjx_s2r.render.sensor.photometry import Planes
 from mjx_s2r.render.shading import shade, visibility
+from mjx_s2r.render.shading.texture import unpack_texels
 
 OUTPUTS = ("rgb", "depth", "segmentation", "mask", "normal")
 CHUNK_PIXELS = 2**16  # pixels drawn at once; a few planes of them fit a core's cache
@@ -66,12 +67,21 @@ class _Frame:
 
 @struct.dataclass
 class _Layer:
-    """Results of the stages per pixel (P,), all packed: nearest geom, light, normal, texture."""
+    """Results of the stages per pixel (P,), all packed.
+
+    Attributes:
+        nearest: depth and geom.
+        arriving: which shadow rays arrive.
+        normal: of the surface.
+        pattern: the texels of the textures, or None without textures.
+        photograph: the texels of the photograph behind everything, or None without photographs.
+    """
 
     nearest: jax.Array
     arriving: tuple[jax.Array, ...]
     normal: jax.Array
     pattern: jax.Array | None = None
+    photograph: jax.Array | None = None
 
 
 @dataclass(frozen=True)
@@ -208,10 +218,13 @@ class _Painter:
         normal = self._normals(stage, frame, seen)
         arriving = self._arrivals(stage, frame, seen.nearest, normal)
         layer = _Layer(seen.nearest, arriving, normal)
+        if self._assets.photographs is not None:
+            layer = replace(layer, photograph=stage(self._photograph, frame))
         if not shade.textured(frame.look, self._assets):
             return layer
-        pattern = functools.partial(self._pattern, seen.soup)
-        return replace(layer, pattern=stage(pattern, frame, layer, seen.facets))
+        aim = functools.partial(self._texel_places, seen.soup)
+        places = stage(aim, frame, layer, seen.facets)
+        return replace(layer, pattern=stage(self._assets.read_texels, places))
 
     def _stage(self, sane: jax.Array, function: Stage, *args: Any) -> jax.Array:
         """Runs one stage on B worlds as a computation of its own.
@@ -360,15 +373,18 @@ class _Painter:
         shown = visibility.is_mesh(self._scene, slot)
         return jnp.where(shown, shade.pack_normal(normal), before)
 
-    def _pattern(
+    def _texel_places(
         self, soup: Soup | None, frame: _Frame, layer: _Layer, facets: Facets | None
     ) -> jax.Array:
-        """Returns what the textures multiply the colours by (P,), packed."""
+        """Returns (P,) which texel each pixel shows, -1 for none."""
         surface = self._surface(frame, layer)
         meshes = None if soup is None or facets is None else (soup, facets)
-        return photometry.pack_planes(
-            shade.pattern(self._scene, frame.view, frame.look, self._assets, surface, meshes)
-        )
+        given = self._scene, frame.view, frame.look, self._assets, surface, meshes
+        return shade.pattern_places(*given)
+
+    def _photograph(self, frame: _Frame) -> jax.Array:
+        """Returns the texels (P,) of the photograph behind everything, packed."""
+        return self._assets.read_photograph(self._scene, frame.look)
 
     def _surface(self, frame: _Frame, layer: _Layer) -> shade.Surface:
         """Returns what each pixel shows (P,), unpacked."""
@@ -379,7 +395,8 @@ class _Painter:
             slot=slot,
             normal=shade.unpack_normal(layer.normal),
             arriving=layer.arriving,
-            pattern=None if layer.pattern is None else photometry.unpack_planes(layer.pattern),
+            pattern=None if layer.pattern is None else unpack_texels(layer.pattern),
+            photograph=None if layer.photograph is None else unpack_texels(layer.photograph),
         )
 
     def _incoming(self, frame: _Frame, layer: _Layer) -> Planes:
@@ -425,12 +442,11 @@ def _lit(
     scene: Scene, view: View, look: Appearance, assets: RenderAssets, surface: shade.Surface
 ) -> Planes:
     """Returns the light that reaches the lens (P,); with a green screen, before its photograph."""
-    planes = shade.colour(scene, view, look, assets, surface)
-    if not assets.kept:
+    planes, photograph = shade.colour(scene, view, look, assets, surface), surface.photograph
+    if not assets.kept or photograph is None:
         return planes
-    _, photo = assets.photograph(scene, look)
     keep = assets.keeps(surface.slot)
-    return tuple(jnp.where(keep, c, p) for c, p in zip(planes, photo, strict=True))
+    return tuple(jnp.where(keep, c, p) for c, p in zip(planes, photograph, strict=True))
 
 
 def _fenced(sane: jax.Array, function: Callable[..., Any], *args: Any) -> Any:
@@ -481,11 +497,15 @@ def float_image(
         own = mesh_facets.mesh_normals(*meshes[:1], view, facets, rays)
         shown = visibility.is_mesh(scene, slot)
         normal = tuple(jnp.where(shown, a, b) for a, b in zip(own, normal, strict=True))
+    assets = assets or RenderAssets()
     surface = shade.Surface(rays, depth, slot, normal, tuple(a[0] for a in arriving))
-    if shade.textured(look, assets or RenderAssets()):
-        own = shade.pattern(scene, view, look, assets or RenderAssets(), surface, meshes)
-        surface = replace(surface, pattern=own)
-    planes = _lit(scene, view, look, assets or RenderAssets(), surface)
+    if assets.photographs is not None:
+        photograph = unpack_texels(assets.read_photograph(scene, look))
+        surface = replace(surface, photograph=photograph)
+    if shade.textured(look, assets):
+        places = shade.pattern_places(scene, view, look, assets, surface, meshes)
+        surface = replace(surface, pattern=unpack_texels(assets.read_texels(places)))
+    planes = _lit(scene, view, look, assets, surface)
     for effect in optics.lens_effects(look):
         planes = effect(look, planes, scene.height)
     planes = photometry.expose_planes(look, planes, scene.height)

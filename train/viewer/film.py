@@ -19,7 +19,7 @@ from mjx_s2r.render.looks.appearance import Appearance, appearance, bind_appeara
 from mjx_s2r.render.looks.assets import RenderConfig, build_assets
 from mjx_s2r.report import media, page
 from mjx_s2r.report.flight_film import following_camera
-from mjx_s2r.runtime.devices import gradient_compiler_options
+from mjx_s2r.runtime.devices import picture_compiler_options
 from mjx_s2r.runtime.progress import progress
 from mjx_s2r.sim.interface import State
 from mjx_s2r.sim.physics import PhysicsState
@@ -99,7 +99,7 @@ def _ours(
     binding = bind_appearance(task.space, task.mj_model, name)
     assets = build_assets(task.mj_model, scene, binding, render)
 
-    @partial(jax.jit, compiler_options=gradient_compiler_options())
+    @partial(jax.jit, compiler_options=picture_compiler_options())
     def draw(where: ScenePose, looks: Appearance, key: jax.Array) -> jax.Array:
         """Returns the pictures of one step."""
         return jnp.asarray(raycast.render(scene, where, looks, assets=assets, key=key).rgb)

@@ -19,7 +19,7 @@ from mjx_s2r.render.geometry.pose import scene_pose
 from mjx_s2r.render.geometry.scene import build_scene
 from mjx_s2r.render.looks.appearance import appearance, bind_appearance
 from mjx_s2r.render.looks.assets import RenderConfig, build_assets
-from mjx_s2r.runtime.devices import gradient_compiler_options
+from mjx_s2r.runtime.devices import picture_compiler_options
 from mjx_s2r.sim.physics import PhysicsState
 from train.viewer.opengl import mujoco_pictures
 
@@ -57,7 +57,7 @@ def render_cameras(
             for scene, (assets, _), (where, look) in zip(scenes, kept, seen, strict=True)
         ]
 
-    images = jax.jit(draw, compiler_options=gradient_compiler_options())([seen for _, seen in kept])
+    images = jax.jit(draw, compiler_options=picture_compiler_options())([seen for _, seen in kept])
     left_out = dict.fromkeys(thing for scene in scenes for thing in scene.left_out)
     return jax.tree.map(lambda leaf: np.asarray(leaf[0]), images), tuple(left_out)
 

@@ -16,7 +16,7 @@ and mixtures have no meaning, and a blur would invent distances: they are shifte
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from typing import Literal
+from typing import Literal, cast
 
 import jax
 import jax.numpy as jnp
@@ -157,7 +157,9 @@ def random_shift(images: jax.Array, pixels: int, *, key: jax.Array) -> jax.Array
         start = (corner[0], corner[1], 0)
         return jax.lax.dynamic_slice(padded, start, (height, width, image.shape[-1]))
 
-    return jax.vmap(shift)(images, corners)
+    # A branch of its own: with moves of its own in every picture no other loop has vectors.
+    moved = jnp.any(corners != pixels)
+    return cast(jax.Array, jax.lax.cond(moved, jax.vmap(shift), lambda x, _: x, images, corners))
 
 
 def colour_jitter(x: jax.Array, config: AugmentConfig, *, key: jax.Array) -> jax.Array:

@@ -1,10 +1,13 @@
-"""A convolution whose kernel gradient is a few matrix products.
+"""A convolution whose kernel gradient is one matrix product.
 
 XLA on a CPU computes the gradient of a kernel as a convolution with a window as large as the
 picture, which is several times slower than the forward pass. The gradient is, for each offset
 (i, j) in the kernel, the product of the shifted input with the output's gradient:
 
     dW[i, j] = sum over n, h, w of  x[n, s h + i, s w + j]^T  dy[n, h, w]
+
+All offsets are one product if the shifted copies stand side by side as channels. Either x is
+shifted against dy or, with stride 1, dy against x: whichever has fewer numbers to copy.
 """
 
 from functools import partial
@@ -42,20 +45,34 @@ def _backward(
 ) -> tuple[jax.Array, jax.Array]:
     """Returns the gradients with respect to x and kernel."""
     x, kernel = kept
-    size, channels = kernel.shape[0], x.shape[-1]
-    padded = jnp.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
-    flat = dy.reshape(-1, dy.shape[-1])
-    rows, cols = (stride * (n - 1) + 1 for n in dy.shape[1:3])
-
-    def product(i: int, j: int) -> jax.Array:
-        shifted = padded[:, i : i + rows : stride, j : j + cols : stride]
-        return shifted.reshape(-1, channels).T @ flat
-
-    dw = jnp.stack([jnp.stack([product(i, j) for j in range(size)]) for i in range(size)])
+    dw = _kernel_gradient(x, dy, kernel.shape[0], stride, pad)
     if stride == 1:
         turned = kernel[::-1, ::-1].transpose(0, 1, 3, 2)
-        return _convolve(dy, turned, 1, size - 1 - pad), dw
+        return _convolve(dy, turned, 1, kernel.shape[0] - 1 - pad), dw
     return jax.vjp(lambda x: _convolve(x, kernel, stride, pad), x)[1](dy)[0], dw
+
+
+def _kernel_gradient(x: jax.Array, dy: jax.Array, size: int, stride: int, pad: int) -> jax.Array:
+    """Returns (K, K, C, D) the gradient of a kernel: x is (N, H, W, C), dy (N, H', W', D)."""
+    x = jnp.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
+    (height, width, channels), (rows, cols, features) = x.shape[1:], dy.shape[1:]
+    offsets = [(i, j) for i in range(size) for j in range(size)]
+    if stride == 1 and height * width * features < rows * cols * channels:
+        after = [
+            jnp.pad(dy, ((0, 0), (i, height - rows - i), (j, width - cols - j), (0, 0)))
+            for i, j in offsets
+        ]
+        product = _flat(x).T @ _flat(jnp.concatenate(after, -1))
+        return product.reshape(channels, size, size, features).transpose(1, 2, 0, 3)
+    down, across = stride * (rows - 1) + 1, stride * (cols - 1) + 1
+    under = [x[:, i : i + down : stride, j : j + across : stride] for i, j in offsets]
+    product = _flat(dy).T @ _flat(jnp.concatenate(under, -1))
+    return product.reshape(features, size, size, channels).transpose(1, 2, 3, 0)
+
+
+def _flat(x: jax.Array) -> jax.Array:
+    """Returns (N H W, C) of x (N, H, W, C)."""
+    return x.reshape(-1, x.shape[-1])
 
 
 conv.defvjp(_forward, _backward)

@@ -22,9 +22,8 @@ from mjx_s2r.render.geometry.scene import Scene, SceneError
 from mjx_s2r.render.looks import textures as texture_pool
 from mjx_s2r.render.looks.appearance import Appearance, AppearanceBinding
 from mjx_s2r.render.looks.material import texture_image
-from mjx_s2r.render.sensor.photometry import Planes
 from mjx_s2r.render.shading import texture
-from mjx_s2r.render.shading.texture import pack_pool, pack_texels, unpack_texels
+from mjx_s2r.render.shading.texture import pack_pool, pack_texels
 
 _MARGIN = 1.25  # a photograph is this much larger than the picture, so that it can be moved
 
@@ -78,27 +77,38 @@ class RenderAssets:
         own = self.pool + jnp.floor(value).astype(jnp.int32) - 1
         return jnp.where(value >= 1, own, jnp.minimum(chosen, self.pool - 1))
 
-    def texel(self, index: jax.Array, u: jax.Array, v: jax.Array, footprint: jax.Array) -> Planes:
-        """Returns what the textures multiply the colours by (P,), 1 where there is none."""
+    def texel_places(
+        self, index: jax.Array, u: jax.Array, v: jax.Array, footprint: jax.Array
+    ) -> jax.Array:
+        """Returns (P,) int32 which texel each pixel shows, -1 for none."""
         assert self.textures is not None
-        return texture.lookup(self.textures, index, u, v, footprint)
+        return texture.texel_places(self.textures, index, u, v, footprint)
 
-    def photograph(self, scene: Scene, look: Appearance) -> tuple[jax.Array, Planes]:
-        """Returns whether a world has a photograph (), and its colours (P,) per channel."""
+    def read_texels(self, places: jax.Array) -> jax.Array:
+        """Returns (P,) uint32 what the textures multiply the colours by, packed."""
+        assert self.textures is not None
+        return texture.read_texels(self.textures, places)
+
+    def photograph_index(self, look: Appearance) -> jax.Array:
+        """Returns () int32 which photograph a world has, -1 for none."""
         assert self.photographs is not None
-        count, rows, columns = self.photographs.shape
         value = jnp.float32(0) if look.background is None else look.background
         skip = 0 if self.kept else 1  # before a green screen there is always a photograph
-        index = jnp.floor(value * (count + skip)).astype(jnp.int32) - skip
+        count = self.photographs.shape[0]
+        return jnp.floor(value * (count + skip)).astype(jnp.int32) - skip
+
+    def read_photograph(self, scene: Scene, look: Appearance) -> jax.Array:
+        """Returns (P,) uint32 the colours of a world's photograph, packed; some of none."""
+        assert self.photographs is not None
+        count, rows, columns = self.photographs.shape
         x, y = pixels(scene.height, scene.width)
         shift = jnp.zeros(2) if look.background_shift is None else look.background_shift
         across = x * (scene.height / scene.width) / _MARGIN - shift[0] * (1 - 1 / _MARGIN)
         down = -y / _MARGIN + shift[1] * (1 - 1 / _MARGIN)
         column = jnp.clip((across + 1) * (columns / 2), 0, columns - 1).astype(jnp.int32)
         row = jnp.clip((down + 1) * (rows / 2), 0, rows - 1).astype(jnp.int32)
-        picture = jnp.clip(index, 0, count - 1) * (rows * columns)
-        texels = self.photographs.ravel()[picture + row * columns + column]
-        return index >= 0, unpack_texels(texels)
+        picture = jnp.clip(self.photograph_index(look), 0, count - 1) * (rows * columns)
+        return self.photographs.ravel()[picture + row * columns + column]
 
 
 def build_assets(

@@ -51,6 +51,7 @@ class Surface:
         normal: three (P,), unit, camera frame.
         arriving: (P,) each, which shadow rays arrive, packed by `visibility.arriving`.
         pattern: three (P,) what the textures multiply the colours by, or None without textures.
+        photograph: three (P,) the photograph behind everything, or None without photographs.
     """
 
     rays: Rays
@@ -59,6 +60,7 @@ class Surface:
     normal: Triple
     arriving: tuple[jax.Array, ...]
     pattern: Planes | None = None
+    photograph: Planes | None = None
 
 
 def choose(slot: jax.Array, values: Sequence[Any], default: Any) -> jax.Array:
@@ -133,7 +135,7 @@ def colour(
     """Returns what reaches the camera (P,) per channel, before photometry."""
     matt, shine = light(scene, view, look, surface)
     own = albedo(scene, look, surface)
-    back = sky(scene, view, look, assets, surface.rays)
+    back = sky(view, look, assets, surface)
     return tuple(
         jnp.where(surface.slot < 0, back[c], own[c] * matt[c] + shine[c]) for c in range(3)
     )
@@ -223,16 +225,17 @@ def _power(x: jax.Array, exponent: int) -> jax.Array:
     return x
 
 
-def sky(scene: Scene, view: View, look: Appearance, assets: RenderAssets, rays: Rays) -> Planes:
+def sky(view: View, look: Appearance, assets: RenderAssets, surface: Surface) -> Planes:
     """Returns the background (P,) per channel: two colours by elevation, or a photograph."""
+    rays, photograph = surface.rays, surface.photograph
     up = rays.x * view.up[0] + rays.y * view.up[1] - view.up[2]
     mix = 0.5 + 0.5 * up * jax.lax.rsqrt(rays.x * rays.x + rays.y * rays.y + 1.0)
     low, high = look.background_low, look.background_high
     plain = tuple(low[c] + mix * (high[c] - low[c]) for c in range(3))
-    if look.background is None or assets.photographs is None:
+    if look.background is None or photograph is None:
         return plain
-    chosen, photo = assets.photograph(scene, look)
-    return tuple(jnp.where(chosen, p, q) for p, q in zip(photo, plain, strict=True))
+    chosen = assets.photograph_index(look) >= 0
+    return tuple(jnp.where(chosen, p, q) for p, q in zip(photograph, plain, strict=True))
 
 
 def textured(look: Appearance, assets: RenderAssets) -> bool:
@@ -240,15 +243,15 @@ def textured(look: Appearance, assets: RenderAssets) -> bool:
     return look.texture is not None and bool(assets.textured)
 
 
-def pattern(
+def pattern_places(
     scene: Scene,
     view: View,
     look: Appearance,
     assets: RenderAssets,
     surface: Surface,
     meshes: tuple[Soup, Facets] | None,
-) -> Planes:
-    """Returns what the textures multiply the colours by (P,), 1 where there is none.
+) -> jax.Array:
+    """Returns (P,) int32 which texel of the textures each pixel shows, -1 for none.
 
     A mesh with texture coordinates is laid out by them, whatever the metres of the look.
     """
@@ -272,7 +275,7 @@ def pattern(
     inverse = jax.lax.rsqrt(rays.x * rays.x + rays.y * rays.y + 1.0)
     facing = (normal[2] - rays.x * normal[0] - rays.y * normal[1]) * inverse
     width = view.focal * (2.0 / scene.height)
-    return assets.texel(index, u, v, footprint_of(depth, facing, width, side))
+    return assets.texel_places(index, u, v, footprint_of(depth, facing, width, side))
 
 
 def _facing(scene: Scene, view: View, g: int, point: Triple, normal: Triple) -> Triple | None:

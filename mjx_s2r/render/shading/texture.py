@@ -1,5 +1,9 @@
 """Texture mapping with mipmaps: one gather of one integer per pixel.
 
+Where a pixel reads (`texel_places`) and what it finds there (`read_texels`) are two functions, for
+two stages of a picture: what a compiler makes of one loop with a gather in it takes no vector
+instructions, and 13 geoms' texture coordinates are much to compute without them.
+
 `pack_pool` writes every texture and its halved copies ("mip maps": Williams, "Pyramidal
 parametrics", SIGGRAPH 1983) one after the other, a texel a uint32. `lookup` reads the nearest texel
 of the copy whose texels are about as wide as the pixel, so that far textures do not flicker. The
@@ -15,6 +19,7 @@ import numpy as np
 from mjx_s2r.render.geometry.scene import Geom
 
 Triple = tuple[jax.Array, ...]  # three of (P,)
+WHITE = np.uint32(0xFFFFFF)  # a packed texel
 GRAZING = 0.02  # cosine below which a surface counts as seen at this angle
 
 
@@ -62,18 +67,18 @@ def unpack_texels(texels: jax.Array) -> Triple:
     return tuple(field.astype(jnp.int32).astype(jnp.float32) * (1 / 255) for field in fields)
 
 
-def lookup(
+def texel_places(
     pool: jax.Array,
     index: jax.Array,
     u: jax.Array,
     v: jax.Array,
     footprint: jax.Array | None = None,
-) -> Triple:
-    """Returns the texture's colour (P,) per channel, to be multiplied with the surface's.
+) -> jax.Array:
+    """Returns (P,) int32 which texel of a pool each pixel shows, -1 for none.
 
     Args:
         pool: (K, M) uint32, of `pack_pool`.
-        index: (P,) int32 which texture; below 0 there is none, and the colour is white.
+        index: (P,) int32 which texture; below 0 there is none.
         u: (P,) along the columns; a texture covers 0 to 1 and repeats.
         v: (P,) along the rows, from the first one on.
         footprint: (P,) width of the pixel on the surface, in textures (see `footprint_of`); None
@@ -94,9 +99,14 @@ def lookup(
     column, row = (
         ((x - jnp.floor(x)) * side.astype(x.dtype)).astype(jnp.int32) & (side - 1) for x in (u, v)
     )
-    place = jnp.clip(index, 0, count - 1) * length + start + row * side + column
-    planes = unpack_texels(jnp.take(pool.ravel(), place, mode="clip"))
-    return tuple(jnp.where(index < 0, 1.0, c) for c in planes)
+    place = jnp.minimum(index, count - 1) * length + start + row * side + column
+    return jnp.where(index < 0, -1, place)
+
+
+def read_texels(pool: jax.Array, places: jax.Array) -> jax.Array:
+    """Returns (P,) uint32 the texels at places of a pool, packed; white where there is none."""
+    found = jnp.take(pool.ravel(), places, mode="clip")
+    return jnp.where(places < 0, WHITE, found)
 
 
 def footprint_of(

@@ -60,9 +60,9 @@ def answer(
     return trainer.algorithm.policy(state.learner, memory, {"state": obs}, images, first)[1]
 
 
-def compilations() -> np.ndarray:
+def compilations(trainer: Trainer) -> np.ndarray:
     """Returns how often each part of an iteration has been compiled."""
-    parts = (Trainer._looks, Trainer._step, Trainer._update_from_steps)
+    parts = (Trainer._looks, Trainer._step, trainer._update_compiled)
     return np.array([part._cache_size() for part in parts])
 
 
@@ -80,7 +80,7 @@ def run() -> tuple[Trainer, list[TrainState], list[DistillMetrics], np.ndarray, 
     )
     schedule, pictures = schedule_by_pictures(still, uniform(space), looks)
     trainer = replace(trainer, curriculum=schedule, looks=pictures)
-    before, key = compilations(), jax.random.key(0)
+    before, key = compilations(trainer), jax.random.key(0)
     compile_all(trainer.programs(key))
     with compiled(*PROGRAMS) as late:
         state = trainer.init(key)
@@ -89,7 +89,7 @@ def run() -> tuple[Trainer, list[TrainState], list[DistillMetrics], np.ndarray, 
             state, figures = trainer.iterate(state)
             states.append(jax.tree.map(jnp.copy, state))
             metrics.append(jax.tree.map(float, figures.loss))
-    return trainer, states, metrics, compilations() - before, late
+    return trainer, states, metrics, compilations(trainer) - before, late
 
 
 def test_the_student_comes_nearer_to_its_teacher(run: tuple) -> None:

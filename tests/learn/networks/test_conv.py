@@ -24,6 +24,8 @@ def plain(x: jax.Array, kernel: jax.Array, stride: int, pad: int) -> jax.Array:
         ((2, 16, 12, 3), 8, 4, 2),
         ((1, 11, 10, 2), 3, 2, 1),  # rows left over at the lower edge
         ((1, 5, 5, 1), 1, 1, 0),
+        ((2, 9, 8, 12), 2, 1, 0),  # fewer features than channels
+        ((2, 6, 7, 12), 3, 1, 1),
     ],
 )
 def test_output_and_gradients_are_those_of_xla(
