@@ -22,7 +22,7 @@ from mjx_s2r.curriculum.uniform import uniform
 from mjx_s2r.io import tracker
 from mjx_s2r.io.checkpoints import Checkpoints
 from mjx_s2r.io.config import ConfigError
-from mjx_s2r.io.origin import with_origin_found, with_origin_kept
+from mjx_s2r.io.origin import Origin, origin_folder, with_origin_found, with_origin_kept
 from mjx_s2r.io.run import CHECKPOINTS, RunError, check_vacant, read_config
 from mjx_s2r.learn.adapt.adaptation import Adaptation, AdaptState
 from mjx_s2r.learn.adapt.adapted_student import AdaptedStudent
@@ -187,6 +187,8 @@ def train_adapted(
     algorithm = cast(Adaptation, trainer.algorithm)
     feed = _feed(config, data, algorithm)
     trainer = replace(trainer, host_batch=feed)
+    assert config.student_iteration is not None, "the student was loaded"
+    folder = origin_folder(config.run, "student", config.student)
     state = fit(
         trainer,
         config,
@@ -196,6 +198,7 @@ def train_adapted(
         may_change=MAY_CHANGE,
         finished=lambda state: int(state.learner.stage) >= config.adapt.num_stages,
         part=lambda state: int(state.learner.stage),
+        origin=Origin("student", folder, config.student_iteration),
     )
     return trainer, state, data
 
@@ -210,7 +213,8 @@ def _load_origin(
         CheckpointError: no checkpoint, or one of another task or table.
         ConfigError: another student than the run began with.
     """
-    student, start, state = load_student(config.student, config.student_iteration, env)
+    folder = origin_folder(config.run, "student", config.student)
+    student, start, state = load_student(folder, config.student_iteration, env)
     reached = config.student, int(state.iteration), state.learner
     return with_origin_kept(config, "student", *reached), student, start, state
 

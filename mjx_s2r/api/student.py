@@ -26,7 +26,7 @@ from mjx_s2r.envs.registry import name_of, task_spec
 from mjx_s2r.io import tracker
 from mjx_s2r.io.checkpoints import Checkpoints
 from mjx_s2r.io.config import ConfigError
-from mjx_s2r.io.origin import with_origin_found, with_origin_kept
+from mjx_s2r.io.origin import Origin, origin_folder, with_origin_found, with_origin_kept
 from mjx_s2r.io.run import CHECKPOINTS, CONFIG, is_adapted, read_config
 from mjx_s2r.learn.camera_schedule import CameraSchedule, check_picture_memory
 from mjx_s2r.learn.distill.config import DistillConfig
@@ -208,7 +208,8 @@ def _begin(
     """Returns settings that hold the checksums of what a student begins with, and its trainer."""
     _check_teacher(config, env)
     weights = None if trained else load_weights(config.distill.encoder)
-    _, teacher, state = load_teacher(config.teacher, config.teacher_iteration, env)
+    folder = origin_folder(config.run, "teacher", config.teacher)
+    _, teacher, state = load_teacher(folder, config.teacher_iteration, env)
     reached = config.teacher, int(state.iteration), state.learner
     config = with_origin_kept(config, "teacher", *reached)
     native, cameras = _with_eyes(config, require_native(teacher.env))
@@ -279,7 +280,7 @@ def _check_teacher(config: StudentConfig, env: Environment | None) -> None:
         RunError: no teacher's run there.
         ConfigError: a teacher that sees; one of another task than ``env``, where that is given.
     """
-    kept = read_config(TeacherConfig, config.teacher)
+    kept = read_config(TeacherConfig, origin_folder(config.run, "teacher", config.teacher))
     if kept.ppo.actor_obs == "pixels":
         raise ConfigError(
             f"teacher {config.teacher}: its actor reads pixels (ppo.actor_obs), and a student "
@@ -310,6 +311,8 @@ def train_student(
     if config.wandb:
         tracker.require()
     config, trainer = _begin(config, env, trained=False)
+    assert config.teacher_iteration is not None, "the teacher was loaded"
+    folder = origin_folder(config.run, "teacher", config.teacher)
     state = fit(
         trainer,
         config,
@@ -317,6 +320,7 @@ def train_student(
         task=require_native(trainer.env).task.name,
         iterations=config.distill.iterations,
         may_change=MAY_CHANGE,
+        origin=Origin("teacher", folder, config.teacher_iteration),
     )
     return trainer, state
 
@@ -333,7 +337,7 @@ def open_student(
         from mjx_s2r.api.adapt import open_adapted  # it builds on this file
 
         return open_adapted(run, env)
-    config = read_config(StudentConfig, run)
+    config = replace(read_config(StudentConfig, run), run=run)
     trainer = student_trainer(config, env, trained=True)
     task = require_native(trainer.env).task
     return config, trainer, Checkpoints(run / CHECKPOINTS, task=task.name, rows=task.space.names)

@@ -7,7 +7,7 @@ import jax
 from mjx_s2r.api.student import load_student
 from mjx_s2r.api.teacher import TeacherConfig, load_teacher
 from mjx_s2r.io.config import ConfigError
-from mjx_s2r.io.origin import with_origin_kept
+from mjx_s2r.io.origin import origin_folder, with_origin_kept
 from mjx_s2r.learn.distill.distillation import Distillation
 from mjx_s2r.learn.distill.teachers import bounded
 from mjx_s2r.learn.networks.gaussian import Gaussian
@@ -42,7 +42,9 @@ def student_start(
             f"start {run}: ppo.actor_obs is {config.ppo.actor_obs!r}, and a student sees; give "
             "--ppo.actor-obs pixels"
         )
-    student, trainer, state = load_student(run, config.start_iteration)
+    student, trainer, state = load_student(
+        origin_folder(config.run, "start", run), config.start_iteration
+    )
     iteration = int(state.iteration)
     begun = with_origin_kept(config, "start", run, iteration, state.learner)
     if not isinstance(trainer.algorithm, Distillation):
@@ -68,7 +70,8 @@ def student_start(
             f"start {run}: the student has a memory of {size}, and ppo.rnn_hidden is "
             f"{config.ppo.rnn_hidden}; give --ppo.rnn-hidden {size}"
         )
-    before, whose, taught = load_teacher(student.teacher, student.teacher_iteration)
+    folder = origin_folder(student.run, "teacher", student.teacher)
+    before, whose, taught = load_teacher(folder, student.teacher_iteration)
     memory = whose.algorithm.zero_rnn_state(1).actor.shape[-1]
     if memory or whose.cameras is not None:
         raise ConfigError(

@@ -16,7 +16,7 @@ from mjx_s2r.envs.registry import make_env, task_spec
 from mjx_s2r.io import tracker
 from mjx_s2r.io.checkpoints import Checkpoints
 from mjx_s2r.io.config import ConfigError, over
-from mjx_s2r.io.origin import with_origin_found
+from mjx_s2r.io.origin import Origin, origin_folder, with_origin_found
 from mjx_s2r.io.run import CHECKPOINTS, CONFIG, read_config, read_recipe, read_settings
 from mjx_s2r.learn.camera_schedule import CameraSchedule, bind_camera_schedule
 from mjx_s2r.learn.networks.modules import check_pictures
@@ -267,8 +267,10 @@ def train_teacher(
         config = _with_engine(config, "jax")
     trainer = teacher_trainer(config, env)
     config = with_engine_taken(config, trainer.env)
-    start = getattr(trainer.algorithm, "start", None)
-    if start is not None:
+    start, origin = getattr(trainer.algorithm, "start", None), None
+    if start is not None and config.start is not None:
+        folder = origin_folder(config.run, "start", config.start)
+        origin = Origin("start", folder, start.iteration)
         config = replace(config, start_iteration=start.iteration, start_sha256=start.sha256)
     state = fit(
         trainer,
@@ -277,6 +279,7 @@ def train_teacher(
         task=config.task,
         iterations=config.iterations,
         may_change=MAY_CHANGE,
+        origin=origin,
     )
     if distributed.is_writer():
         draw_training(config.run, trainer.env.space)
@@ -324,7 +327,7 @@ def open_teacher(
     Raises:
         RunError: no run there, or one of another schema.
     """
-    config = read_config(TeacherConfig, run)
+    config = replace(read_config(TeacherConfig, run), run=run)
     trainer = teacher_trainer(config, env)
     names = trainer.env.space.names
     return config, trainer, Checkpoints(run / CHECKPOINTS, task=config.task, rows=names)

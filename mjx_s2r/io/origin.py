@@ -1,13 +1,16 @@
 """The checkpoint of another run that a run began with or learns from.
 
-A run's settings name the folder of the other one, which may be moved, and keep two things beside
-it: WHO_iteration, which checkpoint that was, and WHO_sha256, a checksum of what was learnt by then.
-So a run that goes on, or is read again, finds the same one although the other run has been trained
-on, and does not take another for it.
+A run's settings name the folder of the other one, and keep two things beside it: WHO_iteration,
+which checkpoint that was, and WHO_sha256, a checksum of what was learnt by then. The checkpoint
+itself is copied into the run, below .origin/WHO, with the settings that it was trained with. So a
+run that goes on, or is read again, has the same one although the other run has been trained on,
+moved or deleted, and does not take another for it.
 """
 
 import hashlib
-from dataclasses import replace
+import os
+import shutil
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,9 +18,63 @@ import jax
 import numpy as np
 
 from mjx_s2r.io.config import ConfigError
-from mjx_s2r.io.run import CONFIG, read_settings
+from mjx_s2r.io.run import CHECKPOINTS, CONFIG, TABLE, RunError, read_settings
 
 C = TypeVar("C", bound=Any)
+COPIES = ".origin"  # hidden: a copy is no run of its own to those who list runs
+
+
+@dataclass(frozen=True)
+class Origin:
+    """The checkpoint of another run that a run began with or learns from.
+
+    Attributes:
+        who: what it is to the run: "teacher", "student" or "start".
+        folder: of the other run.
+        iteration: of its checkpoint.
+    """
+
+    who: str
+    folder: Path
+    iteration: int
+
+
+def origin_folder(run: Path, who: str, named: Path) -> Path:
+    """Returns the folder to read an origin from: the run's own copy of it, else the one ``named``.
+
+    A folder other than the run's settings name is read itself, and its checksum judged.
+    """
+    copy = run / COPIES / who
+    if not (copy / CONFIG).exists() or read_settings(run).get(who) != str(named):
+        return named
+    return copy
+
+
+def keep_origin(run: Path, origin: Origin) -> None:
+    """Copies an origin, and the origins that it has itself, into a run's folder; once.
+
+    Raises:
+        RunError: it cannot be read or written.
+    """
+    copy = run / COPIES / origin.who
+    if (copy / CONFIG).exists():
+        return
+    part = copy.with_name(f"{origin.who}.part")
+    try:
+        shutil.rmtree(part, ignore_errors=True)
+        step = Path(CHECKPOINTS) / str(origin.iteration)
+        shutil.copytree(origin.folder / step, part / step)
+        for name in (CONFIG, TABLE):
+            if (origin.folder / name).exists():
+                shutil.copy2(origin.folder / name, part / name)
+        if (origin.folder / COPIES).is_dir():
+            shutil.copytree(origin.folder / COPIES, part / COPIES)
+        os.replace(part, copy)
+    except OSError as error:
+        raise RunError(
+            f"{run}: {origin.who} {origin.folder}, checkpoint {origin.iteration}, cannot be copied "
+            f"to {copy} ({error}); free some room, or put the checkpoint back"
+        ) from error
 
 
 def with_origin_found(config: C, who: str) -> C:

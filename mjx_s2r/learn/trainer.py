@@ -28,6 +28,7 @@ from mjx_s2r.curriculum.pictures import PictureSchedule, scored_pictures
 from mjx_s2r.curriculum.uniform import plain_params
 from mjx_s2r.io.checkpoints import Checkpoints, DiskFullError
 from mjx_s2r.io.config import ConfigError
+from mjx_s2r.io.origin import Origin, keep_origin
 from mjx_s2r.io.run import Run
 from mjx_s2r.io.tracker import ending, track
 from mjx_s2r.learn.algorithm import Algorithm, AlgorithmConfig, Imitator
@@ -544,6 +545,7 @@ def fit(
     may_change: Sequence[str] = (),
     finished: Callable[[TrainState], bool] | None = None,
     part: Callable[[TrainState], int] | None = None,
+    origin: Origin | None = None,
 ) -> TrainState:
     """Runs or resumes a training in its run folder; returns the last state.
 
@@ -556,6 +558,7 @@ def fit(
         may_change: settings that a resumed run may change.
         finished: whether a state needs no further iteration; None runs all of them.
         part: which part of the training a state begins; no line tells of two of them.
+        origin: the checkpoint of another run that this one learns from; a copy of it is kept.
 
     Raises:
         JaxConfigError: a setting of jax under which trainings fail.
@@ -596,6 +599,8 @@ def fit(
 
     with distributed.run_on_all("opening the run", open_run) as run:
         distributed.run_on_all("keeping the table", partial(run.keep_table, space.rows))
+        if origin is not None and run.writes:
+            keep_origin(run.path, origin)
         checkpoints = Checkpoints(
             run.checkpoints, task=task, rows=space.names, max_to_keep=config.keep
         )

@@ -16,8 +16,8 @@ from mjx_s2r.api.policy import export_policy, load_policy
 from mjx_s2r.api.student import StudentConfig, load_student, student_trainer, train_student
 from mjx_s2r.api.teacher import TeacherConfig, load_teacher, teacher_trainer, train_teacher
 from mjx_s2r.io.config import ConfigError
-from mjx_s2r.io.origin import checksum
-from mjx_s2r.io.run import read_config
+from mjx_s2r.io.origin import checksum, origin_folder
+from mjx_s2r.io.run import CONFIG, RunError, read_config
 from mjx_s2r.learn.distill.config import DistillConfig
 from mjx_s2r.learn.ppo.config import PPOConfig
 from mjx_s2r.learn.ppo.ppo import PPO
@@ -99,6 +99,24 @@ def test_a_student_keeps_its_teacher(teacher: Path, student: Path, tmp_path: Pat
     assert taught.env.space == student_trainer(kept, trained=True).env.space
     with pytest.raises(ConfigError, match=f"teacher {moved}.*iteration 2"):
         student_trainer(replace(kept, teacher=moved, teacher_iteration=2))
+
+
+def test_a_student_outlives_its_teacher(teacher: Path, student: Path, tmp_path: Path) -> None:
+    """Its folder alone, on another computer: policy, table and teacher to the bit."""
+    alone = tmp_path / "student"
+    shutil.copytree(student, alone)
+    gone = tmp_path / "gone"
+    settings = json.loads((alone / CONFIG).read_text()) | {"teacher": str(gone)}
+    (alone / CONFIG).write_text(json.dumps(settings))
+    config, trainer, state = load_student(alone)
+    there, whose, same = load_student(student)
+    assert (config.run, config.teacher, there.teacher) == (alone, gone, teacher)
+    assert checksum(state.learner) == checksum(same.learner)
+    assert trainer.env.space == whose.env.space
+    taught = load_teacher(origin_folder(alone, "teacher", gone), config.teacher_iteration)[2]
+    assert checksum(taught.learner) == config.teacher_sha256
+    with pytest.raises(RunError, match=r"elsewhere holds no run"):
+        train_student(replace(config, teacher=tmp_path / "elsewhere", resume=True))
 
 
 def test_a_student_is_judged_as_a_teacher_is(student: Path) -> None:

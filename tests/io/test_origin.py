@@ -14,7 +14,7 @@ from mjx_s2r.api.student import StudentConfig
 from mjx_s2r.api.teacher import TeacherConfig
 from mjx_s2r.io import origin
 from mjx_s2r.io.config import ConfigError
-from mjx_s2r.io.run import Run
+from mjx_s2r.io.run import Run, RunError
 
 LEARNT = {"weights": np.arange(3, dtype=np.float32)}
 
@@ -65,3 +65,27 @@ def test_a_student_that_goes_on_refuses_another_teacher(
     with pytest.raises(ConfigError, match=r"teacher .*/b: .* began with"):
         student.train_student(replace(asked, teacher=tmp_path / "b"))
     assert loaded == [(tmp_path / "b", 40)]
+
+
+def test_a_run_has_its_own_copy_of_what_it_began_with(tmp_path: Path) -> None:
+    """With the settings, and the origins that the other run has itself; made whole, and once."""
+    teacher, run = tmp_path / "teacher", tmp_path / "student"
+    Run.create(teacher, TeacherConfig(task="cartpole", run=teacher)).close()
+    for file in ("checkpoints/40/arrays/data", "checkpoints/80/arrays/data", ".origin/start/x"):
+        (teacher / file).parent.mkdir(parents=True)
+        (teacher / file).write_text(file)
+    Run.create(run, StudentConfig(run=run, teacher=teacher)).close()
+    assert origin.origin_folder(run, "teacher", teacher) == teacher
+    (run / ".origin" / "teacher.part").mkdir(parents=True)  # a process was killed in the middle
+    origin.keep_origin(run, origin.Origin("teacher", teacher, 40))
+    copy = origin.origin_folder(run, "teacher", teacher)
+    held = sorted(str(f.relative_to(copy)) for f in copy.rglob("*") if f.is_file())
+    assert held == [".origin/start/x", "checkpoints/40/arrays/data", "config.json"]
+    assert not list(run.rglob("*.part"))
+    origin.keep_origin(run, origin.Origin("teacher", tmp_path / "gone", 40))
+    assert origin.origin_folder(run, "teacher", tmp_path / "other") == tmp_path / "other"
+    other = tmp_path / "other"
+    Run.create(other, StudentConfig(run=other)).close()
+    with pytest.raises(RunError, match=r"other: teacher .*teacher, checkpoint 60.*put the checkp"):
+        origin.keep_origin(other, origin.Origin("teacher", teacher, 60))
+    assert origin.origin_folder(other, "teacher", teacher) == teacher
