@@ -2,9 +2,11 @@
 
 With --run it is any run: a student's, or a teacher's whose actor reads what the robot has
 (ppo.actor_obs state or pixels). Such a teacher needs no student. --variant float16 int8 writes
-those beside it, each with its error against float32 inside.
+those beside it, each with its error against float32 inside. What the policy made in training is
+told with it: a file can be written of any policy, of one that has learnt nothing, too.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +14,10 @@ from pathlib import Path
 import tyro
 
 from mjx_s2r.api.policy import VARIANT_LIMIT, export_policy, load_policy
-from mjx_s2r.io.run import POLICY
+from mjx_s2r.io.run import METRICS, POLICY, read_jsonl
 from mjx_s2r.runtime.progress import console
+
+POOR = 0.5  # success in training below which a file comes with a warning
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,7 @@ def main(argv: Sequence[str]) -> None:
         variants=config.variant,
         variant_limit=config.variant_limit,
     )
+    console.print(success_told(run, int(policy.state.iteration)), soft_wrap=True)
     console.print(
         f"{done.path}: differs from JAX by at most {done.parity:.1e} on {done.inputs} inputs"
     )
@@ -55,3 +60,25 @@ def main(argv: Sequence[str]) -> None:
             f"{made.path}: differs from float32 by at most {error.error_max:.1e} {error.unit}, "
             f"99 of 100 by less than {error.error_p99:.1e}, on {error.inputs} inputs"
         )
+
+
+def success_told(run: Path, iteration: int) -> str:
+    """Returns what a run's policy made in training by an iteration, and what to do about little."""
+    file = run / METRICS
+    lines = read_jsonl(file) if file.exists() else []
+    known = [
+        (line["step"], line["success"])
+        for line in lines
+        if line["step"] <= iteration and isinstance(line.get("success"), float)
+    ]
+    if not known or math.isnan(known[-1][1]):
+        return f"iteration {iteration}: no episode of the policy's own ended in training"
+    step, success = known[-1]
+    told = f"iteration {iteration}: in training {success:.0%} of its episodes succeeded"
+    told += "" if step == iteration else f" (iteration {step})"
+    if success >= POOR:
+        return told
+    return (
+        f"[yellow]{told}; what fails in simulation fails on the robot: train on with a larger "
+        "number of iterations and --resume, or narrow the ranges[/yellow]"
+    )
