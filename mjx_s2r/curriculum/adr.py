@@ -32,10 +32,12 @@ from mjx_s2r.curriculum.interface import (
     Curriculum,
     CurriculumStats,
     Episodes,
+    Moves,
     Report,
     current_scores,
     init_stats,
     make_report,
+    no_moves,
     update_stats,
 )
 from mjx_s2r.params import ParamError, ParamSpace
@@ -86,16 +88,14 @@ class ADRState:
         bounds: (2D,) the bounds.
         scores: (2D, M) collected scores, the first ``count`` of each row are valid.
         count: (2D,) int32 how many.
-        moved: (2D,) int32 how often each bound has moved.
-        age: (2D,) int32 updates since it last did.
+        moves: (2D,) of each bound.
         stats: the figures.
     """
 
     bounds: jax.Array
     scores: jax.Array
     count: jax.Array
-    moved: jax.Array
-    age: jax.Array
+    moves: Moves
     stats: CurriculumStats
 
 
@@ -124,8 +124,7 @@ def adr(space: ParamSpace, config: ADRConfig, active: np.ndarray | None = None) 
             bounds=limits.inner,
             scores=jnp.zeros((size, config.window)),
             count=jnp.zeros((size,), jnp.int32),
-            moved=jnp.zeros((size,), jnp.int32),
-            age=jnp.zeros((size,), jnp.int32),
+            moves=no_moves(size),
             stats=init_stats(space),
         )
 
@@ -140,11 +139,11 @@ def adr(space: ParamSpace, config: ADRConfig, active: np.ndarray | None = None) 
         pinned = kind[:, None] // 2 == jnp.arange(len(space))
         at_bound: jax.Array = space.snap_discrete(jnp, from_law(space, state.bounds[kind][:, None]))
         xi = jnp.where(pinned, at_bound, xi)
-        return EpisodeParams(xi, kind, jnp.where(kind >= 0, state.moved[kind], 0))
+        return EpisodeParams(xi, kind, jnp.where(kind >= 0, state.moves.count[kind], 0))
 
     def update(state: ADRState, episodes: Episodes) -> ADRState:
         stats = update_stats(space, state.stats, episodes, *ends(state))
-        state = replace(state, stats=stats, age=state.age + 1)
+        state = replace(state, stats=stats, moves=state.moves.older())
         return _move(_collect(state, episodes, config.window), limits, config)
 
     def report(state: ADRState) -> Report:
@@ -168,8 +167,8 @@ def _collect(state: ADRState, episodes: Episodes, window: int) -> ADRState:
     is emptied in the same update.
     """
     kind, score = episodes.kind.reshape(-1), episodes.score.reshape(-1)
-    version, age = state.moved[episodes.kind], state.age[episodes.kind]
-    use = current_scores(episodes, version, age).reshape(-1) & (kind >= 0)
+    moves = jax.tree.map(lambda x: x[episodes.kind], state.moves)
+    use = current_scores(episodes, moves).reshape(-1) & (kind >= 0)
     mine = use[:, None] & (kind[:, None] == jnp.arange(state.count.shape[0]))
     slot = jnp.sum(jnp.where(mine, jnp.cumsum(mine, 0) - 1 + state.count, 0), 1)
     where = jnp.where(use & (slot < window), kind, state.count.shape[0])
@@ -197,6 +196,5 @@ def _move(state: ADRState, limits: Bounds, config: ADRConfig) -> ADRState:
         state,
         bounds=bounds,
         count=jnp.where(full, 0, state.count),
-        moved=state.moved + (bounds != state.bounds),
-        age=jnp.where(bounds != state.bounds, 0, state.age),
+        moves=state.moves.after(bounds != state.bounds),
     )

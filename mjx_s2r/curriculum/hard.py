@@ -22,10 +22,12 @@ from mjx_s2r.curriculum.interface import (
     Curriculum,
     CurriculumStats,
     Episodes,
+    Moves,
     Report,
     current_scores,
     init_stats,
     make_report,
+    no_moves,
     update_stats,
 )
 from mjx_s2r.params import ParamError, ParamSpace
@@ -77,8 +79,7 @@ class HardState:
         second: (D,) sum of (1 - score) q^2.
         fails: () sum of (1 - score).
         count: () int32 episodes.
-        moved: () int32 how often it has moved.
-        age: () int32 updates since it last did.
+        moves: () of the Gaussian.
         stats: the figures.
     """
 
@@ -88,15 +89,14 @@ class HardState:
     second: jax.Array
     fails: jax.Array
     count: jax.Array
-    moved: jax.Array
-    age: jax.Array
+    moves: Moves
     stats: CurriculumStats
 
 
 def hard(space: ParamSpace, config: HardConfig, active: np.ndarray | None = None) -> Curriculum:
     """Returns the schedule; ``active`` (D,) rows range over their limits, others as at first."""
-    moves = movable_rows(space, active)
-    low, high = limits_where(space, moves)
+    movable = movable_rows(space, active)
+    low, high = limits_where(space, movable)
 
     def init() -> HardState:
         size = (len(space),)
@@ -107,8 +107,7 @@ def hard(space: ParamSpace, config: HardConfig, active: np.ndarray | None = None
             second=jnp.zeros(size),
             fails=jnp.float32(0),
             count=jnp.int32(0),
-            moved=jnp.int32(0),
-            age=jnp.int32(0),
+            moves=no_moves(),
             stats=init_stats(space),
         )
 
@@ -120,12 +119,12 @@ def hard(space: ParamSpace, config: HardConfig, active: np.ndarray | None = None
         worst: jax.Array = space.snap_discrete(jnp, from_unit(space, unit))
         chosen = jax.random.uniform(key_kind, (n,)) < config.share
         kind = jnp.where(chosen, 0, -1).astype(jnp.int32)
-        xi = jnp.where(chosen[:, None] & moves, worst, xi)
-        return EpisodeParams(xi, kind, jnp.where(chosen, state.moved, 0).astype(jnp.int32))
+        xi = jnp.where(chosen[:, None] & movable, worst, xi)
+        return EpisodeParams(xi, kind, jnp.where(chosen, state.moves.count, 0).astype(jnp.int32))
 
     def update(state: HardState, episodes: Episodes) -> HardState:
         stats = update_stats(space, state.stats, episodes, low, high)
-        state = replace(state, stats=stats, age=state.age + 1)
+        state = replace(state, stats=stats, moves=state.moves.older())
         return _move(_add(space, state, episodes), config)
 
     def report(state: HardState) -> Report:
@@ -136,7 +135,7 @@ def hard(space: ParamSpace, config: HardConfig, active: np.ndarray | None = None
 
 def _add(space: ParamSpace, state: HardState, episodes: Episodes) -> HardState:
     """Adds the hard episodes that carry the present version."""
-    mine = current_scores(episodes, state.moved, state.age) & (episodes.kind >= 0)
+    mine = current_scores(episodes, state.moves) & (episodes.kind >= 0)
     failed = jnp.where(mine, 1 - episodes.score, 0.0).reshape(-1)
     unit = to_unit(space, episodes.xi.reshape(-1, len(space)))
     return replace(
@@ -167,6 +166,5 @@ def _move(state: HardState, config: HardConfig) -> HardState:
         second=jnp.where(full, 0.0, state.second),
         fails=jnp.where(full, 0.0, state.fails),
         count=jnp.where(full, 0, state.count),
-        moved=state.moved + full,
-        age=jnp.where(full, 0, state.age),
+        moves=state.moves.after(full),
     )

@@ -132,16 +132,41 @@ def valid_scores(episodes: Episodes) -> jax.Array:
     return episodes.ended & jnp.isfinite(score) & (score >= 0) & (score <= 1)
 
 
-def current_scores(episodes: Episodes, version: jax.Array, age: jax.Array) -> jax.Array:
+@struct.dataclass
+class Moves:
+    """How often something that episodes are drawn from has moved; (...) int32 of each such thing.
+
+    Attributes:
+        count: how often; episodes carry it as their version.
+        age: updates since the last time.
+    """
+
+    count: jax.Array
+    age: jax.Array
+
+    def older(self) -> "Moves":
+        """Returns the same an update later."""
+        return replace(self, age=self.age + 1)
+
+    def after(self, moved: jax.Array) -> "Moves":
+        """Returns the same after a decision, where ``moved`` (...) says what has moved."""
+        return Moves(self.count + moved, jnp.where(moved, 0, self.age))
+
+
+def no_moves(*shape: int) -> Moves:
+    """Returns `Moves` of nothing so far."""
+    return Moves(jnp.zeros(shape, jnp.int32), jnp.zeros(shape, jnp.int32))
+
+
+def current_scores(episodes: Episodes, moves: Moves) -> jax.Array:
     """Returns (T, B) True where an episode's score counts for the ranges as they are now.
 
     Args:
         episodes: of a rollout.
-        version: () or (T, B) int32 how often what it was drawn from has moved.
-        age: () or (T, B) int32 updates since, this one included.
+        moves: () or (T, B) of what each was drawn from, this update counted.
     """
-    fair = age > episodes.longest
-    return valid_scores(episodes) & (episodes.version == version) & fair
+    fair = moves.age > episodes.longest
+    return valid_scores(episodes) & (episodes.version == moves.count) & fair
 
 
 def update_stats(
@@ -216,9 +241,9 @@ def init_window() -> Window:
     return Window(jnp.float32(0), jnp.int32(0))
 
 
-def accumulate(window: Window, episodes: Episodes, version: jax.Array, age: jax.Array) -> Window:
+def accumulate(window: Window, episodes: Episodes, moves: Moves) -> Window:
     """Returns the window with the `current_scores` of plain episodes."""
-    mine = current_scores(episodes, version, age) & (episodes.kind < 0)
+    mine = current_scores(episodes, moves) & (episodes.kind < 0)
     total = jnp.sum(jnp.where(mine, episodes.score, 0.0))
     return replace(
         window, total=window.total + total, count=window.count + mine.sum(dtype=jnp.int32)

@@ -40,10 +40,12 @@ from mjx_s2r.curriculum.interface import (
     Curriculum,
     CurriculumStats,
     Episodes,
+    Moves,
     Report,
     current_scores,
     init_stats,
     make_report,
+    no_moves,
     update_stats,
 )
 from mjx_s2r.curriculum.uniform import plain_params
@@ -60,8 +62,7 @@ class MaxentState:
         unit: (N, D) unit coordinates of the episodes, the first ``count`` are valid.
         score: (N,) their scores.
         count: () int32 how many.
-        moved: () int32 how often the density has moved.
-        age: () int32 updates since it last did.
+        moves: () of the density.
         stats: the figures.
     """
 
@@ -69,8 +70,7 @@ class MaxentState:
     unit: jax.Array
     score: jax.Array
     count: jax.Array
-    moved: jax.Array
-    age: jax.Array
+    moves: Moves
     stats: CurriculumStats
 
 
@@ -96,8 +96,7 @@ def maxent(space: ParamSpace, config: MaxentConfig, active: np.ndarray | None = 
             unit=jnp.full((config.window, len(space)), 0.5, jnp.float32),
             score=jnp.zeros((config.window,)),
             count=jnp.int32(0),
-            moved=jnp.int32(0),
-            age=jnp.int32(0),
+            moves=no_moves(),
             stats=init_stats(space),
         )
 
@@ -106,11 +105,11 @@ def maxent(space: ParamSpace, config: MaxentConfig, active: np.ndarray | None = 
         shape = (n, len(space))
         rest = space.sample(jnp, jax.random.uniform(key_law, shape), *jnp.asarray(space.initial))
         unit = jax.random.beta(key_beta, state.betas.a, state.betas.b, shape)
-        return plain_params(jnp.where(dense, from_unit(space, unit), rest), state.moved)
+        return plain_params(jnp.where(dense, from_unit(space, unit), rest), state.moves.count)
 
     def update(state: MaxentState, episodes: Episodes) -> MaxentState:
         stats = update_stats(space, state.stats, episodes, *ends(state))
-        state = replace(state, stats=stats, age=state.age + 1)
+        state = replace(state, stats=stats, moves=state.moves.older())
         state = add_episodes(space, state, episodes)
         full = state.count >= config.window
         return jax.lax.cond(full, lambda s: _move(s, dense, config), lambda s: s, state)
@@ -128,7 +127,7 @@ def _flat(betas: Betas) -> jax.Array:
 
 def add_episodes(space: ParamSpace, state: MaxentState, episodes: Episodes) -> MaxentState:
     """Files the episodes of the present density; those beyond the window are left out."""
-    mine = current_scores(episodes, state.moved, state.age) & (episodes.kind < 0)
+    mine = current_scores(episodes, state.moves) & (episodes.kind < 0)
     mine = mine.reshape(-1)
     size = state.score.shape[0]
     slot = jnp.where(mine, state.count + jnp.cumsum(mine) - 1, size)
@@ -150,6 +149,5 @@ def _move(state: MaxentState, dense: jax.Array, config: MaxentConfig) -> MaxentS
         state,
         betas=betas,
         count=jnp.int32(0),
-        moved=state.moved + changed.astype(jnp.int32),
-        age=jnp.where(changed, 0, state.age),
+        moves=state.moves.after(changed),
     )

@@ -25,12 +25,14 @@ from mjx_s2r.curriculum.interface import (
     Curriculum,
     CurriculumStats,
     Episodes,
+    Moves,
     Report,
     Window,
     accumulate,
     init_stats,
     init_window,
     make_report,
+    no_moves,
     update_stats,
 )
 from mjx_s2r.curriculum.uniform import plain_params
@@ -141,16 +143,14 @@ class ScalarState:
         scale: () s.
         window: scores of plain episodes with the present version.
         waited: () int32 updates since the last decision.
-        moved: () int32 how often s has moved.
-        age: () int32 updates since it last did.
+        moves: () of s.
         stats: the figures.
     """
 
     scale: jax.Array
     window: Window
     waited: jax.Array
-    moved: jax.Array
-    age: jax.Array
+    moves: Moves
     stats: CurriculumStats
 
 
@@ -160,13 +160,13 @@ def scalar(space: ParamSpace, config: ScalarConfig, active: np.ndarray | None = 
     Raises:
         ParamError: an active row that no stage names.
     """
-    moves = jnp.asarray(movable_rows(space, active))
-    stage, count = _stages(space, config.stages, np.asarray(moves))
+    movable = jnp.asarray(movable_rows(space, active))
+    stage, count = _stages(space, config.stages, np.asarray(movable))
     inner, outer = (to_law(space, jnp.asarray(x)) for x in (space.initial, space.limits))
 
     def ends(state: ScalarState) -> tuple[jax.Array, jax.Array]:
         """Returns low and high (D,) as values."""
-        share = jnp.where(moves, jnp.clip(state.scale * count - stage, 0.0, 1.0), 0.0)
+        share = jnp.where(movable, jnp.clip(state.scale * count - stage, 0.0, 1.0), 0.0)
         low, high = from_law(space, inner + (outer - inner) * share)
         return low, high
 
@@ -175,20 +175,19 @@ def scalar(space: ParamSpace, config: ScalarConfig, active: np.ndarray | None = 
             scale=jnp.float32(config.start),
             window=init_window(),
             waited=jnp.int32(0),
-            moved=jnp.int32(0),
-            age=jnp.int32(0),
+            moves=no_moves(),
             stats=init_stats(space),
         )
 
     def sample(state: ScalarState, n: int, key: jax.Array) -> EpisodeParams:
         unit = jax.random.uniform(key, (n, len(space)))
-        return plain_params(space.sample(jnp, unit, *ends(state)), state.moved)
+        return plain_params(space.sample(jnp, unit, *ends(state)), state.moves.count)
 
     def update(state: ScalarState, episodes: Episodes) -> ScalarState:
         stats = update_stats(space, state.stats, episodes, *ends(state))
-        age = state.age + 1
-        window = accumulate(state.window, episodes, state.moved, age)
-        state = replace(state, stats=stats, window=window, waited=state.waited + 1, age=age)
+        moves = state.moves.older()
+        window = accumulate(state.window, episodes, moves)
+        state = replace(state, stats=stats, window=window, waited=state.waited + 1, moves=moves)
         return _decide(state, config)
 
     def report(state: ScalarState) -> Report:
@@ -210,8 +209,7 @@ def _decide(state: ScalarState, config: ScalarConfig) -> ScalarState:
         scale=scale,
         window=jax.tree.map(lambda x: jnp.where(ready, 0, x), state.window),
         waited=jnp.where(ready, 0, state.waited),
-        moved=state.moved + (scale != state.scale),
-        age=jnp.where(scale != state.scale, 0, state.age),
+        moves=state.moves.after(scale != state.scale),
     )
 
 

@@ -70,8 +70,8 @@ def test_a_bound_moves_when_its_window_is_full(schedule: Curriculum, update: Cal
     assert state.count[MASS_HIGH] == 3
     state = update(state, episodes([MASS_HIGH], [1]))
     np.testing.assert_allclose(bounds(schedule, state)[0], (0.9, 1.3), rtol=1e-6)
-    assert state.count[MASS_HIGH] == 0 and state.moved[MASS_HIGH] == 1
-    assert not np.delete(np.asarray(state.moved), MASS_HIGH).any()
+    assert state.count[MASS_HIGH] == 0 and state.moves.count[MASS_HIGH] == 1
+    assert not np.delete(np.asarray(state.moves.count), MASS_HIGH).any()
 
 
 def test_a_logarithmic_bound_moves_by_a_factor(schedule: Curriculum, update: Callable) -> None:
@@ -93,7 +93,7 @@ def test_the_mean_decides_outwards_inwards_or_not_at_all(
     state = update(state, episodes([MASS_LOW] * 4, scores, [1] * 4))
     assert bounds(schedule, state)[0, 0] == pytest.approx(0.7 - 0.2 * moves)
     assert state.count[MASS_LOW] == 0
-    assert state.moved[MASS_LOW] == (2 if moves else 1)
+    assert state.moves.count[MASS_LOW] == (2 if moves else 1)
 
 
 def test_bounds_stop_at_the_limits_and_at_the_initial_range(
@@ -101,13 +101,13 @@ def test_bounds_stop_at_the_limits_and_at_the_initial_range(
 ) -> None:
     inwards = update(schedule.init(), episodes([MASS_LOW] * 4, [0] * 4))
     np.testing.assert_allclose(bounds(schedule, inwards)[0], (0.9, 1.1), rtol=1e-6)
-    assert inwards.moved[MASS_LOW] == 0
+    assert inwards.moves.count[MASS_LOW] == 0
     state = schedule.init()
     for _ in range(9):
-        version = [int(state.moved[MASS_HIGH])] * 4
+        version = [int(state.moves.count[MASS_HIGH])] * 4
         state = update(state, episodes([MASS_HIGH] * 4, [1] * 4, version))
     assert bounds(schedule, state)[0, 1] == 2.5
-    assert state.moved[MASS_HIGH] == 7  # 1.1 + 7 x 0.2 = 2.5; after that it stands still
+    assert state.moves.count[MASS_HIGH] == 7  # 1.1 + 7 x 0.2 = 2.5; after that it stands still
 
 
 def test_scores_for_a_bound_that_has_moved_since_are_not_counted(
@@ -173,7 +173,7 @@ def test_bounds_keep_to_their_rails_through_a_thousand_random_updates(
     assert (low <= SPACE.initial[0] + tiny).all() and (high >= SPACE.initial[1] - tiny).all()
     assert (xi >= SPACE.limits[0]).all() and (xi <= SPACE.limits[1]).all()
     assert (entropy <= tiny).all() and np.isfinite(entropy).all()
-    assert state.moved[list(OPEN)].min() > 20 and state.stats.dropped > 0
+    assert state.moves.count[list(OPEN)].min() > 20 and state.stats.dropped > 0
     assert np.ptp(high[:, 0]) > 1.0  # it did go far
 
 
@@ -243,7 +243,7 @@ def test_two_devices_give_the_update_of_one(schedule: Curriculum, key: jax.Array
     together = update(start, jax.device_put(what, split))
     for a, b in zip(jax.tree.leaves(alone), jax.tree.leaves(together), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-6)
-    assert int(alone.moved.sum()) > 0
+    assert int(alone.moves.count.sum()) > 0
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 from mjx_s2r.curriculum.adversarial import SearchConfig, first_order, hardest
 from mjx_s2r.curriculum.coordinates import to_unit
 from mjx_s2r.curriculum.hard import UNIFORM, HardConfig, HardState, hard
-from mjx_s2r.curriculum.interface import Curriculum, Episodes
+from mjx_s2r.curriculum.interface import Curriculum, Episodes, Moves
 from mjx_s2r.params import Param, ParamError, ParamSpace
 from tests.curriculum.fakes import SPACE as SMALL
 from tests.curriculum.fakes import episodes
@@ -103,7 +103,10 @@ def schedule() -> Curriculum:
 
 def test_a_share_of_the_worlds_is_hard(schedule: Curriculum, key: jax.Array) -> None:
     state = replace(
-        schedule.init(), mean=jnp.full(3, 0.9), spread=jnp.full(3, 0.05), moved=jnp.int32(5)
+        schedule.init(),
+        mean=jnp.full(3, 0.9),
+        spread=jnp.full(3, 0.05),
+        moves=Moves(jnp.int32(5), jnp.int32(0)),
     )
     draw = schedule.sample(state, 10000, key)
     chosen = np.asarray(draw.kind) == 0
@@ -126,7 +129,7 @@ def test_the_gaussian_moves_to_the_failures(schedule: Curriculum) -> None:
     state = schedule.update(schedule.init(), hard_scores(masses, scores))
     assert float(state.mean[0]) == pytest.approx(0.85, abs=1e-4)
     assert float(state.spread[0]) == pytest.approx(0.05, abs=1e-3)
-    assert state.moved == 1 and state.count == 0
+    assert state.moves.count == 1 and state.count == 0
     late = schedule.update(state, hard_scores(masses, scores, version=0))
     assert late.count == 0
 

@@ -12,7 +12,7 @@ from scipy import optimize, stats
 from mjx_s2r.curriculum import beta
 from mjx_s2r.curriculum.beta import Betas
 from mjx_s2r.curriculum.doraemon_solver import Estimate, MaxentConfig, Problem, estimate, solve
-from mjx_s2r.curriculum.interface import Episodes
+from mjx_s2r.curriculum.interface import Episodes, Moves
 from mjx_s2r.curriculum.maxent import MaxentState, add_episodes, maxent
 from mjx_s2r.params import Param, ParamError, ParamSpace
 
@@ -160,7 +160,7 @@ def test_it_ends_as_wide_as_the_success_allows(trained: tuple[MaxentState, np.nd
     """A uniform mass would succeed in 70 %, which is enough: in the end both rows are uniform."""
     state, entropy = trained
     assert entropy[0] < -2.0 and entropy[-1] > -0.1
-    assert 3 < int(state.moved) < 40  # and then it stands still
+    assert 3 < int(state.moves.count) < 40  # and then it stands still
     report = maxent(SPACE, CONFIG).report(state)
     assert float(report.low[0]) < 0.6 and float(report.high[0]) > 1.4
     assert float(report.plain_score) == pytest.approx(0.7, abs=0.08)
@@ -178,8 +178,9 @@ def test_it_starts_around_the_initial_ranges(key: jax.Array) -> None:
 
 
 def test_scores_of_an_older_density_are_left_out() -> None:
-    state = replace(maxent(SPACE, replace(CONFIG, window=8)).init(), moved=jnp.int32(2))
-    state = replace(state, age=jnp.int32(1))
+    state = replace(
+        maxent(SPACE, replace(CONFIG, window=8)).init(), moves=Moves(jnp.int32(2), jnp.int32(1))
+    )
     xi = jnp.tile(jnp.asarray(SPACE.nominal), (1, 4, 1)).at[0, 3, 0].set(1.25)
     fine, kind = jnp.ones((1, 4), bool), jnp.array([[-1, -1, -1, -1]])
     score, version = jnp.array([[1.0, 1.0, jnp.nan, 0.5]]), jnp.array([[2, 1, 2, 2]])

@@ -81,7 +81,7 @@ def test_parts_of_other_kinds_keep_their_stamps_apart(key: jax.Array) -> None:
     state = both.init()
     for version in (0, 1):
         state = both.update(state, episodes([-2] * 4, [1] * 4, [version] * 4))
-    assert state[1].moved == 2 and state[0].moved.sum() == 0
+    assert state[1].moves.count == 2 and state[0].moves.count.sum() == 0
     draw = both.sample(state, 1000, key)
     np.testing.assert_array_equal(draw.version, np.where(draw.kind == -2, 2, 0))
     report = both.report(state)

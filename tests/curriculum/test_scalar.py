@@ -47,7 +47,7 @@ def test_success_opens_all_ranges_together(schedule: Curriculum, update: Update)
     report = schedule.report(state)
     np.testing.assert_allclose((report.low[0], report.high[0]), (0.7, 1.8), rtol=1e-5)
     np.testing.assert_allclose((report.low[2], report.high[2]), (10**-0.5, 10**0.5), rtol=1e-5)
-    assert state.moved == 1 and state.window.count == 0
+    assert state.moves.count == 1 and state.window.count == 0
 
 
 @pytest.mark.parametrize(("score", "scale"), [(1.0, 1.0), (0.5, 0.5), (0.0, 0.25)])
@@ -55,15 +55,15 @@ def test_the_mean_decides(schedule: Curriculum, update: Update, score: float, sc
     state = update(schedule.init(), scored(1.0))
     state = update(state, scored(score, version=1))
     assert float(state.scale) == pytest.approx(scale)
-    assert state.moved == 1 + (scale != 0.5)
+    assert state.moves.count == 1 + (scale != 0.5)
 
 
 def test_it_stays_between_start_and_the_limits(schedule: Curriculum, update: Update) -> None:
     state = update(schedule.init(), scored(0.0))
-    assert state.scale == 0 and state.moved == 0
+    assert state.scale == 0 and state.moves.count == 0
     for version in range(4):
         state = update(state, scored(1.0, version=min(version, 2)))
-    assert state.scale == 1 and state.moved == 2
+    assert state.scale == 1 and state.moves.count == 2
     report = schedule.report(state)
     np.testing.assert_allclose((report.low, report.high), SPACE.limits, rtol=1e-6)
 
