@@ -29,7 +29,7 @@ CASES = {
     "render": "pictures/s; the same by MuJoCo's renderer; how far they agree",
     "meshes": "pictures/s of a robot of meshes; time until the first one; agreement with MuJoCo's",
     "growth": "time of a picture against pixels, worlds, geoms, lights, solids and features",
-    "distill": "distillation end to end, pictures/s; the share of drawing (two minutes)",
+    "distill": "distillation end to end, pictures/s; the share of each part (two minutes)",
     "encoders": "image encoders, pretrained and from scratch, pictures/s (five minutes)",
     "encoder_labels": "what pretrained encoders bring on reach (half an hour)",
     "onnx": "an exported student: how far it is from JAX, its size",

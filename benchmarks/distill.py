@@ -1,38 +1,58 @@
-"""Distillation end to end: images/s of an iteration on reach, and the share of it that drawing is.
+"""Distillation end to end: pictures/s of an iteration on reach, and what it spends its time on.
 
-A small configuration: a quarter of the pictures asked for as worlds, four steps each. The drawing
-is timed by itself, with the same draws, views and noise.
+The recipe is that of `train student`, with as many worlds as pictures are asked for. Drawing,
+acting and physics are timed by themselves, turn by turn with the whole; what is left of it are
+gradient steps, two over each picture, and bookkeeping.
 """
 
 from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from benchmarks.rows import Row, Settings, timed
 from benchmarks.timing import Stepper, measure
 from benchmarks.workload import finite_share, untrained
 from mjx_s2r.learn.distill.config import DistillConfig
+from mjx_s2r.learn.rollout import step_envs
 from mjx_s2r.learn.trainer import Trainer, TrainState
 
-UNROLL = 4
+UNROLL, MINIBATCH = 4, 128  # steps, pictures
 
 
 def run(settings: Settings) -> list[Row]:
-    """Returns images/s, the share of drawing, and whether the losses are sound."""
-    worlds = max(1, settings.images // UNROLL)
-    config = DistillConfig(num_envs=worlds, num_steps=UNROLL, num_minibatches=UNROLL)
+    """Returns pictures/s, the share of each part, bytes a world, and whether losses are sound."""
+    worlds = settings.images
+    parts = max(1, worlds * UNROLL // MINIBATCH)
+    config = DistillConfig(num_envs=worlds, num_steps=UNROLL, num_minibatches=parts)
     trainer = untrained(config, key=jax.random.key(0))
-    drawn = drawing_alone(trainer)
-    whole = Stepper(lambda state, _: trainer.iterate(state), trainer.init(jax.random.key(1)))
-    calls: dict[str, Callable[[], Any]] = {"whole": whole, "drawing": lambda: drawn(whole.state)}
+    drawn, acted, moved = drawing_alone(trainer), acting_alone(trainer), physics_alone(trainer)
+    state = trainer.init(jax.random.key(1))
+    shown = drawn(state)
+    whole = Stepper(lambda state, _: trainer.iterate(state), state)
+    calls: dict[str, Callable[[], Any]] = {
+        "whole": whole,
+        "drawing": lambda: drawn(whole.state),
+        "acting": lambda: acted(whole.state, shown),
+        "physics": lambda: moved(whole.state),
+    }
     timings = measure(calls, settings.repeat, settings.min_s)
     images = worlds * UNROLL
-    share = timings["drawing"].median_s / timings["whole"].median_s
+    rows = timed("distill", "images_per_s", timings.pop("whole"), images, "images/s")
+    left = 1.0
+    for name, timing in timings.items():
+        share = timing.median_s * rows[0].value / images
+        left -= share
+        rows += timed("distill", f"{name}.images_per_s", timing, images, "images/s")
+        rows.append(Row("distill", f"{name}_share", share, "1"))
+    kept = sum(leaf.nbytes for leaf in jax.tree.leaves(whole.state.env_state) if _is_plain(leaf))
+    pictures = sum(camera.height * camera.width * camera.channels for camera in _signals(trainer))
     return [
-        *timed("distill", "images_per_s", timings["whole"], images, "images/s"),
-        *timed("distill", "drawing.images_per_s", timings["drawing"], images, "images/s"),
-        Row("distill", "drawing_share", share, "1"),
+        *rows,
+        Row("distill", "rest_share", left, "1", note="gradient steps and bookkeeping"),
+        Row("distill", "world_bytes", kept / worlds, "B", note="state of a world"),
+        Row("distill", "pictures_bytes", UNROLL * pictures, "B", note="of a world in a rollout"),
         Row("distill", "finite_worlds", finite_share(whole.state.env_state.obs), "1"),
         Row("distill", "loss", float(whole.out.loss.loss), "1"),
         Row("distill", "label_error", float(whole.out.loss.label_error_m), "m"),
@@ -52,3 +72,32 @@ def drawing_alone(trainer: Trainer) -> Callable[[TrainState], Any]:
 
     take = cameras.pictures
     return lambda state: [take(state.env_state, xi, state.key) for xi in looks(state)]
+
+
+def acting_alone(trainer: Trainer) -> Callable[[TrainState, Any], Any]:
+    """Returns the function that acts in an iteration's pictures and does nothing else."""
+
+    @jax.jit
+    def act(state: TrainState, images: Any) -> Any:
+        actor = state.rnn_state.actor
+        return trainer.algorithm.act(state.learner, actor, state.env_state, images, state.key)
+
+    return lambda state, shown: [act(state, images) for images in shown]
+
+
+def physics_alone(trainer: Trainer) -> Callable[[TrainState], Any]:
+    """Returns the function that takes an iteration's control steps, all from the same worlds."""
+    still = jnp.zeros((trainer.config.num_envs, trainer.env.action_size))
+    step = jax.jit(lambda worlds: step_envs(trainer.env, worlds, still))
+    return lambda state: [step(state.env_state) for _ in range(trainer.config.num_steps)]
+
+
+def _signals(trainer: Trainer) -> Any:
+    """Returns the cameras that the student sees through."""
+    assert trainer.cameras is not None, "a student sees"
+    return trainer.cameras.signals
+
+
+def _is_plain(leaf: jax.Array) -> bool:
+    """Returns whether an array has a size in bytes; random keys hide theirs."""
+    return not jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
