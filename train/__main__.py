@@ -104,6 +104,7 @@ def _user_errors() -> tuple[type[Exception], ...]:
     from mjx_s2r.render.geometry.scene import SceneError
     from mjx_s2r.robot.log import LogError
     from mjx_s2r.runtime.distributed import HostError
+    from mjx_s2r.runtime.own_process import CrashError
     from mjx_s2r.runtime.sharding import MeshError
     from mjx_s2r.sim.nan_replay import NanReplayError
     from mjx_s2r.sim.physics import ModelError
@@ -113,7 +114,7 @@ def _user_errors() -> tuple[type[Exception], ...]:
     from mjx_s2r.transfer.posterior import PosteriorError
     from mjx_s2r.transfer.recording import RecordingError
 
-    runs = (RunError, CheckpointError, NanReplayError, HostError, MeshError)
+    runs = (RunError, CheckpointError, NanReplayError, HostError, MeshError, CrashError)
     return (
         ParamError,
         ConfigError,

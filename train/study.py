@@ -54,7 +54,7 @@ def main(argv: Sequence[str]) -> None:
         description=f"{study.question} {study.about}",
         args=list(rest),
     )
-    run_study(study, options, name)
+    run_study(study, options, name, apart=True)
 
 
 def config_of(name: str) -> type[Any]:

@@ -2,8 +2,9 @@
 
 Each finished training leaves one file below RUN/rows, written whole or not at all, and its verdicts
 go into the same file robot by robot. So a study that was killed goes on where it was; more --seeds
-and --count add to what is there. After every seed RUN/result.json holds the rows and what may be
-concluded, and RUN/report.html is the page.
+and --count add to what is there. From the command line each training has a process of its own.
+After every seed RUN/result.json holds the rows and what may be concluded, and RUN/report.html is
+the page.
 """
 
 import importlib
@@ -21,6 +22,7 @@ from mjx_s2r.io.config import to_dict
 from mjx_s2r.io.run import REPORT, RESULT, Run, write_json
 from mjx_s2r.params import ParamError, unknown
 from mjx_s2r.runtime import devices
+from mjx_s2r.runtime.own_process import run_apart
 from mjx_s2r.runtime.progress import print_line
 from mjx_s2r.runtime.signals import sigterm_interrupts
 from train.studies.again import study_command
@@ -155,13 +157,16 @@ def resolve(study: Study, options: StudyOptions, name: str = "") -> StudySetting
     )
 
 
-def run_study(study: Study, options: StudyOptions, name: str = "") -> tuple[Finding, ...]:
+def run_study(
+    study: Study, options: StudyOptions, name: str = "", *, apart: bool = False
+) -> tuple[Finding, ...]:
     """Runs what is missing of a study; says and returns what may be concluded.
 
     Args:
         study: what is asked.
         options: the command line's.
         name: what the study is called there, if not by its own name.
+        apart: each training has a process of its own, in which the study is found by its name.
 
     Raises:
         ParamError: settings that do not fit, or something that the study needs and has not got.
@@ -182,10 +187,11 @@ def run_study(study: Study, options: StudyOptions, name: str = "") -> tuple[Find
         print_line(plan_of(arms, settings))
         for seed in range(settings.preset.seeds):
             jobs = [(arm, robot) for arm in arms for robot in _robots_of(arm, settings.preset)]
-            changed = [_one(study, job, seed, settings, families) for job in jobs]
+            changed = [_one(study, job, seed, settings, families, apart) for job in jobs]
             if any(changed) or seed == settings.preset.seeds - 1:
                 findings = publish(study, settings, options)
-            jax.clear_caches()  # programs of trainings that are over
+            if not apart:
+                jax.clear_caches()  # programs of trainings that are over
     for found in findings:
         print_line(found.sentence)
     print_line(f"page: {settings.run / REPORT}")
@@ -234,6 +240,7 @@ def _one(
     seed: int,
     settings: StudySettings,
     families: RobotFamilies,
+    apart: bool,
 ) -> bool:
     """Trains and judges one policy, as far as that is not done; returns whether anything was."""
     arm, number = job
@@ -242,7 +249,7 @@ def _one(
     row: Row = json.loads(path.read_text()) if path.exists() else {}
     if not row:
         print_line(f"study {study.name}: {arm.name}, seed {seed}")
-        row = _train(study, job, seed, settings)
+        row = _row(study, job, seed, settings, apart)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_json(path, row)
     missing = _missing(row, arm, settings, families)
@@ -261,6 +268,24 @@ def _one(
         write_json(path, row)
     print_line(f"study {study.name}: {arm.name}, seed {seed}: {good} of {count} episodes")
     return True
+
+
+def _row(
+    study: Study, job: tuple[Arm, int | None], seed: int, settings: StudySettings, apart: bool
+) -> Row:
+    """Trains one policy, here or in a process of its own; returns its row without a verdict."""
+    if not apart:
+        return _train(study, job, seed, settings)
+    return run_apart(_train_named, settings.study, job[0].name, job[1], seed, settings)
+
+
+def _train_named(
+    name: str, arm: str, number: int | None, seed: int, settings: StudySettings
+) -> Row:
+    """Trains one policy of the study and arm of these names; returns its row without a verdict."""
+    study = find_study(name, (name,))
+    chosen = next(a for a in study.arms if a.name == arm)
+    return _train(study, (chosen, number), seed, settings)
 
 
 def _train(study: Study, job: tuple[Arm, int | None], seed: int, settings: StudySettings) -> Row:

@@ -1,0 +1,96 @@
+"""A function in a process of its own, whose end frees all that it compiled and allocated.
+
+Many trainings in one process keep their compiled programs' frames beside each other, and one of
+them in about ten ended in a segmentation fault of the unwinder (jax 0.9.2, libgcc of Debian 12). A
+process that ended by a signal is begun anew, so functions must go on where they were.
+
+Nothing here imports jax.
+"""
+
+import multiprocessing
+import os
+import pickle
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from typing import Any, TypeVar, cast
+
+from mjx_s2r.runtime import devices
+from mjx_s2r.runtime.progress import print_line
+from mjx_s2r.runtime.signals import PARENT, end_with_parent, sigterm_interrupts
+
+T = TypeVar("T")
+TRIES = 3
+
+
+class CrashError(RuntimeError):
+    """A process that ended by a signal again and again; the message says which."""
+
+
+def run_apart(function: Callable[..., T], *args: Any, tries: int = TRIES) -> T:
+    """Returns ``function(*args)``, called in a new process that ends before this returns.
+
+    Ctrl-C and SIGTERM reach that process, too, and it ends where this one is killed.
+
+    Args:
+        function: of a module; it, its arguments and its result can be pickled.
+        *args: its arguments.
+        tries: how often it is begun if its process ends by a signal.
+
+    Raises:
+        CrashError: its process ended by a signal every time, or without an answer.
+        Exception: what the function raised.
+    """
+    context, packed = multiprocessing.get_context("spawn"), pickle.dumps((function, args))
+    code = 0
+    for left in reversed(range(tries)):
+        receive, send = context.Pipe(duplex=False)
+        child = context.Process(target=_call, args=(send, packed))
+        os.environ[PARENT] = str(os.getpid())
+        try:
+            child.start()
+        finally:
+            del os.environ[PARENT]
+        send.close()
+        try:
+            told = _received(receive)
+            child.join()
+        except BaseException:
+            child.terminate()
+            child.join()
+            raise
+        if told is not None:
+            result, error = told
+            if error is not None:
+                raise error
+            return cast(T, result)
+        code = child.exitcode or 0
+        if code >= 0:
+            break
+        if left:
+            print_line(f"its process ended by signal {-code}; going on in a new one")
+    raise CrashError(
+        f"{function.__name__}: its process ended with status {code} and no result; the same "
+        "command goes on where it was"
+    )
+
+
+def _received(receive: Connection) -> tuple[Any, BaseException | None] | None:
+    """Returns what a process sends, result and error, or None if it ends before it does."""
+    try:
+        return cast(tuple[Any, BaseException | None], receive.recv())
+    except EOFError:
+        return None
+
+
+def _call(send: Connection, packed: bytes) -> None:
+    """Unpacks and calls the function, and sends its result or its error; in the new process."""
+    end_with_parent()
+    devices.configure()
+    devices.import_mjx_quietly()
+    with sigterm_interrupts():
+        try:
+            function, args = pickle.loads(packed)
+            told: tuple[Any, BaseException | None] = function(*args), None
+        except (Exception, KeyboardInterrupt) as error:
+            told = None, error
+        send.send(told)
