@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from benchmarks.rows import Row, Settings, timed
 from benchmarks.timing import Stepper, measure
 from benchmarks.workload import finite_share, untrained
+from mjx_s2r.io.checkpoint_leaves import is_key
 from mjx_s2r.learn.distill.config import DistillConfig
 from mjx_s2r.learn.rollout import step_envs
 from mjx_s2r.learn.trainer import Trainer, TrainState
@@ -46,13 +47,14 @@ def run(settings: Settings) -> list[Row]:
         left -= share
         rows += timed("distill", f"{name}.images_per_s", timing, images, "images/s")
         rows.append(Row("distill", f"{name}_share", share, "1"))
-    kept = sum(leaf.nbytes for leaf in jax.tree.leaves(whole.state.env_state) if _is_plain(leaf))
-    pictures = sum(camera.height * camera.width * camera.channels for camera in _signals(trainer))
+    leaves = jax.tree.leaves(whole.state.env_state)
+    kept = sum(leaf.nbytes for leaf in leaves if not is_key(leaf))
+    pictures = sum(leaf.nbytes for leaf in jax.tree.leaves(shown))
     return [
         *rows,
         Row("distill", "rest_share", left, "1", note="gradient steps and bookkeeping"),
         Row("distill", "world_bytes", kept / worlds, "B", note="state of a world"),
-        Row("distill", "pictures_bytes", UNROLL * pictures, "B", note="of a world in a rollout"),
+        Row("distill", "pictures_bytes", pictures / worlds, "B", note="of a world in a rollout"),
         Row("distill", "finite_worlds", finite_share(whole.state.env_state.obs), "1"),
         Row("distill", "loss", float(whole.out.loss.loss), "1"),
         Row("distill", "label_error", float(whole.out.loss.label_error_m), "m"),
@@ -90,14 +92,3 @@ def physics_alone(trainer: Trainer) -> Callable[[TrainState], Any]:
     still = jnp.zeros((trainer.config.num_envs, trainer.env.action_size))
     step = jax.jit(lambda worlds: step_envs(trainer.env, worlds, still))
     return lambda state: [step(state.env_state) for _ in range(trainer.config.num_steps)]
-
-
-def _signals(trainer: Trainer) -> Any:
-    """Returns the cameras that the student sees through."""
-    assert trainer.cameras is not None, "a student sees"
-    return trainer.cameras.signals
-
-
-def _is_plain(leaf: jax.Array) -> bool:
-    """Returns whether an array has a size in bytes; random keys hide theirs."""
-    return not jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)

@@ -69,9 +69,9 @@ def success_told(run: Path, iteration: int) -> str:
     known = [
         (line["step"], line["success"])
         for line in lines
-        if line["step"] <= iteration and isinstance(line.get("success"), float)
+        if line["step"] <= iteration and not math.isnan(line.get("success", math.nan))
     ]
-    if not known or math.isnan(known[-1][1]):
+    if not known:
         return f"iteration {iteration}: no episode of the policy's own ended in training"
     step, success = known[-1]
     told = f"iteration {iteration}: in training {success:.0%} of its episodes succeeded"

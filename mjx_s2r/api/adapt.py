@@ -188,7 +188,6 @@ def train_adapted(
     feed = _feed(config, data, algorithm)
     trainer = replace(trainer, host_batch=feed)
     assert config.student_iteration is not None, "the student was loaded"
-    folder = origin_folder(config.run, "student", config.student)
     state = fit(
         trainer,
         config,
@@ -198,7 +197,7 @@ def train_adapted(
         may_change=MAY_CHANGE,
         finished=lambda state: int(state.learner.stage) >= config.adapt.num_stages,
         part=lambda state: int(state.learner.stage),
-        origin=Origin("student", folder, config.student_iteration),
+        origin=Origin("student", config.student, config.student_iteration),
     )
     return trainer, state, data
 

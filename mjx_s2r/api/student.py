@@ -312,7 +312,6 @@ def train_student(
         tracker.require()
     config, trainer = _begin(config, env, trained=False)
     assert config.teacher_iteration is not None, "the teacher was loaded"
-    folder = origin_folder(config.run, "teacher", config.teacher)
     state = fit(
         trainer,
         config,
@@ -320,7 +319,7 @@ def train_student(
         task=require_native(trainer.env).task.name,
         iterations=config.distill.iterations,
         may_change=MAY_CHANGE,
-        origin=Origin("teacher", folder, config.teacher_iteration),
+        origin=Origin("teacher", config.teacher, config.teacher_iteration),
     )
     return trainer, state
 

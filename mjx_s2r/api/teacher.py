@@ -16,7 +16,7 @@ from mjx_s2r.envs.registry import make_env, task_spec
 from mjx_s2r.io import tracker
 from mjx_s2r.io.checkpoints import Checkpoints
 from mjx_s2r.io.config import ConfigError, over
-from mjx_s2r.io.origin import Origin, origin_folder, with_origin_found
+from mjx_s2r.io.origin import Origin, with_origin_found
 from mjx_s2r.io.run import CHECKPOINTS, CONFIG, read_config, read_recipe, read_settings
 from mjx_s2r.learn.camera_schedule import CameraSchedule, bind_camera_schedule
 from mjx_s2r.learn.networks.modules import check_pictures
@@ -269,8 +269,7 @@ def train_teacher(
     config = with_engine_taken(config, trainer.env)
     start, origin = getattr(trainer.algorithm, "start", None), None
     if start is not None and config.start is not None:
-        folder = origin_folder(config.run, "start", config.start)
-        origin = Origin("start", folder, start.iteration)
+        origin = Origin("start", config.start, start.iteration)
         config = replace(config, start_iteration=start.iteration, start_sha256=start.sha256)
     state = fit(
         trainer,

@@ -200,26 +200,26 @@ class _Painter:
     def _picture(self, sane: jax.Array, frame: _Frame) -> jax.Array:
         """Returns the pictures (B, P) of one chunk, a byte per channel of one integer."""
         scene, look = self._scene, frame.look
-        stage = functools.partial(self._stage, sane)
-        layer = self._layer(stage, frame, scene.opaque)
+        stage, photograph = functools.partial(self._stage, sane), None
+        if self._assets.photographs is not None:
+            photograph = stage(self._photograph, frame)
+        layer = replace(self._layer(stage, frame, scene.opaque), photograph=photograph)
         if not scene.clear and not optics.spreads(look):
             return stage(self._develop_layer, frame, layer)
         raw = stage(self._raw, frame, layer)
         if scene.clear:
-            front = self._layer(stage, frame, scene.clear)
+            front = replace(self._layer(stage, frame, scene.clear), photograph=photograph)
             raw = stage(self._blend, frame, layer, front, raw, stage(self._raw, frame, front))
         for effect in optics.lens_effects(look):
             raw = stage(functools.partial(self._through, effect), frame, raw)
         return stage(self._develop, frame, raw)
 
     def _layer(self, stage: Stage, frame: _Frame, among: tuple[int, ...]) -> _Layer:
-        """Returns what is seen of some of the geoms."""
+        """Returns what is seen of some of the geoms, without the photograph behind them."""
         seen = self._seen(stage, frame, among)
         normal = self._normals(stage, frame, seen)
         arriving = self._arrivals(stage, frame, seen.nearest, normal)
         layer = _Layer(seen.nearest, arriving, normal)
-        if self._assets.photographs is not None:
-            layer = replace(layer, photograph=stage(self._photograph, frame))
         if not shade.textured(frame.look, self._assets):
             return layer
         aim = functools.partial(self._texel_places, seen.soup)

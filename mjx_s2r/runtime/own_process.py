@@ -1,8 +1,8 @@
 """A function in a process of its own, whose end frees all that it compiled and allocated.
 
-Many trainings in one process keep their compiled programs' frames beside each other, and one of
-them in about ten ended in a segmentation fault of the unwinder (jax 0.9.2, libgcc of Debian 12). A
-process that ended by a signal is begun anew, so functions must go on where they were.
+A process with many trainings ended in a segmentation fault of the unwinder at about the seventh
+(three times; jax 0.9.2, libgcc of Debian 12). One that ended by a signal is begun anew, so
+functions must go on where they were.
 
 Nothing here imports jax.
 """
