@@ -1,15 +1,16 @@
 #!/bin/bash
-# A teacher on SLURM: one process per node, or per GPU, that train as one.
+# A training on SLURM: one process per node, or per GPU, that train as one.
 #
 #   sbatch launch/slurm.sh --task reach --run /shared/runs/reach --ppo.num-envs 8192
 #   sbatch --nodes=1 --gres=gpu:1 launch/slurm.sh --task cartpole --run /shared/runs/cartpole
 #   sbatch --ntasks-per-node=8 --cpus-per-task=2 launch/slurm.sh ...     one process per GPU instead
+#   MJX_S2R_VERB=student sbatch launch/slurm.sh --teacher /shared/runs/reach --run /shared/runs/eyes
 #   scancel JOB                                                          end it for good
 #
-# Everything after the file's name goes to `python -m train teacher --resume`, which goes on where
-# the folder holds this run. Submit from the checkout; the folder must lie on a disk that all nodes
-# see. MJX_S2R_VENV names the environment (default .venv). What mjx_s2r.runtime.distributed.join
-# needs it reads from SLURM's own variables.
+# Everything after the file's name goes to `python -m train teacher --resume`, or to the verb in
+# MJX_S2R_VERB, which goes on where the folder holds this run. Submit from the checkout; the folder
+# must lie on a disk that all nodes see. MJX_S2R_VENV names the environment (default .venv). What
+# mjx_s2r.runtime.distributed.join needs it reads from SLURM's own variables.
 #
 # SIGTERM makes all processes end the same iteration and process 0 save it. SLURM sends it
 #   - 5 to 6 minutes before the time limit (--signal): the job is queued again and goes on;
@@ -82,7 +83,7 @@ trap 'ended=1' TERM
 
 # All of them end by themselves, with a status that says why: --wait ends those that do not.
 srun --kill-on-bad-exit=0 --wait=$((MJX_S2R_HEARTBEAT_S + 60)) \
-  "$python" -m train teacher --resume "$@" &
+  "$python" -m train "${MJX_S2R_VERB:-teacher}" --resume "$@" &
 step=$!
 wait "$step"
 status=$?

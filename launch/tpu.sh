@@ -1,5 +1,5 @@
 #!/bin/bash
-# A teacher on a Cloud TPU slice: the same command on every host, which jax connects by itself.
+# A training on a Cloud TPU slice: the same command on every host, which jax connects by itself.
 #
 #   export PROJECT=... ZONE=us-central2-b NAME=mjx-s2r TYPE=v4-32 BUCKET=gs://...
 #   ssh-add ~/.ssh/google_compute_engine     once: gcloud asks for it where a slice has many hosts
@@ -19,6 +19,7 @@
 # a Filestore share, instead of BUCKET.
 #
 # `train` starts one process on every host and returns: the training needs no connection to here.
+# It trains a teacher, or what MJX_S2R_VERB names: student.
 # It goes on where the folder holds this run. A host that dies ends the others within
 # MJX_S2R_HEARTBEAT_S seconds; nothing starts them again but another `train`.
 #
@@ -102,7 +103,7 @@ setup)
 train)
   [[ " $*" == *" --run "* || " $*" == *" --run="* ]] ||
     fail "train needs --run FOLDER, a folder in /runs"
-  everywhere "MJX_S2R_HEARTBEAT_S=${MJX_S2R_HEARTBEAT_S:-60} \
+  everywhere "MJX_S2R_HEARTBEAT_S=${MJX_S2R_HEARTBEAT_S:-60} MJX_S2R_VERB=${MJX_S2R_VERB:-teacher} \
     bash ~/mjx_s2r/launch/tpu_host.sh train $(printf '%q ' "$@")"
   ;;
 log)

@@ -48,7 +48,7 @@ mount_runs() {
 
 # Trains until it ends. The lock, file 9, is held until then.
 train() {
-  .venv/bin/python -m train teacher --resume "$@" &
+  .venv/bin/python -m train "${MJX_S2R_VERB:-teacher}" --resume "$@" &
   echo $! >train.pid
   wait $! || status=$?
   echo "$(date): ended with status ${status:-0}"
@@ -67,7 +67,7 @@ train)
   [[ -x .venv/bin/python ]] || fail "nothing is installed; run setup first"
   exec 9>>train.lock
   flock -n 9 || fail "a training runs here already; run log to follow it or stop to end it"
-  echo "$(date): train teacher --resume $*" >>train.log
+  echo "$(date): train ${MJX_S2R_VERB:-teacher} --resume $*" >>train.log
   rm -f train.pid
   setsid bash "$PWD/launch/tpu_host.sh" run "$@" </dev/null >>train.log 2>&1 &
   until [[ -s train.pid ]]; do sleep 0.1; done

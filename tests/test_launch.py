@@ -184,13 +184,18 @@ def test_slurm_queues_at_once_when_the_whole_job_is_ended(
     assert calls_of(tmp_path)[2:] == ([["scontrol", "requeue", "17"]] if again else [])
 
 
-def test_slurm_starts_the_trainer_with_its_cores_and_time_to_save(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("named", "verb"), [({}, "teacher"), ({"MJX_S2R_VERB": "student"}, "student")]
+)
+def test_slurm_starts_the_trainer_with_its_cores_and_time_to_save(
+    tmp_path: Path, named: dict[str, str], verb: str
+) -> None:
     options = ["--task", "reach", "--run", "runs/a b"]
-    call(tmp_path, "slurm.sh", *options, **slurm(tmp_path, "", RUNNING))
+    call(tmp_path, "slurm.sh", *options, **slurm(tmp_path, "", RUNNING) | named)
     (command,) = calls_of(tmp_path)
     # one that ends must not have the others killed before they end by themselves
     assert command[:3] == ["srun", "--kill-on-bad-exit=0", "--wait=120"]
-    trainer = [f"{sys.prefix}/bin/python", "-m", "train", "teacher", "--resume"]
+    trainer = [f"{sys.prefix}/bin/python", "-m", "train", verb, "--resume"]
     assert command[3:] == [*trainer, *options]
     assert (tmp_path / "env").read_text() == "cpus 16\n"
     head = (LAUNCH / "slurm.sh").read_text().split("\nset ")[0]  # sbatch reads no further
@@ -260,7 +265,10 @@ def test_tpu_trains_without_a_connection_until_it_is_stopped(tpu: Path) -> None:
         done, words = call(tpu, "tpu.sh", verb, "--run=/runs/b", **TPU)
         assert done == 0 and expected in words
     wait_for(lambda: log.read_text().count("heartbeat") == 2)  # the log of the first one is kept
-    assert all("--worker=all" in c for c in calls_of(tpu)) and len(calls_of(tpu)) == 5
+    call(tpu, "tpu.sh", "stop", **TPU)
+    call(tpu, "tpu.sh", "train", "--run=/runs/c", **TPU, MJX_S2R_VERB="student")
+    wait_for(lambda: "-m train student --resume --run=/runs/c" in log.read_text())
+    assert all("--worker=all" in c for c in calls_of(tpu)) and len(calls_of(tpu)) == 7
 
 
 def test_tpu_shows_the_log_of_one_host_and_is_deleted(tpu: Path) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, cast
+from typing import Annotated, Literal, cast
 
 import jax
 import numpy as np
@@ -22,7 +22,7 @@ from mjx_s2r.curriculum.adr import ADRConfig
 from mjx_s2r.curriculum.interface import Curriculum
 from mjx_s2r.curriculum.pictures import PictureSchedule, picture_rows, schedule_by_pictures
 from mjx_s2r.curriculum.registry import CurriculumConfig, Schedules
-from mjx_s2r.envs.registry import name_of, task_spec
+from mjx_s2r.envs.registry import make_env, name_of, task_spec
 from mjx_s2r.io import tracker
 from mjx_s2r.io.checkpoints import Checkpoints
 from mjx_s2r.io.config import ConfigError
@@ -42,10 +42,22 @@ from mjx_s2r.params.ranges import changed_space, read_range
 from mjx_s2r.render.cameras import to_rgb
 from mjx_s2r.render.looks.assets import RenderConfig
 from mjx_s2r.runtime import distributed
+from mjx_s2r.runtime.progress import console
 from mjx_s2r.runtime.random_keys import FRAMES
+from mjx_s2r.runtime.sharding import device_mesh
+from mjx_s2r.sim.backends.physics_config import ModelError, PhysicsConfig, one_device
 from mjx_s2r.sim.backends.step_cost import memory_here
 from mjx_s2r.sim.env import Env, require_native
 from mjx_s2r.sim.interface import Environment
+
+
+@dataclass(frozen=True)
+class StudentPhysics:
+    """What steps a student's worlds."""
+
+    backend: Literal["teacher", "jax"] = "teacher"
+    """Engine of the physics: the teacher's, or MJX on jax. A new run on several devices takes jax
+    where the teacher's engine steps all worlds on one; a run keeps what it took."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +107,8 @@ class StudentConfig:
     """Cameras instead of the task's: NAME:HEIGHTxWIDTH@RATE, or ...@RATExFRAMES for a stack."""
     render: RenderConfig = field(default_factory=RenderConfig)
     """How pictures are made."""
+    physics: StudentPhysics = field(default_factory=StudentPhysics)
+    """What steps the worlds."""
     distill: DistillConfig = field(default_factory=DistillConfig)
     """Settings of distillation."""
     adr: ADRConfig = field(default_factory=ADRConfig)
@@ -212,7 +226,10 @@ def _begin(
     _, teacher, state = load_teacher(folder, config.teacher_iteration, env)
     reached = config.teacher, int(state.iteration), state.learner
     config = with_origin_kept(config, "teacher", *reached)
-    native, cameras = _with_eyes(config, require_native(teacher.env))
+    native = require_native(teacher.env)
+    if config.physics.backend == "jax" != native.physics.backend:
+        native = require_native(make_env(native, PhysicsConfig("jax"), config.distill.num_envs))
+    native, cameras = _with_eyes(config, native)
     shapes = tuple(c.shape for c in cameras.signals)
     given = ranges_given(config)
     space = student_space(teacher, state, given)
@@ -235,6 +252,29 @@ def with_origins_found(config: StudentConfig) -> StudentConfig:
     kept = read_config(StudentConfig, config.run).distill.encoder.sha256
     encoder = replace(config.distill.encoder, sha256=kept)
     return replace(config, distill=replace(config.distill, encoder=encoder))
+
+
+def _with_engine(config: StudentConfig, env: Environment | None, devices: int) -> StudentConfig:
+    """Returns the settings of a run with an engine that steps worlds on so many devices.
+
+    Raises:
+        ModelError: the run began with one that cannot.
+    """
+    settled = (config.run / CONFIG).exists()
+    if settled:
+        config = replace(config, physics=read_config(StudentConfig, config.run).physics)
+    if config.physics.backend == "jax":
+        return config
+    teacher = read_config(TeacherConfig, origin_folder(config.run, "teacher", config.teacher))
+    engine = teacher.physics if env is None else PhysicsConfig(require_native(env).physics.backend)
+    try:
+        one_device(engine, devices)
+    except ModelError:
+        if settled:
+            raise
+        console.print(f"physics in MJX: the teacher's {engine.backend!r} is for one device")
+        return replace(config, physics=StudentPhysics("jax"))
+    return config
 
 
 def _with_eyes(config: StudentConfig, env: Env) -> tuple[Env, CameraSchedule]:
@@ -302,14 +342,16 @@ def train_student(
 
     Raises:
         MeshError: devices that are not there, or that do not divide the worlds.
-        HostError: several processes; a student trains in one, on all its devices.
+        ModelError: several devices, and an engine that steps all worlds on one.
+        HostError: another process of the same run failed.
         RunError: no teacher's run, a folder that cannot be used, a tracker that is not installed.
         ConfigError: a run that goes on with another teacher than it began with.
     """
     config = with_origins_found(with_ranges_kept(config))
-    distributed.require_single(f"student {config.run}")
+    distributed.join()
     if config.wandb:
         tracker.require()
+    config = _with_engine(config, env, device_mesh(config.devices).size)
     config, trainer = _begin(config, env, trained=False)
     assert config.teacher_iteration is not None, "the teacher was loaded"
     state = fit(

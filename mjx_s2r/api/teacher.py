@@ -258,8 +258,6 @@ def train_teacher(
     distributed.join()
     if config.wandb:
         tracker.require()
-    if config.ppo.actor_obs == "pixels":
-        distributed.require_single(f"an actor that reads pixels, {config.run},")
     devices = device_mesh(config.devices).size
     one_device(config.physics, devices)
     config = with_engine_found(config) if config.resume else config

@@ -563,7 +563,7 @@ def fit(
     Raises:
         JaxConfigError: a setting of jax under which trainings fail.
         MeshError: devices that are not there, or that do not divide the worlds.
-        HostError: another process of the same run failed, or there are several and it sees.
+        HostError: another process of the same run failed.
         ConfigError: no iterations, or none between two lines or checkpoints; an evaluation of an
             actor that sees.
         ModelError: pictures that ask for more memory than there is.
@@ -578,7 +578,6 @@ def fit(
     mesh = device_mesh(config.devices)
     check_num_envs(mesh, trainer.config.num_envs)
     if trainer.cameras is not None:
-        distributed.require_single(f"an actor that sees, {config.run},")
         if config.eval_every:
             raise ConfigError(
                 f"eval_every {config.eval_every}: an actor that sees is judged while it explores; "

@@ -22,6 +22,7 @@ from mjx_s2r.learn.distill.config import DistillConfig
 from mjx_s2r.learn.ppo.config import PPOConfig
 from mjx_s2r.learn.ppo.ppo import PPO
 from mjx_s2r.robot.policy import Policy
+from mjx_s2r.sim.backends.physics_config import ModelError, PhysicsConfig
 from train import judge
 
 pytestmark = pytest.mark.slow
@@ -117,6 +118,20 @@ def test_a_student_outlives_its_teacher(teacher: Path, student: Path, tmp_path: 
     assert checksum(taught.learner) == config.teacher_sha256
     with pytest.raises(RunError, match=r"elsewhere holds no run"):
         train_student(replace(config, teacher=tmp_path / "elsewhere", resume=True))
+
+
+def test_a_student_of_two_devices_leaves_an_engine_of_one(tmp_path: Path) -> None:
+    """Its worlds are MJX's then, and stay so on one device; an engine that was chosen is kept."""
+    taught, one, two = tmp_path / "teacher", tmp_path / "one", tmp_path / "two"
+    train_teacher(replace(TEACHER, run=taught, physics=PhysicsConfig("c")))
+    settings = StudentConfig(teacher=taught, cameras=EYES, distill=replace(DISTILL, iterations=1))
+    for run, devices, backend in ((one, 1, "teacher"), (two, 2, "jax"), (two, 1, "jax")):
+        train_student(replace(settings, run=run, devices=devices, resume=run.exists()))
+        assert read_config(StudentConfig, run).physics.backend == backend
+    with pytest.raises(
+        ModelError, match=r"'c' steps all worlds on one device, and the run is on 2"
+    ):
+        train_student(replace(settings, run=one, devices=2, resume=True))
 
 
 def test_a_student_is_judged_as_a_teacher_is(student: Path) -> None:
