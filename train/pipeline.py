@@ -9,7 +9,6 @@ itself.
 
 import hashlib
 import json
-import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -232,8 +231,7 @@ def _teach(config: TeacherConfig, worlds: int) -> dict[str, Any]:
     """Trains the teacher and counts its successes at nominal parameters, without exploration."""
     trainer, state = train_teacher(_resuming(config))
     if trainer.cameras is not None:  # worlds take turns before them
-        turns = math.lcm(*trainer.cameras.period)
-        worlds = -(-worlds // turns) * turns
+        worlds = trainer.cameras.enough_worlds(worlds)
     good = nominal_success(trainer, state, worlds, seed=config.seed + 1)
     interval = list(wilson(good, worlds))
     console.print(f"teacher at nominal: {good} of {worlds} episodes")

@@ -15,10 +15,12 @@ class _Teacher:
     """The first look at the command line: whose task's recipe to start from."""
 
     teacher: Path = Path("runs/teacher")
+    run: Path = StudentConfig.run
 
 
 def main(argv: Sequence[str]) -> None:
     """Parses the command line and distils."""
     argv = gather_ranges(argv)
-    where = tyro.cli(_Teacher, args=argv, return_unknown_args=True, add_help=False)[0].teacher
-    train_student(tyro.cli(StudentConfig, args=argv, default=student_recipe(where)))
+    found = tyro.cli(_Teacher, args=argv, return_unknown_args=True, add_help=False)[0]
+    recipe = student_recipe(found.teacher, found.run)
+    train_student(tyro.cli(StudentConfig, args=argv, default=recipe))

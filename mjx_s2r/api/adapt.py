@@ -5,6 +5,7 @@ evaluated as any other. The recordings are read once, into RUN/data and RUN/unla
 work begins; what is wrong with them is said then.
 """
 
+import shutil
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, cast
@@ -27,17 +28,25 @@ from mjx_s2r.io.run import CHECKPOINTS, RunError, check_vacant, read_config
 from mjx_s2r.learn.adapt.adaptation import Adaptation, AdaptState
 from mjx_s2r.learn.adapt.adapted_student import AdaptedStudent
 from mjx_s2r.learn.adapt.config import AdaptationConfig
+from mjx_s2r.learn.adapt.distances import require_ott
 from mjx_s2r.learn.distill.distillation import Distillation
 from mjx_s2r.learn.networks.modules import StudentNetwork
 from mjx_s2r.learn.rollout import Images, reset_envs
 from mjx_s2r.learn.trainer import Trainer, TrainState, fit
 from mjx_s2r.render.looks import textures
 from mjx_s2r.runtime import distributed
+from mjx_s2r.runtime.sharding import device_mesh
+from mjx_s2r.sim.backends.physics_config import PhysicsConfig, one_device
 from mjx_s2r.sim.env import require_native
 from mjx_s2r.sim.interface import Environment, State
 from mjx_s2r.transfer.demonstrations.batches import PictureMixing, Pictures, RowSampler
-from mjx_s2r.transfer.demonstrations.compositing import write_backgrounds
-from mjx_s2r.transfer.demonstrations.dataset import Demonstrations, EpisodeSplit, split_episodes
+from mjx_s2r.transfer.demonstrations.compositing import remove_backgrounds, write_backgrounds
+from mjx_s2r.transfer.demonstrations.dataset import (
+    INDEX,
+    Demonstrations,
+    EpisodeSplit,
+    split_episodes,
+)
 from mjx_s2r.transfer.demonstrations.flight_frames import FlightLabels, PictureFit
 from mjx_s2r.transfer.demonstrations.frame_checks import check_colour_order
 from mjx_s2r.transfer.demonstrations.read import (
@@ -127,6 +136,11 @@ class AdaptConfig:
                 "unlabelled pictures teach nothing by themselves; name an adapt.alignment.method "
                 "that uses them, e.g. dann"
             )
+        if self.adapt.alignment.method == "ot":
+            try:
+                require_ott()
+            except ImportError as error:
+                raise ConfigError(f"adapt.alignment.method 'ot': {error}") from error
         if self.foreground and not self.backgrounds:
             raise ConfigError(f"foreground {self.foreground} needs backgrounds, how many frames")
         if self.backgrounds and not self.foreground:
@@ -170,6 +184,7 @@ def train_adapted(
         RecordingError: recordings that cannot be used, named with file and row.
         ConfigError: nothing to learn from.
         MeshError: devices that are not there, or that do not divide the worlds.
+        ModelError: several devices, and an engine that steps all worlds on one.
         HostError: several processes; an adaptation runs in one, on all its devices.
         RunError: no student's run, a folder that cannot be used, a tracker that is not installed.
         ConfigError: a run that goes on with another student than it began with.
@@ -177,11 +192,14 @@ def train_adapted(
     distributed.require_single(f"adaptation {config.run}")
     if not (config.data or config.unlabelled):
         raise ConfigError("there is nothing to learn from: name data, unlabelled, or both")
-    check_vacant(config.run, config.resume)
+    if not check_vacant(config.run, config.resume):
+        _clear(config.run)
     if config.wandb:
         tracker.require()
     config = with_origin_found(config, "student")
     config, student, start, state = _load_origin(config, env)
+    engine = PhysicsConfig(require_native(start.env).physics.backend)
+    one_device(engine, device_mesh(config.devices).size)
     data = read_data(config, start)
     trainer = adapted_trainer(config, student, start, state)
     algorithm = cast(Adaptation, trainer.algorithm)
@@ -200,6 +218,14 @@ def train_adapted(
         origin=Origin("student", config.student, config.student_iteration),
     )
     return trainer, state, data
+
+
+def _clear(run: Path) -> None:
+    """Removes what a start that failed before its run began has left: its files may be others."""
+    for name in (DATA, UNLABELLED):
+        if (run / name / INDEX).exists():  # a folder of somebody else's stays
+            shutil.rmtree(run / name)
+    remove_backgrounds(run / BACKGROUNDS)
 
 
 def _load_origin(
@@ -331,9 +357,12 @@ def nominal_pictures(trainer: Trainer, count: int) -> tuple[np.ndarray, ...]:
 
 
 def fresh_views(trainer: Trainer, count: int) -> tuple[State, Images]:
-    """Returns worlds at the start of an episode, and what the student sees in each."""
-    worlds, keys = _fresh_worlds(trainer, count)
+    """Returns worlds at the start of an episode, and what the student sees in each.
+
+    They are as many as asked for, or the next number that can take turns before slow cameras.
+    """
     assert trainer.cameras is not None, "a student sees"
+    worlds, keys = _fresh_worlds(trainer, trainer.cameras.enough_worlds(count))
     xi = worlds.pipeline_state.episode_params.xi
     frames = trainer.cameras.initial(worlds, xi, keys[2])
     return worlds, trainer.cameras.observe(frames, worlds, xi, 0, keys[3])[1]

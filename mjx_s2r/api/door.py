@@ -366,7 +366,7 @@ def distill(
     names = (cameras,) if isinstance(cameras, str) else tuple(cameras)
     for text in names:
         camera_signal(text)  # before the teacher is loaded
-    config: StudentConfig = student_recipe(folder)
+    config: StudentConfig = student_recipe(folder, Path(run))
     config = Overrides(
         distill=(algorithm or Distill()).over(config.distill),
         cameras=names,

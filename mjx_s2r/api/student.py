@@ -123,11 +123,17 @@ MAY_CHANGE = (
 )
 
 
-def student_recipe(teacher: Path) -> StudentConfig:
-    """Returns the settings that fit the task of a teacher's run; the general ones without a run."""
-    if not teacher.exists():
+def student_recipe(teacher: Path, run: Path) -> StudentConfig:
+    """Returns the settings that fit the task of a teacher's run; the general ones without a run.
+
+    Args:
+        teacher: folder of the teacher's run.
+        run: folder of the student's run; one that goes on there holds what it needs of the teacher.
+    """
+    folder = origin_folder(run, "teacher", teacher)
+    if not folder.exists():
         return StudentConfig(teacher=teacher)
-    task = read_config(TeacherConfig, teacher).task
+    task = read_config(TeacherConfig, folder).task
     return StudentConfig(teacher=teacher, distill=task_spec(task).distill)
 
 
@@ -261,7 +267,7 @@ def _with_engine(config: StudentConfig, env: Environment | None, devices: int) -
         ModelError: the run began with one that cannot.
     """
     settled = (config.run / CONFIG).exists()
-    if settled:
+    if settled and config.physics.backend == "teacher":
         config = replace(config, physics=read_config(StudentConfig, config.run).physics)
     if config.physics.backend == "jax":
         return config
@@ -278,10 +284,21 @@ def _with_engine(config: StudentConfig, env: Environment | None, devices: int) -
 
 
 def _with_eyes(config: StudentConfig, env: Env) -> tuple[Env, CameraSchedule]:
-    """Returns a teacher's environment with the student's cameras, and these bound to it."""
+    """Returns a teacher's environment with the student's cameras, and these bound to it.
+
+    Raises:
+        ConfigError: a schedule that moves by episodes of the student's own, which has none.
+    """
     distill, env = config.distill, with_cameras(env, config.cameras)
     check_encoder(distill.encoder, env.task.contract.cameras)
     cameras = camera_schedule(env, config.render, distill.changes_looks, distill.steady_share)
+    moves = bool(config.mix) or config.curriculum not in ("uniform", "none")
+    if moves and distill.acts == "teacher" and not cameras.look_each_step:
+        raise ConfigError(
+            f"curriculum {config.curriculum!r}: a student with a memory or a stack of pictures "
+            "widens its looks by episodes of its own; distill.acts 'teacher' has none: "
+            "take distill.acts mixture, or curriculum uniform"
+        )
     return env, cameras
 
 

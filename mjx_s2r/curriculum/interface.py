@@ -199,6 +199,15 @@ def make_report(
     return Report(low, high, entropy, stats.plain_score, stats.edge_score, stats.dropped)
 
 
+def plain_rows(draw: EpisodeParams, key: jax.Array) -> jax.Array:
+    """Returns xi (n, D) with special worlds replaced by plain ones of the same draw, at random."""
+    is_plain = draw.kind < 0
+    count = is_plain.shape[0]
+    plain_first = jnp.argsort(~is_plain)
+    place = jax.random.randint(key, (count,), 0, jnp.maximum(is_plain.sum(), 1))
+    return draw.xi[jnp.where(is_plain, jnp.arange(count), plain_first[place])]
+
+
 def merge_reports(
     space: ParamSpace, parts: Sequence[tuple[np.ndarray, Report]], plain_score: jax.Array
 ) -> Report:

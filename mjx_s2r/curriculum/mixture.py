@@ -21,7 +21,7 @@ import numpy as np
 from flax import struct
 
 from mjx_s2r.curriculum.coordinates import select_rows
-from mjx_s2r.curriculum.interface import Curriculum, Episodes, Report, merge_reports
+from mjx_s2r.curriculum.interface import Curriculum, Episodes, Report, merge_reports, plain_rows
 from mjx_s2r.params import ParamError, ParamSpace
 from mjx_s2r.sim.interface import EpisodeParams
 
@@ -52,7 +52,7 @@ def mixture(space: ParamSpace, parts: Sequence[Part]) -> Curriculum:
         for k, part in enumerate(built):
             draw = part.sample(state[k], n, keys[2 * k])
             owns = owner == k
-            others = _plain_rows(draw, keys[2 * k + 1])
+            others = plain_rows(draw, keys[2 * k + 1])
             mine = jnp.where(owns[:, None], draw.xi, others)
             xi = jnp.where(jnp.asarray(masks[k]), mine, xi)
             named = jnp.where(draw.kind < 0, -1 - k, k * STRIDE + draw.kind)
@@ -79,15 +79,6 @@ def owned_episodes(episodes: Episodes, k: int) -> Episodes:
     owner = jnp.where(kind < 0, -1 - kind, kind // STRIDE)
     own = jnp.where(kind < 0, -1, kind % STRIDE)
     return replace(episodes, ended=episodes.ended & (owner == k), kind=own)
-
-
-def _plain_rows(draw: EpisodeParams, key: jax.Array) -> jax.Array:
-    """Returns xi (n, D) with special worlds replaced by plain ones of the same draw, at random."""
-    is_plain = draw.kind < 0
-    count = is_plain.shape[0]
-    plain_first = jnp.argsort(~is_plain)
-    place = jax.random.randint(key, (count,), 0, jnp.maximum(is_plain.sum(), 1))
-    return draw.xi[jnp.where(is_plain, jnp.arange(count), plain_first[place])]
 
 
 def _masks(space: ParamSpace, rows: Sequence[np.ndarray | Sequence[str]]) -> list[np.ndarray]:

@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from mjx_s2r.curriculum.interface import Curriculum, Episodes, Report, merge_reports
+from mjx_s2r.curriculum.interface import Curriculum, Episodes, Report, merge_reports, plain_rows
 from mjx_s2r.params import ParamSpace
 from mjx_s2r.params.camera_rows import FRAME_ARRAYS
 from mjx_s2r.sim.interface import EpisodeParams
@@ -73,7 +73,8 @@ def schedule_by_pictures(
     def sample(state: PictureState, n: int, key: jax.Array) -> EpisodeParams:
         draw = episodes.sample(state.episodes, n, jax.random.fold_in(key, 0))
         looks = pictures.sample(state.pictures, n, jax.random.fold_in(key, 1))
-        return replace(draw, xi=jnp.where(jnp.asarray(rows), looks.xi, draw.xi))
+        plain = plain_rows(looks, jax.random.fold_in(key, 2))  # `sample_pictures` draws the tests
+        return replace(draw, xi=jnp.where(jnp.asarray(rows), plain, draw.xi))
 
     def update(state: PictureState, ended: Episodes) -> PictureState:
         return replace(state, episodes=episodes.update(state.episodes, ended))

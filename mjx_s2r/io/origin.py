@@ -18,10 +18,9 @@ import jax
 import numpy as np
 
 from mjx_s2r.io.config import ConfigError
-from mjx_s2r.io.run import CHECKPOINTS, CONFIG, TABLE, RunError, read_settings
+from mjx_s2r.io.run import CHECKPOINTS, CONFIG, ORIGINS, TABLE, RunError, read_settings
 
 C = TypeVar("C", bound=Any)
-COPIES = ".origin"  # hidden: a copy is no run of its own to those who list runs
 
 
 @dataclass(frozen=True)
@@ -44,8 +43,9 @@ def origin_folder(run: Path, who: str, named: Path) -> Path:
 
     A folder other than the run's settings name is read itself, and its checksum judged.
     """
-    copy = run / COPIES / who
-    if not (copy / CONFIG).exists() or read_settings(run).get(who) != str(named):
+    copy = run / ORIGINS / who
+    kept = (copy / CONFIG).exists() and (run / CONFIG).exists()
+    if not kept or read_settings(run).get(who) != str(named):
         return named
     return copy
 
@@ -56,7 +56,7 @@ def keep_origin(run: Path, origin: Origin) -> None:
     Raises:
         RunError: it cannot be read or written.
     """
-    copy = run / COPIES / origin.who
+    copy = run / ORIGINS / origin.who
     if (copy / CONFIG).exists():
         return
     part = copy.with_name(f"{origin.who}.part")
@@ -67,8 +67,8 @@ def keep_origin(run: Path, origin: Origin) -> None:
         for name in (CONFIG, TABLE):
             if (origin.folder / name).exists():
                 shutil.copy2(origin.folder / name, part / name)
-        if (origin.folder / COPIES).is_dir():
-            shutil.copytree(origin.folder / COPIES, part / COPIES)
+        if (origin.folder / ORIGINS).is_dir():
+            shutil.copytree(origin.folder / ORIGINS, part / ORIGINS)
         os.replace(part, copy)
     except OSError as error:
         raise RunError(

@@ -46,6 +46,7 @@ BOUNDS = "bounds.jsonl"
 EPISODES = "episodes.jsonl"
 TABLE = "table.json"
 CHECKPOINTS = "checkpoints"
+ORIGINS = ".origin"  # copies of other runs' checkpoints; hidden, since none is a run of its own
 POLICY = "policy.onnx"
 RESULT = "result.json"
 REPORT = "report.html"
@@ -129,6 +130,8 @@ class Run:
         held = check_vacant(path, resume)
         if held:
             check_same_settings(path, body, may_change)
+        else:
+            shutil.rmtree(path / ORIGINS, ignore_errors=True)  # of a run whose files were deleted
         write_json(path / CONFIG, {"schema": SCHEMA} | body)
         if held:
             self.rewind(None)

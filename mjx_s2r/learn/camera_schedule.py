@@ -117,17 +117,23 @@ class CameraSchedule:
         edges = np.floor(np.arange(worlds + 1) * self.steady_share + 1e-9)
         return np.diff(edges) > 0
 
+    def enough_worlds(self, least: int) -> int:
+        """Returns the smallest number of worlds from ``least`` on that can take turns."""
+        turns = math.lcm(*self.period)
+        return -(-least // turns) * turns
+
     def check_num_envs(self, worlds: int) -> None:
         """Proves that so many worlds can take turns.
 
         Raises:
-            ValueError: they do not divide by the control steps between two pictures.
+            ContractError: they do not divide by the control steps between two pictures.
         """
         for signal, every in zip(self.signals, self.period, strict=True):
             if worlds % every:
-                raise ValueError(
+                raise ContractError(
                     f"{worlds} worlds cannot take turns of {every} steps before camera "
-                    f"{signal.name!r} at {signal.rate_hz} Hz; use a multiple of {every}"
+                    f"{signal.name!r} at {signal.rate_hz:g} Hz; use a multiple of {every}, as "
+                    f"{self.enough_worlds(worlds)}"
                 )
 
     def pictures(self, worlds: State, xi: jax.Array, key: jax.Array) -> tuple[jax.Array, ...]:
@@ -272,7 +278,7 @@ def bind_camera_schedule(
         find=find,
         begins=lambda worlds: jnp.asarray(worlds.pipeline_state.steps == 0),
     )
-    each_step = look_each_step and not out.stacks_frames
+    each_step = look_each_step and steady_share < 1 and not out.stacks_frames
     return replace(out, look_each_step=each_step, steady_share=steady_share)
 
 

@@ -598,12 +598,13 @@ def fit(
 
     with distributed.run_on_all("opening the run", open_run) as run:
         distributed.run_on_all("keeping the table", partial(run.keep_table, space.rows))
-        if origin is not None and run.writes:
-            keep_origin(run.path, origin)
+        if origin is not None:
+            distributed.run_on_all("keeping the origin", partial(_keep_origin, run, origin))
         checkpoints = Checkpoints(
             run.checkpoints, task=task, rows=space.names, max_to_keep=config.keep
         )
-        tracked = track(run.path, config.wandb if run.writes else "", config)
+        begin = partial(track, run.path, config.wandb if run.writes else "", config)
+        tracked = distributed.run_on_all("opening the tracker", begin)
         iterate = trainer.sharded_iterate(mesh)
         profiler = Profiler(iterate, trainer, run.path, config.profile, run.writes)
         logger = train_logger(trainer, iterations, config.eval_every)
@@ -625,6 +626,12 @@ def fit(
         state = trainer.with_frames(state, key)
         with closing(profiler), ending(tracked):
             return cast(TrainState, run_loop(loop, run, checkpoints, state))
+
+
+def _keep_origin(run: Run, origin: Origin) -> None:
+    """Copies an origin into the run's folder, in the process that writes it."""
+    if run.writes:
+        keep_origin(run.path, origin)
 
 
 def train_logger(trainer: Trainer, iterations: int, eval_every: int) -> TrainLogger:

@@ -47,8 +47,10 @@ def test_the_worlds_of_episodes_wear_looks_from_the_ranges_of_pictures(key: jax.
     state = pictures.update(whole.init(), episodes_of(SPACE, [LIGHT_HIGH] * 4, [1] * 4))
     draw = whole.sample(state, 2000, key)
     light = np.asarray(draw.xi[:, 1])
-    assert light.min() >= 0 and light.max() == np.float32(0.5)
+    assert light.min() >= 0 and 0.49 < light.max() <= np.float32(0.5)
     assert set(np.unique(draw.kind)) == {-1, 0, 1, LATE_HIGH}, "no episode tests a look"
+    shares = np.mean(light == 0), np.mean(light == np.float32(0.5))  # of 2000, deviation 0.0001
+    assert max(shares) < 0.01, "nor does one wear the look of a test"
     tests = set(np.unique(pictures.sample(state, 2000, key).kind))
     assert tests == {-1, 2, 3}, "no picture tests anything else"
 

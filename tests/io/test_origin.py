@@ -1,6 +1,7 @@
 """A run keeps which checkpoint of another one it began with, and takes no other for it."""
 
 import hashlib
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -83,6 +84,11 @@ def test_a_run_has_its_own_copy_of_what_it_began_with(tmp_path: Path) -> None:
     assert held == [".origin/start/x", "checkpoints/40/arrays/data", "config.json"]
     assert not list(run.rglob("*.part"))
     origin.keep_origin(run, origin.Origin("teacher", tmp_path / "gone", 40))
+    again = tmp_path / "again"
+    shutil.copytree(run / ".origin", again / ".origin")  # all else was deleted: it is of no run
+    assert origin.origin_folder(again, "teacher", teacher) == teacher
+    Run.create(again, StudentConfig(run=again, teacher=teacher)).close()
+    assert not (again / ".origin").exists()
     assert origin.origin_folder(run, "teacher", tmp_path / "other") == tmp_path / "other"
     other = tmp_path / "other"
     Run.create(other, StudentConfig(run=other)).close()

@@ -87,6 +87,12 @@ def test_worlds_take_turns_before_a_slow_camera() -> None:
     assert seen == [[10, 9, 10, 9], [10, 11, 10, 11], [12, 11, 12, 11]]
 
 
+@pytest.mark.parametrize(("least", "enough"), [(4, 6), (6, 6), (7, 12)])
+def test_enough_worlds_take_turns_before_all_cameras(least: int, enough: int) -> None:
+    view = replace(_clock(2, 1), period=(2, 3))
+    assert view.enough_worlds(least) == enough
+
+
 def test_a_new_episode_shows_nothing_of_the_old_one() -> None:
     over = (0, 1, 0, 0)
     prompt, slow = _clock(1, 2), _clock(2, 2)
@@ -190,9 +196,11 @@ def test_the_age_of_a_picture_is_told_by_what_it_shows() -> None:
     view = _clock(1, 1, ParamSpace((LATE, LOST)), rows)
     frames = view.initial(_worlds(0), XI, KEY)
     for step in range(30):
-        worlds = _worlds(step)
+        worlds = _worlds(step, (int(step == 0),) * WORLDS)  # episodes begin
         frames, images = view.observe(frames, worlds, XI, step, jax.random.fold_in(KEY, step))
         age = np.asarray(view.picture_age(frames, worlds))
+        if step == 0:  # a late camera's first picture stands in for those before it
+            np.testing.assert_array_equal(age == 0, (True, False, True, False))
         if step > 15:  # nobody loses so many in a row here
             np.testing.assert_array_equal(age, step - np.array(_greys(images))[:, 0])
     assert age[0] == 0 and age[1] == 3
@@ -267,7 +275,7 @@ def test_rates_that_do_not_fit_are_named() -> None:
     with pytest.raises(ContractError, match=r"camera 'fixed': 40\.0 Hz is no whole part"):
         bind_camera_schedule(make_env(task), cameras, task.contract)
     task = _task(CONTRACT.control_hz / 3, 1)
-    with pytest.raises(ValueError, match="4 worlds cannot take turns of 3 steps"):
+    with pytest.raises(ContractError, match=r"4 worlds cannot take turns of 3 .* of 3, as 6"):
         student_of(_teacher, task, CONFIG)
 
 

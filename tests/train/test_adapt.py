@@ -1,6 +1,7 @@
 """python -m train adapt: from a student's run and flights to a student's run, resumed or not."""
 
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -165,6 +166,9 @@ def test_recordings_are_judged_before_work(started: Started, tmp_path: Path) -> 
     assert not (tmp_path / "run" / METRICS).exists()
     with pytest.raises(RecordingError, match="4 episodes, 1 of them held out; that leaves 3"):
         train_adapted(config_of(started, tmp_path / "many", count=4))
+    fewer = config_of(started, tmp_path / "many", data=started.logs[:3], count=4)
+    with pytest.raises(RecordingError, match="3 episodes, 1 of them held out"):  # nothing began
+        train_adapted(fewer)
 
 
 @pytest.mark.parametrize(
@@ -173,10 +177,17 @@ def test_recordings_are_judged_before_work(started: Started, tmp_path: Path) -> 
         ({"unlabelled": (Path("a.log"),), "adapt": AdaptationConfig()}, "teach nothing by themsel"),
         ({"foreground": ("arm*",)}, "needs backgrounds"),
         ({"backgrounds": 5}, "needs foreground"),
+        (
+            {"adapt": AdaptationConfig(alignment=AlignmentConfig("ot"))},
+            r"alignment\.method 'ot': .*pip install 'mjx_s2r\[alignment\]'",
+        ),
         ({"held_out": 1.0}, r"held_out 1\.0 must lie in \[0, 1\)"),
     ],
 )
-def test_settings_that_contradict_are_named(settings: dict, message: str) -> None:
+def test_settings_that_contradict_are_named(
+    settings: dict, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "ott.geometry", None)  # as where the extra is not installed
     with pytest.raises(ConfigError, match=message):
         AdaptConfig(**settings)
 

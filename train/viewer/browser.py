@@ -22,7 +22,7 @@ from mjx_s2r.params.param import Param
 from mjx_s2r.runtime.progress import console
 from mjx_s2r.sim.env import Env
 from mjx_s2r.sim.interface import EpisodeParams, State
-from train.viewer.pilot import WORLDS, PolicyViewer, ViewerState
+from train.viewer.pilot import PolicyViewer, ViewerState
 from train.viewer.viser_scene import ViserScene
 
 STEPS = 200  # that a slider has from end to end
@@ -58,8 +58,8 @@ class Show:
         """Puts sliders and shapes on the page and begins an episode."""
         self.viewer, self.server = viewer, server
         self.key = jax.random.key(seed)
-        self.stage = ViserScene(server.scene, viewer.env.task.mj_model, WORLDS)
-        self.draws: EpisodeParams = viewer.sample_params(WORLDS, self.key)
+        self.stage = ViserScene(server.scene, viewer.env.task.mj_model, viewer.num_worlds)
+        self.draws: EpisodeParams = viewer.sample_params(viewer.num_worlds, self.key)
         self.playing, self.speed = True, 1.0
         self.sliders: dict[str, Any] = {}
         self._anew = threading.Event()
@@ -145,8 +145,8 @@ class Show:
         """Moves the shapes and says how the worlds fare."""
         data = self.viewer.view(worlds)
         count = self.viewer.env.task.mj_model.ngeom
-        position = np.asarray(data.geom_xpos).reshape(WORLDS, count, 3)
-        rotation = np.asarray(data.geom_xmat).reshape(WORLDS, count, 3, 3)
+        position = np.asarray(data.geom_xpos).reshape(self.viewer.num_worlds, count, 3)
+        rotation = np.asarray(data.geom_xmat).reshape(self.viewer.num_worlds, count, 3, 3)
         name = self.stage.body
         body = None
         if name:

@@ -57,6 +57,12 @@ class PolicyViewer:
         """The environment of one world."""
         return require_native(self.trained.trainer.env)
 
+    @property
+    def num_worlds(self) -> int:
+        """How many worlds are shown, B: a few that can take turns before slow cameras."""
+        cameras = self.trained.trainer.cameras
+        return WORLDS if cameras is None else cameras.enough_worlds(WORLDS)
+
     def sample_params(self, worlds: int, key: jax.Array) -> EpisodeParams:
         """Returns parameters (B, ...) from the ranges trained on; none tests a bound."""
         schedule = self.trained.state.curriculum
@@ -152,7 +158,7 @@ def record_episode(run: Path, seed: int, iteration: int | None = None) -> Record
     """
     viewer = load_viewer(run, iteration)
     key_params, key_reset, key_steps = jax.random.split(jax.random.key(seed), 3)
-    params = viewer.sample_params(WORLDS, key_params)
+    params = viewer.sample_params(viewer.num_worlds, key_params)
     states: list[State] = []
     steps = viewer.env.episode_steps
     with progress(f"an episode of {viewer.env.task.name}", steps) as bar:
@@ -163,7 +169,7 @@ def record_episode(run: Path, seed: int, iteration: int | None = None) -> Record
             states.append(now.worlds)
             over = bool(now.over.all())
             if over or index % STEPS_PER_NOTE == 0 or index + 1 == steps:
-                bar.update(index + 1, f"{int(now.over.sum())} of {WORLDS} worlds are over")
+                bar.update(index + 1, f"{int(now.over.sum())} of {viewer.num_worlds} are over")
             if over:
                 break
     kept = (int(p.name) for p in (run / CHECKPOINTS).iterdir() if p.name.isdecimal())

@@ -44,8 +44,9 @@ from mjx_s2r.learn.distill.distillation import Distillation, DistillState
 from mjx_s2r.learn.distill.losses import (
     DistillBatch,
     DistillLossMetrics,
-    augment_batch,
-    loss_of_images,
+    augment_frames,
+    augment_images,
+    loss_of_batch,
 )
 from mjx_s2r.learn.networks.actor_critic import RnnState
 from mjx_s2r.learn.networks.gaussian import Gaussian
@@ -374,9 +375,9 @@ class Adaptation:
         if given.labelled is None:
             share = jnp.ones(())  # there is nothing that could have the rest
         key_simulated, key_real, key_target, key_align = jax.random.split(given.key, 4)
-        images = augment_batch(self.config, frames.images, key=key_simulated)
+        frames = augment_frames(self.config, frames, key=key_simulated)
         network = cast(StudentNetwork, self.student)
-        loss, distilled, ours = loss_of_images(network, self.config, params, frames, images)
+        loss, distilled, ours = loss_of_batch(network, self.config, params, frames)
         total = (share + settings.replay_weight) * loss
         error, theirs = jnp.float32(jnp.nan), None
         if given.labelled is not None:
@@ -443,7 +444,7 @@ class Adaptation:
 
     def _augmented(self, real: RealFrames, key: jax.Array) -> RealFrames:
         """Returns real frames with the augmentation that simulated ones get."""
-        return replace(real, images=augment_batch(self.config, real.images, key=key))
+        return replace(real, images=augment_images(self.config, real.images, key=key))
 
     def judged_at_start(self, state: AdaptState, held_out: RealFrames | None) -> AdaptState:
         """Returns the state whose smallest error, before the first update, is the student's."""
@@ -481,8 +482,10 @@ class Adaptation:
                 waited=jnp.where(over, 0, waited),
                 last_error=error,
             )
+        begun = self._optimizer.init(state.params)  # moments of one stage are none of the next's
         return replace(
             state,
+            optimizer=jax.tree.map(partial(jnp.where, over), begun, state.optimizer),
             updates=state.updates + 1,
             stage=state.stage + over,
             stage_updates=jnp.where(over, 0, done),

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from mjx_s2r.learn.adapt.alignment import AlignmentConfig
+from mjx_s2r.learn.adapt.discernibility import FOLDS
 from mjx_s2r.learn.networks.augment import AugmentConfig
 from mjx_s2r.learn.setting_checks import check_numbers
 
@@ -93,6 +94,12 @@ class AdaptationConfig:
             weights=("real_weight", "replay_weight", "l2_weight", "patience", "shift_pixels"),
             shares=("simulated",),
         )
+        compared = min(self.real_batch, self.alignment.samples)
+        if self.alignment.method in ("moments", "ot") and compared < FOLDS:
+            raise ValueError(
+                f"adapt.real_batch {self.real_batch}, alignment.samples {self.alignment.samples}: "
+                f"method {self.alignment.method!r} compares {FOLDS} pictures at least"
+            )
         if (self.num_envs * self.num_steps) % self.num_minibatches:
             raise ValueError(
                 f"adapt: {self.num_envs} worlds x {self.num_steps} steps do not divide into "

@@ -18,6 +18,7 @@ import optax
 from flax import struct
 
 from mjx_s2r.curriculum.interface import Episodes
+from mjx_s2r.io.config import ConfigError
 from mjx_s2r.learn import minibatches, normalizer
 from mjx_s2r.learn.distill.config import DistillConfig
 from mjx_s2r.learn.distill.losses import DistillBatch, DistillLossMetrics, distill_loss
@@ -333,11 +334,11 @@ def make_distillation(
     parameters are read from a checkpoint.
 
     Raises:
-        ValueError: a weight for the value, of a teacher that knows none.
+        ConfigError: a weight for the value of a teacher that knows none; too few maps.
     """
     teacher = teacher if isinstance(teacher, TeacherModel) else teacher_of(teacher)
     if config.value_weight and not teacher.knows_value:
-        raise ValueError(
+        raise ConfigError(
             f"distill.value_weight {config.value_weight}: this teacher has no critic to learn a "
             "value from; set it to 0"
         )
@@ -347,6 +348,12 @@ def make_distillation(
         return 10.0 * env.label(world)
 
     start = jax.eval_shape(env.reset, jax.random.key(0))
+    points = jax.eval_shape(env.keypoints, start).shape[0]
+    if config.place_weight and points > config.cnn_channels:
+        raise ConfigError(
+            f"distill.cnn_channels {config.cnn_channels}: the task names {points} keypoints, and "
+            f"each has a map of its own; take {points} at least, or distill.place_weight 0"
+        )
     student = StudentNetwork(
         config.hidden,
         env.action_size,

@@ -28,7 +28,7 @@ from flax import struct
 from mjx_s2r.learn.distill.config import DistillConfig
 from mjx_s2r.learn.distill.teachers import TeacherAnswer
 from mjx_s2r.learn.networks import gaussian
-from mjx_s2r.learn.networks.augment import augment
+from mjx_s2r.learn.networks.augment import augment, shift_places
 from mjx_s2r.learn.networks.modules import StudentNetwork, StudentOutput, merge_time
 
 BELL = 0.6  # deviation of the bell around a keypoint, in places of the map
@@ -86,27 +86,21 @@ def distill_loss(
         batch: a minibatch.
         key: random key for the augmentation.
     """
-    images = augment_batch(config, batch.images, key=key)
-    return loss_of_images(student, config, params, batch, images)[:2]
+    return loss_of_batch(student, config, params, augment_frames(config, batch, key=key))[:2]
 
 
-def loss_of_images(
-    student: StudentNetwork,
-    config: DistillConfig,
-    params: Any,
-    batch: DistillBatch,
-    images: tuple[jax.Array, ...],
+def loss_of_batch(
+    student: StudentNetwork, config: DistillConfig, params: Any, batch: DistillBatch
 ) -> tuple[jax.Array, DistillLossMetrics, StudentOutput]:
-    """Returns the loss, its parts, and what the student makes of ``images``, the batch's own.
+    """Returns the loss, its parts, and what the student makes of the batch's images.
 
     Args:
         student: the network.
         config: weights of the terms.
         params: the student's parameters.
-        batch: a minibatch.
-        images: its images, augmented.
+        batch: a minibatch, its images augmented.
     """
-    given = batch.rnn_state[0], batch.obs, images, batch.is_first
+    given = batch.rnn_state[0], batch.obs, batch.images, batch.is_first
     answer, kept = student.apply(params, *given, mutable=["intermediates"])
     out = cast(StudentOutput, answer)
     total, metrics = imitation_loss(config, out, batch.teacher, batch.label)
@@ -148,7 +142,18 @@ def place_loss(maps: jax.Array, places: jax.Array) -> jax.Array:
     return jnp.sum(seen * entropy) / jnp.maximum(seen.sum(), 1)
 
 
-def augment_batch(
+def augment_frames(config: DistillConfig, batch: DistillBatch, *, key: jax.Array) -> DistillBatch:
+    """Returns a minibatch with augmented images, and with places where these show them."""
+    keys = jax.random.split(key, len(batch.images))  # as `augment_images` has them
+    places = tuple(
+        shift_places(place, config.shift_pixels, image.shape[2:4], key=k)
+        for place, image, k in zip(batch.places, batch.images, keys, strict=bool(batch.places))
+    )
+    images = augment_images(config, batch.images, key=key)
+    return replace(batch, images=images, places=places)
+
+
+def augment_images(
     config: DistillConfig, images: tuple[jax.Array, ...], *, key: jax.Array
 ) -> tuple[jax.Array, ...]:
     """Returns the augmented images (T, B, H, W, C) per camera; those of a world change alike."""

@@ -14,7 +14,7 @@ change alike: a policy must not see movement in what augmentation did. On depths
 and mixtures have no meaning, and a blur would invent distances: they are shifted and cut alone.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from typing import Literal, cast
 
@@ -77,6 +77,11 @@ class AugmentConfig:
             high = float("inf") if f.name == "blur_px" else 1.0
             if not 0 <= value <= high:
                 raise ValueError(f"augment.{f.name} {value} must lie in [0, {high:g}]")
+        if self.blur_share and not self.blur_px:
+            raise ValueError(
+                f"augment.blur_px {self.blur_px} must be above 0 where pictures are blurred; set "
+                "augment.blur_share to 0 instead"
+            )
         if self.conv_size < 1 or self.conv_size % 2 == 0:
             raise ValueError(f"augment.conv_size {self.conv_size} must be odd and at least 1")
         if self.overlay_with not in ("noise", "worlds"):
@@ -150,7 +155,7 @@ def random_shift(images: jax.Array, pixels: int, *, key: jax.Array) -> jax.Array
         return images
     height, width = images.shape[1:3]
     edge = ((pixels, pixels), (pixels, pixels), (0, 0))
-    corners = jax.random.randint(key, (images.shape[0], 2), 0, 2 * pixels + 1)
+    corners = _corners(images.shape[0], pixels, key)
 
     def shift(image: jax.Array, corner: jax.Array) -> jax.Array:
         padded = jnp.pad(image, edge, mode="edge")
@@ -160,6 +165,28 @@ def random_shift(images: jax.Array, pixels: int, *, key: jax.Array) -> jax.Array
     # A branch of its own: with moves of its own in every picture no other loop has vectors.
     moved = jnp.any(corners != pixels)
     return cast(jax.Array, jax.lax.cond(moved, jax.vmap(shift), lambda x, _: x, images, corners))
+
+
+def shift_places(
+    places: jax.Array, pixels: int, size: Sequence[int], *, key: jax.Array
+) -> jax.Array:
+    """Returns places (T, B, K, 2) in pictures that `augment` has shifted with the same key.
+
+    Args:
+        places: columns and rows, from -1 to 1.
+        pixels: largest shift.
+        size: height and width of the pictures, px.
+        key: random key.
+    """
+    if pixels == 0:
+        return places
+    moved = pixels - _corners(places.shape[1], pixels, key)  # px down and to the right
+    return places + (2.0 * moved / jnp.asarray(size))[:, None, ::-1]
+
+
+def _corners(worlds: int, pixels: int, key: jax.Array) -> jax.Array:
+    """Returns (B, 2) row and column of each world's window in a picture with a wider edge."""
+    return jax.random.randint(key, (worlds, 2), 0, 2 * pixels + 1)
 
 
 def colour_jitter(x: jax.Array, config: AugmentConfig, *, key: jax.Array) -> jax.Array:

@@ -24,6 +24,7 @@ from mjx_s2r.learn import minibatches, normalizer
 from mjx_s2r.learn.gae import gae
 from mjx_s2r.learn.networks import gaussian
 from mjx_s2r.learn.networks.actor_critic import ActorCritic, RnnState
+from mjx_s2r.learn.networks.encoders.pretrained import scale_backbone
 from mjx_s2r.learn.networks.gaussian import Gaussian
 from mjx_s2r.learn.networks.modules import merge_time, split_time
 from mjx_s2r.learn.normalizer import Normalizer
@@ -275,6 +276,9 @@ def gradient_step(nets: ActorCritic, state: PPOState, batch: Batch) -> tuple[PPO
     loss = jax.grad(partial(ppo_loss, nets), has_aux=True)
     gradient, metrics = loss((state.actor, state.critic), batch, state.imitation)
     direction, optimizer = adam(nets.config).update(gradient, state.optimizer)
+    if nets.student is not None:  # its pretrained encoder goes on at its own share of the rate
+        slower = scale_backbone(nets.student.encoder)
+        direction = slower.update(direction[0], optax.EmptyState())[0], direction[1]
     scaled = jax.tree.map(lambda x: -state.learning_rate * x, direction)
     actor, critic = optax.apply_updates((state.actor, state.critic), scaled)
     rate = adapt_learning_rate(nets.config, state.learning_rate, metrics.kl)

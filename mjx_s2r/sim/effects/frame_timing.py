@@ -14,8 +14,8 @@ A world keeps its last K pictures of a camera with their ages,
     K = F + ceil(longest delay / period of the camera)
 
 where F is how many the policy sees at once: K H W C bytes (two a number for depth). An episode
-begins with K copies of its first picture, as old as can be, as if the camera had looked at that
-scene for ever. Without rows nothing but F pictures is kept, and nothing is computed.
+begins with K copies of its first picture, all but the newest as old as can be, as if the camera had
+looked at that scene for ever. Without rows nothing but F pictures is kept, and nothing is computed.
 """
 
 import math
@@ -108,12 +108,15 @@ def bind_frame_timing(
 
 
 def first_frames(spec: FrameTiming, pictures: jax.Array) -> FrameQueue:
-    """Returns the queue of worlds whose camera has seen ``pictures`` (B, H, W, C) for ever."""
+    """Returns the queue of worlds whose camera has seen ``pictures`` (B, H, W, C) for ever.
+
+    The newest is of this moment; the copies behind it are from before the episode.
+    """
     kept = jnp.repeat(pictures[:, None], spec.depth, axis=1)
     if not spec.edits:
         return FrameQueue(kept)
     age = jnp.full(kept.shape[:2], FOR_EVER, jnp.int32)
-    return FrameQueue(kept, age, age[:, 0])
+    return FrameQueue(kept, age.at[:, 0].set(0), age[:, 0])
 
 
 def age_frames(queue: FrameQueue) -> FrameQueue:

@@ -7,6 +7,8 @@ screen's light on the thing itself (spill) is taken out by limiting green to the
 Pictures are (..., H, W, 3) uint8, mattes (..., H, W) float32 with 1 for the thing in front.
 """
 
+import re
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -117,15 +119,24 @@ def write_backgrounds(demonstrations: Demonstrations, camera: int, folder: Path,
     Args:
         demonstrations: the set.
         camera: number of an RGB camera.
-        folder: made where it is missing.
+        folder: that does not exist yet; it is written beside its place and moved there.
         count: evenly over the rows.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    draft = folder.with_name(folder.name + ".unfinished")
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir(parents=True)
     rows: Sequence[int] = np.unique(
         np.linspace(0, len(demonstrations) - 1, count).astype(int)
     ).tolist()
     for number, row in enumerate(rows):
         Image.fromarray(np.asarray(demonstrations.images[camera][row])).save(
-            folder / f"frame_{number:04d}.png"
+            draft / f"frame_{number:04d}.png"
         )
+    draft.replace(folder)
     return len(rows)
+
+
+def remove_backgrounds(folder: Path) -> None:
+    """Removes a folder of `write_backgrounds`; one that holds anything else stays."""
+    if folder.is_dir() and all(re.fullmatch(r"frame_\d+\.png", f.name) for f in folder.iterdir()):
+        shutil.rmtree(folder)

@@ -75,6 +75,18 @@ def test_each_stage_trains_its_part(run: Run) -> None:
     assert any("residual" in x for x in third) and not any("student" in x for x in third)
 
 
+def test_a_stage_begins_with_fresh_moments(run: Run) -> None:
+    """Adam corrects its moments by the steps since they were zero, which each stage's own are."""
+    states, steps = run[1], SETTINGS.num_minibatches
+    counts = [
+        [int(x) for x in jax.tree.leaves(s.optimizer) if jnp.issubdtype(x.dtype, jnp.integer)]
+        for s in states
+    ]
+    assert counts[2] == [2 * steps] and counts[3] == [0] and counts[5] == [2 * steps]
+    moments = [x for x in jax.tree.leaves(states[3].optimizer) if x.dtype == jnp.float32]
+    assert moments and all((x == 0).all() for x in moments)
+
+
 def test_the_student_learns_what_was_demonstrated(run: Run) -> None:
     """The action is in the picture alone: guessing costs 0.8 squared."""
     trainer, states, metrics, *_ = run

@@ -5,8 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from mjx_s2r.envs.registry import make_task
+from mjx_s2r.io.config import ConfigError
+from mjx_s2r.learn.distill.config import DistillConfig
 from mjx_s2r.learn.distill.losses import BELL, place_loss
+from mjx_s2r.learn.networks.gaussian import gaussian
 from mjx_s2r.learn.networks.modules import soft_argmax
+from tests.learn.distill.students import student_of
 
 
 def _bell(height: int, width: int, place: tuple[float, float]) -> np.ndarray:
@@ -37,6 +42,12 @@ def test_what_no_picture_shows_counts_for_nothing(key: jax.Array) -> None:
     gradient = jax.grad(place_loss)(maps, spots)
     assert np.isfinite(gradient).all() and not np.asarray(gradient[1:]).any()
     assert float(place_loss(maps, jnp.full((3, 1, 2), jnp.nan))) == 0.0
+
+
+def test_an_encoder_with_too_few_maps_is_named() -> None:
+    config = DistillConfig(cnn_channels=1)
+    with pytest.raises(ConfigError, match=r"cnn_channels 1: the task names 2 keypoints.*take 2 at"):
+        student_of(lambda obs: gaussian(obs["state"], jnp.zeros(1)), make_task("reach"), config)
 
 
 def test_the_least_loss_puts_the_keypoint_in_its_place() -> None:

@@ -15,7 +15,13 @@ from mjx_s2r.learn.networks.augment import (
     random_convolution,
     random_overlay,
     random_shift,
+    shift_places,
     to_float,
+)
+
+CLEAN = AugmentConfig()
+ON = AugmentConfig(
+    jitter_share=1, conv_share=1, overlay_share=1, blur_share=1, cutout_share=1, hue=0.2
 )
 
 
@@ -39,6 +45,22 @@ def test_every_shift_is_a_window_of_the_padded_picture(key: jax.Array) -> None:
     assert rows == columns == set(range(5))  # both ends are reached
 
 
+def test_a_place_moves_with_its_picture(key: jax.Array) -> None:
+    """One bright pixel in each world's picture, found again where its place is said to be."""
+    rng, (height, width) = np.random.default_rng(0), (12, 16)
+    rows, columns = rng.integers(4, height - 4, 32), rng.integers(4, width - 4, 32)
+    images = np.zeros((2, 32, height, width, 3), np.uint8)
+    images[:, np.arange(32), rows, columns] = 255
+    centre = np.stack([(columns + 0.5) * 2 / width - 1, (rows + 0.5) * 2 / height - 1], -1)
+    places = jnp.tile(jnp.asarray(centre, jnp.float32)[None, :, None], (2, 1, 1, 1))
+    moved = np.asarray(augment(jnp.asarray(images), CLEAN, 3, key=key))
+    found = np.asarray(shift_places(places, 3, (height, width), key=key))
+    shown = np.round((found[:, :, 0] + 1) / 2 * (width, height) - 0.5).astype(int)
+    steps, worlds = np.indices((2, 32))
+    assert (moved[steps, worlds, shown[..., 1], shown[..., 0]] == 255).all()
+    assert (np.abs(found - places).max((0, 2, 3)) > 0).mean() > 0.8, "nearly all have moved"
+
+
 def test_no_shift_is_the_picture_itself(key: jax.Array) -> None:
     images = jnp.arange(12.0).reshape(1, 2, 2, 3)
     assert random_shift(images, 0, key=key) is images
@@ -48,12 +70,6 @@ def test_bytes_become_numbers_around_zero() -> None:
     out = to_float(jnp.array([[[[0, 51, 255]]]], jnp.uint8))
     assert out.dtype == jnp.float32
     np.testing.assert_allclose(out, [[[[-0.5, -0.3, 0.5]]]], atol=1e-6)
-
-
-CLEAN = AugmentConfig()
-ON = AugmentConfig(
-    jitter_share=1, conv_share=1, overlay_share=1, blur_share=1, cutout_share=1, hue=0.2
-)
 
 
 def pictures(*shape: int, kind: type = np.uint8) -> jax.Array:
@@ -194,6 +210,7 @@ def test_a_cutout_is_a_rectangle_of_one_colour(key: jax.Array) -> None:
     [
         ({"blur_share": 1.5}, r"augment.blur_share 1.5 must lie in \[0, 1\]"),
         ({"blur_px": -1.0}, r"augment.blur_px -1.0 must lie in \[0, inf\]"),
+        ({"blur_share": 0.1, "blur_px": 0.0}, "augment.blur_px 0.0 must be above 0 where"),
         ({"conv_size": 2}, "augment.conv_size 2 must be odd"),
         ({"overlay_with": "cats"}, "augment.overlay_with 'cats' must be 'noise' or 'worlds'"),
     ],

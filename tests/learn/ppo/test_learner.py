@@ -1,6 +1,8 @@
 """PPO finds the known answers of the probes, compiles once and repeats itself to the bit."""
 
+from dataclasses import fields, replace
 from functools import cache
+from types import SimpleNamespace
 from typing import Any
 
 import jax
@@ -9,8 +11,11 @@ import numpy as np
 import pytest
 
 from mjx_s2r.learn import normalizer
+from mjx_s2r.learn.networks.encoders.config import EncoderConfig
+from mjx_s2r.learn.ppo import ppo
 from mjx_s2r.learn.ppo.config import PPOConfig
-from mjx_s2r.learn.ppo.ppo import PPO, adapt_learning_rate
+from mjx_s2r.learn.ppo.losses import LossMetrics
+from mjx_s2r.learn.ppo.ppo import PPO, PPOState, adapt_learning_rate
 from mjx_s2r.learn.trainer import Trainer, TrainState
 from mjx_s2r.params import Param, ParamSpace
 from tests.learn.probes import Probe, ppo_trainer, programs
@@ -113,6 +118,35 @@ def test_metrics_count_the_episodes() -> None:
     assert float(metrics.loss.learning_rate) == pytest.approx(1e-2)
     assert int(state.iteration) == 1 and float(state.learner.actor_norm.count) == 32 * 8
     assert all(np.isfinite(x).all() for x in jax.tree.leaves(metrics))
+
+
+def test_a_pretrained_encoder_goes_on_at_its_share_of_the_rate(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Adam's first step is the rate in every direction; the student's backbone takes 0.1 of it."""
+    zero = jnp.zeros(())
+    figures = LossMetrics(*[zero] * len(fields(LossMetrics)))
+
+    def loss(nets: object, params: Any, *_: object) -> tuple[jax.Array, LossMetrics]:
+        return sum(jnp.sum(x) for x in jax.tree.leaves(params)), figures
+
+    monkeypatch.setattr(ppo, "ppo_loss", loss)
+    config = replace(CONFIG, max_grad_norm=100.0)
+    encoder = EncoderConfig("mobilenet_v2", trained="last", rate=0.1)
+    nets = SimpleNamespace(config=config, student=SimpleNamespace(encoder=encoder))
+    actor = {"params": {"backbone": jnp.ones(2), "head": jnp.ones(2)}}
+    state = PPOState(
+        actor=actor,
+        critic=jnp.ones(2),
+        optimizer=ppo.adam(config).init((actor, jnp.ones(2))),
+        learning_rate=jnp.float32(0.01),
+        actor_norm=normalizer.init(1),
+        critic_norm=normalizer.init(1),
+    )
+    moved = ppo.gradient_step(nets, state, None)[0]  # type: ignore[arg-type]
+    np.testing.assert_allclose(moved.actor["params"]["head"], 0.99, rtol=1e-4)
+    np.testing.assert_allclose(moved.actor["params"]["backbone"], 0.999, rtol=1e-4)
+    np.testing.assert_allclose(moved.critic, 0.99, rtol=1e-4)
 
 
 def test_the_learning_rate_follows_the_divergence() -> None:
