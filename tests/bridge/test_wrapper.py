@@ -188,6 +188,7 @@ def test_few_leaves_of_mjx_data_are_carried(block: WrappedEnv) -> None:
     assert sum(block.keep) < len(block.keep) / 5
 
 
+@pytest.mark.slow
 def test_our_learner_trains_it(block: WrappedEnv) -> None:
     config = PPOConfig(num_envs=4, num_steps=25, num_minibatches=2, num_epochs=1)
     trainer = ppo_trainer(block, config, MASS.with_ranges({"mass": (0.5, 2)}))

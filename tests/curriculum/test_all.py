@@ -115,6 +115,7 @@ def test_a_thousand_random_updates_keep_to_the_rails(schedule: Curriculum, key: 
     assert ((report.edge_score == -1) | (report.edge_score >= 0)).all()
 
 
+@pytest.mark.slow
 def test_two_devices_give_the_update_of_one(
     schedule: Curriculum, key: jax.Array, request: pytest.FixtureRequest
 ) -> None:
@@ -165,6 +166,7 @@ def test_the_same_key_draws_the_same_and_another_does_not(
     assert not np.array_equal(one.xi, other.xi)
 
 
+@pytest.mark.slow
 def test_a_saved_schedule_goes_on_to_the_bit(
     schedule: Curriculum, key: jax.Array, tmp_path: Path
 ) -> None:
@@ -235,6 +237,7 @@ def opened(schedule: Curriculum, chance: float, lengths: jax.Array, key: jax.Arr
     return jax.lax.scan(one, start, jax.random.split(key, 400))[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OPENING)
 def test_the_length_of_episodes_does_not_bias_what_opens(name: str, key: jax.Array) -> None:
     """Success that comes quickly opens no range too far, and failure that does closes none."""

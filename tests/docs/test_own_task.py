@@ -44,6 +44,7 @@ def env() -> Env:
     return require_native(make_env(TASK))
 
 
+@pytest.mark.slow
 def test_a_few_steps_go_as_mujoco_says(env: Env) -> None:
     state = jax.jit(env.reset)(jax.random.key(0))
     model = mujoco.MjModel.from_xml_string(XML)

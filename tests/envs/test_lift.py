@@ -149,6 +149,7 @@ def test_mjx_lifts_it_too_and_keeps_to_c_on_the_way(engine: Engine) -> None:
     assert np.isfinite(hint).all()
 
 
+@pytest.mark.slow
 def test_the_cube_rests_on_the_table(engine: Engine) -> None:
     """Two seconds: the two engines end in one place, which is the start."""
     start = np.array((*HOME, 0.2, 0.05, HALF, 1.0, 0.0, 0.0, 0.0))

@@ -164,6 +164,7 @@ def test_the_cube_rests_on_the_palm_in_both_engines(engine: Engine) -> None:
             np.testing.assert_allclose(path[:, 19:], np.tile(UPRIGHT, (80, 1)), atol=2e-3)
 
 
+@pytest.mark.slow
 def test_mjx_keeps_to_c_while_a_finger_pushes_the_cube(engine: Engine) -> None:
     """The middle finger closes on the cube and shoves it 14 mm over the palm in 50 control steps.
 

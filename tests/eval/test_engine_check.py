@@ -95,6 +95,7 @@ def checked(task: Any, rows: str = "*", **settings: Any) -> dict[str, CheckResul
     return {v.name: v for v in found}
 
 
+@pytest.mark.slow
 def test_a_sound_task_is_told_so_and_a_row_that_does_nothing_is_named(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -159,6 +160,7 @@ def test_a_field_that_is_off_in_the_engine_is_found_at_its_row(
     assert {faulty["(nominal)"].verdict, faulty["mass"].verdict} == {"ok"}
 
 
+@pytest.mark.slow
 def test_a_signal_that_reads_the_past_or_is_no_number_is_named(
     faulty: dict[str, CheckResult],
 ) -> None:

@@ -80,6 +80,7 @@ def test_the_return_is_the_sum_of_the_tasks_rewards(tmp_path: Path) -> None:
     assert episode.episode_return == pytest.approx(expected, abs=2e-3)
 
 
+@pytest.mark.slow
 def test_pictures_are_the_trainings() -> None:
     """Visual rows act, though MuJoCo's own camera knows nothing of brightness."""
     bright = scale("bright", "visual.brightness", (), (0.5, 1.5))

@@ -24,6 +24,7 @@ def trained() -> tuple[Trainer, TrainState]:
     return trainer, trainer.init(jax.random.key(0))
 
 
+@pytest.mark.slow
 def test_scores_are_those_of_the_worlds(trained: tuple[Trainer, TrainState]) -> None:
     trainer, state = trained
     nominal = trainer.env.space.nominal

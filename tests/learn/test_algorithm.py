@@ -41,6 +41,7 @@ def mean_return(trainer: Trainer, state: TrainState) -> float:
     return float(trainer.evaluate(state, params, key=jax.random.key(0)).episode_return[0])
 
 
+@pytest.mark.slow
 def test_it_learns_what_no_policy_can_guess() -> None:
     trainer = toy_trainer(ReinforceConfig())
     state = trainer.init(jax.random.key(0))
@@ -87,6 +88,7 @@ def bits(state: TrainState) -> list[bytes]:
     return [np.asarray(raw(leaf)).tobytes() for leaf in jax.tree.leaves(state)]
 
 
+@pytest.mark.slow
 def test_a_run_in_two_parts_is_the_run_in_one(tmp_path: Path) -> None:
     config = ToyRun(tmp_path / "parts")
     first = fitted(config, 3)

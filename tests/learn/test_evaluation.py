@@ -84,6 +84,7 @@ def test_each_world_has_its_parameters(key: jax.Array) -> None:
     np.testing.assert_array_equal(scores.length, 10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rnn_hidden", [0, 4])
 def test_a_trained_policy_is_played_by_its_mean(rnn_hidden: int, key: jax.Array) -> None:
     config = PPOConfig(

@@ -132,6 +132,7 @@ def test_two_devices_see_as_one() -> None:
     assert np.std(answers[0]) > 0.01
 
 
+@pytest.mark.slow
 def test_a_stretch_is_its_steps_one_by_one(key: jax.Array) -> None:
     """Memory through a rollout, with an episode that begins in the middle, against a plain loop."""
     nets = ActorCritic(replace(CONFIG, rnn_hidden=5), num_actions=2)
@@ -163,6 +164,7 @@ def test_gradients_flow_back_to_the_first_step_and_not_beyond_a_beginning(key: j
     np.testing.assert_array_equal(reach[:, 1] > 0, np.arange(6) >= 2)
 
 
+@pytest.mark.slow
 def test_the_memory_of_a_rollout_goes_on_in_the_next() -> None:
     """Seven steps of three-step episodes: the next rollout begins in the middle of one."""
     config = replace(CONFIG, rnn_hidden=8, num_steps=7)
@@ -181,6 +183,7 @@ def test_who_keeps_frames_cannot_be_asked_one_step_at_a_time() -> None:
         trainer.policy(state, {"state": jnp.zeros((1, 5))})
 
 
+@pytest.mark.slow
 def test_halves_compute_and_wholes_remember() -> None:
     """bfloat16 inside; parameters, memory and what leaves stay float32, and it still learns."""
     config = replace(CONFIG, rnn_hidden=8, bf16=True)

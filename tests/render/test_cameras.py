@@ -60,6 +60,7 @@ LENS = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("point", [(0.1, 0.1, 0.1), (-0.15, 0.3, -0.1)])
 def test_a_point_is_where_its_picture_shows_it(point: tuple[float, ...]) -> None:
     """The oracle is the renderer: the middle of the pixels that a small red ball colours."""

@@ -94,6 +94,7 @@ def sun() -> tuple[Scene, Appearance, functools.partial]:
     return scene, single(look_of(model, photometry=True)), pictured
 
 
+@pytest.mark.slow
 def test_colour_temperature_is_the_ratio_of_the_channels(
     sun: tuple[Scene, Appearance, functools.partial],
 ) -> None:
@@ -105,6 +106,7 @@ def test_colour_temperature_is_the_ratio_of_the_channels(
     np.testing.assert_allclose(np.median(ratio, axis=0), tint(jnp.float32(3000.0)), rtol=0.02)
 
 
+@pytest.mark.slow
 def test_lights_past_the_count_are_off(sun: tuple[Scene, Appearance, functools.partial]) -> None:
     _, look, draw = sun
     none = draw(look.replace(light_count=jnp.float32(0)))

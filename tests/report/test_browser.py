@@ -362,6 +362,7 @@ def test_the_page_needs_nothing_from_elsewhere(tmp_path: Path) -> None:
     assert not re.search(r"<(script|link|img)[^>]*\b(src|href)=\"(?!data:)", text)
 
 
+@pytest.mark.slow
 def test_hundreds_of_runs_make_a_small_page_in_seconds(tmp_path: Path) -> None:
     """200 runs with 100 lines of 20 metrics each, and 10 lines of ranges of 60 rows."""
     rng = np.random.default_rng(0)

@@ -429,6 +429,7 @@ FILTERED = (
 KEY = '<keyframe><key qpos="0 0 0 1 0 0 0" ctrl="0 0.25 0" act="0 {}"/></keyframe>'
 
 
+@pytest.mark.slow
 def test_training_and_stand_in_drive_the_same_joints_to_the_same_place() -> None:
     """Names and orders of joints and actuators differ, one servo filters, one is not commanded."""
     mj_model = model(FILTERED, rest=KEY.format("0.25"))

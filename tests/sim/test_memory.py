@@ -52,6 +52,7 @@ def adding() -> Env:
     return make(Adding())
 
 
+@pytest.mark.slow
 def test_memory_moves_with_the_verdict_and_starts_anew(adding: Env) -> None:
     reset, step = jax.jit(jax.vmap(adding.reset)), jax.jit(jax.vmap(adding.step))
     start = state = reset(jax.random.split(jax.random.key(0), B))

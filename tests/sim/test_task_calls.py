@@ -47,6 +47,7 @@ HARMLESS: dict[str, tuple[str, Callable[..., Any]]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("function", "result"), HARMLESS.values(), ids=HARMLESS.keys())
 def test_harmless_types_are_cast(function: str, result: Callable[..., Any]) -> None:
     env = make(returning(function, result))
@@ -190,6 +191,7 @@ def test_what_is_absent_is_the_models_own() -> None:
     np.testing.assert_allclose(start.qvel, 0)
 
 
+@pytest.mark.slow
 def test_a_world_whose_observations_are_not_finite_is_ended_zeroed_and_counted() -> None:
     def root(data: mjx.Data) -> jax.Array:
         return jnp.sqrt(data.qpos + 0.2)  # no number left of -0.2

@@ -157,6 +157,7 @@ def rich() -> tuple[Env, list[State], list[mjx.Data]]:
     return env, *run(jax.random.key(1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("when", [0, 1], ids=["after a reset", "after steps"])
 def test_fields_are_those_of_c_at_the_present_state(rich: Any, when: int) -> None:
     env, states, views = rich
@@ -179,6 +180,7 @@ def test_fields_are_those_of_c_at_the_present_state(rich: Any, when: int) -> Non
 LOOSE = frozenset(("qacc", "sensordata", "qfrc_constraint", "_impl.cacc", "_impl.cfrc_int"))
 
 
+@pytest.mark.slow
 def test_moments_contacts_and_constraint_forces_are_those_of_c(rich: Any) -> None:
     env, states, views = rich
     true, mine = in_c(env, states[1]), views[1]
@@ -201,6 +203,7 @@ def test_moments_contacts_and_constraint_forces_are_those_of_c(rich: Any) -> Non
     np.testing.assert_allclose(force, true.qfrc_constraint, atol=0.05)
 
 
+@pytest.mark.slow
 def test_sensors_of_acceleration_where_no_constraint_acts() -> None:
     def read(data: mjx.Data) -> dict[str, jax.Array]:
         return {"acc": data.sensordata[:3], "gyro": data.sensordata[3:]}

@@ -29,6 +29,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_the_hardest_worlds_are_written_with_the_rows_to_blame(run: Path) -> None:
     words = ["--run", str(run), "--by", "return", "--episodes", "2", "--rows", "~noise", "~look"]
     small = ["--search.worlds", "16", "--search.generations", "2", "--search.hardest", "3"]

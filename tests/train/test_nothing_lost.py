@@ -115,6 +115,7 @@ def test_twenty_kills_lose_nothing(tmp_path: Path) -> None:
     check_whole(tmp_path / "run", arrays(tmp_path / "alone"), long)
 
 
+@pytest.mark.slow
 def test_sigterm_saves_and_a_spoilt_newest_is_passed_over(
     undisturbed: dict[str, bytes], tmp_path: Path
 ) -> None:

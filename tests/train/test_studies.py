@@ -284,6 +284,7 @@ def test_a_camera_student_has_its_whole_schedule(
     assert CurriculumConfig(config.curriculum, config.rows, config.mix) == looks
 
 
+@pytest.mark.slow
 def test_a_study_that_was_stopped_goes_on(
     policy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -23,6 +23,8 @@ from train.studies.curricula import StudyConfig
 from train.studies.curricula_run import begin_with
 from train.studies.page import facts_of
 
+pytestmark = pytest.mark.slow
+
 TASK = "tests.sim.toy:Toy"
 SMALL = PPOConfig(
     num_envs=8, num_steps=4, num_minibatches=2, num_epochs=1, actor_hidden=(4,), critic_hidden=(4,)

@@ -53,6 +53,7 @@ def toy_posterior(path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_each_method_begins_where_it_says(tmp_path: Path, key: jax.Array) -> None:
     task = Toy()
     bench = Bench(task, make(task), ())

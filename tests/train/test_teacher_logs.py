@@ -36,6 +36,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> TeacherConfig:
     return config
 
 
+@pytest.mark.slow
 def test_every_episode_is_logged_once(config: TeacherConfig) -> None:
     """The metrics count the same episodes; all are plain under this schedule."""
     rows = read_jsonl(config.run / EPISODES)

@@ -51,6 +51,7 @@ def config(wandb: FakeWandb, tmp_path_factory: pytest.TempPathFactory) -> Teache
     return config
 
 
+@pytest.mark.slow
 def test_the_tracker_gets_the_figures_of_the_log(config: TeacherConfig, wandb: FakeWandb) -> None:
     assert list(wandb.runs) == ["run0"], "a resumed run is the same one"
     sent = wandb.runs["run0"].lines

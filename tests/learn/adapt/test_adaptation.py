@@ -15,6 +15,8 @@ from mjx_s2r.runtime.compilation import compile_all
 from tests.learn.adapt.adapting import adapting, frames
 from tests.learn.heard import compiled
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = AdaptationConfig(
     simulated=(0.5, 0.0, 0.0),
     iterations=(3, 25, 4),

@@ -53,6 +53,7 @@ def test_at_the_start_it_is_the_student(started: tuple, domain: float) -> None:
             np.testing.assert_allclose(a, b, atol=2e-6, err_msg=name)
 
 
+@pytest.mark.slow
 def test_the_bit_is_felt_where_its_weights_are_not_zero(started: tuple) -> None:
     """And they are learned on the robot alone: in simulation the bit is 0."""
     network, params, adapted = started

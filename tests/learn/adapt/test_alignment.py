@@ -59,6 +59,7 @@ def test_a_gradient_comes_back_reversed() -> None:
     assert gradient[1] == 0.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("config", METHODS[:3], ids=str)
 def test_features_ascend_where_the_classifier_descends(
     config: AlignmentConfig, key: jax.Array
@@ -121,6 +122,7 @@ def test_random_maps_are_not_trained(key: jax.Array) -> None:
     np.testing.assert_array_equal(gradient.actions_map, 0.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("config", METHODS, ids=str)
 def test_actions_carry_no_gradient_and_scale_does_not_matter(
     config: AlignmentConfig, key: jax.Array
@@ -189,6 +191,7 @@ def test_nothing_is_aligned_by_none(key: jax.Array) -> None:
     assert metrics.domain_accuracy == 1.0  # the probe is told all the same
 
 
+@pytest.mark.slow
 def test_many_samples_are_drawn_from(key: jax.Array) -> None:
     """Twenty of the same point each: whatever is drawn, the distance is that of the points."""
     config = AlignmentConfig("moments", samples=20, ramp=0.0, weight=1.0)
@@ -244,6 +247,7 @@ def test_discernibility_does_not_fit_noise() -> None:
     assert float(discernibility(jnp.asarray(a), jnp.asarray(b))) == pytest.approx(0.5, abs=0.15)
 
 
+@pytest.mark.slow
 def test_discernibility_weighs_both_clouds_alike() -> None:
     """A tenth of the samples is as much of the answer: one line for all gives a half."""
     rng = np.random.default_rng(2)

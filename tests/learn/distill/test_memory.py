@@ -54,6 +54,7 @@ def batch() -> DistillBatch:
     )
 
 
+@pytest.mark.slow
 def test_gradients_flow_back_through_the_steps_of_a_rollout(
     batch: DistillBatch, key: jax.Array
 ) -> None:

@@ -67,6 +67,7 @@ def test_a_student_that_remembers_learns_what_one_that_forgets_cannot() -> None:
     assert learnt(replace(CONFIG, rnn_hidden=0))[1] == pytest.approx(FORGETFUL, rel=0.15)
 
 
+@pytest.mark.slow
 def test_two_devices_teach_the_same_memory() -> None:
     short = replace(CONFIG, iterations=5)
     (one, error), (two, same) = learnt(short), learnt(short, devices=2)

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from mjx_s2r.learn.networks.modules import ActorHead, CriticHead, StudentNetwork, soft_argmax
 
@@ -90,6 +91,7 @@ def sigmoid(x: np.ndarray) -> np.ndarray:
     return 1 / (1 + np.exp(-x))
 
 
+@pytest.mark.slow
 def test_a_student_remembers_until_an_episode_begins(key: jax.Array) -> None:
     """The oracle: the equations of the gated recurrent unit in numpy, step by step.
 

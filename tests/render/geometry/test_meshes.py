@@ -55,6 +55,7 @@ def test_normals_of_a_torus_point_away_from_the_circle_in_its_middle() -> None:
     assert np.min(np.sum(simplify.unit(out) * solid.normals, axis=2)) > 0.99
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tolerance_m", [0.02, 0.005])
 def test_the_error_of_fewer_triangles_is_honest(tolerance_m: float) -> None:
     """The farthest point is found by brute force, both ways."""

@@ -35,6 +35,7 @@ def test_a_delay_is_found_to_a_fraction_of_a_period(tmp_path: Path) -> None:
     assert found["jitter of the delay"].value < 1e-3, "of a period of 20 ms"
 
 
+@pytest.mark.slow
 def test_without_noise_the_fit_is_exact(tmp_path: Path) -> None:
     truth = Truth(level=True, kp=20.0, kd=1.0)
     settings = DiagnosisSettings("gains", "j", gravity=False, trials=12, kp=20.0)
@@ -45,6 +46,7 @@ def test_without_noise_the_fit_is_exact(tmp_path: Path) -> None:
     assert found["actuator.delay_s"].value == pytest.approx(0.012, abs=5e-5)
 
 
+@pytest.mark.slow
 def test_sweeps_of_a_servo_show_dry_friction_and_play(tmp_path: Path) -> None:
     truth = Truth(level=False, kp=20.0, kd=0.6, damping=0.2, dry=0.1)
     flaws = Imperfections(latency_ms=8.0, encoder_counts=16384)

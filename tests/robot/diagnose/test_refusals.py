@@ -69,6 +69,7 @@ def test_a_plan_of_steps_stays_inside_its_amplitude() -> None:
     assert made.done()
 
 
+@pytest.mark.slow
 def test_the_verb_moves_a_bench_robot_and_writes_what_it_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

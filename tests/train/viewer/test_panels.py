@@ -23,6 +23,7 @@ XML = """
 MODEL = mujoco.MjModel.from_xml_string(XML)
 
 
+@pytest.mark.slow
 def test_every_camera_sees_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     """A red ball before a blue wall, seen from above; from aside there is the wall alone."""
     data = mujoco.MjData(MODEL)

@@ -105,6 +105,7 @@ def test_pairs_show_the_same_moment(measured: tuple[Path, dict[str, Any]]) -> No
     np.testing.assert_allclose(found[:, 0], expected, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_flights_of_a_robot_are_counted_by_a_person(
     measured: tuple[Path, dict[str, Any]], tmp_path: Path
 ) -> None:
@@ -124,6 +125,7 @@ def test_flights_of_a_robot_are_counted_by_a_person(
     assert uncounted.verdict is None and "--successes" in uncounted.missing[0]
 
 
+@pytest.mark.slow
 def test_what_is_measured_is_kept_when_the_rest_is_not(
     measured: tuple[Path, dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -161,6 +163,7 @@ def test_what_is_measured_is_kept_when_the_rest_is_not(
     assert json.loads(written) == json.loads(json.dumps(report.to_json()))
 
 
+@pytest.mark.slow
 def test_further_logs_of_the_robot_are_replayed_beside_its_flights(
     measured: tuple[Path, dict[str, Any]], tmp_path: Path
 ) -> None:

@@ -20,6 +20,8 @@ from mjx_s2r.sim.backends.physics_config import PhysicsConfig
 from tests.transfer.gap.held_pole import GOAL, KP, START, TORQUE
 from train import gap
 
+pytestmark = pytest.mark.slow
+
 TASK = "tests.transfer.gap.held_pole:HeldPole"
 ROBOTS, EPISODES = 8, 3
 

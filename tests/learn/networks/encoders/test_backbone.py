@@ -118,6 +118,7 @@ def test_pictures_in_parts_are_all_pictures(key: jax.Array) -> None:
         np.testing.assert_allclose(out, mixed(weight, images), rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("trained", ["none", "last", "all"])
 def test_only_what_is_trained_has_a_gradient(trained: str, key: jax.Array) -> None:
     """Cut at stride 4: blocks 1 and 2 are the last, the stem and block 0 come before."""
@@ -136,6 +137,7 @@ def test_only_what_is_trained_has_a_gradient(trained: str, key: jax.Array) -> No
     assert moved == expected == {n for n in gradient if is_trained(config, n)}
 
 
+@pytest.mark.slow
 def test_bfloat16_stays_near(key: jax.Array) -> None:
     config = EncoderConfig("mobilenet_v2", stage=4)
     images = jax.random.uniform(key, (1, 16, 16, 3)) - 0.5

@@ -82,6 +82,7 @@ def pictures(*lead: int) -> tuple[jax.Array, ...]:
     return tuple(jnp.asarray(rng.integers(0, 256, (*lead, *s)), jnp.uint8) for s in shapes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("trained", ["none", "last", "all"])
 def test_an_update_moves_what_is_trained_and_nothing_else(
     config: EncoderConfig, trained: str, key: jax.Array
