@@ -1,8 +1,9 @@
 """Demonstrations as arrays on the disk: rows at the control rate, episode after episode.
 
-A folder holds one raw array per camera, `readings.f32`, perhaps `actions.f32`, and
-`demonstrations.json`, which says what they are. They are memory-mapped, so a set may be larger than
-memory. A folder is written beside its place and moved there when it is whole.
+A folder holds two raw arrays per camera (pictures, and the row whose picture the policy sees),
+`readings.f32`, perhaps `actions.f32`, and `demonstrations.json`, which says what they are. They are
+memory-mapped, so a set may be larger than memory. A folder is written beside its place and moved
+there when it is whole.
 """
 
 import json
@@ -18,7 +19,7 @@ from mjx_s2r.contract import CameraSignal, PolicyContract
 from mjx_s2r.transfer.recording import RecordingError
 
 INDEX = "demonstrations.json"
-LAYOUT = 1  # of the folder
+LAYOUT = 2  # of the folder
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,8 @@ class Demonstrations:
     Attributes:
         cameras: of the contract, in its order.
         images: per camera (N, H, W, C) one picture a row, uint8 or, of depth, uint16 codes.
+        shown: per camera (N,) int32 the row whose picture is the newest that the policy has; an
+            earlier one of the same episode where the camera is slower than the policy.
         readings: (N, P) float32 as `mjx_s2r.contract.assemble` makes them.
         actions: (N, J) float32 in [-1, 1]; None of pictures without labels.
         episodes: (E,) in order.
@@ -53,6 +56,7 @@ class Demonstrations:
 
     cameras: tuple[CameraSignal, ...]
     images: tuple[np.ndarray, ...]
+    shown: tuple[np.ndarray, ...]
     readings: np.ndarray
     actions: np.ndarray | None
     episodes: tuple[DemonstratedEpisode, ...]
@@ -90,12 +94,12 @@ class Demonstrations:
             camera: its number.
             rows: (...) row numbers.
         """
-        signal, starts = self.cameras[camera], self.starts
-        every = max(1, round(1 / (self.period_s * signal.rate_hz)))
+        starts, shown = self.starts, self.shown[camera]
         first = starts[np.searchsorted(starts, rows, side="right") - 1]
-        newest = rows - (rows - first) % every
-        shown = [np.maximum(newest - every * k, first) for k in range(signal.frames)]
-        return np.concatenate([self.images[camera][x] for x in shown], axis=-1)
+        stack = [shown[rows]]
+        for _ in range(self.cameras[camera].frames - 1):
+            stack.append(shown[np.maximum(stack[-1] - 1, first)])
+        return np.concatenate([self.images[camera][x] for x in stack], axis=-1)
 
 
 @dataclass
@@ -128,7 +132,9 @@ class DemonstrationWriter:
         try:
             shutil.rmtree(self._draft, ignore_errors=True)
             self._draft.mkdir(parents=True)
-            names = [_picture_file(c) for c in self.contract.cameras] + ["readings.f32"]
+            cameras = self.contract.cameras
+            names = [name for c in cameras for name in (_picture_file(c), _shown_file(c))]
+            names += ["readings.f32"]
             names += ["actions.f32"] if self.labelled else []
             self._files = {name: (self._draft / name).open("wb") for name in names}
         except OSError as error:
@@ -153,7 +159,7 @@ class DemonstrationWriter:
         name: str,
         readings: np.ndarray,
         actions: np.ndarray | None,
-        pictures: Sequence[Iterable[np.ndarray]],
+        pictures: Sequence[Iterable[tuple[np.ndarray, bool]]],
         clipped: float = 0.0,
     ) -> None:
         """Writes one episode.
@@ -162,7 +168,8 @@ class DemonstrationWriter:
             name: of it, for messages.
             readings: (T, P).
             actions: (T, J), where the set is labelled.
-            pictures: per camera T arrays (H, W, C).
+            pictures: per camera T arrays (H, W, C), and whether each is new to the policy; else it
+                has the last one that was.
             clipped: share of action values that were outside of [-1, 1].
 
         Raises:
@@ -175,9 +182,12 @@ class DemonstrationWriter:
                 raise RecordingError(f"{name} has no actions; read it as unlabelled pictures")
             self._put("actions.f32", _finite(name, "actions", actions))
         for camera, images in zip(self.contract.cameras, pictures, strict=True):
-            count, shape = 0, (camera.height, camera.width, camera.channels)
+            count, newest, begins = 0, 0, sum(e.rows for e in self._episodes)
+            shape = (camera.height, camera.width, camera.channels)
             kind = np.uint16 if camera.kind == "depth" else np.uint8
-            for count, image in enumerate(images, 1):
+            for count, (image, new) in enumerate(images, 1):
+                newest = count - 1 if new else newest
+                self._files[_shown_file(camera)].write(np.int32(begins + newest).tobytes())
                 if image.shape != shape or image.dtype != kind:
                     raise RecordingError(
                         f"{name}: picture of row {count - 1} of camera {camera.name!r} is "
@@ -255,10 +265,12 @@ def open_demonstrations(folder: Path, contract: PolicyContract, key: str = "") -
         )
         for c in contract.cameras
     )
+    shown = tuple(_mapped(folder / _shown_file(c), (rows,), "int32") for c in contract.cameras)
     joints = body["actions"]
     return Demonstrations(
         cameras=contract.cameras,
         images=images,
+        shown=shown,
         readings=_mapped(folder / "readings.f32", (rows, contract.size), "float32"),
         actions=_mapped(folder / "actions.f32", (rows, joints), "float32") if joints else None,
         episodes=episodes,
@@ -325,6 +337,11 @@ def _picture_file(camera: CameraSignal) -> str:
     """Returns the name of a camera's array, which tells its size."""
     kind = "u16" if camera.kind == "depth" else "u8"
     return f"{camera.name}.{camera.height}x{camera.width}.{kind}"
+
+
+def _shown_file(camera: CameraSignal) -> str:
+    """Returns the name of the array that says which row's picture a row shows."""
+    return f"{camera.name}.shown.i32"
 
 
 def _mapped(path: Path, shape: tuple[int, ...], kind: str) -> np.ndarray:

@@ -7,6 +7,7 @@ before it. Pictures of a camera that was calibrated are turned into those of the
 the controller does before the policy sees them.
 """
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -155,7 +156,8 @@ def _append(
     if labels == "proposed":
         found = _proposed(name, rows, contract, found)
     span = rows[0].time_s, float(np.nextafter(rows[-1].time_s, np.inf))
-    shown = [_Shown(flight, span, c, reads, name, writer.notes) for c in contract.cameras]
+    given = contract.control_hz, reads, name, writer.notes
+    shown = [_Shown(flight, span, camera, *given) for camera in contract.cameras]
     writer.append(
         name,
         assembled_readings(contract, signals, held, name),
@@ -216,34 +218,46 @@ def _proposed(
 
 
 class _Shown:
-    """The pictures of an episode, one a row, read when they are asked for."""
+    """The pictures of an episode, one a row, read when they are asked for.
+
+    A policy takes a picture when the camera's period has passed since the one before, give or take
+    half a control period; a camera that delivers more often is looked at less often.
+    """
 
     def __init__(
         self,
         flight: Flight,
         span: tuple[float, float],
         camera: CameraSignal,
+        control_hz: float,
         reads: "PictureReader",
         name: str,
         notes: list[str],
     ) -> None:
         """Takes where they lie, between two times, s, and where to say how many are missing."""
+        self._least_s = 1 / camera.rate_hz - 0.5 / control_hz
         self._flight, self._span, self._camera = flight, span, camera
         self._reads, self._name, self._notes = reads, name, notes
 
-    def __iter__(self) -> Iterator[np.ndarray]:
-        """Yields (H, W, C) each; the one before stands in for one that was dropped."""
-        camera, last, lost, waiting = self._camera, None, 0, 0
+    def __iter__(self) -> Iterator[tuple[np.ndarray, bool]]:
+        """Yields (H, W, C) each, and whether it is new to the policy.
+
+        The one before stands in for one that was dropped.
+        """
+        camera, last, lost, waiting, taken_s = self._camera, None, 0, 0, -math.inf
         for step in self._flight.steps.between(*self._span):
             image = step.reading.images.get(camera.name) if step.reading else None
-            if image is None:
+            if step.reading is None or image is None:
                 lost, waiting = lost + 1, waiting + (last is None)
                 if last is not None:
-                    yield last
+                    yield last, False
                 continue
             last = self._reads(camera, image, f"{self._name} step {step.step}")
-            for _ in range(waiting + 1):  # the first picture stands in for those before it
-                yield last
+            now_s = step.reading.image_time_s.get(camera.name, step.time_s)
+            new = now_s - taken_s >= self._least_s
+            taken_s = now_s if new else taken_s
+            for row in range(waiting + 1):  # the first picture stands in for those before it
+                yield last, new and row == 0
             waiting = 0
         if last is None:
             raise RecordingError(f"{self._name} holds no picture of camera {camera.name!r}")

@@ -266,7 +266,10 @@ def _append(
         name,
         assembled_readings(contract, signals, found.held, name),
         found.actions if writer.labelled else None,
-        [_read(c, videos[c.name].frames(number, shown), reads, name) for c in contract.cameras],
+        [
+            _read(c, contract.control_hz, videos[c.name].frames(number, shown), reads, name)
+            for c in contract.cameras
+        ],
         found.clipped,
     )
 
@@ -317,11 +320,16 @@ def _rate_notes(source: LerobotSet, contract: PolicyContract) -> list[str]:
 
 
 def _read(
-    camera: CameraSignal, pictures: Iterator[np.ndarray], reads: PictureReader, name: str
-) -> Iterator[np.ndarray]:
-    """Yields pictures as the policy reads them."""
+    camera: CameraSignal,
+    control_hz: float,
+    pictures: Iterator[np.ndarray],
+    reads: PictureReader,
+    name: str,
+) -> Iterator[tuple[np.ndarray, bool]]:
+    """Yields pictures as the policy reads them, one a row, and which of them its camera takes."""
+    every = max(1, round(control_hz / camera.rate_hz))
     for row, picture in enumerate(pictures):
-        yield reads(camera, picture, f"{name} row {row}")
+        yield reads(camera, picture, f"{name} row {row}"), row % every == 0
 
 
 @dataclass

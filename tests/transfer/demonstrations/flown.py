@@ -32,12 +32,15 @@ def fly(
     contract: PolicyContract = CONTRACT,
     calibrations: tuple[CameraCalibration, ...] = (),
     gain: float = 1.0,
+    phase: int = 0,
 ) -> Path:
     """Writes the log of a flight whose policy draws its actions.
 
-    Joints reach ``gain`` times a command.
+    Joints reach ``gain`` times a command. A slow camera's first period is ``phase`` steps shorter.
     """
     clock, rng, count = VirtualClock(100.0), np.random.default_rng(seed), [0]
+    every = round(contract.control_hz / contract.cameras[0].rate_hz)
+    taken: dict[str, float] = {}
     driver = FakeDriver(contract, clock.now_s)
 
     def seen(reading: Reading) -> Reading:
@@ -45,8 +48,11 @@ def fly(
         count[0] += 1
         camera = contract.cameras[0]
         signals = {**reading.signals, "joint_pos": gain * reading.signals["joint_pos"]}
-        images = {camera.name: picture(count[0], seed, camera)}
-        return replace(reading, signals=signals, images=images)
+        shot = (count[0] + phase) // every
+        if shot != (count[0] - 1 + phase) // every or not taken:
+            taken[camera.name] = reading.time_s
+        images = {camera.name: picture(shot, seed, camera)}
+        return replace(reading, signals=signals, images=images, image_time_s=dict(taken))
 
     driver.on_read = seen
     scale = np.asarray(contract.action.scale)

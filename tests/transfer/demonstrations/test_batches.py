@@ -40,6 +40,7 @@ def demonstrated(screen: bool = False, frames: int = 1) -> Demonstrations:
     return Demonstrations(
         cameras=(replace(CAMERA, frames=frames),),
         images=(images,),
+        shown=(np.arange(rows),),
         readings=np.arange(rows, dtype=np.float32)[:, None] * np.ones(CONTRACT.size, np.float32),
         actions=np.zeros((rows, 2), np.float32),
         episodes=tuple(DemonstratedEpisode(f"e{n}", n) for n in (5, 2, 8)),

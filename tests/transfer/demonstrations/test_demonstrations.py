@@ -365,6 +365,21 @@ def test_a_stack_is_that_of_the_robot(logs: tuple[Path, Path], tmp_path: Path) -
     assert seen.shape == (len(rows), *slow.cameras[0].shape)
 
 
+@pytest.mark.parametrize("phase", [0, 1])
+def test_a_slow_cameras_pictures_are_those_of_the_flight(tmp_path: Path, phase: int) -> None:
+    """At half the control rate, in either phase: what the policy saw is what is taught."""
+    slow = replace(CONTRACT, cameras=(replace(CAMERA, rate_hz=5.0, frames=2),))
+    log = fly(tmp_path / "slow.log", contract=slow, phase=phase)
+    found = read_set(tmp_path / "set", log, contract=slow)
+    stack, flown = FrameStack(slow), [s for s in read(log).steps if s.phase == Phase.RUN]
+    seen = [
+        stack.push(s.reading.images, s.reading.image_time_s)["front"] for s in flown if s.reading
+    ]
+    changes = np.flatnonzero([(a != b).any() for a, b in pairwise(seen)])
+    assert len(seen) == len(found) > 8 and (np.diff(changes) == 2).all()
+    np.testing.assert_array_equal(found.pictures(0, np.arange(len(found))), seen)
+
+
 def test_pictures_of_a_calibrated_camera_are_those_of_the_model(tmp_path: Path) -> None:
     """By the log's own calibration, or by a file; both as the controller's stack turns them."""
     one = CameraCalibration("front", 16, 24, Lens(50.0), Lens(60.0), turn_rad=(0.1, 0.0, 0.0))
