@@ -2,8 +2,8 @@
 
 Two threads share the driver by a lock. The worker reads it, checks commands and writes them. The
 supervisor wakes every `TICK_S` and stops the robot when commands or signs of life are missing, a
-stop is pressed or the driver holds the worker up; a call of the driver that does not come back gets
-`WatchdogConfig.grace_s`, and then the robot is stopped beside it.
+stop is pressed, a signal ends the process or the driver holds the worker up; a call of the driver
+that does not come back gets `WatchdogConfig.grace_s`, and then the robot is stopped beside it.
 
 A stop that the watchdog decided on is latched until `WatchedDriver.reset`; one that the controller
 asked for is not. The process leaves when its controller does, after it stopped the robot.
@@ -41,6 +41,7 @@ NAP_S = 0.005  # longest sleep of the worker
 AGAIN_S = 0.05  # between two tries of a stop that failed
 LAST_TRIES = 10  # of them when the process leaves
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+SIGNALLED = "a signal ended the watchdog"
 POSITIONS = "joint_pos"
 
 
@@ -106,6 +107,7 @@ class Watchdog:
         self._next_s = 0.0
         self._counts = {"passed": 0, "late": 0, "readings": 0}
         self._longest_s = 0.0
+        self._supervisor = threading.Thread(target=self._supervise, daemon=True)
 
     def describe(self) -> dict[str, Any]:
         """Returns the driver's data sheet as JSON values."""
@@ -124,8 +126,7 @@ class Watchdog:
             timeout_s=self._timeout_s,
             heartbeat_s=self._silence_s,
         )
-        supervisor = threading.Thread(target=self._supervise, daemon=True)
-        supervisor.start()
+        self._supervisor.start()
         why = "the watchdog failed"
         try:
             why = self._work(orders, wake)
@@ -134,10 +135,12 @@ class Watchdog:
             self._journal.note("failed", error=why)
         finally:
             self._leave(why)
-            supervisor.join(1.0)
 
     def _on_signal(self, number: int, frame: object) -> None:
-        """Notes a signal that ends the process; the worker leaves in order."""
+        """Notes a signal that ends the process: a robot that moves is stopped, the worker leaves.
+
+        The supervisor stops it, because the worker may be inside a call of the driver.
+        """
         self._leaving = True
 
     def _work(self, orders: socket.socket, wake: int) -> str:
@@ -165,7 +168,7 @@ class Watchdog:
                 if time.monotonic() >= self._next_s:
                     self._next_s = max(self._next_s + self._period_s, time.monotonic())
                     self._read()
-        return "a signal ended the watchdog"
+        return SIGNALLED
 
     def _obey(self, order: str, orders: socket.socket) -> bool:
         """Carries one order out and answers; returns whether to go on."""
@@ -311,10 +314,10 @@ class Watchdog:
         self._trip(f"the driver failed in {doing}: {type(error).__name__}: {error}")
 
     def _supervise(self) -> None:
-        """Looks every tick for a reason to stop."""
+        """Looks every tick for a reason to stop, until the robot was stopped for the last time."""
         if self._config.realtime:
             hurry(FIFO + 1)
-        while not self._leaving:
+        while self._board.get("state") != GONE:
             time.sleep(TICK_S)
             now_s = time.monotonic()
             asked = int(self._board.get("stop_asked"))
@@ -338,6 +341,8 @@ class Watchdog:
                 return f"e-stop: {stop.name}"
         if state != ARMED:
             return ""
+        if self._leaving:
+            return SIGNALLED
         self._fresh_s = max(self._fresh_s, self._board.last_sent_s(self._answer_s))
         silent_s = now_s - self._fresh_s
         if silent_s > self._timeout_s:
@@ -357,7 +362,7 @@ class Watchdog:
     def _trip(self, reason: str) -> None:
         """Stops the robot and latches it, with the reason."""
         with self._deciding:
-            if self._board.get("state") == TRIPPED:
+            if self._board.get("state") in (TRIPPED, GONE):
                 return
             moved = bool(self._board.get("state") == ARMED)
             sent_s, beat_s = self._board.last_sent_s(), float(self._board.get("beat_s"))
@@ -416,8 +421,10 @@ class Watchdog:
         """Stops the robot, releases it and ends the log; once."""
         if self._board.get("state") == GONE:
             return
-        self._leaving = True
-        self._halts += 1
+        with self._deciding:
+            self._halts += 1
+            if self._board.get("state") == ARMED:
+                self._board.set_state(IDLE, "", time.monotonic())
         stopped = False
         for _ in range(LAST_TRIES):
             stopped = self._try_to_stop()
@@ -425,8 +432,10 @@ class Watchdog:
                 break
             time.sleep(AGAIN_S)
         left_s = time.monotonic()
-        latched = self._board.reason
-        self._board.set_state(GONE, latched or reason, left_s)
+        with self._deciding:
+            self._board.set_state(GONE, self._board.reason or reason, left_s)
+        if self._supervisor.is_alive():
+            self._supervisor.join(1.0)  # it may be stopping the robot, which is not closed before
         self._journal.note(
             "left",
             reason=reason,

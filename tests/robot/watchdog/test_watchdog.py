@@ -229,6 +229,25 @@ def test_a_signal_stops_the_robot_first(start: Start) -> None:
     driver.stop()
 
 
+def test_a_signal_stops_a_robot_whose_driver_hangs(start: Start, tmp_path: Path) -> None:
+    """The stop comes beside the call that does not come back, long before that does."""
+    log = tmp_path / "watchdog.jsonl"
+    config = WatchdogConfig(timeout_s=5.0, heartbeat_s=5.0, io_s=5.0, log=str(log), realtime=False)
+    driver, path = start(config, hang="write", seconds="1.5")
+    go(driver)
+    assert until(lambda: bool(calls(path, "write")))
+    os.kill(driver.pid, signal.SIGTERM)
+    signalled_s = time.monotonic()
+    assert until(lambda: bool(calls(path, "stop")))
+    assert float(calls(path, "stop")[0][1]) - signalled_s < 0.75
+    with pytest.raises(WatchdogError, match="a signal ended the watchdog"):
+        driver.write(ZERO)
+    assert until(lambda: [words[0] for words in calls(path)][-2:] == ["stop", "close"])
+    assert until(lambda: '"left"' in log.read_text())
+    noted = {line["event"]: line for line in map(json.loads, log.read_text().splitlines())}
+    assert noted["tripped"]["moved"] and noted["left"]["reason"] == "a signal ended the watchdog"
+
+
 def test_a_stop_file_is_honoured_where_the_controller_is_stuck(
     start: Start, tmp_path: Path
 ) -> None:
