@@ -83,7 +83,8 @@ class DriverInfo:
         unit: unit of the command: "rad", "m", "N m" or "N".
         low: lowest position, per joint, rad or m (-inf where there is no stop).
         high: highest position, per joint.
-        max_rate: fastest position change, per joint, unit/s (inf where unknown).
+        max_rate: fastest position change, per joint, rad/s or m/s (inf where unknown), also of a
+            robot that takes efforts.
         max_effort: largest force or torque, per joint, N m or N (inf where unknown).
         max_hz: fastest control rate that the bus carries.
         signals: signal name -> size, without ``"command"``, which the controller supplies.
@@ -209,6 +210,16 @@ def believed_positions(info: DriverInfo) -> tuple[np.ndarray, np.ndarray]:
     span = high - low
     room = BEYOND * np.where(np.isfinite(span), span, 0.0)
     return low - room, high + room
+
+
+def fastest_change(contract: PolicyContract, info: DriverInfo) -> np.ndarray:
+    """Returns the fastest change of each command (J,), unit/s: the robot's, where it is narrower.
+
+    A data sheet says how fast a joint moves. That limits positions; how fast an effort may change
+    it does not say.
+    """
+    own = np.array(contract.action.max_rate, float)
+    return own if contract.action.mode == "effort" else np.minimum(own, info.max_rate)
 
 
 def check(contract: PolicyContract, info: DriverInfo) -> None:

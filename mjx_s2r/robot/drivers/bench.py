@@ -108,7 +108,7 @@ class BenchRobot:
             unit=action.unit,
             low=tuple((low - room).tolist()) if self._servo else tuple(-x for x in free),
             high=tuple((high + room).tolist()) if self._servo else free,
-            max_rate=action.max_rate,
+            max_rate=action.max_rate if self._servo else free,
             max_effort=action.max_effort,
             max_hz=max(1000.0, self._contract.control_hz),
             signals=self._contract.sensed,

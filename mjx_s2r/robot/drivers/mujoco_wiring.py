@@ -66,7 +66,7 @@ class Rig:
         control_hz: fastest control rate, Hz.
         cameras: cameras of the model that are delivered, with size and rate.
         sensed: joints with an encoder, in order; empty for the commanded joints.
-        max_rate: fastest command change per joint, unit/s; empty where unknown.
+        max_rate: fastest position change per joint, unit/s; empty where unknown.
         senses: further signals; one of the same name replaces joint positions or speeds.
         course: what becomes of a command before it is sent; None sends it as it is.
         load: called before every physics step; None for nothing.
@@ -94,7 +94,7 @@ def rig_for(contract: PolicyContract, camera: Camera | None = None) -> Rig:
         joints=action.joints,
         control_hz=contract.control_hz,
         cameras=contract.cameras,
-        max_rate=action.max_rate,
+        max_rate=() if action.mode == "effort" else action.max_rate,
         camera=camera,
         unit=action.unit,
     )

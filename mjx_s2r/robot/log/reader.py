@@ -437,7 +437,7 @@ def data_sheet_of(contract: PolicyContract, name: str) -> DriverInfo:
         unit=action.unit,
         low=(-np.inf,) * joints if effort else action.low,
         high=(np.inf,) * joints if effort else action.high,
-        max_rate=action.max_rate,
+        max_rate=(np.inf,) * joints if effort else action.max_rate,
         max_effort=action.max_effort,
         max_hz=contract.control_hz,
         signals=contract.sensed,

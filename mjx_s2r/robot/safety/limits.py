@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mjx_s2r.contract import ContractError, PolicyContract
-from mjx_s2r.robot.driver import DriverInfo
+from mjx_s2r.robot.driver import DriverInfo, fastest_change
 from mjx_s2r.robot.safety.causes import Event
 from mjx_s2r.robot.safety.config import SafetyConfig
 
@@ -94,20 +94,19 @@ def command_limits(
     action, joints = contract.action, len(contract.action.joints)
     effort = action.mode == "effort"
     low, high = _range(config, contract, info)
-    rates = np.array(action.max_rate), np.array(info.max_rate)
-    rate = np.minimum(*rates)
+    fastest = fastest_change(contract, info)
     acceleration = _each("max_acceleration", config.max_acceleration, joints)
     free = np.full(joints, np.inf)
     kp = np.array(action.kp or (0.0,) * joints)
     most = np.minimum(action.max_effort, info.max_effort)
     # A stiff servo that limits its own force, as the contract says, must be led by what a command
     # may change in one period, or it would crawl. A robot that allows less is never led by more.
-    stride = np.minimum(*rates) / contract.control_hz
+    stride = fastest / contract.control_hz
     reach = np.where(kp > 0, most / np.where(kp > 0, kp, 1.0), np.inf)
     own = np.isfinite(stride) & (np.array(action.max_effort) <= np.array(info.max_effort))
     reach = np.where(own, np.maximum(reach, stride), reach)
-    rate = rate if effort else config.speed_fraction * rate
-    brake = free if effort else np.minimum(np.minimum(*rates) / config.stop_s, acceleration)
+    rate = fastest if effort else config.speed_fraction * fastest
+    brake = free if effort else np.minimum(fastest / config.stop_s, acceleration)
     jerk = _each("max_jerk", config.max_jerk, joints)
     return CommandLimits(
         joints=action.joints,
@@ -119,9 +118,7 @@ def command_limits(
         acceleration=acceleration,
         jerk=jerk,
         deceleration=brake,
-        reach=free
-        if effort
-        else np.where(np.isfinite(reach), reach, config.lead_s * np.minimum(*rates)),
+        reach=free if effort else np.where(np.isfinite(reach), reach, config.lead_s * fastest),
         reach_codes=tuple("effort" if np.isfinite(x) else "lead" for x in reach),
         zone=_braking_zone(rate, brake, 1 / contract.control_hz),
         has_jerk=bool(np.isfinite(jerk).any()),

@@ -12,7 +12,7 @@ import math
 import numpy as np
 
 from mjx_s2r.contract import PolicyContract
-from mjx_s2r.robot.driver import SLACK, DriverInfo
+from mjx_s2r.robot.driver import SLACK, DriverInfo, fastest_change
 
 BURST = 2.0
 REACH = 0.05  # how far the first command may lie from the measured joints, rad or m
@@ -29,7 +29,7 @@ class CommandJudge:
         most = np.minimum(action.max_effort, info.max_effort)
         bounds = (info.low, info.high) if self._servo else (-most, most)
         self._low, self._high = np.maximum(low, bounds[0]), np.minimum(high, bounds[1])
-        self._rate = np.minimum(action.max_rate, info.max_rate).astype(float)
+        self._rate = fastest_change(contract, info)
         self._most_s = BURST / contract.control_hz
         self._room = self._rate * self._most_s
         self._last: np.ndarray | None = None
@@ -60,7 +60,7 @@ class CommandJudge:
         wrong = self._range(command, known)
         wrong = wrong or (self._first(command, known) if self._is_first else self._step(command))
         if not wrong:
-            if not self._is_first and self._last is not None:
+            if not self._is_first and self._last is not None and not self._is_rest(command):
                 travel = np.where(np.isfinite(self._rate), np.abs(command - self._last), 0.0)
                 self._room = self._room - travel
             self._last, self._is_first = command.copy(), False
@@ -85,11 +85,17 @@ class CommandJudge:
         return self._said(far, command, "jumps from where the joint is") if far.any() else ""
 
     def _step(self, command: np.ndarray) -> str:
-        """Returns which joint moves faster than is allowed."""
+        """Returns which joint's command changes faster than is allowed."""
         assert self._last is not None
+        if self._is_rest(command):
+            return ""
         fast = np.abs(command - self._last) > self._room * (1 + 1e-3) + 1e-5
         said = f"jumps from {np.round(self._last, 4).tolist()}"
         return self._said(fast, command, said) if fast.any() else ""
+
+    def _is_rest(self, command: np.ndarray) -> bool:
+        """Returns whether a command takes every effort away, as a guard that holds does at once."""
+        return not (self._servo or command.any())
 
     def _said(self, wrong: np.ndarray, command: np.ndarray, what: str) -> str:
         """Returns the finding on the first joint that is wrong."""

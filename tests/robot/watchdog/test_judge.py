@@ -1,12 +1,19 @@
 """The watchdog's check of commands: every legal motion passes, a jump never."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mjx_s2r.robot.clock import VirtualClock
+from mjx_s2r.robot.controller import ControllerConfig, run
+from mjx_s2r.robot.driver import DriverInfo, Reading
+from mjx_s2r.robot.log.reader import data_sheet_of
+from mjx_s2r.robot.safety import SafetyConfig
 from mjx_s2r.robot.watchdog.judge import BURST, CommandJudge
-from tests.robot.fakes import contract_for, info_for
+from tests.robot.fakes import FakeDriver, FakePolicy, contract_for, info_for
 
 CONTRACT = contract_for()
 RATE = 2.0  # rad/s, of the contract
@@ -69,3 +76,39 @@ def test_efforts_have_limits_and_may_jump(effort: float) -> None:
     assert one.judge(np.array([-1.0, 1.0]), 0.0, None) == ""
     assert one.judge(np.array([1.0, -1.0]), 0.01, None) == ""
     assert "'b' is outside" in one.judge(np.array([0.0, effort]), 0.02, None)
+
+
+class Motors(FakeDriver):
+    """A robot that takes efforts, and whose data sheet knows how fast its joints turn."""
+
+    def describe(self) -> DriverInfo:
+        """Returns the data sheet."""
+        return replace(info_for(self.contract), max_rate=(3.0, 3.0))
+
+
+@pytest.mark.parametrize("slew", [np.inf, 15.0])  # N m/s, of the contract
+def test_a_brake_is_as_quick_as_the_contract_allows_and_a_hold_is_no_jump(slew: float) -> None:
+    """The speed of a joint, 3 rad/s here, limits no torque; without a reading no torque is sent."""
+    plain = contract_for("effort")
+    contract = replace(plain, action=replace(plain.action, max_rate=(slew, slew)))
+    clock = VirtualClock(100.0)
+    driver = Motors(contract, clock.now_s)
+    one = CommandJudge(contract, driver.describe())
+    said: list[str] = []
+    driver.on_write = lambda c: said.append(one.judge(c.astype(float), clock.now_s(), None))
+
+    def held_up(reading: Reading) -> Reading:
+        late_s = 0.3 if driver.calls.count("read") == 20 else 0.0
+        still = {**reading.signals, "joint_pos": np.zeros(2)}
+        return replace(reading, time_s=reading.time_s - late_s, signals=still)
+
+    driver.on_read = held_up
+    policy = FakePolicy(contract, lambda _: np.full(2, 1.0 if len(policy.seen) <= 8 else -1.0))
+    safety = SafetyConfig(ramp_s=0.0)
+    summary = run(driver, policy, clock, ControllerConfig(duration_s=3.0, safety=safety))
+    sent = np.array(driver.commands)[:, 0]
+    assert set(said) == {""} and summary.held == 1
+    back = sent[int(np.argmax(np.diff(sent) < 0)) + 1]  # of the first command after the reversal
+    assert back == pytest.approx(max(-1.0, 1.0 - slew / contract.control_hz))
+    assert sent[18:21].tolist() == [-1.0, 0.0, -1.0]
+    assert data_sheet_of(contract, "old log").max_rate == (np.inf, np.inf)
