@@ -21,7 +21,7 @@ from mjx_s2r.contract import ContractError, PolicyContract
 from mjx_s2r.params import ParamError
 from mjx_s2r.robot.camera_warp import CameraCalibration, warps_of
 from mjx_s2r.robot.clock import Clock
-from mjx_s2r.robot.decisions import FlightState, Pilot
+from mjx_s2r.robot.decisions import FlightState, Pilot, Standing
 from mjx_s2r.robot.driver import Driver, DriverInfo, Reading, check
 from mjx_s2r.robot.estop import StopSource
 from mjx_s2r.robot.frames import FrameStack
@@ -107,8 +107,8 @@ class FlightSummary:
         stopped_by: the events of the STOP.
         phase: the last phase: PASSIVE, or DAMP or ESTOP after a STOP.
         latency: p50, p99 and longest of every stage of a step, by `latency.STAGES_OF_A_STEP`.
-        command: (J,) the last command that was sent, where the next flight may begin; None if
-            none was.
+        command: (J,) the last command that was sent; None if none was.
+        position: (J,) the joints as they were measured last; None if they never were.
     """
 
     reason: str
@@ -123,6 +123,14 @@ class FlightSummary:
     phase: Phase = Phase.PASSIVE
     latency: Mapping[str, Latency] = field(default_factory=dict)
     command: np.ndarray | None = None
+    position: np.ndarray | None = None
+
+    @property
+    def standing(self) -> Standing | None:
+        """How the flight left the robot, for the next one; None where that is not known."""
+        if self.command is None or self.position is None:
+            return None
+        return Standing(self.command, self.position)
 
 
 def run(
@@ -133,11 +141,11 @@ def run(
     log: FlightLog | None = None,
     until: Callable[[Reading], bool] | None = None,
     stops: Sequence[StopSource] = (),
-    start: np.ndarray | None = None,
+    start: Standing | None = None,
 ) -> FlightSummary:
     """Drives a connected robot with a policy until the time is over, ``until`` says so or a STOP.
 
-    The first command is the measured pose (no effort in effort mode), or ``start``.
+    The first command is the measured pose (no effort in effort mode), or that of ``start``.
 
     Args:
         driver: a robot after `Driver.connect`; it is stopped, not closed, at the end.
@@ -147,9 +155,9 @@ def run(
         log: where every step goes; None keeps nothing.
         until: called with every reading before it is used; True ends the run.
         stops: emergency stops, asked at every command.
-        start: (J,) the last command of the flight before (`FlightSummary.command`), which the robot
-            still holds: a loaded arm sags below it and would dip if it were told to stay where it
-            is measured. It counts only near the measured pose.
+        start: how the flight before left the robot (`FlightSummary.standing`): a loaded arm sags
+            below its last command and would dip if it were told to stay where it is measured. That
+            command counts for joints alone that have not moved since.
 
     Raises:
         LatchedError: an emergency stop that nobody has reset; nothing was sent.
@@ -255,7 +263,7 @@ class _Tally:
     watch: Stopwatch = field(default_factory=Stopwatch)
 
 
-def _fly(parts: _Parts, guard: Guard, info: DriverInfo, start: np.ndarray | None) -> FlightSummary:
+def _fly(parts: _Parts, guard: Guard, info: DriverInfo, start: Standing | None) -> FlightSummary:
     """Runs the loop, stops the driver whatever happens, and sums up."""
     driver, clock = parts.driver, parts.clock
     tally = _Tally(clock.now_s())
@@ -291,6 +299,7 @@ def _fly(parts: _Parts, guard: Guard, info: DriverInfo, start: np.ndarray | None
         phase=phase if phase in (Phase.DAMP, Phase.ESTOP) else Phase.PASSIVE,
         latency=tally.watch.summary(),
         command=tally.command,
+        position=None if loop.flight.guard is None else loop.flight.guard.past.position,
     )
 
 

@@ -20,6 +20,7 @@ from mjx_s2r.robot.safety import Event, Guard, GuardState, History, Inspection, 
 from mjx_s2r.robot.safety.readings import loggable
 
 MAY_COME = ("missing", "stale")  # findings that are waited for before the first command
+STILL = 0.002  # of a joint's range (1 where it has none): so little is noise or creep, no motion
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,19 @@ class FlightState:
     guard: GuardState | None = None
     past: History = field(default_factory=History)
     since_s: float | None = None
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Where a flight left the robot.
+
+    Attributes:
+        command: (J,) the last command that was sent.
+        position: (J,) the joints as they were measured last, under that command.
+    """
+
+    command: np.ndarray
+    position: np.ndarray
 
 
 class Surroundings(Protocol):
@@ -65,9 +79,9 @@ class Pilot:
         guard: Guard,
         policy: Actor,
         dt_s: float | None = None,
-        start: np.ndarray | None = None,
+        start: Standing | None = None,
     ) -> None:
-        """Takes the rules, the policy, the time between commands, s, and the first command (J,)."""
+        """Takes the rules, the policy, the time between commands, s, and how the robot was left."""
         self.guard, self.policy, self._start = guard, policy, start
         self._dt_s = dt_s or 1 / guard.contract.control_hz
         self._buffer = ObservationBuffer(guard.contract)
@@ -166,8 +180,11 @@ class Pilot:
     def _pose(self, reading: Reading) -> np.ndarray:
         """Returns the command (J,) that leaves the robot where it is held: its pose, or no effort.
 
-        That is the last command of the flight before, where it is within reach of the pose. A pose
-        that lies beyond a joint's end by less than a period's motion, as noise does, is put there.
+        That is the last command of the flight before, of a joint that it holds where it was
+        measured then: another one would let it dip under its load. A joint that has moved since,
+        because it sank or a person moved it, would leap back to that command and begins at its
+        pose. A pose that lies beyond a joint's end by less than a period's motion, as noise does,
+        is put there.
         """
         guard = self.guard
         if guard.contract.action.mode == "effort":
@@ -176,11 +193,13 @@ class Pilot:
         inside = np.clip(pose, guard.limits.stop_low, guard.limits.stop_high)
         stride = np.abs(inside - pose) <= guard.limits.rate * self._dt_s
         pose = np.where(stride, inside, pose).astype(np.float32)
-        start = self._start
-        if start is None or np.shape(start) != pose.shape or not np.isfinite(start).all():
+        if self._start is None or np.shape(self._start.command) != pose.shape:
             return pose
-        near = np.abs(start - pose) <= guard.limits.reach
-        return np.where(near, start, pose).astype(np.float32)
+        span = guard.limits.stop_high - guard.limits.stop_low
+        still = STILL * np.where(np.isfinite(span), span, 1.0)
+        held = np.abs(pose - self._start.position) <= still
+        held &= np.abs(self._start.command - pose) <= guard.limits.reach
+        return np.where(held, self._start.command, pose).astype(np.float32)
 
     def _findings(self, inspection: Inspection, mode: Mode, state: GuardState) -> Findings:
         """Returns what was found at a step of the flight."""

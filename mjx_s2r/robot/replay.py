@@ -13,7 +13,7 @@ import numpy as np
 
 from mjx_s2r.contract import ContractError, PolicyContract
 from mjx_s2r.robot.camera_warp import CameraCalibration, warps_of
-from mjx_s2r.robot.decisions import FlightState, Pilot
+from mjx_s2r.robot.decisions import FlightState, Pilot, Standing
 from mjx_s2r.robot.frames import FrameStack
 from mjx_s2r.robot.log import Flight, Step
 from mjx_s2r.robot.log.reader import data_sheet_of
@@ -115,8 +115,7 @@ def replay(flight: Flight, policy: Actor) -> ReplayReport:
         notes.append("commands between two answers of the policy are not decided again")
     found = _Comparison(policy.contract, commands=ratio <= 1)
     around, dt_s = _Around(policy), 1 / policy.contract.control_hz
-    first = next((step.command for step in flight.steps if step.command is not None), None)
-    pilot, state = Pilot(guard, policy, dt_s, first), FlightState()
+    pilot, state = Pilot(guard, policy, dt_s, _start(flight, config)), FlightState()
     for step in flight.steps:
         found.steps += 1
         if step.reading is None:
@@ -162,6 +161,15 @@ class _Around:
     def way(self, target: np.ndarray) -> np.ndarray:
         """Returns the command (J,) that the policy asks for."""
         return target
+
+
+def _start(flight: Flight, config: SafetyConfig) -> Standing | None:
+    """Returns the first command of a log, which the robot may have held since the flight before."""
+    first = next((step for step in flight.steps if step.command is not None), None)
+    if first is None or first.command is None or first.reading is None:
+        return None
+    position = first.reading.signals.get(config.position_signal)
+    return None if position is None else Standing(first.command, position)
 
 
 def _differ(logged: np.ndarray | None, again: np.ndarray | None) -> bool:

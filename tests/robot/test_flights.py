@@ -292,15 +292,36 @@ def test_readings_unlike_training_are_said_or_held() -> None:
         assert (summary.held > 0) == (held > 0)
 
 
-def test_the_next_flight_begins_at_the_last_command() -> None:
+@pytest.mark.parametrize(
+    ("moved", "first"),
+    [
+        (0.0, "last command"),
+        (0.004, "last command"),  # noise
+        (-0.06, "pose"),  # it sank when the driver was stopped
+        (0.06, "pose"),  # a person moved it towards the last command, or beyond it
+        (0.2, "pose"),
+        (-0.2, "pose"),  # within the servo's reach of 0.3 rad
+        (-1.0, "pose"),
+    ],
+)
+def test_the_next_flight_begins_at_the_last_command_where_nothing_moved(
+    moved: float, first: str
+) -> None:
+    """A loaded arm keeps what holds it; one that was moved meanwhile does not leap back."""
     driver, policy, clock = parts()
-    last = run(driver, policy, clock, CONFIG).command
-    assert last is not None
-    driver.position = driver.position - 0.05  # the arm sags below its command
-    run(driver, policy, clock, replace(CONFIG, duration_s=0.1), start=last)
-    np.testing.assert_array_equal(driver.commands[-1], last)
-    run(driver, policy, clock, replace(CONFIG, duration_s=0.1), start=last + 9)
-    np.testing.assert_array_equal(driver.commands[-1], last)  # too far: the pose, now there
+    shift = np.array([-0.05, -0.05])  # the arm sags below its command
+    driver.on_read = lambda r: replace(
+        r, signals={**r.signals, "joint_pos": r.signals["joint_pos"] + shift}
+    )
+    policy.answer = lambda obs: (0.0, 0.0)
+    before = run(driver, policy, clock, CONFIG)
+    assert before.command is not None and before.standing is not None
+    np.testing.assert_allclose(before.standing.position, before.command + shift, atol=1e-6)
+    shift[0] += moved  # joint a alone
+    run(driver, policy, clock, replace(CONFIG, duration_s=0.1), start=before.standing)
+    wanted = {"last command": before.command, "pose": before.command + shift}[first]
+    np.testing.assert_allclose(driver.commands[-1][0], wanted[0], atol=1e-6)
+    assert driver.commands[-1][1] == before.command[1]
 
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])

@@ -160,7 +160,7 @@ def _make_motion(session: Session, asked: MotionConfig | MotionFile) -> None:
         way = session.go_home(actor, 1)
         if way is None:
             return
-        start = way.command
+        start = way.standing
     seconds = plan.seconds + SPARE_S
     session.note(fly(cockpit, actor, seconds, "motion-1", lambda _: actor.done, start))
     if not session.over and not actor.done:

@@ -15,6 +15,7 @@ from mjx_s2r.robot.cli.terminal import StatusLine
 from mjx_s2r.robot.cli.watch import WatchedLog
 from mjx_s2r.robot.clock import Clock
 from mjx_s2r.robot.controller import ControllerConfig, FlightSummary, homing, run
+from mjx_s2r.robot.decisions import Standing
 from mjx_s2r.robot.driver import Driver, DriverInfo, Reading
 from mjx_s2r.robot.estop import KeyboardStop, LatchedStop
 from mjx_s2r.robot.interpolation import Interpolation
@@ -102,8 +103,13 @@ class Episode:
 
     @property
     def command(self) -> np.ndarray | None:
-        """(J,) the last command, where the next episode may begin."""
+        """(J,) the last command."""
         return self.summary.command if self.summary else None
+
+    @property
+    def standing(self) -> Standing | None:
+        """How it left the robot, for the next episode; None where that is not known."""
+        return self.summary.standing if self.summary else None
 
     @property
     def tally(self) -> EpisodeTally:
@@ -176,7 +182,7 @@ def fly(
     seconds: float,
     name: str,
     until: Callable[[Reading], bool] | None = None,
-    start: np.ndarray | None = None,
+    start: Standing | None = None,
 ) -> Episode:
     """Flies one episode and logs it; an error of the driver or the disk stops the robot, too.
 
@@ -186,7 +192,7 @@ def fly(
         seconds: longest time.
         name: of the log.
         until: called with every reading; True ends the episode.
-        start: (J,) the last command of the episode before, which the robot still holds.
+        start: how the episode before left the robot.
 
     Raises:
         ContractError: settings that do not fit; nothing was sent.
@@ -241,7 +247,7 @@ def _is_latched(cockpit: Cockpit) -> bool:
     return cockpit.latch is not None and cockpit.latch.exists()
 
 
-def fly_home(cockpit: Cockpit, actor: Actor, name: str, start: np.ndarray | None = None) -> Episode:
+def fly_home(cockpit: Cockpit, actor: Actor, name: str, start: Standing | None = None) -> Episode:
     """Moves the robot to the contract's home, as fast as the guard allows; see `fly`.
 
     It ends at home, or when the time that it should take is over: `Episode.is_home` says which. A

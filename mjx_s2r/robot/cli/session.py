@@ -9,8 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from mjx_s2r.contract import PolicyContract
 from mjx_s2r.robot import checklist
 from mjx_s2r.robot.camera_warp import CameraCalibration, read_calibrations
@@ -38,6 +36,7 @@ from mjx_s2r.robot.cli.robots import (
 )
 from mjx_s2r.robot.cli.terminal import ask, ask_name, somebody_there
 from mjx_s2r.robot.clock import Clock, RealClock, VirtualClock
+from mjx_s2r.robot.decisions import Standing
 from mjx_s2r.robot.driver import Driver, DriverInfo, check
 from mjx_s2r.robot.estop import LatchedStop
 from mjx_s2r.robot.interpolation import Interpolation
@@ -205,22 +204,22 @@ class Session:
         """Flies an episode, after a way home if wanted; returns whether more may follow."""
         cockpit, start = self.cockpit(), None
         if self.episodes:
-            start = self.episodes[-1].command
+            start = self.episodes[-1].standing
         if home:
             way = self.go_home(actor, number, start)
             if way is None:
                 return False
-            start = way.command
+            start = way.standing
         self.note(fly(cockpit, actor, seconds, f"episode-{number}", start=start))
         return not self.over
 
-    def go_home(self, actor: Actor, number: int, start: np.ndarray | None = None) -> Episode | None:
+    def go_home(self, actor: Actor, number: int, start: Standing | None = None) -> Episode | None:
         """Sends the robot home; returns the way, or None where it did not arrive, which is said.
 
         Args:
             actor: whose contract names the home.
             number: of the way.
-            start: (J,) the last command of the episode before.
+            start: how the episode before left the robot.
         """
         way = fly_home(self.cockpit(), actor, f"home-{number}", start)
         if way.is_home:

@@ -16,6 +16,7 @@ from mjx_s2r.robot.driver import SLACK, DriverInfo, fastest_change
 
 BURST = 2.0
 REACH = 0.05  # how far the first command may lie from the measured joints, rad or m
+SAG_S = 0.2  # at the top speed: how far a servo of unknown gain may sag below its command
 
 
 class CommandJudge:
@@ -32,6 +33,9 @@ class CommandJudge:
         self._rate = fastest_change(contract, info)
         self._most_s = BURST / contract.control_hz
         self._room = self._rate * self._most_s
+        kp = np.array(action.kp or (0.0,) * len(low))
+        sag = np.where(kp > 0, most / np.where(kp > 0, kp, 1.0), np.inf)
+        self._sag = np.where(np.isfinite(sag), sag, SAG_S * self._rate)
         self._last: np.ndarray | None = None
         self._last_s = -math.inf
         self._is_first = True
@@ -58,7 +62,7 @@ class CommandJudge:
         )
         self._last_s = sent_s
         wrong = self._range(command, known)
-        wrong = wrong or (self._first(command, known) if self._is_first else self._step(command))
+        wrong = wrong or (self._first(command, measured) if self._is_first else self._step(command))
         if not wrong:
             if not self._is_first and self._last is not None and not self._is_rest(command):
                 travel = np.where(np.isfinite(self._rate), np.abs(command - self._last), 0.0)
@@ -77,11 +81,19 @@ class CommandJudge:
         limits = f"is outside {np.round(low, 4).tolist()} to {np.round(high, 4).tolist()}"
         return self._said(outside, command, limits) if outside.any() else ""
 
-    def _first(self, command: np.ndarray, known: list[np.ndarray]) -> str:
-        """Returns which joint would jump from where it is, or from what it was told last."""
-        if not known:
+    def _first(self, command: np.ndarray, measured: np.ndarray | None) -> str:
+        """Returns which joint would jump from where it is.
+
+        What it was told last it may be told again, where it is no farther from that than it sags
+        under its largest load. Where nothing is measured, that is all there is to judge by.
+        """
+        here = self._last if measured is None else measured
+        if here is None or not self._servo:
             return ""
-        far = np.min([np.abs(command - x) for x in known], axis=0) > self._room + REACH
+        near, off = self._room + REACH, np.abs(command - here)
+        far = off > near
+        if self._last is not None:
+            far &= (np.abs(command - self._last) > near) | (off > self._sag)
         return self._said(far, command, "jumps from where the joint is") if far.any() else ""
 
     def _step(self, command: np.ndarray) -> str:

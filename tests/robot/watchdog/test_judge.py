@@ -69,6 +69,29 @@ def test_a_robot_that_rests_outside_may_stay_and_come_back() -> None:
     assert "jumps from where" in judge().judge(np.array([0.9, 0.0]), 0.0, np.zeros(2))
 
 
+@pytest.mark.parametrize("unknown", [False, True])
+def test_a_robot_that_was_moved_while_it_stood_is_not_thrown_back(unknown: bool) -> None:
+    """A servo of 0.9 N m and 1.5 N m/rad sags by 0.6 rad at most; by hand it goes anywhere.
+
+    Of one whose gain is unknown 0.2 s at the top speed of 0.5 rad/s are believed.
+    """
+    action = replace(CONTRACT.action, kp=() if unknown else (1.5, 1.5), max_rate=(0.5, 0.5))
+    contract = replace(CONTRACT, action=replace(action, max_effort=(0.9, 0.9)))
+    last, near = np.array([0.7, 0.0]), 2 * PERIOD_S * 0.5 + 0.05
+    most = max(near, 0.1 if unknown else 0.6)
+    for off in (0.0, near - 0.01, most - 0.01, most + 0.01, -most - 0.01, 1.5):
+        one, here = CommandJudge(contract, info_for(contract)), last - [off, 0.0]
+        assert one.judge(last, 0.0, last) == ""
+        one.rest()
+        said = one.judge(last, 1.0, here)
+        assert ("'a' jumps from where the joint is" in said) == (abs(off) > most), off
+        one.rest()
+        assert one.judge(here, 2.0, here) == ""  # where it is, it may begin
+        one.rest()
+        back = last - [2 * near, 0.0]  # nothing measured: only what it was told last is known
+        assert (one.judge(back, 3.0, None) == "") == bool(np.all(np.abs(back - here) <= near)), off
+
+
 @pytest.mark.parametrize("effort", [-3.1, 3.1])
 def test_efforts_have_limits_and_may_jump(effort: float) -> None:
     contract = contract_for("effort")
