@@ -171,9 +171,10 @@ class Driver(Protocol):
     """A robot.
 
     ``write`` sends exactly the command it is given or raises; it never clips in silence, because
-    the last command is an input of the policy. ``stop`` must be safe to call at any time, twice,
-    and after a failure: hold for position control, damp or zero for effort control. It may come
-    from another thread, while ``read`` or ``write`` blocks.
+    the last command is an input of the policy. A joint may rest beyond its end: ``write`` takes a
+    command that leaves it there or brings it back, as the guard sends. ``stop`` must be safe to
+    call at any time, twice, and after a failure: hold for position control, damp or zero for effort
+    control. It may come from another thread, while ``read`` or ``write`` blocks.
     """
 
     def describe(self) -> DriverInfo:

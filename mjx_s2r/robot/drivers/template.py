@@ -14,6 +14,7 @@ from mjx_s2r.robot.driver import DriverError, DriverInfo, Reading
 JOINTS = ("shoulder", "elbow", "wrist")
 COUNTS = 4096 / (2 * math.pi)  # of the encoders, per rad
 MIDDLE = 2048  # the count at 0 rad
+CREEP = 0.01  # rad, by which a joint at rest may move
 
 
 class ServoBus:
@@ -39,6 +40,7 @@ class MyRobot:
         """Opens nothing: `describe` may be called on a robot that is switched off."""
         self._bus: ServoBus | None = None
         self._last = np.zeros(len(JOINTS)), 0.0
+        self._rest = np.zeros(len(JOINTS))
 
     def describe(self) -> DriverInfo:
         """Returns the data sheet, in the units of the policy: rad, rad/s, N m."""
@@ -60,6 +62,7 @@ class MyRobot:
         """Opens the bus; nothing moves."""
         self._bus = self._bus or ServoBus()
         self._last = self._angles(self._bus), time.monotonic()
+        self._rest = self._last[0]
 
     def read(self) -> Reading:
         """Returns the positions, and speeds from their difference, with the time they were read."""
@@ -69,18 +72,24 @@ class MyRobot:
         return Reading(now_s, {"joint_pos": position, "joint_vel": velocity})
 
     def write(self, command: np.ndarray) -> None:
-        """Sends a command (J,) exactly, or raises; what is clipped the policy never learns."""
-        info = self.describe()
+        """Sends a command (J,) exactly, or raises; what is clipped the policy never learns.
+
+        A joint that rested beyond its end when it was held last may stay there, and come back.
+        """
+        info, rest = self.describe(), self._rest
         if np.shape(command) != (len(JOINTS),) or not np.all(np.isfinite(command)):
             raise ValueError(f"command {command} must be {len(JOINTS)} finite numbers")
-        if np.any(command < np.array(info.low)) or np.any(command > np.array(info.high)):
-            raise ValueError(f"command {command} is outside {info.low} to {info.high}")
+        low = np.where(rest < info.low, rest - CREEP, info.low)
+        high = np.where(rest > info.high, rest + CREEP, info.high)
+        if np.any(command < low) or np.any(command > high):
+            raise ValueError(f"command {command} is outside {low} to {high}")
         self._open().goal(np.round(command * COUNTS + MIDDLE).astype(int))
 
     def stop(self) -> None:
         """Holds the joints where they are; safe before `connect`, twice, and after a failure."""
         if self._bus is not None:
             self._bus.goal(self._bus.positions())
+            self._rest = self._angles(self._bus)
 
     def close(self) -> None:
         """Stops and lets go of the bus; safe to call twice."""

@@ -94,6 +94,7 @@ def command_limits(
     action, joints = contract.action, len(contract.action.joints)
     effort = action.mode == "effort"
     low, high = _range(config, contract, info)
+    stops = _inside(np.array(info.low, float), np.array(info.high, float))
     fastest = fastest_change(contract, info)
     acceleration = _each("max_acceleration", config.max_acceleration, joints)
     free = np.full(joints, np.inf)
@@ -112,8 +113,8 @@ def command_limits(
         joints=action.joints,
         low=low,
         high=high,
-        stop_low=-free if effort else np.array(info.low, float),
-        stop_high=free if effort else np.array(info.high, float),
+        stop_low=-free if effort else stops[0],
+        stop_high=free if effort else stops[1],
         rate=rate,
         acceleration=acceleration,
         jerk=jerk,
@@ -146,7 +147,7 @@ def _each(name: str, values: tuple[float, ...], joints: int) -> np.ndarray:
 def _range(
     config: SafetyConfig, contract: PolicyContract, info: DriverInfo
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Returns (J,) lowest and (J,) highest command, as float32 writes them."""
+    """Returns (J,) lowest and (J,) highest command."""
     action = contract.action
     if action.mode == "effort":
         top = config.speed_fraction * np.minimum(action.max_effort, info.max_effort)
@@ -157,7 +158,21 @@ def _range(
         span = np.where(open_ended, 0.0, top) - np.where(open_ended, 0.0, bottom)
         margin = span * (1 - config.soft_limit) / 2
         low, high = np.maximum(action.low, bottom + margin), np.minimum(action.high, top - margin)
-    return low.astype(np.float32).astype(float), high.astype(np.float32).astype(float)
+    return _inside(low, high)
+
+
+def _inside(low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the ends of ranges (J,) as float32 writes them, neither outside of the range.
+
+    A driver refuses what lies beyond its end by a bit. A range of less than a bit has both ends
+    where the nearest float32 is.
+    """
+    bottom, top = low.astype(np.float32), high.astype(np.float32)
+    bottom = np.where(bottom < low, np.nextafter(bottom, np.float32(np.inf)), bottom)
+    top = np.where(top > high, np.nextafter(top, np.float32(-np.inf)), top)
+    is_point = bottom > top
+    bottom, top = (np.where(is_point, low.astype(np.float32), x) for x in (bottom, top))
+    return bottom.astype(float), top.astype(float)
 
 
 def limit(
