@@ -1,11 +1,14 @@
 """What a driver must do, tried on one: `check_driver`, for whoever writes a driver.
 
 Without ``moves`` every value that is sent is where a joint is (no effort in effort mode); where
-that cannot be read, nothing is sent. With it joints move a little, and commands that no driver may
-pass on are tried; do that on a robot that may be wrong: a simulated one, or one with its motors
-off.
+that cannot be read, nothing is sent. With it joints move a little and back, and commands that no
+driver may pass on are sent once each; do that on a robot that may be wrong: a simulated one, or one
+with its motors off. One that is taken is followed at once by the pose and a stop, and no other
+wrong one is sent. A position beyond an end is sent only to a joint that stands next to that end: a
+driver that takes it, or clips it, moves the joint no farther than from there to its stop.
 """
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -21,6 +24,7 @@ FIRST_FRAME_S = 5.0
 OLDEST_S, FUTURE_S = 0.5, 0.005
 SHIFT = 0.02  # of a joint's range (1 where it has none), how far it is moved
 BEYOND = 0.05  # of the range, how far beyond it a command is sent
+NOISE = 0.002  # of the range, by which a joint that stands still may read beyond its end
 MOVE_S = 1.5
 POSITIONS = "joint_pos"
 
@@ -182,13 +186,12 @@ class _Trial:
         sent = self._works("write takes the present command", lambda: self._driver.write(here))
         yield sent
         yield _found("write leaves its argument alone", bool(np.array_equal(here, before)))
-        yield self._refuses("write refuses another number of joints", longer)
+        yield self._refuses("write refuses another number of joints", longer, here)
         if not moves or not sent.is_kept:
             return
-        for name, value in (("NaN", np.nan), ("infinity", np.inf)):
-            yield self._refuses(f"write refuses {name}", np.full(joints, value))
         if info.command == "position" and info.signals.get(POSITIONS) == joints:
             yield from self._motion(info)
+        yield from self._wrong(info)
 
     def _here(self, info: DriverInfo) -> np.ndarray:
         """Returns the command (J,) that leaves the robot where it is: its pose, or no effort.
@@ -207,8 +210,9 @@ class _Trial:
             )
         pose = np.asarray(pose, float)
         low, high = np.array(info.low, float), np.array(info.high, float)
-        here = np.clip(pose, low, high)
-        far = np.flatnonzero(~(np.abs(here - pose) <= SHIFT * _span(low, high)))
+        inside, span = np.clip(pose, low, high), _span(low, high)
+        here = np.where(np.abs(inside - pose) <= NOISE * span, inside, pose)
+        far = np.flatnonzero(~(np.abs(inside - pose) <= SHIFT * span))
         if len(far):
             raise _NoPoseError(
                 f"not tried: joint {info.joints[far[0]]!r} reads {pose[far[0]]:g}, outside of "
@@ -217,16 +221,43 @@ class _Trial:
             )
         return here
 
-    def _refuses(self, rule: str, command: np.ndarray) -> DriverFinding:
-        """Returns whether a command raises."""
+    def _refuses(self, rule: str, command: np.ndarray, here: np.ndarray) -> DriverFinding:
+        """Returns whether a command raises; if not, ``here`` and a stop follow."""
         try:
             self._driver.write(command)
         except Exception:
             return _found(rule, True)
+        with contextlib.suppress(Exception):  # the rules of write and stop are tried elsewhere
+            self._driver.write(here)
+        with contextlib.suppress(Exception):
+            self._driver.stop()
         return _found(rule, False, f"{command.tolist()} was taken")
 
+    def _wrong(self, info: DriverInfo) -> Iterator[DriverFinding]:
+        """Yields whether `write` refuses what is no number or lies beyond the limits.
+
+        A driver that takes one of these is sent no other.
+        """
+        here = self._here(info)
+        probes: list[tuple[str, np.ndarray | str]] = [("NaN", np.full(len(here), np.nan))]
+        if info.command == "effort":
+            probes.append(("infinity", np.full(len(here), np.inf)))
+        else:
+            probes += _beyond(info, here)
+        is_safe = True
+        for name, command in probes:
+            rule = f"write refuses {name}"
+            if isinstance(command, str):
+                yield DriverFinding(rule, None, command)
+            elif not is_safe:
+                yield DriverFinding(rule, None, "not tried: another wrong command was taken")
+            else:
+                finding = self._refuses(rule, command, here)
+                is_safe = bool(finding.is_kept)
+                yield finding
+
     def _motion(self, info: DriverInfo) -> Iterator[DriverFinding]:
-        """Yields whether joints go where they are told, within and beyond the limits."""
+        """Yields whether joints go where they are told; they come back."""
         low, high, here = np.array(info.low), np.array(info.high), self._here(info)
         span = _span(low, high)
         inward = np.where(here + SHIFT * span <= high, 1.0, -1.0)
@@ -234,19 +265,8 @@ class _Trial:
         seen = self._go(wanted)
         near = np.abs(seen - wanted) < np.maximum(np.abs(seen - here), 1e-9)
         wrong = [info.joints[j] for j in np.flatnonzero(~near)]
+        self._go(here)
         yield _found("joints move to the command", not wrong, f"these do not: {wrong}")
-        for joint in np.flatnonzero(np.isfinite(high))[:1]:
-            beyond = self._here(info)
-            beyond[joint] = high[joint] + BEYOND * span[joint]
-            rule = "a command beyond the limits is refused or reached, never clipped in silence"
-            try:
-                seen = self._go(beyond)
-            except Exception:
-                yield _found(rule, True)
-                continue
-            is_reached = seen[joint] > high[joint] + 0.2 * BEYOND * span[joint]
-            what = f"joint {info.joints[joint]!r} was told {beyond[joint]:.4g}, is at "
-            yield _found(rule, bool(is_reached), f"{what}{seen[joint]:.4g}, and nothing was raised")
 
     def _go(self, wanted: np.ndarray) -> np.ndarray:
         """Commands positions (J,) at the robot's speed; returns where the joints are then."""
@@ -270,6 +290,31 @@ class _Trial:
 def _span(low: np.ndarray, high: np.ndarray) -> np.ndarray:
     """Returns the ranges of joints (J,), 1 of one without ends."""
     return np.where(np.isfinite(high - low), high - low, 1.0)
+
+
+def _beyond(info: DriverInfo, here: np.ndarray) -> list[tuple[str, np.ndarray | str]]:
+    """Returns the commands beyond an end, by what is to be refused, or why none can be sent.
+
+    They are those of the joint that stands closest to an end, beyond that end.
+    """
+    low, high = np.array(info.low, float), np.array(info.high, float)
+    away = np.stack([here - low, high - here]) / _span(low, high)
+    side, joint = np.unravel_index(int(np.argmin(away)), away.shape)
+    name, end = info.joints[joint], float((low, high)[side][joint])
+    names = "a command beyond the limits", "infinity"
+    if not away[side, joint] <= SHIFT:
+        why = "not tried: no joint has an end"
+        if np.isfinite(end):
+            why = (
+                "not tried: no joint stands next to an end, where a driver that takes this moves "
+                f"it little; put {name!r}, which is at {here[joint]:.4g}, within {SHIFT:.0%} of "
+                f"its range of {end:g} by hand and try again"
+            )
+        return [(rule, why) for rule in names]
+    sign, size = (-1.0, 1.0)[side], float(_span(low, high)[joint])
+    commands = here.copy(), here.copy()
+    commands[0][joint], commands[1][joint] = end + sign * BEYOND * size, sign * np.inf
+    return list(zip(names, commands, strict=True))
 
 
 def _found(rule: str, is_kept: bool, seen: str = "") -> DriverFinding:

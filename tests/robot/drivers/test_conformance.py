@@ -9,7 +9,7 @@ import pytest
 
 from mjx_s2r.robot.driver import DriverInfo, Reading
 from mjx_s2r.robot.drivers.conformance import DriverFinding, check_driver
-from mjx_s2r.robot.drivers.template import MyRobot
+from mjx_s2r.robot.drivers.template import COUNTS, MIDDLE, MyRobot
 
 
 def hurried(seconds: float) -> None:
@@ -22,14 +22,39 @@ def tried(driver: MyRobot, *, moves: bool = True) -> list[DriverFinding]:
     return check_driver(driver, moves=moves, wait=hurried)
 
 
-def test_the_template_keeps_every_rule() -> None:
-    findings = tried(MyRobot())
+class AtAnEnd(MyRobot):
+    """Stands 1 % of its range from an end of its elbow."""
+
+    side = 1.0
+
+    def connect(self) -> None:
+        """Puts the elbow there, as a person does before the bus is opened."""
+        super().connect()
+        self._open().goal(np.array([MIDDLE, round(self.side * 1.57 * COUNTS) + MIDDLE, MIDDLE]))
+        super().connect()
+
+
+class AtTheLowEnd(AtAnEnd):
+    """Likewise at its other end."""
+
+    side = -1.0
+
+
+@pytest.mark.parametrize("kind", [AtAnEnd, AtTheLowEnd])
+def test_the_template_keeps_every_rule(kind: Callable[[], MyRobot]) -> None:
+    findings = tried(kind())
     assert [finding for finding in findings if not finding.is_kept] == []
     assert len(findings) > 15
-    assert len(tried(MyRobot(), moves=False)) < len(findings)  # nothing moves unless it may
+    assert len(tried(kind(), moves=False)) < len(findings)  # nothing moves unless it may
 
 
-class Clips(MyRobot):
+def test_what_lies_beyond_an_end_is_not_tried_from_afar() -> None:
+    untried = [finding for finding in tried(MyRobot()) if not finding.is_kept]
+    assert [finding.is_kept for finding in untried] == [None, None]
+    assert all("'shoulder', which is at 0, within 2% of its range of" in f.seen for f in untried)
+
+
+class Clips(AtAnEnd):
     """Clips in silence."""
 
     def write(self, command: np.ndarray) -> None:
@@ -75,12 +100,61 @@ class StopsBadly(MyRobot):
         super().stop()
 
 
-class TakesAll(MyRobot):
+class TakesAll(AtAnEnd):
     """Sends whatever it is given."""
 
     def write(self, command: np.ndarray) -> None:
         """Sends without a look."""
         self._open().counts = np.nan_to_num(np.resize(command, 3) * 651.9 + 2048)
+
+
+class Journal(AtAnEnd):
+    """Writes down what the servos are told, and each stop as None."""
+
+    def __init__(self) -> None:
+        """Begins with nothing told."""
+        super().__init__()
+        self.told: list[list[float] | None] = []
+
+    def write(self, command: np.ndarray) -> None:
+        """Takes every finite command; clips it, in silence."""
+        if np.any(np.isnan(command)):
+            raise ValueError("NaN")
+        super().write(np.clip(command, self.describe().low, self.describe().high))
+        self.told.append(command.tolist())
+
+    def stop(self) -> None:
+        """Stops, and writes it down."""
+        super().stop()
+        self.told.append(None)
+
+
+class JournalAfar(Journal):
+    """Likewise, with its elbow in the middle."""
+
+    side = 0.0
+
+
+def test_no_joint_travels_to_its_end() -> None:
+    """Joints leave their places by 2 % of their range; one command beyond an end is taken back."""
+    near, afar = Journal(), JournalAfar()
+    broken = [f.rule for f in tried(near) if f.is_kept is False]
+    assert broken == ["write refuses a command beyond the limits"]
+    assert not [f.rule for f in tried(afar) if f.is_kept is False]
+    span = np.subtract(near.describe().high, near.describe().low)
+    for driver, far in ((near, 1), (afar, 0)):
+        place = np.array([0.0, driver.side * 1.57, 0.0])
+        beyond = [
+            number
+            for number, command in enumerate(driver.told)
+            if command is not None and np.any(np.abs(np.array(command) - place) > 0.021 * span)
+        ]
+        assert len(beyond) == far
+        for number in beyond:
+            wrong, then, last = driver.told[number : number + 3]
+            assert wrong is not None and then is not None and last is None
+            assert wrong[1] == pytest.approx(1.6 + 0.05 * 3.2)
+            np.testing.assert_allclose(then, place, atol=2 / COUNTS)
 
 
 class ServoByServo(MyRobot):
@@ -121,11 +195,18 @@ class InDegrees(ServoByServo):
     pose = (45.0, -40.0, 30.0)
 
 
-def test_no_servo_is_told_to_go_elsewhere_unless_it_may() -> None:
-    driver = ServoByServo()
+class BeyondItsEnd(ServoByServo):
+    """Rests 1 % of its range beyond an end, as a folded arm does."""
+
+    pose = (-1.632, -0.4, 0.3)
+
+
+@pytest.mark.parametrize("kind", [ServoByServo, BeyondItsEnd])
+def test_no_servo_is_told_to_go_elsewhere_unless_it_may(kind: type[ServoByServo]) -> None:
+    driver = kind()
     broken = [f.rule for f in tried(driver, moves=False) if f.is_kept is False]
     assert "write refuses another number of joints" in broken
-    assert set(driver.told) == {ServoByServo.pose}
+    assert set(driver.told) == {kind.pose}
 
 
 @pytest.mark.parametrize(
@@ -140,7 +221,7 @@ def test_nothing_is_sent_where_the_pose_is_not_known(kind: type[ServoByServo], w
 @pytest.mark.parametrize(
     ("kind", "rule"),
     [
-        (Clips, "never clipped in silence"),
+        (Clips, "a command beyond the limits"),
         (OldStamps, "time stamps advance"),
         (OldStamps, "fresh"),
         (OneArray, "arrays of its own"),
