@@ -116,6 +116,11 @@ class StudentConfig:
     schedules: Schedules = field(default_factory=Schedules)
     """Settings of the other schedules."""
 
+    @property
+    def teacher_folder(self) -> Path:
+        """The teacher's run: the copy that this run keeps of it, else the one that is named."""
+        return origin_folder(self.run, "teacher", self.teacher)
+
 
 MAY_CHANGE = (
     *("run", "teacher", "resume", "devices"),
@@ -130,7 +135,7 @@ def student_recipe(teacher: Path, run: Path) -> StudentConfig:
         teacher: folder of the teacher's run.
         run: folder of the student's run; one that goes on there holds what it needs of the teacher.
     """
-    folder = origin_folder(run, "teacher", teacher)
+    folder = StudentConfig(teacher=teacher, run=run).teacher_folder
     if not folder.exists():
         return StudentConfig(teacher=teacher)
     task = read_config(TeacherConfig, folder).task
@@ -228,8 +233,7 @@ def _begin(
     """Returns settings that hold the checksums of what a student begins with, and its trainer."""
     _check_teacher(config, env)
     weights = None if trained else load_weights(config.distill.encoder)
-    folder = origin_folder(config.run, "teacher", config.teacher)
-    _, teacher, state = load_teacher(folder, config.teacher_iteration, env)
+    _, teacher, state = load_teacher(config.teacher_folder, config.teacher_iteration, env)
     reached = config.teacher, int(state.iteration), state.learner
     config = with_origin_kept(config, "teacher", *reached)
     native = require_native(teacher.env)
@@ -271,7 +275,7 @@ def _with_engine(config: StudentConfig, env: Environment | None, devices: int) -
         config = replace(config, physics=read_config(StudentConfig, config.run).physics)
     if config.physics.backend == "jax":
         return config
-    teacher = read_config(TeacherConfig, origin_folder(config.run, "teacher", config.teacher))
+    teacher = read_config(TeacherConfig, config.teacher_folder)
     engine = teacher.physics if env is None else PhysicsConfig(require_native(env).physics.backend)
     try:
         one_device(engine, devices)
@@ -337,7 +341,7 @@ def _check_teacher(config: StudentConfig, env: Environment | None) -> None:
         RunError: no teacher's run there.
         ConfigError: a teacher that sees; one of another task than ``env``, where that is given.
     """
-    kept = read_config(TeacherConfig, origin_folder(config.run, "teacher", config.teacher))
+    kept = read_config(TeacherConfig, config.teacher_folder)
     if kept.ppo.actor_obs == "pixels":
         raise ConfigError(
             f"teacher {config.teacher}: its actor reads pixels (ppo.actor_obs), and a student "
