@@ -1,7 +1,8 @@
 """The fixed-rate loop that drives a robot: read, guard, assemble, ask, guard, send, log.
 
 No command reaches the driver unless the guard let it through in the same step. Time is judged
-twice: how old readings are before the policy is asked, and again before its command leaves.
+twice: how old readings are before the policy is asked, and again before its command leaves; and at
+each of the commands between two answers, which a pause of the process may have made old.
 Whatever ends the loop, the driver is stopped first: an exception (Ctrl-C is one) is logged and
 raised again, and a signal that ends the process ends it afterwards. What cannot be caught in this
 process, a crash in C or SIGKILL, is the watchdog's, which is another process.
@@ -32,7 +33,7 @@ from mjx_s2r.robot.log import FlightLog, Step
 from mjx_s2r.robot.lookout import Lookout
 from mjx_s2r.robot.phases import Deed, Phase
 from mjx_s2r.robot.policy import Actor
-from mjx_s2r.robot.safety import Event, Guard, Mode, SafetyConfig
+from mjx_s2r.robot.safety import Event, Guard, Inspection, Mode, SafetyConfig
 from mjx_s2r.robot.terminations import raised
 
 SHORTEST_CALL_S = 0.1  # that a call may take however fast the control rate is
@@ -413,6 +414,7 @@ class _Loop:
     def _send(self, step: Step, reading: Reading) -> Step:
         """Sends the commands of one control period; returns the step with what was sent last."""
         assert step.command is not None
+        begun_s = self._parts.clock.now_s()
         self._write(step.command)
         if step.mode != Mode.RUN:
             self._course = None
@@ -420,9 +422,13 @@ class _Loop:
             self._tally.watch.lap(WRITE)
             self._wait()
             self._tally.watch.skip()
-            self._faults += (*self._pressed(), *self._blocked())
+            late = self._late(reading, begun_s + (tick - 1) * self._parts.period_s, begun_s)
+            stale = tuple(event for event in late if event.mode == Mode.STOP)
+            self._faults += (*self._pressed(), *self._blocked(), *stale)
             if self._has_stop():
                 return step  # the next step, which follows at once, stops
+            if late:
+                step = self._hold(step, late)
             assert self.flight.guard is not None
             share = tick / self._parts.ticks
             wish = self.flight.guard.command if self._course is None else self._course.at(share)
@@ -435,6 +441,30 @@ class _Loop:
             self._write(decision.command)
             step = replace(step, command=decision.command, events=(*step.events, *decision.events))
         return step
+
+    def _late(self, reading: Reading, planned_s: float, begun_s: float) -> tuple[Event, ...]:
+        """Returns what is too old for a command between two answers of the policy.
+
+        A reading may age by the part of the control period that has passed by plan; what goes
+        beyond that is a pause of this process.
+
+        Args:
+            reading: that the policy answered.
+            planned_s: when the command should leave, s.
+            begun_s: when the first command of the period left, s.
+        """
+        assert self.flight.guard is not None
+        if self.flight.guard.mode != Mode.RUN:
+            return ()  # nothing that is sent answers the reading
+        now_s = begun_s + max(0.0, self._parts.clock.now_s() - planned_s)
+        return self._pilot.guard.still_fresh(Inspection(Mode.RUN), reading, now_s).events
+
+    def _hold(self, step: Step, late: tuple[Event, ...]) -> Step:
+        """Holds for the rest of a control period; returns the step with the reason."""
+        assert self.flight.guard is not None
+        held = replace(self.flight.guard, mode=Mode.HOLD)
+        self.flight, self._course = replace(self.flight, phase=Phase.HOLD, guard=held), None
+        return replace(step, mode=Mode.HOLD, phase=Phase.HOLD, events=(*step.events, *late))
 
     def _has_stop(self) -> bool:
         """Returns whether a fault of this step asks for a stop; no deadline is waited for then."""

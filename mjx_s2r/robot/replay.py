@@ -123,7 +123,7 @@ def replay(flight: Flight, policy: Actor) -> ReplayReport:
         reading, latest_s = step.reading, step.time_s + config.future_s
         seen = frames.push(reading.images, reading.image_time_s, latest_s)
         around.begin(step)
-        faults = tuple(event for event in step.events if event.code in OUTSIDE)
+        faults = _outside(step, between=ratio > 1)
         before = state.guard
         again, state = pilot.decide(state, step.reading, step.time_s, seen, faults, around)
         found.compare(step, again)
@@ -134,6 +134,16 @@ def replay(flight: Flight, policy: Actor) -> ReplayReport:
     return ReplayReport(
         found.steps, found.replayed, found.asked, tuple(found.kinds.values()), tuple(notes)
     )
+
+
+def _outside(step: Step, *, between: bool) -> tuple[Event, ...]:
+    """Returns what went wrong outside of a step's reading.
+
+    Between two answers of the policy the reading before may have grown too old, which stops the
+    step after it before the policy is asked.
+    """
+    codes = (*OUTSIDE, "stale") if between and step.output is None else OUTSIDE
+    return tuple(event for event in step.events if event.code in codes)
 
 
 class _Around:

@@ -17,7 +17,9 @@ from mjx_s2r.robot.clock import RealClock, VirtualClock
 from mjx_s2r.robot.controller import ControllerConfig, run
 from mjx_s2r.robot.driver import Reading
 from mjx_s2r.robot.latch import LatchedError, reset_latch
+from mjx_s2r.robot.log import FlightLog, read
 from mjx_s2r.robot.phases import Phase
+from mjx_s2r.robot.replay import replay
 from mjx_s2r.robot.safety import SafetyConfig
 from tests.robot.fakes import FakeDriver, FakePolicy, contract_for
 
@@ -242,6 +244,57 @@ def test_inner_commands_arrive_where_the_policy_wants(kind: str) -> None:
         assert np.abs(np.diff(steps)).max() < 0.003
     with pytest.raises(ContractError, match="multiple"):
         run(driver, policy, clock, replace(CONFIG, inner_hz=25.0))
+
+
+class Pausing(VirtualClock):
+    """A clock whose process stands still once, within a wait, as by SIGSTOP or a full memory."""
+
+    def __init__(self, start_s: float, at: int, pause_s: float) -> None:
+        """Takes the number of the wait and the time."""
+        super().__init__(start_s)
+        self._left, self._pause_s = at, pause_s
+
+    def wait(self) -> float:
+        """Waits, and stands still afterwards if it is time: the wait itself notices nothing."""
+        late_s = super().wait()
+        self._left -= 1
+        if self._left == 0:
+            self.advance(self._pause_s)
+        return late_s
+
+
+@pytest.mark.parametrize(("pause_s", "phase"), [(0.3, Phase.PASSIVE), (1.5, Phase.DAMP)])
+@pytest.mark.parametrize("kind", ["hold", "linear", "cubic"])
+def test_no_inner_command_follows_an_old_reading_after_a_pause(
+    pause_s: float, phase: Phase, kind: str, tmp_path: Path
+) -> None:
+    """What the policy wanted before the pause moves no joint after it, in the fifth period."""
+    clock = Pausing(100.0, 43, pause_s)
+    driver = FakeDriver(contract_for(), clock.now_s)
+    policy = FakePolicy(driver.contract, lambda obs: (0.05, 0.05))
+    sent: list[tuple[float, float, float]] = []  # time, age of the reading, command
+    read_s = [0.0]
+    driver.on_read = lambda r: (read_s.__setitem__(0, r.time_s), r)[1]
+    driver.on_write = lambda x: sent.append((clock.now_s(), clock.now_s() - read_s[0], x[0]))
+    config = replace(CONFIG, inner_hz=100.0, interpolation=kind)  # type: ignore[arg-type]
+    with FlightLog(tmp_path / "a.log", driver.contract, "fake", config.to_json()) as log:
+        summary = run(driver, policy, clock, config, log)
+    before, after = sent[42], [x for x in sent[43:] if x[1] > 0.2]
+    assert before[1] < 0.1
+    assert {x[2] for x in after} <= {before[2]}
+    assert summary.phase is phase and summary.events["stale"] == 1
+    assert (summary.held, bool(after)) == ((1, True) if phase is Phase.PASSIVE else (0, False))
+    report = replay(read(tmp_path / "a.log"), policy)
+    assert report.exact and report.replayed > 4, report.describe()
+
+
+def test_a_reading_may_age_by_the_period_that_its_answer_is_for() -> None:
+    """At the end of a period it is older than what holds, by plan; nothing is held for that."""
+    driver, policy, clock = parts()
+    driver.on_read = lambda r: replace(r, time_s=r.time_s - 0.15)
+    summary = run(driver, policy, clock, replace(CONFIG, inner_hz=100.0))
+    assert (summary.held, summary.events.get("stale")) == (0, None)
+    assert len(driver.commands) == 100
 
 
 def test_a_point_stays_above_the_floor() -> None:
