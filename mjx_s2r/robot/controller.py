@@ -34,7 +34,7 @@ from mjx_s2r.robot.lookout import Lookout
 from mjx_s2r.robot.phases import Deed, Phase
 from mjx_s2r.robot.policy import Actor
 from mjx_s2r.robot.safety import Event, Guard, Inspection, Mode, SafetyConfig
-from mjx_s2r.robot.terminations import raised
+from mjx_s2r.robot.terminations import Terminated, raised
 
 SHORTEST_CALL_S = 0.1  # that a call may take however fast the control rate is
 
@@ -273,6 +273,7 @@ def _fly(parts: _Parts, guard: Guard, info: DriverInfo, start: Standing | None) 
     try:
         with lookout.watching() if clock.is_real else nullcontext():
             reason = loop.run()
+        _stop(driver)  # in here, so that a signal at the end of the flight stops the robot again
     except BaseException as error:
         try:
             _stop(driver)
@@ -282,11 +283,8 @@ def _fly(parts: _Parts, guard: Guard, info: DriverInfo, start: Standing | None) 
             failed = Step(tally.step, clock.now_s(), Mode.STOP, phase=Phase.DAMP)
             _log_failure(parts.log, failed, error)
         raise
-    phase, felt = loop.flight.phase, _estops(tally.stopped_by)
-    try:
-        _stop(driver)
-    finally:
-        tally.stopped_by += _latch(parts, info.name, felt)
+    phase = loop.flight.phase
+    tally.stopped_by += _latch(parts, info.name, _estops(tally.stopped_by))
     return FlightSummary(
         reason="estop" if phase is Phase.ESTOP else reason,
         steps=tally.sent,
@@ -554,10 +552,10 @@ def _pictures(frames: FrameStack, reading: Any, latest_s: float) -> dict[str, np
 
 
 def _stop(driver: Driver) -> None:
-    """Stops the driver; a Ctrl-C in the middle of it makes it try once more."""
+    """Stops the driver; a Ctrl-C or a signal in the middle of it makes it try once more."""
     try:
         driver.stop()
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Terminated):
         driver.stop()
         raise
 

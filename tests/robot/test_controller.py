@@ -1,20 +1,23 @@
 """The loop: nothing unchecked is sent, and whatever happens the driver is stopped last."""
 
 import signal
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import FrameType
 
 import numpy as np
 import pytest
 
 from mjx_s2r.contract import ContractError, PolicyContract
 from mjx_s2r.robot.clock import RealClock, VirtualClock
-from mjx_s2r.robot.controller import ControllerConfig, FlightSummary, homing, run
+from mjx_s2r.robot.controller import ControllerConfig, FlightSummary, _fly, homing, run
 from mjx_s2r.robot.driver import Reading
 from mjx_s2r.robot.log import FlightLog, read
 from mjx_s2r.robot.policy import Policy
 from mjx_s2r.robot.safety import Mode, SafetyConfig
+from mjx_s2r.robot.terminations import Terminated
 from tests.robot.fakes import (
     FakeDriver,
     FakePolicy,
@@ -128,6 +131,61 @@ def test_ctrl_c_while_stopping_stops_again() -> None:
     with pytest.raises(KeyboardInterrupt):
         run(driver, policy, clock, CONFIG)
     assert driver.calls[-2:] == ["stop", "stop"]
+
+
+@pytest.mark.usefixtures("plain_signals")
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+@pytest.mark.parametrize("first", [None, KeyboardInterrupt(), RuntimeError("bus lost")])
+def test_a_signal_while_stopping_stops_again(
+    name: str, first: BaseException | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the normal end of a flight, after a Ctrl-C and after an error: the last stop is whole."""
+    monkeypatch.setattr("mjx_s2r.robot.terminations._die_of", lambda *a: None)  # of the tests
+    driver, policy, clock = parts()
+    if first is not None:
+        driver.on_read = fails_at(2, first)
+    whole: list[bool] = []
+
+    def stop() -> None:
+        """Gets the signal in the middle of the first stop."""
+        whole.append(False)
+        if len(whole) == 1:
+            signal.raise_signal(getattr(signal, name))
+        whole[-1] = True
+
+    driver.on_stop = stop
+    with pytest.raises(Terminated, match=name):
+        run(driver, policy, clock, CONFIG)
+    assert whole[0] is False and whole[-1] is True
+
+
+def test_an_interrupt_at_any_line_around_the_loop_stops_the_driver() -> None:
+    """Also between the last step and the stop at the end of a flight."""
+    lines, number = 0, 0
+
+    def trace(frame: FrameType, event: str, argument: object) -> object:
+        """Interrupts at one line of the function around the loop."""
+        nonlocal lines
+        if frame.f_code is not _fly.__code__:
+            return None
+        lines += event == "line"
+        if lines == number:
+            raise KeyboardInterrupt
+        return trace
+
+    while lines >= number:
+        driver, policy, clock = parts()
+        lines, number = 0, number + 1
+        before = sys.gettrace()
+        sys.settrace(trace)
+        try:
+            run(driver, policy, clock, replace(CONFIG, duration_s=0.2))
+        except KeyboardInterrupt:
+            pass
+        finally:
+            sys.settrace(before)
+        assert "write" not in driver.calls or driver.calls[-1] == "stop", f"line {number}"
+    assert number > 10
 
 
 def test_failing_log_stops_the_driver(tmp_path: Path) -> None:
