@@ -10,6 +10,7 @@ from typing import Any, cast, get_args
 import numpy as np
 
 from mjx_s2r.contract import ContractError, PolicyContract
+from mjx_s2r.robot.calibration import JointCalibration, read_calibration
 from mjx_s2r.robot.cli.flying import fly
 from mjx_s2r.robot.cli.parser import Parser, Verb, positive, whole
 from mjx_s2r.robot.cli.robots import add_robot, choose_robot, open_unknown
@@ -71,6 +72,17 @@ def _add(parser: Parser) -> None:
     group.add_argument(
         "--teleop", default="", metavar="MODULE:FACTORY", help="what returns a LeRobot teleoperator"
     )
+    group.add_argument(
+        "--teleop-calibration",
+        metavar="FILE",
+        help="what the numbers of the teleoperator's motors mean; LeRobot's need it, as they show "
+        "-100 to 100 or degrees",
+    )
+    group.add_argument(
+        "--teleop-degrees",
+        action="store_true",
+        help="LeRobot's teleoperator was made with use_degrees",
+    )
     group.add_argument("--no-home", action="store_true", help="begin where the robot is")
     add_robot(parser, flies=True)
     add_session(parser)
@@ -86,6 +98,7 @@ def _do(args: argparse.Namespace) -> int:
     if args.what == "policy" and policy is None:
         raise ContractError("demonstrations by a policy need one: --policy POLICY")
     device = _teleoperator(args.teleop) if args.what == "teleop" else None
+    motors = _leader_motors(args)
     motion = None if args.what in DEMONSTRATIONS else _motion(args)
     rate_hz = motion.control_hz if isinstance(motion, MotionFile) else args.rate
     contract = policy.contract if policy else _own_contract(args, rate_hz)
@@ -94,18 +107,37 @@ def _do(args: argparse.Namespace) -> int:
     with robot_session(args, contract, digest, facts) as session:
         if motion is not None:
             _make_motion(session, motion)
-        else:
-            actor: Actor | None = policy
-            if device is not None:
-                device.connect()
-                actor = TeleopActor(contract, device)
-            assert actor is not None
+        elif device is not None:
+            leader = TeleopActor(contract, device, motors, session.info)
+            say([f"teleoperator: {x.describe()}" for x in motors])
+            device.connect()
             try:
-                _demonstrate(args, session, actor)
+                leader.pose()  # so that what it shows is refused before anything moves
+                _demonstrate(args, session, leader)
             finally:
-                if device is not None:
-                    device.disconnect()
+                device.disconnect()
+        else:
+            assert policy is not None
+            _demonstrate(args, session, policy)
         return session.finish()
+
+
+def _leader_motors(args: argparse.Namespace) -> tuple[JointCalibration, ...]:
+    """Returns the calibration of the teleoperator; none where it shows the commands' unit.
+
+    Raises:
+        ContractError: a file that cannot be read, or options of a teleoperator that go without.
+    """
+    if not args.teleop_calibration:
+        if args.teleop_degrees:
+            raise ContractError(
+                "--teleop-degrees says how LeRobot's calibration is read; add --teleop-calibration "
+                "FILE"
+            )
+        return ()
+    if args.what != "teleop":
+        raise ContractError(f"--teleop-calibration is of teleop, not of {args.what}; leave it out")
+    return read_calibration(args.teleop_calibration, degrees=args.teleop_degrees)
 
 
 def _motion(args: argparse.Namespace) -> MotionConfig | MotionFile:

@@ -4,16 +4,19 @@ They are asked like a policy, so that the controller and the guard stand between
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
 
 from mjx_s2r.contract import ActionSpec, ContractError, PolicyContract, Signal
+from mjx_s2r.robot.calibration import JointCalibration
 from mjx_s2r.robot.collect.plan import MotionPlan
-from mjx_s2r.robot.driver import DriverInfo
+from mjx_s2r.robot.driver import DriverInfo, believed_positions
+from mjx_s2r.robot.log.reader import data_sheet_of
 
+LEROBOT = "action_features"  # what each teleoperator of LeRobot has, and names its numbers
 RATE = 1.0  # unit/s that a joint may move where neither the robot nor the person says more
 
 
@@ -89,7 +92,8 @@ class Teleoperator(Protocol):
     """What leads a robot by hand; the part of LeRobot's ``Teleoperator`` that is used.
 
     ``get_action`` returns one number per joint under "<joint>.pos" or "<joint>", in the unit of the
-    robot's commands.
+    robot's commands; or under the names of its motors, in their units, where a calibration says
+    which joint each moves. LeRobot's own devices show -100 to 100, or degrees.
     """
 
     def connect(self) -> None:
@@ -108,31 +112,81 @@ class Teleoperator(Protocol):
 class TeleopActor:
     """Asks for the pose that a teleoperator shows."""
 
-    def __init__(self, contract: PolicyContract, device: Teleoperator) -> None:
+    def __init__(
+        self,
+        contract: PolicyContract,
+        device: Teleoperator,
+        calibration: Sequence[JointCalibration] = (),
+        info: DriverInfo | None = None,
+    ) -> None:
         """Takes the contract of the robot and the device.
 
+        Args:
+            contract: of the robot.
+            device: opened before the first `act`.
+            calibration: one entry per joint, of the device's motors; none where the device shows
+                the unit of the robot's commands.
+            info: the robot's data sheet, which says what a pose may be where there is no
+                calibration; None believes the contract's limits.
+
         Raises:
-            ContractError: the contract commands efforts.
+            ContractError: the contract commands efforts, a joint has no calibration, or the device
+                is one of LeRobot's and there is none at all.
         """
         if contract.action.mode == "effort":
             raise ContractError("a teleoperator shows positions and this contract commands efforts")
         action = replace(contract.action, mode="position")
         self.contract = replace(contract, action=action, memory=0)
         self._device = device
+        self._motors = {x.joint: x for x in calibration}
+        missing = [joint for joint in action.joints if joint not in self._motors]
+        if self._motors and missing:
+            raise ContractError(
+                f"the teleoperator's calibration has no joint {missing}; it has "
+                f"{sorted(self._motors)}: give the robot's names in it"
+            )
+        if not self._motors and hasattr(device, LEROBOT):
+            raise ContractError(
+                f"the teleoperator {type(device).__name__} is one of LeRobot's, whose numbers are "
+                f"-100 to 100 or degrees and commands are in {action.unit!r}; give the calibration "
+                "of its motors: --teleop-calibration FILE"
+            )
+        sheet = info or data_sheet_of(contract, "")
+        self._low, self._high = believed_positions(sheet)
+
+    def pose(self) -> np.ndarray:
+        """Returns the pose (J,) that the device shows, in the unit of the robot's commands.
+
+        Raises:
+            ContractError: a joint that the device does not show, or, where no calibration says the
+                unit, a pose that the robot cannot have; it is stopped for that.
+        """
+        shown, joints = self._device.get_action(), self.contract.action.joints
+        motors = [self._motors[j].motor if self._motors else j for j in joints]
+        names = [f"{m}.pos" if f"{m}.pos" in shown else m for m in motors]
+        absent = [m for m, name in zip(motors, names, strict=True) if name not in shown]
+        if absent:
+            kind = "motors" if self._motors else "joints"
+            raise ContractError(
+                f"the teleoperator shows {sorted(shown)} and not {kind} {absent}; map their names"
+            )
+        values = [float(shown[name]) for name in names]
+        if self._motors:
+            pairs = zip(joints, values, strict=True)
+            return np.array([self._motors[joint].to_joint(value) for joint, value in pairs])
+        for joint, value, low, high in zip(joints, values, self._low, self._high, strict=True):
+            if not low <= value <= high:
+                raise ContractError(
+                    f"the teleoperator shows {value:g} for joint {joint!r}, which goes from "
+                    f"{low:.4g} to {high:.4g} {self.contract.action.unit} at the most: another "
+                    "unit or zero; say what its numbers mean: --teleop-calibration FILE"
+                )
+        return np.array(values)
 
     def act(self, obs: np.ndarray, images: Mapping[str, np.ndarray]) -> np.ndarray:
         """Returns the shown pose (J,), away from home.
 
         Raises:
-            ContractError: a joint that the device does not show; the robot is stopped for it.
+            ContractError: as `pose`; the robot is stopped for it.
         """
-        shown = self._device.get_action()
-        joints = self.contract.action.joints
-        names = [f"{j}.pos" if f"{j}.pos" in shown else j for j in joints]
-        absent = [j for j, name in zip(joints, names, strict=True) if name not in shown]
-        if absent:
-            raise ContractError(
-                f"the teleoperator shows {sorted(shown)} and not joints {absent}; map their names"
-            )
-        pose = np.array([float(shown[name]) for name in names])
-        return np.asarray(pose - self.contract.action.home, np.float32)
+        return np.asarray(self.pose() - self.contract.action.home, np.float32)

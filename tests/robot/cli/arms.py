@@ -1,6 +1,7 @@
 """Robots for the command line's tests, as a person would write their own: module:factory."""
 
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -86,3 +87,13 @@ class Leader:
     def get_action(self) -> dict[str, float]:
         """Returns a pose."""
         return {"a.pos": 0.5, "b.pos": -0.5}
+
+
+class LeRobotLeader(Leader):
+    """One of LeRobot's own, which shows -100 to 100."""
+
+    action_features: ClassVar = {"left.pos": float, "right.pos": float}
+
+    def get_action(self) -> dict[str, float]:
+        """Returns a pose."""
+        return {"left.pos": 35.2, "right.pos": -12.0}

@@ -386,6 +386,23 @@ def test_a_hand_leads_the_robot(policy: str, tmp_path: Path) -> None:
     assert held.commands[-1, 0] > 0.35 and held.commands[-1, 1] < -0.25
 
 
+def test_a_lerobot_leader_needs_its_calibration(
+    policy: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["collect", "teleop", "--driver", f"{ARM}arm", "--policy", policy, *SHORT, *AS_ADA]
+    words += ["--teleop", f"{ARM}LeRobotLeader", "--seconds", "1", "--stage", "50"]
+    words += ["--anyway", "test"]
+    assert main(words) == WRONG
+    assert "--teleop-calibration FILE" in capsys.readouterr().err
+    assert not list((tmp_path / "flights").rglob("*.log")), "nothing has moved"
+    (tmp_path / "leader.toml").write_text(
+        '[joints.a]\nmotor = "left"\nspan = 2.0\n[joints.b]\nmotor = "right"\nspan = 2.0\n'
+    )
+    assert main([*words, "--teleop-calibration", "leader.toml"]) == OK
+    held = log.read(flight(tmp_path) / "episode-1.log")
+    np.testing.assert_allclose(held.commands[-1], [0.352, -0.12], atol=1e-6)
+
+
 def answer_until(terminal: int, words: bytes) -> bytes:
     """Returns what a terminal shows until ``words`` or its end; says yes and presses when asked."""
     seen, new, end = b"", b"", time.monotonic() + 60

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import get_args
+from typing import ClassVar, get_args
 
 import numpy as np
 import pytest
@@ -11,6 +11,7 @@ import scipy.signal
 from mjx_s2r.contract import ContractError
 from mjx_s2r.params import ParamError
 from mjx_s2r.robot import controller
+from mjx_s2r.robot.calibration import JointCalibration
 from mjx_s2r.robot.clock import VirtualClock
 from mjx_s2r.robot.collect import waves
 from mjx_s2r.robot.collect.actors import MotionActor, TeleopActor, motion_contract
@@ -223,6 +224,48 @@ def test_a_robot_follows_a_hand_no_faster_than_the_guard_allows() -> None:
     assert np.max(np.abs(np.diff(sent, axis=0))) <= 2.0 / 50 + 1e-6
     with pytest.raises(ContractError, match="not joints"):
         TeleopActor(CONTRACT, Leader({"a.pos": 0.9})).act(np.zeros(0), {})
+
+
+class LeRobotLeader(Leader):
+    """One of LeRobot's, which names what it shows; -100 to 100 in a motor's range."""
+
+    action_features: ClassVar = {"left.pos": float, "right.pos": float}
+
+
+def test_a_leaders_percents_are_no_radians() -> None:
+    """35 % of a range taken as 35 rad would send the robot to the ends of its joints."""
+    shown = {"left.pos": 35.2, "right.pos": -12.0}
+    with pytest.raises(ContractError, match=r"LeRobotLeader.*-100 to 100.*--teleop-calibration"):
+        TeleopActor(CONTRACT, LeRobotLeader(shown))
+    motors = (
+        JointCalibration("b", "right", range_min=1024, range_max=3072, sign=-1, zero=0.1),
+        JointCalibration("a", "left", range_min=1024, range_max=3072),
+    )
+    clock = VirtualClock()
+    driver = FakeDriver(CONTRACT, clock.now_s)
+    actor = TeleopActor(CONTRACT, LeRobotLeader(shown), motors)
+    controller.run(driver, actor, clock, ControllerConfig(duration_s=3.0))
+    quarter = np.pi / 2  # 1024 counts on both sides of the middle
+    expected = (0.352 * quarter, 0.1 + 0.12 * quarter)
+    assert np.allclose(driver.commands[-1], expected, atol=1e-6)
+    with pytest.raises(ContractError, match=r"calibration has no joint .'a'.*'b'"):
+        TeleopActor(CONTRACT, LeRobotLeader(shown), motors[:1])
+    with pytest.raises(ContractError, match=r"not motors .'left'"):
+        TeleopActor(CONTRACT, LeRobotLeader({"right.pos": 0.0}), motors).pose()
+
+
+@pytest.mark.parametrize("value", [35.2, -2.5, np.nan])
+def test_a_shown_pose_that_the_robot_cannot_have_stops_it(value: float) -> None:
+    """Before one command goes that way; the joints of this robot end at 2 rad."""
+    clock = VirtualClock()
+    driver = FakeDriver(CONTRACT, clock.now_s)
+    actor = TeleopActor(CONTRACT, Leader({"a": value, "b": -0.2}), info=info_for(CONTRACT))
+    with pytest.raises(ContractError, match=r"for joint 'a', which goes from -2.4 to 2.4 rad"):
+        controller.run(driver, actor, clock, ControllerConfig(duration_s=3.0))
+    assert driver.calls[-1] == "stop"
+    assert np.array_equal(driver.commands, [np.float32([0.3, -0.2])]), "the pose alone"
+    beyond = Leader({"a": 2.1, "b": -0.2})  # a hand leads beyond the ends: the guard limits it
+    assert TeleopActor(CONTRACT, beyond, info=info_for(CONTRACT)).pose()[0] == 2.1
 
 
 def test_a_contract_comes_from_the_data_sheet_alone() -> None:
