@@ -8,9 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from mjx_s2r.robot.checklist import Finding, estop_press
+from mjx_s2r.robot.cli.parser import RefusedError
 from mjx_s2r.robot.cli.robots import by_watchdog
 from mjx_s2r.robot.estop import FileStop, HeartbeatStop, LatchedStop, SignalStop, open_stop
-from mjx_s2r.robot.watchdog.proxy import WatchedDriver
+from mjx_s2r.robot.watchdog.process import OWN_ESTOP
+from mjx_s2r.robot.watchdog.proxy import WatchdogError, WatchedDriver
 
 SETTLE_S = 0.1  # until the watchdog has seen a file come and go
 HEARTBEAT_S = 10.0  # time in which another machine's heartbeat must be there
@@ -51,6 +53,24 @@ def press_all(
         if not found.ok:
             return Finding(False, found.note)
     return Finding(True if sure else None, "; ".join(notes))
+
+
+def release_own(watchdog: WatchedDriver) -> None:
+    """Releases the robot's own stop, where a person pressed it to test it.
+
+    Raises:
+        RefusedError: it is still pressed.
+    """
+    status = watchdog.status()
+    if status.state != "tripped" or status.reason != OWN_ESTOP:
+        return
+    try:
+        watchdog.reset()
+    except WatchdogError as error:
+        raise RefusedError(
+            f"the robot's own e-stop was pressed and is not released ({error}); nothing was moved"
+        ) from error
+    _say("the robot's own e-stop was pressed and felt; it is released again")
 
 
 def _press(form: str, stop: LatchedStop) -> Finding:

@@ -25,7 +25,7 @@ from mjx_s2r.robot.cli.parser import (
     RefusedError,
     StillLatchedError,
 )
-from mjx_s2r.robot.cli.press_test import press_all
+from mjx_s2r.robot.cli.press_test import press_all, release_own
 from mjx_s2r.robot.cli.priority import precedence
 from mjx_s2r.robot.cli.robots import (
     RobotChoice,
@@ -184,7 +184,7 @@ class Session:
         """Walks through the checklist and keeps it in checklist.json.
 
         Raises:
-            RefusedError: an item was answered with no.
+            RefusedError: an item was answered with no, or the robot's own e-stop is still pressed.
         """
         record = checklist.walk(
             self.info.name, _items(self), ask, self.by, utc_now, self.overridden
@@ -195,6 +195,8 @@ class Session:
             raise RefusedError(
                 f"the checklist stops at {', '.join(record.failed)}; nothing was moved"
             )
+        if isinstance(self.driver, WatchedDriver) and not self.overridden:
+            release_own(self.driver)
 
     def may_start(self, question: str) -> bool:
         """Returns whether a person says go; a stand-in and an overridden run go at once."""

@@ -63,6 +63,7 @@ class Flag(IntEnum):
     MOVING = 1
     TIMED_OUT = 2
     ESTOP = 4
+    UNARMED = 8  # it takes no commands until the next HELLO
 
 
 @dataclass(frozen=True)
@@ -141,6 +142,8 @@ class UdpRobot:
         self._info: DriverInfo | None = None
         self._newest: tuple[int, float, Reading] | None = None  # sequence, measured s, reading
         self._flags = 0
+        self._taken = 0  # sequence of the last command that the robot took
+        self._unanswered: tuple[int, float] | None = None  # sequence, time of the first not taken
         self._acknowledged = 0
         self._echoes: deque[tuple[float, float]] = deque(maxlen=ECHOES)  # way s, offset s
         self._echo_s = -math.inf
@@ -195,7 +198,7 @@ class UdpRobot:
 
         Raises:
             ValueError: not (J,) finite numbers.
-            DriverError: before `connect`; a robot that stopped by itself.
+            DriverError: before `connect`; a robot that stopped by itself, or that takes none.
         """
         self._drain()
         if self._newest is None or self._info is None:
@@ -203,16 +206,13 @@ class UdpRobot:
         values = np.asarray(command, np.float64)
         if values.shape != (len(self._info.joints),) or not np.all(np.isfinite(values)):
             raise ValueError(f"command {command} must be {len(self._info.joints)} finite numbers")
-        if self._flags & (Flag.TIMED_OUT | Flag.ESTOP):
-            why = (
-                "its e-stop is pressed"
-                if self._flags & Flag.ESTOP
-                else (f"no command reached it for {self._info.timeout_s:g} s")
-            )
-            raise DriverError(f"the robot stopped by itself: {why}; connect again")
+        if why := self._refusal(self._info):
+            raise DriverError(f"{why}; connect again")
         until_s = time.monotonic() + self._valid_s + self._offset_s()
         head = COMMAND_HEAD.pack(self._newest[0], len(values), until_s)
-        self._send(Kind.COMMAND, head + values.astype("<f8").tobytes())
+        sent = self._send(Kind.COMMAND, head + values.astype("<f8").tobytes())
+        if self._unanswered is None:
+            self._unanswered = sent, time.monotonic()
 
     def stop(self) -> None:
         """Stops the robot and waits for its acknowledgement; does nothing before a first contact.
@@ -222,6 +222,7 @@ class UdpRobot:
         """
         if self._socket is None:
             return
+        self._unanswered = None
         for _ in range(TRIES):
             sent = self._send(Kind.STOP, b"")
             give_up_s = time.monotonic() + self._patience_s / TRIES / 4
@@ -241,6 +242,29 @@ class UdpRobot:
                 self._socket.close()
                 self._socket = self._newest = None
 
+    def _refusal(self, info: DriverInfo) -> str:
+        """Returns why the robot takes no commands, or ""."""
+        stopped = "the robot stopped by itself: "
+        if self._flags & Flag.ESTOP:
+            return stopped + "its e-stop is pressed"
+        if self._flags & Flag.TIMED_OUT:
+            return stopped + f"no command reached it for {info.timeout_s:g} s"
+        if self._flags & Flag.UNARMED:
+            return stopped + "its e-stop was pressed, and released since"
+        if self._unanswered is None:
+            return ""
+        sequence, since_s = self._unanswered
+        if self._flags & Flag.MOVING or self._taken >= sequence:
+            self._unanswered = None
+            return ""
+        silent_s = time.monotonic() - since_s
+        if silent_s <= min(self._patience_s, max(info.timeout_s, self._patience_s / TRIES)):
+            return ""
+        return (
+            f"the robot at {self._where()} has taken none of the commands of {silent_s:.2f} s, "
+            "though its readings come: it was stopped, or finds that they come too late"
+        )
+
     def _greet(self) -> None:
         """Says hello until the robot describes itself.
 
@@ -255,7 +279,8 @@ class UdpRobot:
                 self._socket = None
                 raise DriverError(f"cannot reach a robot at {self._where()}: {error}") from error
             self._socket.setblocking(False)
-        self._info = self._newest = None
+        self._info = self._newest = self._unanswered = None
+        self._flags = self._taken = 0
         for _ in range(TRIES):
             self._send(Kind.HELLO, b"")
             give_up_s = time.monotonic() + self._patience_s / TRIES
@@ -346,7 +371,7 @@ class UdpRobot:
         if len(got.payload) != READING_HEAD.size + 8 * sum(self._info.signals.values()):
             self.counts["unfit"] += 1
             return
-        self._flags, _, measured_s = READING_HEAD.unpack(got.payload[: READING_HEAD.size])
+        self._flags, self._taken, measured_s = READING_HEAD.unpack(got.payload[: READING_HEAD.size])
         values = np.frombuffer(got.payload, "<f8", offset=READING_HEAD.size).astype(np.float64)
         ends = np.cumsum(list(self._info.signals.values()))[:-1]
         signals = dict(zip(self._info.signals, np.split(values, ends), strict=True))

@@ -30,7 +30,7 @@ enum Kind : std::uint8_t {
   HELLO = 1, DESCRIBE = 2, ECHO = 3, ECHOED = 4, READING = 5, COMMAND = 6, STOP = 7, STOPPED = 8
 };
 
-enum Flag : std::uint32_t { MOVING = 1, TIMED_OUT = 2, ESTOP = 4 };
+enum Flag : std::uint32_t { MOVING = 1, TIMED_OUT = 2, ESTOP = 4, UNARMED = 8 };
 
 constexpr std::size_t kHeader = 32;
 constexpr std::size_t kMost = 65507;  // bytes of the largest UDP datagram
@@ -116,7 +116,8 @@ class RobotEnd {
   bool timed_out() const { return (flags_ & TIMED_OUT) != 0; }
   const std::vector<double>& command() const { return command_; }
 
-  // The robot's own e-stop button: pressed stops, and a controller must connect again.
+  // The robot's own e-stop button: pressed stops, and a controller must connect again, also when it
+  // was released meanwhile: every reading says so by UNARMED.
   void estop(bool pressed) {
     if (pressed) flags_ = (flags_ & TIMED_OUT) | ESTOP;
     else flags_ &= ~static_cast<std::uint32_t>(ESTOP);
@@ -147,7 +148,7 @@ class RobotEnd {
   void send_reading(double measured_s, const std::vector<double>& values) {
     if (session_ == 0 || now_s() - heard_s_ > 5.0) return;
     std::vector<std::uint8_t> payload;
-    put(payload, flags_, 4);
+    put(payload, flags_ | (armed_ ? 0U : UNARMED), 4);
     put(payload, last_sequence_, 4);
     put_double(payload, measured_s);
     for (double value : values) put_double(payload, value);

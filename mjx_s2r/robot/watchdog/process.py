@@ -43,6 +43,7 @@ LAST_TRIES = 10  # of them when the process leaves
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 SIGNALLED = "a signal ended the watchdog"
 POSITIONS = "joint_pos"
+OWN_ESTOP = "the robot's own e-stop is pressed"
 
 
 def serve(orders: socket.socket, wake: int, memory: int) -> None:
@@ -104,6 +105,7 @@ class Watchdog:
         self._fresh_s = float("-inf")  # when the newest command that answers a new reading was sent
         self._seen = 0  # number of the last command that was judged
         self._connected = self._leaving = self._failed = False
+        self._pressed = False  # the robot's own e-stop, since the last reset
         self._next_s = 0.0
         self._counts = {"passed": 0, "late": 0, "readings": 0}
         self._longest_s = 0.0
@@ -202,9 +204,13 @@ class Watchdog:
             self._board.put_reading(self._reading)
             self._connected = True
             self._journal.note("connected")
+            self._heed(self._reading)
 
     def _reset(self) -> None:
-        """Releases what was latched; a driver that failed is closed and connected again.
+        """Releases what was latched.
+
+        A driver that failed is closed and connected again, and so is a robot whose own e-stop was
+        pressed: it may take no commands before it is greeted anew.
 
         Raises:
             RuntimeError: a stop that is still pressed.
@@ -216,7 +222,7 @@ class Watchdog:
                 raise RuntimeError(f"the stop {stop.name} is still pressed; release it first")
         if self._connected:
             with self._lock:
-                if self._failed:
+                if self._failed or self._pressed:
                     self._driver.close()
                     self._driver.connect()
                 self._reading = self._driver.read()
@@ -226,7 +232,7 @@ class Watchdog:
         with self._deciding:
             self._seen = int(self._board.get("commands"))
             self._judge.rest()
-            self._failed = False
+            self._failed = self._pressed = False
             self._board.set_state(IDLE, "", time.monotonic())
         self._journal.note("reset")
 
@@ -235,17 +241,22 @@ class Watchdog:
         if self._failed:
             return
         try:
-            reading: Reading = self._call(self._driver.read)
-            if any(stop.down for stop in self._stops):
-                reading = replace(reading, estop=True)
+            measured: Reading = self._call(self._driver.read)
+            is_down = any(stop.down for stop in self._stops)
+            reading = replace(measured, estop=True) if is_down else measured
             self._board.put_reading(reading)
             self._reading = reading
         except Exception as error:
             self._fail("reading", error)
             return
         self._counts["readings"] += 1
-        if reading.estop and self._board.get("state") == ARMED:
-            self._trip("the robot's own e-stop is pressed")
+        self._heed(measured)
+
+    def _heed(self, reading: Reading) -> None:
+        """Stops the robot and latches it where its own e-stop is pressed, also between flights."""
+        if reading.estop:
+            self._pressed = True
+            self._trip(OWN_ESTOP)
 
     def _pass_commands(self) -> None:
         """Judges every new command in its order and sends the newest, if all are good."""

@@ -1,5 +1,7 @@
 """The UDP protocol: its C++ end compiled and driven, also over a wire that loses and damages."""
 
+import contextlib
+import itertools
 import os
 import queue
 import random
@@ -25,6 +27,7 @@ from mjx_s2r.robot.drivers.conformance import check_driver
 from mjx_s2r.robot.watchdog.config import WatchdogConfig
 from mjx_s2r.robot.watchdog.proxy import WatchedDriver
 from tests.robot.fakes import contract_for
+from tests.robot.waiting import until
 
 SOURCES = Path(mjx_s2r.robot.__file__).parent / "udp_end"
 TIMEOUT_S = 0.5  # of the robot itself
@@ -162,6 +165,88 @@ def test_its_own_button_needs_a_new_connection(robot: Robot) -> None:
     driver.write(np.zeros(2))
     robot.tells("moving")
     driver.close()
+
+
+@needs_compiler
+def test_a_button_that_was_pressed_and_released_while_idle_is_not_passed_over(
+    robot: Robot,
+) -> None:
+    """The robot takes no commands after it, so a flight of them would be one of a robot at rest."""
+    driver = udp.UdpRobot(("127.0.0.1", robot.port))
+    driver.connect()
+    for press in (signal.SIGUSR1, signal.SIGUSR2):
+        robot.process.send_signal(press)
+        time.sleep(0.05)
+    assert until(lambda: not driver.read().estop)
+    with pytest.raises(DriverError, match="e-stop was pressed, and released since; connect again"):
+        driver.write(np.zeros(2))
+    driver.connect()
+    driver.write(np.zeros(2))
+    robot.tells("moving")
+    driver.close()
+
+
+def test_a_robot_that_takes_no_command_is_noticed() -> None:
+    """An end that says nothing of itself: readings come, and what it took is never newer."""
+    robot = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    robot.bind(("127.0.0.1", 0))
+    robot.setblocking(False)
+    driver = udp.UdpRobot(("127.0.0.1", robot.getsockname()[1]), patience_s=0.5)
+    sheet = (
+        b'{"name": "r", "joints": ["a"], "command": "position", "unit": "rad", "max_hz": 50,'
+        b' "timeout_s": 0.05, "signals": [["joint_pos", 1]]}'
+    )
+    sequence, is_over, takes = itertools.count(1), threading.Event(), threading.Event()
+
+    def answer() -> None:
+        """Answers like a robot."""
+        session, peer, taken = 0, None, 0
+        while not is_over.wait(0.002):
+            with contextlib.suppress(BlockingIOError):
+                data, peer = robot.recvfrom(4096)
+                got = udp.unpack_datagram(data)
+                assert isinstance(got, udp.Datagram)
+                session = got.session
+                kinds = {1: (udp.Kind.DESCRIBE, sheet), 3: (udp.Kind.ECHOED, got.payload)}
+                kinds[7] = udp.Kind.STOPPED, udp.CRC.pack(got.sequence)
+                if got.kind == udp.Kind.COMMAND and takes.is_set():
+                    taken = got.sequence
+                if got.kind in kinds:
+                    send(session, peer, *kinds[got.kind])
+            if peer is not None:
+                head = udp.READING_HEAD.pack(0, taken, time.monotonic())
+                send(session, peer, udp.Kind.READING, head + bytes(8))
+
+    def send(session: int, peer: tuple[str, int], kind: udp.Kind, payload: bytes) -> None:
+        """Sends a datagram."""
+        datagram = udp.Datagram(kind, session, next(sequence), time.monotonic(), payload)
+        robot.sendto(udp.pack_datagram(datagram), peer)
+
+    def command(seconds: float) -> None:
+        """Sends commands for a time."""
+        end_s = time.monotonic() + seconds
+        while time.monotonic() < end_s:
+            driver.read()
+            driver.write(np.zeros(1))
+            time.sleep(0.01)
+
+    thread = threading.Thread(target=answer)
+    thread.start()
+    try:
+        driver.connect()
+        takes.set()
+        command(0.2)
+        driver.stop()
+        takes.clear()
+        began_s = time.monotonic()
+        with pytest.raises(DriverError, match="taken none of the commands"):
+            command(2.0)
+        assert 0.1 < time.monotonic() - began_s < 0.5
+    finally:
+        driver.close()
+        is_over.set()
+        thread.join()
+        robot.close()
 
 
 @needs_compiler

@@ -20,7 +20,7 @@ class Recorder:
 
     Options: ``fail`` names the call that raises once it was made ``after`` times and until it was
     made ``mended`` times, ``hang`` the one that then takes ``seconds``. ``bytes`` gives it a name
-    that JSON cannot hold.
+    that JSON cannot hold. Its own e-stop is pressed while the file of option ``button`` is there.
     """
 
     def __init__(self, contract: PolicyContract, options: Mapping[str, str]) -> None:
@@ -60,7 +60,8 @@ class Recorder:
         reading = reading_at(time.monotonic(), self._contract, joint_pos=self._position)
         for image in reading.images.values():
             image[...] = self._made["read"] % 256
-        return reading
+        button = self._options.get("button")
+        return replace(reading, estop=button is not None and os.path.exists(button))
 
     def write(self, command: np.ndarray) -> None:
         """Notes the command's exact values."""

@@ -14,6 +14,8 @@ import pytest
 from benchmarks.watchdog_trials import failure_times
 from mjx_s2r.contract import ContractError, to_json
 from mjx_s2r.robot import estop
+from mjx_s2r.robot.cli.parser import RefusedError
+from mjx_s2r.robot.cli.press_test import release_own
 from mjx_s2r.robot.driver import DriverError
 from mjx_s2r.robot.watchdog import process
 from mjx_s2r.robot.watchdog.config import WatchdogConfig
@@ -266,6 +268,47 @@ def test_a_stop_file_is_honoured_where_the_controller_is_stuck(
     driver.reset()
     assert until(lambda: not driver.read().estop)
     go(driver)
+
+
+@pytest.mark.parametrize("moved", [False, True])
+def test_the_robots_own_stop_stays_pressed_until_a_person_resets(
+    start: Start, tmp_path: Path, moved: bool
+) -> None:
+    """Also where it was pressed and released between two flights."""
+    button = tmp_path / "button"
+    driver, path = start(button=str(button))
+    if moved:
+        go(driver)
+    button.touch()
+    assert until(lambda: is_tripped(driver))
+    with pytest.raises(WatchdogError, match="still pressed; release it first"):
+        driver.reset()
+    button.unlink()
+    assert until(lambda: not driver.read().estop)
+    written = len(calls(path, "write"))
+    with pytest.raises(WatchdogError, match="the robot's own e-stop is pressed; find the cause"):
+        driver.write(ZERO)
+    driver.reset()
+    assert [words[0] for words in calls(path)][-2:] == ["close", "connect"], "greeted anew"
+    go(driver)
+    assert until(lambda: len(calls(path, "write")) == written + 1)
+
+
+def test_what_was_pressed_for_the_checklist_is_released_with_it(
+    start: Start, tmp_path: Path
+) -> None:
+    button = tmp_path / "button"
+    driver, _ = start(button=str(button))
+    release_own(driver)
+    assert driver.status().state == "idle"
+    button.touch()
+    assert until(lambda: is_tripped(driver))
+    with pytest.raises(RefusedError, match=r"is not released.*nothing was moved"):
+        release_own(driver)
+    button.unlink()
+    release_own(driver)
+    go(driver)
+    driver.stop()
 
 
 def test_a_heartbeat_that_never_came_is_no_press(
