@@ -123,8 +123,9 @@ class StageState:
 def after_episode(state: StageState, flown: EpisodeTally, at: str) -> StageState:
     """Returns the state after an episode; a stop leads one stage down and starts the count again.
 
-    An episode in which nothing was flown does not count, nor one that was slower than the stage; it
-    is one of the first episodes of a policy all the same.
+    An episode in which nothing was flown does not count, nor one that was slower than the stage,
+    which is one of the first episodes of a policy all the same. A start that was refused, or a
+    flight that ended in an error, shows nothing of the policy: it leads down and is none of them.
 
     Args:
         state: before.
@@ -133,7 +134,7 @@ def after_episode(state: StageState, flown: EpisodeTally, at: str) -> StageState
     """
     if not flown.steps and not flown.stop:
         return state
-    state = replace(state, total_episodes=state.total_episodes + 1)
+    state = replace(state, total_episodes=state.total_episodes + bool(flown.steps))
     if flown.fraction >= STAGES[state.stage].fraction - SLACK:
         state = replace(
             state,

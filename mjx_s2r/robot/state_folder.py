@@ -4,6 +4,7 @@ It does not depend on where a command is started from: a latched e-stop stays la
 folder. MJX_S2R_ROBOTS names another place.
 """
 
+import hashlib
 import os
 import re
 from collections.abc import Iterator
@@ -11,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from mjx_s2r.params import unknown
+
+NAME_FILE = "robot.txt"  # the robot's name, which a folder's name may not hold
 
 
 class BusyError(RuntimeError):
@@ -23,23 +26,50 @@ def plain_name(robot: str) -> str:
 
 
 def state_folder(robot: str) -> Path:
-    """Returns the folder of a robot, which is made if needed."""
-    folder = _root() / plain_name(robot)
+    """Returns the folder of a robot, which is made if needed and keeps the robot's name."""
+    folder = _folder_of(robot)
     folder.mkdir(parents=True, exist_ok=True)
+    if not _name_of(folder):
+        (folder / NAME_FILE).write_text(f"{robot}\n", encoding="utf-8")
     return folder
 
 
-def known_folder(robot: str) -> Path:
-    """Returns the folder of a robot that was driven before.
+def known_robot(robot: str) -> tuple[Path, str]:
+    """Returns the folder of a robot that was driven before, and its name as its driver gives it.
+
+    Args:
+        robot: that name, or the folder's.
 
     Raises:
         ParamError: it never was; names the near ones.
     """
+    folder = _folder_of(robot)
+    if folder.is_dir():
+        return folder, robot
     folder = _root() / plain_name(robot)
-    if not folder.is_dir():
-        there = sorted(p.name for p in _root().glob("*") if p.is_dir())
-        raise unknown("robot", robot, there)
-    return folder
+    if folder.is_dir() and folder.name == robot:
+        return folder, _name_of(folder)
+    there = sorted(p for p in _root().glob("*") if p.is_dir())
+    raise unknown("robot", robot, [_name_of(p) or p.name for p in there])
+
+
+def _folder_of(robot: str) -> Path:
+    """Returns the folder of a robot; of two whose names look alike in a path, each has its own.
+
+    A folder that holds no name is of a version that kept none.
+    """
+    folder = _root() / plain_name(robot)
+    if _name_of(folder) in ("", robot):
+        return folder
+    return folder.with_name(f"{folder.name}-{hashlib.sha256(robot.encode()).hexdigest()[:8]}")
+
+
+def _name_of(folder: Path) -> str:
+    """Returns the name of a folder's robot; "" where the folder does not say it."""
+    try:
+        return (folder / NAME_FILE).read_text(encoding="utf-8").strip()
+    except (OSError, ValueError):
+        return ""
 
 
 def _root() -> Path:

@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from mjx_s2r.params import ParamError
 from mjx_s2r.robot import stages, state_folder
+from mjx_s2r.robot.cli.main import main
+from mjx_s2r.robot.cli.parser import OK
 from mjx_s2r.robot.stages import STAGES, EpisodeTally, StageError, StageFile, StageState
 
 NOW = "2026-01-01T00:00:00+00:00"
@@ -173,8 +176,48 @@ def test_the_folder_of_a_robot_does_not_depend_on_where_one_stands(
     assert state_folder.state_folder("..") == tmp_path / "robot"
 
 
+def test_a_robot_is_known_by_its_name_and_by_its_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MJX_S2R_ROBOTS", str(tmp_path))
+    folder = state_folder.state_folder("my robot")
+    for name in ("my robot", "my-robot"):
+        assert state_folder.known_robot(name) == (folder, "my robot")
+    for name in ("my_robot", "my  robot"):
+        with pytest.raises(ParamError, match="did you mean 'my robot'"):
+            state_folder.known_robot(name)
+    assert state_folder.state_folder("my  robot") != folder, "another robot, another latch"
+    assert state_folder.known_robot("my  robot")[1] == "my  robot"
+    assert state_folder.state_folder("my robot") == folder
+    (tmp_path / "older").mkdir()  # of a version that kept no name
+    assert state_folder.known_robot("older") == (tmp_path / "older", "older")
+
+
+def test_a_stage_that_was_raised_by_the_folders_name_is_the_robots(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MJX_S2R_ROBOTS", str(tmp_path))
+    policy = tmp_path / "policy.onnx"
+    policy.write_bytes(b"a policy")
+    folder = state_folder.state_folder("other arm")
+    words = ["stage", str(policy), "--robot", "other-arm", "--up", "--by", "Ada", "--anyway", "x"]
+    assert main(words) == OK
+    file = StageFile.of(folder, "other arm", stages.policy_digest(policy))
+    assert file.load().stage == 1, "the next run flies at what was raised"
+
+
 def test_an_episode_without_a_step_does_not_count() -> None:
     """Three impatient Ctrl-Cs would have used up the episodes at half speed."""
     before = new()
     assert stages.after_episode(before, EpisodeTally(0.0, 0, 0, 1.0), "now") == before
     assert stages.after_episode(before, EpisodeTally(1.0, 50, 0, 1.0), "now").total_episodes == 1
+
+
+def test_starts_that_send_nothing_leave_the_first_episodes_at_half_the_speed() -> None:
+    """Whatever refused them: a joint out of range, an old reading, a picture that never came."""
+    state = replace(new(), stage=2)
+    refused = EpisodeTally(5.0, 0, 0, state.speed_fraction, "range of elbow (3.2, limit 1.6)")
+    for _ in range(3):
+        state = stages.after_episode(state, refused, "now")
+    assert (state.stage, state.total_episodes) == (0, 0), "each leads down all the same"
+    assert state.speed_fraction == stages.FIRST_FACTOR * STAGES[0].fraction

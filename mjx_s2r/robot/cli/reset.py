@@ -8,7 +8,7 @@ from mjx_s2r.robot.cli.parser import OK, Parser, RefusedError, Verb
 from mjx_s2r.robot.cli.session import say
 from mjx_s2r.robot.cli.terminal import ask, ask_name, somebody_there
 from mjx_s2r.robot.latch import reset_latch
-from mjx_s2r.robot.state_folder import history_path, known_folder, latch_path, only_one
+from mjx_s2r.robot.state_folder import history_path, known_robot, latch_path, only_one
 
 
 def _add(parser: Parser) -> None:
@@ -22,11 +22,11 @@ def _add(parser: Parser) -> None:
 
 def _do(args: argparse.Namespace) -> int:
     """Clears the latch."""
-    folder = known_folder(args.robot)
+    folder, robot = known_robot(args.robot)
     with only_one(folder):
         latch = latch_path(folder)
         if not latch.exists():
-            say([f"no emergency stop of {args.robot!r} is latched"])
+            say([f"no emergency stop of {robot!r} is latched"])
             return OK
         why = latch.read_text(errors="replace").strip()
         say([f"latched: {why}"])

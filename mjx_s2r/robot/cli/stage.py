@@ -14,7 +14,7 @@ from mjx_s2r.robot.stages import (
     promote,
     still_wanted,
 )
-from mjx_s2r.robot.state_folder import known_folder, only_one
+from mjx_s2r.robot.state_folder import known_robot, only_one
 
 
 def _add(parser: Parser) -> None:
@@ -36,8 +36,8 @@ def _add(parser: Parser) -> None:
 def _do(args: argparse.Namespace) -> int:
     """Shows or changes the stage."""
     digest = policy_digest(args.policy)
-    folder = known_folder(args.robot)
-    file = StageFile.of(folder, args.robot, digest)
+    folder, robot = known_robot(args.robot)
+    file = StageFile.of(folder, robot, digest)
     if not (args.up or args.down):
         say(_lines(file.load()))
         return OK
@@ -74,5 +74,5 @@ def _lines(state: StageState) -> list[str]:
 VERB = Verb(
     _add,
     _do,
-    ("stage policy.onnx --robot bench", "stage policy.onnx --robot my_arm --up --by Ada"),
+    ("stage policy.onnx --robot my_arm", "stage policy.onnx --robot my_arm --up --by Ada"),
 )
