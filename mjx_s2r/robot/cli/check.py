@@ -3,6 +3,7 @@
 import argparse
 
 from mjx_s2r.contract import ContractError, PolicyContract
+from mjx_s2r.robot.cli.flying import home_notes
 from mjx_s2r.robot.cli.parser import OK, STOPPED, Parser, UsageError, Verb, positive
 from mjx_s2r.robot.cli.robots import add_robot, choose_robot, open_robot, open_unknown
 from mjx_s2r.robot.cli.session import refuse_latched, say
@@ -11,6 +12,7 @@ from mjx_s2r.robot.driver import check, lens_notes
 from mjx_s2r.robot.drivers.conformance import check_driver
 from mjx_s2r.robot.first_look import Remark, Verdict, look, remarks
 from mjx_s2r.robot.policy import Policy
+from mjx_s2r.robot.safety import SafetyConfig
 from mjx_s2r.robot.state_folder import latch_path, only_one, state_folder
 
 VERDICTS: dict[bool | None, Verdict] = {True: "ok", False: "fault", None: "note"}
@@ -90,6 +92,7 @@ def _robot(args: argparse.Namespace, contract: PolicyContract) -> list[Remark]:
         return [Remark("fault", "contract", problem) for problem in problems or [str(error)]]
     found = [Remark("ok", "contract", f"fits {info.name!r}, {len(info.joints)} joints")]
     found += [Remark("note", "lens", text) for text in lens_notes(contract, info)]
+    found += [Remark("note", "home", x) for x in home_notes(contract, SafetyConfig(), info)]
     with only_one(state_folder(info.name)):
         try:
             driver.connect()

@@ -217,10 +217,12 @@ def _plan_here(session: Session, config: MotionConfig, guard: Guard) -> MotionPl
 def _demonstrate(args: argparse.Namespace, session: Session, actor: Actor) -> None:
     """Records episodes; a person says of each whether it is a good one."""
     count = f"{args.episodes} episode{'s' * (args.episodes > 1)} of {args.seconds:g} s"
-    say(session.plan(("record", f"{args.what}, {actor.contract.control_hz:g} Hz"), ("time", count)))
+    home = not args.no_home and actor.contract.action.mode != "effort"
+    what = f"{args.what}, {actor.contract.control_hz:g} Hz"
+    rows = session.home_rows() if home else []
+    say(session.plan(("record", what), ("time", count), *rows))
     session.permit()
     good: list[bool | None] = []
-    home = not args.no_home and actor.contract.action.mode != "effort"
     for number in range(1, args.episodes + 1):
         if not session.may_start(f"record episode {number} of {args.episodes}?"):
             return

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from mjx_s2r.contract import ContractError
+from mjx_s2r.contract import ContractError, PolicyContract
 from mjx_s2r.robot.camera_warp import CameraCalibration
 from mjx_s2r.robot.cli.terminal import StatusLine
 from mjx_s2r.robot.cli.watch import WatchedLog
@@ -23,6 +23,7 @@ from mjx_s2r.robot.latch import set_latch
 from mjx_s2r.robot.phases import Phase
 from mjx_s2r.robot.policy import Actor
 from mjx_s2r.robot.safety import Event, SafetyConfig
+from mjx_s2r.robot.safety.limits import command_limits
 from mjx_s2r.robot.stages import EpisodeTally
 from mjx_s2r.robot.watchdog.proxy import WatchdogError
 
@@ -247,13 +248,41 @@ def _is_latched(cockpit: Cockpit) -> bool:
     return cockpit.latch is not None and cockpit.latch.exists()
 
 
+def reachable_home(contract: PolicyContract, safety: SafetyConfig, info: DriverInfo) -> np.ndarray:
+    """Returns the home (J,), or as near to it as the guard lets commands come.
+
+    Raises:
+        ContractError: the contract commands efforts.
+    """
+    limits = command_limits(safety, homing(contract).contract, info)
+    return np.clip(contract.action.home, limits.low, limits.high)
+
+
+def home_notes(contract: PolicyContract, safety: SafetyConfig, info: DriverInfo) -> list[str]:
+    """Returns the joints that are not sent all the way home, one sentence each; mostly none."""
+    action = contract.action
+    if action.mode == "effort":
+        return []
+    near = reachable_home(contract, safety, info)
+    return [
+        f"joint {joint!r} goes to {there:.4g} {unit} and not to its home at {home:.4g}: commands "
+        f"keep away from the ends of a joint's range (soft_limit {safety.soft_limit:g})"
+        for joint, there, home, unit in zip(
+            action.joints, near.tolist(), action.home, action.units, strict=True
+        )
+        if abs(there - home) > 1e-6 * max(1.0, abs(home))
+    ]
+
+
 def fly_home(cockpit: Cockpit, actor: Actor, name: str, start: Standing | None = None) -> Episode:
     """Moves the robot to the contract's home, as fast as the guard allows; see `fly`.
 
     It ends at home, or when the time that it should take is over: `Episode.is_home` says which. A
-    servo under load, a leg that carries its robot, stands beside where it is sent to.
+    servo under load, a leg that carries its robot, stands beside where it is sent to. A home at the
+    end of a joint's range is gone to as near as the guard allows.
     """
-    action = actor.contract.action
+    home = reachable_home(actor.contract, cockpit.safety, cockpit.info)
+    action = replace(actor.contract.action, home=tuple(home.tolist()))
     span = np.subtract(action.high, action.low)
     span = np.where(np.isfinite(span), span, 1.0)
     near, speed = NEAR * span, cockpit.safety.speed_fraction * np.asarray(action.max_rate)
@@ -263,14 +292,15 @@ def fly_home(cockpit: Cockpit, actor: Actor, name: str, start: Standing | None =
 
     def there(reading: Reading) -> bool:
         position = np.asarray(reading.signals.get(cockpit.safety.position_signal, math.nan))
-        off[:] = np.abs(position - action.home)
+        off[:] = np.abs(position - home)
         return bool(np.all(off <= near))
 
-    way = fly(cockpit, homing(actor.contract), seconds, name, there, start)
+    homer = homing(replace(actor.contract, action=action))
+    way = fly(cockpit, homer, seconds, name, there, start)
     if way.summary is None:
         return way
     sent = way.command
-    was_sent = sent is not None and bool(np.all(np.abs(sent - action.home) <= near))
+    was_sent = sent is not None and bool(np.all(np.abs(sent - home) <= near))
     arrived = way.summary.reason == "until" or was_sent
     share = float(np.max(off / span)) if arrived else math.nan
     return replace(way, off_home=share)

@@ -58,7 +58,8 @@ def _do(args: argparse.Namespace) -> int:
     with robot_session(args, contract, digest, facts) as session:
         count = f"{args.episodes} episode{'s' * (args.episodes > 1)} of {args.seconds:g} s"
         what = f"{contract.task}, {contract.control_hz:g} Hz, {args.policy} ({digest[:12]})"
-        say(session.plan(("policy", what), ("time", count + ", home first" * home)))
+        rows = session.home_rows() if home else []
+        say(session.plan(("policy", what), ("time", count + ", home first" * home), *rows))
         session.permit()
         for number in range(1, args.episodes + 1):
             if not session.may_start(f"start episode {number} of {args.episodes}?"):

@@ -13,7 +13,7 @@ from mjx_s2r.contract import PolicyContract
 from mjx_s2r.robot import checklist
 from mjx_s2r.robot.camera_warp import CameraCalibration, read_calibrations
 from mjx_s2r.robot.checklist import ChecklistItem, ChecklistRecord
-from mjx_s2r.robot.cli.flying import NEAR, Cockpit, Episode, fly, fly_home
+from mjx_s2r.robot.cli.flying import NEAR, Cockpit, Episode, fly, fly_home, home_notes
 from mjx_s2r.robot.cli.folder import about_machine, new_folder, utc_now, write_record
 from mjx_s2r.robot.cli.limits import read_limits
 from mjx_s2r.robot.cli.parser import (
@@ -179,6 +179,10 @@ class Session:
         rows += [("limits", _limits_line(self)), ("e-stops", _stops_line(self))]
         rows.append(("log", str(self.folder)))
         return [f"{name:<9} {text}" for name, text in rows]
+
+    def home_rows(self) -> list[tuple[str, str]]:
+        """Returns the plan's rows on joints that are not sent all the way home; mostly none."""
+        return [("home", text) for text in home_notes(self.contract, self.safety, self.info)]
 
     def permit(self) -> None:
         """Walks through the checklist and keeps it in checklist.json.

@@ -326,6 +326,25 @@ def test_a_joint_that_sags_is_as_near_home_as_it_gets(
     assert "home, but for 10 % of a joint's range under its load" in out and "episode-1: " in out
 
 
+def test_a_home_at_the_end_of_a_range_is_gone_to_as_near_as_the_guard_allows(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A gripper whose home is closed, on a robot whose ends are the contract's: -2 and 2 rad."""
+    action = replace(CONTRACT.action, low=(-2.0, -2.0), high=(2.0, 2.0), home=(-2.0, 0.0))
+    path = str(write_onnx(tmp_path / "closed.onnx", replace(CONTRACT, action=action)))
+    words = [path, "--driver", f"{ARM}arm"]
+    assert main(["check", *words, *SHORT]) == OK
+    said = "home: joint 'a' goes to -1.9 rad and not to its home at -2"
+    assert said in capsys.readouterr().out
+    more = ["--yes", "--by", "Ada", "--no-watchdog", "--stage", "100", "--anyway", "test", *SHORT]
+    assert main(["run", *words, *more]) == OK
+    out = capsys.readouterr().out
+    assert said.partition(": ")[2] in out and "episode-1: 0.4 s" in out and "load" not in out
+    way = log.read(flight(tmp_path) / "home-1.log")
+    assert way.commands[-1][0] == pytest.approx(-1.9, abs=0.081)
+    assert not any(e.code == "position" for step in way.steps for e in step.events)
+
+
 def test_check_finds_degrees_and_moves_nothing(
     policy: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
