@@ -6,24 +6,17 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from mjx_s2r.contract import ActionSpec, ContractError, PolicyContract
+from mjx_s2r.contract import ContractError, PolicyContract
 from mjx_s2r.params import unknown
 from mjx_s2r.robot.cli.parser import Parser, positive
 from mjx_s2r.robot.clock import Clock
 from mjx_s2r.robot.driver import Driver
-from mjx_s2r.robot.drivers.named import KNOWN, open_driver
+from mjx_s2r.robot.drivers.named import KNOWN, UNKNOWN, open_driver
 from mjx_s2r.robot.estop import LatchedStop, hear_first, open_stop, terminal_here
 from mjx_s2r.robot.watchdog.config import WatchdogConfig
 from mjx_s2r.robot.watchdog.proxy import WatchedDriver
 
 PATIENCE_S = 0.5  # of the watchdog of a stand-in: a busy machine does no harm there
-# What a driver is asked for before anybody knows the robot; one that needs a contract says so.
-UNKNOWN = PolicyContract(
-    "collect",
-    50.0,
-    (),
-    ActionSpec(("?",), "position", "rad", (1.0,), (0.0,), (-1.0,), (1.0,), (1.0,), (1.0,)),
-)
 SIMULATED = ("bench", "stand-in", "replay")
 
 
@@ -161,8 +154,8 @@ def open_unknown(choice: RobotChoice, clock: Clock) -> Driver:
     """Returns the driver of a robot before there is a policy for it, not connected.
 
     Raises:
-        ContractError: a stand-in, which is made from a policy's contract; a driver that is not
-            there.
+        ContractError: a stand-in or ROS 2, which are made from a policy's contract; a driver that
+            is not there.
     """
     if choice.simulated:
         raise ContractError(f"{choice.spec!r} is made from a policy's contract; name a policy")

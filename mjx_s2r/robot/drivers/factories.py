@@ -55,7 +55,7 @@ def lerobot_factory(order: DriverOrder) -> Driver:
         import_callable(order.address)(),
         joints,
         order.clock,
-        contract=order.contract,
+        contract=order.policy,
         max_hz=numbers["max_hz"],
         camera_hz=numbers["camera_hz"],
         max_rate=numbers["max_rate"],
@@ -66,22 +66,31 @@ def lerobot_factory(order: DriverOrder) -> Driver:
 def ros2_factory(order: DriverOrder) -> Driver:
     """Returns a robot behind ROS 2.
 
-    Options: ``joint_states`` and ``commands``, topics; ``controller``, "forward" or "trajectory";
-    ``wait_s``.
+    Options: ``name``, of this robot, which its stages and its latched stops belong to; without it
+    "ros2" and the topics that are given. ``joint_states`` and ``commands``, topics; ``controller``,
+    "forward" or "trajectory"; ``wait_s``; ``max_hz``, 0 is four times the policy's rate.
 
     Raises:
-        ContractError: a wrong option, or efforts as a trajectory.
+        ContractError: a wrong option, efforts as a trajectory, or no policy, whose joints and
+            limits are taken.
     """
-    words = ("joint_states", "commands", "controller")
-    given, wait_s = order.words(*words), order.numbers(*words, wait_s=5.0)["wait_s"]
+    words = ("name", "joint_states", "commands", "controller")
+    given, numbers = order.words(*words), order.numbers(*words, wait_s=5.0, max_hz=0.0)
+    if order.policy is None:
+        raise ContractError(
+            "the driver 'ros2' takes joints and limits from a policy's contract; name a policy"
+        )
     controller = given["controller"] or "forward"
     if controller not in ("forward", "trajectory"):
         raise ContractError(f"driver option controller={controller!r} is forward or trajectory")
+    topics = [topic for topic in (given["joint_states"], given["commands"]) if topic]
     return RosRobot(
         order.contract,
         order.clock,
+        name=given["name"] or " ".join(["ros2", *topics]),
         joint_states=given["joint_states"] or "/joint_states",
         commands=given["commands"],
         controller="trajectory" if controller == "trajectory" else "forward",
-        wait_s=wait_s,
+        wait_s=numbers["wait_s"],
+        max_hz=numbers["max_hz"],
     )

@@ -96,7 +96,7 @@ class LeRobotRobot:
         self._pictures = {c.name: _CameraState() for c in self._cameras}
         ends = [x.ends for x in self._joints]
         self._info = DriverInfo(
-            name=str(getattr(robot, "name", type(robot).__name__)),
+            name=_name(robot),
             joints=tuple(x.joint for x in self._joints),
             command="position",
             unit=contract.action.unit if contract else "rad",
@@ -244,6 +244,12 @@ class LeRobotRobot:
     def _in_clock(self, stamp_s: float) -> float:
         """Returns a time of LeRobot's clock in the controller's."""
         return self._clock.now_s() - (time.perf_counter() - stamp_s)
+
+
+def _name(robot: Any) -> str:
+    """Returns the name of one arm: its kind and LeRobot's ``id``, which tells two of a kind."""
+    kind, number = getattr(robot, "name", type(robot).__name__), getattr(robot, "id", None)
+    return f"{kind}-{number}" if number else str(kind)
 
 
 def _is_same(image: np.ndarray, last: np.ndarray) -> bool:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from mjx_s2r.contract import ContractError, PolicyContract
+from mjx_s2r.contract import ActionSpec, ContractError, PolicyContract
 from mjx_s2r.robot.clock import Clock
 from mjx_s2r.robot.driver import Driver
 
@@ -29,6 +29,13 @@ KNOWN = {  # name -> factory, what to install, what follows the name
     "lerobot": ("mjx_s2r.robot.drivers.factories:lerobot_factory", "lerobot", "module:function"),
     "ros2": ("mjx_s2r.robot.drivers.factories:ros2_factory", "mjx_s2r[robot]", ""),
 }
+# What a driver is made from before there is a policy for the robot.
+UNKNOWN = PolicyContract(
+    "collect",
+    50.0,
+    (),
+    ActionSpec(("?",), "position", "rad", (1.0,), (0.0,), (-1.0,), (1.0,), (1.0,), (1.0,)),
+)
 
 
 @dataclass(frozen=True)
@@ -36,7 +43,7 @@ class DriverOrder:
     """What a factory makes a driver from.
 
     Attributes:
-        contract: the policy that will drive the robot.
+        contract: the policy that will drive the robot; `UNKNOWN` where there is none yet.
         clock: the time that the driver's stamps are in.
         address: what follows the name and its colon: "//host:port" of "udp://host:port".
         options: settings by name, as a command line gives them.
@@ -46,6 +53,11 @@ class DriverOrder:
     clock: Clock
     address: str = ""
     options: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def policy(self) -> PolicyContract | None:
+        """The contract of the policy that will drive the robot; None where there is none yet."""
+        return None if self.contract == UNKNOWN else self.contract
 
     def words(self, *known: str) -> dict[str, str]:
         """Returns the options of some names as they were given, "" where they were not.

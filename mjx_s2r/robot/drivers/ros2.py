@@ -10,6 +10,7 @@ import math
 import threading
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from mjx_s2r.robot.log.reader import data_sheet_of
 from mjx_s2r.robot.ros2_control import CONTROLLER, RosController
 
 DEPTH = 10  # messages that a publisher keeps
+READS = 4  # readings and commands that a topic carries in a control period; a reading is a copy
 ENCODINGS = {  # of sensor_msgs/Image: type, channels
     "rgb8": ("uint8", 3),
     "bgr8": ("uint8", 3),
@@ -40,6 +42,8 @@ class RosRobot:
         clock: Clock,
         *,
         info: DriverInfo | None = None,
+        name: str = "ros2",
+        max_hz: float = 0.0,
         joint_states: str = "/joint_states",
         commands: str = "",
         controller: RosController = "forward",
@@ -54,6 +58,9 @@ class RosRobot:
             contract: of the policy: joints, cameras, rate.
             clock: of the controller; the time stamps are in it.
             info: the robot's data sheet; None believes the contract's limits.
+            name: of the robot where there is no data sheet; stages and latched stops belong to it.
+            max_hz: fastest rate of commands where there is no data sheet; 0 is `READS` times the
+                contract's.
             joint_states: topic of the joint states.
             commands: topic of the commands; "" for the one of the files that
                 `mjx_s2r.robot.ros2_control` writes.
@@ -65,13 +72,16 @@ class RosRobot:
             node: name of the node.
 
         Raises:
-            ContractError: efforts as a trajectory.
+            ContractError: efforts as a trajectory, or a rate that is none.
         """
         effort = contract.action.mode == "effort"
         if effort and controller == "trajectory":
             raise ContractError("a trajectory holds no efforts; use controller='forward'")
         self._contract, self._clock, self._node_name = contract, clock, node
-        self._info = info or data_sheet_of(contract, "ros2")
+        if info is None:
+            sheet = data_sheet_of(contract, name)
+            info = replace(sheet, max_hz=max_hz or READS * contract.control_hz)
+        self._info = info
         self._topics = {"joint states": joint_states}
         names = {"forward": "commands", "trajectory": "joint_trajectory"}
         self._command_topic = commands or f"/{CONTROLLER}/{names[controller]}"
@@ -193,7 +203,7 @@ class RosRobot:
         self._signals: dict[str, np.ndarray] = {}
         self._images: dict[str, np.ndarray] = {}
         self._images_s: dict[str, float] = {}
-        self._problem = ""
+        self._problem = self._lacking = ""
         self._last = None
         self._filter = VelocityFilter(joints, self._velocity_s)
 
@@ -213,6 +223,8 @@ class RosRobot:
             if not silent:
                 return
             if time.monotonic() > until_s:
+                if self._lacking and not came:
+                    raise ContractError(self._lacking)
                 raise ContractError(
                     f"no message on {', '.join(silent)} within {self._wait_s:g} s; start the "
                     "robot, or name its topics"
@@ -220,14 +232,18 @@ class RosRobot:
             time.sleep(0.005)
 
     def _on_joints(self, message: Any) -> None:
-        """Takes a sensor_msgs/JointState; it may hold more joints, in any order."""
+        """Takes a sensor_msgs/JointState; it may hold more joints, in any order.
+
+        One that lacks a joint is passed by, as another publisher's: the reading grows old where no
+        whole one comes.
+        """
         place = {name: index for index, name in enumerate(message.name)}
         missing = [j for j in self._info.joints if j not in place]
         if missing:
             with self._lock:
-                self._problem = (
+                self._lacking = (
                     f"{self._topics['joint states']} has no joint {missing}, only {sorted(place)}; "
-                    "train with the robot's names"
+                    "train with the robot's names, or publish all joints in one message"
                 )
             return
         order = [place[j] for j in self._info.joints]

@@ -1,13 +1,16 @@
 """Drivers by name: what a name leads to, and what a wrong one says."""
 
 import json
+import math
 import re
 from pathlib import Path
 
 import pytest
 
 from mjx_s2r.contract import ContractError
+from mjx_s2r.robot.cli.robots import RobotChoice, open_unknown
 from mjx_s2r.robot.clock import VirtualClock
+from mjx_s2r.robot.collect.actors import motion_contract
 from mjx_s2r.robot.controller import ControllerConfig, homing, run
 from mjx_s2r.robot.drivers.bench import BenchRobot
 from mjx_s2r.robot.drivers.lerobot import LeRobotRobot
@@ -17,7 +20,7 @@ from mjx_s2r.robot.drivers.ros2 import RosRobot
 from mjx_s2r.robot.drivers.template import MyRobot
 from mjx_s2r.robot.drivers.udp import UdpRobot
 from mjx_s2r.robot.log import FlightLog
-from tests.robot.drivers.test_lerobot import RANGES, contract_of_two
+from tests.robot.drivers.test_lerobot import RANGES, FakeArm, contract_of_two
 from tests.robot.fakes import contract_for
 
 CONTRACT = contract_for()
@@ -46,6 +49,45 @@ def test_a_lerobot_arm_has_a_name(tmp_path: Path) -> None:
     driver = open_driver(name, contract_of_two(), VirtualClock(), options)
     assert isinstance(driver, LeRobotRobot)
     assert (driver.describe().joints, driver.describe().max_hz) == (("a", "b"), 50)
+
+
+class LeftArm(FakeArm):
+    """One of two arms of a kind."""
+
+    id = "left"
+
+
+def test_two_robots_of_a_kind_are_two_robots(tmp_path: Path) -> None:
+    """What one has earned, or has latched, is not the other's."""
+    path = tmp_path / "arm.json"
+    path.write_text(json.dumps({m: CALIBRATED | {"id": i} for i, m in enumerate(RANGES)}))
+    options = {"calibration": str(path), "names": "left=a,right=b"}
+    arms = [
+        open_driver(f"lerobot:{module}:{kind}", contract_of_two(), VirtualClock(), options)
+        for module, kind in (
+            ("tests.robot.drivers.test_lerobot", "FakeArm"),
+            ("tests.robot.drivers.test_named", "LeftArm"),
+        )
+    ]
+    assert [arm.describe().name for arm in arms] == ["fake_arm", "fake_arm-left"]
+    ways = ({}, {"name": "left"}, {"commands": "/left/go"}, {"joint_states": "/left/joints"})
+    names = [open_driver("ros2", CONTRACT, VirtualClock(), x).describe().name for x in ways]
+    assert names == ["ros2", "left", "ros2 /left/go", "ros2 /left/joints"]
+
+
+def test_an_arm_of_lerobot_moves_without_a_policy(tmp_path: Path) -> None:
+    """Its joints and their ends come from the calibration."""
+    path = tmp_path / "arm.json"
+    path.write_text(json.dumps({m: CALIBRATED | {"id": i} for i, m in enumerate(RANGES)}))
+    name = "lerobot:tests.robot.drivers.test_lerobot:FakeArm"
+    options = {"calibration": str(path)}
+    info = open_unknown(RobotChoice(name, options), VirtualClock()).describe()
+    contract = motion_contract(info, 25.0)
+    assert contract.action.joints == tuple(RANGES)
+    assert contract.action.high == pytest.approx([2000 / 4096 * math.pi] * 2)
+    assert open_driver(name, contract, VirtualClock(), options).describe() == info
+    with pytest.raises(ContractError, match="'ros2' takes joints and limits from a policy's"):
+        open_unknown(RobotChoice("ros2", {}), VirtualClock())
 
 
 def test_a_log_has_a_name(tmp_path: Path) -> None:

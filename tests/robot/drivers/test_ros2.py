@@ -16,6 +16,7 @@ from mjx_s2r.robot.controller import ControllerConfig, run
 from mjx_s2r.robot.driver import check
 from mjx_s2r.robot.drivers.ros2 import RosRobot
 from mjx_s2r.robot.safety import SafetyConfig
+from mjx_s2r.robot.watchdog.config import WatchdogConfig
 from tests.robot.fakes import CAMERA, FakePolicy, contract_for
 
 Message = SimpleNamespace
@@ -228,7 +229,32 @@ def test_what_does_not_fit_is_refused(ros: FakeRos) -> None:
         RosRobot(contract, VirtualClock(), wait_s=0.02).connect()
     ros.first = {"/joint_states": stamped(name=["x"], position=[0], velocity=[], effort=[])}
     with pytest.raises(ContractError, match=r"no joint \['a', 'b'\], only \['x'\]"):
-        RosRobot(contract_for(), VirtualClock()).connect()
+        RosRobot(contract_for(), VirtualClock(), wait_s=0.02).connect()
+
+
+def test_another_publishers_joint_states_are_passed_by(ros: FakeRos) -> None:
+    """A gripper that publishes its joint alone ends no flight, and makes no reading young."""
+    clock = VirtualClock(100.0)
+    ros.first = {"/joint_states": joints(0.1, 0.2)}
+    robot = RosRobot(contract_for(), clock)
+    robot.connect()
+    whole = robot.read()
+    clock.advance(1.0)
+    ros.say("/joint_states", stamped(name=["b"], position=[7.0], velocity=[], effort=[]))
+    assert robot.read().time_s == whole.time_s
+    np.testing.assert_array_equal(robot.read().signals["joint_pos"], [0.1, 0.2])
+    ros.say("/joint_states", joints(0.3, 0.4))
+    np.testing.assert_array_equal(robot.read().signals["joint_pos"], [0.3, 0.4])
+    robot.close()
+
+
+def test_it_is_read_as_often_as_other_robots() -> None:
+    """So that a reading is not older than a quarter of a period when the controller takes it."""
+    contract = contract_for()
+    info = RosRobot(contract, VirtualClock()).describe()
+    assert WatchdogConfig().reading_hz(50.0, 5 * info.max_hz) == 200.0
+    assert info.max_hz == 4 * contract.control_hz
+    assert RosRobot(contract, VirtualClock(), max_hz=500.0).describe().max_hz == 500.0
 
 
 def test_without_ros_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -173,17 +173,17 @@ def test_a_button_that_was_pressed_and_released_while_idle_is_not_passed_over(
 ) -> None:
     """The robot takes no commands after it, so a flight of them would be one of a robot at rest."""
     driver = udp.UdpRobot(("127.0.0.1", robot.port))
-    driver.connect()
-    for press in (signal.SIGUSR1, signal.SIGUSR2):
-        robot.process.send_signal(press)
-        time.sleep(0.05)
-    assert until(lambda: not driver.read().estop)
-    with pytest.raises(DriverError, match="e-stop was pressed, and released since; connect again"):
+    with contextlib.closing(driver):
+        driver.connect()
+        robot.process.send_signal(signal.SIGUSR1)
+        assert until(lambda: driver.read().estop)
+        robot.process.send_signal(signal.SIGUSR2)
+        assert until(lambda: not driver.read().estop)
+        with pytest.raises(DriverError, match="was pressed, and released since; connect again"):
+            driver.write(np.zeros(2))
+        driver.connect()
         driver.write(np.zeros(2))
-    driver.connect()
-    driver.write(np.zeros(2))
-    robot.tells("moving")
-    driver.close()
+        robot.tells("moving")
 
 
 def test_a_robot_that_takes_no_command_is_noticed() -> None:
