@@ -359,6 +359,7 @@ def robot_session(
     by = _person(args, choice)
     clock = VirtualClock() if choice.virtual else RealClock()
     with ExitStack() as stack:
+        lock = stack.enter_context(ExitStack())  # left after the robot is closed
         driver: Driver
         if choice.watchdog:
             args.flights.mkdir(parents=True, exist_ok=True)
@@ -371,7 +372,7 @@ def robot_session(
         info = driver.describe()
         check(contract, info)
         folder = state_folder(info.name)
-        stack.enter_context(only_one(folder))
+        lock.enter_context(only_one(folder))
         refuse_latched(info.name, latch_path(folder))
         file = StageFile.of(folder, info.name, digest) if choice.needs_person else None
         state = file.load() if file else StageState(info.name, digest)

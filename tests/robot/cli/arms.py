@@ -7,6 +7,7 @@ import numpy as np
 
 from mjx_s2r.robot.driver import Reading
 from mjx_s2r.robot.drivers.named import DriverOrder
+from mjx_s2r.robot.state_folder import BusyError, only_one, state_folder
 from tests.robot.fakes import JOINTS, FakeDriver, contract_for, reading_at
 
 
@@ -73,6 +74,23 @@ def presses_and_fails(order: DriverOrder) -> FakeDriver:
 
     robot.on_stop = stop
     return robot
+
+
+class Closing(FakeDriver):
+    """A robot that writes down whether another process could take it while it is closed."""
+
+    def close(self) -> None:
+        """Tries to take the robot's lock."""
+        try:
+            with only_one(state_folder("fake")):
+                Path("closed").write_text("free")
+        except BusyError:
+            Path("closed").write_text("held")
+
+
+def closing(order: DriverOrder) -> Closing:
+    """Returns the robot of an order."""
+    return Closing(order.contract, order.clock.now_s)
 
 
 class Leader:

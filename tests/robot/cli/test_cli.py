@@ -23,7 +23,7 @@ from mjx_s2r.robot.driver import Reading
 from mjx_s2r.robot.drivers.bench import BenchRobot
 from mjx_s2r.robot.drivers.named import DriverOrder
 from mjx_s2r.robot.latch import set_latch
-from mjx_s2r.robot.state_folder import latch_path, state_folder
+from mjx_s2r.robot.state_folder import latch_path, only_one, state_folder
 from tests.robot.cli import arms
 from tests.robot.fakes import CAMERA, FakeDriver, contract_for, write_onnx
 
@@ -343,6 +343,13 @@ def test_a_home_at_the_end_of_a_range_is_gone_to_as_near_as_the_guard_allows(
     way = log.read(flight(tmp_path) / "home-1.log")
     assert way.commands[-1][0] == pytest.approx(-1.9, abs=0.081)
     assert not any(e.code == "position" for step in way.steps for e in step.events)
+
+
+def test_nobody_takes_a_robot_that_is_still_being_closed(policy: str, tmp_path: Path) -> None:
+    assert main(["run", policy, "--driver", f"{ARM}closing", *SHORT, *AS_ADA]) == OK
+    assert (tmp_path / "closed").read_text() == "held"
+    with only_one(state_folder("fake")):
+        pass  # and afterwards it is free
 
 
 def test_check_finds_degrees_and_moves_nothing(

@@ -186,6 +186,21 @@ def test_a_button_that_was_pressed_and_released_while_idle_is_not_passed_over(
         robot.tells("moving")
 
 
+@needs_compiler
+def test_the_watchdogs_reset_greets_a_robot_whose_button_was_released(robot: Robot) -> None:
+    patient = WatchdogConfig(timeout_s=5.0, heartbeat_s=5.0, realtime=False)
+    with WatchedDriver(f"udp://127.0.0.1:{robot.port}", contract_for(), config=patient) as driver:
+        driver.connect()
+        robot.process.send_signal(signal.SIGUSR1)
+        assert until(lambda: driver.status().state == "tripped")
+        robot.process.send_signal(signal.SIGUSR2)
+        assert until(lambda: not driver.read().estop)
+        driver.reset()
+        driver.read()
+        driver.write(np.zeros(2))
+        robot.tells("moving")
+
+
 def test_a_robot_that_takes_no_command_is_noticed() -> None:
     """An end that says nothing of itself: readings come, and what it took is never newer."""
     robot = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
