@@ -54,4 +54,10 @@ def _robot(order: DriverOrder) -> JudgedRobot:
     name = order.options.get("task", order.contract.task)
     reality = order.options.get("reality")
     config = EvaluateConfig(reality=Path(reality) if reality else None, robots=robots, count=1)
-    return next(stand_ins(make_task(name), realities(name, config)))
+    try:
+        task = make_task(name)
+    except ParamError as error:
+        if "task" in order.options:
+            raise
+        raise ParamError(f"{error}; say --option task=module:Class") from error
+    return next(stand_ins(task, realities(name, config)))

@@ -35,7 +35,6 @@ from mjx_s2r.learn.distill.teachers import ppo_teacher
 from mjx_s2r.learn.networks.encoders.config import check_encoder
 from mjx_s2r.learn.networks.encoders.pretrained import load_weights, with_checksum
 from mjx_s2r.learn.ppo.ppo import PPO
-from mjx_s2r.learn.rollout import reset_envs
 from mjx_s2r.learn.trainer import Trainer, TrainState, fit
 from mjx_s2r.params import ParamError, ParamSpace
 from mjx_s2r.params.ranges import changed_space, read_range
@@ -419,9 +418,13 @@ def load_student(
 
 
 def student_mosaic(trainer: Trainer, state: TrainState, count: int) -> np.ndarray:
-    """Returns (count, H, W, 3) uint8: what the first camera shows in ``count`` fresh worlds."""
+    """Returns (count, H, W, 3) uint8: what the first camera shows in training, in fresh looks.
+
+    The worlds are the first of those in ``state``, at most all of them: the programs that draw them
+    are compiled already.
+    """
     assert trainer.cameras is not None, "a student sees"
-    keys = jax.random.split(jax.random.fold_in(state.key, FRAMES), 3)
-    params = trainer.curriculum.sample(state.curriculum, count, keys[0])
-    worlds = reset_envs(trainer.env, params, key=keys[1])
-    return to_rgb(np.asarray(trainer.cameras.pictures(worlds, params.xi, keys[2])[0]))
+    key_looks, key_draw = jax.random.split(jax.random.fold_in(state.key, FRAMES))
+    params = trainer.curriculum.sample(state.curriculum, trainer.config.num_envs, key_looks)
+    shown = trainer.cameras.pictures(state.env_state, params.xi, key_draw)
+    return to_rgb(np.asarray(shown[0][:count]))

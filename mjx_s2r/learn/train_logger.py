@@ -17,6 +17,7 @@ from mjx_s2r.params import ParamSpace
 from mjx_s2r.sim import nan_replay
 
 # Figures whose newest value counts, not the mean
+LEAST_TOLD = 0.005  # share of the acting that is the teacher's
 LAST = ("learning_rate", "beta", "stage", "held_out_error")
 
 
@@ -150,6 +151,8 @@ def _note(line: dict[str, float]) -> str:
     note = f"{line['steps_per_s']:,.0f} steps/s  success {line['success']:.2f}  "
     if "label_error_m" in line:
         note += f"finds it within {100 * line['label_error_m']:.1f} cm"
+        if line.get("beta", 0.0) >= LEAST_TOLD:  # success is then not the student's alone
+            note += f"  teacher acts {line['beta']:.0%}"
     else:
         note += f"return {line['return']:.0f}  width {np.exp(line['entropy']):.2f}"
     alarms = {"nan_envs": "worlds not finite", "full_contacts": "steps without room for contacts"}

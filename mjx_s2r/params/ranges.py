@@ -28,6 +28,9 @@ from mjx_s2r.params.space import ParamSpace
 FORM = "write name=low,high, or name=value for a fixed one"
 KEYS = ("low", "high", "nominal", "limits", "initial", "law", "correlation", "rho", "of")
 WORDS = ("law", "correlation", "of")  # keys whose value is no number
+OTHER_UNITS = (("s", "ms", 1e-3), ("rad", "degrees", math.pi / 180), ("m", "mm", 1e-3))
+LEAST_SHARE = 0.01  # of a row's limit, for a value in another unit to be what was meant
+TOO_FAR = 10.0  # times a row's limit, beyond which limits of its own are no advice
 POSTERIOR = "mjx_s2r posterior 1"  # the format of a posterior.json, and its version
 
 
@@ -205,6 +208,28 @@ def _led_anew(before: tuple[Param, ...], after: tuple[Param, ...]) -> tuple[Para
     return tuple(out)
 
 
+def _in_unit(row: Param) -> str:
+    """Returns the unit behind a number, nothing where it has none."""
+    return "" if row.unit in ("", "1") else f" {row.unit}"
+
+
+def _remedy(row: Param, low: float, high: float, limits: Range) -> str:
+    """Returns what helps where a range leaves hard limits: its unit, or limits of its own."""
+    for unit, other, factor in OTHER_UNITS:
+        inside = limits[0] <= low * factor and high * factor <= limits[1]
+        if unit == row.unit and inside and high * factor >= LEAST_SHARE * limits[1]:
+            return (
+                f"{low:g} to {high:g} {other} are {low * factor:.4g},{high * factor:.4g} in "
+                f"{unit}; narrow it otherwise"
+            )
+    if max(abs(low), abs(high)) > TOO_FAR * max(map(abs, limits)):
+        return f"narrow it; values are in{unit}" if (unit := _in_unit(row)) else "narrow it"
+    return (
+        "narrow it, or give limits of its own as well: "
+        f"{row.name}={low:g},{high:g};limits={min(low, limits[0]):g},{max(high, limits[1]):g}"
+    )
+
+
 def _changed_row(row: Param, change: RowRange) -> Param:
     """Returns a row with the range that it is given.
 
@@ -228,8 +253,7 @@ def _changed_row(row: Param, change: RowRange) -> Param:
     if low < limits[0] or high > limits[1]:
         raise ParamError(
             f"{where}: {low:g} to {high:g} leaves the row's hard limits, {limits[0]:g} to "
-            f"{limits[1]:g} {row.unit}; narrow it, or give limits of its own as well: "
-            f"{row.name}={low:g},{high:g};limits={min(low, limits[0]):g},{max(high, limits[1]):g}"
+            f"{limits[1]:g}{_in_unit(row)}; {_remedy(row, low, high, limits)}"
         )
     initial = change.initial or tuple(min(max(x, low), high) for x in row.initial)
     if initial[0] < low or initial[1] > high:

@@ -20,6 +20,7 @@ DEGREES = 180 / math.pi
 NOISY = 0.02  # rad or m: standard deviation of a joint at rest that is worth a word
 STILL_PICTURES = 5  # pictures with one content that make a camera a frozen one
 OFTEN = 4
+FELT = 0.1  # of a control period: a latency below that changes nothing
 LATE = ("delay", "latency")
 OF_CAMERAS = ("camera", "frame", "image", "picture")
 
@@ -219,7 +220,9 @@ def _times(contract: PolicyContract, glances: Sequence[Glance]) -> Iterator[Rema
         f"a reading is {1e3 * np.percentile(ages, 99):.2f} ms old and takes "
         f"{1e3 * np.percentile(blocked, 99):.2f} ms to get (p99)"
     )
-    yield _beside("time", text, late_s, trained_delays(contract.ranges, cameras=False))
+    least_s = FELT / contract.control_hz
+    delays = trained_delays(contract.ranges, cameras=False)
+    yield _beside("time", text, late_s, least_s, delays)
     for camera in contract.cameras:
         old = [
             g.got_s - g.reading.image_time_s[camera.name]
@@ -230,9 +233,8 @@ def _times(contract: PolicyContract, glances: Sequence[Glance]) -> Iterator[Rema
             # between two pictures the last one holds, in training, too: its delivery counts
             delivery_s = float(np.min(old))
             text = f"a picture is {1e3 * delivery_s:.1f} ms old when it arrives"
-            yield _beside(
-                camera.name, text, delivery_s, trained_delays(contract.ranges, cameras=True)
-            )
+            delays = trained_delays(contract.ranges, cameras=True)
+            yield _beside(camera.name, text, delivery_s, least_s, delays)
     if blocked.max() > 1 / contract.control_hz:
         yield Remark(
             "fault",
@@ -248,14 +250,16 @@ def trained_delays(ranges: Sequence[TrainedRange], *, cameras: bool) -> list[Tra
     return [r for r in delays if any(word in r.name for word in OF_CAMERAS) == cameras]
 
 
-def _beside(about: str, text: str, late_s: float, rows: Sequence[TrainedRange]) -> Remark:
-    """Returns a latency beside the sum of the trained ones."""
+def _beside(
+    about: str, text: str, late_s: float, least_s: float, rows: Sequence[TrainedRange]
+) -> Remark:
+    """Returns a latency beside the sum of the trained ones; below ``least_s`` nobody feels it."""
     if not rows:
         return Remark("note", about, f"{text}; the policy names no delay that it was trained on")
     longest_s = sum(r.high for r in rows)
     names = ", ".join(r.name for r in rows)
     said = f"{text}; trained up to {1e3 * longest_s:.1f} ms ({names})"
-    if late_s > longest_s:
+    if late_s > max(longest_s, least_s):
         return Remark("fault", about, f"{said}: too slow, train with a longer delay")
     return Remark("ok", about, said)
 

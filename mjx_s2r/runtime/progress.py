@@ -65,6 +65,8 @@ def compile_ahead(mesh: Mesh, programs: Iterable[Lowered]) -> None:
     """
     if mesh.size > 1:
         return
+    if not console.is_terminal:
+        print_line("compiling, a minute or some")
     with console.status("compiling") as status:
 
         def tell(done: int, total: int) -> None:

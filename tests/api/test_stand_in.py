@@ -40,3 +40,9 @@ def test_it_is_the_tasks_robot_and_goes_home() -> None:
 def test_what_cannot_be_built_is_one_sentence(options: dict[str, str], said: str) -> None:
     with pytest.raises(ContractError, match=said):
         open_driver("stand-in", CONTRACT, VirtualClock(), options)
+
+
+def test_a_task_of_ones_own_is_told_how_it_is_named() -> None:
+    mine = replace(CONTRACT, task="my_arm")
+    with pytest.raises(ContractError, match=r"unknown task 'my_arm'.*--option task=module:Class"):
+        open_driver("stand-in", mine, VirtualClock(), {})

@@ -57,6 +57,12 @@ def test_texts_files_and_notebooks_say_the_same() -> None:
         ("mas=0.8,1.2", "unknown parameter 'mas'; did you mean 'mass'"),
         ("mass=1.2,0.8", "low 1.2 is above high 0.8; swap them"),
         ("mass=0.4,1.2", "0.4 to 1.2 leaves the row's hard limits, 0.5 to 2.*limits=0.4,2"),
+        ("mass=40,1200", "leaves the row's hard limits, 0.5 to 2; narrow it$"),
+        ("delay=20", r"20 to 20 leaves .* 0 to 0.06 s; 20 to 20 ms are 0.02,0.02 in s; narrow"),
+        (
+            "delay=0.02,0.3",
+            "narrow it, or give limits of its own as well: delay=0.02,0.3;limits=0,",
+        ),
         ("mass=nan,1", "low nan must be a finite number"),
         ("mass=0.8,inf", "high inf must be a finite number"),
         ("mass=heavy", "'heavy' is no number; write name=low,high"),

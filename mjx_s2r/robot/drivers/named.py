@@ -12,6 +12,7 @@ import inspect
 import io
 import os
 import sys
+import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -107,11 +108,20 @@ def open_driver(
 
     Raises:
         ContractError: an unknown name, with near ones; a factory that is missing or that makes no
-            driver; what the factory itself refuses.
+            driver; what the factory itself refuses or fails at.
     """
     factory, address = _factory(name)
     order = DriverOrder(contract, clock, address, dict(options or {}))
-    driver = factory(order) if _takes_order(factory) else factory()
+    try:
+        driver = factory(order) if _takes_order(factory) else factory()
+    except ContractError:
+        raise
+    except Exception as error:  # of somebody else's code, before anything has moved
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        raise ContractError(
+            f"driver {name!r} cannot be made: {type(error).__name__}: {error} ({place.filename}:"
+            f"{place.lineno}); is the robot connected and switched on?"
+        ) from error
     missing = [part for part in NEEDED if not callable(getattr(driver, part, None))]
     if missing:
         raise ContractError(

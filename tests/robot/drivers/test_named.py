@@ -102,6 +102,19 @@ def test_a_log_has_a_name(tmp_path: Path) -> None:
     assert sorted(again.read().signals) == ["joint_pos", "joint_vel"]
 
 
+def test_a_driver_that_cannot_be_made_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the error's own words and place; nothing has moved."""
+    (tmp_path / "my_driver_of_a_test.py").write_text(
+        "def make():\n    raise OSError('no arm on the bus')\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    words = r"OSError: no arm on the bus \(.*my_driver_of_a_test\.py:2\); is the robot connected"
+    with pytest.raises(ContractError, match=words):
+        open_driver("my_driver_of_a_test:make", CONTRACT, VirtualClock())
+
+
 @pytest.mark.parametrize(
     ("name", "options", "said"),
     [
