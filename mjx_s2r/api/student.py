@@ -44,7 +44,7 @@ from mjx_s2r.runtime import distributed
 from mjx_s2r.runtime.progress import console
 from mjx_s2r.runtime.random_keys import FRAMES
 from mjx_s2r.runtime.sharding import device_mesh
-from mjx_s2r.sim.backends.physics_config import ModelError, PhysicsConfig, one_device
+from mjx_s2r.sim.backends.physics_config import ONE_DEVICE, PhysicsConfig, one_device
 from mjx_s2r.sim.backends.step_cost import memory_here
 from mjx_s2r.sim.env import Env, require_native
 from mjx_s2r.sim.interface import Environment
@@ -276,13 +276,10 @@ def _with_engine(config: StudentConfig, env: Environment | None, devices: int) -
         return config
     teacher = read_config(TeacherConfig, config.teacher_folder)
     engine = teacher.physics if env is None else PhysicsConfig(require_native(env).physics.backend)
-    try:
-        one_device(engine, devices)
-    except ModelError:
-        if settled:
-            raise
+    if devices > 1 and engine.backend in ONE_DEVICE and not settled:
         console.print(f"physics in MJX: the teacher's {engine.backend!r} is for one device")
         return replace(config, physics=StudentPhysics("jax"))
+    one_device(engine, devices)
     return config
 
 

@@ -70,8 +70,7 @@ def student_start(
             f"start {run}: the student has a memory of {size}, and ppo.rnn_hidden is "
             f"{config.ppo.rnn_hidden}; give --ppo.rnn-hidden {size}"
         )
-    folder = origin_folder(student.run, "teacher", student.teacher)
-    before, whose, taught = load_teacher(folder, student.teacher_iteration)
+    before, whose, taught = load_teacher(student.teacher_folder, student.teacher_iteration)
     memory = whose.algorithm.zero_rnn_state(1).actor.shape[-1]
     if memory or whose.cameras is not None:
         raise ConfigError(

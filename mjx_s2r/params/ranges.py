@@ -223,7 +223,8 @@ def _remedy(row: Param, low: float, high: float, limits: Range) -> str:
                 f"{unit}; narrow it otherwise"
             )
     if max(abs(low), abs(high)) > TOO_FAR * max(map(abs, limits)):
-        return f"narrow it; values are in{unit}" if (unit := _in_unit(row)) else "narrow it"
+        known = _in_unit(row)
+        return f"narrow it; values are in{known}" if known else "narrow it"
     return (
         "narrow it, or give limits of its own as well: "
         f"{row.name}={low:g},{high:g};limits={min(low, limits[0]):g},{max(high, limits[1]):g}"

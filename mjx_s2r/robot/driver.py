@@ -223,6 +223,16 @@ def fastest_change(contract: PolicyContract, info: DriverInfo) -> np.ndarray:
     return own if contract.action.mode == "effort" else np.minimum(own, info.max_rate)
 
 
+def largest_lag(contract: PolicyContract, info: DriverInfo) -> np.ndarray:
+    """Returns how far each servo (J,) can stand from its command, rad or m: its effort over gain.
+
+    Where the contract tells no gain, or nobody an effort, it is infinite.
+    """
+    kp = np.array(contract.action.kp or (0.0,) * len(contract.action.joints))
+    most = np.minimum(contract.action.max_effort, info.max_effort)
+    return np.where(kp > 0, most / np.where(kp > 0, kp, 1.0), np.inf)
+
+
 def check(contract: PolicyContract, info: DriverInfo) -> None:
     """Checks that a policy fits a robot.
 

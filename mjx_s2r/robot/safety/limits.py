@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mjx_s2r.contract import ContractError, PolicyContract
-from mjx_s2r.robot.driver import DriverInfo, fastest_change
+from mjx_s2r.robot.driver import DriverInfo, fastest_change, largest_lag
 from mjx_s2r.robot.safety.causes import Event
 from mjx_s2r.robot.safety.config import SafetyConfig
 
@@ -98,12 +98,10 @@ def command_limits(
     fastest = fastest_change(contract, info)
     acceleration = _each("max_acceleration", config.max_acceleration, joints)
     free = np.full(joints, np.inf)
-    kp = np.array(action.kp or (0.0,) * joints)
-    most = np.minimum(action.max_effort, info.max_effort)
     # A stiff servo that limits its own force, as the contract says, must be led by what a command
     # may change in one period, or it would crawl. A robot that allows less is never led by more.
     stride = fastest / contract.control_hz
-    reach = np.where(kp > 0, most / np.where(kp > 0, kp, 1.0), np.inf)
+    reach = largest_lag(contract, info)
     own = np.isfinite(stride) & (np.array(action.max_effort) <= np.array(info.max_effort))
     reach = np.where(own, np.maximum(reach, stride), reach)
     rate = fastest if effort else config.speed_fraction * fastest

@@ -12,7 +12,7 @@ import math
 import numpy as np
 
 from mjx_s2r.contract import PolicyContract
-from mjx_s2r.robot.driver import SLACK, DriverInfo, fastest_change
+from mjx_s2r.robot.driver import SLACK, DriverInfo, fastest_change, largest_lag
 
 BURST = 2.0
 REACH = 0.05  # how far the first command may lie from the measured joints, rad or m
@@ -33,8 +33,7 @@ class CommandJudge:
         self._rate = fastest_change(contract, info)
         self._most_s = BURST / contract.control_hz
         self._room = self._rate * self._most_s
-        kp = np.array(action.kp or (0.0,) * len(low))
-        sag = np.where(kp > 0, most / np.where(kp > 0, kp, 1.0), np.inf)
+        sag = largest_lag(contract, info)
         self._sag = np.where(np.isfinite(sag), sag, SAG_S * self._rate)
         self._last: np.ndarray | None = None
         self._last_s = -math.inf

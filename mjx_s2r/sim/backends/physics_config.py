@@ -13,6 +13,9 @@ Leaves = dict[str, jax.Array]  # mjx.Model field (dotted path) -> value of one w
 LEAST_DOF = 3
 
 
+ONE_DEVICE = ("warp", "c")  # engines that step all worlds in one call
+
+
 class ModelError(ValueError):
     """A MuJoCo model that cannot be simulated faithfully; names the element and the remedy."""
 
@@ -40,7 +43,7 @@ def one_device(config: PhysicsConfig, devices: int) -> None:
     Raises:
         ModelError: several; the compiler cannot split such a call over them.
     """
-    if config.backend in ("warp", "c") and devices > 1:
+    if config.backend in ONE_DEVICE and devices > 1:
         raise ModelError(
             f"physics.backend {config.backend!r} steps all worlds on one device, and the run is on "
             f"{devices}; set --devices 1, or use physics.backend jax"
