@@ -11,26 +11,33 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
 
-from mjx_s2r.params import ParamError, unknown
-from mjx_s2r.runtime import devices
-from mjx_s2r.runtime.signals import end_with_parent
-from train.help_page import show_help, verb_list
 from train.verbs import VERBS
 
 RESUMED = ("teacher", "seeds", "student", "adapt")  # the others go on by themselves
 BEGUN_ANEW = (  # keep nothing half done
-    *("evaluate", "fly", "judge", "view", "check", "inspect"),
+    *("fly", "judge", "view", "check", "inspect"),
     *("prepare", "calibrate", "excite", "gap"),
 )
 # A path of the user's that does not exist, may not be touched, or lies on a full disk.
 OF_THE_DISK = (errno.ENOENT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
 LIGHT = ("browse", "fly", "completion")  # need no jax, or start it by themselves
 HELP = ("-h", "--help")
+NEEDED = ("numpy", "jax", "mujoco", "flax", "tyro", "rich")  # stand for the extra "train"
 
 
 def main() -> int:
     """Runs the verb named on the command line; returns the exit status."""
+    if missing := [name for name in NEEDED if find_spec(name) is None]:
+        print(f"error: {_not_installed(missing)}", file=sys.stderr)
+        return 2
+    from mjx_s2r.params import unknown
+    from mjx_s2r.runtime import devices
+    from mjx_s2r.runtime.signals import end_with_parent
+    from train.help_page import show_help, verb_list
+
     if len(sys.argv) < 2 or sys.argv[1] in HELP:
         with contextlib.suppress(BrokenPipeError):  # `| head` has read enough
             print(verb_list(), flush=True)
@@ -76,6 +83,19 @@ def main() -> int:
         return 2
 
 
+def _not_installed(missing: Sequence[str]) -> str:
+    """Returns that this Python lacks packages, and which one has them, or how it gets them."""
+    root = Path(__file__).parents[1]
+    made = root / ".venv" / "bin" / "python"
+    here = "" if Path.cwd() == root else f"cd {root}; "
+    remedy = (
+        f"{here}source .venv/bin/activate, and run the same command"
+        if made.exists()
+        else f"{here}make venv, then source .venv/bin/activate, and run the same command"
+    )
+    return f"{sys.executable} lacks {', '.join(missing)}; {remedy}"
+
+
 def _remedy(line: Sequence[str]) -> str:
     """Returns how to go on from where ``line``, the program and its options, was stopped."""
     verb = line[0].split()[-1]
@@ -94,6 +114,8 @@ def _told(error: OSError) -> str:
 
 def _user_errors() -> tuple[type[Exception], ...]:
     """Returns the errors that name their own remedy; anything else keeps its traceback."""
+    from mjx_s2r.runtime import devices
+
     devices.import_mjx_quietly()
     from mjx_s2r.contract import ContractError
     from mjx_s2r.io.checkpoints import CheckpointError
@@ -101,6 +123,7 @@ def _user_errors() -> tuple[type[Exception], ...]:
     from mjx_s2r.io.run import RunError
     from mjx_s2r.learn.networks.encoders.architecture import EncoderError
     from mjx_s2r.onnx_export import ExportError
+    from mjx_s2r.params import ParamError
     from mjx_s2r.render.geometry.scene import SceneError
     from mjx_s2r.robot.log import LogError
     from mjx_s2r.runtime.distributed import HostError

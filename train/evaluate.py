@@ -5,7 +5,8 @@ reality file (--reality my_robot.toml, docs/reality.md), or the task's model wit
 same file then plays in worlds of its training from the same starts, and the share of its success
 that the robots lose is judged: below 10 % good, above 30 % poor (`mjx_s2r.eval.gap_verdict`); why
 it is lost is the business of `train gap`. The figures also go into a JSON file beside the policy:
-those of the robots at once, the verdict when it is known.
+those of the robots at once, the verdict when it is known. Every episode is kept as it ends: an
+evaluation that was stopped, by Ctrl-C or by kill -9, goes on by the same command.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,20 +16,23 @@ from typing import Any
 import tyro
 from rich.table import Table
 
-from mjx_s2r.api.robots import EvaluateConfig as RobotsConfig
 from mjx_s2r.api.robots import (
+    ROBOTS,
     evaluate_in_simulation,
     evaluate_on_robots,
+    kept_episodes,
     open_policy,
     performance,
     summary,
 )
+from mjx_s2r.api.robots import EvaluateConfig as RobotsConfig
 from mjx_s2r.eval.gap_verdict import judge_gap
 from mjx_s2r.io.run import check_writable, write_json
 from mjx_s2r.params import ParamError
 from mjx_s2r.runtime.progress import console
 
 ENDING = ".evaluation.json"
+KEPT = ".episodes.jsonl"  # beside the figures, until these are complete
 
 
 @dataclass(frozen=True)
@@ -56,7 +60,15 @@ def main(argv: Sequence[str]) -> None:
     if config.policy.is_file():
         for folder in filter(None, (path.parent, config.logs)):
             check_writable(folder)
-    episodes = evaluate_on_robots(config)
+    kept = kept_episodes(config, path.with_suffix(KEPT))
+    if before := len(kept.episodes(ROBOTS)):
+        console.print(f"{before} episodes on robots were kept and are not run again")
+    try:
+        episodes = evaluate_on_robots(config, kept)
+    except KeyboardInterrupt:
+        if so_far := kept.episodes(ROBOTS):
+            console.print(table(summary(so_far)))
+        raise
     given = {"policy": config.policy, "task": config.task, "reality": config.reality}
     figures = {**given, **summary(episodes)}
     write_json(path, figures)  # kept whatever becomes of the simulated part
@@ -68,12 +80,13 @@ def main(argv: Sequence[str]) -> None:
         console.print("no verdict: the file does not say what it was trained on")
     elif config.simulated:
         plain = replace(config, films=0, logs=None)
-        played = evaluate_in_simulation(plain, episodes=config.simulated)
+        played = evaluate_in_simulation(plain, episodes=config.simulated, kept=kept)
         verdict = judge_gap(performance(played), performance(episodes))
         figures["simulation"] = performance(played).to_json()
         figures["verdict"] = verdict.to_json()
         write_json(path, figures)
         console.print(f"gap to simulation: {verdict.sentence}", highlight=False)
+    kept.remove()
     console.print(f"written to {path}", highlight=False)
 
 

@@ -7,11 +7,10 @@ actor reads what the robot has (ppo.actor_obs state or pixels) needs no student:
 itself.
 """
 
-import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,13 @@ import numpy as np
 import tyro
 
 from mjx_s2r.api.policy import TrainedPolicy, export_policy, load_policy
-from mjx_s2r.api.robots import EvaluateConfig, evaluate_on_robots, realities, summary
+from mjx_s2r.api.robots import (
+    EvaluateConfig,
+    evaluate_on_robots,
+    evaluation_settings,
+    realities,
+    summary,
+)
 from mjx_s2r.api.student import MAY_CHANGE as STUDENT_MAY_CHANGE
 from mjx_s2r.api.student import (
     StudentConfig,
@@ -155,7 +160,7 @@ def run(config: PipelineConfig) -> dict[str, Any]:
         figures |= _stage(learnt, {}, lambda: _export(teach.run, policy))
     else:
         figures |= _stage(learnt, {}, lambda: _distil(learn, policy))
-    asked = _judged_with(judge)
+    asked = evaluation_settings(judge)
     judge = replace(judge, policy=policy, logs=config.run / "flights")
     figures |= _stage(config.run / RESULT, asked, lambda: _judge(judge, config.run))
     return figures
@@ -187,16 +192,6 @@ def _stage(
         kept = work() | ({SETTINGS: now} if now else {})
         write_json(path, kept)
     return {name: value for name, value in kept.items() if name != SETTINGS}
-
-
-def _judged_with(config: EvaluateConfig) -> dict[str, Any]:
-    """Returns what a verdict depends on beside the policy; a reality file counts by its content."""
-    own = ("policy", "task", "logs", "json")
-    found = {name: value for name, value in asdict(config).items() if name not in own}
-    if config.reality is not None:
-        content = hashlib.sha256(config.reality.read_bytes()).hexdigest()[:16]
-        found["reality"] = f"{config.reality.name}, sha256 {content}"
-    return found
 
 
 def _check_finished(figures: Path, config: Any, may_change: Sequence[str]) -> None:

@@ -3,19 +3,24 @@
 The file runs through controller, guard and driver, as on a real robot.
 """
 
+import hashlib
+import inspect
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
+from importlib.metadata import version
 from itertools import chain
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+import mujoco
 import numpy as np
 
 from mjx_s2r.api.calibrated_robots import calibrated_cameras
 from mjx_s2r.contract import ContractError, PolicyContract
 from mjx_s2r.eval.intervals import wilson
+from mjx_s2r.eval.kept_episodes import KeptEpisodes
 from mjx_s2r.eval.performance import Performance, performance_of
 from mjx_s2r.eval.reality import Reality, described, load_reality, robot_seed
 from mjx_s2r.eval.robot_episodes import (
@@ -42,6 +47,7 @@ from mjx_s2r.sim.task import Task
 from mjx_s2r.transfer.camera.pictures import LEAST_POSES
 
 COUNT = 10  # robots, where nobody says how many
+ROBOTS = "robots"  # the part of an evaluation that is not simulated worlds
 RAMPED = SafetyConfig(ramp_s=0.3)  # the guard of an evaluation
 
 
@@ -103,8 +109,14 @@ def realities(name: str, config: EvaluateConfig) -> list[Reality]:
     return [default_reality(make_task(name), count)]
 
 
-def evaluate_on_robots(config: EvaluateConfig) -> list[RobotEpisode]:
+def evaluate_on_robots(
+    config: EvaluateConfig, kept: KeptEpisodes | None = None
+) -> list[RobotEpisode]:
     """Runs every episode; shows what the robots are, and progress.
+
+    Args:
+        config: settings.
+        kept: where episodes are kept as they end; those that are there are not run again.
 
     Raises:
         ParamError, ConfigError, ModelError, TaskError: as `realities` and `stand_ins.stand_ins`.
@@ -115,7 +127,45 @@ def evaluate_on_robots(config: EvaluateConfig) -> list[RobotEpisode]:
     robots = fitting_robots(policy.contract, task, chosen)
     for line in _introduced(policy.contract, task, chosen):
         console.print(line, highlight=False, markup=False)
-    return _fly(policy, task, robots, sum(r.count for r in chosen), config, "robots:")
+    return _fly(policy, task, robots, sum(r.count for r in chosen), config, ROBOTS, kept)
+
+
+def evaluation_settings(config: EvaluateConfig) -> dict[str, Any]:
+    """Returns what a verdict depends on beside the policy; a reality file counts by its content."""
+    own = ("policy", "task", "logs", "json")
+    found = {name: value for name, value in asdict(config).items() if name not in own}
+    if config.reality is not None:
+        found["reality"] = f"{config.reality.name}, sha256 {_digest(config.reality.read_bytes())}"
+    return found
+
+
+def kept_episodes(config: EvaluateConfig, path: Path) -> KeptEpisodes:
+    """Returns the episodes that an evaluation has kept in ``path``, if they are still true.
+
+    They are where policy, settings, the task's file and its model are what they were.
+
+    Raises:
+        ContractError, ParamError: as `open_policy`.
+    """
+    _, task = open_policy(config.policy, config.task)
+    written = getattr(task, "unwrapped", task)
+    model = np.zeros(mujoco.mj_sizeModel(task.mj_model), np.uint8)
+    mujoco.mj_saveModel(task.mj_model, None, model)
+    source = inspect.getsourcefile(type(written))
+    key = {
+        **evaluation_settings(config),
+        "policy": _digest(config.policy.read_bytes()),
+        "task": task.name,
+        "model": _digest(model.tobytes()),
+        "source": _digest(Path(source).read_bytes()) if source else "",
+        "version": version("mjx_s2r"),
+    }
+    return KeptEpisodes(path, key)
+
+
+def _digest(content: bytes) -> str:
+    """Returns the beginning of the sha256 of some bytes."""
+    return hashlib.sha256(content).hexdigest()[:16]
 
 
 def fitting_robots(
@@ -134,7 +184,11 @@ def fitting_robots(
 
 
 def evaluate_in_simulation(
-    config: EvaluateConfig, *, episodes: int, nominal: bool = False
+    config: EvaluateConfig,
+    *,
+    episodes: int,
+    nominal: bool = False,
+    kept: KeptEpisodes | None = None,
 ) -> list[RobotEpisode]:
     """Runs the same file in worlds of its training, as many as robots, from the robots' starts.
 
@@ -142,6 +196,7 @@ def evaluate_in_simulation(
         config: settings of the evaluation on the robots.
         episodes: episodes in each world.
         nominal: all of them are the nominal world.
+        kept: where episodes are kept as they end; those that are there are not run again.
 
     Raises:
         ParamError, ConfigError, TaskError: as `realities` and `simulated_worlds.simulated_worlds`.
@@ -155,9 +210,9 @@ def evaluate_in_simulation(
         for index in range(reality.count)
     ]
     worlds = simulated_worlds(task, policy.contract, seeds, nominal=nominal)
-    what = "nominal worlds:" if nominal else "simulated worlds:"
+    what = "nominal worlds" if nominal else "simulated worlds"
     plain = replace(config, episodes=episodes, calibrate=0)
-    return _fly(policy, task, worlds, len(seeds), plain, what)
+    return _fly(policy, task, worlds, len(seeds), plain, what, kept)
 
 
 def open_policy(path: Path, task: str = "") -> tuple[Policy, Task]:
@@ -182,8 +237,9 @@ def _fly(
     count: int,
     config: EvaluateConfig,
     what: str,
+    kept: KeptEpisodes | None = None,
 ) -> list[RobotEpisode]:
-    """Runs the episodes on ``count`` robots; shows progress.
+    """Runs the episodes on ``count`` robots that are not kept yet; shows progress.
 
     Raises:
         RunError: a folder for logs that is none.
@@ -202,13 +258,15 @@ def _fly(
             poses=config.calibrate,
             camera=rules.camera,
         )
-    done: list[RobotEpisode] = []
-    total = count * config.episodes
-    with progress(f"{what} {count}", total) as bar:
-        for episode in run_episodes(policy, robots, config.episodes, rules, calibrate):
+    done = [] if kept is None else kept.episodes(what)
+    total, before = count * config.episodes, len(done)
+    with progress(f"{what}: {count}", total, before) as bar:
+        for episode in run_episodes(policy, robots, config.episodes, rules, calibrate, before):
             done.append(episode)
+            if kept is not None:
+                kept.add(what, episode)
             good = sum(e.success for e in done)
-            if len(done) % 10 == 0 or len(done) == total:
+            if console.is_terminal or len(done) % 10 == 0 or len(done) in (before + 1, total):
                 bar.update(len(done), f"success {good / len(done):.2f}")
     return done
 

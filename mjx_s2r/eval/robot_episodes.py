@@ -206,6 +206,7 @@ def run_episodes(
     episodes: int,
     rules: EvalConfig,
     calibrate: Callable[[JudgedRobot], tuple[CameraCalibration, ...]] | None = None,
+    done: int = 0,
 ) -> Iterator[RobotEpisode]:
     """Runs ``episodes`` on each robot, one after another, and yields each as it ends.
 
@@ -217,9 +218,13 @@ def run_episodes(
         episodes: on each.
         rules: of an episode.
         calibrate: asked for a robot's cameras before its episodes.
+        done: of all episodes in their order, how many have been run before, and are left out.
     """
     plain = rules
-    for robot in robots:
+    for number, robot in enumerate(robots):
+        first = max(0, done - number * episodes)
+        if first >= episodes:
+            continue
         if calibrate is not None:
             control = replace(plain.controller, calibrations=calibrate(robot))
             rules = replace(plain, controller=control)
@@ -227,7 +232,7 @@ def run_episodes(
         stand_in = stand_in_driver(robot, policy.contract, clock, rules.camera)
         stand_in.connect()
         try:
-            for index in range(episodes):
+            for index in range(first, episodes):
                 yield _episode(policy, robot, (stand_in, clock), index, rules)
         finally:
             stand_in.close()

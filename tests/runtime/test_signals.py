@@ -33,7 +33,8 @@ def test_a_second_sigterm_waits_and_a_second_ctrl_c_does_not(first: signal.Signa
         (["python -m train teacher", "--task", "lift"], "run the same command with --resume"),
         (["python -m train teacher", "--resume"], "run the same command to go on"),
         (["python -m train demo"], "run the same command to go on"),
-        (["python -m train evaluate"], "the same command begins anew"),
+        (["python -m train evaluate"], "run the same command to go on"),
+        (["python -m train judge"], "the same command begins anew"),
     ],
 )
 def test_who_interrupts_is_told_how_to_go_on(line: list[str], says: str) -> None:

@@ -36,6 +36,24 @@ def test_an_unknown_verb_lists_the_near_ones() -> None:
     assert "'teacher'" in done.stderr
 
 
+def test_a_python_without_the_packages_is_told_which_one_has_them() -> None:
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-I",
+            "-S",
+            "-c",
+            f"import sys; sys.path.insert(0, {str(ROOT)!r}); "
+            "from train.__main__ import main; sys.exit(main())",
+        ],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 2 and "lacks numpy, jax" in done.stderr
+    assert "source .venv/bin/activate" in done.stderr and "Traceback" not in done.stderr
+
+
 def test_help_lists_every_verb() -> None:
     done = run("--help")
     assert done.returncode == 0

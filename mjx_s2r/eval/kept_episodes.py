@@ -1,0 +1,66 @@
+"""Episodes of an evaluation in a file, a line each, so that one that was stopped goes on.
+
+The first line says what the episodes depend on. Where that is another now, the file begins anew.
+The file is written whole after every episode, which itself takes far longer.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mjx_s2r.eval.robot_episodes import RobotEpisode
+from mjx_s2r.io.run import read_whole_lines, write_text_whole
+
+KEY = "evaluation"  # of the first line
+
+
+class KeptEpisodes:
+    """The episodes of an evaluation, in parts (on robots, in simulated worlds), each in order."""
+
+    def __init__(self, path: Path, key: Mapping[str, Any]) -> None:
+        """Reads the episodes in ``path`` if they are those of ``key``; else begins anew.
+
+        Args:
+            path: the file; made with the first episode.
+            key: what the episodes depend on, of JSON values.
+        """
+        self._path, self._head = path, {KEY: json.loads(json.dumps(key))}
+        self._parts: dict[str, list[RobotEpisode]] = {}
+        self._lines: list[str] = []
+        head, *rows = read_whole_lines(path)[0] or [{}] if path.exists() else [{}]
+        for row in rows if head == self._head else []:
+            known = self._parts.setdefault(row["part"], [])
+            if row["number"] == len(known):
+                known.append(_episode(row["episode"]))
+                self._lines.append(json.dumps(row))
+
+    def episodes(self, part: str) -> list[RobotEpisode]:
+        """Returns the episodes of a part, from its first on."""
+        return list(self._parts.get(part, ()))
+
+    def add(self, part: str, episode: RobotEpisode) -> None:
+        """Keeps the next episode of a part; its frames are not kept."""
+        known = self._parts.setdefault(part, [])
+        row = {"part": part, "number": len(known), "episode": _row(episode)}
+        known.append(episode)
+        self._lines.append(json.dumps(row))
+        write_text_whole(self._path, "\n".join((json.dumps(self._head), *self._lines)) + "\n")
+
+    def remove(self) -> None:
+        """Removes the file: the evaluation is finished."""
+        self._path.unlink(missing_ok=True)
+
+
+def _row(episode: RobotEpisode) -> dict[str, Any]:
+    """Returns an episode as JSON values, without its frames."""
+    row = {name: value for name, value in vars(episode).items() if name != "frames"}
+    return row | {"act_s": episode.act_s.tolist(), "events": dict(episode.events)}
+
+
+def _episode(row: Mapping[str, Any]) -> RobotEpisode:
+    """Returns the episode of a row."""
+    bodies = {name: tuple(pose) for name, pose in row["bodies"].items()}
+    return RobotEpisode(**{**row, "act_s": np.array(row["act_s"]), "bodies": bodies})
