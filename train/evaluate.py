@@ -9,8 +9,9 @@ those of the robots at once, the verdict when it is known. Every episode is kept
 evaluation that was stopped, by Ctrl-C or by kill -9, goes on by the same command.
 """
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import tyro
@@ -24,11 +25,13 @@ from mjx_s2r.api.robots import (
     open_policy,
     performance,
     summary,
+    wear_of,
 )
 from mjx_s2r.api.robots import EvaluateConfig as RobotsConfig
 from mjx_s2r.eval.gap_verdict import judge_gap
 from mjx_s2r.io.run import check_writable, write_json
 from mjx_s2r.params import ParamError
+from mjx_s2r.robot.log.wear import JointWear
 from mjx_s2r.runtime.progress import console
 
 ENDING = ".evaluation.json"
@@ -70,13 +73,17 @@ def main(argv: Sequence[str]) -> None:
             console.print(table(summary(so_far)))
         raise
     given = {"policy": config.policy, "task": config.task, "reality": config.reality}
-    figures = {**given, **summary(episodes)}
+    contract = open_policy(config.policy, config.task)[0].contract
+    wear = wear_of(contract, episodes)
+    figures = {**given, **summary(episodes), "wear": {j: _numbers(w) for j, w in wear.items()}}
     write_json(path, figures)  # kept whatever becomes of the simulated part
     console.print(table(figures))
+    for joint, worn in wear.items():
+        for text in worn.remarks(joint):
+            console.print(text, highlight=False)
     for name in ("interventions", "overruns", "act_p50_us", "act_p99_us"):
         console.print(f"{name}: {figures[name]}", highlight=False)
-    trained_on = open_policy(config.policy, config.task)[0].contract.ranges
-    if config.simulated and not trained_on:
+    if config.simulated and not contract.ranges:
         console.print("no verdict: the file does not say what it was trained on")
     elif config.simulated:
         plain = replace(config, films=0, logs=None)
@@ -101,6 +108,11 @@ def table(figures: Mapping[str, Any]) -> Table:
         means = [_mean(row[key]) for key in ("return", "length")]
         out.add_row(name, str(good), str(count), f"{low:.2f} to {high:.2f}", *means, why)
     return out
+
+
+def _numbers(wear: JointWear) -> dict[str, float | None]:
+    """Returns what wore a joint, as JSON values; None for what is not known."""
+    return {name: None if math.isnan(x) else x for name, x in asdict(wear).items()}
 
 
 def _mean(value: float | Sequence[float | None]) -> str:

@@ -29,6 +29,7 @@ from mjx_s2r.eval.robot_episodes import (
     JudgedRobot,
     RobotEpisode,
     interventions,
+    mean_wear,
     run_episodes,
 )
 from mjx_s2r.eval.simulated_worlds import simulated_worlds
@@ -40,6 +41,7 @@ from mjx_s2r.robot.controller import ControllerConfig
 from mjx_s2r.robot.driver import check
 from mjx_s2r.robot.drivers.mujoco_wiring import describe, rig_for
 from mjx_s2r.robot.drivers.sim_robot import can_render
+from mjx_s2r.robot.log.wear import JointWear
 from mjx_s2r.robot.policy import Policy
 from mjx_s2r.robot.safety import SafetyConfig
 from mjx_s2r.runtime.progress import console, progress
@@ -316,6 +318,11 @@ def _introduced(contract: PolicyContract, task: Task, chosen: Sequence[Reality])
         yield from described(chosen[0], task.space)
     else:
         yield f"{len(chosen)} robots of the task's own, {chosen[0].name!r}"
+
+
+def wear_of(contract: PolicyContract, episodes: Sequence[RobotEpisode]) -> dict[str, JointWear]:
+    """Returns joint -> what wore it, over all episodes."""
+    return dict(zip(contract.action.joints, mean_wear(episodes), strict=False))
 
 
 def summary(episodes: Sequence[RobotEpisode]) -> dict[str, object]:

@@ -6,6 +6,7 @@ The file is written whole after every episode, which itself takes far longer.
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 
 from mjx_s2r.eval.robot_episodes import RobotEpisode
 from mjx_s2r.io.run import read_whole_lines, write_text_whole
+from mjx_s2r.robot.log.wear import JointWear
 
 KEY = "evaluation"  # of the first line
 
@@ -57,10 +59,13 @@ class KeptEpisodes:
 def _row(episode: RobotEpisode) -> dict[str, Any]:
     """Returns an episode as JSON values, without its frames."""
     row = {name: value for name, value in vars(episode).items() if name != "frames"}
-    return row | {"act_s": episode.act_s.tolist(), "events": dict(episode.events)}
+    worn = [asdict(one) for one in episode.wear]
+    return row | {"act_s": episode.act_s.tolist(), "events": dict(episode.events), "wear": worn}
 
 
 def _episode(row: Mapping[str, Any]) -> RobotEpisode:
     """Returns the episode of a row."""
     bodies = {name: tuple(pose) for name, pose in row["bodies"].items()}
-    return RobotEpisode(**{**row, "act_s": np.array(row["act_s"]), "bodies": bodies})
+    worn = tuple(JointWear(**one) for one in row["wear"])
+    arrays = {"act_s": np.array(row["act_s"])}
+    return RobotEpisode(**{**row, **arrays, "bodies": bodies, "wear": worn})

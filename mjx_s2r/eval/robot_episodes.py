@@ -9,14 +9,15 @@ episodes at once see `mjx_s2r.learn.evaluation`.
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import astuple, dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
 import mujoco
 import numpy as np
 
-from mjx_s2r.contract import PolicyContract
+from mjx_s2r.contract import ActionSpec, PolicyContract
+from mjx_s2r.drives import resolve
 from mjx_s2r.robot.camera_warp import CameraCalibration
 from mjx_s2r.robot.clock import Clock, VirtualClock
 from mjx_s2r.robot.controller import ControllerConfig, FlightSummary, run
@@ -25,6 +26,7 @@ from mjx_s2r.robot.drivers.imperfections import Imperfections
 from mjx_s2r.robot.drivers.mujoco_wiring import Camera, Senses, placed_bodies, rig_for
 from mjx_s2r.robot.drivers.sim_robot import SimRobot
 from mjx_s2r.robot.log import FlightLog
+from mjx_s2r.robot.log.wear import JointWear, joint_wear
 from mjx_s2r.robot.log.writer import remove_log
 from mjx_s2r.robot.policy import Policy
 from mjx_s2r.sim.backends.c_fields import burst
@@ -109,6 +111,7 @@ class RobotEpisode:
         events: interventions of the guard by code.
         overruns: missed deadlines.
         act_s: (steps,) time that the policy took, s.
+        wear: of each commanded joint, by what was sent and where it truly was.
         frames: (F, H, W, 3) uint8 of the first colour camera, where they were asked for.
         bodies: mocap or free body -> where it was at the start, m and quaternion (7,).
     """
@@ -121,6 +124,7 @@ class RobotEpisode:
     events: Mapping[str, int]
     overruns: int
     act_s: np.ndarray
+    wear: tuple[JointWear, ...] = ()
     frames: np.ndarray | None = None
     bodies: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
@@ -150,12 +154,21 @@ class _GoalMonitor:
     """Ends an episode when the goal has been held, when all is lost or when the time is over."""
 
     def __init__(
-        self, judge: EpisodeJudge, stand_in: SimRobot, steps: tuple[int, int], film: str | None
+        self,
+        judge: EpisodeJudge,
+        rig: tuple[SimRobot, ActionSpec],
+        steps: tuple[int, int],
+        film: str | None,
     ) -> None:
         """Takes for how many steps the goal must hold, the longest episode, the camera to keep."""
+        stand_in, action = rig
         self._judge, self._stand_in, self._film = judge, stand_in, film
         (self._hold, self._longest), self._held, self._seen = steps, 0, -1
         self.frames: list[np.ndarray] = []
+        self.commands: list[np.ndarray] = []
+        self.places: list[np.ndarray] = []
+        self._action = action
+        self._drives = resolve(stand_in.model, action.joints)
         self.reason, self.earned = "", 0.0
 
     def __call__(self, reading: Reading) -> bool:
@@ -164,6 +177,8 @@ class _GoalMonitor:
         self._seen += 1
         self._held = self._held + 1 if state.on_goal else 0
         self.earned += state.reward
+        self.commands.append(self._stand_in.commanded)
+        self.places.append(self._stand_in.data.qpos[self._drives.qpos].copy())
         if self._film is not None:
             self.frames.append(np.array(reading.images[self._film]))
         if burst(self._stand_in.data):
@@ -175,6 +190,18 @@ class _GoalMonitor:
         elif self._seen >= self._longest:
             self.reason = TIME
         return bool(self.reason)
+
+    def wear(self, rate_hz: float) -> tuple[JointWear, ...]:
+        """Returns what wore each commanded joint."""
+        model, drives, action = self._stand_in.model, self._drives, self._action
+        limits = np.where(
+            model.jnt_limited[drives.joints, None] != 0,
+            model.jnt_range[drives.joints],
+            (-np.inf, np.inf),
+        )
+        ends = np.column_stack((action.low, action.high))
+        commands, places = np.array(self.commands), np.array(self.places)
+        return joint_wear(commands, places, limits, rate_hz, ends)
 
 
 class _TimedPolicy:
@@ -279,7 +306,7 @@ def _episode(
     film = shown[0] if shown and index < rules.films else None
     longest = round(rules.controller.duration_s * contract.control_hz)
     steps = max(1, round(rules.hold_s * contract.control_hz)), longest
-    monitor = _GoalMonitor(robot.judge, stand_in, steps, film)
+    monitor = _GoalMonitor(robot.judge, (stand_in, contract.action), steps, film)
     timed = _TimedPolicy(policy, robot.judge)
     # One step more than the episode has, so that its last one is judged, too.
     control = replace(rules.controller, duration_s=(longest + 1) / contract.control_hz)
@@ -305,6 +332,7 @@ def _episode(
         events=summary.events,
         overruns=summary.overruns,
         act_s=np.array(timed.seconds),
+        wear=monitor.wear(contract.control_hz),
         frames=np.stack(monitor.frames) if monitor.frames else None,
         bodies=bodies,
     )
@@ -319,6 +347,18 @@ def _stopped(summary: FlightSummary) -> str:
     """Returns why the guard stopped the robot."""
     seen = sorted({f"{event.code} {event.name}" for event in summary.stopped_by})
     return f"stopped by the guard: {', '.join(seen)}"
+
+
+def mean_wear(episodes: Sequence[RobotEpisode]) -> tuple[JointWear, ...]:
+    """Returns what wore each commanded joint over all episodes, each by its steps."""
+    known = [e for e in episodes if e.wear and e.steps]
+    if not known:
+        return ()
+    rows = np.array([[astuple(one) for one in e.wear] for e in known])  # (E, J, 4)
+    weights = np.array([e.steps for e in known], float)[:, None, None] * np.isfinite(rows)
+    total = weights.sum(0)
+    means = np.where(total > 0, np.nansum(rows * weights, 0) / np.maximum(total, 1.0), np.nan)
+    return tuple(JointWear(*one) for one in means.tolist())
 
 
 def interventions(episodes: Sequence[RobotEpisode]) -> Counter[str]:

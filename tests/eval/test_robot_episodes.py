@@ -1,5 +1,6 @@
 """Episodes on a simulated robot: how long they last, what is filmed, and what counts."""
 
+import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import cast
@@ -14,6 +15,7 @@ from mjx_s2r.eval.robot_episodes import (
     GoalState,
     JudgedRobot,
     RobotEpisode,
+    mean_wear,
     run_episodes,
 )
 from mjx_s2r.robot.controller import ControllerConfig
@@ -127,3 +129,15 @@ def test_only_a_camera_films() -> None:
     first, second = episodes(cameras=True, duration_s=0.5, hold_s=1.0)
     assert first.frames is not None and first.frames.shape[1:] == (8, 6, 3)
     assert second.frames is None
+
+
+def test_what_wears_the_robot_is_told_of_commands_and_true_places() -> None:
+    """A command that goes from the middle to where the guard ends it, by the joint's stop."""
+    narrow = copy.deepcopy(MODEL)
+    narrow.jnt_range[narrow.joint("a").id] = -1.0, 1.0
+    robot = JudgedRobot("narrow", narrow, narrow, Imperfections(), Beyond())
+    first, second = episodes(cameras=False, duration_s=8.0, hold_s=100.0, robot=robot)
+    worn, still = mean_wear((first, second))
+    assert worn.reversals_hz == still.reversals_hz == still.change == still.parked == 0
+    assert worn.change == pytest.approx(0.475 / 80, rel=0.01) and worn.parked_low == 0
+    assert worn.parked_high < 0.9

@@ -109,6 +109,7 @@ class SimRobot:
         self._zero = math.radians(reality.offset_deg)
         self._quantum = self._wiring.encoded_hinge * _count(reality.encoder_counts)
         self._bus: Bus
+        self._commanded: np.ndarray
         self._driven: np.ndarray
         self._encoder: Encoder
         self._frames: dict[str, deque[tuple[float, np.ndarray]]] | None
@@ -123,6 +124,11 @@ class SimRobot:
     def data(self) -> mujoco.MjData:
         """The true state at the last `read`, `write` or `advance`."""
         return self._data
+
+    @property
+    def commanded(self) -> np.ndarray:
+        """(J,) the last command that was written; before the first, where the joints began."""
+        return self._commanded
 
     def describe(self) -> DriverInfo:
         """Returns joints, limits, signals and cameras, as a data sheet would (without flaws)."""
@@ -180,6 +186,7 @@ class SimRobot:
         self._rng = np.random.default_rng(self._reality.seed if seed is None else seed)
         self._origin_s, self._steps = self._clock.now_s(), 0
         self._rest(command)
+        self._commanded = command.copy()
         self._encoder = Encoder(*(imperfections.quantise(x, self._quantum) for x in self._truth()))
         self._frames = None
         self._frame_count = dict.fromkeys((c.name for c in self._rig.cameras), 1)
@@ -209,7 +216,8 @@ class SimRobot:
         self.advance()
         if np.shape(command) != (len(self._rig.joints),) or not np.all(np.isfinite(command)):
             raise ValueError(f"command {command} must be {len(self._rig.joints)} finite numbers")
-        sent = np.asarray(command, float)
+        self._commanded = np.array(command, float)
+        sent = self._commanded
         sent = sent if self._rig.course is None else self._rig.course(sent)
         sent = sent - self._zero * self._wiring.servo * self._wiring.drives.hinge
         now_s, dt_s = self._clock.now_s(), self._model.opt.timestep
