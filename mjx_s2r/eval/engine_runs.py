@@ -1,7 +1,8 @@
 """The same worlds in the engine of a training and in C MuJoCo: states, geometry, task functions.
 
-What the engine does is one compiled program over all worlds: a reset, then random actions as a
-policy could take them, each held for `HOLD_S`. C MuJoCo gets the same model rows by
+What the engine does are two compiled programs over all worlds: a reset, and random actions as a
+policy could take them, each held for `HOLD_S`. They run once, for seconds, so on a CPU the compiler
+is asked for quick work rather than for quick programs. C MuJoCo gets the same model rows by
 `mjx_s2r.sim.model.leaves.write`, the same starts and the same controls.
 """
 
@@ -19,6 +20,8 @@ import numpy as np
 from mujoco import mjx
 
 from mjx_s2r.contract import next_command
+from mjx_s2r.runtime.compilation import compile_all
+from mjx_s2r.runtime.devices import quick_compiler_options
 from mjx_s2r.sim import physics, task_calls
 from mjx_s2r.sim.backends.c_fields import compute_all, field_of
 from mjx_s2r.sim.effects import actuator, motor
@@ -33,6 +36,7 @@ FORCE_NOISE = 1e-4  # relative error of a contact force from MJX's solver in flo
 PATIENT = 20  # the same of the engine, both
 CONVERGED = (200, 100)  # iterations of the constraint solver and of its line search
 FLAGS = ("on_goal", "failed")
+PLACES = ("geom_xpos", "geom_xmat", "site_xpos", "cam_xpos")  # geometry that rows may change
 # Insides of the constraint solver come in MJX's own order; they are left as the engine has them.
 OWN_ORDER = ("_impl.contact.", "_impl.efc_")
 
@@ -63,7 +67,7 @@ class Track:
     """What the engine made of `Worlds` in T control steps of S physics steps in all.
 
     Attributes:
-        keys: [W] random key of each world's reset.
+        starts: each world after its reset, leaves (W, ...).
         xi: (W, D) parameters of the episode.
         now: (W, D) parameters of a control step.
         actions: (W, T, J) actions.
@@ -76,7 +80,7 @@ class Track:
         shape: geometry and mass matrix at the start by name, (W, ...).
     """
 
-    keys: jax.Array
+    starts: State
     xi: np.ndarray
     now: np.ndarray
     actions: np.ndarray
@@ -94,12 +98,14 @@ def run_engine(env: Env, worlds: Worlds, steps: int, seed: int) -> Track:
     drawn = np.random.default_rng(seed).uniform(-1, 1, (count, -(-steps // hold), env.action_size))
     actions = np.repeat(drawn, hold, 1)[:, :steps].astype(np.float32)[worlds.start]
     keys = jax.random.split(jax.random.key(seed), count)[worlds.start]
-
     patient = _patient(env.physics)
 
-    def one(key: jax.Array, xi: jax.Array, actions: jax.Array) -> Any:
-        """Runs one world."""
-        state = _start(env, key, xi)
+    def begin(key: jax.Array, xi: jax.Array) -> State:
+        """Resets one world to an episode with the parameters ``xi`` (D,)."""
+        return env.reset(key, replace(nominal_params(env.space), xi=xi))
+
+    def go_on(state: State, actions: jax.Array) -> Any:
+        """Runs one world from its start."""
         sim, now = state.pipeline_state, env.current_params(state)
         first = sim.physics_state
 
@@ -110,26 +116,39 @@ def run_engine(env: Env, worlds: Worlds, steps: int, seed: int) -> Track:
             ctrl = env.physics.empty_data.ctrl.at[jnp.array(env.drives.actuators)].set(last)
             return last, ctrl
 
-        def step(core: PhysicsState, ctrl: jax.Array) -> Any:
-            """Takes one physics step, and says what touched before it."""
+        def look(core: PhysicsState) -> tuple[dict[str, jax.Array], Contacts | None]:
+            """Returns geometry and mass matrix, and the contacts."""
             data = physics.forward_all(env.physics, sim.leaves, core)
+            shape = {f: getattr(data, f) for f in PLACES}
+            shape["inertia"] = mjx.full_m(physics.world_model(env.physics, sim.leaves), data)
+            return shape, _contacts(env, data)
+
+        def step(carry: Any, ctrl: jax.Array) -> Any:
+            """Takes one physics step, and says what touched before it."""
+            core, shape, at_start = carry
+            here, touching = look(core)  # costs little: the step computes it as well
+            shape = jax.tree.map(lambda old, new: jnp.where(at_start, new, old), shape, here)
             after = physics.advance(env.physics, sim.leaves, core, ctrl)
             better = physics.advance(patient, sim.leaves, core, ctrl)
-            return after, (after, ctrl, (better.qpos, better.qvel), _contacts(env, data))
+            told = after, ctrl, (better.qpos, better.qvel), touching
+            return (after, shape, jnp.zeros((), bool)), told
 
         ctrl = jnp.repeat(jax.lax.scan(command, sim.command, actions)[1], env.task.substeps, 0)
-        cores, ctrl, better, contacts = jax.lax.scan(step, first, ctrl)[1]
+        unseen = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(look, first)[0])
+        carry = first, unseen, jnp.ones((), bool)
+        (_, shape, _), (cores, ctrl, better, contacts) = jax.lax.scan(step, carry, ctrl)
         cores = jax.tree.map(lambda a, b: jnp.concatenate((a[None], b)), first, cores)
-        data = physics.forward_all(env.physics, sim.leaves, first)
-        shape = {f: getattr(data, f) for f in ("geom_xpos", "geom_xmat", "site_xpos", "cam_xpos")}
-        shape["inertia"] = mjx.full_m(physics.world_model(env.physics, sim.leaves), data)
         shape |= {n: x for n, x in sim.leaves.items() if n == "geom_size"}
         return sim.episode_params.xi, now, cores, ctrl, better, contacts, shape
 
-    xi, now, cores, ctrl, better, contacts, shape = jax.device_get(
-        jax.jit(jax.vmap(one))(keys, jnp.asarray(worlds.xi), jnp.asarray(actions))
-    )
-    return Track(keys, xi, now, actions, cores, ctrl, better, contacts, shape)
+    options = quick_compiler_options()
+    reset = jax.jit(jax.vmap(begin), compiler_options=options)
+    run = jax.jit(jax.vmap(go_on), compiler_options=options)
+    given = keys, jnp.asarray(worlds.xi)
+    compile_all((run.lower(jax.eval_shape(reset, *given), actions), reset.lower(*given)))
+    starts = reset(*given)
+    xi, now, cores, ctrl, better, contacts, shape = jax.device_get(run(starts, actions))
+    return Track(starts, xi, now, actions, cores, ctrl, better, contacts, shape)
 
 
 def _patient(engine: Physics) -> Physics:
@@ -147,11 +166,6 @@ def _contacts(env: Env, data: mjx.Data) -> Contacts | None:
     contact = data._impl.contact
     distance = contact.dist - contact.includemargin
     return contact.geom, distance, contact.pos, contact.frame[:, 0]
-
-
-def _start(env: Env, key: jax.Array, xi: jax.Array) -> State:
-    """Returns a world with the parameters ``xi`` (D,) at the start of an episode."""
-    return env.reset(key, replace(nominal_params(env.space), xi=xi))
 
 
 class Twin:
@@ -314,9 +328,8 @@ def run_functions(
             one = [np.reshape(fields[name], like.shape) for fields in told]
             found[name].append(np.array(one, like.dtype))
 
-    def ask(key: jax.Array, xi: jax.Array, core: PhysicsState, action: jax.Array, c: Any) -> Any:
+    def ask(state: State, core: PhysicsState, action: jax.Array, c: Any) -> Any:
         """Asks the task's functions about one state."""
-        state = _start(env, key, xi)
         sim = replace(state.pipeline_state, physics_state=core)
         data = env.task_data(replace(state, pipeline_state=sim))
         call = partial(task_calls.call_all, env.task)
@@ -328,8 +341,9 @@ def run_functions(
     )
     cores = jax.tree.map(lambda x: jnp.asarray(x[w, t]), track.cores)
     swaps = {name: jnp.asarray(np.array(x)) for name, x in found.items()}
-    given = track.keys[w], jnp.asarray(track.xi[w]), cores, jnp.asarray(action), swaps
-    mine, theirs = jax.device_get(jax.jit(jax.vmap(ask))(*given))
+    starts = jax.tree.map(lambda x: x[w], track.starts)
+    told_by = jax.jit(jax.vmap(ask), compiler_options=quick_compiler_options())
+    mine, theirs = jax.device_get(told_by(starts, cores, jnp.asarray(action), swaps))
     return {name: (mine[name], np.moveaxis(theirs[name], 1, 0)) for name in mine}
 
 

@@ -10,7 +10,9 @@ import mujoco
 import numpy as np
 
 from mjx_s2r.mjcf.finding import ModelFinding, listed
-from mjx_s2r.mjcf.plausible import box_of
+from mjx_s2r.mjcf.gains import check_gains
+from mjx_s2r.mjcf.plausible import FLAT, box_of
+from mjx_s2r.mjcf.surroundings import extremes
 from mjx_s2r.sim.backends.c_fields import burst
 from mjx_s2r.sim.backends.engine_fields import labelled
 from mjx_s2r.sim.backends.step_cost import described_geom
@@ -21,6 +23,7 @@ LIGHT = 1e-4  # kg, less than a screw
 TURNS = 4 * np.pi  # rad; a wider range is a continuous joint, or degrees taken for radians
 DEEP_M = 5e-3  # geoms that overlap by more push each other apart at the first step
 LOOK_S = 0.2
+SMALL = 0.1  # length of a part over that of the whole, below which it need not collide
 SWOLLEN = 1.5  # volume of a hull over that of its mesh, from which on it is told
 _HINGE, _SLIDE = int(mujoco.mjtJoint.mjJNT_HINGE), int(mujoco.mjtJoint.mjJNT_SLIDE)
 _FREE = int(mujoco.mjtJoint.mjJNT_FREE)
@@ -41,7 +44,10 @@ def check_model(m: mujoco.MjModel, kind: str) -> Iterator[ModelFinding]:
     yield from _joints(m)
     yield from _actuators(m, kind)
     yield from _base(m, kind)
-    yield from _start(m)
+    data = start_data(m)
+    yield from check_gains(m, data)
+    yield from _untouchable(m, data)
+    yield from _start(m, data)
     yield from _hulls(m)
     yield from _timing(m)
 
@@ -235,9 +241,52 @@ def _base(m: mujoco.MjModel, kind: str) -> Iterator[ModelFinding]:
         )  # fmt: skip
 
 
-def _start(m: mujoco.MjModel) -> Iterator[ModelFinding]:
+def _untouchable(m: mujoco.MjModel, data: mujoco.MjData) -> Iterator[ModelFinding]:
+    """Yields links that are drawn with meshes and collide with nothing, where others do collide.
+
+    A link is what no joint parts. Small parts (a screw, a lens) are left out, and so are bodies
+    that the task itself places, such as markers.
+    """
+    touching, drawn = colliding(m), (m.geom_group <= 2) & (m.geom_rgba[:, 3] > 0)
+    if not touching[~np.isin(m.geom_type, FLAT)].any():
+        return  # nothing of it is meant to touch
+    links = np.stack((m.body_weldid, m.body_rootid), 1)
+    for weld, root in np.unique(links, axis=0):
+        if root == 0:
+            continue
+        mine = (links[m.geom_bodyid] == (weld, root)).all(1)
+        seen = np.flatnonzero(mine & drawn & (m.geom_type == _MESH))
+        if (mine & touching).any() or not seen.size or (m.body_mocapid[root] >= 0):
+            continue
+        whole = np.flatnonzero((m.body_rootid[m.geom_bodyid] == root) & drawn)
+        own, all_of_it = (np.ptp(_corners(m, data, g), axis=0).max() for g in (seen, whole))
+        if own < SMALL * all_of_it:
+            continue
+        body = int(m.geom_bodyid[seen[0]])
+        turn = data.xmat[body].reshape(3, 3)
+        inside = (_corners(m, data, seen) - data.xpos[body]) @ turn
+        size, pos = np.ptp(inside, axis=0) / 2, (inside.max(0) + inside.min(0)) / 2
+        many = f"{seen.size} meshes" if seen.size > 1 else "a mesh"
+        yield ModelFinding(
+            "note", "", labelled(m, "body", body),
+            f"is drawn with {many} and has no geom that collides: things fall through it",
+            f'write one into it, such as <geom type="box" size="{_numbers(size)}" '
+            f'pos="{_numbers(pos)}" group="3"/>, and let {PREPARE} exclude what overlaps',
+        )  # fmt: skip
+
+
+def _corners(m: mujoco.MjModel, data: mujoco.MjData, geoms: np.ndarray) -> np.ndarray:
+    """Returns the corners (N, 3) of the boxes about geoms in the world [m]."""
+    return np.concatenate([extremes(m, data, int(g)) for g in geoms])
+
+
+def _numbers(values: np.ndarray) -> str:
+    """Returns numbers as an attribute of MJCF, to a tenth of a millimetre."""
+    return " ".join(f"{x:.4f}".rstrip("0").rstrip(".") for x in values + 0.0)
+
+
+def _start(m: mujoco.MjModel, data: mujoco.MjData) -> Iterator[ModelFinding]:
     """Yields geoms that overlap at the start, and a model that bursts in C MuJoCo itself."""
-    data = start_data(m)
     where = "the first keyframe" if m.nkey else "the zero pose"
     deep = sorted((float(c.dist), int(c.geom1), int(c.geom2)) for c in data.contact[: data.ncon])
     if deep and deep[0][0] < -DEEP_M:

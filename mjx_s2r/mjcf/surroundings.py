@@ -113,7 +113,7 @@ def frame(m: mujoco.MjModel, pose: np.ndarray, drawn: bool = True, static: bool 
     seen = [g for g in geoms if not drawn or (m.geom_group[g] <= 2 and m.geom_rgba[g, 3] > 0)]
     seen = seen or list(geoms)
     still = [g for g in seen if m.body_weldid[m.geom_bodyid[g]] == 0]
-    corners = [_extremes(m, data, int(g)) for g in (still if static and still else seen)]
+    corners = [extremes(m, data, int(g)) for g in (still if static and still else seen)]
     points = np.concatenate(corners) if corners else np.zeros((1, 3))
     low, high = points.min(axis=0), points.max(axis=0)
     centre = (low + high) / 2
@@ -121,7 +121,7 @@ def frame(m: mujoco.MjModel, pose: np.ndarray, drawn: bool = True, static: bool 
     return Framing(centre, max(away, 1e-2), float(low[2]))
 
 
-def _extremes(m: mujoco.MjModel, data: mujoco.MjData, g: int) -> np.ndarray:
+def extremes(m: mujoco.MjModel, data: mujoco.MjData, g: int) -> np.ndarray:
     """Returns the vertices of a geom's mesh, or the corners of its box, in the world (N, 3) [m]."""
     if m.geom_type[g] == mujoco.mjtGeom.mjGEOM_MESH:
         first = m.mesh_vertadr[m.geom_dataid[g]]
