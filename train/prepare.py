@@ -12,7 +12,7 @@ from typing import Annotated
 import tyro
 
 from mjx_s2r.mjcf.prepare import PrepareOptions, prepare
-from mjx_s2r.mjcf.prepare_report import write_prepare_report
+from mjx_s2r.mjcf.prepare_report import aims_missed, write_prepare_report
 from mjx_s2r.runtime.progress import console, print_line
 
 OPTIONS = fields(PrepareOptions)
@@ -51,13 +51,22 @@ def main(argv: Sequence[str]) -> None:
         kinds = ", ".join(one.kind for one in link.primitives)
         print_line(
             f"{link.body}: {link.meshes} meshes -> {kinds}; sticks out {link.error.out_mm:.1f} mm, "
-            f"falls short {link.error.short_mm:.1f} mm"
+            f"falls short {link.error.short_mm:.1f} mm, aimed at {link.accepted_mm:.1f} mm"
+            f"{': missed' if link.missed else ''}"
         )
+    for aim in aims_missed(done):
+        print_line(f"aim missed: {aim}")
     for check in done.checks:
         if not check.holds:
             off = f"{check.value:.2g} {check.unit}"
             print_line(f"differs from the original: {check.what}, by {off}")
     kept = sum(pair.reason == "kept" for pair in done.pairs)
     print_line(f"{kept} of {len(done.pairs)} pairs of bodies are looked at for contacts")
+    for one in done.findings:
+        print_line(
+            f"{one.severity}: {one.element}: {one.value}"
+            + (f"; {one.remedy}" if one.remedy else "")
+        )
     print_line(f"{done.path}")
     print_line(f"{report}: look at it before you train")
+    print_line(f"next: python -m train new my_task --model {done.path}")

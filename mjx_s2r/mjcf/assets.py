@@ -14,6 +14,8 @@ from scipy.spatial.transform import Rotation
 from mjx_s2r.mjcf.decimate import DrawnMesh, decimate_within
 from mjx_s2r.sim.backends.physics_config import ModelError
 
+MANY = 1000  # faces of a mesh that would better be fewer
+
 
 @dataclass(frozen=True)
 class MeshChange:
@@ -34,6 +36,11 @@ class MeshChange:
     faces_left: int
     error_mm: float
     textured: bool
+
+    @property
+    def whole(self) -> bool:
+        """Whether many faces stayed because nothing smaller was near enough."""
+        return self.faces_left == self.faces > MANY
 
 
 def write_meshes(

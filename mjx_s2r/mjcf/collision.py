@@ -53,6 +53,11 @@ class LinkFit:
     error: Error
     accepted_mm: float
 
+    @property
+    def missed(self) -> bool:
+        """Whether the primitives are further off than was aimed at."""
+        return max(self.error.out_mm, self.error.short_mm) > self.accepted_mm
+
 
 def colliding_meshes(m: mujoco.MjModel) -> list[int]:
     """Returns the geoms of type mesh that can touch something, by mask or by an explicit pair."""

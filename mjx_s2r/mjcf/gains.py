@@ -139,7 +139,8 @@ def _saturated(m: mujoco.MjModel, servos: list[ServoGains]) -> Iterator[ModelFin
         "note", "", labelled(m, "actuator", worst.actuator) + more,
         f"kp {worst.stiffness / gear:.4g} gives all the force there is, {_short(worst)}, at an "
         f"error of {_length(worst.full_at, worst.unit)} already, and steps of more than "
-        f"{_length(worst.largest_step, worst.unit)} overshoot: the servo pushes fully one way or the other, as no real one does",
+        f"{_length(worst.largest_step, worst.unit)} overshoot: the servo pushes fully one "
+        "way or the other, as few real ones do",
         f"measure the servo (`python -m train identify` fits kp and kv to flight logs); until then "
         f'kp="{kp / gear:.3g}" kv="{kv / gear:.3g}" give all force at '
         f"{_length(SOFT[worst.unit], worst.unit)}, critically damped",

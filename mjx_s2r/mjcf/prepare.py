@@ -16,8 +16,10 @@ import numpy as np
 
 from mjx_s2r.mjcf.assets import MeshChange, copy_files, write_meshes
 from mjx_s2r.mjcf.check_prepared import Check, compare
+from mjx_s2r.mjcf.checks import check_model
 from mjx_s2r.mjcf.collision import LinkFit, fit_links
 from mjx_s2r.mjcf.exact_xml import exact_xml
+from mjx_s2r.mjcf.finding import ModelFinding, merged
 from mjx_s2r.mjcf.load import LoadedModel, load
 from mjx_s2r.mjcf.naming import name_everything
 from mjx_s2r.mjcf.pairs import Pair, find_pairs
@@ -93,6 +95,8 @@ class Prepared:
         servos: the actuators that were added.
         changes: everything that differs.
         checks: the new model measured against the original.
+        findings: what is amiss with the new model itself, gravest first.
+        options: what was asked for.
     """
 
     path: Path
@@ -105,6 +109,8 @@ class Prepared:
     servos: tuple[Servo, ...] = ()
     changes: tuple[Change, ...] = ()
     checks: tuple[Check, ...] = ()
+    findings: tuple[ModelFinding, ...] = ()
+    options: PrepareOptions = PrepareOptions()
 
 
 @dataclass
@@ -298,8 +304,10 @@ def _prepare(
         servos=tuple(servos),
         changes=tuple(work.changes),
         checks=tuple(compare(named, model, home)),
+        findings=merged(check_model(model, "mjcf")),
+        options=options,
     )
-    (folder / FACTS).write_text(json.dumps(_facts(done, options), indent=1) + "\n")
+    (folder / FACTS).write_text(json.dumps(_facts(done), indent=1) + "\n")
     return done
 
 
@@ -487,7 +495,7 @@ def _holding(m: mujoco.MjModel, pose: np.ndarray) -> np.ndarray:
     return np.where(m.actuator_ctrllimited, np.clip(hold, low, high), hold)
 
 
-def _facts(done: Prepared, options: PrepareOptions) -> dict[str, Any]:
+def _facts(done: Prepared) -> dict[str, Any]:
     """Returns what prepare.json says."""
     links = [
         {
@@ -498,19 +506,21 @@ def _facts(done: Prepared, options: PrepareOptions) -> dict[str, Any]:
             "dent_mm": _short(link.dent_mm),
             "accepted_mm": _short(link.accepted_mm),
             **{name: _short(value) for name, value in asdict(link.error).items()},
+            "missed": link.missed,
         }
         for link in done.links
     ]
     return {
         "original": done.original.path.name,
         "model": MODEL,
-        "options": asdict(options),
+        "options": asdict(done.options),
         "links": links,
         "meshes": [asdict(mesh) | {"error_mm": _short(mesh.error_mm)} for mesh in done.meshes],
         "pairs": [asdict(pair) for pair in done.pairs],
         "servos": [asdict(servo) for servo in done.servos],
         "changes": [asdict(change) for change in done.changes],
         "checks": [asdict(check) for check in done.checks],
+        "findings": [asdict(finding) for finding in done.findings],
     }
 
 

@@ -4,18 +4,23 @@ import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import mujoco
 import numpy as np
+from markupsafe import Markup
 
-from mjx_s2r.mjcf.collision import DRAWN
+from mjx_s2r.mjcf.collision import DRAWN, LinkFit
+from mjx_s2r.mjcf.finding import listed
+from mjx_s2r.mjcf.naming import free
 from mjx_s2r.mjcf.prepare import MODEL, Prepared
 from mjx_s2r.mjcf.surroundings import AZIMUTH, ELEVATION, FOVY, Framing, frame
 from mjx_s2r.report.media import png_url
 from mjx_s2r.report.page import write_page
 
-SIZE = (360, 480)  # px, of the whole robot
-LINK_SIZE = (270, 360)  # px, of one link
+SIZE = (540, 720)  # px, of the whole robot
+LINK_SIZE = (405, 540)  # px, of one link
+SKY = (0.93, 0.94, 0.95)  # behind everything, so that light and dark parts are both seen
 PALETTE = np.array(
     [
         [0.12, 0.47, 0.71],
@@ -32,51 +37,41 @@ PALETTE = np.array(
 
 @dataclass(frozen=True)
 class SideBySide:
-    """Two pictures of one thing, as data URLs."""
+    """Two pictures of one thing.
+
+    Attributes:
+        title: what they show.
+        original: picture of the original, as a data URL.
+        prepared: picture of the prepared model, as a data URL.
+        captions: what is seen on either.
+        note: a sentence about both.
+        missed: whether the note tells that an aim was missed.
+    """
 
     title: str
     original: str
     prepared: str
+    captions: tuple[str, str]
     note: str = ""
+    missed: bool = False
 
 
 def write_prepare_report(done: Prepared) -> Path:
     """Writes report.html beside a prepared model; returns its path."""
     path = done.path.with_name("report.html")
     shots = _pictures(done)
-    link_rows = [
-        (
-            link.body,
-            f"{link.meshes}",
-            ", ".join(one.kind for one in link.primitives),
-            f"{link.error.out_mm:.1f}",
-            f"{link.error.short_mm:.1f}",
-            f"{link.accepted_mm:.1f}",
-            f"{link.error.volume_ratio:.2f}",
-            f"{100 * link.error.overlap:.0f} %",
-            f"{link.dent_mm:.1f}",
-        )
-        for link in done.links
-    ]
     write_page(
         path,
         "prepare.html.j2",
         title=f"{done.original.path.name}, prepared",
         original=done.original.path.name,
         stats=_stats(done),
+        findings=done.findings,
         robot=shots[:2],
         shots=shots[2:],
-        links=link_rows,
-        meshes=[
-            (
-                mesh.name,
-                f"{mesh.faces:,}",
-                f"{mesh.faces_left:,}",
-                f"{mesh.error_mm:.2f}",
-                "kept" if mesh.textured else "",
-            )
-            for mesh in done.meshes
-        ],
+        links=[_link_row(link) for link in done.links],
+        aims=aims_missed(done),
+        meshes=_mesh_table(done),
         pairs=[
             (
                 " - ".join(pair.bodies),
@@ -104,15 +99,81 @@ def write_prepare_report(done: Prepared) -> Path:
         checks=[
             (
                 check.what,
-                f"{check.value:.2g}",
+                _marked(f"{check.value:.2g}", not check.holds),
                 f"{check.limit:.2g} {check.unit}",
-                "holds" if check.holds else "differs",
+                "holds" if check.holds else _marked("differs", True),
             )
             for check in done.checks
         ],
         model=MODEL,
+        folder=done.path.resolve().parent.name,
     )
     return path
+
+
+def aims_missed(done: Prepared) -> list[str]:
+    """Returns a sentence about each aim of the options that was not reached."""
+    out = []
+    far = [link for link in done.links if link.missed]
+    if far:
+        worst = max(far, key=lambda link: max(link.error.out_mm, link.error.short_mm))
+        off = max(worst.error.out_mm, worst.error.short_mm)
+        out.append(
+            f"the collision shapes of {len(far)} of {len(done.links)} links are further off than "
+            f"{100 * done.options.collision_error:g} % of their size, most of all {worst.body}: "
+            f"{off:.1f} mm for {worst.accepted_mm:.1f} mm; --max-parts at the ends of the robot "
+            "and --inner-parts elsewhere allow more shapes"
+        )
+    whole = [mesh for mesh in done.meshes if mesh.whole]
+    if whole:
+        faces = sum(mesh.faces for mesh in whole)
+        out.append(
+            f"{listed(mesh.name for mesh in whole)}, {faces:,} faces in all, stayed as they were: "
+            f"no mesh of fewer is within {done.options.visual_error_mm:g} mm; raise "
+            "--visual-error-mm"
+        )
+    return out
+
+
+def _marked(text: str, missed: bool) -> str:
+    """Returns the text of a cell, marked where it tells of something missed."""
+    return Markup('<span class="failed">{}</span>').format(text) if missed else text
+
+
+def _link_row(link: LinkFit) -> tuple[str, ...]:
+    """Returns the row of a link."""
+    error, aim = link.error, link.accepted_mm
+    return (
+        link.body,
+        f"{link.meshes}",
+        ", ".join(one.kind for one in link.primitives),
+        _marked(f"{error.out_mm:.1f}", error.out_mm > aim),
+        _marked(f"{error.short_mm:.1f}", error.short_mm > aim),
+        f"{aim:.1f}",
+        _marked("missed", True) if link.missed else "reached",
+        f"{error.volume_ratio:.2f}",
+        f"{100 * error.overlap:.0f} %",
+        f"{link.dent_mm:.1f}",
+    )
+
+
+def _mesh_table(done: Prepared) -> dict[str, Any]:
+    """Returns rows, head and columns of numbers; no column that says nothing."""
+    textured = any(mesh.textured for mesh in done.meshes)
+    rows = [
+        (
+            mesh.name,
+            f"{mesh.faces:,}",
+            _marked(f"{mesh.faces_left:,}, as it was", True)
+            if mesh.whole
+            else f"{mesh.faces_left:,}",
+            f"{mesh.error_mm:.2f}",
+            *((("kept" if mesh.textured else "none"),) if textured else ()),
+        )
+        for mesh in done.meshes
+    ]
+    head = ("mesh", "faces", "faces left", "off by, mm", *(("texture",) if textured else ()))
+    return {"rows": rows, "head": head, "numbers": (1, 2, 3)}
 
 
 def _stats(done: Prepared) -> list[tuple[str, str, str]]:
@@ -129,7 +190,7 @@ def _stats(done: Prepared) -> list[tuple[str, str, str]]:
         (
             "Sticks out by at most",
             f"{worst.error.out_mm:.1f} mm" if worst else "-",
-            f"at {worst.body}" if worst else "no mesh collided",
+            _of_links(done) if worst else "no mesh collided",
         ),
         (
             "Faces to draw",
@@ -138,6 +199,14 @@ def _stats(done: Prepared) -> list[tuple[str, str, str]]:
         ),
         ("Pairs of bodies", f"{kept}", f"of {len(done.pairs)} are looked at for contacts"),
     ]
+
+
+def _of_links(done: Prepared) -> str:
+    """Returns where collision shapes stick out most, and at how many links the aim was missed."""
+    worst = max(done.links, key=lambda one: one.error.out_mm).body
+    far = sum(link.missed for link in done.links)
+    aim = _marked(f"aim missed at {far} of {len(done.links)} links", True) if far else "aim reached"
+    return Markup("at {}; {}").format(worst, aim)
 
 
 def _millimetres(value: float | None) -> str:
@@ -153,19 +222,28 @@ def _pictures(done: Prepared) -> list[SideBySide]:
     seen = frame(after, done.home)
     old_seen = seen if before.nq == after.nq else frame(before, old_pose)
     try:
-        with _Camera(before, old_pose, SIZE) as old, _Camera(after, done.home, SIZE) as new:
+        lit = (
+            _under_a_sky(done.original.spec),
+            _under_a_sky(mujoco.MjSpec.from_file(str(done.path))),
+        )
+        with _Camera(lit[0], old_pose, SIZE) as old, _Camera(lit[1], done.home, SIZE) as new:
             robot = [
-                SideBySide("As drawn", old(old_seen, _drawn), new(seen, _drawn)),
+                SideBySide(
+                    "As drawn", old(old_seen, _drawn), new(seen, _drawn), ("original", "prepared")
+                ),
                 SideBySide(
                     "As it collides",
                     old(old_seen, _solid),
                     new(seen, _solid),
-                    "Left the convex hulls that C MuJoCo collides, right the primitives.",
+                    (
+                        "original: meshes as C MuJoCo collides them, by their convex hulls",
+                        "prepared: the shapes in their place",
+                    ),
                 ),
             ]
         with (
-            _Camera(before, old_pose, LINK_SIZE) as old,
-            _Camera(after, done.home, LINK_SIZE) as new,
+            _Camera(lit[0], old_pose, LINK_SIZE) as old,
+            _Camera(lit[1], done.home, LINK_SIZE) as new,
         ):
             return robot + [_link(done, link.body, old, new) for link in done.links]
     except (ImportError, AttributeError, mujoco.FatalError, RuntimeError):
@@ -182,8 +260,31 @@ def _link(done: Prepared, body: str, old: "_Camera", new: "_Camera") -> SideBySi
         body,
         old(Framing(at.centre + shift, at.radius, 0.0), lambda m, g: _meshes_of(m, g, b)),
         new(at, lambda m, g: _overlay(m, g, b)),
-        f"sticks out {link.error.out_mm:.1f} mm, falls short {link.error.short_mm:.1f} mm",
+        ("original: the convex hulls", "prepared: the shapes, over what is drawn"),
+        f"Sticks out {link.error.out_mm:.1f} mm, falls short {link.error.short_mm:.1f} mm; aimed "
+        f"at {link.accepted_mm:.1f} mm{', which was missed' if link.missed else ''}.",
+        link.missed,
     )
+
+
+def _under_a_sky(spec: mujoco.MjSpec) -> mujoco.MjModel:
+    """Returns the model of a specification with a plain light sky instead of its own, if any."""
+    spec = spec.copy()
+    painted = {name for material in spec.materials for name in material.textures}
+    for texture in list(spec.textures):
+        if texture.type == mujoco.mjtTexture.mjTEXTURE_SKYBOX and texture.name not in painted:
+            spec.delete(texture)
+    taken = {texture.name for texture in spec.textures}
+    spec.add_texture(
+        name=free("sky", taken),
+        type=mujoco.mjtTexture.mjTEXTURE_SKYBOX,
+        builtin=mujoco.mjtBuiltin.mjBUILTIN_FLAT,
+        rgb1=SKY,
+        rgb2=SKY,
+        width=16,
+        height=96,
+    )
+    return spec.compile()
 
 
 Colour = Callable[[mujoco.MjModel, int], np.ndarray | None]  # of a geom (4,); None: as it is
@@ -226,9 +327,16 @@ class _Camera:
         self._plain, self._model = m, copy.copy(m)
         self._model.vis.headlight.ambient[:] = 0.4  # so that a model without lights is seen
         self._model.vis.headlight.diffuse[:] = 0.5
+        self._model.vis.map.shadowclip *= 4  # a small map of shadows speckles the floor at its edge
+        self._model.vis.quality.shadowsize = 8192
         self._data = mujoco.MjData(self._model)
         self._data.qpos[:] = pose
         mujoco.mj_forward(self._model, self._data)
+        buffer = self._model.vis.global_
+        buffer.offheight, buffer.offwidth = (
+            max(size[0], buffer.offheight),
+            max(size[1], buffer.offwidth),
+        )
         self._renderer = mujoco.Renderer(self._model, *size)
 
     def __enter__(self) -> "_Camera":

@@ -97,8 +97,9 @@ def test_what_cannot_be_stepped_grows_in_mujoco(kp: float, kv: float, integrator
 
 def test_only_large_parts_of_what_collides_must_collide() -> None:
     box = 'vertex="0 0 0 1 0 0 0 1 0 0 0 1"'
-    xml = """<mujoco><asset><mesh name="m" scale=".1 .1 .1" {box}/><mesh name="s" scale=".01 .01 .01"
-    {box}/></asset><worldbody><geom type="plane" size="1 1 1"/><body name="base" pos="0 0 .5">
+    xml = """<mujoco><asset><mesh name="m" scale=".1 .1 .1" {box}/><mesh name="s"
+    scale=".01 .01 .01" {box}/></asset><worldbody><geom type="plane" size="1 1 1"/>
+    <body name="base" pos="0 0 .5">
     <geom type="mesh" mesh="m" contype="0" conaffinity="0" {base}/>
     <body name="arm" pos="0 0 .1"><joint axis="1 0 0"/><geom size=".02"/>
     <body name="screw" pos="0 0 .1"><joint axis="1 0 0"/><inertial pos="0 0 0" mass="1"

@@ -1,17 +1,32 @@
 """A maker's robot made ready: what must stay the same does, what was missing is there."""
 
+import base64
+import io
 from dataclasses import replace
 from pathlib import Path
 
 import mujoco
 import numpy as np
 import pytest
+from markupsafe import escape
+from PIL import Image
 
 from benchmarks.mesh_robot import LINKS, TEXTURED, write_mesh_robot
+from mjx_s2r.mjcf.assets import MeshChange
+from mjx_s2r.mjcf.fit import Error
 from mjx_s2r.mjcf.load import load
 from mjx_s2r.mjcf.pairs import find_pairs
 from mjx_s2r.mjcf.prepare import Prepared, PrepareOptions, prepare
-from mjx_s2r.mjcf.prepare_report import write_prepare_report
+from mjx_s2r.mjcf.prepare_report import (
+    _Camera,
+    _drawn,
+    _link_row,
+    _mesh_table,
+    _under_a_sky,
+    aims_missed,
+    write_prepare_report,
+)
+from mjx_s2r.mjcf.surroundings import frame
 from mjx_s2r.sim.physics import ModelError
 from train import prepare as verb
 
@@ -189,6 +204,48 @@ def test_the_page_shows_every_link(made: Prepared) -> None:
     text = write_prepare_report(made).read_text()
     assert all(f"<h3>{link.body}</h3>" in text for link in made.links) or "No data" in text
     assert "http" not in text.replace("http-equiv", "")
+
+
+def test_the_page_marks_what_was_missed_and_leads_to_a_task(made: Prepared) -> None:
+    """Two links of the same model: one on its aim and one that is not."""
+    near, far = (replace(made.links[0], body=name) for name in ("near", "far"))
+    near = replace(near, error=Error(1.0, 1.0, 1.0, 1.0), accepted_mm=2.0)
+    far = replace(far, error=Error(1.0, 3.5, 1.0, 1.0), accepted_mm=2.0)
+    stiff = MeshChange("stiff", "meshes/stiff.stl", 5000, 5000, 0.0, False)
+    some = replace(made, links=(near, far), meshes=(stiff,))
+    (shapes, faces) = aims_missed(some)
+    assert "1 of 2 links" in shapes and "far: 3.5 mm for 2.0 mm" in shapes
+    assert faces.startswith("stiff, 5,000 faces")
+    row = {link.body: _link_row(link) for link in some.links}
+    assert row["near"][3:7] == ("1.0", "1.0", "2.0", "reached")
+    assert [cell for cell in row["far"] if "failed" in cell] == [
+        '<span class="failed">3.5</span>', '<span class="failed">missed</span>',
+    ]  # fmt: skip
+    assert _mesh_table(some)["head"] == ("mesh", "faces", "faces left", "off by, mm")
+    painted = replace(some, meshes=(stiff, replace(stiff, name="painted", textured=True)))
+    assert _mesh_table(painted)["head"][-1] == "texture"
+    text = write_prepare_report(made).read_text()
+    assert f"python -m train new my_task --model {made.path.parent.name}/robot.xml" in text
+    assert all(str(escape(one.value)) in text for one in made.findings)
+
+
+def test_pictures_stand_before_a_light_sky(made: Prepared) -> None:
+    """Where nothing is drawn, at the upper edge of a robot without a floor, it is light."""
+    spec = mujoco.MjSpec.from_string(
+        '<mujoco><asset><texture name="own" type="skybox" builtin="flat" rgb1="0 0 0" width="8" '
+        'height="48"/></asset><worldbody><body><joint/><geom size=".1"/></body></worldbody>'
+        "</mujoco>"
+    )
+    m = _under_a_sky(spec)
+    assert m.ntex == 1 and spec.textures[0].name == "own"
+    try:
+        with _Camera(m, m.qpos0, (48, 64)) as camera:
+            url = camera(frame(m, m.qpos0), _drawn)
+    except (ImportError, AttributeError, mujoco.FatalError, RuntimeError):
+        pytest.skip("no OpenGL")
+    with Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2]))) as picture:
+        corner = picture.getpixel((1, 1))
+    assert min(corner) > 220
 
 
 CHAIN = """<mujoco>
