@@ -15,6 +15,10 @@ adds to the features of the CPU, and then misses in the CPU. `configure` closes 
 while such a program is read, and at no other time. A true alarm, a program from another CPU, cannot
 be lost with it: what the CPU can is part of jax's key of a program, so another CPU compiles anew.
 
+A program that compiles for two minutes sets off an alarm of the compiler's (its
+slow_operation_alarm.cc), which asks to file a bug and which no switch turns off. Shortly before, a
+line of ours says what goes on, and the log is closed until that program is made.
+
 Nothing here imports jax at module level, and nothing runs at import.
 """
 
@@ -64,6 +68,7 @@ HANGS = ((0, 10), (0, 11))  # versions that wait for ever on large batches witho
 FALSE_ALARM = ((0, 8, 2), (0, 10, 2))
 LOG_ENV = "TF_CPP_MIN_LOG_LEVEL"  # of the C++ log: 0 shows all, 1 warnings, 2 errors, 3 nothing
 SILENT = 3
+SLOW_S = 110.0  # of compiling, after which it is told; XLA's own alarm comes after 120
 
 
 # Settings of jax that trainings do not stand: name, values, why. Each would end in an error of jax
@@ -176,7 +181,8 @@ def configure(*, host_devices: int | None = None, cache_dir: Path | None = None)
     """Sets compiler switches, matrix precision, compile cache and off-screen OpenGL. Call it first.
 
     Python's garbage collector runs less often from here on, unless its thresholds were changed.
-    The compiler's C++ log rests while a compiled program is read, unless TF_CPP_MIN_LOG_LEVEL is 0.
+    The compiler's C++ log rests while a compiled program is read, and when one has been compiling
+    for long, unless TF_CPP_MIN_LOG_LEVEL is 0.
 
     Args:
         host_devices: how many devices the CPU shall pretend to be; None leaves it as it is.
@@ -207,6 +213,7 @@ def configure(*, host_devices: int | None = None, cache_dir: Path | None = None)
         _set_cache(cache_dir or default_cache_dir())
     if FALSE_ALARM[0] <= _numbers(version) < FALSE_ALARM[1]:
         _hush_reading()
+    _watch_compiling()
 
 
 def import_mjx_quietly() -> None:
@@ -294,17 +301,70 @@ def _set_cache(folder: Path) -> None:
 def _hush_reading() -> None:
     """Lets the C++ log rest, from here on, while jax reads a compiled program of the CPU's."""
     from jax._src import compilation_cache  # the public modules have no hook around the reading
-    from jaxlib import utils
 
     cache: Any = compilation_cache
-    read = cache.get_executable_and_time
-    rest = _Rest(utils.absl_set_min_log_level)
+    read, rest = cache.get_executable_and_time, _rest()
 
     def read_quietly(cache_key: str, compile_options: Any, backend: Any, devices: Any) -> Any:
         with rest.hold() if backend.platform == "cpu" else contextlib.nullcontext():
             return read(cache_key, compile_options, backend, devices)
 
     cache.get_executable_and_time = read_quietly
+
+
+@functools.cache
+def _watch_compiling() -> None:
+    """Lets jax tell, from here on, of a program that compiles for long, in place of XLA's alarm."""
+    from jax._src import compiler  # the public modules have no hook around the compiler
+
+    place: Any = compiler
+    make = getattr(place, "backend_compile_and_load", None)
+    if make is None:  # a version that calls it otherwise: the alarm stays as it is
+        return
+
+    def make_and_tell(*given: Any, **named: Any) -> Any:
+        with quiet_after(SLOW_S, _rest(), _tell_slow):
+            return make(*given, **named)
+
+    place.backend_compile_and_load = make_and_tell
+
+
+@contextlib.contextmanager
+def quiet_after(seconds: float, rest: "_Rest", tell: Callable[[], None]) -> Iterator[None]:
+    """Lets the C++ log rest, and calls ``tell``, once what is within takes so many ``seconds``."""
+    held = contextlib.ExitStack()
+
+    def late() -> None:
+        held.enter_context(rest.hold())
+        tell()
+
+    timer = threading.Timer(seconds, late)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        timer.join()
+        held.close()
+
+
+def _tell_slow() -> None:
+    """Says that a program compiles for long."""
+    from mjx_s2r.runtime.progress import print_line  # which needs jax
+
+    print_line(
+        f"a program has been compiling for {SLOW_S:.0f} s; large models can take ten minutes, and "
+        "what is made is kept for the next run"
+    )
+
+
+@functools.cache
+def _rest() -> "_Rest":
+    """Returns the rests of the C++ log: one for all, so that none ends another's."""
+    from jaxlib import utils
+
+    return _Rest(utils.absl_set_min_log_level)
 
 
 @dataclass

@@ -1,14 +1,18 @@
 """Compiler switches by version, merging with the user's, and placement on two devices."""
 
+import contextlib
 import json
 import os
 import platform
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
 import jax
+import jax.numpy as jnp
 import pytest
 
 from mjx_s2r.api.teacher import TeacherConfig, train_teacher
@@ -242,6 +246,33 @@ def test_log_rests_for_all_holders_and_gets_its_level_back(
     with pytest.raises(OSError), rest.hold(), rest.hold():  # a reading that fails
         raise OSError
     assert said == levels
+
+
+@pytest.mark.parametrize(("lasts", "told"), [(0.3, True), (0.0, False)])
+def test_what_compiles_for_long_is_told_once_and_the_log_opens_again(
+    lasts: float, told: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(devices.LOG_ENV, "1")
+    levels: list[int] = []
+    lines: list[str] = []
+    with devices.quiet_after(0.1, devices._Rest(levels.append), lambda: lines.append("slow")):
+        time.sleep(lasts)
+    assert (levels, lines) == (([3, 1], ["slow"]) if told else ([], []))
+
+
+def test_every_program_is_watched(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The hook stands where jax compiles: a version that calls it otherwise would pass it by."""
+    watched: list[float] = []
+
+    @contextlib.contextmanager
+    def watch(seconds: float, *_: object) -> Iterator[None]:
+        watched.append(seconds)
+        yield
+
+    monkeypatch.setattr(devices, "quiet_after", watch)
+    devices._watch_compiling()  # as `configure` has done already, or not
+    jax.jit(lambda x: jnp.sin(x) * 1.2345 + len(watched)).lower(1.0).compile()
+    assert devices.SLOW_S in watched and devices.SLOW_S < 120
 
 
 def test_describe_is_json_and_names_versions() -> None:
