@@ -1,7 +1,7 @@
 """The check of a task against C MuJoCo finds what differs, acts not or is no number, by name."""
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import jax
@@ -185,6 +185,34 @@ def test_bad_options_are_refused_by_name() -> None:
         CheckConfig(seconds=0.0)
     with pytest.raises(ValueError, match="starts 0"):
         CheckConfig(starts=0)
+
+
+def test_rows_that_were_not_compared_are_named_with_their_reasons() -> None:
+    delay = add("delay", "actuator.delay", None, (0.0, 0.02))
+    kept = replace(SPACE.rows[1], limits=(0.1, 0.1), initial=(0.1, 0.1), nominal=0.1)
+    space = ParamSpace((SPACE.rows[0], kept, SPACE.rows[2], delay))
+    found = [CheckResult("rows", "mass", "ok"), CheckResult("rows", "grip", "not tried")]
+    lines = check.not_compared(space, CheckConfig(), found)
+    assert [line.partition(": ")[2] for line in lines] == [
+        "1 of 4 rows, since C MuJoCo has none of actuator, which are ours in any engine: delay",
+        "1 of 4 rows, since a range fixes them: damping",
+        "1 of 4 rows, since these worlds did not tell, see above: grip",
+    ]
+    assert (
+        "--rows leaves them out: mass, damping, grip"
+        in check.not_compared(space, CheckConfig(rows="delay"), [])[1]
+    )
+
+
+def test_the_engine_of_a_training_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pendulum is too small for C MuJoCo to be faster; of another one it is asked."""
+    assert check.training_engine(Swing()) == "jax"
+    monkeypatch.setattr(check, "faster_in_c", lambda _: True)
+    monkeypatch.setattr(environment, "faster_in_c", lambda _: True)
+    assert check.training_engine(Swing()) == "c"
+    assert "C MuJoCo itself here" in check.engine_told("c", "jax")
+    assert "MJX on jax, which training takes on an accelerator" in check.engine_told("c", "jax")
+    assert check.engine_told("jax", "jax").endswith("here, which is compared with C MuJoCo")
 
 
 @pytest.mark.slow
