@@ -7,14 +7,17 @@ told with it: a file can be written of any policy, of one that has learnt nothin
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import tyro
 
 from mjx_s2r.api.policy import VARIANT_LIMIT, export_policy, load_policy
+from mjx_s2r.curriculum.interface import closed_physics
 from mjx_s2r.io.run import METRICS, POLICY, read_jsonl
+from mjx_s2r.params import ParamSpace
 from mjx_s2r.runtime.progress import console
 
 POOR = 0.5  # success in training below which a file comes with a warning
@@ -51,6 +54,8 @@ def main(argv: Sequence[str]) -> None:
         variant_limit=config.variant_limit,
     )
     console.print(success_told(run, int(policy.state.iteration)), soft_wrap=True)
+    if line := single_physics_told(policy.trainer.env.space, policy.ranges):
+        console.print(line, soft_wrap=True)
     console.print(
         f"{done.path}: differs from JAX by at most {done.parity:.1e} on {done.inputs} inputs"
     )
@@ -60,6 +65,26 @@ def main(argv: Sequence[str]) -> None:
             f"{made.path}: differs from float32 by at most {error.error_max:.1e} {error.unit}, "
             f"99 of 100 by less than {error.error_p99:.1e}, on {error.inputs} inputs"
         )
+
+
+def single_physics_told(space: ParamSpace, ranges: Mapping[str, tuple[float, float]]) -> str:
+    """Returns a warning where a policy has met one physics alone; empty where it met several.
+
+    Args:
+        space: the table.
+        ranges: what it was trained on, by row.
+    """
+    low, high = np.array([ranges[name] for name in space.names]).reshape(-1, 2).T
+    if not closed_physics(space, low, high):
+        return ""
+    rows = int((~space.in_group("visual")).sum()) if len(space) else 0
+    why = f"none of the table's {rows} rows of physics had a range"
+    return (
+        "[yellow]trained on a single physics, that of the model: "
+        f"{why if rows else 'the table has no rows of physics'}, and a robot is another one; train "
+        "the teacher with --curriculum adr or uniform, or give it the ranges that you know "
+        "(--range), before this flies[/yellow]"
+    )
 
 
 def success_told(run: Path, iteration: int) -> str:

@@ -35,13 +35,14 @@ from mjx_s2r.learn.distill.teachers import ppo_teacher
 from mjx_s2r.learn.networks.encoders.config import check_encoder
 from mjx_s2r.learn.networks.encoders.pretrained import load_weights, with_checksum
 from mjx_s2r.learn.ppo.ppo import PPO
+from mjx_s2r.learn.train_logger import width_told
 from mjx_s2r.learn.trainer import Trainer, TrainState, fit
 from mjx_s2r.params import ParamError, ParamSpace
 from mjx_s2r.params.ranges import changed_space, read_range
 from mjx_s2r.render.cameras import to_rgb
 from mjx_s2r.render.looks.assets import RenderConfig
 from mjx_s2r.runtime import distributed
-from mjx_s2r.runtime.progress import console
+from mjx_s2r.runtime.progress import console, print_line
 from mjx_s2r.runtime.random_keys import FRAMES
 from mjx_s2r.runtime.sharding import device_mesh
 from mjx_s2r.sim.backends.physics_config import ONE_DEVICE, PhysicsConfig, one_device
@@ -184,6 +185,13 @@ def _student_table(
     return space.with_ranges(ranges)
 
 
+def _curriculum_config(config: StudentConfig) -> CurriculumConfig:
+    """Returns the settings of the curriculum among those of a student."""
+    return CurriculumConfig(
+        config.curriculum, config.rows, config.mix, config.adr, config.schedules
+    )
+
+
 def student_curriculum(
     config: StudentConfig, space: ParamSpace, *, by_pictures: bool
 ) -> tuple[Curriculum, PictureSchedule | None]:
@@ -194,9 +202,7 @@ def student_curriculum(
         space: the table, from `student_space`.
         by_pictures: every picture shows a look of its own, and is scored for it.
     """
-    named = CurriculumConfig(
-        config.curriculum, config.rows, config.mix, config.adr, config.schedules
-    )
+    named = _curriculum_config(config)
     build = partial(named.build, space, default=space.in_group("visual"), keep_others=True)
     if not by_pictures:
         return build(), None
@@ -371,6 +377,12 @@ def train_student(
     config = _with_engine(config, env, device_mesh(config.devices).size)
     config, trainer = _begin(config, env, trained=False)
     assert config.teacher_iteration is not None, "the teacher was loaded"
+    if not config.resume and distributed.is_writer():
+        named = _curriculum_config(config)  # without rows of their own its schedules are of looks
+        moves = named.moves and bool(named.rows or named.mix)
+        line = width_told(trainer.env.space, trainer.curriculum, moves=moves, copies=True)
+        if line:
+            print_line(line)
     state = fit(
         trainer,
         config,

@@ -23,6 +23,7 @@ from mjx_s2r.learn.networks.modules import check_pictures
 from mjx_s2r.learn.ppo.config import PPOConfig
 from mjx_s2r.learn.ppo.ppo import make_ppo
 from mjx_s2r.learn.ppo.start import StudentStart
+from mjx_s2r.learn.train_logger import width_told
 from mjx_s2r.learn.trainer import Trainer, TrainState, fit
 from mjx_s2r.params import ParamSpace
 from mjx_s2r.params.ranges import as_ranges, read_ranges
@@ -31,7 +32,7 @@ from mjx_s2r.render.looks.assets import RenderConfig
 from mjx_s2r.report.charts import draw_training
 from mjx_s2r.runtime import distributed
 from mjx_s2r.runtime.devices import check_jax_config
-from mjx_s2r.runtime.progress import console
+from mjx_s2r.runtime.progress import console, print_line
 from mjx_s2r.runtime.sharding import device_mesh
 from mjx_s2r.sim.backends.physics_config import PhysicsConfig, one_device
 from mjx_s2r.sim.env import Env, require_native
@@ -236,10 +237,16 @@ def make_curriculum(config: TeacherConfig, space: ParamSpace, *, sees: bool) -> 
 
     By default these are all rows that the policy can feel: looks only where it sees.
     """
-    rows = config.rows or (("*",) if sees else ())
-    named = (config.curriculum, rows, config.mix, config.adr, config.schedules)
-    whole = CurriculumConfig(*named).build(space)
+    named = _curriculum_config(config)
+    whole = replace(named, rows=named.rows or (("*",) if sees else ())).build(space)
     return with_episode_recorder(space, whole, config.episodes) if config.episodes else whole
+
+
+def _curriculum_config(config: TeacherConfig) -> CurriculumConfig:
+    """Returns the settings of the curriculum among those of a teacher."""
+    return CurriculumConfig(
+        config.curriculum, config.rows, config.mix, config.adr, config.schedules
+    )
 
 
 def train_teacher(
@@ -269,6 +276,10 @@ def train_teacher(
     if start is not None and config.start is not None:
         origin = Origin("start", config.start, start.iteration)
         config = replace(config, start_iteration=start.iteration, start_sha256=start.sha256)
+    if not config.resume and distributed.is_writer():
+        moves = _curriculum_config(config).moves
+        if line := width_told(trainer.env.space, trainer.curriculum, moves=moves):
+            print_line(line)
     state = fit(
         trainer,
         config,

@@ -107,6 +107,18 @@ def normalized_entropy(
     return nats.sum() / jnp.maximum(is_open.sum(), 1)
 
 
+def closed_physics(space: ParamSpace, low: np.ndarray, high: np.ndarray) -> bool:
+    """Returns whether all worlds have one physics: no row but looks has a range from low to high.
+
+    Args:
+        space: the table.
+        low: (D,) lower bounds.
+        high: (D,) upper bounds.
+    """
+    physics = ~space.in_group("visual") if len(space) else np.zeros(0, bool)
+    return not bool((np.asarray(high) > np.asarray(low))[physics].any())
+
+
 @struct.dataclass
 class CurriculumStats:
     """The figures that every schedule keeps beside its own state; see `Report`.

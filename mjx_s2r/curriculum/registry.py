@@ -55,6 +55,7 @@ CURRICULA: dict[str, tuple[type, BuildCurriculum]] = {
     "replay": (LearnabilityConfig, learnability_replay),
 }
 ALL_BUT_LOOKS = ("~visual.*",)
+FIXED = ("uniform", "initial", "none")  # those whose ranges never move
 
 
 def make_schedules(curricula: Mapping[str, tuple[type, BuildCurriculum]]) -> type:
@@ -119,6 +120,12 @@ class CurriculumConfig:
         for kind in (self.kind, *(entry.partition(":")[0] for entry in self.mix)):
             if kind not in CURRICULA:
                 raise unknown("curriculum", kind, list(CURRICULA))
+
+    @property
+    def moves(self) -> bool:
+        """Whether any of its schedules moves ranges."""
+        kinds = (self.kind, *(entry.partition(":")[0] for entry in self.mix))
+        return any(kind not in FIXED for kind in kinds)
 
     def build(
         self,

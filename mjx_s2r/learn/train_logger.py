@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from mjx_s2r.curriculum.episode_recorder import RecorderState, episodes_since
-from mjx_s2r.curriculum.interface import Curriculum
+from mjx_s2r.curriculum.interface import Curriculum, closed_physics
 from mjx_s2r.io.run import Run
 from mjx_s2r.io.tracker import Tracker
 from mjx_s2r.learn.evaluation import EpisodeScores
@@ -157,6 +157,37 @@ def _note(line: dict[str, float]) -> str:
         note += f"return {line['return']:.0f}  width {np.exp(line['entropy']):.2f}"
     alarms = {"nan_envs": "worlds not finite", "full_contacts": "steps without room for contacts"}
     return note + "".join(f"  {line[n]:,.0f} {w}" for n, w in alarms.items() if line.get(n))
+
+
+def width_told(
+    space: ParamSpace, curriculum: Curriculum, *, moves: bool, copies: bool = False
+) -> str:
+    """Returns what to say before a training whose worlds have one physics; empty where they differ.
+
+    Args:
+        space: the table.
+        curriculum: what draws the worlds.
+        moves: whether it widens the ranges of physics later on.
+        copies: whether a teacher chose the ranges.
+    """
+    start = curriculum.report(curriculum.init())
+    if not closed_physics(space, np.asarray(start.low), np.asarray(start.high)):
+        return ""
+    if moves:
+        return (
+            "worlds of one physics to begin with (width 0.00; 1.00 is the whole table): the "
+            "curriculum widens it as the policy succeeds"
+        )
+    if not len(space) or not (~space.in_group("visual")).any():
+        why = "the table has no rows of physics; write some"
+    elif copies:
+        why = (
+            "its teacher was trained on that one alone; train the teacher with --curriculum adr or "
+            "uniform"
+        )
+    else:
+        why = "no row has a range (width 0.00); --curriculum adr or uniform draws from the table"
+    return f"all worlds have one physics, and the policy will know no other robot: {why}"
 
 
 def _read(pending: tuple[int, EpisodeScores] | None) -> dict[str, float]:

@@ -42,8 +42,8 @@ def test_a_servo_that_is_a_relay_is_told_with_gains_that_are_none() -> None:
 @pytest.mark.parametrize(
     ("kp", "kv", "force"),
     [
-        (50.0, 2.0, 3.0),  # the same servo in MuJoCo Menagerie: all force at 3.4 degrees
-        (2000.0, 200.0, 12.0),  # a wrist of its Panda: at 0.34 degrees, and heavily damped
+        (50.0, 2.0, 3.0),  # a usual servo: all force at 3.4 degrees
+        (2000.0, 200.0, 12.0),  # stiff and heavily damped: at 0.34 degrees, and sound
     ],
 )
 def test_servos_that_work_are_not_told(kp: float, kv: float, force: float) -> None:
