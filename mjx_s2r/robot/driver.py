@@ -7,7 +7,7 @@ are the guard's (`mjx_s2r.robot.safety`). Units and names are the contract's.
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -73,6 +73,19 @@ class CameraInfo:
 
 
 @dataclass(frozen=True)
+class TaskRules:
+    """When an episode of a task is over.
+
+    Attributes:
+        episode_s: longest episode, s.
+        hold_s: how long the goal must hold to be a success, s.
+    """
+
+    episode_s: float
+    hold_s: float
+
+
+@dataclass(frozen=True)
 class DriverInfo:
     """Description of a robot by its driver: joints, limits, rates, signals, cameras.
 
@@ -90,6 +103,8 @@ class DriverInfo:
         signals: signal name -> size, without ``"command"``, which the controller supplies.
         cameras: cameras that are delivered.
         timeout_s: time without a command after which the robot stops by itself, s; inf: never.
+        task: rules of the task that a stand-in judges by its true state, see `EpisodicDriver`; None
+            for every robot that cannot know, which is any real one.
     """
 
     name: str
@@ -104,6 +119,7 @@ class DriverInfo:
     signals: Mapping[str, int]
     cameras: tuple[CameraInfo, ...] = ()
     timeout_s: float = math.inf
+    task: TaskRules | None = None
 
     def __post_init__(self) -> None:
         """Checks the limits, and makes plain tuples and numbers of arrays.
@@ -199,6 +215,19 @@ class Driver(Protocol):
 
     def close(self) -> None:
         """Stops if needed and releases the bus and the cameras."""
+        ...
+
+
+@runtime_checkable
+class EpisodicDriver(Driver, Protocol):
+    """A stand-in that knows its task: it names rules in `DriverInfo.task`.
+
+    Its readings tell what the task says of the true state, by the signals that
+    `mjx_s2r.robot.verdict` names; no policy reads them.
+    """
+
+    def begin_episode(self, number: int) -> None:
+        """Puts robot and things where episode ``number``, from 1, begins; it rests meanwhile."""
         ...
 
 

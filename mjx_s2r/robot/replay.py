@@ -6,7 +6,7 @@ this package and of onnxruntime gives the same bits.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from mjx_s2r.robot.log import Flight, Step
 from mjx_s2r.robot.log.reader import data_sheet_of
 from mjx_s2r.robot.policy import Actor
 from mjx_s2r.robot.safety import Event, Guard, SafetyConfig
+from mjx_s2r.robot.safety.config import logged_safety
 from mjx_s2r.robot.safety.limits import advance_motion
 
 OUTSIDE = ("overrun", "exception", "blocked", "estop")  # of the loop: no reading brings them back
@@ -102,7 +103,8 @@ def replay(flight: Flight, policy: Actor) -> ReplayReport:
     """
     _check_fits(flight.contract, policy.contract)
     notes = [] if flight.driver else ["the log has no data sheet; the contract's limits are used"]
-    config = _safety(flight.config, notes)
+    config, passed_by = logged_safety(flight.config)
+    notes += passed_by
     info = flight.driver or data_sheet_of(flight.contract, flight.robot)
     guard = Guard.build(config, policy.contract, info)
     calibrations = map(CameraCalibration.of_json, flight.config.get("calibrations") or ())
@@ -206,21 +208,6 @@ def _check_fits(logged: PolicyContract, contract: PolicyContract) -> None:
 def _sizes(contract: PolicyContract) -> dict[str, int]:
     """Returns the size of each signal."""
     return {s.name: s.size for s in contract.signals}
-
-
-def _safety(config: Mapping[str, Any], notes: list[str]) -> SafetyConfig:
-    """Returns the guard's settings of a log."""
-    body = config.get("safety")
-    if not isinstance(body, Mapping):
-        notes.append("the log has no settings of the guard; the default ones are used")
-        return SafetyConfig()
-    known = {f.name for f in fields(SafetyConfig)}
-    if unknown := sorted(body.keys() - known):
-        notes.append(f"settings of another version are passed by: {', '.join(unknown)}")
-    kept: dict[str, Any] = {
-        k: tuple(v) if isinstance(v, list) else v for k, v in body.items() if k in known
-    }
-    return SafetyConfig(**kept)
 
 
 class _Comparison:

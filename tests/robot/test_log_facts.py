@@ -18,9 +18,12 @@ from mjx_s2r.robot.driver import Reading
 from mjx_s2r.robot.log import Flight, FlightLog, LogError, Step, read
 from mjx_s2r.robot.log.facts import LogFacts, inspect_log
 from mjx_s2r.robot.log.page import log_page, write_log_page
+from mjx_s2r.robot.log.svg import Line, line_chart
 from mjx_s2r.robot.log.thinning import thin
+from mjx_s2r.robot.log.wear import limits_in_flight
 from mjx_s2r.robot.phases import Phase
 from mjx_s2r.robot.safety import Event, Mode
+from mjx_s2r.robot.verdict import DISTANCE, LOST, ON_GOAL, RULES, SUCCESS
 from tests.robot.fakes import contract_for
 
 CAMERA = CameraSignal("front", 8, 6, 50.0)
@@ -159,6 +162,84 @@ def test_the_page_is_whole_and_needs_nothing(flight: Flight, tmp_path: Path) -> 
     assert gray.shape == (4, 3) and gray[0, 0] == 127  # half of the way to 2 m
     with pytest.raises(LogError, match="cannot be written"):
         write_log_page(flight, tmp_path / "nowhere" / "page.html")
+
+
+def told_flight(path: Path, *, busy_s: float) -> Flight:
+    """Returns a second at 50 Hz of a stand-in whose goal holds from half a second on."""
+    config = {RULES: {"episode_s": 0.8, "hold_s": 0.1}}
+    with FlightLog(path, CONTRACT, "arm", config, images=False) as log:
+        for k in range(50):
+            step = step_of(4 * k + 1)
+            assert step.reading is not None
+            told = {ON_GOAL: k >= 25, LOST: False, DISTANCE: 0.5 - 0.01 * k}
+            signals = {name: np.array([value], float) for name, value in told.items()}
+            reading = replace(step.reading, signals={**step.reading.signals, **signals})
+            reading = replace(reading, time_s=0.02 * k)
+            log.append(replace(step, step=k, time_s=0.02 * k, reading=reading, busy_s=busy_s))
+    return read(path)
+
+
+def test_the_page_of_a_stand_in_shows_task_and_wear(tmp_path: Path) -> None:
+    flown = told_flight(tmp_path / "a.log", busy_s=0.0)
+    facts, text = inspect_log(flown), log_page(flown)
+    verdict = facts.verdict
+    # the fifth reading of the goal is number 29; 1 cm nearer at each
+    assert verdict is not None and verdict.result == SUCCESS and facts.virtual
+    assert verdict.at_s == pytest.approx(29 * 0.02) and verdict.last == pytest.approx(0.21)
+    assert "verdict        success after 0.58 s of the task's 0.8 s, 21.0 cm" in facts.describe()
+    assert 'class="verdict good">Success after 0.58 s' in text
+    assert "distance to the goal, cm" in text and ">on goal<" in text
+    assert text.count("<title>the task&#x27;s time, 0.8 s</title>") == 2 + len(facts.joints)
+    assert "virtual time" in text and "from the reading to the end" not in text
+    assert "<h2>Wear</h2>" in text and "a second</td>" in text
+    tags = Tags()
+    tags.feed(text)
+    assert not tags.open and "nan" not in text.lower()
+
+
+def test_times_of_a_real_clock_are_drawn_and_nothing_is_said_of_a_task(flight: Flight) -> None:
+    facts, text = inspect_log(flight), log_page(flight)
+    assert facts.verdict is None and not facts.virtual
+    assert "from the reading to the end of the write" in text and "virtual" not in text
+    assert "goal" not in text.replace("goal holds", "") and 'class="verdict' not in text
+
+
+def test_what_wears_a_robot_is_said_of_its_log(flight: Flight) -> None:
+    facts = inspect_log(flight)
+    # Joint a jumps by 0.8 of a range of 1.9 (of -1 to 1, within the guard's 95 %) two times in
+    # four steps, but for the ten steps in HOLD that this log goes on sending in; b is a slow sine.
+    limits, _ = limits_in_flight(flight)
+    np.testing.assert_allclose(limits, [[-0.95, 0.95]] * 2)
+    jumps = np.abs(np.diff(flight.commands[:-1, 0]))
+    assert facts.wear["a"].change == pytest.approx(jumps.mean() / 1.9)
+    assert facts.wear["a"].change == pytest.approx(0.8 / 2 / 1.9, rel=0.01)
+    assert facts.wear["a"].reversals_hz == pytest.approx(25.0, rel=0.02)
+    assert facts.wear["a"].parked_high == pytest.approx(1 / 4) and facts.wear["b"].parked == 0.0
+    assert facts.wear["b"].reversals_hz < 1.0
+    reverses, stands = facts.wearing
+    assert reverses.startswith("joint a reverses 25 times a second: ")
+    assert stands.startswith("joint a stands at the upper limit 25 % of the time: ")
+    text = facts.describe()
+    assert "wear a         changes 21 % a step, reverses 25 times" in text and reverses in text
+    assert json.loads(facts.to_json())["wear"]["a"]["parked_high"] == pytest.approx(0.25)
+
+
+def test_limits_and_interventions_have_their_own_colours(flight: Flight) -> None:
+    text = log_page(flight)
+    colours = dict(re.findall(r"rect\.(\w+) \{ fill: var\((--\w+)\)", text))
+    assert len(set(colours.values()) & {"--good", "--limited", "--open", "--bad"}) == 4
+    assert 'class="limited"' in text and "a command limited, or a warning" in text
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.0, 1.0), (-1.72, -0.31), (0.0, 4e-3), (-7.0, 950.0)])
+def test_axes_have_enough_numbers_to_read_values(low: float, high: float) -> None:
+    time_s = np.linspace(0.0, high - low, 200)
+    line = Line(np.linspace(low, high, 200), np.linspace(low, high, 200), "position")
+    chart = line_chart("a", "rad", time_s, [line], (-math.inf, math.inf))
+    values = [float(x) for x in re.findall(r'class="row"[^>]*>([^<]+)<', chart)]
+    times = re.findall(r'class="tick"[^>]*>([^<]+)<', chart)
+    assert 3 <= len(values) <= 9 and 6 <= len(times) <= 17
+    assert np.ptp(np.diff(sorted(values))) < 1e-6 * (high - low)
 
 
 def test_a_log_of_one_step_has_a_page(tmp_path: Path) -> None:

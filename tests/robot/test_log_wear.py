@@ -1,6 +1,7 @@
 """What wears a robot, against motions whose chatter and rest are known on paper."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -94,4 +95,7 @@ def test_the_bad_is_said_in_one_sentence_with_its_remedy() -> None:
     said = wear_remarks(("elbow", "wrist", "jaw"), wear)
     assert len(said) == 2
     assert said[0].startswith("joint elbow reverses 9 times a second: ") and "reward" in said[0]
-    assert said[1].startswith("joint jaw stands at its lower limit 100 % of the time: ")
+    assert said[1].startswith("joint jaw stands at the lower limit 100 % of the time: ")
+    many = wear_remarks(("elbow", "wrist"), (wear[0], replace(wear[0], reversals_hz=12.2)))
+    assert len(many) == 1
+    assert many[0].startswith("joints elbow, wrist reverse 9 to 12 times a second: ")

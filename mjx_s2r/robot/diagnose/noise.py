@@ -18,6 +18,7 @@ from mjx_s2r.robot.diagnose.estimate import (
     from_deviation,
 )
 from mjx_s2r.robot.log import Flight
+from mjx_s2r.robot.verdict import TOLD
 
 LEAST = 50  # readings
 FALL = 3.84 / 2  # of the logarithm of the likelihood, at the ends of a 95 % interval
@@ -32,7 +33,8 @@ def noise(flight: Flight) -> list[Diagnosis]:
     Raises:
         DiagnosisError: too short a rest.
     """
-    names = sorted({n for s in flight.bare() if s.reading for n in s.reading.signals})
+    read = {name for s in flight.bare() if s.reading for name in s.reading.signals}
+    names = sorted(read.difference(TOLD))
     found = []
     for name in names:
         values, time_s = _readings(flight, name)

@@ -6,6 +6,7 @@ The log is read once, step by step; of each step only a few numbers are kept.
 import json
 import math
 import time
+from array import array
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -14,10 +15,12 @@ import numpy as np
 
 from mjx_s2r.robot.log.reader import Flight
 from mjx_s2r.robot.log.records import LogError, Step
+from mjx_s2r.robot.log.wear import JointWear, joint_wear, limits_in_flight, wear_remarks
 from mjx_s2r.robot.phases import Phase
 from mjx_s2r.robot.plain_json import plain_json
 from mjx_s2r.robot.safety import Mode
 from mjx_s2r.robot.units import suspect_motion
+from mjx_s2r.robot.verdict import Referee, TaskVerdict, logged_rules
 
 GAP = 2.5  # periods without a step
 NEAR = 0.02  # share of the range of the commands that is near a limit
@@ -95,6 +98,10 @@ class LogFacts:
         cameras: name -> pictures kept and dropped, and their rate.
         suspicions: what looks like a mistake, one sentence each.
         ended: the last events that stopped, or "".
+        virtual: whether the clock was a virtual one: the times of steps say nothing then.
+        verdict: of the task, in a log of a stand-in that knew it; else None.
+        wear: what wears each joint, by its name.
+        wearing: what wears a joint too much, one sentence each.
     """
 
     robot: str
@@ -121,6 +128,10 @@ class LogFacts:
     cameras: Mapping[str, Mapping[str, float]]
     suspicions: tuple[str, ...]
     ended: str
+    virtual: bool
+    verdict: TaskVerdict | None
+    wear: Mapping[str, JointWear]
+    wearing: tuple[str, ...]
 
     def to_json(self) -> str:
         """Returns the facts as JSON text; what is not known is null."""
@@ -128,7 +139,9 @@ class LogFacts:
 
     def describe(self) -> str:
         """Returns the facts as lines of text."""
-        return "\n".join(f"{name:<14} {text}" for name, text in self.lines())
+        rows = self.lines()
+        wide = max(14, *(len(name) for name, _ in rows))
+        return "\n".join(f"{name:<{wide}} {text}" for name, text in rows)
 
     def lines(self) -> list[tuple[str, str]]:
         """Returns the facts for people: name and text of each line."""
@@ -138,11 +151,19 @@ class LogFacts:
             ("task", f"{self.task}, {len(self.joints)} joints at {self.control_hz:g} Hz"),
             ("started", self.started or "unknown"),
             ("duration", f"{self.duration_s:.1f} s, {self.steps} steps"),
-            ("rate", f"{reached}; {_ms('interval', self.interval_s)}"),
-            ("step", f"{_ms('busy', self.busy_s)}; {_ms('age of readings', self.age_s)}"),
-            ("overruns", f"{self.overruns} ({100 * self.overruns / max(1, self.steps):.2f} %)"),
-            ("modes", _counted(self.modes, " steps")),
         ]
+        if self.verdict is not None:
+            rows.insert(2, ("verdict", self.verdict.text()))
+        if self.virtual:
+            rows.append(("rate", f"{reached} in virtual time, which no computation takes"))
+        else:
+            share = 100 * self.overruns / max(1, self.steps)
+            rows += [
+                ("rate", f"{reached}; {_ms('interval', self.interval_s)}"),
+                ("step", f"{_ms('busy', self.busy_s)}; {_ms('age of readings', self.age_s)}"),
+                ("overruns", f"{self.overruns} ({share:.2f} %)"),
+            ]
+        rows.append(("modes", _counted(self.modes, " steps")))
         if self.phases:
             times = ", ".join(f"{name} {s:.1f} s" for name, s in self.phases.items())
             rows.append(("phases", times))
@@ -154,6 +175,7 @@ class LogFacts:
         if near:
             shares = ", ".join(f"{name} {100 * share:.0f} %" for name, share in near.items())
             rows.append(("near limits", shares))
+        rows += [(f"wear {name}", _wear_text(one)) for name, one in self.wear.items()]
         for name, c in self.cameras.items():
             text = f"{c['kept']:.0f} pictures at {c['rate_hz']:.1f} Hz, {c['dropped']:.0f} dropped"
             rows.append((f"camera {name}", text))
@@ -168,6 +190,7 @@ class LogFacts:
             rows.append(("missing", f"parts {', '.join(map(str, self.missing_parts))}"))
         if self.ended:
             rows.append(("stopped by", self.ended))
+        rows += [("wears", text) for text in self.wearing]
         return rows + [("suspicious", text) for text in self.suspicions]
 
 
@@ -202,6 +225,11 @@ class _Tally:
         self._near, self._sent = np.zeros(joints), 0
         self._every = max(1, len(flight.steps) // 20_000)  # enough to see units
         self._moves: list[tuple[np.ndarray, np.ndarray]] = []
+        self._absent = np.full(joints, np.nan, np.float32)
+        self._commands, self._positions = array("f"), array("f")
+        rules = logged_rules(flight.config)
+        control_hz = flight.contract.control_hz
+        self._referee = None if rules is None else Referee(rules, control_hz)
 
     def add(self, step: Step) -> None:
         """Counts one step."""
@@ -223,8 +251,31 @@ class _Tally:
         if step.mode == Mode.STOP:
             causes = [f"{e.code} {e.name}" for e in step.events if e.mode == Mode.STOP]
             self._ended = f"{', '.join(causes)} at step {step.step}" if causes else self._ended
+        if self._referee is not None and step.reading is not None:
+            self._referee.see(step.reading)
+        position = step.reading.signals.get("joint_pos") if step.reading else None
+        for kept, value in ((self._commands, step.command), (self._positions, position)):
+            kept.frombytes(self._row(value).tobytes())
         if step.command is not None:
             self._command(step, step.command)
+
+    def _row(self, value: np.ndarray | None) -> np.ndarray:
+        """Returns (J,) float32 values; NaN where there are none of every joint."""
+        whole = value is not None and value.shape == self._absent.shape
+        if value is None or not whole or value.dtype.kind not in "biuf":
+            return self._absent
+        return value.astype(np.float32)
+
+    def _wear(self) -> tuple[JointWear, ...]:
+        """Returns what wears each joint."""
+        joints = len(self._absent)
+        commands, positions = (
+            np.frombuffer(x, np.float32).reshape(-1, joints)
+            for x in (self._commands, self._positions)
+        )
+        limits, of_commands = limits_in_flight(self._flight)
+        rate_hz = self._flight.contract.control_hz
+        return joint_wear(commands, positions, limits, rate_hz, of_commands)
 
     def _command(self, step: Step, command: np.ndarray) -> None:
         """Counts one command."""
@@ -251,6 +302,8 @@ class _Tally:
             commands, positions = (np.array(x) for x in zip(*self._moves, strict=True))
             suspicions = suspect_motion(contract.action.joints, commands, positions)
         overruns = self._events.get("overrun")
+        wear = self._wear()
+        virtual = bool(flight.config.get("virtual", len(self._busy) > 1 and not any(self._busy)))
         started = flight.started_s
         return LogFacts(
             robot=flight.robot,
@@ -279,6 +332,10 @@ class _Tally:
             cameras=_cameras(flight, duration_s),
             suspicions=tuple(suspicions),
             ended=self._ended,
+            virtual=virtual,
+            verdict=None if self._referee is None else self._referee.verdict,
+            wear=dict(zip(contract.action.joints, wear, strict=True)),
+            wearing=tuple(wear_remarks(contract.action.joints, wear)),
         )
 
 
@@ -292,6 +349,18 @@ def _cameras(flight: Flight, duration_s: float) -> dict[str, dict[str, float]]:
         rate = (every - 1) / duration_s if duration_s > 0 and every else 0.0
         found[camera.name] = {"kept": kept, "dropped": lost[camera.name], "rate_hz": rate}
     return found
+
+
+def _wear_text(wear: JointWear) -> str:
+    """Returns what wears a joint, for people."""
+    if math.isnan(wear.reversals_hz):
+        return "unknown: no commands one after another"
+    change = "" if math.isnan(wear.change) else f"changes {100 * wear.change:.2g} % a step, "
+    text = f"{change}reverses {wear.reversals_hz:.2g} times a second"
+    if math.isnan(wear.parked):
+        return text
+    low, high = 100 * wear.parked_low, 100 * wear.parked_high
+    return f"{text}, at its lower limit {low:.0f} % of the time, at its upper {high:.0f} %"
 
 
 def _date(unix_s: float) -> str:

@@ -30,6 +30,7 @@ from mjx_s2r.robot.log.lerobot_stats import (
 from mjx_s2r.robot.log.reader import Flight
 from mjx_s2r.robot.log.records import LogError, Step
 from mjx_s2r.robot.log.video import write_video
+from mjx_s2r.robot.verdict import TOLD
 
 USE = "a LeRobot dataset"
 CHUNK = 1000  # files in one folder
@@ -294,6 +295,8 @@ def _columns(book: _Book, steps: Sequence[Step]) -> dict[str, Column]:
         values = [r.signals.get(name) for r in readings]
         is_whole = all(v is not None and v.shape == first.shape for v in values)
         if name == POSITION or not first.size or first.dtype.kind not in "biuf" or not is_whole:
+            continue
+        if name in TOLD:  # of the true state, which no robot senses
             continue
         key = f"observation.{name.replace('/', '.')}"
         columns[key] = np.array(values, np.float32).reshape(len(steps), -1)

@@ -18,7 +18,7 @@ from typing import Any, BinaryIO, overload
 import numpy as np
 
 from mjx_s2r.contract import CameraSignal, ContractError, Optics, PolicyContract, from_json
-from mjx_s2r.robot.driver import CameraInfo, DriverInfo
+from mjx_s2r.robot.driver import CameraInfo, DriverInfo, TaskRules
 from mjx_s2r.robot.log.records import (
     HEAD,
     INDEX,
@@ -418,6 +418,7 @@ def _data_sheet(body: dict[str, Any] | None) -> DriverInfo | None:
         CameraInfo(**(camera | {"optics": Optics(**_tuples(camera["optics"]))}))
         for camera in plain["cameras"]
     )
+    plain["task"] = None if plain.get("task") is None else TaskRules(**plain["task"])
     return DriverInfo(**plain)
 
 

@@ -12,7 +12,8 @@ import numpy as np
 
 WIDTH, LEFT, RIGHT = 960, 64, 12  # px
 TITLE = 16  # px above a chart
-LINE_HEIGHT, BAND_HEIGHT, HISTOGRAM_HEIGHT, POINT_HEIGHT = 120, 18, 150, 240  # px
+LINE_HEIGHT, BAND_HEIGHT, HISTOGRAM_HEIGHT, POINT_HEIGHT = 150, 18, 150, 240  # px
+VALUE_TICKS, TIME_TICKS = 7, 16  # at most, of an axis
 MOST_POINTS = 1500  # of a chart
 
 
@@ -25,12 +26,22 @@ class Line:
     style: str
 
 
+@dataclass(frozen=True)
+class Mark:
+    """A moment that is marked on a chart: when, s, what it is called, and its CSS class."""
+
+    time_s: float
+    name: str
+    style: str = "mark"
+
+
 def line_chart(
     title: str,
     unit: str,
     time_s: np.ndarray,
     lines: Sequence[Line],
     limits: tuple[float, float],
+    marks: Sequence[Mark] = (),
 ) -> str:
     """Returns a chart of lines over time, with the limits as dashes.
 
@@ -40,6 +51,7 @@ def line_chart(
         time_s: (B,) time of each bin, s.
         lines: what is drawn, the last on top.
         limits: lowest and highest allowed value; infinite ones are not drawn.
+        marks: moments that are marked, without their names.
     """
     values = np.concatenate([x for line in lines for x in (line.low, line.high)])
     known = values[np.isfinite(values)]
@@ -49,7 +61,7 @@ def line_chart(
     bottom, top = min(ends), max(ends)
     room = 0.06 * max(top - bottom, 1e-6)
     scale = _Scale(time_s, bottom - room, top + room, LINE_HEIGHT)
-    parts = [_grid(scale)]
+    parts = [_grid(scale), *(_mark(scale, mark) for mark in marks)]
     for limit in limits:
         if math.isfinite(limit) and bottom <= limit <= top:
             y = scale.y(limit)
@@ -60,12 +72,20 @@ def line_chart(
     return _svg(parts, LINE_HEIGHT + 18, title, f"{title}, {unit}" if unit else title)
 
 
-def band_chart(time_s: np.ndarray, rows: Sequence[tuple[str, Sequence[str]]]) -> str:
-    """Returns bands over time, one row each: name, and the CSS class of each bin ("" for none)."""
+def band_chart(
+    time_s: np.ndarray, rows: Sequence[tuple[str, Sequence[str]]], marks: Sequence[Mark] = ()
+) -> str:
+    """Returns bands over time.
+
+    Args:
+        time_s: (B,) time of each bin, s.
+        rows: name, and the CSS class of each bin ("" for none).
+        marks: moments that are marked, with their names in a line of their own.
+    """
     height = BAND_HEIGHT * len(rows)
     scale = _Scale(time_s, 0.0, 1.0, height)
     edges = [scale.x(t) for t in time_s.tolist()] + [WIDTH - RIGHT]
-    parts = []
+    parts = [_time_axis(scale)]
     for number, (name, styles) in enumerate(rows):
         y = BAND_HEIGHT * number
         parts.append(f'<text class="row" x="{LEFT - 6}" y="{y + 13}">{escape(name)}</text>')
@@ -75,8 +95,9 @@ def band_chart(time_s: np.ndarray, rows: Sequence[tuple[str, Sequence[str]]]) ->
                 f'x="{edges[start]:.1f}" y="{y + 2}" width="{wide:.1f}" height="{BAND_HEIGHT - 4}"'
             )
             parts.append(f'<rect class="{style}" {box}/>')
-    parts.append(_time_axis(scale))
-    return _svg(parts, height + 18, "bands over time")
+    parts += [_mark(scale, mark) for mark in marks]
+    names = [_mark_name(scale, mark, line) for line, mark in enumerate(marks)]
+    return _svg([*parts, *names], height + 18 + 14 * len(names), "bands over time")
 
 
 def histogram(title: str, values_ms: np.ndarray, limit_ms: float) -> str:
@@ -96,11 +117,12 @@ def histogram(title: str, values_ms: np.ndarray, limit_ms: float) -> str:
                 f'<rect class="bar" {box} height="{tall:.1f}"><title>{edges[i]:.3g} to '
                 f"{edges[i + 1]:.3g} ms: {count}</title></rect>"
             )
+    for power in range(math.ceil(most)):
+        y = round(floor - floor * (power + 0.3) / (most + 0.1), 1)
+        parts.insert(0, _value_tick(y, 10**power))
     x = LEFT + (WIDTH - LEFT - RIGHT) * limit_ms / top
     parts.append(f'<line class="limit" x1="{x:.1f}" x2="{x:.1f}" y1="0" y2="{floor}"/>')
-    for k in range(6):
-        at = LEFT + (WIDTH - LEFT - RIGHT) * k / 5
-        parts.append(f'<text class="tick" x="{at:.1f}" y="{floor + 14}">{top * k / 5:.3g}</text>')
+    parts.append(_number_axis(_Scale(np.array([top]), 0.0, 1.0, floor), 0.0, top))
     return _svg(parts, floor + 20, title, f"{title}, ms")
 
 
@@ -197,7 +219,7 @@ def _grid(scale: _Scale) -> str:
 
 def _number_axis(scale: _Scale, begin: float, span: float) -> str:
     """Returns the numbers of an axis that begins anywhere."""
-    step = _round_step(span / 8)
+    step = _round_step(span / TIME_TICKS)
     ticks = range(math.ceil(begin / step - 1e-9), math.floor((begin + span) / step + 1e-9) + 1)
     return "".join(
         f'<text class="tick" x="{scale.x(k * step - begin):.1f}" y="{scale.height + 14}">'
@@ -208,25 +230,50 @@ def _number_axis(scale: _Scale, begin: float, span: float) -> str:
 
 def _value_grid(scale: _Scale) -> str:
     """Returns the lines of round values with their numbers."""
-    step = _round_step((scale.top - scale.bottom) / 3)
+    step = _round_step((scale.top - scale.bottom) / VALUE_TICKS)
     first = math.ceil(scale.bottom / step)
-    parts = []
-    for k in range(first, math.floor(scale.top / step) + 1):
-        y = scale.y(k * step)
-        parts.append(f'<line class="rule" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y}" y2="{y}"/>')
-        parts.append(f'<text class="row" x="{LEFT - 6}" y="{y + 4}">{k * step:.6g}</text>')
-    return "".join(parts)
+    ticks = range(first, math.floor(scale.top / step) + 1)
+    return "".join(_value_tick(scale.y(k * step), k * step) for k in ticks)
+
+
+def _value_tick(y: float, value: float) -> str:
+    """Returns the line of a value, and its number."""
+    return (
+        f'<line class="rule" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y}" y2="{y}"/>'
+        f'<text class="row" x="{LEFT - 6}" y="{y + 4}">{value:.6g}</text>'
+    )
+
+
+def _mark(scale: _Scale, mark: Mark) -> str:
+    """Returns the line of a moment."""
+    x = scale.x(mark.time_s)
+    return (
+        f'<line class="{mark.style}" x1="{x:.1f}" x2="{x:.1f}" y1="0" y2="{scale.height}">'
+        f"<title>{escape(mark.name)}</title></line>"
+    )
+
+
+def _mark_name(scale: _Scale, mark: Mark, line: int) -> str:
+    """Returns the name of a moment below the time axis, on the side where there is room."""
+    x = scale.x(mark.time_s)
+    side = "row" if x > WIDTH / 2 else "after"
+    return (
+        f'<text class="{side}" x="{x:.1f}" y="{scale.height + 28 + 14 * line}">'
+        f"{escape(mark.name)}</text>"
+    )
 
 
 def _time_axis(scale: _Scale) -> str:
-    """Returns the numbers of the time axis, s."""
-    step = _round_step(scale.last_s / 8)
-    ticks = range(math.floor(scale.last_s / step) + 1)
-    return "".join(
-        f'<text class="tick" x="{scale.x(k * step):.1f}" y="{scale.height + 14}">'
-        f"{k * step:.6g}{' s' if k == 0 else ''}</text>"
-        for k in ticks
-    )
+    """Returns the lines of round times with their numbers, s."""
+    step = _round_step(scale.last_s / TIME_TICKS)
+    parts = []
+    for k in range(math.floor(scale.last_s / step + 1e-9) + 1):
+        x, unit = f"{scale.x(k * step):.1f}", " s" if k == 0 else ""
+        parts.append(f'<line class="rule" x1="{x}" x2="{x}" y1="0" y2="{scale.height}"/>')
+        parts.append(
+            f'<text class="tick" x="{x}" y="{scale.height + 14}">{k * step:.6g}{unit}</text>'
+        )
+    return "".join(parts)
 
 
 def _round_step(least: float) -> float:

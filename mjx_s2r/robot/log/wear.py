@@ -6,10 +6,14 @@ counted as a reversal.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+
+from mjx_s2r.robot.log.reader import Flight, data_sheet_of
+from mjx_s2r.robot.safety.config import logged_safety
+from mjx_s2r.robot.safety.limits import command_limits
 
 PLAY = 0.001  # of the range: a shorter way back is no reversal; 0.2 to 0.4 degrees of most servos
 PARKED = 0.02  # of the range: this close to a limit, a joint is parked there
@@ -40,21 +44,7 @@ class JointWear:
 
     def remarks(self, joint: str) -> list[str]:
         """Returns a sentence on each thing that is bad, with its remedy; mostly nothing."""
-        found = []
-        if self.reversals_hz >= OFTEN_HZ:
-            found.append(
-                f"joint {joint} reverses {self.reversals_hz:.0f} times a second: that wears gears "
-                "and heats motors; charge the task's reward for what the action changes, or smooth "
-                "the commands by max_acceleration and max_jerk in --limits"
-            )
-        for share, end in ((self.parked_low, "lower"), (self.parked_high, "upper")):
-            if share >= LONG:
-                found.append(
-                    f"joint {joint} stands at its {end} limit {100 * share:.0f} % of the time: a "
-                    "motor that presses against a stop runs hot; charge the task's reward for "
-                    "being near the limits, or begin the task farther from them"
-                )
-        return found
+        return wear_remarks([joint], [self])
 
 
 def joint_wear(
@@ -102,8 +92,43 @@ def joint_wear(
 
 
 def wear_remarks(joints: Sequence[str], wear: Sequence[JointWear]) -> list[str]:
-    """Returns the sentences on what wears a robot too much, joint after joint; mostly none."""
-    return [text for name, one in zip(joints, wear, strict=True) for text in one.remarks(name)]
+    """Returns a sentence on each thing that wears joints too much; mostly none.
+
+    Args:
+        joints: their names.
+        wear: what wears each of them.
+    """
+    found = []
+    often = {n: w.reversals_hz for n, w in zip(joints, wear, strict=True)}
+    if bad := {name: hz for name, hz in often.items() if hz >= OFTEN_HZ}:
+        found.append(
+            f"{_subject(bad, 'reverse')} {_between(bad.values())} times a second: that wears gears "
+            "and heats motors; charge the task's reward for what the action changes, or smooth the "
+            "commands by max_acceleration and max_jerk in --limits"
+        )
+    for part, end in (("parked_low", "lower"), ("parked_high", "upper")):
+        shares = {n: 100 * getattr(w, part) for n, w in zip(joints, wear, strict=True)}
+        if bad := {name: share for name, share in shares.items() if share >= 100 * LONG}:
+            found.append(
+                f"{_subject(bad, 'stand')} at the {end} limit {_between(bad.values())} % of the "
+                "time: a motor that presses against a stop runs hot, and one that the guard holds "
+                "back does not obey; charge the task's reward for being near the limits, or begin "
+                "the task farther from them"
+            )
+    return found
+
+
+def _subject(joints: Collection[str], verb: str) -> str:
+    """Returns joints and what they do."""
+    if len(joints) == 1:
+        return f"joint {next(iter(joints))} {verb}s"
+    return f"joints {', '.join(joints)} {verb}"
+
+
+def _between(values: Collection[float]) -> str:
+    """Returns from where to where values go, in whole numbers."""
+    low, high = f"{min(values):.0f}", f"{max(values):.0f}"
+    return low if low == high else f"{low} to {high}"
 
 
 def _spans(limits: np.ndarray) -> np.ndarray:
@@ -135,3 +160,19 @@ def _reversals(values: list[float], play: float) -> int:
             count += direction < 0
             direction, high = 1, value
     return count
+
+
+def limits_in_flight(flight: Flight) -> tuple[np.ndarray, np.ndarray]:
+    """Returns (J, 2) the limits of the positions and (J, 2) those of the commands of a flight.
+
+    Commands keep to the narrower of contract and robot, and away from its ends as the guard's
+    ``soft_limit`` says: a joint that leans on the guard is parked, too. Where efforts are
+    commanded, positions have the robot's own limits.
+    """
+    contract = flight.contract
+    info = flight.driver or data_sheet_of(contract, flight.robot)
+    limits = command_limits(logged_safety(flight.config)[0], contract, info)
+    commands = np.stack((limits.low, limits.high), axis=1)
+    if contract.action.mode != "effort":
+        return commands, commands
+    return np.stack((info.low, info.high), axis=1), commands

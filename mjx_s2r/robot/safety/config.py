@@ -1,8 +1,9 @@
 """Settings of the guard, with defaults that are safe and that ordinary robots fly with."""
 
 import math
-from dataclasses import dataclass
-from typing import Literal, get_args
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Literal, get_args
 
 from mjx_s2r.params import ParamError
 
@@ -147,3 +148,21 @@ class SafetyConfig:
     def has_workspace(self) -> bool:
         """Whether points of the robot are watched."""
         return bool(self.workspace_low) or self.floor > -math.inf
+
+
+def logged_safety(settings: Mapping[str, Any]) -> tuple[SafetyConfig, list[str]]:
+    """Returns the guard's settings that a log holds, and a sentence on each that it does not.
+
+    Args:
+        settings: the log's settings, as JSON values.
+    """
+    body = settings.get("safety")
+    if not isinstance(body, Mapping):
+        return SafetyConfig(), ["the log has no settings of the guard; the default ones are used"]
+    known = {f.name for f in fields(SafetyConfig)}
+    strange = sorted(body.keys() - known)
+    notes = [f"settings of another version are passed by: {', '.join(strange)}"] * bool(strange)
+    kept: dict[str, Any] = {
+        k: tuple(v) if isinstance(v, list) else v for k, v in body.items() if k in known
+    }
+    return SafetyConfig(**kept), notes
