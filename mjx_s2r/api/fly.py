@@ -22,7 +22,6 @@ from mjx_s2r.api.robots import (
 from mjx_s2r.contract import PolicyContract
 from mjx_s2r.envs.registry import robots_of
 from mjx_s2r.eval.robot_episodes import (
-    SUCCESS,
     EvalConfig,
     JudgedRobot,
     RobotEpisode,
@@ -41,6 +40,7 @@ from mjx_s2r.report.flight_film import (
 from mjx_s2r.report.page import write_page
 from mjx_s2r.robot.drivers.sim_robot import can_render
 from mjx_s2r.robot.policy import Policy
+from mjx_s2r.robot.verdict import SUCCESS
 from mjx_s2r.runtime.progress import progress
 
 PAGE, FILM = "flight.html", "flight.webp"

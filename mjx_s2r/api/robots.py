@@ -24,7 +24,6 @@ from mjx_s2r.eval.kept_episodes import KeptEpisodes
 from mjx_s2r.eval.performance import Performance, performance_of
 from mjx_s2r.eval.reality import Reality, described, load_reality, robot_seed
 from mjx_s2r.eval.robot_episodes import (
-    SUCCESS,
     EvalConfig,
     JudgedRobot,
     RobotEpisode,
@@ -44,6 +43,7 @@ from mjx_s2r.robot.drivers.sim_robot import can_render
 from mjx_s2r.robot.log.wear import JointWear
 from mjx_s2r.robot.policy import Policy
 from mjx_s2r.robot.safety import SafetyConfig
+from mjx_s2r.robot.verdict import SUCCESS
 from mjx_s2r.runtime.progress import console, progress
 from mjx_s2r.sim.task import Task
 from mjx_s2r.transfer.camera.pictures import LEAST_POSES

@@ -240,10 +240,14 @@ class Reach:
         tip, cube = data.site_xpos[self._tip], data.mocap_pos[0]
         return 10 * jnp.concatenate((tip, cube, cube + jnp.array(ABOVE) - tip))
 
+    def goal_distance(self, data: mjx.Data) -> jax.Array:
+        """From the tip of the gripper to the point above the cube, m: ()."""
+        tip, cube = data.site_xpos[self._tip], data.mocap_pos[0]
+        return jnp.linalg.norm(cube + jnp.array(ABOVE) - tip)
+
     def reward(self, data: mjx.Data, action: jax.Array) -> StepResult:
         """Rewards nearness to the goal, on two scales; charges effort and low links."""
-        tip, cube = data.site_xpos[self._tip], data.mocap_pos[0]
-        distance = jnp.linalg.norm(cube + jnp.array(ABOVE) - tip)
+        tip, distance = data.site_xpos[self._tip], self.goal_distance(data)
         on_goal = distance < TOLERANCE
         low = jnp.maximum(0.0, 0.05 - jnp.minimum(tip[2], data.xpos[self._hand, 2]))
         reward = (

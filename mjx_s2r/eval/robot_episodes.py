@@ -21,7 +21,7 @@ from mjx_s2r.drives import resolve
 from mjx_s2r.robot.camera_warp import CameraCalibration
 from mjx_s2r.robot.clock import Clock, VirtualClock
 from mjx_s2r.robot.controller import ControllerConfig, FlightSummary, run
-from mjx_s2r.robot.driver import Reading
+from mjx_s2r.robot.driver import Reading, TaskRules
 from mjx_s2r.robot.drivers.imperfections import Imperfections
 from mjx_s2r.robot.drivers.mujoco_wiring import Camera, Senses, placed_bodies, rig_for
 from mjx_s2r.robot.drivers.sim_robot import SimRobot
@@ -29,18 +29,27 @@ from mjx_s2r.robot.log import FlightLog
 from mjx_s2r.robot.log.wear import JointWear, joint_wear
 from mjx_s2r.robot.log.writer import remove_log
 from mjx_s2r.robot.policy import Policy
+from mjx_s2r.robot.verdict import SUCCESS, Referee
 from mjx_s2r.sim.backends.c_fields import burst
 
-SUCCESS, TIME, FAILED, UNSTABLE = "success", "time over", "task failed", "physics unstable"
+UNSTABLE = "physics unstable"
 
 
 @dataclass(frozen=True)
 class GoalState:
-    """What a task says of the robot now: the goal holds, all is lost, and what the step paid."""
+    """What a task says of the robot now.
+
+    Attributes:
+        on_goal: the goal holds.
+        failed: all is lost.
+        reward: what the step paid.
+        distance: to the goal, m; None where the task measures none.
+    """
 
     on_goal: bool = False
     failed: bool = False
     reward: float = 0.0
+    distance: float | None = None
 
 
 class EpisodeJudge(Senses, Protocol):
@@ -157,13 +166,13 @@ class _GoalMonitor:
         self,
         judge: EpisodeJudge,
         rig: tuple[SimRobot, ActionSpec],
-        steps: tuple[int, int],
+        referee: Referee,
         film: str | None,
     ) -> None:
-        """Takes for how many steps the goal must hold, the longest episode, the camera to keep."""
+        """Takes who knows the task, who judges by its rules, and the camera to keep."""
         stand_in, action = rig
         self._judge, self._stand_in, self._film = judge, stand_in, film
-        (self._hold, self._longest), self._held, self._seen = steps, 0, -1
+        self._referee = referee
         self.frames: list[np.ndarray] = []
         self.commands: list[np.ndarray] = []
         self.places: list[np.ndarray] = []
@@ -174,8 +183,6 @@ class _GoalMonitor:
     def __call__(self, reading: Reading) -> bool:
         """Returns whether the episode is over."""
         state = self._judge.state
-        self._seen += 1
-        self._held = self._held + 1 if state.on_goal else 0
         self.earned += state.reward
         self.commands.append(self._stand_in.commanded)
         self.places.append(self._stand_in.data.qpos[self._drives.qpos].copy())
@@ -183,12 +190,10 @@ class _GoalMonitor:
             self.frames.append(np.array(reading.images[self._film]))
         if burst(self._stand_in.data):
             self.reason = UNSTABLE
-        elif self._held >= self._hold:
-            self.reason = SUCCESS
-        elif state.failed:
-            self.reason = FAILED
-        elif self._seen >= self._longest:
-            self.reason = TIME
+        else:
+            self.reason = self._referee.judge(
+                reading.time_s, on_goal=state.on_goal, failed=state.failed
+            )
         return bool(self.reason)
 
     def wear(self, rate_hz: float) -> tuple[JointWear, ...]:
@@ -305,8 +310,9 @@ def _episode(
     shown = [c.name for c in contract.cameras if c.kind == "rgb"]
     film = shown[0] if shown and index < rules.films else None
     longest = round(rules.controller.duration_s * contract.control_hz)
-    steps = max(1, round(rules.hold_s * contract.control_hz)), longest
-    monitor = _GoalMonitor(robot.judge, (stand_in, contract.action), steps, film)
+    task = TaskRules(rules.controller.duration_s, rules.hold_s)
+    referee = Referee(task, contract.control_hz)
+    monitor = _GoalMonitor(robot.judge, (stand_in, contract.action), referee, film)
     timed = _TimedPolicy(policy, robot.judge)
     # One step more than the episode has, so that its last one is judged, too.
     control = replace(rules.controller, duration_s=(longest + 1) / contract.control_hz)

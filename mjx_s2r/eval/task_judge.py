@@ -158,7 +158,8 @@ class TaskFunctions:
         Takes whether it is the first moment, true fields and encoded ones by name, memory
         (nuserdata,), action (J,), the sensors' state, xi (D,), the episode's key and the number of
         the reading. Returns signals by name,
-        (on_goal, failed, reward), the memory from now on and the sensors' state.
+        (on_goal, failed, reward, distance (1,) or (0,)), the memory from now on and the sensors'
+        state.
         """
         return _on_processor(jax.jit(self._sense))
 
@@ -173,7 +174,8 @@ class TaskFunctions:
         if verdict.memory is not None:
             memory = jnp.where(first, memory, verdict.memory)
         paid = jnp.where(first, 0.0, verdict.reward)
-        said = verdict.on_goal & ~first, verdict.failed & ~first, paid
+        far = task_calls.goal_distance(task, data)
+        said = verdict.on_goal & ~first, verdict.failed & ~first, paid, far
         told = task_calls.signals(task, _filled(data, {**encoded, "userdata": memory}))
         if not self._sensor.edits:
             return told, said, memory, kept
@@ -348,8 +350,9 @@ class TaskJudge:
         )
         told, verdict, self._memory = jax.device_get((told, verdict, memory))
         self._refuse_missing(told)
-        on_goal, failed, reward = verdict
-        self.state = GoalState(bool(on_goal), bool(failed), float(reward))
+        on_goal, failed, reward, far = verdict
+        distance = float(far[0]) if far.size else None
+        self.state = GoalState(bool(on_goal), bool(failed), float(reward), distance)
         self._count += 1
         self._gust()
         return {name: np.asarray(x) for name, x in told.items()}

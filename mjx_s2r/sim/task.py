@@ -109,7 +109,8 @@ class Task(Protocol):
         ...
 
     # A task may also have ``keypoints(data) -> (K, 3)``: points of the world, m, that a student
-    # should find in its pictures. Without it there are none.
+    # should find in its pictures. Without it there are none. And ``goal_distance(data) -> ()``: how
+    # far the goal is, m, which is shown of flights on stand-ins and trains nothing.
 
     def reward(self, data: mjx.Data, action: jax.Array) -> StepResult:
         """Returns the verdict on the step that led to ``data`` under ``action`` (J,) in [-1, 1]."""

@@ -262,6 +262,20 @@ def keypoints(task: Task, data: mjx.Data) -> jax.Array:
     return found.astype(jnp.float32)
 
 
+def goal_distance(task: Task, data: mjx.Data) -> jax.Array:
+    """Returns how far the goal is, (1,) m, for those who look on; (0,) of a task that says nothing.
+
+    Raises:
+        TaskError: not one number.
+    """
+    measure = getattr(task, "goal_distance", None)
+    if measure is None:
+        return jnp.zeros(0)
+    with _blamed(task, "goal_distance"):
+        found: Any = measure(data)
+    return _numbers(task, "goal_distance returns a length", found, ()).reshape(1)
+
+
 def reward(task: Task, data: mjx.Data, action: jax.Array) -> StepResult:
     """Returns the verdict on the step that led to ``data`` under ``action`` (J,) in [-1, 1].
 
@@ -320,6 +334,7 @@ def trace_task(task: Task, physics: Physics) -> frozenset[str]:
         "privileged": lambda data: privileged(task, data),
         "label": lambda data: label(task, data),
         "keypoints": lambda data: keypoints(task, data),
+        "goal_distance": lambda data: goal_distance(task, data),
         "reward": lambda data: reward(task, data, action),
     }
     read: set[str] = set()

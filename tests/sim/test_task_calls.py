@@ -13,7 +13,7 @@ from mujoco import mjx
 
 from mjx_s2r.sim.env import make
 from mjx_s2r.sim.task import InitialState, StepResult, TaskError
-from mjx_s2r.sim.task_calls import draw_start
+from mjx_s2r.sim.task_calls import draw_start, goal_distance
 from tests.sim.toy import Toy
 
 NO = np.zeros((), bool)
@@ -227,3 +227,13 @@ def test_a_start_that_is_not_finite_is_counted_in_the_first_step() -> None:
     after = jax.jit(env.step)(first, jnp.ones(1))
     assert first.metrics["nan"] == 1 and all(np.isfinite(x).all() for x in first.obs.values())
     assert after.metrics["nan"] == 1 and after.done == 1 and bool(after.info["terminated"])
+
+
+def test_a_task_may_say_how_far_its_goal_is() -> None:
+    data = mjx.make_data(Toy().mj_model)
+    assert goal_distance(Toy(), data).shape == (0,), "most tasks say nothing"
+    near: Any = returning("goal_distance", lambda data: data.qpos + 2)
+    assert goal_distance(near, data).tolist() == [2.0]
+    odd: Any = returning("goal_distance", lambda data: jnp.zeros(2))
+    with pytest.raises(TaskError, match=r"goal_distance returns a length of shape \(2,\)"):
+        goal_distance(odd, data)

@@ -16,7 +16,7 @@ from mjx_s2r.robot.cli.watch import WatchedLog
 from mjx_s2r.robot.clock import Clock
 from mjx_s2r.robot.controller import ControllerConfig, FlightSummary, homing, run
 from mjx_s2r.robot.decisions import Standing
-from mjx_s2r.robot.driver import Driver, DriverInfo, Reading
+from mjx_s2r.robot.driver import Driver, DriverInfo, EpisodicDriver, Reading, TaskRules
 from mjx_s2r.robot.estop import KeyboardStop, LatchedStop
 from mjx_s2r.robot.interpolation import Interpolation
 from mjx_s2r.robot.latch import set_latch
@@ -25,10 +25,13 @@ from mjx_s2r.robot.policy import Actor
 from mjx_s2r.robot.safety import Event, SafetyConfig
 from mjx_s2r.robot.safety.limits import command_limits
 from mjx_s2r.robot.stages import EpisodeTally
+from mjx_s2r.robot.verdict import RULES, Referee, TaskVerdict
 from mjx_s2r.robot.watchdog.proxy import WatchdogError
 
 PRESSED = ("e-stop: ", "own e-stop is pressed")  # the watchdog's words for an emergency stop
 NEAR = 0.02  # of a joint's range: this close, a robot is at home
+USUAL_S = 20.0  # of an episode on a robot
+SPARE_PERIODS = 3  # beyond the task's time, for the reading that decides
 SAG = 0.25  # of its range: so far a joint under load may stand from where it is sent to
 
 
@@ -67,6 +70,16 @@ class Cockpit:
     interpolation: Interpolation = "linear"
     calibrations: tuple[CameraCalibration, ...] = ()
 
+    @property
+    def rules(self) -> TaskRules | None:
+        """Rules of the task, where the robot is a stand-in that knows it; else None."""
+        return self.info.task if isinstance(self.driver, EpisodicDriver) else None
+
+    def begin_episode(self, number: int) -> None:
+        """Has a stand-in that knows its task begin an episode; other robots begin by themselves."""
+        if self.rules is not None and isinstance(self.driver, EpisodicDriver):
+            self.driver.begin_episode(number)
+
 
 @dataclass(frozen=True)
 class Episode:
@@ -81,6 +94,8 @@ class Episode:
         latched: whether an emergency stop was felt in a flight that an error or Ctrl-C ended.
         off_home: of a way home, how far the farthest joint is from home at the end, as a share of
             its range, where the robot was sent all the way there; else nan.
+        verdict: of the task, where the robot is a stand-in that knows it; else None.
+        virtual: whether it was flown in virtual time, which says nothing of this machine's.
     """
 
     name: str
@@ -90,6 +105,8 @@ class Episode:
     interrupted: bool = False
     latched: bool = False
     off_home: float = math.nan
+    verdict: TaskVerdict | None = None
+    virtual: bool = False
 
     @property
     def estop(self) -> bool:
@@ -125,6 +142,8 @@ class Episode:
     def to_json(self) -> dict[str, Any]:
         """Returns the episode as JSON values."""
         body: dict[str, Any] = {"log": self.name, "error": self.error}
+        if self.verdict is not None:
+            body["task"] = self.verdict.to_json()
         if self.summary is None:
             return body
         done = self.summary
@@ -149,18 +168,26 @@ class Episode:
         if self.summary is None:
             return [f"{self.name}: {self.error}"]
         done = self.summary
-        why = {"duration": "the time was over", "until": "it was done"}.get(done.reason, "")
+        ends = {"duration": "the time was over", "until": "it was done"}
+        if self.verdict is not None:
+            ends["until"] = "its task was decided"
+        why = ends.get(done.reason, "")
         why = (
             self.error
             or why
             or f"the robot was stopped: {'; '.join(map(event_text, done.stopped_by))}"
         )
-        busy = 1e3 * np.percentile(done.busy_s, 99) if len(done.busy_s) else 0.0
-        found = [
-            f"{self.name}: {done.duration_s:.1f} s, {done.steps} commands, {why}",
-            f"  p99 {busy:.2f} ms per step, {done.overruns} overruns (worst "
-            f"{1e3 * done.worst_late_s:.1f} ms late), {done.held} steps held",
-        ]
+        found = [f"{self.name}: {done.duration_s:.1f} s, {done.steps} commands, {why}"]
+        if self.verdict is not None:
+            found.append(f"  task: {self.verdict.text()}")
+        if self.virtual:
+            found.append(f"  {done.held} steps held")
+        else:
+            busy = 1e3 * np.percentile(done.busy_s, 99) if len(done.busy_s) else 0.0
+            found.append(
+                f"  p99 {busy:.2f} ms per step, {done.overruns} overruns (worst "
+                f"{1e3 * done.worst_late_s:.1f} ms late), {done.held} steps held"
+            )
         if done.latency:
             stages = (f"{name} {1e3 * x.p99_s:.2f}" for name, x in done.latency.items())
             found.append(f"  p99 of each stage, ms: {', '.join(stages)}")
@@ -184,6 +211,7 @@ def fly(
     name: str,
     until: Callable[[Reading], bool] | None = None,
     start: Standing | None = None,
+    rules: TaskRules | None = None,
 ) -> Episode:
     """Flies one episode and logs it; an error of the driver or the disk stops the robot, too.
 
@@ -194,10 +222,12 @@ def fly(
         name: of the log.
         until: called with every reading; True ends the episode.
         start: how the episode before left the robot.
+        rules: of the task, for the log's head.
 
     Raises:
         ContractError: settings that do not fit; nothing was sent.
     """
+    virtual = not cockpit.clock.is_real
     settings = ControllerConfig(
         duration_s=seconds,
         safety=cockpit.safety,
@@ -206,7 +236,9 @@ def fly(
         calibrations=cockpit.calibrations,
         latch=cockpit.latch,
     )
-    head = settings.to_json() | cockpit.facts
+    head = settings.to_json() | cockpit.facts | {"virtual": virtual}
+    if rules is not None:
+        head[RULES] = asdict(rules)
     path, fraction = cockpit.folder / f"{name}.log", cockpit.safety.speed_fraction
     with ExitStack() as stack:
         stops = [*cockpit.stops]
@@ -240,7 +272,39 @@ def fly(
             estop = estop or _is_latched(cockpit)
             said = f"{type(error).__name__}: {error}"
             return Episode(name, None, fraction, said, latched=estop)
-    return Episode(name, done, fraction)
+    return Episode(name, done, fraction, virtual=virtual)
+
+
+def fly_task(
+    cockpit: Cockpit,
+    actor: Actor,
+    seconds: float | None,
+    name: str,
+    start: Standing | None = None,
+) -> Episode:
+    """Flies one episode of the policy's task, see `fly`, and judges it where somebody can.
+
+    Args:
+        cockpit: the robot and what else all episodes share.
+        actor: what flies.
+        seconds: how long; None ends a stand-in's episode when its task says so, and any other
+            after `USUAL_S`.
+        name: of the log.
+        start: how the robot stands.
+    """
+    rules, control_hz = cockpit.rules, actor.contract.control_hz
+    if rules is None:
+        return fly(cockpit, actor, seconds or USUAL_S, name, start=start)
+    referee = Referee(rules, control_hz)
+
+    def over(reading: Reading) -> bool:
+        was_decided = bool(referee.result)  # one reading ago, so that the log holds that one, too
+        referee.see(reading)
+        return was_decided and seconds is None
+
+    longest = rules.episode_s + SPARE_PERIODS / control_hz
+    flown = fly(cockpit, actor, seconds or longest, name, over, start, rules)
+    return replace(flown, verdict=referee.verdict)
 
 
 def _is_latched(cockpit: Cockpit) -> bool:

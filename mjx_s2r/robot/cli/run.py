@@ -4,9 +4,10 @@ import argparse
 from pathlib import Path
 from typing import get_args
 
+from mjx_s2r.robot.cli.flying import USUAL_S
 from mjx_s2r.robot.cli.parser import Parser, Verb, positive, whole
 from mjx_s2r.robot.cli.robots import add_robot
-from mjx_s2r.robot.cli.session import add_session, robot_session, say
+from mjx_s2r.robot.cli.session import Session, add_session, robot_session, say
 from mjx_s2r.robot.interpolation import Interpolation
 from mjx_s2r.robot.policy import Policy
 from mjx_s2r.robot.stages import policy_digest
@@ -17,7 +18,10 @@ def _add(parser: Parser) -> None:
     parser.add_argument("policy", metavar="POLICY", help="the ONNX file")
     parser.add_argument("--episodes", type=whole, default=1, metavar="N", help="how many (1)")
     parser.add_argument(
-        "--seconds", type=positive, default=20.0, metavar="S", help="longest time of each (20)"
+        "--seconds",
+        type=positive,
+        metavar="S",
+        help="time of each (20; of a stand-in until its task is decided, at most the task's time)",
     )
     parser.add_argument(
         "--no-home", action="store_true", help="begin where the robot is, not at the policy's home"
@@ -56,7 +60,7 @@ def _do(args: argparse.Namespace) -> int:
     facts = {"verb": "run", "policy": args.policy, "sha256": digest, "task": contract.task}
     home = not args.no_home and contract.action.mode != "effort"
     with robot_session(args, contract, digest, facts) as session:
-        count = f"{args.episodes} episode{'s' * (args.episodes > 1)} of {args.seconds:g} s"
+        count = f"{args.episodes} episode{'s' * (args.episodes > 1)} {_length(session, args)}"
         what = f"{contract.task}, {contract.control_hz:g} Hz, {args.policy} ({digest[:12]})"
         rows = session.home_rows() if home else []
         say(session.plan(("policy", what), ("time", count + ", home first" * home), *rows))
@@ -67,6 +71,16 @@ def _do(args: argparse.Namespace) -> int:
             if not session.fly_one(policy, args.seconds, number, home=home):
                 break
         return session.finish()
+
+
+def _length(session: Session, args: argparse.Namespace) -> str:
+    """Returns how long an episode is, in words."""
+    rules = session.cockpit().rules
+    if rules is None:
+        return f"of {args.seconds or USUAL_S:g} s"
+    if args.seconds is None:
+        return f"until the task is decided, at most its {rules.episode_s:g} s"
+    return f"of {args.seconds:g} s; the task is judged by its own {rules.episode_s:g} s"
 
 
 VERB = Verb(

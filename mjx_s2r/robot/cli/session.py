@@ -2,6 +2,7 @@
 
 import argparse
 import os
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, fields, replace
@@ -13,7 +14,7 @@ from mjx_s2r.contract import PolicyContract
 from mjx_s2r.robot import checklist
 from mjx_s2r.robot.camera_warp import CameraCalibration, read_calibrations
 from mjx_s2r.robot.checklist import ChecklistItem, ChecklistRecord
-from mjx_s2r.robot.cli.flying import NEAR, Cockpit, Episode, fly, fly_home, home_notes
+from mjx_s2r.robot.cli.flying import NEAR, Cockpit, Episode, fly_home, fly_task, home_notes
 from mjx_s2r.robot.cli.folder import about_machine, new_folder, utc_now, write_record
 from mjx_s2r.robot.cli.limits import read_limits
 from mjx_s2r.robot.cli.parser import (
@@ -54,6 +55,7 @@ from mjx_s2r.robot.stages import (
 )
 from mjx_s2r.robot.state_folder import latch_path, only_one, state_folder
 from mjx_s2r.robot.terminations import Terminated
+from mjx_s2r.robot.verdict import SUCCESS
 from mjx_s2r.robot.watchdog.proxy import WatchedDriver
 
 HELD_UP = "no command for"  # the watchdog's words for a controller that was late
@@ -206,17 +208,29 @@ class Session:
         """Returns whether a person says go; a stand-in and an overridden run go at once."""
         return self.overridden or not self.choice.needs_person or ask(question)
 
-    def fly_one(self, actor: Actor, seconds: float, number: int, *, home: bool) -> bool:
-        """Flies an episode, after a way home if wanted; returns whether more may follow."""
+    def fly_one(self, actor: Actor, seconds: float | None, number: int, *, home: bool) -> bool:
+        """Flies an episode, after a way home if wanted; returns whether more may follow.
+
+        A stand-in that knows its task is set to a new start before the way home, as somebody would
+        pick a robot up and lay its things out, and to the same one again before the episode.
+
+        Args:
+            actor: what flies.
+            seconds: see `fly_task`.
+            number: of the episode, from 1.
+            home: whether it goes home first.
+        """
         cockpit, start = self.cockpit(), None
-        if self.episodes:
+        cockpit.begin_episode(number)
+        if self.episodes and cockpit.rules is None:
             start = self.episodes[-1].standing
         if home:
             way = self.go_home(actor, number, start)
             if way is None:
                 return False
-            start = way.standing
-        self.note(fly(cockpit, actor, seconds, f"episode-{number}", start=start))
+            cockpit.begin_episode(number)
+            start = way.standing if cockpit.rules is None else None
+        self.note(fly_task(cockpit, actor, seconds, f"episode-{number}", start))
         return not self.over
 
     def go_home(self, actor: Actor, number: int, start: Standing | None = None) -> Episode | None:
@@ -267,7 +281,15 @@ class Session:
             "about": about_machine(),
             "episodes": [e.to_json() for e in self.episodes],
         }
+        if results := self.results:
+            body["task_results"] = results
         write_record(self.folder / "summary.json", body)
+
+    @property
+    def results(self) -> dict[str, int]:
+        """How many episodes ended in each result of the task; empty where nobody knows it."""
+        verdicts = [e.verdict for e in self.episodes if e.verdict is not None]
+        return dict(Counter(v.result or "not decided" for v in verdicts))
 
     @property
     def over(self) -> bool:
@@ -292,6 +314,11 @@ class Session:
         """Raises the stage where that is due, says what comes next; returns the exit status."""
         self._raise_stage()
         self.write_summary()
+        if results := self.results:
+            count = sum(results.values())
+            others = [f"{name} {n}" for name, n in results.items() if name != SUCCESS]
+            said = f"task: {results.get(SUCCESS, 0)} of {count} episodes succeeded"
+            say([", ".join([said, *others])])
         say([f"next: {self.next_step()}", f"kept in {self.folder}"])
         return self.status()
 

@@ -45,8 +45,12 @@ class ReplayDriver:
         self._shift_s = 0.0
 
     def describe(self) -> DriverInfo:
-        """Returns the robot's data sheet as the log holds it, or what the contract implies."""
-        return self._flight.driver or data_sheet_of(self._flight.contract, self._flight.robot)
+        """Returns the robot's data sheet as the log holds it, or what the contract implies.
+
+        It judges no task, whatever that robot did: here nothing follows from the commands.
+        """
+        known = self._flight.driver or data_sheet_of(self._flight.contract, self._flight.robot)
+        return replace(known, task=None)
 
     def connect(self) -> None:
         """Begins with the first reading, as if it had been taken now."""

@@ -27,7 +27,7 @@ import numpy as np
 
 from mjx_s2r.contract import from_json
 from mjx_s2r.robot.clock import RealClock
-from mjx_s2r.robot.driver import Driver, Reading, check
+from mjx_s2r.robot.driver import Driver, EpisodicDriver, Reading, check
 from mjx_s2r.robot.drivers.named import open_driver
 from mjx_s2r.robot.estop import FIRST_BEAT_S, HeartbeatStop, LatchedStop, hear_first, open_stop
 from mjx_s2r.robot.watchdog.board import ARMED, GONE, IDLE, TRIPPED, SentCommand, SharedBoard
@@ -43,6 +43,7 @@ LAST_TRIES = 10  # of them when the process leaves
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 SIGNALLED = "a signal ended the watchdog"
 POSITIONS = "joint_pos"
+BEGIN = "begin "  # and the number of an episode
 OWN_ESTOP = "the robot's own e-stop is pressed"
 
 
@@ -179,6 +180,8 @@ class Watchdog:
                 self._connect()
             elif order == "reset":
                 self._reset()
+            elif order.startswith(BEGIN):
+                self._begin(int(order.removeprefix(BEGIN)))
             elif order == "close":
                 self._leave("closed by the controller")
                 _say(orders, ok=True)
@@ -205,6 +208,23 @@ class Watchdog:
             self._connected = True
             self._journal.note("connected")
             self._heed(self._reading)
+
+    def _begin(self, number: int) -> None:
+        """Has a stand-in that knows its task begin an episode.
+
+        Raises:
+            RuntimeError: the robot moves, or is no such one.
+            Exception: what the driver raises.
+        """
+        driver = self._driver
+        if not self._connected or self._info.task is None or not isinstance(driver, EpisodicDriver):
+            raise RuntimeError("only a stand-in that knows its task begins episodes")
+        if self._board.get("state") == ARMED:
+            raise RuntimeError("the robot moves; stop it before another episode begins")
+        with self._lock:
+            driver.begin_episode(number)
+            self._reading = driver.read()
+        self._board.put_reading(self._reading)
 
     def _reset(self) -> None:
         """Releases what was latched.

@@ -18,7 +18,7 @@ from typing import Any, Literal
 import numpy as np
 
 from mjx_s2r.contract import ContractError, Optics, PolicyContract, to_json
-from mjx_s2r.robot.driver import CameraInfo, DriverError, DriverInfo, Reading
+from mjx_s2r.robot.driver import CameraInfo, DriverError, DriverInfo, Reading, TaskRules
 from mjx_s2r.robot.watchdog.board import GONE, TRIPPED, SharedBoard
 from mjx_s2r.robot.watchdog.config import WatchdogConfig
 
@@ -138,6 +138,15 @@ class WatchedDriver:
         self._ready = True
         self._board.set("beat_s", time.monotonic())
         threading.Thread(target=self._beat, name="watchdog beat", daemon=True).start()
+
+    def begin_episode(self, number: int) -> None:
+        """Has a stand-in that knows its task begin an episode, see `EpisodicDriver`.
+
+        Raises:
+            WatchdogError: the robot is no such one, or moves.
+        """
+        self._need_ready()
+        self._ask(f"begin {number}")
 
     def read(self) -> Reading:
         """Returns the newest reading.
@@ -338,5 +347,7 @@ def _info_of(values: dict[str, Any]) -> DriverInfo:
     cameras = tuple(
         CameraInfo(**{**c, "optics": Optics(**c["optics"])}) for c in values.pop("cameras")
     )
+    rules = values.pop("task")
     tuples = {k: tuple(v) for k, v in values.items() if isinstance(v, list)}
-    return DriverInfo(**{**values, **tuples}, cameras=cameras)
+    task = None if rules is None else TaskRules(**rules)
+    return DriverInfo(**{**values, **tuples}, cameras=cameras, task=task)

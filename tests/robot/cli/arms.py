@@ -1,13 +1,15 @@
 """Robots for the command line's tests, as a person would write their own: module:factory."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 
-from mjx_s2r.robot.driver import Reading
+from mjx_s2r.robot.driver import DriverInfo, Reading, TaskRules
 from mjx_s2r.robot.drivers.named import DriverOrder
 from mjx_s2r.robot.state_folder import BusyError, only_one, state_folder
+from mjx_s2r.robot.verdict import DISTANCE, LOST, ON_GOAL
 from tests.robot.fakes import JOINTS, FakeDriver, contract_for, reading_at
 
 
@@ -91,6 +93,41 @@ class Closing(FakeDriver):
 def closing(order: DriverOrder) -> Closing:
     """Returns the robot of an order."""
     return Closing(order.contract, order.clock.now_s)
+
+
+class Knowing(FakeDriver):
+    """A stand-in that knows its task: the goal holds from the tenth command of an episode on."""
+
+    def describe(self) -> DriverInfo:
+        """Returns the data sheet, with the task's rules."""
+        info = super().describe()
+        signals = {**info.signals, ON_GOAL: 1, LOST: 1, DISTANCE: 1}
+        return replace(info, signals=signals, task=TaskRules(episode_s=1.0, hold_s=0.1))
+
+    def begin_episode(self, number: int) -> None:
+        """Begins at zero; the second episode is lost."""
+        self.commands, self.position = [], np.zeros(2)
+        self.is_lost = number == 2
+        with Path("begun").open("a") as file:
+            file.write(f"{number} ")
+
+    def read(self) -> Reading:
+        """Returns the position, and what the task says."""
+        reading, count = super().read(), len(self.commands)
+        told = {
+            ON_GOAL: count >= 10,
+            LOST: self.is_lost and count >= 5,
+            DISTANCE: 0.5 / (1 + count),
+        }
+        signals = {name: np.array([value], float) for name, value in told.items()}
+        return replace(reading, signals={**reading.signals, **signals})
+
+
+def knowing(order: DriverOrder) -> Knowing:
+    """Returns the stand-in of an order."""
+    robot = Knowing(order.contract, order.clock.now_s)
+    robot.begin_episode(1)
+    return robot
 
 
 class Leader:

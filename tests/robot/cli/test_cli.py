@@ -23,6 +23,7 @@ from mjx_s2r.robot.driver import Reading
 from mjx_s2r.robot.drivers.bench import BenchRobot
 from mjx_s2r.robot.drivers.named import DriverOrder
 from mjx_s2r.robot.latch import set_latch
+from mjx_s2r.robot.log.facts import inspect_log
 from mjx_s2r.robot.state_folder import latch_path, only_one, state_folder
 from tests.robot.cli import arms
 from tests.robot.fakes import CAMERA, FakeDriver, contract_for, write_onnx
@@ -287,6 +288,55 @@ def test_the_rule_raises_a_stage_that_was_flown_long_enough(
     assert main(words) == OK
     out = capsys.readouterr().out
     assert "25 %, stage 25 %" in out and "13 s of 600 s flown at 25 %" in out
+
+
+@pytest.mark.parametrize("watchdog", [True, False])
+def test_a_stand_in_that_knows_its_task_says_what_became_of_it(
+    watchdog: bool, policy: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["run", policy, "--driver", f"{ARM}knowing", "--yes", "--by", "Ada", "--episodes", "2"]
+    words += ["--stage", "100", "--anyway", "test", "--estop", "signal", "--watchdog-ms", "500"]
+    assert main([*words, *(() if watchdog else BARE)]) == OK
+    out = capsys.readouterr().out
+    assert "2 episodes until the task is decided, at most its 1 s" in out
+    assert "  task: success after 0." in out and "  task: task failed after 0." in out
+    assert "task: 1 of 2 episodes succeeded, task failed 1\n" in out
+    again = "1 1 1 2 2 " if watchdog else "1 1 2 "  # made, then before and after each way home
+    assert Path("begun").read_text() == again
+    summary = read(flight(tmp_path) / "summary.json")
+    assert summary["task_results"] == {"success": 1, "task failed": 1}
+    first, second = (e["task"] for e in summary["episodes"])
+    assert first["result"] == "success" and second["result"] == "task failed"
+    assert first["rules"] == {"episode_s": 1.0, "hold_s": 0.1}
+    for number, said in enumerate((first, second), 1):
+        facts = inspect_log(log.read(flight(tmp_path) / f"episode-{number}.log"))
+        assert facts.verdict is not None and facts.verdict.to_json() == said
+        assert facts.duration_s < 0.5
+
+
+def test_seconds_that_are_named_win_over_the_task(
+    policy: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["run", policy, "--driver", f"{ARM}knowing", *AS_ADA, "--seconds"]
+    assert main([*words, "0.6"]) == OK
+    out = capsys.readouterr().out
+    assert "1 episode of 0.6 s; the task is judged by its own 1 s" in out
+    assert "episode-1: 0.6 s" in out and "the time was over\n  task: success after 0." in out
+    assert main([*words, "0.1"]) == OK
+    out = capsys.readouterr().out
+    assert "  task: not decided: it ended after 0.0" in out
+    assert "task: 0 of 1 episodes succeeded, not decided 1" in out
+
+
+def test_nothing_is_claimed_of_a_robot_that_cannot_know(
+    policy: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["run", policy, "--driver", f"{ARM}arm", *SHORT, *AS_ADA]) == OK
+    assert "task:" not in capsys.readouterr().out
+    summary = read(flight(tmp_path) / "summary.json")
+    assert "task_results" not in summary and "task" not in summary["episodes"][0]
+    facts = inspect_log(log.read(flight(tmp_path) / "episode-1.log"))
+    assert facts.verdict is None and "verdict" not in facts.describe()
 
 
 @pytest.mark.parametrize("verb", ["run", "collect"])
