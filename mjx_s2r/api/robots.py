@@ -147,9 +147,10 @@ def kept_episodes(config: EvaluateConfig, path: Path) -> KeptEpisodes:
     They are where policy, settings, the task's file and its model are what they were.
 
     Raises:
-        ContractError, ParamError: as `open_policy`.
+        ContractError, ParamError, ConfigError: as `open_policy` and `realities`.
     """
-    _, task = open_policy(config.policy, config.task)
+    policy, task = open_policy(config.policy, config.task)
+    realities(config.task or policy.contract.task, config)
     written = getattr(task, "unwrapped", task)
     model = np.zeros(mujoco.mj_sizeModel(task.mj_model), np.uint8)
     mujoco.mj_saveModel(task.mj_model, None, model)
