@@ -31,7 +31,7 @@ from mjx_s2r.api.robots import EvaluateConfig as RobotsConfig
 from mjx_s2r.eval.gap_verdict import judge_gap
 from mjx_s2r.io.run import check_writable, write_json
 from mjx_s2r.params import ParamError
-from mjx_s2r.robot.log.wear import JointWear
+from mjx_s2r.robot.log.wear import JointWear, wear_remarks
 from mjx_s2r.runtime.progress import console
 
 ENDING = ".evaluation.json"
@@ -78,9 +78,8 @@ def main(argv: Sequence[str]) -> None:
     figures = {**given, **summary(episodes), "wear": {j: _numbers(w) for j, w in wear.items()}}
     write_json(path, figures)  # kept whatever becomes of the simulated part
     console.print(table(figures))
-    for joint, worn in wear.items():
-        for text in worn.remarks(joint):
-            console.print(text, highlight=False)
+    for text in wear_remarks(list(wear), list(wear.values())):
+        console.print(text, highlight=False)
     for name in ("interventions", "overruns", "act_p50_us", "act_p99_us"):
         console.print(f"{name}: {figures[name]}", highlight=False)
     if config.simulated and not contract.ranges:

@@ -15,7 +15,7 @@ import numpy as np
 import tyro
 
 from mjx_s2r.api.policy import VARIANT_LIMIT, export_policy, load_policy
-from mjx_s2r.curriculum.interface import closed_physics
+from mjx_s2r.curriculum.interface import closed_physics, physics_rows
 from mjx_s2r.io.run import METRICS, POLICY, read_jsonl
 from mjx_s2r.params import ParamSpace
 from mjx_s2r.runtime.progress import console
@@ -77,7 +77,7 @@ def single_physics_told(space: ParamSpace, ranges: Mapping[str, tuple[float, flo
     low, high = np.array([ranges[name] for name in space.names]).reshape(-1, 2).T
     if not closed_physics(space, low, high):
         return ""
-    rows = int((~space.in_group("visual")).sum()) if len(space) else 0
+    rows = int(physics_rows(space).sum())
     why = f"none of the table's {rows} rows of physics had a range"
     return (
         "[yellow]trained on a single physics, that of the model: "

@@ -43,6 +43,7 @@ from mjx_s2r.robot.drivers.sim_robot import can_render
 from mjx_s2r.robot.log.wear import JointWear
 from mjx_s2r.robot.policy import Policy
 from mjx_s2r.robot.safety import SafetyConfig
+from mjx_s2r.robot.stages import policy_digest
 from mjx_s2r.robot.verdict import SUCCESS
 from mjx_s2r.runtime.progress import console, progress
 from mjx_s2r.sim.task import Task
@@ -157,7 +158,7 @@ def kept_episodes(config: EvaluateConfig, path: Path) -> KeptEpisodes:
     source = inspect.getsourcefile(type(written))
     key = {
         **evaluation_settings(config),
-        "policy": _digest(config.policy.read_bytes()),
+        "policy": policy_digest(config.policy),
         "task": task.name,
         "model": _digest(model.tobytes()),
         "source": _digest(Path(source).read_bytes()) if source else "",

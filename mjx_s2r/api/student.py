@@ -185,13 +185,6 @@ def _student_table(
     return space.with_ranges(ranges)
 
 
-def _curriculum_config(config: StudentConfig) -> CurriculumConfig:
-    """Returns the settings of the curriculum among those of a student."""
-    return CurriculumConfig(
-        config.curriculum, config.rows, config.mix, config.adr, config.schedules
-    )
-
-
 def student_curriculum(
     config: StudentConfig, space: ParamSpace, *, by_pictures: bool
 ) -> tuple[Curriculum, PictureSchedule | None]:
@@ -202,7 +195,7 @@ def student_curriculum(
         space: the table, from `student_space`.
         by_pictures: every picture shows a look of its own, and is scored for it.
     """
-    named = _curriculum_config(config)
+    named = CurriculumConfig.of(config)
     build = partial(named.build, space, default=space.in_group("visual"), keep_others=True)
     if not by_pictures:
         return build(), None
@@ -378,7 +371,7 @@ def train_student(
     config, trainer = _begin(config, env, trained=False)
     assert config.teacher_iteration is not None, "the teacher was loaded"
     if not config.resume and distributed.is_writer():
-        named = _curriculum_config(config)  # without rows of their own its schedules are of looks
+        named = CurriculumConfig.of(config)  # without rows of their own its schedules are of looks
         moves = named.moves and bool(named.rows or named.mix)
         line = width_told(trainer.env.space, trainer.curriculum, moves=moves, copies=True)
         if line:

@@ -237,16 +237,9 @@ def make_curriculum(config: TeacherConfig, space: ParamSpace, *, sees: bool) -> 
 
     By default these are all rows that the policy can feel: looks only where it sees.
     """
-    named = _curriculum_config(config)
+    named = CurriculumConfig.of(config)
     whole = replace(named, rows=named.rows or (("*",) if sees else ())).build(space)
     return with_episode_recorder(space, whole, config.episodes) if config.episodes else whole
-
-
-def _curriculum_config(config: TeacherConfig) -> CurriculumConfig:
-    """Returns the settings of the curriculum among those of a teacher."""
-    return CurriculumConfig(
-        config.curriculum, config.rows, config.mix, config.adr, config.schedules
-    )
 
 
 def train_teacher(
@@ -277,7 +270,7 @@ def train_teacher(
         origin = Origin("start", config.start, start.iteration)
         config = replace(config, start_iteration=start.iteration, start_sha256=start.sha256)
     if not config.resume and distributed.is_writer():
-        moves = _curriculum_config(config).moves
+        moves = CurriculumConfig.of(config).moves
         if line := width_told(trainer.env.space, trainer.curriculum, moves=moves):
             print_line(line)
     state = fit(

@@ -115,8 +115,12 @@ def closed_physics(space: ParamSpace, low: np.ndarray, high: np.ndarray) -> bool
         low: (D,) lower bounds.
         high: (D,) upper bounds.
     """
-    physics = ~space.in_group("visual") if len(space) else np.zeros(0, bool)
-    return not bool((np.asarray(high) > np.asarray(low))[physics].any())
+    return not bool((np.asarray(high) > np.asarray(low))[physics_rows(space)].any())
+
+
+def physics_rows(space: ParamSpace) -> np.ndarray:
+    """Returns (D,) True for the rows that are no looks."""
+    return ~space.in_group("visual") if len(space) else np.zeros(0, bool)
 
 
 @struct.dataclass

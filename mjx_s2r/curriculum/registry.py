@@ -117,15 +117,29 @@ class CurriculumConfig:
                 raise ParamError(
                     f"mix {entry!r}: write it as kind:pattern,pattern, e.g. 'adr:model.*'"
                 )
-        for kind in (self.kind, *(entry.partition(":")[0] for entry in self.mix)):
+        for kind in self._kinds:
             if kind not in CURRICULA:
                 raise unknown("curriculum", kind, list(CURRICULA))
+
+    @classmethod
+    def of(cls, settings: Any) -> "CurriculumConfig":
+        """Returns the curriculum of a training: its settings have the fields of the same names.
+
+        ``kind`` is called ``curriculum`` there.
+        """
+        return cls(
+            settings.curriculum, settings.rows, settings.mix, settings.adr, settings.schedules
+        )
 
     @property
     def moves(self) -> bool:
         """Whether any of its schedules moves ranges."""
-        kinds = (self.kind, *(entry.partition(":")[0] for entry in self.mix))
-        return any(kind not in FIXED for kind in kinds)
+        return any(kind not in FIXED for kind in self._kinds)
+
+    @property
+    def _kinds(self) -> tuple[str, ...]:
+        """The kinds of its schedules."""
+        return (self.kind, *(entry.partition(":")[0] for entry in self.mix))
 
     def build(
         self,

@@ -9,15 +9,15 @@ import jax
 import numpy as np
 
 from mjx_s2r.curriculum.episode_recorder import RecorderState, episodes_since
-from mjx_s2r.curriculum.interface import Curriculum, closed_physics
+from mjx_s2r.curriculum.interface import Curriculum, closed_physics, physics_rows
 from mjx_s2r.io.run import Run
 from mjx_s2r.io.tracker import Tracker
 from mjx_s2r.learn.evaluation import EpisodeScores
 from mjx_s2r.params import ParamSpace
 from mjx_s2r.sim import nan_replay
 
-# Figures whose newest value counts, not the mean
 LEAST_TOLD = 0.005  # share of the acting that is the teacher's
+# Figures whose newest value counts, not the mean
 LAST = ("learning_rate", "beta", "stage", "held_out_error")
 
 
@@ -178,7 +178,7 @@ def width_told(
             "worlds of one physics to begin with (width 0.00; 1.00 is the whole table): the "
             "curriculum widens it as the policy succeeds"
         )
-    if not len(space) or not (~space.in_group("visual")).any():
+    if not physics_rows(space).any():
         why = "the table has no rows of physics; write some"
     elif copies:
         why = (

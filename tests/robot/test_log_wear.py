@@ -83,7 +83,7 @@ def test_what_is_not_known_is_nan() -> None:
     nothing = np.full((5, 1), np.nan)
     (wear,) = joint_wear(nothing, nothing, LIMITS, RATE_HZ)
     assert all(map(math.isnan, (wear.change, wear.reversals_hz, wear.parked)))
-    assert not wear.remarks("elbow")
+    assert not wear_remarks(["elbow"], [wear])
     (alone,) = joint_wear(np.zeros((1, 1)), np.zeros((1, 1)), LIMITS, RATE_HZ)
     assert math.isnan(alone.change) and alone.parked == 0.0
 

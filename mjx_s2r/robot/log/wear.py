@@ -42,10 +42,6 @@ class JointWear:
         """Share of the time at either limit; nan where that is not known."""
         return self.parked_low + self.parked_high
 
-    def remarks(self, joint: str) -> list[str]:
-        """Returns a sentence on each thing that is bad, with its remedy; mostly nothing."""
-        return wear_remarks([joint], [self])
-
 
 def joint_wear(
     commands: np.ndarray,
