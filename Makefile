@@ -33,7 +33,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@echo "installing into $(VENV), 1.8 GB, one or two minutes ..."
 	@[ -x $(BIN)/python ] || $(PYTHON) -m venv $(VENV) || { \
 	  echo "$(PYTHON) cannot make an environment; on Debian: apt-get install python3-venv" >&2; exit 1; }
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[train,robot,model,logs,dev]'
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-compile -c constraints.txt -e '.[train,robot,model,logs,dev]'
 	@touch $@
 
 demo: $(STAMP)
@@ -84,7 +84,7 @@ studies-full: $(STAMP)
 	if [ -n "$$failed" ]; then echo "not finished:$$failed" >&2; exit 1; fi
 
 $(DOCS_STAMP): $(STAMP)
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-compile -c constraints.txt -e '.[docs]'
 	@touch $@
 
 docs: $(DOCS_STAMP)

@@ -6,7 +6,7 @@ gradient steps, two over each picture, and bookkeeping.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +16,7 @@ from benchmarks.timing import Stepper, measure
 from benchmarks.workload import finite_share, untrained
 from mjx_s2r.io.checkpoint_leaves import is_key
 from mjx_s2r.learn.distill.config import DistillConfig
+from mjx_s2r.learn.distill.distillation import Distillation
 from mjx_s2r.learn.rollout import step_envs
 from mjx_s2r.learn.trainer import Trainer, TrainState
 
@@ -82,7 +83,9 @@ def acting_alone(trainer: Trainer) -> Callable[[TrainState, Any], Any]:
     @jax.jit
     def act(state: TrainState, images: Any) -> Any:
         actor = state.rnn_state.actor
-        return trainer.algorithm.act(state.learner, actor, state.env_state, images, state.key)
+        student = cast(Distillation, trainer.algorithm)
+        asked = student.acting(state.learner)
+        return student.act(asked, actor, state.env_state, images, state.key)
 
     return lambda state, shown: [act(state, images) for images in shown]
 

@@ -63,7 +63,7 @@ class Budget:
 
 
 BUDGETS = {
-    "small": Budget(teacher_iterations=120, student_iterations=200, robots=40, episodes=4),
+    "small": Budget(teacher_iterations=120, student_iterations=200, robots=40, episodes=3),
     "full": Budget(teacher_iterations=400, student_iterations=1000, robots=80, episodes=5),
     "tiny": Budget(teacher_iterations=2, student_iterations=2, robots=2, episodes=1),
 }

@@ -88,6 +88,13 @@ class Algorithm(Protocol):
 class Imitator(Protocol):
     """What an algorithm has besides whose policy acts beside another one, as a student does."""
 
+    def acting(self, state: Any) -> Any:
+        """Returns the state as `act` takes it: with the other one, who never changes.
+
+        The other is no part of the state that a training carries on and keeps.
+        """
+        ...
+
     def scored_episodes(self, state: Any, rollout: Rollout) -> Episodes:
         """Returns the episodes (T, B) by which the curriculum judges how the policy copes.
 

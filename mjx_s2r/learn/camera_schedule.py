@@ -8,7 +8,7 @@ them or slow a camera down (`mjx_s2r.sim.effects.frame_timing`).
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, cast
@@ -16,6 +16,7 @@ from typing import Any, cast
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.stages import Lowered, Wrapped
 
 from mjx_s2r.contract import CameraSignal, ContractError, PolicyContract
 from mjx_s2r.learn.networks.actor_critic import Images
@@ -139,6 +140,19 @@ class CameraSchedule:
     def pictures(self, worlds: State, xi: jax.Array, key: jax.Array) -> tuple[jax.Array, ...]:
         """Returns (B, H, W, C) per camera: what there is to see now."""
         return self.draw(self.locate(worlds), xi, key)
+
+    def programs(self, worlds: State, xi: jax.Array, key: jax.Array) -> Iterator[Lowered]:
+        """Yields the programs that look at B worlds, or their shapes; traced, not run.
+
+        Where worlds take turns before a camera, those of a turn are compiled when first called.
+        """
+        where = jax.eval_shape(self.locate, worlds)
+        parts: list[tuple[Any, tuple[Any, ...]]] = [(self.find, (worlds, xi))]
+        if 1 in self.period:
+            parts = [(self.draw, (where, xi, key)), *parts, (self.locate, (worlds,))]
+        for part, given in parts:
+            if isinstance(part, Wrapped):
+                yield part.lower(*given)
 
     def image_shapes(self, worlds: int) -> tuple[jax.ShapeDtypeStruct, ...]:
         """Returns shapes and types of what the policies of so many worlds see."""

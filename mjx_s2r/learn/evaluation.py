@@ -34,7 +34,6 @@ class EpisodeScores:
     length: jax.Array
 
 
-@partial(jax.jit, static_argnums=(0, 1))
 def evaluate_policy(
     env: Environment,
     act: Act,
@@ -46,7 +45,8 @@ def evaluate_policy(
 ) -> EpisodeScores:
     """Returns the scores of one episode in each of B worlds of parameters ``params`` (B, ...).
 
-    The call comes back before it is done; whoever reads the scores waits.
+    The call comes back before it is done; whoever reads the scores waits. The worlds come out of
+    `reset_envs`, which a training of as many worlds has compiled already.
 
     Args:
         env: the environment of one world.
@@ -57,13 +57,7 @@ def evaluate_policy(
         key: random key of their starts.
     """
     fresh = reset_envs(env, params, key=key)
-
-    def one(carry: Episode, _: None) -> tuple[Episode, None]:
-        """Takes one step."""
-        return _after(env, carry, *act(state, carry[0], carry[1])), None
-
-    last, _ = jax.lax.scan(one, _begun(fresh, rnn_state, params), length=env.episode_steps)
-    return last[2]
+    return _play(env, act, state, _begun(fresh, rnn_state, params))
 
 
 def evaluate_on_images(
@@ -109,6 +103,17 @@ def evaluate_on_images(
 
 # recurrent state (B, H), worlds, their scores, (B,) whose episode is over
 Episode = tuple[jax.Array, State, EpisodeScores, jax.Array]
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _play(env: Environment, act: Act, state: Any, carry: Episode) -> EpisodeScores:
+    """Plays the episodes to their ends."""
+
+    def one(carry: Episode, _: None) -> tuple[Episode, None]:
+        """Takes one step."""
+        return _after(env, carry, *act(state, carry[0], carry[1])), None
+
+    return jax.lax.scan(one, carry, length=env.episode_steps)[0][2]
 
 
 def _begun(fresh: State, rnn_state: jax.Array, params: EpisodeParams) -> Episode:

@@ -33,7 +33,8 @@ class Seeds:
     def _iteration(self) -> CompiledStep:
         """The iterations of all, in the parts of the trainer's own."""
         one = self.trainer
-        return CompiledStep(jax.vmap(one.prepare), jax.vmap(one.collect), jax.vmap(one.update))
+        collect, update = jax.vmap(one.collect), jax.vmap(one.update)
+        return CompiledStep(jax.vmap(one.prepare), collect, update, aside="curriculum")
 
 
 @jax.jit

@@ -54,7 +54,11 @@ from mjx_s2r.learn.rollout import (
 )
 from mjx_s2r.learn.train_logger import LogWindow, MetricsWindow, TrainLogger
 from mjx_s2r.runtime import distributed
-from mjx_s2r.runtime.devices import check_jax_config, gradient_compiler_options
+from mjx_s2r.runtime.devices import (
+    check_jax_config,
+    gradient_compiler_options,
+    quick_compiler_options,
+)
 from mjx_s2r.runtime.progress import ProgressBar, compile_ahead, progress
 from mjx_s2r.runtime.random_keys import FRAMES
 from mjx_s2r.runtime.sharding import (
@@ -177,7 +181,9 @@ class Trainer:
 
     def init_without_frames(self, key: jax.Array) -> TrainState:
         """Returns the state before the first iteration; pictures, if any, are still missing."""
-        return self._init(*self.reset_pool.initial(key))
+        made = self.reset_pool.initial(key)
+        traced = isinstance(key, jax.core.Tracer)
+        return cast(TrainState, self._init(*made) if traced else self._init_compiled(*made))
 
     def with_frames(self, state: TrainState, key: jax.Array) -> TrainState:
         """Returns ``state`` with the pictures that its worlds keep."""
@@ -212,7 +218,7 @@ class Trainer:
         That is the batch, the recurrent states before it and a key.
         """
         fresh, (key_next, key_rollout, key_update) = prepared
-        act = partial(self.algorithm.act, state.learner)
+        act = partial(self.algorithm.act, self._acting(state.learner))
         before, steps = state.rnn_state, self.config.num_steps
         actor, worlds, batch = rollout(
             self.env, act, before.actor, state.env_state, fresh, steps, key=key_rollout
@@ -300,6 +306,10 @@ class Trainer:
         params = plain_params(xi, jnp.int32(0))
         return self.evaluate(state, params, key=key_reset)
 
+    def _acting(self, learner: Any) -> Any:
+        """Returns the learner as its algorithm's `act` takes it."""
+        return self.algorithm.acting(learner) if isinstance(self.algorithm, Imitator) else learner
+
     @cached_property
     def _mean_action(self) -> Callable[..., tuple[jax.Array, jax.Array]]:
         def act(
@@ -326,12 +336,12 @@ class Trainer:
     @cached_property
     def compiled_step(self) -> CompiledStep:
         """An iteration without cameras, compiled."""
-        return CompiledStep(self.prepare, self.collect, self.update)
+        return CompiledStep(self.prepare, self.collect, self.update, aside="curriculum")
 
     def programs(self, key: jax.Array) -> Iterator[Lowered]:
         """Yields the programs that `init` and `iterate` run, traced; the longest comes first.
 
-        Those that draw pictures are not among them. See `mjx_s2r.runtime.compilation`.
+        See `mjx_s2r.runtime.compilation`.
         """
         state = self.state_shapes()
         if self.cameras is None:
@@ -339,9 +349,13 @@ class Trainer:
         else:
             yield from self._programs_with_cameras(self.cameras, state)
         yield from self.reset_pool.programs(key)
-        yield Trainer._init.lower(self, *jax.eval_shape(self.reset_pool.initial, key))
+        yield self._init_compiled.lower(*jax.eval_shape(self.reset_pool.initial, key))
 
-    @partial(jax.jit, static_argnums=0)
+    @cached_property
+    def _init_compiled(self) -> Any:
+        """`_init`, compiled in a hurry: it runs once."""
+        return jax.jit(self._init, compiler_options=quick_compiler_options())
+
     def _init(self, schedule: Any, worlds: State, keys: list[jax.Array]) -> TrainState:
         key_times, key_learner, key_next = keys
         worlds = randomize_episode_time(self.env, worlds, key=key_times)
@@ -368,6 +382,7 @@ class Trainer:
         first = state.iteration * self.config.num_steps if cameras.keeps_frames else 0
         keys = self._step_keys(key_rollout)
         drawn: list[tuple[EpisodeParams, jax.Array]] = []
+        acting = self._acting(state.learner)
         for index, key in enumerate(keys):
             looks = self._looks(state.curriculum, carry[1], key.looks)
             frames, images = cameras.observe(frames, carry[1], looks.xi, first + index, key.see)
@@ -376,7 +391,7 @@ class Trainer:
                 drawn.append((looks, age))
             places = cameras.places(carry[1], looks.xi, age)
             shown = (images, places, jnp.int32(index), key.act)
-            carry, step = self._step(state.learner, carry, fresh, *shown)
+            carry, step = self._step(acting, carry, fresh, *shown)
             frames = cameras.auto_reset(frames, fresh_frames, carry[1])
             steps.append(step)
         actor, worlds, snapshot = carry
@@ -465,9 +480,11 @@ class Trainer:
         index = jax.ShapeDtypeStruct((), jnp.int32)
         looks = jax.eval_shape(self._looks, state.curriculum, state.env_state, key)
         places = jax.eval_shape(cameras.find, state.env_state, looks.xi)
-        given = (state.learner, carry, state.env_state, images, places, index, key)
+        learner = self._acting(state.learner)
+        given = (learner, carry, state.env_state, images, places, index, key)
         yield Trainer._step.lower(self, *given)
         yield Trainer._looks.lower(self, state.curriculum, state.env_state, key)
+        yield from cameras.programs(state.env_state, looks.xi, key)
         carry, step = jax.eval_shape(self._step, *given)
         steps, state = [step] * self.config.num_steps, replace(state, frames=())
         host = None if self.host_batch is None else self.host_batch(0)

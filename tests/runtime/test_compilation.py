@@ -1,6 +1,8 @@
 """What is compiled side by side beforehand is all that a training's first iteration runs."""
 
 from collections.abc import Iterator
+from hashlib import sha256
+from pathlib import Path
 from threading import Event
 from typing import Any
 
@@ -10,7 +12,7 @@ import pytest
 
 from mjx_s2r.learn.ppo.config import PPOConfig
 from mjx_s2r.learn.trainer import Trainer
-from mjx_s2r.runtime import devices
+from mjx_s2r.runtime import compilation, devices
 from mjx_s2r.runtime.compilation import compile_all
 from tests.learn.heard import compiled
 from tests.learn.probes import Probe, ppo_trainer
@@ -54,6 +56,10 @@ class Program:
         """Remembers what it shall raise."""
         self.error = error
 
+    def as_text(self) -> str:
+        """Returns what tells it from others."""
+        return f"program {id(self)}"
+
     def compile(self) -> None:
         """Compiles, or fails."""
         if self.error:
@@ -87,3 +93,60 @@ def test_one_compiles_while_the_next_is_traced() -> None:
         yield Program()
 
     compile_all(programs())
+
+
+def test_processes_that_begin_alike_compile_each_program_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While another holds the lock of the first program, the second is compiled; then the first.
+
+    By then the other has left it in the folder of compiled programs, where `compile` finds it.
+    """
+    monkeypatch.setattr(compilation, "_lock_folder", lambda: tmp_path)
+    done: list[str] = []
+
+    class Named(Program):
+        """Keeps in which order programs are compiled."""
+
+        def __init__(self, name: str) -> None:
+            super().__init__()
+            self.name = name
+
+        def as_text(self) -> str:
+            return self.name
+
+        def compile(self) -> None:
+            done.append(self.name)
+
+    programs: Any = [Named("long"), Named("short")]
+    other = compilation._lock(tmp_path / sha256(b"long").hexdigest())
+    assert other.__enter__()
+
+    def told(count: int, total: int) -> None:
+        if (count, total) == (1, 2) and done == ["short"]:
+            other.__exit__(None, None, None)
+
+    compile_all(programs, told)
+    assert done == ["short", "long"]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_process_that_was_stopped_is_not_waited_for_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compilation, "_lock_folder", lambda: tmp_path)
+    monkeypatch.setattr(compilation, "LONGEST_S", 0.1)
+    program: Any = Program()
+    with compilation._lock(tmp_path / sha256(program.as_text().encode()).hexdigest()):
+        compile_all([program])
+
+
+def test_a_folder_without_locks_keeps_nobody_from_compiling(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one on a disk that is full, or has gone."""
+    monkeypatch.setattr(compilation, "_lock_folder", lambda: tmp_path / "gone")
+    told: list[tuple[int, int]] = []
+    programs: Any = [Program()]
+    compile_all(programs, lambda *count: told.append(count))
+    assert told == [(1, 1)]

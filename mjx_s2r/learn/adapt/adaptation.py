@@ -48,6 +48,7 @@ from mjx_s2r.learn.distill.losses import (
     augment_images,
     loss_of_batch,
 )
+from mjx_s2r.learn.distill.teachers import TeacherModel
 from mjx_s2r.learn.networks.actor_critic import RnnState
 from mjx_s2r.learn.networks.gaussian import Gaussian
 from mjx_s2r.learn.networks.modules import StudentNetwork, StudentOutput
@@ -106,6 +107,7 @@ class AdaptState:
         best_error: () that error, inf where nothing is held out.
         waited: () int32 looks in this stage since it became smaller.
         last_error: () the held-out error at the last look, NaN where nothing is held out.
+        teacher: who is asked; None but while acting (`Adaptation.acting`).
     """
 
     params: AdaptedParams
@@ -119,6 +121,7 @@ class AdaptState:
     best_error: jax.Array
     waited: jax.Array
     last_error: jax.Array
+    teacher: TeacherModel | None = None
 
 
 @struct.dataclass
@@ -219,6 +222,10 @@ class Adaptation:
         """Returns the recurrent states at the start of an episode."""
         return self.distillation.zero_rnn_state(num_envs)
 
+    def acting(self, state: AdaptState) -> AdaptState:
+        """Returns the state with the teacher that `act` asks."""
+        return replace(state, teacher=self.distillation.teacher)
+
     def act(
         self,
         state: AdaptState,
@@ -316,6 +323,7 @@ class Adaptation:
             optimizer=(),
             obs_norm=state.obs_norm,
             updates=state.updates,
+            teacher=state.teacher,
         )
 
     def _seen_size(self, params: AdaptedParams, readings: int) -> int:

@@ -54,6 +54,7 @@ class DistillState:
         taken_over: () bool, the student has come near enough; None where nobody asks.
         alone: () int32 rollouts for which the student has acted alone by now; None where it is the
             same one who acts throughout.
+        teacher: who is asked; None but while acting (`Distillation.acting`).
     """
 
     params: Any
@@ -62,6 +63,7 @@ class DistillState:
     updates: jax.Array
     taken_over: jax.Array | None = None
     alone: jax.Array | None = None
+    teacher: TeacherModel | None = None
 
 
 @struct.dataclass
@@ -120,6 +122,10 @@ class Distillation:
         size = self.student.rnn_hidden + self.teacher.rnn_size
         return RnnState(jnp.zeros((num_envs, size)), jnp.zeros((num_envs, 0)))
 
+    def acting(self, state: DistillState) -> DistillState:
+        """Returns the state with the teacher that `act` asks."""
+        return replace(state, teacher=self.teacher)
+
     def act(
         self,
         state: DistillState,
@@ -130,6 +136,13 @@ class Distillation:
     ) -> tuple[jax.Array, jax.Array, tuple[TeacherAnswer, jax.Array, jax.Array]]:
         """Acts as the teacher with probability beta, else as the student; both with noise.
 
+        Args:
+            state: as `acting` returns it.
+            rnn_state: (B, H + M).
+            worlds: B worlds.
+            images: what the student sees of them.
+            key: random key.
+
         Returns:
             The recurrent states (B, H + M), the raw action (B, J), and the teacher's answer with
             the labels (B, L) and the `agreement` (B,).
@@ -138,7 +151,8 @@ class Distillation:
         first = is_first(worlds)
         kept, mine = self.policy(state, rnn_state, worlds.obs, images, first)
         own, theirs = self._split(kept)
-        theirs, answer = self.teacher.answer(theirs, worlds.obs, first)
+        assert state.teacher is not None, "`acting` names who is asked"
+        theirs, answer = state.teacher.answer(theirs, worlds.obs, first)
         answer = replace(answer, policy=bounded(answer.policy))
         right = answer.policy.mean
         raw = right if self.config.acts == "teacher" else mine.mean

@@ -1,12 +1,14 @@
 """Teachers of distillation: whoever names the right action, with or without a memory."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
+from jax.tree_util import Partial
 
 from mjx_s2r.learn import normalizer
 from mjx_s2r.learn.networks.gaussian import Gaussian
@@ -25,19 +27,23 @@ class TeacherAnswer:
     value: jax.Array
 
 
-@dataclass(frozen=True, eq=False)
+@struct.dataclass
 class TeacherModel:
-    """A teacher.
+    """A teacher, a pytree of its parameters.
+
+    What is compiled takes these as arguments: compiled in as constants, a program would serve one
+    teacher alone.
 
     Attributes:
-        answer: (recurrent state (B, M), observations, is_first (B,)) -> (B, M) and the answer.
+        answer: (recurrent state (B, M), observations, is_first (B,)) -> (B, M) and the answer; a
+            `jax.tree_util.Partial`, which holds the parameters.
         rnn_size: M; 0 remembers nothing.
         knows_value: whether its answers carry a value; else that is 0.
     """
 
     answer: Callable[[jax.Array, dict[str, jax.Array], jax.Array], tuple[jax.Array, TeacherAnswer]]
-    rnn_size: int = 0
-    knows_value: bool = False
+    rnn_size: int = struct.field(pytree_node=False, default=0)
+    knows_value: bool = struct.field(pytree_node=False, default=False)
 
 
 def bounded(policy: Gaussian) -> Gaussian:
@@ -60,7 +66,7 @@ def teacher_of(policy: TeacherPolicy) -> TeacherModel:
         out = policy(obs)
         return rnn_state, TeacherAnswer(out, jnp.zeros(out.mean.shape[:-1]))
 
-    return TeacherModel(answer)
+    return TeacherModel(Partial(answer))
 
 
 def ppo_teacher(algorithm: PPO, learner: PPOState) -> TeacherModel:
@@ -69,7 +75,10 @@ def ppo_teacher(algorithm: PPO, learner: PPOState) -> TeacherModel:
     Its recurrent state is the actor's with the critic's behind it. It must read numbers alone.
     """
     size = algorithm.config.rnn_hidden
-    return TeacherModel(partial(_ppo_answer, algorithm, learner), 2 * size, knows_value=True)
+    # Copies that belong to no device, so that worlds of several may ask.
+    learner = jax.tree.map(lambda x: jnp.asarray(np.asarray(x)), replace(learner, optimizer=()))
+    answer = Partial(partial(_ppo_answer, algorithm), learner)
+    return TeacherModel(answer, 2 * size, knows_value=True)
 
 
 def _ppo_answer(

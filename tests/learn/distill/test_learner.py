@@ -188,6 +188,8 @@ def test_the_trainer_says_how_long_episodes_take_before_they_are_scored() -> Non
             heard.append(rollout.episodes.longest)
             return state, rnn_state, None
 
+        def acting(self, state: None) -> None: ...
+
         def scored_episodes(self, state: None, rollout: Any) -> Episodes:
             heard.append(rollout.episodes.longest)
             return rollout.episodes

@@ -145,7 +145,8 @@ def test_who_acts(acts: str, trainer: Trainer, worlds: object, recurrent: Teache
     both = jax.random.normal(jax.random.key(3), (4, UNITS + 10))
     images = (jnp.zeros((4, 16, 16, 3), jnp.uint8),)
     now = worlds.env_state
-    kept, raw, (answer, *_) = algorithm.act(state, both, now, images, jax.random.key(5))
+    asked = algorithm.acting(state)
+    kept, raw, (answer, *_) = algorithm.act(asked, both, now, images, jax.random.key(5))
     first = now.pipeline_state.steps == 0
     theirs, said = recurrent.answer(both[:, UNITS:], now.obs, first)
     own, mine = algorithm.student_step(state, both[:, :UNITS], now.obs["state"], images, first)
