@@ -7,8 +7,9 @@ Items are single steps, or whole worlds where networks remember: a minibatch kee
 (T, n, ...), and single steps have T = 1.
 """
 
+from collections.abc import Callable
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar, cast
 
 import jax
 import jax.numpy as jnp
@@ -101,3 +102,48 @@ def _take(chosen: jax.Array, x: jax.Array) -> jax.Array:
     apart = x.reshape(x.shape[0], groups, x.shape[1] // groups, *x.shape[2:])
     part = jax.vmap(lambda own, which: own[:, which], (1, 0), 1)(apart, chosen)
     return part.reshape(x.shape[0], chosen.size, *x.shape[2:])
+
+
+def microbatches(items: int, microbatch: int) -> int:
+    """Returns into how many microbatches of at most ``microbatch`` items a minibatch divides.
+
+    They are all of one size. A ``microbatch`` of 0 is the whole minibatch.
+    """
+    least = -(-items // microbatch) if microbatch else 1
+    return next(count for count in range(max(least, 1), items + 1) if items % count == 0)
+
+
+def mean_gradient(
+    loss: Callable[[Any, Tree, jax.Array], tuple[jax.Array, Any]],
+    params: Any,
+    batch: Tree,
+    key: jax.Array,
+    count: int,
+) -> tuple[Any, Any]:
+    """Returns the mean over microbatches of a loss's gradient, and of its figures.
+
+    Of a loss that is a mean over items it is the gradient of the whole, at the memory of one part.
+
+    Args:
+        loss: (params, batch, key) -> loss (), figures ().
+        params: what is differentiated.
+        batch: a minibatch (T, N, ...).
+        key: random key.
+        count: into how many parts the minibatch is cut; it divides N.
+    """
+    gradient = jax.grad(loss, has_aux=True)
+    if count == 1:
+        return gradient(params, batch, key)
+
+    def cut(x: jax.Array) -> jax.Array:
+        size = x.shape[1] // count
+        return jnp.moveaxis(x.reshape(x.shape[0], count, size, *x.shape[2:]), 1, 0)
+
+    def add(total: Any, part: tuple[Tree, jax.Array]) -> tuple[Any, None]:
+        return jax.tree.map(jnp.add, total, gradient(params, *part)), None
+
+    parts = jax.tree.map(cut, batch), jax.random.split(key, count)
+    first = jax.tree.map(lambda x: x[0], parts)
+    shapes = jax.eval_shape(gradient, params, *first)
+    total, _ = jax.lax.scan(add, jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes), parts)
+    return cast(tuple[Any, Any], jax.tree.map(lambda x: x / count, total))

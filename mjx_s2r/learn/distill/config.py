@@ -3,11 +3,14 @@
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args, get_type_hints
 
+import jax
+
 from mjx_s2r.learn import minibatches
 from mjx_s2r.learn.networks.augment import AugmentConfig
 from mjx_s2r.learn.networks.encoders.config import EncoderConfig
 from mjx_s2r.learn.setting_checks import check_numbers
 
+CACHED = 16  # pictures whose gradient stays in the cache of a CPU
 IMITATES = ("kl_weight", "reverse_kl_weight", "mean_weight", "precision_weight", "nll_weight")
 
 
@@ -23,6 +26,9 @@ class DistillConfig:
     """Iterations in all; the learning rate falls to zero over them."""
     num_minibatches: int = 8
     """Minibatches per epoch."""
+    microbatch: int = 0
+    """Pictures of a minibatch whose gradient is computed at once; 0 takes all, but 16 on one CPU,
+    where they stay in its cache. A student that remembers takes all."""
     num_epochs: int = 2
     """Passes over an iteration's images."""
     learning_rate: float = 6e-3
@@ -99,7 +105,7 @@ class DistillConfig:
             weights=(
                 *IMITATES,
                 *("value_weight", "label_weight", "place_weight", "action_noise"),
-                *("shift_pixels", "rnn_hidden"),
+                *("shift_pixels", "rnn_hidden", "microbatch"),
             ),
             shares=("beta_share", "beta_decay", "steady_share"),
         )
@@ -129,6 +135,16 @@ class DistillConfig:
     def groups(self) -> int:
         """Number of groups of neighbouring worlds within which minibatches are shuffled."""
         return minibatches.groups(self.num_envs, self._items, self.num_minibatches)
+
+    @property
+    def microbatches(self) -> int:
+        """Into how many parts a minibatch is cut for its gradient."""
+        alone = jax.default_backend() == "cpu" and jax.device_count() == 1
+        size = self.microbatch or (CACHED if alone else 0)
+        items = minibatches.count_items(self.num_envs, self.num_steps, self.rnn_hidden > 0)
+        return (
+            1 if self.rnn_hidden else minibatches.microbatches(items // self.num_minibatches, size)
+        )
 
     @property
     def changes_looks(self) -> bool:

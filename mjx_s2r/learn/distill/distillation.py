@@ -311,8 +311,10 @@ class Distillation:
             state: DistillState, inputs: tuple[jax.Array, jax.Array]
         ) -> tuple[DistillState, DistillLossMetrics]:
             part = minibatches.take_items(batch, inputs[0])
-            loss = jax.grad(partial(distill_loss, self.student, self.config), has_aux=True)
-            gradient, metrics = loss(state.params, part, inputs[1])
+            loss = partial(distill_loss, self.student, self.config)
+            gradient, metrics = minibatches.mean_gradient(
+                loss, state.params, part, inputs[1], self.config.microbatches
+            )
             update, optimizer = self._optimizer.update(gradient, state.optimizer)
             params = optax.apply_updates(state.params, update)
             return replace(state, params=params, optimizer=optimizer), metrics
