@@ -182,7 +182,7 @@ class Trainer:
     def init_without_frames(self, key: jax.Array) -> TrainState:
         """Returns the state before the first iteration; pictures, if any, are still missing."""
         made = self.reset_pool.initial(key)
-        traced = isinstance(key, jax.core.Tracer)
+        traced = any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(made))
         return cast(TrainState, self._init(*made) if traced else self._init_compiled(*made))
 
     def with_frames(self, state: TrainState, key: jax.Array) -> TrainState:

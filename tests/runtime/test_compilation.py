@@ -150,3 +150,12 @@ def test_a_folder_without_locks_keeps_nobody_from_compiling(
     programs: Any = [Program()]
     compile_all(programs, lambda *count: told.append(count))
     assert told == [(1, 1)]
+
+
+def test_a_state_may_be_made_within_another_program() -> None:
+    """As over several devices; a program within another cannot have switches of its own."""
+    trainer, key = small_trainer(), jax.random.key(3)
+    inside, alone = jax.jit(lambda: trainer.init(key))(), trainer.init(key)
+    assert float(inside.env_state.obs["state"].sum()) == pytest.approx(
+        float(alone.env_state.obs["state"].sum()), rel=1e-5
+    )
