@@ -45,6 +45,8 @@ class EvaluateConfig(RobotsConfig):
     simulated: int = 5
     """Episodes in each of as many simulated worlds as there are robots, for the verdict; 0 leaves
     it out."""
+    processes: int = 0
+    """Processes that share the robots; 0: one per processor, at most 8."""
 
     def __post_init__(self) -> None:
         """Checks the settings.
@@ -69,7 +71,7 @@ def main(argv: Sequence[str]) -> None:
     try:
         episodes = evaluate_on_robots(config, kept)
     except KeyboardInterrupt:
-        if so_far := kept.episodes(ROBOTS):
+        if so_far := list(kept.episodes(ROBOTS).values()):
             console.print(table(summary(so_far)))
         raise
     given = {"policy": config.policy, "task": config.task, "reality": config.reality}

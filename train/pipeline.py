@@ -58,12 +58,12 @@ from mjx_s2r.io.run import (
     check_writable,
     write_json,
 )
-from mjx_s2r.learn.trainer import Trainer, TrainState
+from mjx_s2r.learn.trainer import Trainer
 from mjx_s2r.params import ParamError
 from mjx_s2r.report.media import FILMS, write_films
 from mjx_s2r.runtime.progress import console, print_line
 from mjx_s2r.sim.env import require_native
-from mjx_s2r.sim.interface import nominal_params
+from mjx_s2r.sim.interface import EpisodeParams, nominal_params
 from train.command_line import base, gather_option, gather_ranges
 
 SETTINGS = "settings"  # in a stage's file: what its figures depend on
@@ -90,7 +90,7 @@ class PipelineConfig:
     nominal_worlds: int = 512
     """Worlds in which the teacher is counted at nominal parameters."""
     core: int | None = None
-    """Processor that this process keeps to; None leaves the choice to the system."""
+    """Processor that the trainings keep to; None leaves the choice to the system."""
     teacher: TeacherConfig = field(default_factory=lambda: recipe("reach"))
     """Settings of the teacher; task, run and seed come from above."""
     reality: Path | None = None
@@ -99,7 +99,7 @@ class PipelineConfig:
         default_factory=lambda: StudentConfig(distill=task_spec("reach").distill)
     )
     """Settings of the student; teacher, run and seed come from above."""
-    evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+    evaluate: EvaluateConfig = field(default_factory=lambda: EvaluateConfig(processes=0))
     """Settings of the evaluation; task, policy and reality come from above."""
 
 
@@ -125,6 +125,7 @@ def run(config: PipelineConfig) -> dict[str, Any]:
     stand_ins(task, robots)
     check_writable(config.run)
     check_space(config.run)
+    cores = None if config.core is None else os.sched_getaffinity(0)
     if config.core is not None:
         os.sched_setaffinity(0, {config.core})
     teach = replace(
@@ -160,6 +161,8 @@ def run(config: PipelineConfig) -> dict[str, Any]:
         figures |= _stage(learnt, {}, lambda: _export(teach.run, policy))
     else:
         figures |= _stage(learnt, {}, lambda: _distil(learn, policy))
+    if cores is not None:
+        os.sched_setaffinity(0, cores)  # its processes are shared out by the system
     asked = evaluation_settings(judge)
     judge = replace(judge, policy=policy, logs=config.run / "flights")
     figures |= _stage(config.run / RESULT, asked, lambda: _judge(judge, config.run))
@@ -224,20 +227,21 @@ def _resuming(config: Any) -> Any:
 
 def _teach(config: TeacherConfig, worlds: int) -> dict[str, Any]:
     """Trains the teacher and counts its successes at nominal parameters, without exploration."""
-    trainer, state = train_teacher(_resuming(config))
-    if trainer.cameras is not None:  # worlds take turns before them
-        worlds = trainer.cameras.enough_worlds(worlds)
-    good = nominal_success(trainer, state, worlds, seed=config.seed + 1)
-    interval = list(wilson(good, worlds))
-    console.print(f"teacher at nominal: {good} of {worlds} episodes")
-    return {"teacher": {"success": good / worlds, "interval": interval, "episodes": worlds}}
 
+    def judged_on(trainer: Trainer) -> EpisodeParams:
+        """Returns the nominal worlds; as many as take turns before the cameras, if there are."""
+        cameras = trainer.cameras
+        count = worlds if cameras is None else cameras.enough_worlds(worlds)
+        nominal = nominal_params(trainer.env.space)
+        return jax.tree.map(lambda x: jnp.broadcast_to(x, (count, *x.shape)), nominal)
 
-def nominal_success(trainer: Trainer, state: TrainState, worlds: int, *, seed: int) -> int:
-    """Returns in how many of ``worlds`` nominal worlds the teacher succeeds."""
-    nominal = nominal_params(trainer.env.space)
-    params = jax.tree.map(lambda x: jnp.broadcast_to(x, (worlds, *x.shape)), nominal)
-    return int(trainer.evaluate(state, params, key=jax.random.key(seed)).success.sum())
+    trainer, state = train_teacher(_resuming(config), judged_on=judged_on)
+    params, key = judged_on(trainer), jax.random.key(config.seed + 1)
+    success = trainer.evaluate(state, params, key=key).success
+    good, count = int(success.sum()), len(success)
+    interval = list(wilson(good, count))
+    console.print(f"teacher at nominal: {good} of {count} episodes")
+    return {"teacher": {"success": good / count, "interval": interval, "episodes": count}}
 
 
 def _distil(config: StudentConfig, policy: Path) -> dict[str, Any]:

@@ -6,11 +6,11 @@ The file runs through controller, guard and driver, as on a real robot.
 import hashlib
 import inspect
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from importlib.metadata import version
-from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,9 +27,9 @@ from mjx_s2r.eval.robot_episodes import (
     EvalConfig,
     JudgedRobot,
     RobotEpisode,
+    episodes_on,
     interventions,
     mean_wear,
-    run_episodes,
 )
 from mjx_s2r.eval.simulated_worlds import simulated_worlds
 from mjx_s2r.eval.stand_ins import default_reality, plain_reality, stand_ins
@@ -45,12 +45,15 @@ from mjx_s2r.robot.policy import Policy
 from mjx_s2r.robot.safety import SafetyConfig
 from mjx_s2r.robot.stages import policy_digest
 from mjx_s2r.robot.verdict import SUCCESS
+from mjx_s2r.runtime.devices import usable_cores
 from mjx_s2r.runtime.progress import console, progress
+from mjx_s2r.runtime.shared_jobs import share_jobs
 from mjx_s2r.sim.task import Task
 from mjx_s2r.transfer.camera.pictures import LEAST_POSES
 
 COUNT = 10  # robots, where nobody says how many
-ROBOTS = "robots"  # the part of an evaluation that is not simulated worlds
+ROBOTS, SIMULATED_WORLDS, NOMINAL_WORLDS = "robots", "simulated worlds", "nominal worlds"  # parts
+MOST_PROCESSES = 8  # where nobody says how many: each takes half a GB
 RAMPED = SafetyConfig(ramp_s=0.3)  # the guard of an evaluation
 
 
@@ -82,6 +85,9 @@ class EvaluateConfig:
     """Episodes per robot whose frames are kept."""
     safety: SafetyConfig = field(default_factory=lambda: RAMPED)
     """Settings of the guard."""
+    processes: int = 1
+    """Processes that share the robots, this one among them; 0: one per processor, at most 8.
+    Several import the main module, which must then do its work under __name__ == "__main__"."""
 
 
 def realities(name: str, config: EvaluateConfig) -> list[Reality]:
@@ -125,17 +131,15 @@ def evaluate_on_robots(
         ParamError, ConfigError, ModelError, TaskError: as `realities` and `stand_ins.stand_ins`.
         ContractError: a policy that cannot be read, of another task, or that does not fit.
     """
-    policy, task = open_policy(config.policy, config.task)
-    chosen = realities(config.task or policy.contract.task, config)
-    robots = fitting_robots(policy.contract, task, chosen)
-    for line in _introduced(policy.contract, task, chosen):
+    evaluation = _Evaluation(config, ROBOTS)
+    for line in _introduced(evaluation.policy.contract, evaluation.task, evaluation.chosen):
         console.print(line, highlight=False, markup=False)
-    return _fly(policy, task, robots, sum(r.count for r in chosen), config, ROBOTS, kept)
+    return _run(evaluation, kept)
 
 
 def evaluation_settings(config: EvaluateConfig) -> dict[str, Any]:
     """Returns what a verdict depends on beside the policy; a reality file counts by its content."""
-    own = ("policy", "task", "logs", "json")
+    own = ("policy", "task", "logs", "json", "processes")
     found = {name: value for name, value in asdict(config).items() if name not in own}
     if config.reality is not None:
         found["reality"] = f"{config.reality.name}, sha256 {_digest(config.reality.read_bytes())}"
@@ -174,7 +178,7 @@ def _digest(content: bytes) -> str:
 
 def fitting_robots(
     contract: PolicyContract, task: Task, chosen: Sequence[Reality]
-) -> Iterator[JudgedRobot]:
+) -> Sequence[JudgedRobot]:
     """Returns the robots of realities, after a look whether a policy fits the first of them.
 
     Raises:
@@ -182,9 +186,9 @@ def fitting_robots(
         ContractError: a policy that does not fit.
     """
     robots = stand_ins(task, chosen)
-    first = next(robots)
+    first = robots[0]
     check(contract, describe(first.sheet, replace(rig_for(contract), senses=first.judge)))
-    return chain((first,), robots)
+    return robots
 
 
 def evaluate_in_simulation(
@@ -206,17 +210,8 @@ def evaluate_in_simulation(
         ParamError, ConfigError, TaskError: as `realities` and `simulated_worlds.simulated_worlds`.
         ContractError: a policy that cannot be read, of another task, or that does not fit.
     """
-    policy, task = open_policy(config.policy, config.task)
-    chosen = realities(config.task or policy.contract.task, config)
-    seeds = [
-        robot_seed(reality, reality.first + index)
-        for reality in chosen
-        for index in range(reality.count)
-    ]
-    worlds = simulated_worlds(task, policy.contract, seeds, nominal=nominal)
-    what = "nominal worlds" if nominal else "simulated worlds"
     plain = replace(config, episodes=episodes, calibrate=0)
-    return _fly(policy, task, worlds, len(seeds), plain, what, kept)
+    return _run(_Evaluation(plain, NOMINAL_WORLDS if nominal else SIMULATED_WORLDS), kept)
 
 
 def open_policy(path: Path, task: str = "") -> tuple[Policy, Task]:
@@ -234,45 +229,91 @@ def open_policy(path: Path, task: str = "") -> tuple[Policy, Task]:
     return policy, made
 
 
-def _fly(
-    policy: Policy,
-    task: Task,
-    robots: Iterable[JudgedRobot],
-    count: int,
-    config: EvaluateConfig,
-    what: str,
-    kept: KeptEpisodes | None = None,
-) -> list[RobotEpisode]:
-    """Runs the episodes on ``count`` robots that are not kept yet; shows progress.
+class _Evaluation:
+    """A policy, what it meets, and the rules; built in every process that plays a share of it."""
 
-    Raises:
-        RunError: a folder for logs that is none.
-    """
-    if config.logs is not None:
-        check_local(config.logs)
-    rules = episode_rules(
-        policy.contract, task, safety=config.safety, films=config.films, logs=config.logs
-    )
-    calibrate = None
-    if config.calibrate and policy.contract.cameras:
-        calibrate = partial(
-            calibrated_cameras,
-            task=task,
-            contract=policy.contract,
-            poses=config.calibrate,
-            camera=rules.camera,
+    def __init__(self, config: EvaluateConfig, part: str) -> None:
+        """Prepares one part of an evaluation.
+
+        Raises:
+            RunError: a folder for logs that is none.
+            Others: as `evaluate_on_robots` and `evaluate_in_simulation`.
+        """
+        if config.logs is not None:
+            check_local(config.logs)
+        self.config, self.part = config, part
+        self.policy, self.task = open_policy(config.policy, config.task)
+        contract = self.policy.contract
+        self.chosen = realities(config.task or contract.task, config)
+        if part == ROBOTS:
+            self.robots = fitting_robots(contract, self.task, self.chosen)
+        else:
+            seeds = [
+                robot_seed(r, r.first + index) for r in self.chosen for index in range(r.count)
+            ]
+            nominal = part == NOMINAL_WORLDS
+            self.robots = simulated_worlds(self.task, contract, seeds, nominal=nominal)
+        self._rules = episode_rules(
+            contract, self.task, safety=config.safety, films=config.films, logs=config.logs
         )
-    done = [] if kept is None else kept.episodes(what)
+        self._calibrate = None
+        if config.calibrate and contract.cameras:
+            self._calibrate = partial(
+                calibrated_cameras,
+                task=self.task,
+                contract=contract,
+                poses=config.calibrate,
+                camera=self._rules.camera,
+            )
+
+    def jobs(self, known: Collection[int]) -> list["Job"]:
+        """Returns what is left to do where the episodes of some numbers are known."""
+        count = self.config.episodes
+        left = [
+            (robot, tuple(i for i in range(count) if robot * count + i not in known))
+            for robot in range(len(self.robots))
+        ]
+        return [job for job in left if job[1]]
+
+    def play(self, job: "Job") -> Iterator[tuple[int, RobotEpisode]]:
+        """Yields the episodes of one job, with their numbers among all of the part."""
+        place, numbers = job
+        robot = self.robots[place]
+        played = episodes_on(self.policy, robot, numbers, self._rules, self._calibrate)
+        for number, episode in zip(numbers, played, strict=True):
+            yield place * self.config.episodes + number, episode
+
+
+Job = tuple[int, tuple[int, ...]]  # a robot's place, and which of its episodes
+
+
+def _prepared(config: EvaluateConfig, part: str) -> Callable[[Job], Iterator[Any]]:
+    """Returns what plays a share of an evaluation in another process."""
+    return _Evaluation(config, part).play
+
+
+def _run(evaluation: _Evaluation, kept: KeptEpisodes | None) -> list[RobotEpisode]:
+    """Runs the episodes that are not kept yet; shows progress; returns all in their order."""
+    config, part = evaluation.config, evaluation.part
+    done = {} if kept is None else kept.episodes(part)
+    count = len(evaluation.robots)
     total, before = count * config.episodes, len(done)
-    with progress(f"{what}: {count}", total, before) as bar:
-        for episode in run_episodes(policy, robots, config.episodes, rules, calibrate, before):
-            done.append(episode)
+    found = share_jobs(
+        _prepared,
+        (config, part),
+        evaluation.jobs(done),
+        config.processes or min(usable_cores(), MOST_PROCESSES),
+        evaluation.play,
+    )
+    with progress(f"{part}: {count}", total, before) as bar, closing(found):
+        for number, episode in found:
+            done[number] = episode
             if kept is not None:
-                kept.add(what, episode)
-            good = sum(e.success for e in done)
+                kept.add(part, number, episode)
+            good = sum(e.success for e in done.values())
             if console.is_terminal or len(done) % 10 == 0 or len(done) in (before + 1, total):
                 bar.update(len(done), f"success {good / len(done):.2f}")
-    return done
+    return [done[number] for number in sorted(done)]
 
 
 def episode_rules(

@@ -116,4 +116,4 @@ def _robot(order: DriverOrder) -> tuple[JudgedRobot, Task]:
         if "task" in order.options:
             raise
         raise ParamError(f"{error}; say --option task=module:Class") from error
-    return next(stand_ins(task, realities(name, config))), task
+    return stand_ins(task, realities(name, config))[0], task

@@ -1,6 +1,6 @@
 """Teachers: settings of a run, the trainer that they describe, and loading a trained one."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Protocol, TypeVar
@@ -36,7 +36,7 @@ from mjx_s2r.runtime.progress import console, print_line
 from mjx_s2r.runtime.sharding import device_mesh
 from mjx_s2r.sim.backends.physics_config import PhysicsConfig, one_device
 from mjx_s2r.sim.env import Env, require_native
-from mjx_s2r.sim.interface import Environment
+from mjx_s2r.sim.interface import Environment, EpisodeParams
 from mjx_s2r.sim.task import seen_by
 
 # Settings that a resumed run may change.
@@ -243,9 +243,17 @@ def make_curriculum(config: TeacherConfig, space: ParamSpace, *, sees: bool) -> 
 
 
 def train_teacher(
-    config: TeacherConfig, env: Environment | None = None
+    config: TeacherConfig,
+    env: Environment | None = None,
+    *,
+    judged_on: Callable[[Trainer], EpisodeParams] | None = None,
 ) -> tuple[Trainer, TrainState]:
     """Runs or resumes the training; returns the trainer and its last state.
+
+    Args:
+        config: settings.
+        env: the environment; by default the one that they name.
+        judged_on: worlds in which the teacher will be evaluated when it is trained.
 
     Raises:
         MeshError: devices that are not there, or that do not divide the worlds.
@@ -281,6 +289,7 @@ def train_teacher(
         iterations=config.iterations,
         may_change=MAY_CHANGE,
         origin=origin,
+        judged_on=None if judged_on is None else judged_on(trainer),
     )
     if distributed.is_writer():
         draw_training(config.run, trainer.env.space)

@@ -1,5 +1,7 @@
 """Episodes of an evaluation in a file, a line each, so that one that was stopped goes on.
 
+Each has its number among all of its part; they come in any order, as several processes end them.
+
 The first line says what the episodes depend on. Where that is another now, the file begins anew.
 The file is written whole after every episode, which itself takes far longer.
 """
@@ -20,7 +22,7 @@ KEY = "evaluation"  # of the first line
 
 
 class KeptEpisodes:
-    """The episodes of an evaluation, in parts (on robots, in simulated worlds), each in order."""
+    """The episodes of an evaluation, in parts (on robots, in simulated worlds)."""
 
     def __init__(self, path: Path, key: Mapping[str, Any]) -> None:
         """Reads the episodes in ``path`` if they are those of ``key``; else begins anew.
@@ -30,24 +32,21 @@ class KeptEpisodes:
             key: what the episodes depend on, of JSON values.
         """
         self._path, self._head = path, {KEY: json.loads(json.dumps(key))}
-        self._parts: dict[str, list[RobotEpisode]] = {}
+        self._parts: dict[str, dict[int, RobotEpisode]] = {}
         self._lines: list[str] = []
         head, *rows = read_whole_lines(path)[0] or [{}] if path.exists() else [{}]
         for row in rows if head == self._head else []:
-            known = self._parts.setdefault(row["part"], [])
-            if row["number"] == len(known):
-                known.append(_episode(row["episode"]))
-                self._lines.append(json.dumps(row))
+            self._parts.setdefault(row["part"], {})[row["number"]] = _episode(row["episode"])
+            self._lines.append(json.dumps(row))
 
-    def episodes(self, part: str) -> list[RobotEpisode]:
-        """Returns the episodes of a part, from its first on."""
-        return list(self._parts.get(part, ()))
+    def episodes(self, part: str) -> dict[int, RobotEpisode]:
+        """Returns the episodes of a part by their numbers."""
+        return dict(self._parts.get(part, {}))
 
-    def add(self, part: str, episode: RobotEpisode) -> None:
-        """Keeps the next episode of a part; its frames are not kept."""
-        known = self._parts.setdefault(part, [])
-        row = {"part": part, "number": len(known), "episode": _row(episode)}
-        known.append(episode)
+    def add(self, part: str, number: int, episode: RobotEpisode) -> None:
+        """Keeps an episode of a part; its frames are not kept."""
+        row = {"part": part, "number": number, "episode": _row(episode)}
+        self._parts.setdefault(part, {})[number] = episode
         self._lines.append(json.dumps(row))
         write_text_whole(self._path, "\n".join((json.dumps(self._head), *self._lines)) + "\n")
 

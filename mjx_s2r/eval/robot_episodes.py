@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass, field, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, overload
 
 import mujoco
 import numpy as np
@@ -104,6 +104,31 @@ class JudgedRobot:
     imperfections: Imperfections
     judge: EpisodeJudge
     camera: Camera | None = None
+
+
+class LazyRobots(Sequence[JudgedRobot]):
+    """Robots of which each is built when it is asked for, anew every time."""
+
+    def __init__(self, build: Callable[[int], JudgedRobot], count: int) -> None:
+        """Takes what builds robot number 0 to ``count`` - 1."""
+        self._build, self._count = build, count
+
+    def __len__(self) -> int:
+        """Returns how many there are."""
+        return self._count
+
+    @overload
+    def __getitem__(self, index: int) -> JudgedRobot: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[JudgedRobot]: ...
+
+    def __getitem__(self, index: int | slice) -> JudgedRobot | Sequence[JudgedRobot]:
+        """Returns a robot, or several."""
+        chosen = range(self._count)[index]
+        if isinstance(chosen, range):
+            return LazyRobots(lambda place: self._build(chosen[place]), len(chosen))
+        return self._build(chosen)
 
 
 @dataclass(frozen=True)
@@ -233,12 +258,7 @@ class _TimedPolicy:
 
 
 def run_episodes(
-    policy: Policy,
-    robots: Iterable[JudgedRobot],
-    episodes: int,
-    rules: EvalConfig,
-    calibrate: Callable[[JudgedRobot], tuple[CameraCalibration, ...]] | None = None,
-    done: int = 0,
+    policy: Policy, robots: Iterable[JudgedRobot], episodes: int, rules: EvalConfig
 ) -> Iterator[RobotEpisode]:
     """Runs ``episodes`` on each robot, one after another, and yields each as it ends.
 
@@ -249,25 +269,38 @@ def run_episodes(
         robots: on which.
         episodes: on each.
         rules: of an episode.
-        calibrate: asked for a robot's cameras before its episodes.
-        done: of all episodes in their order, how many have been run before, and are left out.
     """
-    plain = rules
-    for number, robot in enumerate(robots):
-        first = max(0, done - number * episodes)
-        if first >= episodes:
-            continue
-        if calibrate is not None:
-            control = replace(plain.controller, calibrations=calibrate(robot))
-            rules = replace(plain, controller=control)
-        clock = VirtualClock()
-        stand_in = stand_in_driver(robot, policy.contract, clock, rules.camera)
-        stand_in.connect()
-        try:
-            for index in range(first, episodes):
-                yield _episode(policy, robot, (stand_in, clock), index, rules)
-        finally:
-            stand_in.close()
+    for robot in robots:
+        yield from episodes_on(policy, robot, range(episodes), rules)
+
+
+def episodes_on(
+    policy: Policy,
+    robot: JudgedRobot,
+    numbers: Iterable[int],
+    rules: EvalConfig,
+    calibrate: Callable[[JudgedRobot], tuple[CameraCalibration, ...]] | None = None,
+) -> Iterator[RobotEpisode]:
+    """Runs the episodes of some ``numbers`` on one robot, and yields each as it ends.
+
+    Args:
+        policy: what drives it.
+        robot: on which.
+        numbers: of the episodes; their starts follow from the robot's seed and these.
+        rules: of an episode.
+        calibrate: asked for the robot's cameras before its episodes.
+    """
+    if calibrate is not None:
+        control = replace(rules.controller, calibrations=calibrate(robot))
+        rules = replace(rules, controller=control)
+    clock = VirtualClock()
+    stand_in = stand_in_driver(robot, policy.contract, clock, rules.camera)
+    stand_in.connect()
+    try:
+        for number in numbers:
+            yield _episode(policy, robot, (stand_in, clock), number, rules)
+    finally:
+        stand_in.close()
 
 
 def stand_in_driver(

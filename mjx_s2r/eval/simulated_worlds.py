@@ -8,7 +8,7 @@ What a training has and these have not: the network that bends actions (actuator
 pictures that come late.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import count
 
@@ -18,7 +18,7 @@ import numpy as np
 from mjx_s2r.contract import ContractError, PolicyContract
 from mjx_s2r.eval.reality import Reality
 from mjx_s2r.eval.reality_model import build_model
-from mjx_s2r.eval.robot_episodes import JudgedRobot
+from mjx_s2r.eval.robot_episodes import JudgedRobot, LazyRobots
 from mjx_s2r.eval.task_judge import TaskFunctions, TaskJudge
 from mjx_s2r.params import ParamError
 from mjx_s2r.render.cameras import WorldCamera
@@ -52,8 +52,8 @@ def trained_bounds(task: Task, contract: PolicyContract) -> np.ndarray:
 
 def simulated_worlds(
     task: Task, contract: PolicyContract, seeds: Sequence[int], *, nominal: bool = False
-) -> Iterator[JudgedRobot]:
-    """Yields a simulated world for each seed; a robot of the same seed has the same starts.
+) -> Sequence[JudgedRobot]:
+    """Returns a simulated world for each seed; a robot of the same seed has the same starts.
 
     Args:
         task: the task.
@@ -76,7 +76,10 @@ def simulated_worlds(
     functions = TaskFunctions(task, felt)
     camera = WorldCamera(space, task.mj_model, contract) if contract.cameras else None
     kind = NOMINAL_WORLD if nominal else SIMULATION
-    for number, seed in enumerate(seeds):
+
+    def build(number: int) -> JudgedRobot:
+        """Returns one of the worlds."""
+        seed = seeds[number]
         unit = np.random.default_rng((seed, len(space))).random((1, len(space)))
         xi = space.snap_discrete(np, space.sample(np, unit, low, high)[0])
         rows = [space.rows[space.index(name)] for name in felt]
@@ -86,7 +89,9 @@ def simulated_worlds(
         world = JudgedRobot(
             f"{kind} {number}", built.model, built.sheet, Imperfections(seed=seed), judge
         )
-        yield world if camera is None else replace(world, camera=_seen(camera, xi, seed))
+        return world if camera is None else replace(world, camera=_seen(camera, xi, seed))
+
+    return LazyRobots(build, len(seeds))
 
 
 def _seen(camera: WorldCamera, xi: np.ndarray, seed: int) -> Camera:

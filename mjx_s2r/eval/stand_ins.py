@@ -1,7 +1,6 @@
 """Robot stand-ins of any task: a `Reality`, its models and the task that judges them."""
 
-from collections.abc import Iterator, Sequence
-from itertools import chain
+from collections.abc import Sequence
 
 from mjx_s2r.eval.reality import (
     Number,
@@ -15,7 +14,7 @@ from mjx_s2r.eval.reality import (
     row_values,
 )
 from mjx_s2r.eval.reality_model import SEEN, build_model
-from mjx_s2r.eval.robot_episodes import JudgedRobot
+from mjx_s2r.eval.robot_episodes import JudgedRobot, LazyRobots
 from mjx_s2r.eval.task_judge import TaskFunctions, TaskJudge
 from mjx_s2r.params import Param
 from mjx_s2r.robot.drivers.imperfections import SERVO_ARM
@@ -30,11 +29,11 @@ OF_CAMERAS = (
 CONVERGED = 50, 20  # iterations of the constraint solver and of its line search
 
 
-def stand_ins(task: Task, realities: Sequence[Reality]) -> Iterator[JudgedRobot]:
+def stand_ins(task: Task, realities: Sequence[Reality]) -> Sequence[JudgedRobot]:
     """Returns the robots of a task: ``count`` of every reality.
 
-    The first one is built at once, so that wrong names are told before anything runs; the others
-    are built when their turn comes.
+    The first one is built once, so that wrong names are told before anything runs; each is built
+    when it is asked for.
 
     Raises:
         ParamError: a row, an effect or an element that does not exist; the message lists near ones.
@@ -47,8 +46,9 @@ def stand_ins(task: Task, realities: Sequence[Reality]) -> Iterator[JudgedRobot]
     rows = sorted({name for reality in realities for name in reality.rows})
     functions = TaskFunctions(task, rows)
     robots = [(r, r.first + index) for r in realities for index in range(r.count)]
-    first = _stand_in(functions, *robots[0])
-    return chain((first,), (_stand_in(functions, *each) for each in robots[1:]))
+    found = LazyRobots(lambda place: _stand_in(functions, *robots[place]), len(robots))
+    found[0]  # or it raises
+    return found
 
 
 def _stand_in(functions: TaskFunctions, reality: Reality, number: int) -> JudgedRobot:

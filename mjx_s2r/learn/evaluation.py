@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import struct
+from jax.stages import Lowered
 
 from mjx_s2r.learn.camera_schedule import CameraSchedule
 from mjx_s2r.learn.networks.actor_critic import Images
@@ -58,6 +59,22 @@ def evaluate_policy(
     """
     fresh = reset_envs(env, params, key=key)
     return _play(env, act, state, _begun(fresh, rnn_state, params))
+
+
+def lower_evaluation(
+    env: Environment, act: Act, state: Any, rnn_state: jax.Array, params: EpisodeParams
+) -> Lowered:
+    """Returns the program that `evaluate_policy` runs beside `reset_envs`, traced, not compiled.
+
+    Args:
+        env: the environment of one world.
+        act: (state, rnn_state, worlds) -> rnn_state, action.
+        state: what ``act`` is given first, or its shapes.
+        rnn_state: (B, H) at the start of an episode.
+        params: parameters of the episodes.
+    """
+    fresh = jax.eval_shape(partial(reset_envs, env), params, key=jax.random.key(0))
+    return _play.lower(env, act, state, jax.eval_shape(_begun, fresh, rnn_state, params))
 
 
 def evaluate_on_images(

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, cast
 
@@ -34,7 +35,12 @@ from mjx_s2r.io.tracker import ending, track
 from mjx_s2r.learn.algorithm import Algorithm, AlgorithmConfig, Imitator
 from mjx_s2r.learn.camera_schedule import CameraSchedule, Frames, check_picture_memory
 from mjx_s2r.learn.compiled_step import CompiledStep
-from mjx_s2r.learn.evaluation import EpisodeScores, evaluate_on_images, evaluate_policy
+from mjx_s2r.learn.evaluation import (
+    EpisodeScores,
+    evaluate_on_images,
+    evaluate_policy,
+    lower_evaluation,
+)
 from mjx_s2r.learn.nan_guard import NanSnapshot, empty_snapshot
 from mjx_s2r.learn.networks.actor_critic import RnnState
 from mjx_s2r.learn.networks.gaussian import Gaussian
@@ -292,6 +298,12 @@ class Trainer:
             env, act = cast(Env, self.env), self._mean_action
             return evaluate_on_images(env, self.cameras, act, state, rnn_state, params, key=key)
         return evaluate_policy(self.env, self._mean_action, state, rnn_state, params, key=key)
+
+    def evaluation_programs(self, state: TrainState, params: EpisodeParams) -> Iterator[Lowered]:
+        """Yields what `evaluate` compiles beside a training of B worlds; nothing with cameras."""
+        if self.cameras is None:
+            rnn_state = self.algorithm.zero_rnn_state(params.kind.shape[0]).actor
+            yield lower_evaluation(self.env, self._mean_action, state, rnn_state, params)
 
     @partial(jax.jit, static_argnums=0)
     def evaluate_now(self, state: TrainState, key: jax.Array) -> EpisodeScores:
@@ -563,6 +575,7 @@ def fit(
     finished: Callable[[TrainState], bool] | None = None,
     part: Callable[[TrainState], int] | None = None,
     origin: Origin | None = None,
+    judged_on: EpisodeParams | None = None,
 ) -> TrainState:
     """Runs or resumes a training in its run folder; returns the last state.
 
@@ -576,6 +589,8 @@ def fit(
         finished: whether a state needs no further iteration; None runs all of them.
         part: which part of the training a state begins; no line tells of two of them.
         origin: the checkpoint of another run that this one learns from; a copy of it is kept.
+        judged_on: worlds that `Trainer.evaluate` will be asked for afterwards; its program is
+            compiled with the others.
 
     Raises:
         JaxConfigError: a setting of jax under which trainings fail.
@@ -638,7 +653,12 @@ def fit(
             part=part,
         )
         key = jax.random.key(config.seed)
-        compile_ahead(mesh, trainer.programs(key))
+        programs = trainer.programs(key)
+        if judged_on is not None:
+            programs = chain(
+                programs, trainer.evaluation_programs(trainer.state_shapes(), judged_on)
+            )
+        compile_ahead(mesh, programs)
         state = init_sharded(mesh, lambda: trainer.init_without_frames(key))
         state = trainer.with_frames(state, key)
         with closing(profiler), ending(tracked):

@@ -12,7 +12,6 @@ others leave it, compile what nobody has begun, and then read it from the folder
 
 import contextlib
 import hashlib
-import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -20,6 +19,8 @@ from pathlib import Path
 
 import jax
 from jax.stages import Lowered
+
+from mjx_s2r.runtime.devices import usable_cores
 
 LOCKS = "compiling"  # folder of the locks, in that of compiled programs
 LONGEST_S = 300.0  # that a process waits for another, which may have been stopped
@@ -36,7 +37,7 @@ def compile_all(
         done: is called with how many are compiled, and of how many, whenever that changes.
     """
     folder = _lock_folder()
-    with ThreadPoolExecutor(_cores(), thread_name_prefix="compile") as pool:
+    with ThreadPoolExecutor(usable_cores(), thread_name_prefix="compile") as pool:
         jobs = [pool.submit(_compile_if_free, folder, program) for program in programs]
         taken: list[Lowered] = []
         for finished, job in enumerate(as_completed(jobs), 1):
@@ -110,8 +111,3 @@ def _lock(path: Path) -> Iterator[bool]:
         finally:
             with contextlib.suppress(OSError):
                 path.unlink()
-
-
-def _cores() -> int:
-    """Returns how many processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

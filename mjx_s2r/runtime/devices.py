@@ -122,6 +122,11 @@ def picture_compiler_options() -> dict[str, bool | int] | None:
     return None if options is None else {**options, "xla_cpu_prefer_vector_width": 512}
 
 
+def usable_cores() -> int:
+    """Returns how many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def quick_compiler_options() -> dict[str, int] | None:
     """Returns the compiler options of a program that runs once, for `jax.jit`; None but on a CPU.
 

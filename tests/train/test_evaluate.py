@@ -22,7 +22,7 @@ CONTRACT = replace(ToyArm().contract, ranges=(TrainedRange("mass", "1", 1.0, 0.8
 def words(tmp_path: Path) -> list[str]:
     """An evaluation of a policy in 2 episodes on each of 2 robots, and one in as many worlds."""
     policy = write_onnx(tmp_path / "p.onnx", CONTRACT)
-    few = ["--count", "2", "--episodes", "2", "--simulated", "1"]
+    few = ["--count", "2", "--episodes", "2", "--simulated", "1", "--processes", "1"]
     return ["--policy", str(policy), "--task", "tests.eval.toy_task:ToyArm", *few]
 
 
@@ -83,3 +83,15 @@ def test_episodes_of_other_settings_are_not_taken_over(
     assert run_of([*words, "--safety.ramp-s", "0.1"], stop_in=3) == 3
     write_onnx(tmp_path / "p.onnx", CONTRACT, matrix=np.zeros((CONTRACT.size, 2)))
     assert run_of(words, stop_in=5) == 5
+
+
+def test_several_processes_find_what_one_finds(
+    words: list[str], run_of: Callable[..., int], tmp_path: Path
+) -> None:
+    assert run_of(words, stop_in=3) == 3
+    words[words.index("--processes") + 1] = "2"
+    evaluate.main(words)
+    shared = figures(tmp_path)
+    words[words.index("--processes") + 1] = "1"
+    evaluate.main(words)
+    assert figures(tmp_path) == shared

@@ -14,6 +14,7 @@ import sys
 import warnings
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 
 import mujoco
 import numpy as np
@@ -55,8 +56,11 @@ def choose_egl() -> None:
     os.environ["MUJOCO_GL"] = "egl"  # for processes that this one starts
 
 
+@cache
 def require_rendering() -> None:
-    """Opens MuJoCo's renderer once, on a model of nothing; chooses EGL where that is called for.
+    """Opens MuJoCo's renderer on a model of nothing; chooses EGL where that is called for.
+
+    What worked once is not tried again in this process.
 
     Raises:
         NoDisplayError: no OpenGL can be had; the message names the remedies.

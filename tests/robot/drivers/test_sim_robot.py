@@ -367,6 +367,7 @@ def test_no_display_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         """Fails as every back end does."""
         raise mujoco.FatalError("an OpenGL platform library has not been loaded")
 
+    sim_robot.require_rendering.cache_clear()
     monkeypatch.setattr(sim_robot.mujoco, "Renderer", fail)
     assert not can_render()
     with pytest.raises(NoDisplayError, match="MUJOCO_GL=egl"):
