@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Protocol, overload
 
@@ -107,11 +108,11 @@ class JudgedRobot:
 
 
 class LazyRobots(Sequence[JudgedRobot]):
-    """Robots of which each is built when it is asked for, anew every time."""
+    """Robots of which each is built when it is asked for; only the last one is kept."""
 
     def __init__(self, build: Callable[[int], JudgedRobot], count: int) -> None:
         """Takes what builds robot number 0 to ``count`` - 1."""
-        self._build, self._count = build, count
+        self._build, self._count = lru_cache(maxsize=1)(build), count
 
     def __len__(self) -> int:
         """Returns how many there are."""

@@ -12,6 +12,7 @@ import os
 import pickle
 from collections.abc import Callable
 from multiprocessing.connection import Connection
+from multiprocessing.context import SpawnProcess
 from typing import Any, TypeVar, cast
 
 from mjx_s2r.runtime import devices
@@ -40,17 +41,9 @@ def run_apart(function: Callable[..., T], *args: Any, tries: int = TRIES) -> T:
         CrashError: its process ended by a signal every time, or without an answer.
         Exception: what the function raised.
     """
-    context, packed = multiprocessing.get_context("spawn"), pickle.dumps((function, args))
-    code = 0
+    packed, code = pickle.dumps((function, args)), 0
     for left in reversed(range(tries)):
-        receive, send = context.Pipe(duplex=False)
-        child = context.Process(target=_call, args=(send, packed))
-        os.environ[PARENT] = str(os.getpid())
-        try:
-            child.start()
-        finally:
-            del os.environ[PARENT]
-        send.close()
+        child, receive = start_process(_call, packed)
         try:
             told = _received(receive)
             child.join()
@@ -74,6 +67,38 @@ def run_apart(function: Callable[..., T], *args: Any, tries: int = TRIES) -> T:
     )
 
 
+def start_process(target: Callable[..., None], *args: Any) -> tuple[SpawnProcess, Connection]:
+    """Starts a process that ends with this one; returns it, and where it is heard.
+
+    Args:
+        target: of a module; is called there with the connection to send by, and ``args``.
+        *args: can be pickled, or be inherited by a process that is spawned.
+    """
+    context = multiprocessing.get_context("spawn")
+    receive, send = context.Pipe(duplex=False)
+    child = context.Process(target=_begin, args=(target, send, *args))
+    before = os.environ.get(PARENT)
+    os.environ[PARENT] = str(os.getpid())
+    try:
+        child.start()
+    finally:
+        if before is None:
+            del os.environ[PARENT]
+        else:
+            os.environ[PARENT] = before
+    send.close()
+    return child, receive
+
+
+def _begin(target: Callable[..., None], send: Connection, *args: Any) -> None:
+    """Prepares a new process and calls its target."""
+    end_with_parent()
+    devices.configure()
+    devices.import_mjx_quietly()
+    with sigterm_interrupts():
+        target(send, *args)
+
+
 def _received(receive: Connection) -> tuple[Any, BaseException | None] | None:
     """Returns what a process sends, result and error, or None if it ends before it does."""
     try:
@@ -84,13 +109,9 @@ def _received(receive: Connection) -> tuple[Any, BaseException | None] | None:
 
 def _call(send: Connection, packed: bytes) -> None:
     """Unpacks and calls the function, and sends its result or its error; in the new process."""
-    end_with_parent()
-    devices.configure()
-    devices.import_mjx_quietly()
-    with sigterm_interrupts():
-        try:
-            function, args = pickle.loads(packed)
-            told: tuple[Any, BaseException | None] = function(*args), None
-        except (Exception, KeyboardInterrupt) as error:
-            told = None, error
-        send.send(told)
+    try:
+        function, args = pickle.loads(packed)
+        told: tuple[Any, BaseException | None] = function(*args), None
+    except (Exception, KeyboardInterrupt) as error:
+        told = None, error
+    send.send(told)

@@ -7,7 +7,6 @@ Nothing here imports jax.
 """
 
 import multiprocessing
-import os
 import pickle
 import queue
 import threading
@@ -18,9 +17,8 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from typing import Any, TypeVar
 
-from mjx_s2r.runtime import devices
+from mjx_s2r.runtime.own_process import start_process
 from mjx_s2r.runtime.progress import console
-from mjx_s2r.runtime.signals import PARENT, end_with_parent, sigterm_interrupts
 
 Job = TypeVar("Job")
 Found = TypeVar("Found")
@@ -58,8 +56,7 @@ def share_jobs(
         for job in jobs:
             yield from work(job)
         return
-    context = multiprocessing.get_context("spawn")
-    taken = context.Value("i", 0)
+    taken = multiprocessing.get_context("spawn").Value("i", 0)
     inbox: queue.SimpleQueue[_Message] = queue.SimpleQueue()
     board = _Board(jobs, inbox, others)
     with _started(others, pickle.dumps((prepare, tuple(args), list(jobs))), taken, inbox):
@@ -133,26 +130,13 @@ def _started(
     others: int, packed: bytes, taken: Any, inbox: "queue.SimpleQueue[_Message]"
 ) -> Iterator[None]:
     """Starts the other processes and passes on what they say; ends them."""
-    context = multiprocessing.get_context("spawn")
     children: list[SpawnProcess] = []
-    before = os.environ.get(PARENT)
-    os.environ[PARENT] = str(os.getpid())
     try:
         for index in range(others):
-            receive, send = context.Pipe(duplex=False)
-            child = context.Process(target=_work, args=(send, packed, taken), daemon=True)
-            child.start()
-            send.close()
+            child, receive = start_process(_work, packed, taken)
             children.append(child)
-            threading.Thread(
-                target=_pass_on, args=(index, receive, inbox), name=f"from {index}", daemon=True
-            ).start()
-    finally:
-        if before is None:
-            del os.environ[PARENT]
-        else:
-            os.environ[PARENT] = before
-    try:
+            told = (index, receive, inbox)
+            threading.Thread(target=_pass_on, args=told, name=f"from {index}", daemon=True).start()
         yield
     finally:
         for child in children:
@@ -175,19 +159,15 @@ def _pass_on(index: int, receive: Connection, inbox: "queue.SimpleQueue[_Message
 
 def _work(send: Connection, packed: bytes, taken: Any) -> None:
     """Takes jobs and says what they find; in another process."""
-    end_with_parent()
     console.quiet = True  # what is to be said is said by the process that asked
-    devices.configure()
-    devices.import_mjx_quietly()
-    with sigterm_interrupts():
-        try:
-            prepare, args, jobs = pickle.loads(packed)
-            work = prepare(*args)
-            while (number := _next(taken, len(jobs))) is not None:
-                for found in work(jobs[number]):
-                    send.send(("found", number, found))
-                send.send(("done", number, None))
-        except KeyboardInterrupt:
-            return
-        except Exception as error:
-            send.send(("failed", -1, error))
+    try:
+        prepare, args, jobs = pickle.loads(packed)
+        work = prepare(*args)
+        while (number := _next(taken, len(jobs))) is not None:
+            for found in work(jobs[number]):
+                send.send(("found", number, found))
+            send.send(("done", number, None))
+    except KeyboardInterrupt:
+        return
+    except Exception as error:
+        send.send(("failed", -1, error))
