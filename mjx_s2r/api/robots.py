@@ -107,6 +107,8 @@ def realities(name: str, config: EvaluateConfig) -> list[Reality]:
     for setting, value in (("count", config.count), ("episodes", config.episodes)):
         if value is not None and value < 1:
             raise ParamError(f"{setting} {value} must be at least 1")
+    if config.processes < 0:
+        raise ParamError(f"processes {config.processes} must be at least 0 (0: one per processor)")
     if config.reality is not None:
         found = load_reality(config.reality)
         return [found if config.count is None else replace(found, count=config.count)]

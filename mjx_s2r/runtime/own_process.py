@@ -11,13 +11,21 @@ import multiprocessing
 import os
 import pickle
 from collections.abc import Callable
+from contextlib import suppress
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from typing import Any, TypeVar, cast
 
 from mjx_s2r.runtime import devices
 from mjx_s2r.runtime.progress import print_line
-from mjx_s2r.runtime.signals import PARENT, end_with_parent, sigterm_interrupts
+from mjx_s2r.runtime.signals import (
+    PARENT,
+    end_with_parent,
+    sigterm_interrupts,
+    starting_without_interrupts,
+    take_interrupts,
+)
 
 T = TypeVar("T")
 TRIES = 3
@@ -79,8 +87,10 @@ def start_process(target: Callable[..., None], *args: Any) -> tuple[SpawnProcess
     child = context.Process(target=_begin, args=(target, send, *args))
     before = os.environ.get(PARENT)
     os.environ[PARENT] = str(os.getpid())
+    resource_tracker.ensure_running()  # its start would let Ctrl-C through
     try:
-        child.start()
+        with starting_without_interrupts():
+            child.start()
     finally:
         if before is None:
             del os.environ[PARENT]
@@ -95,7 +105,8 @@ def _begin(target: Callable[..., None], send: Connection, *args: Any) -> None:
     end_with_parent()
     devices.configure()
     devices.import_mjx_quietly()
-    with sigterm_interrupts():
+    with suppress(KeyboardInterrupt), sigterm_interrupts():
+        take_interrupts()
         target(send, *args)
 
 

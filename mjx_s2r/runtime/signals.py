@@ -56,6 +56,29 @@ def defer_signals() -> Iterator[Callable[[], bool]]:
         yield lambda: bool(asked)
 
 
+@contextmanager
+def starting_without_interrupts() -> Iterator[None]:
+    """Starts processes that keep Ctrl-C for later, until they call `take_interrupts`.
+
+    Ctrl-C reaches every process of a terminal. One that is still importing could only answer it
+    with a traceback. In this process it also comes when this is over.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def take_interrupts() -> None:
+    """Lets Ctrl-C through again, and one at once that came meanwhile.
+
+    Raises:
+        KeyboardInterrupt: it came.
+    """
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+
+
 def end_with_parent() -> None:
     """Has this process get SIGTERM when the one that `PARENT` names is gone, by kill -9, too.
 

@@ -80,19 +80,7 @@ def test_it_ends_with_the_process_that_began_it(
 ) -> None:
     """Asked to end, or killed: the function is interrupted, and has the time to save."""
     notes = tmp_path / "notes"
-    code = (
-        "from pathlib import Path\n"
-        "from mjx_s2r.runtime.own_process import run_apart\n"
-        "from mjx_s2r.runtime.signals import sigterm_interrupts\n"
-        "from tests.runtime.test_own_process import waiting\n"
-        "if __name__ == '__main__':\n"
-        "    with sigterm_interrupts():\n"
-        f"        run_apart(waiting, Path({str(notes)!r}))\n"
-    )
-    file = tmp_path / "begin.py"
-    file.write_text(code)
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
-    begun = subprocess.Popen([sys.executable, str(file)], env=environment, stderr=subprocess.PIPE)
+    begun = _asking(notes)
     until = time.monotonic() + 60
     while not (notes.exists() and notes.read_text()) and time.monotonic() < until:
         time.sleep(0.1)
@@ -103,6 +91,40 @@ def test_it_ends_with_the_process_that_began_it(
         time.sleep(0.1)
     assert not _runs(child)
     assert notes.with_name("saved").exists()
+
+
+def test_an_interrupt_while_it_starts_is_told_by_the_one_that_asked(
+    tmp_path: Path, plain_signals: None
+) -> None:
+    """At a terminal Ctrl-C reaches both; a new process is still importing, and says nothing."""
+    begun = _asking(tmp_path / "notes", start_new_session=True)
+    children = Path(f"/proc/{begun.pid}/task/{begun.pid}/children")
+    until = time.monotonic() + 60
+    while len(children.read_text().split()) < 2 and time.monotonic() < until:  # and the tracker
+        time.sleep(0.005)
+    time.sleep(0.5)  # Python itself has begun
+    os.killpg(begun.pid, signal.SIGINT)
+    told = begun.communicate(timeout=60)[1].decode()
+    assert told.count("Traceback") == 1 and told.strip().endswith("KeyboardInterrupt"), told
+    assert not (tmp_path / "notes").exists()
+
+
+def _asking(notes: Path, **how: bool) -> "subprocess.Popen[bytes]":
+    """Returns a process that has `waiting` done in another."""
+    code = (
+        "from pathlib import Path\n"
+        "from mjx_s2r.runtime.own_process import run_apart\n"
+        "from mjx_s2r.runtime.signals import sigterm_interrupts\n"
+        "from tests.runtime.test_own_process import waiting\n"
+        "if __name__ == '__main__':\n"
+        "    with sigterm_interrupts():\n"
+        f"        run_apart(waiting, Path({str(notes)!r}))\n"
+    )
+    file = notes.with_name("begin.py")
+    file.write_text(code)
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    command = [sys.executable, str(file)]
+    return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, **how)  # type: ignore[call-overload]
 
 
 def _runs(process: int) -> bool:
