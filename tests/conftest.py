@@ -16,8 +16,9 @@ FAST_TO_COMPILE = os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1") =
 jax.config.update("jax_disable_most_optimizations", FAST_TO_COMPILE)
 os.environ.setdefault("MUJOCO_GL", "egl")
 os.environ.setdefault(devices.CACHE_ENV, str(Path(__file__).parents[1] / ".cache" / "xla"))
+os.environ.setdefault(devices.KEEP_ENV, "0")  # thousands of small programs
+jax.config.update("jax_persistent_cache_min_compile_time_secs", float(os.environ[devices.KEEP_ENV]))
 devices.configure(host_devices=2)  # two, so that placement is tested everywhere
-jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)  # thousands of small programs
 
 LONGEST = ("train", "learn", "envs", "sim", "eval", "transfer")  # folders with much to compile
 

@@ -41,6 +41,7 @@ from pathlib import Path
 from typing import Any
 
 CACHE_ENV = "MJX_S2R_CACHE"
+KEEP_ENV = "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"  # jax's own: the least that is kept
 EMITTERS_OFF = "--xla_cpu_use_fusion_emitters=false"
 SCHEDULER_OFF = "--xla_cpu_enable_concurrency_optimized_scheduler=false"
 PASSES_OFF = "--xla_llvm_disable_expensive_passes=true"
@@ -192,7 +193,8 @@ def configure(*, host_devices: int | None = None, cache_dir: Path | None = None)
     Args:
         host_devices: how many devices the CPU shall pretend to be; None leaves it as it is.
         cache_dir: folder of compiled programs; by default $MJX_S2R_CACHE, else
-            ~/.cache/mjx_s2r/xla. A JAX_COMPILATION_CACHE_DIR of the user's wins.
+            ~/.cache/mjx_s2r/xla. A JAX_COMPILATION_CACHE_DIR of the user's wins. Programs that
+            compile for half a second are kept, or as long as the user's `KEEP_ENV` says.
 
     Raises:
         JaxConfigError: a setting of jax under which trainings fail.
@@ -298,7 +300,8 @@ def _set_cache(folder: Path) -> None:
         )
         return
     jax.config.update("jax_compilation_cache_dir", str(folder))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+    if KEEP_ENV not in os.environ:
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 

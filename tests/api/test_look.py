@@ -12,13 +12,14 @@ from mjx_s2r.api.look import see_worlds
 from mjx_s2r.envs.cartpole import CONTRACT, Cartpole
 from mjx_s2r.params import ParamError
 from mjx_s2r.robot.drivers.sim_robot import can_render
+from mjx_s2r.sim.backends.physics_config import PhysicsConfig
 from mjx_s2r.sim.env import make
 from mjx_s2r.sim.interface import EpisodeParams
 
 
 @pytest.mark.skipif(not can_render(), reason="no OpenGL to compare with")
 def test_worlds_are_shown_as_they_are() -> None:
-    env = make(Cartpole())
+    env = make(Cartpole(), PhysicsConfig("c"))
     space, model = env.task.space, env.task.mj_model
     xi = jnp.stack((space.nominal, space.values({"pole_length": 1.33})))
     none = jnp.full(2, -1, jnp.int32)

@@ -20,6 +20,7 @@ from mjx_s2r.learn.ppo.ppo import PPO
 from mjx_s2r.learn.rollout import reset_envs, step_envs
 from mjx_s2r.learn.trainer import Trainer, fit
 from mjx_s2r.sim import task_calls
+from mjx_s2r.sim.backends.physics_config import PhysicsConfig
 from mjx_s2r.sim.env import Env, make
 from mjx_s2r.sim.task import Task
 from tests.sim.toy import SPACE, XML, Toy
@@ -39,19 +40,21 @@ def trainer_of(curriculum: str, actor_obs: str, rows: tuple[str, ...] = ()) -> T
         adr=ADRConfig(boundary_share=1.0, window=4, step=0.25),
     )
     model = mujoco.MjModel.from_xml_string(XML.replace("</worldbody>", CAMERA))
-    return teacher_trainer(config, make(cast(Task, Toy(mj_model=model))))
+    return teacher_trainer(config, make(cast(Task, Toy(mj_model=model)), PhysicsConfig("c")))
 
 
 def looks(curriculum: Curriculum, updates: int = 0) -> np.ndarray:
     """Returns the looks of worlds drawn after so many updates in which every episode succeeds."""
     state, key = curriculum.init(), jax.random.key(0)
+    sample = jax.jit(curriculum.sample, static_argnums=1)
+    update = jax.jit(curriculum.update)
     for _ in range(updates):
-        params = curriculum.sample(state, WORLDS, key)
+        params = sample(state, WORLDS, key)
         every = jax.tree.map(lambda x: x[None], params)
         ended, score = jnp.ones((1, WORLDS), bool), jnp.ones((1, WORLDS))
         episodes = Episodes(ended, score, every.kind, every.version, every.xi)
-        state = curriculum.update(state, episodes)
-    return np.asarray(curriculum.sample(state, WORLDS, key).xi[:, LOOK])
+        state = update(state, episodes)
+    return np.asarray(sample(state, WORLDS, key).xi[:, LOOK])
 
 
 def test_an_actor_that_sees_meets_every_look() -> None:
@@ -123,7 +126,7 @@ def test_an_inferable_actor_reads_readings_and_the_scene_alone() -> None:
     trainer = trainer_of("none", "inferable")
     env, algorithm = trainer.env, trainer.algorithm
     assert isinstance(algorithm, PPO) and isinstance(env, Env)
-    world = env.reset(jax.random.key(0))
+    world = jax.jit(env.reset)(jax.random.key(0))
     scene = task_calls.privileged(env.task, env.task_data(world))
     assert scene.shape[0] > 0
     expected = np.concatenate((world.obs["state"], scene))

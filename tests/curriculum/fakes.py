@@ -1,9 +1,10 @@
 """A small table and made-up episodes for the tests of the schedules."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mjx_s2r.curriculum.interface import Episodes
+from mjx_s2r.curriculum.interface import Curriculum, Episodes
 from mjx_s2r.params import Param, ParamSpace
 
 # Four bounds that can move, a row that cannot, and one whose law is logarithmic.
@@ -14,6 +15,15 @@ SPACE = ParamSpace(
         Param("friction", "model.geom_friction", ("c",), limits=(0.1, 10.0), law="log_uniform"),
     )
 )
+
+
+def compiled(schedule: Curriculum) -> Curriculum:
+    """Returns it with compiled functions: one program each in place of dozens of small ones."""
+    return schedule._replace(
+        sample=jax.jit(schedule.sample, static_argnums=1),
+        update=jax.jit(schedule.update),
+        report=jax.jit(schedule.report),
+    )
 
 
 def episodes(kinds: list[int], scores: list[float], versions: list[int] | None = None) -> Episodes:

@@ -12,7 +12,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from mjx_s2r.curriculum.adr import ADRConfig, ADRState, adr
 from mjx_s2r.curriculum.interface import Curriculum, Episodes
 from mjx_s2r.params import Param, ParamError, ParamSpace
-from tests.curriculum.fakes import SPACE, episodes, episodes_of
+from tests.curriculum.fakes import SPACE, compiled, episodes, episodes_of
 
 CONFIG = ADRConfig(window=4, step=0.1)
 MASS_LOW, MASS_HIGH, FRICTION_LOW, FRICTION_HIGH = 0, 1, 4, 5
@@ -22,7 +22,7 @@ OPEN = (MASS_LOW, MASS_HIGH, FRICTION_LOW, FRICTION_HIGH)
 @pytest.fixture(scope="module")
 def schedule() -> Curriculum:
     """ADR over the small table."""
-    return adr(SPACE, CONFIG)
+    return compiled(adr(SPACE, CONFIG))
 
 
 @pytest.fixture(scope="module")
@@ -178,7 +178,7 @@ def test_bounds_keep_to_their_rails_through_a_thousand_random_updates(
 
 
 def test_inactive_rows_are_never_tested_and_keep_their_range(key: jax.Array) -> None:
-    schedule = adr(SPACE, CONFIG, active=np.array((False, True, True)))
+    schedule = compiled(adr(SPACE, CONFIG, active=np.array((False, True, True))))
     draw = schedule.sample(schedule.init(), 2000, key)
     assert set(np.unique(draw.kind)) == {-1, FRICTION_LOW, FRICTION_HIGH}
     assert np.ptp(draw.xi[:, 0]) > 0.15
@@ -186,7 +186,7 @@ def test_inactive_rows_are_never_tested_and_keep_their_range(key: jax.Array) -> 
 
 def test_a_pinned_table_is_the_narrowest_start_of_the_same_rows(key: jax.Array) -> None:
     """What holds a row still is ``active``; a closed range with open limits is tested and moves."""
-    schedule = adr(SPACE.pinned(), CONFIG)
+    schedule = compiled(adr(SPACE.pinned(), CONFIG))
     draw = schedule.sample(schedule.init(), 2000, key)
     assert set(np.unique(draw.kind)) == {-1, *OPEN}
     np.testing.assert_allclose(draw.xi, np.tile(SPACE.nominal, (2000, 1)), rtol=1e-6)
@@ -202,7 +202,7 @@ def test_looks_take_part_and_rows_per_world_do_not(key: jax.Array) -> None:
             Param("gain", "sensor.gain", ("p",), limits=(0.5, 2.0), resample="world"),
         )
     )
-    schedule = adr(space, CONFIG)
+    schedule = compiled(adr(space, CONFIG))
     draw = schedule.sample(schedule.init(), 500, key)
     assert set(np.unique(draw.kind)) == {-1, 0, 1}
     state = schedule.update(schedule.init(), episodes_of(space, [1] * 4, [1] * 4))
@@ -212,7 +212,7 @@ def test_looks_take_part_and_rows_per_world_do_not(key: jax.Array) -> None:
 def test_a_bound_of_whole_numbers_is_tested_at_a_whole_number(key: jax.Array) -> None:
     """A step is 0.4 of 4: after three moves the bound is at 1.2 and 1 is what acts."""
     steps = Param("steps", "actuator.delay_s", (), None, "set", 0, (0, 0), (0, 4), "categorical")
-    schedule = adr(ParamSpace((steps,)), CONFIG)
+    schedule = compiled(adr(ParamSpace((steps,)), CONFIG))
     state = replace(schedule.init(), bounds=jnp.array((0.0, 1.2)))
     draw = schedule.sample(state, 300, key)
     np.testing.assert_array_equal(draw.xi[np.asarray(draw.kind) == 1], 1.0)
@@ -220,7 +220,7 @@ def test_a_bound_of_whole_numbers_is_tested_at_a_whole_number(key: jax.Array) ->
 
 
 def test_without_an_open_row_every_world_is_plain(key: jax.Array) -> None:
-    schedule = adr(SPACE, CONFIG, active=np.array((False, True, False)))
+    schedule = compiled(adr(SPACE, CONFIG, active=np.array((False, True, False))))
     draw = schedule.sample(schedule.init(), 500, key)
     assert (np.asarray(draw.kind) == -1).all() and not draw.version.any()
 

@@ -184,6 +184,8 @@ def test_a_saved_schedule_goes_on_to_the_bit(
 def test_a_choice_is_the_schedule_that_it_names(key: jax.Array) -> None:
     parts = [BUILT[name](SPACE, ACTIVE) for name in ("uniform", "scalar", "adr")]
     chosen = choice(parts)
+    once = jax.jit(chosen.sample, static_argnums=1), jax.jit(chosen.update)
+    chosen = chosen._replace(sample=once[0], update=once[1])
     for which, part in enumerate(parts):
         state = chosen.init().replace(which=jnp.int32(which))
         inputs = jnp.int32(200), key

@@ -7,14 +7,14 @@ import pytest
 from mjx_s2r.curriculum.adr import ADRConfig, adr
 from mjx_s2r.curriculum.episode_recorder import RecorderState, episodes_since, with_episode_recorder
 from mjx_s2r.params import ParamError
-from tests.curriculum.fakes import SPACE, episodes
+from tests.curriculum.fakes import SPACE, compiled, episodes
 
-INNER = adr(SPACE, ADRConfig(window=4))
+INNER = compiled(adr(SPACE, ADRConfig(window=4)))
 
 
 def played(count: int, size: int) -> RecorderState:
     """Returns a ring after ``count`` updates of three episodes, scored 0, 1, 2, ... hundredths."""
-    schedule = with_episode_recorder(SPACE, INNER, size)
+    schedule = compiled(with_episode_recorder(SPACE, INNER, size))
     update, state = jax.jit(schedule.update), schedule.init()
     for i in range(count):
         scores = [(3 * i + k) / 100 for k in range(3)]
@@ -47,7 +47,7 @@ def test_a_small_ring_keeps_the_last_and_counts_the_lost() -> None:
 
 
 def test_episodes_that_did_not_end_are_not_kept() -> None:
-    schedule = with_episode_recorder(SPACE, INNER, 4)
+    schedule = compiled(with_episode_recorder(SPACE, INNER, 4))
     what = episodes([-1, 1, 4], [0, 1, 1])
     state = schedule.update(schedule.init(), what.replace(ended=what.ended.at[0, 1].set(False)))
     np.testing.assert_array_equal(episodes_since(state, 0).kind, [-1, 4])
@@ -55,7 +55,7 @@ def test_episodes_that_did_not_end_are_not_kept() -> None:
 
 
 def test_draws_and_report_are_those_of_the_schedule_within(key: jax.Array) -> None:
-    schedule = with_episode_recorder(SPACE, INNER, 4)
+    schedule = compiled(with_episode_recorder(SPACE, INNER, 4))
     state = schedule.init()
     mine, theirs = schedule.sample(state, 16, key), INNER.sample(INNER.init(), 16, key)
     np.testing.assert_array_equal(mine.xi, theirs.xi)

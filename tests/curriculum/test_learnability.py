@@ -15,7 +15,7 @@ from mjx_s2r.curriculum.learnability import (
     learnability_score,
 )
 from mjx_s2r.params import ParamError
-from tests.curriculum.fakes import SPACE, episodes
+from tests.curriculum.fakes import SPACE, compiled, episodes
 
 CONFIG = LearnabilityConfig(size=8, share=0.5, swaps=4, visits=2, forget=0.1)
 
@@ -23,7 +23,7 @@ CONFIG = LearnabilityConfig(size=8, share=0.5, swaps=4, visits=2, forget=0.1)
 @pytest.fixture(scope="module")
 def schedule() -> Curriculum:
     """The schedule over the small table."""
-    return learnability_replay(SPACE, CONFIG)
+    return compiled(learnability_replay(SPACE, CONFIG))
 
 
 def filled(schedule: Curriculum, success: list[float]) -> LearnabilityState:
@@ -93,7 +93,7 @@ def test_worlds_on_trial_keep_their_place(schedule: Curriculum) -> None:
 
 def test_it_finds_the_border_of_what_is_learned(key: jax.Array) -> None:
     """Masses far below 1.5 succeed, far above fail: worlds past their trial lie around 1.5."""
-    schedule = learnability_replay(SPACE, replace(CONFIG, size=64, swaps=2, visits=4))
+    schedule = compiled(learnability_replay(SPACE, replace(CONFIG, size=64, swaps=2, visits=4)))
 
     def one(state: LearnabilityState, key: jax.Array) -> tuple[LearnabilityState, None]:
         """Plays 64 episodes."""

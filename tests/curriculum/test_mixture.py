@@ -11,7 +11,7 @@ from mjx_s2r.curriculum.interface import Curriculum, Episodes
 from mjx_s2r.curriculum.mixture import STRIDE, mixture, owned_episodes
 from mjx_s2r.curriculum.scalar import ScalarConfig, scalar
 from mjx_s2r.params import ParamError
-from tests.curriculum.fakes import SPACE, episodes
+from tests.curriculum.fakes import SPACE, compiled, episodes
 
 ADR = ADRConfig(window=4, step=0.1)
 OTHER = ADRConfig(window=4, step=0.25, boundary_share=0.5)
@@ -22,13 +22,11 @@ FRICTION_HIGH = 5
 @pytest.fixture(scope="module")
 def schedule() -> Curriculum:
     """ADR over mass beside another ADR over friction."""
-    return mixture(
-        SPACE,
-        (
-            (("mass",), lambda space, rows: adr(space, ADR, rows)),
-            (("friction",), lambda space, rows: adr(space, OTHER, rows)),
-        ),
+    parts = (
+        (("mass",), lambda space, rows: adr(space, ADR, rows)),
+        (("friction",), lambda space, rows: adr(space, OTHER, rows)),
     )
+    return compiled(mixture(SPACE, parts))
 
 
 def test_each_world_is_spoken_for_by_one_part(schedule: Curriculum, key: jax.Array) -> None:
@@ -71,13 +69,11 @@ def test_a_part_hears_its_own_worlds_only(schedule: Curriculum) -> None:
 
 def test_parts_of_other_kinds_keep_their_stamps_apart(key: jax.Array) -> None:
     """The scalar part has moved twice, ADR never: plain worlds carry their speaker's count."""
-    both = mixture(
-        SPACE,
-        (
-            (("mass",), lambda space, rows: adr(space, ADR, rows)),
-            (("friction",), lambda space, rows: scalar(space, SCALAR, rows)),
-        ),
+    parts = (
+        (("mass",), lambda space, rows: adr(space, ADR, rows)),
+        (("friction",), lambda space, rows: scalar(space, SCALAR, rows)),
     )
+    both = compiled(mixture(SPACE, parts))
     state = both.init()
     for version in (0, 1):
         state = both.update(state, episodes([-2] * 4, [1] * 4, [version] * 4))

@@ -12,6 +12,8 @@ from mjx_s2r.eval.world_judge import judge_worlds
 from mjx_s2r.learn.ppo.config import PPOConfig
 from mjx_s2r.learn.trainer import Trainer, TrainState
 from mjx_s2r.params import ParamError
+from mjx_s2r.sim.backends.physics_config import PhysicsConfig
+from tests.learn.untrained import untrained_state
 
 SMALL = PPOConfig(num_envs=4, num_steps=2, num_minibatches=2, actor_hidden=(4,), critic_hidden=(4,))
 
@@ -19,9 +21,9 @@ SMALL = PPOConfig(num_envs=4, num_steps=2, num_minibatches=2, actor_hidden=(4,),
 @pytest.fixture(scope="module")
 def trained() -> tuple[Trainer, TrainState]:
     """Returns a trainer of the toy and a fresh policy."""
-    config = TeacherConfig(task="tests.sim.toy:Toy", ppo=SMALL)
+    config = TeacherConfig(task="tests.sim.toy:Toy", physics=PhysicsConfig("c"), ppo=SMALL)
     trainer = teacher_trainer(config)
-    return trainer, trainer.init(jax.random.key(0))
+    return trainer, untrained_state(trainer, jax.random.key(0))
 
 
 @pytest.mark.slow

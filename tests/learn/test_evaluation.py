@@ -13,6 +13,7 @@ from mjx_s2r.learn.ppo.config import PPOConfig
 from mjx_s2r.learn.ppo.ppo import PPO
 from mjx_s2r.learn.trainer import Trainer, TrainState
 from mjx_s2r.params import ParamSpace
+from mjx_s2r.sim.backends.physics_config import PhysicsConfig
 from mjx_s2r.sim.env import make
 from mjx_s2r.sim.interface import State
 from tests.learn.probes import Cue, Probe
@@ -70,7 +71,7 @@ def test_a_memory_goes_from_step_to_step(key: jax.Array) -> None:
 
 def test_each_world_has_its_parameters(key: jax.Array) -> None:
     """Toy pays the action, and this one is half the mass: 10 steps of it."""
-    env = make(Toy())
+    env = make(Toy(), PhysicsConfig("c"))
     mass = jnp.array((1.0, 0.5))
     xi = jnp.tile(jnp.asarray(env.space.nominal), (2, 1)).at[:, env.space.index("mass")].set(mass)
 

@@ -47,7 +47,9 @@ class Rough(Line):
         return jnp.concatenate((jnp.sqrt(point.q), point.qd))
 
 
-@pytest.mark.parametrize("which", ["ours", "another library's"])
+@pytest.mark.parametrize(
+    "which", ["ours", pytest.param("another library's", marks=pytest.mark.slow)]
+)
 def test_worlds_are_lost_and_learning_goes_on(which: str) -> None:
     env: Environment = make(Rooted()) if which == "ours" else from_brax(Rough(), episode_length=5)
     trainer = ppo_trainer(env, SMALL)

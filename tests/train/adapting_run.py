@@ -14,6 +14,7 @@ from mjx_s2r.robot.driver import Reading
 from mjx_s2r.robot.log import FlightLog, Step
 from mjx_s2r.robot.phases import Phase
 from mjx_s2r.robot.safety import Mode
+from mjx_s2r.sim.backends.physics_config import PhysicsConfig
 from mjx_s2r.sim.env import require_native
 
 SIDE = 16  # px
@@ -44,9 +45,13 @@ def start(folder: Path, flights: int = 4) -> Started:
         actor_hidden=(8,),
         critic_hidden=(8,),
     )
-    train_teacher(TeacherConfig("cartpole", run=folder / "teacher", iterations=1, ppo=ppo))
+    physics = PhysicsConfig("c")
+    train_teacher(
+        TeacherConfig("cartpole", folder / "teacher", iterations=1, physics=physics, ppo=ppo)
+    )
     config = StudentConfig(
         teacher=folder / "teacher",
+        physics=physics,
         run=folder / "student",
         cameras=(f"fixed:{SIDE}x{SIDE}@100",),
         distill=DistillConfig(

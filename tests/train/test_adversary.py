@@ -3,29 +3,38 @@
 import json
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
-from mjx_s2r.api.teacher import TeacherConfig, train_teacher
+from mjx_s2r.api.teacher import TeacherConfig, teacher_trainer
 from mjx_s2r.curriculum.adversarial import Hardest, SearchConfig
 from mjx_s2r.learn.ppo.config import PPOConfig
 from mjx_s2r.params import ParamError
 from mjx_s2r.params.ranges import changed_space, read_ranges
+from mjx_s2r.sim.backends.physics_config import PhysicsConfig
+from tests.learn.untrained import untrained_run, untrained_state
 from tests.sim.toy import Toy
 from train import adversary
 from train.adversary import AdversaryConfig, blame_table
 
+CONFIG = TeacherConfig(
+    task="tests.sim.toy:Toy",
+    iterations=1,
+    log_every=1,
+    devices=1,
+    physics=PhysicsConfig("c"),
+    ppo=PPOConfig(
+        num_envs=4, num_steps=2, num_minibatches=2, actor_hidden=(4,), critic_hidden=(4,)
+    ),
+)
+
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny training."""
-    folder = tmp_path_factory.mktemp("adversary") / "run"
-    small = PPOConfig(
-        num_envs=4, num_steps=2, num_minibatches=2, actor_hidden=(4,), critic_hidden=(4,)
-    )
-    train_teacher(
-        TeacherConfig(task="tests.sim.toy:Toy", run=folder, iterations=1, log_every=1, ppo=small)
-    )
+    """A run that has learnt nothing."""
+    folder, trainer = tmp_path_factory.mktemp("adversary") / "run", teacher_trainer(CONFIG)
+    untrained_run(folder, CONFIG, trainer, untrained_state(trainer, jax.random.key(0)))
     return folder
 
 

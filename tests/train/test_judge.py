@@ -9,6 +9,7 @@ from mjx_s2r.api.teacher import TeacherConfig, load_teacher, train_teacher
 from mjx_s2r.eval.performance import performance_of
 from mjx_s2r.io.checkpoints import CheckpointError
 from mjx_s2r.learn.ppo.config import PPOConfig
+from mjx_s2r.sim.backends.physics_config import PhysicsConfig
 from train import judge
 from train.judge import NOMINAL, OPENED, WHOLE, CheckpointScore, JudgeConfig, best, table
 
@@ -29,6 +30,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
             log_every=3,
             checkpoint_every=1,
             keep=2,
+            devices=1,
+            physics=PhysicsConfig("c"),
             ppo=small,
         )
     )

@@ -4,8 +4,7 @@ import base64
 import io
 import re
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import closing
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,17 +17,17 @@ from PIL import Image
 
 from mjx_s2r.api.teacher import TeacherConfig, teacher_trainer
 from mjx_s2r.contract import CameraSignal
-from mjx_s2r.io.checkpoints import Checkpoints
-from mjx_s2r.io.run import Run, RunError, write_json
+from mjx_s2r.io.run import RunError, write_json
 from mjx_s2r.learn.ppo.config import PPOConfig
 from mjx_s2r.learn.trainer import Trainer, TrainState
 from mjx_s2r.params import ParamError
 from mjx_s2r.render.looks.assets import RenderConfig
 from mjx_s2r.report.flight_film import following_camera
 from mjx_s2r.report.media import GAP, TITLE_HEIGHT
+from mjx_s2r.sim.backends.physics_config import PhysicsConfig
 from mjx_s2r.sim.interface import State
 from mjx_s2r.sim.physics import PhysicsState
-from tests.learn.untrained import untrained_state
+from tests.learn.untrained import untrained_run, untrained_state
 from tests.train.fake_viser import FakeServer
 from train import view
 from train.viewer import film
@@ -40,6 +39,7 @@ from train.viewer.viser_scene import ViserScene, bounds, led
 
 CONFIG = TeacherConfig(
     task="tests.sim.toy:Toy",
+    physics=PhysicsConfig("c"),
     ppo=PPOConfig(
         num_envs=4,
         num_steps=2,
@@ -59,16 +59,11 @@ def trained() -> tuple[Trainer, TrainState]:
 
 
 @pytest.fixture(scope="module")
-def folder(
-    trained: tuple[Trainer, TrainState], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Path]:
+def folder(trained: tuple[Trainer, TrainState], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Its run."""
     path = tmp_path_factory.mktemp("runs") / "toy"
-    with Run.create(path, CONFIG) as run:
-        names = trained[0].env.space.names
-        with closing(Checkpoints(run.checkpoints, task=CONFIG.task, rows=names)) as kept:
-            kept.save(1, trained[1], wait=True)
-    yield path
+    untrained_run(path, CONFIG, *trained)
+    return path
 
 
 @pytest.fixture(scope="module")

@@ -18,6 +18,7 @@ from mjx_s2r.api.teacher import TeacherConfig, train_teacher
 from mjx_s2r.io.checkpoints import CheckpointError, Checkpoints
 from mjx_s2r.io.run import RunError, read_jsonl
 from mjx_s2r.learn.ppo.config import PPOConfig
+from mjx_s2r.sim.backends.physics_config import PhysicsConfig
 
 ROOT = Path(__file__).parents[2]
 TASK = "tests.sim.toy:Toy"
@@ -38,6 +39,7 @@ def settings(run: Path) -> TeacherConfig:
         log_every=1,
         checkpoint_every=2,
         devices=1,
+        physics=PhysicsConfig("c"),
         ppo=SMALL,
     )
 
@@ -53,6 +55,7 @@ def command(run: Path) -> list[str]:
         "log-every": 1,
         "checkpoint-every": 2,
         "devices": 1,
+        "physics.backend": "c",
         "ppo.num_envs": 8,
         "ppo.num_steps": 4,
         "ppo.num_minibatches": 2,

@@ -10,6 +10,7 @@ import pytest
 from mjx_s2r.api.teacher import TeacherConfig, train_teacher
 from mjx_s2r.io.run import BOUNDS, EPISODES, METRICS, TABLE, RunError, read_jsonl
 from mjx_s2r.learn.ppo.config import PPOConfig
+from mjx_s2r.sim.backends.physics_config import PhysicsConfig
 
 SMALL = PPOConfig(
     num_envs=8, num_steps=4, num_minibatches=2, num_epochs=1, actor_hidden=(4,), critic_hidden=(4,)
@@ -28,6 +29,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> TeacherConfig:
         log_every=2,
         checkpoint_every=4,
         devices=1,
+        physics=PhysicsConfig("c"),
         ppo=SMALL,
     )
     train_teacher(config)

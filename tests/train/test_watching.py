@@ -14,6 +14,7 @@ from mjx_s2r.io.run import METRICS, RunError, read_jsonl
 from mjx_s2r.learn.ppo.config import PPOConfig
 from mjx_s2r.learn.profiler import FIRST, PARTS, Profiler
 from mjx_s2r.runtime.progress import console
+from mjx_s2r.sim.backends.physics_config import PhysicsConfig
 from tests.fake_wandb import FakeWandb
 
 SMALL = PPOConfig(
@@ -41,6 +42,7 @@ def config(wandb: FakeWandb, tmp_path_factory: pytest.TempPathFactory) -> Teache
         episodes=64,
         log_every=2,
         devices=1,
+        physics=PhysicsConfig("c"),
         wandb="toys",
         profile=2,
         ppo=SMALL,

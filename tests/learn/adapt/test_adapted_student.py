@@ -37,7 +37,7 @@ def started(request: pytest.FixtureRequest) -> tuple[StudentNetwork, Any, Adapte
     labels, memory, value = request.param
     network = StudentNetwork((6,), 2, labels, 4, memory, value)
     given = inputs(network)
-    params = network.init(jax.random.key(0), *given)
+    params = jax.jit(network.init)(jax.random.key(0), *given)
     student = AdaptedStudent(network, (7,), True)
     return network, params, student.init(params, *given, rank=2, key=jax.random.key(1))
 
@@ -45,8 +45,9 @@ def started(request: pytest.FixtureRequest) -> tuple[StudentNetwork, Any, Adapte
 @pytest.mark.parametrize("domain", [SIMULATED, REAL])
 def test_at_the_start_it_is_the_student(started: tuple, domain: float) -> None:
     network, params, adapted = started
-    mine = AdaptedStudent(network, (7,), True, domain).apply(adapted, *inputs(network))
-    own = network.apply(params, *inputs(network))
+    student = AdaptedStudent(network, (7,), True, domain)
+    mine = jax.jit(student.apply)(adapted, *inputs(network))
+    own = jax.jit(network.apply)(params, *inputs(network))
     for name in ("policy", "estimate", "value", "rnn_state"):
         pairs = zip(*map(jax.tree.leaves, (getattr(mine, name), getattr(own, name))), strict=True)
         for a, b in pairs:

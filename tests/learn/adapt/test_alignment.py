@@ -20,6 +20,10 @@ from mjx_s2r.learn.adapt.alignment import (
 )
 from mjx_s2r.learn.adapt.discernibility import FOLDS, discernibility
 
+INIT = jax.jit(init_alignment, static_argnums=(0, 1, 2))
+LOSS = jax.jit(alignment_loss, static_argnums=0)
+TOLD_APART = jax.jit(discernibility)
+
 METHODS = [
     AlignmentConfig("dann"),
     AlignmentConfig("cdan"),
@@ -69,11 +73,11 @@ def test_features_ascend_where_the_classifier_descends(
     With weight w the features get -w times it, and the classifier the whole of it.
     """
     source, target = clouds(1.0)
-    params = init_alignment(config, 3, 2, key=key)
+    params = INIT(config, 3, 2, key=key)
 
     def loss(features: jax.Array, params: AlignmentParams, config: AlignmentConfig) -> jax.Array:
         moved = replace(source, features=features)
-        return alignment_loss(config, params, moved, target, jnp.ones(()), key=key)[0]
+        return LOSS(config, params, moved, target, jnp.ones(()), key=key)[0]
 
     grads = {
         w: jax.grad(loss, argnums=(0, 1))(
@@ -93,7 +97,7 @@ def test_features_ascend_where_the_classifier_descends(
 
 def test_a_conditional_classifier_reads_the_outer_product(key: jax.Array) -> None:
     batch = clouds(0.0)[0]
-    params = init_alignment(AlignmentConfig("cdan"), 3, 2, key=key)
+    params = INIT(AlignmentConfig("cdan"), 3, 2, key=key)
     actions = np.concatenate((np.ones((40, 1)), batch.actions), -1)
     expected = np.einsum("nf,nj->nfj", batch.features, actions).reshape(40, 9)
     np.testing.assert_allclose(conditioned(params, batch), expected, rtol=1e-6)
@@ -102,7 +106,7 @@ def test_a_conditional_classifier_reads_the_outer_product(key: jax.Array) -> Non
 def test_a_random_map_keeps_inner_products(key: jax.Array) -> None:
     """With 20,000 random numbers, to 3 standard errors: variance below 9 |x|^2 |y|^2 / 20,000."""
     batch, size = jax.tree.map(lambda x: x[:6], clouds(0.0)[0]), 20000
-    exact = np.asarray(conditioned(init_alignment(AlignmentConfig("cdan"), 3, 2, key=key), batch))
+    exact = np.asarray(conditioned(INIT(AlignmentConfig("cdan"), 3, 2, key=key), batch))
     maps = [jax.random.normal(k, (3, size)) for k in jax.random.split(key)]
     drawn = np.asarray(conditioned(AlignmentParams({}, *maps), batch))
     norms = (exact**2).sum(-1)
@@ -113,11 +117,9 @@ def test_a_random_map_keeps_inner_products(key: jax.Array) -> None:
 def test_random_maps_are_not_trained(key: jax.Array) -> None:
     config = AlignmentConfig("cdan", projection=5)
     source, target = clouds(1.0)
-    params = init_alignment(config, 3, 2, key=key)
+    params = INIT(config, 3, 2, key=key)
     assert params.features_map.shape == (3, 5)
-    gradient = jax.grad(
-        lambda p: alignment_loss(config, p, source, target, jnp.ones(()), key=key)[0]
-    )(params)
+    gradient = jax.grad(lambda p: LOSS(config, p, source, target, jnp.ones(()), key=key)[0])(params)
     np.testing.assert_array_equal(gradient.features_map, 0.0)
     np.testing.assert_array_equal(gradient.actions_map, 0.0)
 
@@ -128,10 +130,10 @@ def test_actions_carry_no_gradient_and_scale_does_not_matter(
     config: AlignmentConfig, key: jax.Array
 ) -> None:
     source, target = clouds(1.0)
-    params = init_alignment(config, 3, 2, key=key)
+    params = INIT(config, 3, 2, key=key)
 
     def loss(source: AlignmentBatch, target: AlignmentBatch) -> jax.Array:
-        return alignment_loss(config, params, source, target, jnp.ones(()), key=key)[0]
+        return LOSS(config, params, source, target, jnp.ones(()), key=key)[0]
 
     value, gradient = jax.value_and_grad(loss)(source, target)
     np.testing.assert_array_equal(gradient.actions, 0.0)
@@ -151,13 +153,13 @@ def test_two_clouds_become_one(config: AlignmentConfig, key: jax.Array) -> None:
     b = jnp.asarray(rng.normal(size=(128, 3)) * (1, 2, 1) + (3, 0, 0), jnp.float32)
     config = replace(config, weight=1.0, blur=0.2)
     steps, rate = (300, 0.01) if config.method in ("dann", "cdan") else (100, 0.03)
-    params = (init_alignment(config, 3, 2, key=key), jnp.eye(3), jnp.zeros(3))
+    params = (INIT(config, 3, 2, key=key), jnp.eye(3), jnp.zeros(3))
     optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(rate, b1=0.5))
 
     def loss(params: tuple, progress: jax.Array) -> tuple:
         held, scale, shift = params
         mapped = b @ scale + shift
-        return alignment_loss(
+        return LOSS(
             config,
             held,
             AlignmentBatch(a, jnp.tanh(a[:, 1:])),
@@ -176,8 +178,8 @@ def test_two_clouds_become_one(config: AlignmentConfig, key: jax.Array) -> None:
     (params, _), metrics = jax.lax.scan(step, start, jnp.linspace(0, 1, steps))
     _, scale, shift = params
     after = b @ scale + shift
-    assert float(discernibility(a, b)) > 0.9
-    assert float(discernibility(a, after)) < 0.65
+    assert float(TOLD_APART(a, b)) > 0.9
+    assert float(TOLD_APART(a, after)) < 0.65
     assert np.all(np.abs(np.asarray(after).mean(0)) < 0.5)
     assert metrics.alignment_strength[-1] == pytest.approx(np.tanh(5.0), rel=1e-4)
 
@@ -185,8 +187,8 @@ def test_two_clouds_become_one(config: AlignmentConfig, key: jax.Array) -> None:
 def test_nothing_is_aligned_by_none(key: jax.Array) -> None:
     config = AlignmentConfig()
     source, target = clouds(30.0)
-    params = init_alignment(config, 3, 2, key=key)
-    loss, metrics = alignment_loss(config, params, source, target, jnp.ones(()), key=key)
+    params = INIT(config, 3, 2, key=key)
+    loss, metrics = LOSS(config, params, source, target, jnp.ones(()), key=key)
     assert (loss, metrics.alignment_strength) == (0.0, 0.0)
     assert metrics.domain_accuracy == 1.0  # the probe is told all the same
 
@@ -197,8 +199,8 @@ def test_many_samples_are_drawn_from(key: jax.Array) -> None:
     config = AlignmentConfig("moments", samples=20, ramp=0.0, weight=1.0)
     points = [jnp.zeros((90, 3)), jnp.ones((70, 3))]
     batches = [AlignmentBatch(x, jnp.zeros((len(x), 1))) for x in points]
-    params = init_alignment(config, 3, 1, key=key)
-    metrics = alignment_loss(config, params, *batches, jnp.ones(()), key=key)[1]
+    params = INIT(config, 3, 1, key=key)
+    metrics = LOSS(config, params, *batches, jnp.ones(()), key=key)[1]
     # 800 of 1560 ordered pairs of 40 samples are apart, by d; widths are fractions of d 800 / 1560.
     widths = np.array([0.25, 0.5, 1.0, 2.0, 4.0]) * 800 / 1560
     assert metrics.alignment_loss == pytest.approx(2 - 2 * np.exp(-1 / widths).mean(), rel=1e-4)
@@ -224,10 +226,10 @@ def test_settings_that_cannot_work_are_named(change: dict, words: str) -> None:
 def test_batches_of_another_network_are_named(key: jax.Array) -> None:
     config = AlignmentConfig("dann")
     source, target = clouds(0.0)
-    params = init_alignment(config, 3, 2, key=key)
+    params = INIT(config, 3, 2, key=key)
     other = replace(target, features=jnp.zeros((50, 4)))
     with pytest.raises(ValueError, match=r"features of the target of shape \(50, 4\)"):
-        alignment_loss(config, params, source, other, jnp.ones(()), key=key)
+        LOSS(config, params, source, other, jnp.ones(()), key=key)
     with pytest.raises(ValueError, match="'cdan' needs actions"):
         init_alignment(AlignmentConfig("cdan"), 3, 0, key=key)
 
@@ -238,13 +240,13 @@ def test_discernibility_is_that_of_two_gaussians() -> None:
     noise = rng.normal(size=(2, 2000, 4))
     for shift, expected in ((0.0, 0.5), (2.0, 0.8413), (20.0, 1.0)):
         a, b = (jnp.asarray(x) for x in (noise[0], noise[1] + np.array([shift, 0, 0, 0])))
-        assert float(discernibility(a, b)) == pytest.approx(expected, abs=0.02)
+        assert float(TOLD_APART(a, b)) == pytest.approx(expected, abs=0.02)
 
 
 def test_discernibility_does_not_fit_noise() -> None:
     """With more features than samples any line fits; held out it is no better than a coin."""
     a, b = np.random.default_rng(1).normal(size=(2, 60, 200))
-    assert float(discernibility(jnp.asarray(a), jnp.asarray(b))) == pytest.approx(0.5, abs=0.15)
+    assert float(TOLD_APART(jnp.asarray(a), jnp.asarray(b))) == pytest.approx(0.5, abs=0.15)
 
 
 @pytest.mark.slow
@@ -252,8 +254,8 @@ def test_discernibility_weighs_both_clouds_alike() -> None:
     """A tenth of the samples is as much of the answer: one line for all gives a half."""
     rng = np.random.default_rng(2)
     a, b = rng.normal(size=(1000, 2)), rng.normal(size=(100, 2))
-    assert float(discernibility(jnp.asarray(a), jnp.asarray(b))) == pytest.approx(0.5, abs=0.1)
-    assert float(discernibility(jnp.zeros((9, 2)), jnp.zeros((9, 2)))) == 0.5
+    assert float(TOLD_APART(jnp.asarray(a), jnp.asarray(b))) == pytest.approx(0.5, abs=0.1)
+    assert float(TOLD_APART(jnp.zeros((9, 2)), jnp.zeros((9, 2)))) == 0.5
 
 
 def test_too_few_samples_are_named() -> None:

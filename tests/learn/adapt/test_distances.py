@@ -10,6 +10,10 @@ from scipy.optimize import linear_sum_assignment
 
 from mjx_s2r.learn.adapt import distances
 
+MMD, CORAL = jax.jit(distances.mmd), jax.jit(distances.coral)
+TRANSPORT = jax.jit(distances.transport, static_argnums=(1, 2))
+PLAN = jax.jit(distances.transport_plan, static_argnums=(1, 2))
+
 
 def two_clouds(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Returns 7 and 5 samples of 3 features."""
@@ -30,13 +34,13 @@ def test_discrepancy_is_the_double_loop() -> None:
         return float(np.mean([np.exp(-((x - y) ** 2).sum() / widths) for x in xs for y in ys]))
 
     expected = kernel(a, a) + kernel(b, b) - 2 * kernel(a, b)
-    assert float(distances.mmd(jnp.asarray(a), jnp.asarray(b))) == pytest.approx(expected, rel=1e-4)
+    assert float(MMD(jnp.asarray(a), jnp.asarray(b))) == pytest.approx(expected, rel=1e-4)
 
 
-@pytest.mark.parametrize("distance", [distances.mmd, distances.coral])
+@pytest.mark.parametrize("distance", [MMD, CORAL])
 def test_equal_clouds_are_no_distance_apart(distance: callable) -> None:
     a = jnp.asarray(two_clouds()[0])
-    value, gradient = jax.value_and_grad(distance)(a, a[::-1])
+    value, gradient = jax.jit(jax.value_and_grad(distance))(a, a[::-1])
     assert value == pytest.approx(0.0, abs=1e-6)
     assert np.all(np.isfinite(gradient))
 
@@ -45,9 +49,7 @@ def test_moments_are_those_of_numpy() -> None:
     a, b = two_clouds()
     spread = np.cov(a.T) - np.cov(b.T)
     expected = ((a.mean(0) - b.mean(0)) ** 2).sum() / 3 + (spread**2).sum() / (4 * 9)
-    assert float(distances.coral(jnp.asarray(a), jnp.asarray(b))) == pytest.approx(
-        expected, rel=1e-5
-    )
+    assert float(CORAL(jnp.asarray(a), jnp.asarray(b))) == pytest.approx(expected, rel=1e-5)
 
 
 def test_balanced_transport_is_the_best_assignment() -> None:
@@ -55,7 +57,7 @@ def test_balanced_transport_is_the_best_assignment() -> None:
     rng = np.random.default_rng(3)
     cost = rng.uniform(size=(8, 8))
     rows, columns = linear_sum_assignment(cost)
-    moved, mass = distances.transport(jnp.asarray(cost), 0.003, float("inf"))
+    moved, mass = TRANSPORT(jnp.asarray(cost), 0.003, float("inf"))
     assert float(moved) == pytest.approx(cost[rows, columns].mean(), rel=0.02)
     assert float(mass) == pytest.approx(1.0, abs=1e-3)
 
@@ -72,9 +74,9 @@ def test_unbalanced_transport_is_that_of_scaling_iterations(relaxation: float) -
         u = (a / (kernel @ v)) ** share
         v = (b / (kernel.T @ u)) ** share
     expected = u[:, None] * kernel * v[None]
-    plan = distances.transport_plan(jnp.asarray(cost, jnp.float32), blur, relaxation)
+    plan = PLAN(jnp.asarray(cost, jnp.float32), blur, relaxation)
     np.testing.assert_allclose(plan, expected, atol=2e-5)
-    moved, mass = distances.transport(jnp.asarray(cost, jnp.float32), blur, relaxation)
+    moved, mass = TRANSPORT(jnp.asarray(cost, jnp.float32), blur, relaxation)
     assert float(moved) == pytest.approx((expected * cost).sum(), rel=1e-2)
     assert float(mass) == pytest.approx(expected.sum(), rel=1e-3)
 
@@ -84,16 +86,16 @@ def test_samples_without_a_counterpart_stay_at_home() -> None:
     near, far = np.zeros((4, 1)), np.full((4, 1), 10.0)
     source, target = jnp.asarray(np.concatenate((near, far))), jnp.asarray(near)
     cost = distances.squared_distances(source, target)
-    plan = distances.transport_plan(cost, 0.1, 1.0)
+    plan = PLAN(cost, 0.1, 1.0)
     assert float(plan[4:].sum()) < 1e-3
     assert float(plan[:4].sum()) > 0.4
-    assert float(distances.transport(cost, 0.1, float("inf"))[0]) == pytest.approx(50.0, rel=0.01)
+    assert float(TRANSPORT(cost, 0.1, float("inf"))[0]) == pytest.approx(50.0, rel=0.01)
 
 
 def test_the_gradient_of_transport_is_its_plan() -> None:
     cost = jnp.asarray(np.random.default_rng(5).uniform(size=(4, 5)), jnp.float32)
-    gradient = jax.grad(lambda c: distances.transport(c, 0.1, 1.0)[0])(cost)
-    np.testing.assert_allclose(gradient, distances.transport_plan(cost, 0.1, 1.0), rtol=1e-5)
+    gradient = jax.grad(lambda c: TRANSPORT(c, 0.1, 1.0)[0])(cost)
+    np.testing.assert_allclose(gradient, PLAN(cost, 0.1, 1.0), rtol=1e-5)
 
 
 def test_the_joint_cost_counts_actions_beside_features() -> None:

@@ -25,6 +25,7 @@ from mjx_s2r.learn.trainer import Trainer, TrainState
 from mjx_s2r.params import ParamSpace, scale
 from mjx_s2r.runtime.compilation import compile_all
 from mjx_s2r.runtime.sharding import device_mesh, init_sharded
+from mjx_s2r.sim.backends.physics_config import PhysicsConfig
 from tests.learn.distill.students import student_of
 from tests.learn.heard import compiled
 
@@ -71,7 +72,9 @@ def run() -> tuple[Trainer, list[TrainState], list[DistillMetrics], np.ndarray, 
     """A trainer, its states, its metrics, how often each part was compiled, and what too late."""
     contract = replace(CONTRACT, cameras=(CameraSignal("fixed", 16, 16, CONTRACT.control_hz),))
     space = ParamSpace((*Cartpole().space.rows, LIGHT))
-    trainer = student_of(teacher, Cartpole(contract=contract, space=space), CONFIG)
+    trainer = student_of(
+        teacher, Cartpole(contract=contract, space=space), CONFIG, PhysicsConfig("jax")
+    )
     shown, still = picture_rows(space), space.pinned()
     looks = adr(
         still,

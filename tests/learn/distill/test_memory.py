@@ -21,6 +21,7 @@ from mjx_s2r.learn.ppo.config import PPOConfig
 from mjx_s2r.learn.ppo.ppo import PPO
 from mjx_s2r.learn.trainer import Trainer
 from tests.learn.distill.students import student_of
+from tests.learn.untrained import untrained_state
 
 UNITS = 6
 CONFIG = DistillConfig(
@@ -126,25 +127,21 @@ def trainer(recurrent: TeacherModel) -> Trainer:
     return student_of(recurrent, TASK, config)
 
 
-@pytest.fixture(scope="module")
-def worlds(trainer: Trainer) -> DistillState:
-    """The first state of a training."""
-    return trainer.init(jax.random.key(0))
-
-
 @pytest.mark.parametrize("acts", ["student", "teacher", "mixture"])
-def test_who_acts(acts: str, trainer: Trainer, worlds: object, recurrent: TeacherModel) -> None:
+def test_who_acts(acts: str, trainer: Trainer, recurrent: TeacherModel) -> None:
     """In a mixture both do, each in worlds of their own; the oracle asks both by themselves."""
     algorithm = trainer.algorithm
     assert isinstance(algorithm, Distillation)
     config = replace(
         algorithm.config, acts=acts, beta="exponential", beta_decay=0.5, action_noise=0.0
     )
-    algorithm, state = replace(algorithm, config=config), worlds.learner
+    born = untrained_state(trainer, jax.random.key(0))
+    algorithm, state = replace(algorithm, config=config), born.learner
     state = replace(state, taken_over=None, updates=jnp.int32(1))
     both = jax.random.normal(jax.random.key(3), (4, UNITS + 10))
     images = (jnp.zeros((4, 16, 16, 3), jnp.uint8),)
-    now = worlds.env_state
+    sim = born.env_state.pipeline_state.replace(steps=jnp.array((0, 1, 2, 0)))
+    now = born.env_state.replace(pipeline_state=sim)
     asked = algorithm.acting(state)
     kept, raw, (answer, *_) = algorithm.act(asked, both, now, images, jax.random.key(5))
     first = now.pipeline_state.steps == 0
@@ -162,8 +159,8 @@ def test_who_acts(acts: str, trainer: Trainer, worlds: object, recurrent: Teache
 
 
 @pytest.mark.slow
-def test_the_student_takes_over_when_it_is_near_enough(trainer: Trainer, worlds: object) -> None:
-    state = jax.tree.map(jnp.copy, worlds)
+def test_the_student_takes_over_when_it_is_near_enough(trainer: Trainer) -> None:
+    state = trainer.init(jax.random.key(0))
     assert state.rnn_state.actor.shape == (4, UNITS + 10)
     betas = []
     for _ in range(2):

@@ -98,7 +98,7 @@ def test_a_mesh_without_area_is_named() -> None:
         solid_of(model, 0)
 
 
-@pytest.mark.parametrize("name", ROUGH)
+@pytest.mark.parametrize("name", ["torus", pytest.param("ell", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("eye", EYES)
 def test_a_mesh_is_drawn_where_a_ray_meets_it(name: str, eye: str) -> None:
     """A camera within the mesh or in its hole sees what it sees, and nothing that is no number."""

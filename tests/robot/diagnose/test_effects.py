@@ -12,7 +12,10 @@ from tests.robot.diagnose.coverage import drawn, truths
 from tests.robot.diagnose.stand_ins import Truth, fly_routine
 
 # (routine, largest error relative to the truth, of a delay in s)
-CASES = (("friction", 0.06), ("inertia", 0.05), ("free-motion", 0.06), ("gains", 0.15))
+CASES = (
+    *(("friction", 0.06), ("inertia", 0.05), ("free-motion", 0.06)),
+    pytest.param("gains", 0.15, marks=pytest.mark.slow),
+)
 
 
 @pytest.mark.parametrize(("routine", "share"), CASES)

@@ -48,7 +48,7 @@ def worlds(env: Env) -> dict[str, Any]:
     low, high = env.space.limits
     xi = jnp.asarray(rng.uniform(low, high, (6, len(env.space))), jnp.float32)
     model = env.task.mj_model
-    held = jax.vmap(lambda x: leaves(env.physics, env.binding, x))(xi)
+    held = jax.jit(jax.vmap(lambda x: leaves(env.physics, env.binding, x)))(xi)
     core = physics.initial_state(env.physics, jnp.asarray(model.qpos0), jnp.zeros(model.nv))
     parts = {n: np.repeat(np.asarray(getattr(core, n))[None], 6, 0) for n in STATE}
     parts["qvel"] += rng.normal(0, 0.3, parts["qvel"].shape).astype(np.float32)

@@ -174,6 +174,7 @@ FOUR_BAR = """
 """
 
 
+@pytest.mark.slow
 def test_a_four_bar_with_longer_uprights_moves_as_in_c() -> None:
     """A parallelogram: its uprights stay parallel, in both engines at the same angle."""
     nominal, c = (mujoco.MjModel.from_xml_string(FOUR_BAR) for _ in range(2))

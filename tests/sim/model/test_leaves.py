@@ -86,7 +86,9 @@ def test_writing_twice_equals_writing_once() -> None:
         np.testing.assert_array_equal(getattr(once, field), getattr(twice, field))
 
 
-@pytest.mark.parametrize("name", ["free", "tendon", "slides"])
+@pytest.mark.parametrize(
+    "name", ["free", *(pytest.param(n, marks=pytest.mark.slow) for n in ("tendon", "slides"))]
+)
 def test_steps_with_leaves_equal_steps_of_c(name: str) -> None:
     """20 steps of 2 ms with every row moved; qpos to 2e-5 and qvel to 2e-4, float32 against C."""
     mj_model = load(name)

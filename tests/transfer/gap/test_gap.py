@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from mjx_s2r.api.gap import GapConfig, measure_gap
-from mjx_s2r.api.robots import open_policy
+from mjx_s2r.api.robots import EvaluateConfig, evaluate_on_robots, open_policy
 from mjx_s2r.contract import CameraSignal, ContractError, PolicyContract, TrainedRange
 from mjx_s2r.io.config import ConfigError
 from mjx_s2r.params import ParamError
@@ -205,12 +205,10 @@ def _told_as_table(recordings: Sequence[Recording], folder: Path) -> Path:
     return folder / "map.toml"
 
 
-def test_what_does_not_fit_is_refused_at_once(
-    measured: tuple[Path, dict[str, Any]], tmp_path: Path
-) -> None:
-    folder, _ = measured
-    policy = folder / "policy.onnx"
-    flight = next((folder / "gap" / "flights" / "robot").iterdir())
+def test_what_does_not_fit_is_refused_at_once(tmp_path: Path) -> None:
+    policy = chaser(tmp_path / "policy.onnx")
+    evaluate_on_robots(EvaluateConfig(policy, count=1, episodes=1, logs=tmp_path / "flights"))
+    (flight,) = (tmp_path / "flights").iterdir()
     action = replace(CONTRACT.action, joints=("a", "c"))
     other = write_onnx(tmp_path / "other.onnx", replace(CONTRACT, action=action))
     with pytest.raises(ContractError, match=r"'a', 'c'.*name the policy's own task by --task"):
