@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DOCS_STAMP := $(VENV)/.docs-installed
 PYTHON ?= $(shell for p in python3.11 python3; do if $$p -c '' >/dev/null 2>&1; then echo $$p; break; fi; done)
-JOBS ?= 2
+JOBS ?= 3
 STARTED := $(shell date +%s)
 CODE := mjx_s2r train benchmarks tests docs
 

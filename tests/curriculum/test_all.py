@@ -89,6 +89,10 @@ def play(schedule: Curriculum, state: Any, inputs: tuple) -> tuple[Any, tuple]:
     return state, (report.low, report.high, report.entropy, draw.xi, bad)
 
 
+MAXENT_AT_NIGHT = [pytest.param(n, marks=pytest.mark.slow if n == "maxent" else ()) for n in BUILT]
+
+
+@pytest.mark.parametrize("schedule", MAXENT_AT_NIGHT, indirect=True)
 def test_a_thousand_random_updates_keep_to_the_rails(schedule: Curriculum, key: jax.Array) -> None:
     run = jax.jit(
         lambda k: jax.lax.scan(

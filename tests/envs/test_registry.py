@@ -79,7 +79,9 @@ TRIED = [pytest.param(n, marks=[pytest.mark.slow] if n in DEAR else []) for n in
 @pytest.fixture(scope="module", params=TRIED)
 def trial(request: pytest.FixtureRequest) -> Trial:
     """One task after the other; compiled once."""
-    env = make(make_task(request.param))
+    # C compiles in a third of the time; tests/sim/test_env.py steps cartpole in MJX.
+    engine = PhysicsConfig("c" if request.param == "cartpole" else "jax")
+    env = make(make_task(request.param), engine)
     run = jax.jit(partial(wander, env))
     return Trial(env, run, *run(jax.random.key(0)))
 

@@ -10,6 +10,7 @@ from mujoco import mjx
 
 from mjx_s2r.bridge.wrapper import from_brax
 from mjx_s2r.learn.ppo.config import PPOConfig
+from mjx_s2r.sim.backends.physics_config import PhysicsConfig
 from mjx_s2r.sim.env import make
 from mjx_s2r.sim.interface import Environment
 from tests.bridge.fakes import Line
@@ -51,7 +52,11 @@ class Rough(Line):
     "which", ["ours", pytest.param("another library's", marks=pytest.mark.slow)]
 )
 def test_worlds_are_lost_and_learning_goes_on(which: str) -> None:
-    env: Environment = make(Rooted()) if which == "ours" else from_brax(Rough(), episode_length=5)
+    env: Environment = (
+        make(Rooted(), PhysicsConfig("c"))
+        if which == "ours"
+        else from_brax(Rough(), episode_length=5)
+    )
     trainer = ppo_trainer(env, SMALL)
     state, lost = trainer.init(jax.random.key(0)), 0.0
     for _ in range(3):

@@ -66,6 +66,7 @@ def test_the_tracker_gets_the_figures_of_the_log(config: TeacherConfig, wandb: F
     assert wandb.runs["run0"].ended == 0
 
 
+@pytest.mark.slow
 def test_the_trace_can_be_opened(config: TeacherConfig) -> None:
     found = list(config.run.glob("profile/plugins/profile/*/*.json.gz"))
     assert any("perfetto" in path.name for path in found)

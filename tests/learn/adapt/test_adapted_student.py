@@ -31,7 +31,15 @@ def inputs(network: StudentNetwork, steps: int = 2) -> tuple[Any, ...]:
     return memory, obs, (image,), jnp.zeros((steps, 2), bool)
 
 
-@pytest.fixture(scope="module", params=[(0, 0, False), (2, 0, True), (2, 5, False)])
+# Labels, units of memory, value head.
+STUDENTS = [
+    (2, 5, False),
+    pytest.param((0, 0, False), marks=pytest.mark.slow),
+    pytest.param((2, 0, True), marks=pytest.mark.slow),
+]
+
+
+@pytest.fixture(scope="module", params=STUDENTS)
 def started(request: pytest.FixtureRequest) -> tuple[StudentNetwork, Any, AdaptedParams]:
     """A network with or without labels, value head, memory; its parameters; the adapted ones."""
     labels, memory, value = request.param
