@@ -246,6 +246,7 @@ class Quadruped:
 
         Weights are those of Playground's Go1, divided so that a step pays 1 at most; torque is
         charged as in legged_gym (Rudin et al. 2022). The kernels are narrower (there 0.25).
+        Where it is asked to stand, moving joints cost something: what trembles follows, too.
         """
         now, then = asked(data), recall(data)
         turn, feet = self._turn(data), self._feet(data)
@@ -267,6 +268,7 @@ class Quadruped:
             + 0.01 * jnp.sum((action - then.action) ** 2)
             + 0.1 * self._slip(data, feet[:, :2] - then.feet)
             + self._effort(data, action)
+            + 0.02 * jnp.all(now == 0.0) * jnp.sum(data.qvel[6:] ** 2)
         )
         low = self._clearance(data) < jnp.array(LOWEST_M)
         memory = Memory(then.asked, action, feet[:, :2], mean, followed_s)

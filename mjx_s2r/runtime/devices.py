@@ -128,6 +128,30 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def cores_apart(processes: int) -> list[frozenset[int] | None]:
+    """Returns each process's share of the processors; None for all where there are too few."""
+    if not hasattr(os, "sched_getaffinity"):
+        return [None] * processes
+    cores = sorted(os.sched_getaffinity(0))
+    if len(cores) < processes:
+        return [None] * processes
+    return [frozenset(cores[index::processes]) for index in range(processes)]
+
+
+@contextlib.contextmanager
+def kept_to(cores: frozenset[int] | None) -> Iterator[None]:
+    """Keeps this thread, and the threads and processes that it starts, to some processors."""
+    if cores is None:
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, cores)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
 def quick_compiler_options() -> dict[str, int] | None:
     """Returns the compiler options of a program that runs once, for `jax.jit`; None but on a CPU.
 

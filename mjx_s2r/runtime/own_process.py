@@ -18,7 +18,7 @@ from multiprocessing.context import SpawnProcess
 from typing import Any, TypeVar, cast
 
 from mjx_s2r.runtime import devices
-from mjx_s2r.runtime.progress import print_line
+from mjx_s2r.runtime.progress import console, print_line
 from mjx_s2r.runtime.signals import (
     PARENT,
     end_with_parent,
@@ -78,13 +78,15 @@ def run_apart(function: Callable[..., T], *args: Any, tries: int = TRIES) -> T:
 def start_process(target: Callable[..., None], *args: Any) -> tuple[SpawnProcess, Connection]:
     """Starts a process that ends with this one; returns it, and where it is heard.
 
+    It shows nothing where this one shows nothing.
+
     Args:
         target: of a module; is called there with the connection to send by, and ``args``.
         *args: can be pickled, or be inherited by a process that is spawned.
     """
     context = multiprocessing.get_context("spawn")
     receive, send = context.Pipe(duplex=False)
-    child = context.Process(target=_begin, args=(target, send, *args))
+    child = context.Process(target=_begin, args=(target, send, console.quiet, *args))
     before = os.environ.get(PARENT)
     os.environ[PARENT] = str(os.getpid())
     resource_tracker.ensure_running()  # its start would let Ctrl-C through
@@ -100,9 +102,10 @@ def start_process(target: Callable[..., None], *args: Any) -> tuple[SpawnProcess
     return child, receive
 
 
-def _begin(target: Callable[..., None], send: Connection, *args: Any) -> None:
+def _begin(target: Callable[..., None], send: Connection, quiet: bool, *args: Any) -> None:
     """Prepares a new process and calls its target."""
     end_with_parent()
+    console.quiet = quiet
     devices.configure()
     devices.import_mjx_quietly()
     with suppress(KeyboardInterrupt), sigterm_interrupts():

@@ -17,6 +17,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from typing import Any, TypeVar
 
+from mjx_s2r.runtime.devices import cores_apart, kept_to
 from mjx_s2r.runtime.own_process import start_process
 from mjx_s2r.runtime.progress import console
 
@@ -35,6 +36,8 @@ def share_jobs(
     jobs: Sequence[Job],
     processes: int,
     work: Work[Job, Found],
+    *,
+    apart: bool = False,
 ) -> Generator[Found, None, None]:
     """Yields what is found for every job: that of a job in order, those of several as they come.
 
@@ -47,6 +50,7 @@ def share_jobs(
         jobs: what is to be done; a job finds the same wherever it is done.
         processes: how many work on them, this one among them.
         work: does a job in this process.
+        apart: each process keeps to processors of its own, as far as there are enough.
 
     Raises:
         Exception: what ``work`` raised, here or in another process.
@@ -56,10 +60,12 @@ def share_jobs(
         for job in jobs:
             yield from work(job)
         return
+    shares = cores_apart(others + 1) if apart else [None] * (others + 1)
     taken = multiprocessing.get_context("spawn").Value("i", 0)
     inbox: queue.SimpleQueue[_Message] = queue.SimpleQueue()
     board = _Board(jobs, inbox, others)
-    with _started(others, pickle.dumps((prepare, tuple(args), list(jobs))), taken, inbox):
+    packed = pickle.dumps((prepare, tuple(args), list(jobs)))
+    with _started(shares[1:], packed, taken, inbox), kept_to(shares[0]):
         while (number := _next(taken, len(jobs))) is not None:
             yield from board.watched(number, work)
         while not board.finished:
@@ -127,13 +133,16 @@ def _next(taken: Any, count: int) -> int | None:
 
 @contextmanager
 def _started(
-    others: int, packed: bytes, taken: Any, inbox: "queue.SimpleQueue[_Message]"
+    shares: Sequence[frozenset[int] | None],
+    packed: bytes,
+    taken: Any,
+    inbox: "queue.SimpleQueue[_Message]",
 ) -> Iterator[None]:
     """Starts the other processes and passes on what they say; ends them."""
     children: list[SpawnProcess] = []
     try:
-        for index in range(others):
-            child, receive = start_process(_work, packed, taken)
+        for index, cores in enumerate(shares):
+            child, receive = start_process(_work, packed, taken, cores)
             children.append(child)
             told = (index, receive, inbox)
             threading.Thread(target=_pass_on, args=told, name=f"from {index}", daemon=True).start()
@@ -157,17 +166,23 @@ def _pass_on(index: int, receive: Connection, inbox: "queue.SimpleQueue[_Message
     inbox.put((index, "gone", -1, None))
 
 
-def _work(send: Connection, packed: bytes, taken: Any) -> None:
+def _work(send: Connection, packed: bytes, taken: Any, cores: frozenset[int] | None) -> None:
     """Takes jobs and says what they find; in another process."""
     console.quiet = True  # what is to be said is said by the process that asked
     try:
-        prepare, args, jobs = pickle.loads(packed)
-        work = prepare(*args)
-        while (number := _next(taken, len(jobs))) is not None:
-            for found in work(jobs[number]):
-                send.send(("found", number, found))
-            send.send(("done", number, None))
+        with kept_to(cores):
+            _take(send, packed, taken)
     except KeyboardInterrupt:
         return
     except Exception as error:
         send.send(("failed", -1, error))
+
+
+def _take(send: Connection, packed: bytes, taken: Any) -> None:
+    """Does one job after the other."""
+    prepare, args, jobs = pickle.loads(packed)
+    work = prepare(*args)
+    while (number := _next(taken, len(jobs))) is not None:
+        for found in work(jobs[number]):
+            send.send(("found", number, found))
+        send.send(("done", number, None))

@@ -19,6 +19,7 @@ TASK = Quadruped()
 STANDING = 0.2868  # m: 2 x 0.213 cos 0.9 + 0.022
 POSE = (0.0, 0.0, STANDING, 1.0, 0.0, 0.0, 0.0, *HOME)
 AHEAD = (0.5, 0.0, 0.0)
+MOVING = (*[0.0] * 6, *[0.5] * 12)
 
 
 def state(**changes: object) -> dict:
@@ -116,6 +117,9 @@ def test_the_label_is_a_point_of_the_ground_one_metre_ahead(look: Callable) -> N
         ({"action": [0] * 11 + [0.1], "last": [0] * 11 + [0.1]}, 3.0 - 2e-4 * 4),
         # All ask for the most: hips 12 N m, thighs and calves 20 N m.
         ({"action": [1] * 12, "last": [1] * 12}, 3.0 - 2e-4 * 4 * (144 + 2 * 400)),
+        # Every joint turns by 0.5 rad/s, braked with 0.5 N m; standing robots lose more by that.
+        ({"qvel": MOVING}, 3.0 - 0.02 * 3 - 2e-4 * 3 - 1e-3 * 3),
+        ({"qvel": MOVING, "asked": [AHEAD] * 2}, 2 + np.exp(-0.25 / 0.15) - 2e-4 * 3 - 1e-3 * 3),
     ],
 )
 def test_reward_by_hand(look: Callable, changes: dict, expected: float) -> None:

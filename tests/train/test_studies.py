@@ -252,6 +252,17 @@ def test_a_study_leaves_rows_a_conclusion_and_a_page(policy: Path, tmp_path: Pat
     assert verb.last_result("tiny", runs=tmp_path, kept=tmp_path / "kept").startswith("No diff")
 
 
+def test_processes_share_the_trainings_of_a_study(tmp_path: Path) -> None:
+    """Each has a row, and what arms share is made once a seed, whoever comes first."""
+    name = "tests.train.tiny_study:STUDY"
+    options = StudyOptions(run=tmp_path / "run", processes=2)
+    (finding,) = run_study(find_study(name), options, name, apart=True)
+    assert finding.difference is not None and finding.difference.pairs == 2
+    assert sorted(made(tmp_path / "run")) == ["0", "1"] and finished(tmp_path / "run")
+    rows = sorted(f.name for f in (tmp_path / "run" / "rows").iterdir())
+    assert rows == [f"{arm}-{seed}.json" for arm in ("one", "other") for seed in range(2)]
+
+
 def test_a_page_says_what_to_type_to_get_the_same_again(tmp_path: Path) -> None:
     """With a size, an option that changes it, and a network that had to be named."""
     study = find_study("strength", verb.NAMES)
@@ -327,6 +338,7 @@ def test_what_does_not_fit_is_named_before_anything_is_trained(
         ({"size": "full"}, "size of study tiny"),
         ({"arms": ("oen",)}, "one"),
         ({"episodes": -1}, "episodes -1"),
+        ({"processes": -1}, "processes -1"),
     ):
         with pytest.raises(ParamError, match=says):
             resolve(study, StudyOptions(**given))

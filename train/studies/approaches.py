@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from mjx_s2r.api.student import StudentConfig, student_space
-from mjx_s2r.api.teacher import load_teacher, train_teacher
+from mjx_s2r.api.teacher import load_teacher
 from mjx_s2r.curriculum.registry import CurriculumConfig, Uniform
 from mjx_s2r.curriculum.uniform import uniform
 from mjx_s2r.envs.registry import make_task
@@ -103,8 +103,7 @@ class StateStudent:
 
     def make(self, job: Job) -> Made:
         """Trains teacher and student and exports the student."""
-        taught, run = self.teacher.settings(job), job.named()
-        train_teacher(taught)
+        taught, run = self.teacher.train(job), job.named()
         _, trainer, state = load_teacher(taught.run)
         env = require_native(trainer.env)
         answers = ppo_teacher(cast(PPO, trainer.algorithm), state.learner)

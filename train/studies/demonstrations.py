@@ -12,7 +12,6 @@ from pathlib import Path
 
 from mjx_s2r.api.adapt import AdaptConfig, train_adapted
 from mjx_s2r.api.student import StudentConfig, train_student
-from mjx_s2r.api.teacher import train_teacher
 from mjx_s2r.envs.registry import make_task, task_spec
 from mjx_s2r.eval.robot_episodes import log_name
 from mjx_s2r.io.run import write_json
@@ -47,10 +46,10 @@ class Expert:
         Raises:
             ParamError: an expert that reaches the goal too seldom.
         """
-        folder = job.named(f"{self.count}_demonstrations_of_{self.policy.name}")
-        found = folder / LIST
-        if not found.exists():
-            write_json(found, self._fly(job, folder))
+        with job.making(f"{self.count}_demonstrations_of_{self.policy.name}") as folder:
+            found = folder / LIST
+            if not found.exists():
+                write_json(found, self._fly(job, folder))
         return tuple(folder / name for name in json.loads(found.read_text()))
 
     def _fly(self, job: Job, folder: Path) -> list[str]:
@@ -94,11 +93,14 @@ class TunedPolicy:
     adapt: AdaptationConfig
 
     def make(self, job: Job) -> Made:
-        """Trains the start, records demonstrations, and adapts."""
-        start = self.start.make(job)
+        """Records demonstrations, trains the start, and adapts.
+
+        In this order: the arm that is the start trains it, while another one trains the expert.
+        """
         if not self.count:
-            return start
+            return self.start.make(job)
         logs, settings = self.expert.record(job), self.adapt
+        start = self.start.make(job)
         policy = _adapted(job, start.policy.parent, logs, settings, self.count)
         return Made(policy, start.env_steps + _frames(settings), curve_of(policy.parent))
 
@@ -118,9 +120,9 @@ class AlignedPolicy:
     adapt: AdaptationConfig
 
     def make(self, job: Job) -> Made:
-        """Trains the start, records flights, and aligns."""
-        start = self.start.make(job)
+        """Records flights, trains the start, and aligns."""
         logs, settings = self.expert.record(job), self.adapt
+        start = self.start.make(job)
         policy = _adapted(job, start.policy.parent, (), settings, unlabelled=logs)
         return Made(policy, start.env_steps + _frames(settings), curve_of(policy.parent))
 
@@ -146,8 +148,7 @@ class ClonedDemonstrations:
     def make(self, job: Job) -> Made:
         """Begins a student and trains it on the demonstrations alone."""
         logs = self.expert.record(job)
-        taught = self.teacher.settings(job)
-        train_teacher(taught)
+        taught = self.teacher.train(job)
         encoder = self.encoder
         if encoder.pretrained:
             encoder = replace(encoder, weights=job.weights)

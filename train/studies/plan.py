@@ -6,7 +6,9 @@ made of a reality file (docs/reality.md).
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -16,6 +18,9 @@ from mjx_s2r.learn.distill.config import DistillConfig
 from mjx_s2r.learn.ppo.config import PPOConfig
 from mjx_s2r.params import ParamError
 from train.studies.conclusions import Comparison
+
+if sys.platform != "win32":
+    import fcntl
 
 Row = dict[str, Any]  # a finished training and its verdicts, as its file holds it
 Size = Literal["small", "full"]
@@ -86,6 +91,19 @@ class Job:
         label = (name or self.arm).replace(" ", "_")
         robot = "" if name or self.robot is None else f"-robot{self.robot}"
         return self.folder / f"{label}{robot}-{self.seed}"
+
+    @contextmanager
+    def making(self, name: str = "") -> Iterator[Path]:
+        """Yields the folder of a training that arms may share, to one process at a time.
+
+        The others wait; what they then find there is finished, and they go on from it.
+        """
+        folder = self.named(name)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / f".{folder.name}.making").open("w") as file:
+            if sys.platform != "win32":
+                fcntl.flock(file, fcntl.LOCK_EX)
+            yield folder
 
 
 @dataclass(frozen=True)

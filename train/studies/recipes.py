@@ -42,10 +42,10 @@ class StatePolicy:
 
     def make(self, job: Job) -> Made:
         """Trains and exports the policy."""
-        run = job.named(self.name)
-        config = teacher_settings(job, run, self.curriculum, self.ranges, "state")
-        trainer, state = train_teacher(config)
-        policy = export(trainer, state, run)
+        with job.making(self.name) as run:
+            config = teacher_settings(job, run, self.curriculum, self.ranges, "state")
+            trainer, state = train_teacher(config)
+            policy = export(trainer, state, run)
         bounds = read_jsonl(run / BOUNDS) if self.keeps_bounds else ()
         return Made(policy, steps_of(config), curve_of(run), bounds)
 
@@ -64,10 +64,12 @@ class TeacherRecipe:
     curriculum: CurriculumConfig = PLAIN
     ranges: tuple[str, ...] = ()
 
-    def settings(self, job: Job) -> TeacherConfig:
-        """Returns the settings of its training."""
-        run = job.named(f"teacher_{self.name}")
-        return teacher_settings(job, run, self.curriculum, self.ranges, "privileged")
+    def train(self, job: Job) -> TeacherConfig:
+        """Trains it if nobody has; returns the settings of its training."""
+        with job.making(f"teacher_{self.name}") as run:
+            config = teacher_settings(job, run, self.curriculum, self.ranges, "privileged")
+            train_teacher(config)
+        return config
 
 
 @dataclass(frozen=True)
@@ -90,8 +92,12 @@ class CameraPolicy:
 
     def make(self, job: Job) -> Made:
         """Trains teacher and student and exports the student."""
-        taught, run = self.teacher.settings(job), job.named(self.name)
-        train_teacher(taught)
+        with job.making(self.name) as run:
+            return self._make(job, run)
+
+    def _make(self, job: Job, run: Path) -> Made:
+        """Trains and exports into a folder."""
+        taught = self.teacher.train(job)
         distill = job.preset.distill or task_spec(job.preset.task).distill
         named = self.curriculum
         config = StudentConfig(

@@ -2,17 +2,21 @@
 
 Each finished training leaves one file below RUN/rows, written whole or not at all, and its verdicts
 go into the same file robot by robot. So a study that was killed goes on where it was; more --seeds
-and --count add to what is there. From the command line each training has a process of its own.
-After every seed RUN/result.json holds the rows and what may be concluded, and RUN/report.html is
-the page.
+and --count add to what is there. From the command line each training has a process of its own, and
+as many are made at a time as there are processors; what arms share is made by one of them while the
+others wait. After every seed RUN/result.json holds the rows and what may be concluded, and
+RUN/report.html is the page.
 """
 
 import importlib
 import json
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +28,7 @@ from mjx_s2r.params import ParamError, unknown
 from mjx_s2r.runtime import devices
 from mjx_s2r.runtime.own_process import run_apart
 from mjx_s2r.runtime.progress import print_line
+from mjx_s2r.runtime.shared_jobs import share_jobs
 from mjx_s2r.runtime.signals import sigterm_interrupts
 from train.studies.again import study_command
 from train.studies.conclusions import Finding, conclude, judged_of
@@ -52,6 +57,8 @@ from train.studies.robots import (
 )
 
 RUNS = Path("runs/study")
+MOST_PROCESSES = 8  # where nobody says how many: a training of pictures takes some GB
+Training = tuple[int, str, int | None]  # seed, arm, and robot of an arm that knows its robot
 
 
 @dataclass(frozen=True)
@@ -74,6 +81,8 @@ class StudyOptions:
     """File of a pretrained network, for studies that need one (python -m train weights)."""
     run: Path | None = None
     """Folder of the study; by default runs/study/NAME-SIZE."""
+    processes: int = 0
+    """Trainings at a time; 0: one per processor, at most 8, and a single one on a GPU or TPU."""
     result: Path | None = None
     """A second place for the rows and what they say, a JSON file; RUN/result.json is written
     always."""
@@ -136,6 +145,8 @@ def resolve(study: Study, options: StudyOptions, name: str = "") -> StudySetting
         ParamError: a size that the study does not have or that cannot be, no such arm, or a reality
             file that is not there.
     """
+    if options.processes < 0:
+        raise ParamError(f"processes {options.processes} must be at least 0 (0: one per processor)")
     if options.size not in study.presets:
         raise unknown(f"size of study {study.name}", options.size, list(study.presets))
     for asked in options.arms:
@@ -185,13 +196,24 @@ def run_study(
             settings.preset.task, settings.preset.places, settings.preset.count
         )
         print_line(plan_of(arms, settings))
-        for seed in range(settings.preset.seeds):
-            jobs = [(arm, robot) for arm in arms for robot in _robots_of(arm, settings.preset)]
-            changed = [_one(study, job, seed, settings, families, apart) for job in jobs]
-            if any(changed) or seed == settings.preset.seeds - 1:
-                findings = publish(study, settings, options)
-            if not apart:
-                jax.clear_caches()  # programs of trainings that are over
+        jobs = _trainings(arms, settings.preset)
+        work = partial(_one, study, settings, families, apart)
+        left = Counter(seed for seed, *_ in jobs)
+        seen: set[int] = set()  # seeds of which something was done now
+        shared = share_jobs(
+            _worker, (settings,), jobs, _processes(options) if apart else 1, work, apart=True
+        )
+        with closing(shared) as told:
+            for seed, line in told:
+                if line is not None:
+                    print_line(line)
+                    seen.add(seed)
+                    continue
+                left[seed] -= 1
+                if not left[seed] and seed in seen:
+                    publish(study, settings, options)
+                    jax.clear_caches()  # programs of trainings that are over
+        findings = publish(study, settings, options)
     for found in findings:
         print_line(found.sentence)
     print_line(f"page: {settings.run / REPORT}")
@@ -218,6 +240,28 @@ def command(study: Study, settings: StudySettings) -> str:
     return study_command(settings.study, options, always=("size",))
 
 
+def _processes(options: StudyOptions) -> int:
+    """Returns how many trainings there are at a time."""
+    if options.processes or devices.accelerators():
+        return options.processes or 1
+    return min(devices.usable_cores(), MOST_PROCESSES)
+
+
+def _trainings(arms: Sequence[Arm], preset: Preset) -> list[Training]:
+    """Returns all trainings of a study, those of one seed together."""
+    seeds = range(preset.seeds)
+    return [
+        (s, arm.name, robot) for s in seeds for arm in arms for robot in _robots_of(arm, preset)
+    ]
+
+
+def _worker(settings: StudySettings) -> Callable[[Training], Iterator[tuple[int, str | None]]]:
+    """Returns what makes trainings of a study, which is found by its name; in another process."""
+    study, preset = find_study(settings.study, (settings.study,)), settings.preset
+    families = make_families(preset.task, preset.places, preset.count)
+    return partial(_one, study, settings, families, True)
+
+
 def _robots_of(arm: Arm, preset: Preset) -> Sequence[int | None]:
     """Returns the robots that an arm has trainings for; None for all robots."""
     return range(preset.count) if arm.each_robot else (None,)
@@ -236,25 +280,29 @@ def _finished(study: Study, preset: Preset, rows: Sequence[Row]) -> bool:
 
 def _one(
     study: Study,
-    job: tuple[Arm, int | None],
-    seed: int,
     settings: StudySettings,
     families: RobotFamilies,
     apart: bool,
-) -> bool:
-    """Trains and judges one policy, as far as that is not done; returns whether anything was."""
-    arm, number = job
+    training: Training,
+) -> Iterator[tuple[int, str | None]]:
+    """Trains and judges one policy, as far as that is not done.
+
+    Yields its seed with what is done now, in words, and None at the end.
+    """
+    seed, named, number = training
+    arm = next(a for a in study.arms if a.name == named)
     name = arm.name.replace(" ", "_") + ("" if number is None else f"-robot{number}")
     path = settings.run / ROWS / f"{name}-{seed}.json"
     row: Row = json.loads(path.read_text()) if path.exists() else {}
     if not row:
-        print_line(f"study {study.name}: {arm.name}, seed {seed}")
-        row = _row(study, job, seed, settings, apart)
+        yield seed, f"study {study.name}: {arm.name}, seed {seed}"
+        row = _row(study, (arm, number), seed, settings, apart)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_json(path, row)
     missing = _missing(row, arm, settings, families)
     if not missing:
-        return False
+        yield seed, None
+        return
     began = time.perf_counter()
     good = count = 0
     pilot = open_pilot(settings.run / row["policy"], families.task)
@@ -266,8 +314,10 @@ def _one(
         row["judged_s"] += time.perf_counter() - began
         began = time.perf_counter()
         write_json(path, row)
-    print_line(f"study {study.name}: {arm.name}, seed {seed}: {good} of {count} episodes")
-    return True
+    yield seed, f"study {study.name}: {arm.name}, seed {seed}: {good} of {count} episodes"
+    if not apart:
+        jax.clear_caches()  # programs of a training that is over
+    yield seed, None
 
 
 def _row(
