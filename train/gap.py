@@ -1,11 +1,11 @@
 """python -m train gap runs/student/policy.onnx: how far simulation is from the robot, and why.
 
 The file flies stand-ins (--reality my_robot.toml), or logs of a real robot are given (--flights
-mon.flight tue.flight --successes 2). It plays in worlds of its training from the same starts;
-recorded commands are replayed in simulation, and rows of the table are blamed for what differs;
-observations and pictures of both sides are compared. --run RUN alone takes the policy.onnx of that
-run, and has its training's own engine play it, too. One page and gap.json go into the folder "gap"
-beside the policy, or --out. See docs/gap.md.
+mon/episode-1.log tue/episode-1.log --successes 2). It plays in worlds of its training from the same
+starts; recorded commands are replayed in simulation, and rows of the table are blamed for what
+differs; observations and pictures of both sides are compared. --run RUN alone takes the policy.onnx
+of that run, and has its training's own engine play it, too. One page and gap.json go into the
+folder "gap" beside the policy, or --out. See docs/gap.md.
 """
 
 import shlex

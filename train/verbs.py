@@ -79,7 +79,7 @@ GROUPS: dict[str, dict[str, Verb]] = {
         ),
         "adapt": Verb(
             "make a student better with real pictures: demonstrations, unlabelled ones",
-            ("--student runs/student --run runs/adapted --data flights/arm/2026-03-01-1",),
+            ("--student runs/student --run runs/adapted --data mon/episode-1.log",),
         ),
         "weights": Verb(
             "convert a pretrained network's weights for students, running no pickle",
@@ -96,7 +96,7 @@ GROUPS: dict[str, dict[str, Verb]] = {
             ("--student runs/student", "--run runs/cartpole --variant float16"),
         ),
         "evaluate": Verb(
-            "run an ONNX policy on robots (or their stand-ins) and count",
+            "fly an ONNX policy on simulated robots and count",
             (
                 "--policy runs/student/policy.onnx",
                 "--policy runs/student/policy.onnx --reality desk.toml --count 5 --episodes 4",
@@ -106,7 +106,7 @@ GROUPS: dict[str, dict[str, Verb]] = {
             "measure how far simulation is from the robot, and which rows are to blame",
             (
                 "runs/student/policy.onnx",
-                "policy.onnx --flights mon.flight tue.flight --successes 2",
+                "policy.onnx --flights mon/episode-1.log tue/episode-1.log --successes 2",
             ),
         ),
         "browse": Verb(

@@ -107,7 +107,7 @@ VERB = Verb(
     _do,
     (
         "check policy.onnx",
-        "check --driver my_arm:make",
+        "check --driver my_driver:MyRobot",
         "check policy.onnx --driver udp://192.168.1.20:7771 --seconds 10",
     ),
 )

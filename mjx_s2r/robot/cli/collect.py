@@ -255,8 +255,8 @@ VERB = Verb(
     _do,
     (
         "collect log-chirp --driver udp://192.168.1.20:7771 --joints elbow --amplitude 0.15",
-        "collect plan motion.json --driver my_arm:make",
+        "collect plan motion.json --driver my_driver:MyRobot",
         "collect gravity-rest --policy policy.onnx --driver bench --seconds 60",
-        "collect teleop --teleop my_leader:make --driver my_arm:make --episodes 20",
+        "collect teleop --teleop my_leader:make --driver my_driver:MyRobot --episodes 20",
     ),
 )

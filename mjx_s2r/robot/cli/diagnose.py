@@ -210,7 +210,7 @@ VERB = Verb(
     _do,
     (
         "diagnose delay --driver udp://192.168.1.20:7771 --joints elbow",
-        "diagnose friction --driver my_arm:make --kp 20 --kd 0.6 --delay-s 0.012",
+        "diagnose friction --driver my_driver:MyRobot --kp 20 --kd 0.6 --delay-s 0.012",
         "diagnose gains --policy policy.onnx --driver bench --virtual --inertia 0.05",
         "diagnose noise --log flights/arm/2026-03-01-1/noise-elbow.log",
         "diagnose drop --csv ball.csv --column z",
