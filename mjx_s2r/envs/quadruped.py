@@ -245,8 +245,9 @@ class Quadruped:
         """Pays for following the command with a trot; charges what robots should not do.
 
         Weights are those of Playground's Go1, divided so that a step pays 1 at most; torque is
-        charged as in legged_gym (Rudin et al. 2022). The kernels are narrower (there 0.25).
-        Where it is asked to stand, moving joints cost something: what trembles follows, too.
+        charged as in legged_gym (Rudin et al. 2022). The kernels are narrower (there 0.25), a
+        change of the action costs five times as much, and where it is asked to stand, so do moving
+        joints: what trembles follows the command, too.
         """
         now, then = asked(data), recall(data)
         turn, feet = self._turn(data), self._feet(data)
@@ -265,7 +266,7 @@ class Quadruped:
             0.5 * velocity[2] ** 2
             + 0.05 * jnp.sum(spin[:2] ** 2)
             + 5.0 * jnp.sum(turn[2, :2] ** 2)
-            + 0.01 * jnp.sum((action - then.action) ** 2)
+            + 0.05 * jnp.sum((action - then.action) ** 2)
             + 0.1 * self._slip(data, feet[:, :2] - then.feet)
             + self._effort(data, action)
             + 0.02 * jnp.all(now == 0.0) * jnp.sum(data.qvel[6:] ** 2)

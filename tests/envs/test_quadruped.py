@@ -110,7 +110,7 @@ def test_the_label_is_a_point_of_the_ground_one_metre_ahead(look: Callable) -> N
         ({"asked": [(0, 0, 0), AHEAD], "time": 6.0}, 2.0 + np.exp(-0.25 / 0.15)),
         ({"qvel": (0, 0, 0.2, *[0] * 15)}, 3.0 - 0.5 * 0.04),
         ({"qvel": (*[0] * 3, 0.3, -0.4, 0, *[0] * 12)}, 3.0 - 0.05 * 0.25),
-        ({"last": [0.5] * 12}, 3.0 - 0.01 * 12 * 0.25),
+        ({"last": [0.5] * 12}, 3.0 - 0.05 * 12 * 0.25),
         ({"feet": feet_of(POSE)[:, :2] + (0.01, 0)}, 3.0 - 0.1 * 4 * 0.5**2),  # 1 cm in 20 ms
         ({"feet": np.zeros((4, 2)), "time": 0.02}, 3.0),  # nothing is known at first
         # One calf asks for 0.05 rad more: 40 x 0.05 = 2 N m, and nothing turns.
