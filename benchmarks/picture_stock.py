@@ -182,6 +182,10 @@ class StockEnv:
         """Returns (3,) where the cube is, m; (0,) where nobody shall know."""
         return self.stock.label[state.pipeline_state.picture][: 3 if self.labelled else 0]
 
+    def keypoints(self, state: State) -> jax.Array:
+        """Returns (K, 3) as many points as a picture shows places of, which the stock knows."""
+        return jnp.zeros((self.stock.places.shape[1], 3))
+
     def current_params(self, state: State) -> jax.Array:
         """Returns the world's parameters, of which there are none."""
         return cast(jax.Array, state.pipeline_state.episode_params.xi)

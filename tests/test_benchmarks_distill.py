@@ -167,6 +167,13 @@ def test_pictures_are_drawn_with_what_the_teacher_says() -> None:
     assert blind_error(stock, stock) > 0.3 * float(np.var(stock.actions, 0).mean())
 
 
+def test_ours_can_begin() -> None:
+    """All that a training asks of an environment is there; the slow tests and the race train."""
+    race = a_race(48)
+    for config in (bare(race), whole(race)):
+        Ours(race, config).trainer().state_shapes()
+
+
 @pytest.mark.slow
 def test_ours_learns_from_the_stock() -> None:
     race = a_race(48)
