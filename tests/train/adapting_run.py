@@ -14,7 +14,6 @@ from mjx_s2r.robot.driver import Reading
 from mjx_s2r.robot.log import FlightLog, Step
 from mjx_s2r.robot.phases import Phase
 from mjx_s2r.robot.safety import Mode
-from mjx_s2r.sim.backends.physics_config import PhysicsConfig
 from mjx_s2r.sim.env import require_native
 
 SIDE = 16  # px
@@ -45,13 +44,9 @@ def start(folder: Path, flights: int = 4) -> Started:
         actor_hidden=(8,),
         critic_hidden=(8,),
     )
-    physics = PhysicsConfig("c")
-    train_teacher(
-        TeacherConfig("cartpole", folder / "teacher", iterations=1, physics=physics, ppo=ppo)
-    )
+    train_teacher(TeacherConfig("cartpole", run=folder / "teacher", iterations=1, ppo=ppo))
     config = StudentConfig(
         teacher=folder / "teacher",
-        physics=physics,
         run=folder / "student",
         cameras=(f"fixed:{SIDE}x{SIDE}@100",),
         distill=DistillConfig(
