@@ -8,7 +8,6 @@ itself.
 """
 
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -61,6 +60,7 @@ from mjx_s2r.io.run import (
 from mjx_s2r.learn.trainer import Trainer
 from mjx_s2r.params import ParamError
 from mjx_s2r.report.media import FILMS, write_films
+from mjx_s2r.runtime.devices import kept_to
 from mjx_s2r.runtime.progress import console, print_line
 from mjx_s2r.sim.env import require_native
 from mjx_s2r.sim.interface import EpisodeParams, nominal_params
@@ -125,9 +125,22 @@ def run(config: PipelineConfig) -> dict[str, Any]:
     stand_ins(task, robots)
     check_writable(config.run)
     check_space(config.run)
-    cores = None if config.core is None else os.sched_getaffinity(0)
-    if config.core is not None:
-        os.sched_setaffinity(0, {config.core})
+    with kept_to(None if config.core is None else frozenset({config.core})):
+        figures = _train(config, alone)
+    policy = config.run / POLICY
+    asked = evaluation_settings(judge)
+    judge = replace(judge, policy=policy, logs=config.run / "flights")
+    figures |= _stage(config.run / RESULT, asked, lambda: _judge(judge, config.run))
+    return figures
+
+
+def _train(config: PipelineConfig, alone: bool) -> dict[str, Any]:
+    """Does what is not done yet of the trainings and the export; returns their figures.
+
+    Args:
+        config: settings of the pipeline.
+        alone: the teacher reads what the robot has, and is exported itself.
+    """
     teach = replace(
         config.teacher,
         task=config.task,
@@ -161,11 +174,6 @@ def run(config: PipelineConfig) -> dict[str, Any]:
         figures |= _stage(learnt, {}, lambda: _export(teach.run, policy))
     else:
         figures |= _stage(learnt, {}, lambda: _distil(learn, policy))
-    if cores is not None:
-        os.sched_setaffinity(0, cores)  # its processes are shared out by the system
-    asked = evaluation_settings(judge)
-    judge = replace(judge, policy=policy, logs=config.run / "flights")
-    figures |= _stage(config.run / RESULT, asked, lambda: _judge(judge, config.run))
     return figures
 
 
