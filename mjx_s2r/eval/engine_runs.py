@@ -77,7 +77,7 @@ class Track:
             of the solver.
         contacts: all that are possible, leaves (W, S, C, ...), before each physics step; one acts
             where its distance is negative. None where the engine does not tell.
-        shape: geometry and mass matrix at the start by name, (W, ...).
+        shape: geometry, ground and mass matrix at the start by name, (W, ...).
     """
 
     starts: State
@@ -138,7 +138,7 @@ def run_engine(env: Env, worlds: Worlds, steps: int, seed: int) -> Track:
         carry = first, unseen, jnp.ones((), bool)
         (_, shape, _), (cores, ctrl, better, contacts) = jax.lax.scan(step, carry, ctrl)
         cores = jax.tree.map(lambda a, b: jnp.concatenate((a[None], b)), first, cores)
-        shape |= {n: x for n, x in sim.leaves.items() if n == "geom_size"}
+        shape |= {n: x for n, x in sim.leaves.items() if n in ("geom_size", "hfield_data")}
         return sim.episode_params.xi, now, cores, ctrl, better, contacts, shape
 
     options = quick_compiler_options()
