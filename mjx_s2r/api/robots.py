@@ -45,15 +45,13 @@ from mjx_s2r.robot.policy import Policy
 from mjx_s2r.robot.safety import SafetyConfig
 from mjx_s2r.robot.stages import policy_digest
 from mjx_s2r.robot.verdict import SUCCESS
-from mjx_s2r.runtime.devices import usable_cores
 from mjx_s2r.runtime.progress import console, progress
-from mjx_s2r.runtime.shared_jobs import share_jobs
+from mjx_s2r.runtime.shared_jobs import processes_asked, share_jobs
 from mjx_s2r.sim.task import Task
 from mjx_s2r.transfer.camera.pictures import LEAST_POSES
 
 COUNT = 10  # robots, where nobody says how many
 ROBOTS, SIMULATED_WORLDS, NOMINAL_WORLDS = "robots", "simulated worlds", "nominal worlds"  # parts
-MOST_PROCESSES = 8  # where nobody says how many: each takes half a GB
 RAMPED = SafetyConfig(ramp_s=0.3)  # the guard of an evaluation
 
 
@@ -304,7 +302,7 @@ def _run(evaluation: _Evaluation, kept: KeptEpisodes | None) -> list[RobotEpisod
         _prepared,
         (config, part),
         evaluation.jobs(done),
-        config.processes or min(usable_cores(), MOST_PROCESSES),
+        processes_asked(config.processes),
         evaluation.play,
     )
     with progress(f"{part}: {count}", total, before) as bar, closing(found):

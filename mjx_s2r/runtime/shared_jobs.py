@@ -17,9 +17,11 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from typing import Any, TypeVar
 
-from mjx_s2r.runtime.devices import cores_apart, kept_to
+from mjx_s2r.runtime.devices import cores_apart, kept_to, usable_cores
 from mjx_s2r.runtime.own_process import start_process
 from mjx_s2r.runtime.progress import console
+
+MOST_PROCESSES = 8  # where nobody says how many: each takes half a GB, or some in a training
 
 Job = TypeVar("Job")
 Found = TypeVar("Found")
@@ -28,6 +30,11 @@ Work = Callable[[Job], Iterable[Found]]
 # What a process says: (its number, kind, of which job, what). Kinds are "found", "done" (with a
 # job), "failed" (with an error) and "gone".
 _Message = tuple[int, str, int, Any]
+
+
+def processes_asked(count: int) -> int:
+    """Returns how many processes are meant by ``count``: 0 is one per processor, at most 8."""
+    return count or min(usable_cores(), MOST_PROCESSES)
 
 
 def share_jobs(

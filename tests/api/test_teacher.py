@@ -23,6 +23,7 @@ from mjx_s2r.sim import task_calls
 from mjx_s2r.sim.backends.physics_config import PhysicsConfig
 from mjx_s2r.sim.env import Env, make
 from mjx_s2r.sim.task import Task
+from tests.curriculum.fakes import compiled
 from tests.sim.toy import SPACE, XML, Toy
 
 CAMERA = '<camera name="front" pos="0 -2 0" xyaxes="1 0 0 0 0 1"/></worldbody>'
@@ -45,16 +46,15 @@ def trainer_of(curriculum: str, actor_obs: str, rows: tuple[str, ...] = ()) -> T
 
 def looks(curriculum: Curriculum, updates: int = 0) -> np.ndarray:
     """Returns the looks of worlds drawn after so many updates in which every episode succeeds."""
+    curriculum = compiled(curriculum)
     state, key = curriculum.init(), jax.random.key(0)
-    sample = jax.jit(curriculum.sample, static_argnums=1)
-    update = jax.jit(curriculum.update)
     for _ in range(updates):
-        params = sample(state, WORLDS, key)
+        params = curriculum.sample(state, WORLDS, key)
         every = jax.tree.map(lambda x: x[None], params)
         ended, score = jnp.ones((1, WORLDS), bool), jnp.ones((1, WORLDS))
         episodes = Episodes(ended, score, every.kind, every.version, every.xi)
-        state = update(state, episodes)
-    return np.asarray(sample(state, WORLDS, key).xi[:, LOOK])
+        state = curriculum.update(state, episodes)
+    return np.asarray(curriculum.sample(state, WORLDS, key).xi[:, LOOK])
 
 
 def test_an_actor_that_sees_meets_every_look() -> None:

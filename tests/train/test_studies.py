@@ -26,6 +26,7 @@ from mjx_s2r.learn.ppo.config import PPOConfig
 from mjx_s2r.params import Param, ParamError, ParamSpace
 from mjx_s2r.robot.policy import Policy
 from mjx_s2r.runtime.progress import console
+from tests.train.tiny_study import STUDY
 from train import study as verb
 from train.studies import adr, approaches, critical, recipes, robots, run
 from train.studies.arm_cameras import camera_presets
@@ -195,30 +196,18 @@ def test_a_policy_is_trained_by_the_recipe_of_the_studies(tmp_path: Path) -> Non
 
 def small_preset(**other: object) -> Preset:
     """Returns the sizes of a study of some seconds."""
-    sizes = Preset(
-        task="cartpole",
-        iterations=2,
-        seeds=2,
-        places={"nominal robots": CARTPOLE_NOMINAL},
-        count=1,
-        episodes=1,
-        minutes=0.1,
-    )
-    return replace(sizes, **other)  # type: ignore[arg-type]
+    return replace(STUDY.presets["small"], **other)  # type: ignore[arg-type]
 
 
 def small_study(policy: Path, stops_at: int = -1) -> Study:
     """Returns a study of two arms that train nothing."""
-    return Study(
-        name="tiny",
-        question="Is one better than the other?",
-        about="Nothing is trained.",
+    one, other = STUDY.arms
+    return replace(
+        STUDY,
         arms=(
-            Arm("one", "copied", Copied(policy)),
-            Arm("other", "copied, too", Copied(policy, stops_at)),
+            replace(one, recipe=Copied(policy)),
+            replace(other, recipe=Copied(policy, stops_at)),
         ),
-        presets={"small": small_preset()},
-        comparisons=(Comparison(Cell("one"), Cell("other")),),
         notes=lambda rows, preset: [f"{len(rows)} policies on {preset.count} robots."],
         panels=lambda rows, preset: [Panel("More", "There is more.", (("a", "<svg></svg>"),))],
     )

@@ -8,7 +8,7 @@ made of a reality file (docs/reality.md).
 import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -102,7 +102,8 @@ class Job:
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / f".{folder.name}.making").open("w") as file:
             if sys.platform != "win32":
-                fcntl.flock(file, fcntl.LOCK_EX)
+                with suppress(OSError):  # of a file system without locks
+                    fcntl.flock(file, fcntl.LOCK_EX)
             yield folder
 
 

@@ -28,7 +28,7 @@ from mjx_s2r.params import ParamError, unknown
 from mjx_s2r.runtime import devices
 from mjx_s2r.runtime.own_process import run_apart
 from mjx_s2r.runtime.progress import print_line
-from mjx_s2r.runtime.shared_jobs import share_jobs
+from mjx_s2r.runtime.shared_jobs import processes_asked, share_jobs
 from mjx_s2r.runtime.signals import sigterm_interrupts
 from train.studies.again import study_command
 from train.studies.conclusions import Finding, conclude, judged_of
@@ -57,7 +57,6 @@ from train.studies.robots import (
 )
 
 RUNS = Path("runs/study")
-MOST_PROCESSES = 8  # where nobody says how many: a training of pictures takes some GB
 Training = tuple[int, str, int | None]  # seed, arm, and robot of an arm that knows its robot
 
 
@@ -210,8 +209,11 @@ def run_study(
                     seen.add(seed)
                     continue
                 left[seed] -= 1
-                if not left[seed] and seed in seen:
+                if left[seed]:
+                    continue
+                if seed in seen and any(left.values()):  # the last ones are published below
                     publish(study, settings, options)
+                if not apart:
                     jax.clear_caches()  # programs of trainings that are over
         findings = publish(study, settings, options)
     for found in findings:
@@ -242,9 +244,9 @@ def command(study: Study, settings: StudySettings) -> str:
 
 def _processes(options: StudyOptions) -> int:
     """Returns how many trainings there are at a time."""
-    if options.processes or devices.accelerators():
-        return options.processes or 1
-    return min(devices.usable_cores(), MOST_PROCESSES)
+    if devices.accelerators() and not options.processes:
+        return 1
+    return processes_asked(options.processes)
 
 
 def _trainings(arms: Sequence[Arm], preset: Preset) -> list[Training]:
@@ -315,8 +317,6 @@ def _one(
         began = time.perf_counter()
         write_json(path, row)
     yield seed, f"study {study.name}: {arm.name}, seed {seed}: {good} of {count} episodes"
-    if not apart:
-        jax.clear_caches()  # programs of a training that is over
     yield seed, None
 
 
